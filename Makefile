@@ -1,0 +1,57 @@
+# Two commands are all that a newcomer needs: `make run` and `make test`. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+# rustup's directory, for shells that have not read the user's profile.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# The development profile: the release profile optimises across all crates, which multiplies the
+# first build's minutes, and a demonstration on one machine does not notice the difference. The
+# dependencies, where the hot loops are, are optimised a little even here (see Cargo.toml).
+PROFILE ?= dev
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-long bench lint fmt clean tools
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build, then start a server with sample data and print where to look
+	@scripts/provide.sh cargo cc
+	@echo "Building Core314. The first build takes some minutes, later ones take seconds."
+	cargo build --profile $(PROFILE) --bin core314
+	cargo run --quiet --profile $(PROFILE) --bin core314 -- dev --demo
+
+build: ## Build the binary as it is released: target/release/core314
+	@scripts/provide.sh cargo cc
+	cargo build --locked --release --bin core314
+
+# The cheap checks come first. Plain `cargo test` is the runner: it is on every machine, one process
+# per test binary shares set-up between its tests, and it runs the documentation's examples too.
+test: tools lint ## Install what is missing, then check and test everything on both stores
+	CORE314_TEST_ALERTMANAGER="$$(scripts/provide.sh --path alertmanager)" \
+	scripts/with-postgres.sh cargo test --locked --workspace --features failpoints --no-fail-fast
+
+test-long: export CORE314_LONG = 1
+test-long: test ## The same with the long form of crash, cluster and simulation runs (hours)
+
+# Duplicate versions are only reported, and that by `cargo deny check bans` itself: a list that is
+# printed every time is not read.
+lint: tools ## Formatting, clippy, licences and sources of dependencies
+	cargo fmt --all --check
+	cargo deny --locked check --hide-inclusion-graph --allow duplicate licenses bans sources
+	cargo clippy --locked --workspace --all-targets --features failpoints -- -D warnings
+	cargo clippy --locked --workspace -- -D warnings
+
+bench: ## Run the benchmarks, with PostgreSQL beside them
+	@scripts/provide.sh cargo cc postgres
+	scripts/with-postgres.sh cargo bench --workspace
+
+fmt: ## Format all Rust code
+	cargo fmt --all
+
+clean: ## Remove what was built (not ./data)
+	cargo clean
+
+tools:
+	@scripts/provide.sh cargo cc rust-components cargo-deny postgres alertmanager

@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Makes sure that the named tools are there, and installs what is missing:
+#   scripts/provide.sh cargo cc rust-components cargo-deny postgres alertmanager
+#   scripts/provide.sh --path alertmanager     prints where it is
+# A tool that is present costs nothing, so every make target may call this each time.
+# Where something can be installed neither by cargo nor by apt, the message says what to do by hand.
+set -euo pipefail
+
+PATH="$PATH:$HOME/.cargo/bin"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=scripts/lib.sh
+. "$here/lib.sh"
+
+# Runs a command as root, by sudo when the user is somebody else. Without a terminal sudo may not
+# ask for a password: it would hang where nobody can answer.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif [ -t 0 ]; then
+        sudo "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+can_apt() {
+    command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }
+}
+
+# apt_install WHAT PACKAGE...: the index is refreshed only when the first try fails, as on a fresh
+# container that has none.
+apt_install() {
+    local what=$1
+    shift
+    can_apt || die "$what is missing, and this user cannot run apt-get as root." \
+        "Install it by hand (on Debian or Ubuntu the packages: $*), then run this again."
+    say "installing $what ($*)"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null ||
+        { as_root apt-get update -q </dev/null &&
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null; } ||
+        die "apt-get could not install $what ($*)." "Install it by hand, then run this again."
+}
+
+provide_cargo() {
+    command -v cargo >/dev/null || die "cargo is not installed." \
+        "Install the Rust toolchain with rustup (https://rustup.rs), then run this again."
+}
+
+# The bundled SQLite and the TLS library contain C.
+provide_cc() {
+    command -v cc >/dev/null || apt_install "a C compiler" gcc libc6-dev
+}
+
+# rustup's minimal profile leaves these two out.
+provide_rust_components() {
+    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return
+    command -v rustup >/dev/null || die "rustfmt or clippy is missing, and rustup is not installed." \
+        "Install both for your toolchain, then run this again."
+    rustup component add rustfmt clippy
+}
+
+provide_cargo_deny() {
+    command -v cargo-deny >/dev/null && return
+    say "installing cargo-deny (once; this takes some minutes)"
+    nice -n 10 cargo install --locked cargo-deny
+}
+
+# Debian's package would set up a server on the standard port and start it at every boot. The tests
+# want the programs alone, so that is switched off while the package is installed.
+provide_postgres() {
+    postgres_bin >/dev/null && return
+    local switch=/etc/postgresql-common/createcluster.d/core314-tests.conf
+    if can_apt; then
+        as_root mkdir -p "$(dirname "$switch")"
+        echo "create_main_cluster = false" | as_root tee "$switch" >/dev/null
+    fi
+    # The sub-shell keeps the switch from outliving a failed installation.
+    local status=0
+    (apt_install "PostgreSQL $POSTGRES_OLDEST or newer" postgresql) || status=$?
+    if can_apt; then
+        as_root rm -f "$switch"
+    fi
+    [ "$status" -eq 0 ] || exit "$status"
+    postgres_bin >/dev/null || die "no PostgreSQL $POSTGRES_OLDEST or newer was found after the installation." \
+        "Install one (see https://www.postgresql.org/download/linux/) so that its initdb is in PATH."
+}
+
+# The one binary is taken out of the package: installing it would start a service that nobody asked for.
+provide_alertmanager() {
+    alertmanager_bin >/dev/null && return
+    command -v apt-get >/dev/null || die "Alertmanager is missing." \
+        "Put Prometheus' alertmanager into PATH, then run this again."
+    say "fetching prometheus-alertmanager"
+    local scratch
+    scratch=$(mktemp -d)
+    (
+        cd "$scratch"
+        # The sandbox user cannot write into a private directory, and as root apt warns of it.
+        download=(apt-get -o APT::Sandbox::User="$(id -un)" download -q prometheus-alertmanager)
+        "${download[@]}" || { can_apt && as_root apt-get update -q </dev/null && "${download[@]}"; } ||
+            die "apt-get could not download prometheus-alertmanager." \
+                "Put Prometheus' alertmanager into PATH, then run this again."
+        dpkg-deb --extract ./*.deb tree
+        mkdir -p "$TOOLS_DIR"
+        install -m 755 tree/usr/bin/prometheus-alertmanager "$TOOLS_DIR/prometheus-alertmanager"
+    )
+    rm -rf "$scratch"
+}
+
+if [ "${1:-}" = --path ]; then
+    [ "${2:-}" = alertmanager ] || die "no path is known for '${2:-}'." "Usage: scripts/provide.sh --path alertmanager"
+    alertmanager_bin || die "Alertmanager is missing." "Run scripts/provide.sh alertmanager first."
+    exit
+fi
+
+for tool in "$@"; do
+    case $tool in
+    cargo) provide_cargo ;;
+    cc) provide_cc ;;
+    rust-components) provide_rust_components ;;
+    cargo-deny) provide_cargo_deny ;;
+    postgres) provide_postgres ;;
+    alertmanager) provide_alertmanager ;;
+    *) die "unknown tool '$tool'." "Known: cargo cc rust-components cargo-deny postgres alertmanager." ;;
+    esac
+done
