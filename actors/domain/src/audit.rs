@@ -1,0 +1,48 @@
+//! What the audit log remembers: changes of state that matter, and who made them.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::ids::{Owner, RowId};
+use crate::words::words;
+
+words! {
+    /// The kinds of audit entries. Persisted: extended, never renamed.
+    AuditEvent {
+        OrchestrationStarted = "orchestration_started",
+        ActionExecuted = "action_executed",
+        ActionFailed = "action_failed",
+        ApprovalRequested = "approval_requested",
+        ApprovalGiven = "approval_given",
+        ApprovalRefused = "approval_refused",
+        RunCancelled = "run_cancelled",
+        RunPaused = "run_paused",
+        RunResumed = "run_resumed",
+        RunQuarantined = "run_quarantined",
+        FlowCreated = "flow_created",
+        FlowUpdated = "flow_updated",
+        WebhookCreated = "webhook_created",
+        ActorRestarted = "actor_restarted",
+        ActorGaveUp = "actor_gave_up",
+        NodeStarted = "node_started",
+        NodeStopped = "node_stopped",
+    }
+}
+
+/// One entry of the audit log, before its number and hash are known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditEntry {
+    pub owner: Owner,
+    /// Whose chain it joins.
+    pub partition: u16,
+    pub event: AuditEvent,
+    /// `user:ID`, `service:ID`, `webhook:ID`, `node:ID` or an actor's path.
+    pub actor: String,
+    /// What it is about, such as `flow_run`.
+    pub subject_type: &'static str,
+    pub subject_id: Option<Uuid>,
+    pub decision_event_id: Option<RowId>,
+    pub summary: String,
+    pub details: Value,
+    pub at_ms: i64,
+}

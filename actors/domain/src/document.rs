@@ -1,0 +1,206 @@
+//! The flow document: what a person writes, a file holds and `orchestration_flows` shows. Format 1.
+//!
+//! Unknown and duplicate keys are errors. Reading a document checks its shape; [`crate::plan`] checks its sense.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::json::{self, ParseError};
+use crate::retry::RetryPolicy;
+use crate::words::{ExecutionMode, OnError, OnErrorAction, OnUnknownOutcome, TriggerType, Urgency};
+
+/// A flow as documents, files and the API hold it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowDocument {
+    /// The version of this format: 1.
+    #[serde(default = "format_1")]
+    pub format: u32,
+    /// Unique among the tenant's flows; 1 to 200 characters.
+    pub flow_name: String,
+    #[serde(default)]
+    pub flow_description: String,
+    #[serde(default)]
+    pub flow_category: String,
+    /// Counted by the server: what a document says here is not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_version: Option<i64>,
+    #[serde(default = "yes")]
+    pub is_active: bool,
+    #[serde(default)]
+    pub is_template: bool,
+    pub trigger_type: TriggerType,
+    #[serde(default)]
+    pub trigger_config: Map<String, Value>,
+    /// A CEL expression or a matcher over the trigger; absent: always.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub conditions: Value,
+    pub flow_steps: Vec<StepDocument>,
+    #[serde(default = "sequential")]
+    pub execution_mode: ExecutionMode,
+    /// The run's deadline, from its start; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_execution_time_seconds: Option<u64>,
+    #[serde(default)]
+    pub retry_policy: RetryPolicy,
+    #[serde(default)]
+    pub requires_approval: bool,
+    /// A decision of less confidence (0 to 1) waits for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval_threshold: Option<f64>,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub input_schema: Value,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub output_schema: Value,
+    #[serde(default = "stop")]
+    pub on_error_action: OnErrorAction,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_flow_id: Option<crate::ids::FlowId>,
+    #[serde(default)]
+    pub error_notification_channels: Vec<String>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+}
+
+/// A step as the document holds it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepDocument {
+    /// A letter or underscore, then letters, digits, `_` and `-`; at most 64.
+    pub id: String,
+    #[serde(rename = "type", default = "action_type")]
+    pub kind: String,
+    pub config: ActionDocument,
+    /// CEL or a matcher; where it does not hold the step is skipped and its dependents go on.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub when: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
+    /// One attempt's deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<f64>,
+    #[serde(default = "fail")]
+    pub on_error: OnError,
+    #[serde(default)]
+    pub requires_approval: bool,
+    #[serde(default = "retry")]
+    pub on_unknown_outcome: OnUnknownOutcome,
+    #[serde(default)]
+    pub connections: Connections,
+    /// `all` (default), `any`, or how many of the inputs must have completed.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub dependency_mode: Value,
+    /// Where the builder draws it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub position: Value,
+}
+
+/// What an action step does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionDocument {
+    pub action_type: String,
+    #[serde(default)]
+    pub action_target: String,
+    /// Texts in it may be templates.
+    #[serde(default)]
+    pub action_payload: Value,
+    /// 1 (first) to 10.
+    #[serde(default = "five")]
+    pub priority: u8,
+    #[serde(default = "medium")]
+    pub urgency: Urgency,
+    /// RFC 3339, or a template that gives one: not before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_for: Option<String>,
+    /// From its release on: an execution that has not started by then never does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_seconds: Option<u64>,
+}
+
+/// The edges of a `mixed` flow. Inputs make the graph; outputs must agree with them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Connections {
+    pub inputs: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<String>,
+}
+
+impl FlowDocument {
+    /// Reads a document from JSON or YAML text. An error names the line.
+    pub fn from_text(text: &str) -> Result<Self, ParseError> {
+        if text.trim_start().starts_with('{') {
+            json::parse_json(text.as_bytes())?;
+            return serde_json::from_str(text).map_err(|e| ParseError(e.to_string()));
+        }
+        json::parse_yaml(text)?;
+        serde_norway::from_str(text).map_err(|e| ParseError(e.to_string()))
+    }
+
+    /// Reads a document from a value that was parsed strictly.
+    pub fn from_value(value: Value) -> Result<Self, ParseError> {
+        serde_json::from_value(value).map_err(|e| ParseError(e.to_string()))
+    }
+
+    /// The document as a value: what is stored, compared and shown.
+    pub fn to_value(&self) -> Value {
+        serde_json::to_value(self).expect("a document has text keys and finite numbers")
+    }
+}
+
+fn format_1() -> u32 {
+    1
+}
+fn yes() -> bool {
+    true
+}
+fn five() -> u8 {
+    5
+}
+fn medium() -> Urgency {
+    Urgency::Medium
+}
+fn sequential() -> ExecutionMode {
+    ExecutionMode::Sequential
+}
+fn stop() -> OnErrorAction {
+    OnErrorAction::Stop
+}
+fn fail() -> OnError {
+    OnError::Fail
+}
+fn retry() -> OnUnknownOutcome {
+    OnUnknownOutcome::Retry
+}
+fn action_type() -> String {
+    "action".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "flow_name: a\ntrigger_type: manual\nflow_steps:\n  - id: x\n    config: {action_type: transform}\n";
+
+    #[test]
+    fn a_minimal_document_has_the_documented_defaults() {
+        let flow = FlowDocument::from_text(MINIMAL).expect("valid");
+        assert_eq!(flow.format, 1);
+        assert!(flow.is_active);
+        assert_eq!(flow.retry_policy.max_attempts, 3);
+        assert_eq!(flow.flow_steps[0].config.priority, 5);
+        assert_eq!(FlowDocument::from_value(flow.to_value()).expect("round trip"), flow);
+    }
+
+    #[test]
+    fn an_unknown_key_names_itself_and_its_line() {
+        let error = FlowDocument::from_text(&MINIMAL.replace("trigger_type", "triger_type")).expect_err("unknown key");
+        assert!(error.0.contains("triger_type") && error.0.contains("line 2"), "{error}");
+        let json = "{\"flow_name\": \"a\",\n\"speed\": 1}";
+        let error = FlowDocument::from_text(json).expect_err("unknown key");
+        assert!(error.0.contains("speed") && error.0.contains("line 2"), "{error}");
+    }
+}

@@ -1,0 +1,98 @@
+//! What expressions may name, and where an expression stands.
+//!
+//! A scope is built for every step of every run, so it shares everything: making or cloning one
+//! counts references and copies nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+/// Every root that a scope can supply, in the order in which messages list them.
+pub const ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "flow", "run", "tenant", "now"];
+
+/// What expressions may name. Cheap to build: everything is shared.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The event that started the run.
+    pub trigger: Arc<Value>,
+    /// The request that brought it, where there was one: headers, query, method.
+    pub webhook: Arc<Value>,
+    /// The run's input, checked by the flow's schema.
+    pub input: Arc<Value>,
+    /// What the steps before have come to, by their id.
+    pub steps: Arc<BTreeMap<Arc<str>, StepView>>,
+    /// The flow: its name, version and parameters.
+    pub flow: Arc<Value>,
+    /// The run: its id, attempt and times.
+    pub run: Arc<Value>,
+    /// The tenant: its id, name and settings.
+    pub tenant: Arc<Value>,
+    /// The time of the evaluation; given, so that it can be repeated.
+    pub now: DateTime<Utc>,
+}
+
+/// One step as expressions see it: `steps.ID.status`, `.output` and `.error`.
+#[derive(Clone, Debug)]
+pub struct StepView {
+    /// The status by its persisted name.
+    pub status: &'static str,
+    /// The result; null until there is one.
+    pub output: Arc<Value>,
+    /// The message of the failure; null in expressions when there was none.
+    pub error: Option<Arc<str>>,
+}
+
+/// What can follow `steps.ID`.
+pub(super) const STEP_MEMBERS: &[&str] = &["output", "status", "error"];
+
+/// Where an expression stands, for the checker: which roots it may use and which step ids exist
+/// before it. A root that is not one of [`ROOTS`] is never known, whatever this says.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// Roots that exist at this place, a subset of [`ROOTS`].
+    pub roots: &'a [&'a str],
+    /// Ids of the steps that end before this place is reached.
+    pub steps: &'a [&'a str],
+}
+
+impl Names<'_> {
+    /// Refuses a root that does not exist here, with the list of those that do.
+    pub(super) fn check_root(&self, name: &str) -> Result<(), String> {
+        if ROOTS.contains(&name) && self.roots.contains(&name) {
+            return Ok(());
+        }
+        if name == "secrets" {
+            return Err("secrets cannot be named in expressions yet: they come with integrations".to_owned());
+        }
+        let known: Vec<&str> = ROOTS.iter().copied().filter(|root| self.roots.contains(root)).collect();
+        let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
+        Err(format!("unknown name `{name}`; known here: {known}"))
+    }
+
+    /// Refuses a step that does not end before this place.
+    pub(super) fn check_step(&self, id: &str) -> Result<(), String> {
+        if self.steps.contains(&id) {
+            return Ok(());
+        }
+        let known = if self.steps.is_empty() { "none".to_owned() } else { self.steps.join(", ") };
+        Err(format!("no step `{id}` before this place; steps before it: {known}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_list_the_known_ones() {
+        let names = Names { roots: &["now", "trigger", "loop"], steps: &["a"] };
+        assert_eq!(names.check_root("trigger"), Ok(()));
+        assert_eq!(names.check_root("x").unwrap_err(), "unknown name `x`; known here: trigger, now");
+        assert!(names.check_root("loop").is_err(), "a scope cannot supply it");
+        assert!(names.check_root("secrets").unwrap_err().contains("integrations"));
+        assert_eq!(names.check_step("a"), Ok(()));
+        assert_eq!(names.check_step("b").unwrap_err(), "no step `b` before this place; steps before it: a");
+    }
+}

@@ -1,0 +1,478 @@
+//! Payloads with `{{ … }}` in their strings.
+//!
+//! A template is a whole JSON document. Its keys are constants; in its strings every `{{ … }}` is an
+//! expression of the Jinja language (filters, tests, operators, `a if b else c`; no statements: lists
+//! are what filters are for). A string that is exactly one `{{ … }}` keeps the type of the value, in
+//! other strings texts stand as they are and everything else as JSON.
+//!
+//! The text is cut here, and the engine is given one expression at a time: there are no loops, so
+//! that work is bounded by the length of an expression and by what filters make (`filters.rs`). A
+//! plain member path, the usual case, does not need the engine at all.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::error::{ExprError, pointer_to};
+use super::filters::{self, ENVIRONMENT, into_text};
+use super::limits;
+use super::path::{self, Found, Path};
+use super::scope::{Names, Scope};
+use super::syntax::{self, Fault, Kind, Language, Token};
+use super::view;
+
+/// A compiled payload. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Template(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
+    source: Value,
+    root: Node,
+}
+
+#[derive(Debug)]
+enum Node {
+    /// A part without expressions, and its size in bytes.
+    Constant(Value, usize),
+    List(Vec<Node>),
+    Object(Vec<(String, Node)>),
+    /// A string that is one expression.
+    Value(Expression),
+    /// A string with expressions among its text.
+    Text(Vec<Part>),
+}
+
+#[derive(Debug)]
+enum Part {
+    Text(String),
+    Value(Expression),
+}
+
+/// What stands between `{{` and `}}`.
+#[derive(Debug)]
+struct Expression {
+    source: Box<str>,
+    pointer: Box<str>,
+    code: Code,
+}
+
+#[derive(Debug)]
+enum Code {
+    Path(Path),
+    Engine(minijinja::Expression<'static, 'static>),
+}
+
+impl Template {
+    /// Compiles a payload. Errors carry the JSON pointer of the string that is wrong.
+    pub fn parse(doc: &Value, names: &Names) -> Result<Self, ExprError> {
+        let root = Parser { names, expressions: 0 }.node(doc, "", 1)?;
+        Ok(Self(Arc::new(Compiled { source: doc.clone(), root })))
+    }
+
+    /// The payload with every expression replaced by its value. A name that is not there is an error.
+    pub fn render(&self, scope: &Scope) -> Result<Value, ExprError> {
+        Renderer { scope, left: limits::OUTPUT_BYTES, names: None }.node(&self.0.root, &self.0.source)
+    }
+
+    /// Whether nothing in it depends on the scope.
+    pub fn is_constant(&self) -> bool {
+        matches!(self.0.root, Node::Constant(..))
+    }
+
+    /// The document as it was written.
+    pub fn source(&self) -> &Value {
+        &self.0.source
+    }
+}
+
+struct Parser<'a> {
+    names: &'a Names<'a>,
+    expressions: usize,
+}
+
+impl Parser<'_> {
+    fn node(&mut self, doc: &Value, pointer: &str, depth: usize) -> Result<Node, ExprError> {
+        if depth > limits::DOCUMENT_DEPTH {
+            let message = format!("nested too deeply: more than {} levels", limits::DOCUMENT_DEPTH);
+            return Err(ExprError::new(&doc.to_string(), message).under(pointer));
+        }
+        let node = match doc {
+            Value::String(text) if text.contains("{{") || text.contains("{%") => self.text(text, pointer)?,
+            Value::Array(items) => {
+                let indexed = items.iter().enumerate();
+                let nodes = indexed.map(|(at, item)| self.node(item, &pointer_to(pointer, &at.to_string()), depth + 1));
+                Node::List(nodes.collect::<Result<_, _>>()?)
+            }
+            Value::Object(members) => {
+                let nodes = members.iter().map(|(key, value)| {
+                    let node = self.node(value, &pointer_to(pointer, key), depth + 1)?;
+                    Ok((key.clone(), node))
+                });
+                Node::Object(nodes.collect::<Result<_, _>>()?)
+            }
+            _ => Node::Constant(Value::Null, 0),
+        };
+        let constant = match &node {
+            Node::Constant(..) => true,
+            Node::List(nodes) => nodes.iter().all(|node| matches!(node, Node::Constant(..))),
+            Node::Object(nodes) => nodes.iter().all(|(_, node)| matches!(node, Node::Constant(..))),
+            Node::Value(_) | Node::Text(_) => false,
+        };
+        Ok(if constant { Node::Constant(doc.clone(), view::size(doc)) } else { node })
+    }
+
+    fn text(&mut self, text: &str, pointer: &str) -> Result<Node, ExprError> {
+        let failed = |fault: Fault| ExprError::new(text, fault.message).at_byte(fault.at).under(pointer);
+        let mut parts = Vec::new();
+        let mut at = 0;
+        while let Some(open) = text[at..].find('{').map(|found| at + found) {
+            let rest = &text[open..];
+            if rest.starts_with("{%") {
+                let message =
+                    "statements such as `{% for %}` are not supported: use filters, as in `{{ x|map('upper')|join }}`";
+                return Err(failed(Fault::new(open, message)));
+            }
+            if !rest.starts_with("{{") {
+                push_text(&mut parts, &text[at..=open]);
+                at = open + 1;
+                continue;
+            }
+            push_text(&mut parts, &text[at..open]);
+            let (found, end) = expression_tokens(text, open + 2).map_err(failed)?;
+            self.expressions += 1;
+            if self.expressions > limits::TEMPLATE_EXPRESSIONS {
+                let message = format!("more than {} expressions in one document", limits::TEMPLATE_EXPRESSIONS);
+                return Err(failed(Fault::new(open, message)));
+            }
+            let source = &text[open + 2..end];
+            if source.starts_with('-') || source.ends_with('-') {
+                let message = "`{{-` and `-}}` do not trim here; before a negative number put a space";
+                return Err(failed(Fault::new(open, message)));
+            }
+            let source = source.trim();
+            let code = self.code(source, &found).map_err(|message| failed(Fault::new(open, message)))?;
+            parts.push(Part::Value(Expression { source: source.into(), pointer: pointer.into(), code }));
+            at = end + 2;
+        }
+        push_text(&mut parts, &text[at..]);
+        Ok(match parts.pop() {
+            Some(Part::Value(expression)) if parts.is_empty() => Node::Value(expression),
+            last => {
+                parts.extend(last);
+                Node::Text(parts)
+            }
+        })
+    }
+
+    fn code(&self, source: &str, found: &[Token<'_>]) -> Result<Code, String> {
+        syntax::check(source, found, Language::Jinja).map_err(|fault| fault.message)?;
+        if let Some((root, keys, used)) = path::read(found)
+            && used == found.len()
+            && !["true", "false", "none", "True", "False", "None"].contains(&root.as_str())
+        {
+            return Path::new(&root, keys, self.names).map(Code::Path);
+        }
+        check_operators(found)?;
+        check_filters(found)?;
+        self.check_steps(found)?;
+        let compiled = catch_unwind(AssertUnwindSafe(|| ENVIRONMENT.compile_expression_owned(source.to_owned())));
+        let expression = match compiled {
+            Ok(Ok(expression)) => expression,
+            Ok(Err(error)) => return Err(message(&error)),
+            Err(_) => return Err("not an expression: the parser gave up on it".to_owned()),
+        };
+        let mut roots: Vec<String> = expression.undeclared_variables(false).into_iter().collect();
+        roots.sort_unstable();
+        roots.iter().try_for_each(|root| self.names.check_root(root))?;
+        Ok(Code::Engine(expression))
+    }
+
+    /// Every `steps` must be followed by the id of a step that exists.
+    fn check_steps(&self, found: &[Token<'_>]) -> Result<(), String> {
+        for (at, token) in found.iter().enumerate() {
+            let member = at > 0 && [".", "|"].contains(&found[at - 1].text);
+            if token.kind == Kind::Word && token.text == "steps" && !member {
+                let (root, keys, _) = path::read(&found[at..]).expect("it begins with a word");
+                Path::new(&root, keys.into_iter().take(2).collect(), self.names)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tokens from `start` to the `}}` that ends the expression, and where that is. Braces within the
+/// expression pair up, so `{{ {"a": {}} }}` is one.
+fn expression_tokens(text: &str, start: usize) -> Result<(Vec<Token<'_>>, usize), Fault> {
+    let mut found = Vec::new();
+    let mut braces = 0_usize;
+    let mut at = start;
+    while let Some(token) = syntax::next_token(text, at, Language::Jinja)? {
+        match token.text {
+            "{" => braces += 1,
+            "}" if braces > 0 => braces -= 1,
+            "}" if text[token.at..].starts_with("}}") => return Ok((found, token.at)),
+            _ => {}
+        }
+        at = token.at + token.text.len();
+        found.push(token);
+    }
+    Err(Fault::new(start - 2, "`{{` without `}}`"))
+}
+
+/// Refuses the operators that could multiply what is in the scope.
+fn check_operators(found: &[Token<'_>]) -> Result<(), String> {
+    let marks = || found.iter().filter(|token| token.kind == Kind::Mark);
+    if marks().any(|token| token.text == "*" || token.text == "**") {
+        return Err(
+            "`*` can repeat a text without bound and is not supported here; compute it in a transform step".to_owned()
+        );
+    }
+    if marks().filter(|token| token.text == "~" || token.text == "+").count() > limits::CONCATENATIONS {
+        return Err(format!("more than {} concatenations in one expression", limits::CONCATENATIONS));
+    }
+    Ok(())
+}
+
+/// Refuses filters and tests that do not exist; the engine itself would notice when it renders.
+fn check_filters(found: &[Token<'_>]) -> Result<(), String> {
+    for (at, token) in found.iter().enumerate() {
+        let negated = token.text == "is" && found.get(at + 1).is_some_and(|next| next.text == "not");
+        let Some(name) = found.get(at + 1 + usize::from(negated)).filter(|next| next.kind == Kind::Word) else {
+            continue;
+        };
+        match token.text {
+            "|" if !filters::has_filter(name.text) => return Err(format!("unknown filter `{}`", name.text)),
+            "is" if token.kind == Kind::Word && !filters::has_test(name.text) => {
+                return Err(format!("unknown test `{}`", name.text));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn push_text(parts: &mut Vec<Part>, text: &str) {
+    match parts.last_mut() {
+        _ if text.is_empty() => {}
+        Some(Part::Text(before)) => before.push_str(text),
+        _ => parts.push(Part::Text(text.to_owned())),
+    }
+}
+
+/// The engine's message without its own notion of a file and a line.
+fn message(error: &minijinja::Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+struct Renderer<'s> {
+    scope: &'s Scope,
+    /// Bytes that may still be made.
+    left: usize,
+    /// The scope as the engine sees it, made when the first expression needs it.
+    names: Option<minijinja::Value>,
+}
+
+impl Renderer<'_> {
+    fn node(&mut self, node: &Node, whole: &Value) -> Result<Value, ExprError> {
+        let charge = |bytes, left: &mut usize| {
+            view::charge(bytes, left).map_err(|message| ExprError::new(&whole.to_string(), message))
+        };
+        match node {
+            Node::Constant(value, size) => {
+                charge(*size, &mut self.left)?;
+                Ok(value.clone())
+            }
+            Node::List(nodes) => {
+                nodes.iter().map(|node| self.node(node, whole)).collect::<Result<_, _>>().map(Value::Array)
+            }
+            Node::Object(members) => {
+                let mut object = Map::new();
+                for (key, node) in members {
+                    charge(key.len(), &mut self.left)?;
+                    object.insert(key.clone(), self.node(node, whole)?);
+                }
+                Ok(Value::Object(object))
+            }
+            Node::Value(expression) => self.value(expression),
+            Node::Text(parts) => {
+                let mut text = String::new();
+                for part in parts {
+                    match part {
+                        Part::Text(part) => {
+                            charge(part.len(), &mut self.left)?;
+                            text.push_str(part);
+                        }
+                        Part::Value(expression) => text.push_str(&into_text(self.value(expression)?)),
+                    }
+                }
+                Ok(Value::String(text))
+            }
+        }
+    }
+
+    fn value(&mut self, expression: &Expression) -> Result<Value, ExprError> {
+        let value = match &expression.code {
+            Code::Path(path) => path.find(self.scope).and_then(|found| self.found(found)),
+            Code::Engine(code) => self.evaluate(code),
+        };
+        value.map_err(|message| ExprError::new(&expression.source, message).under(&expression.pointer))
+    }
+
+    fn found(&mut self, found: Found<'_>) -> Result<Value, String> {
+        let value = match found {
+            Found::Json(json) => {
+                view::charge(view::size(json), &mut self.left)?;
+                return Ok(json.clone());
+            }
+            Found::Text(text) => Value::from(text),
+            Found::Null => Value::Null,
+            Found::Time(time) => Value::from(time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)),
+            Found::Step(step) => {
+                view::charge(view::size(&step.output), &mut self.left)?;
+                serde_json::json!({"status": step.status, "output": &*step.output, "error": step.error.as_deref()})
+            }
+        };
+        view::charge(view::size(&value), &mut self.left)?;
+        Ok(value)
+    }
+
+    fn evaluate(&mut self, code: &minijinja::Expression<'static, 'static>) -> Result<Value, String> {
+        let names = self.names.get_or_insert_with(|| view::of_scope(self.scope)).clone();
+        let evaluated = catch_unwind(AssertUnwindSafe(|| code.eval(names)));
+        let value = evaluated.map_err(|_| "the expression cannot be evaluated".to_owned())?;
+        view::to_json(&value.map_err(|error| message(&error))?, &mut self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{NAMES, scope};
+    use super::*;
+
+    fn render(doc: &Value) -> Result<Value, ExprError> {
+        Template::parse(doc, &NAMES)?.render(&scope())
+    }
+
+    fn refused(text: &str) -> ExprError {
+        Template::parse(&json!({"a/b": [text]}), &NAMES).unwrap_err()
+    }
+
+    #[test]
+    fn one_expression_keeps_its_type() {
+        let doc = json!({
+            "n": "{{ trigger.count }}", "l": " {{ trigger.tags }}", "t": "{{trigger.tags}}",
+            "o": "{{ trigger.labels }}",
+            "f": "{{ trigger.score }}",
+            "z": "{{ steps.drain.error }}", "c": "{{ trigger.count + 1 }}",
+            "m": "{{ {'a': {'b': trigger.tags}} }}", "big": "{{ trigger.big }}",
+            "s": "{{ steps['restart-host'].status }}",
+        });
+        assert_eq!(
+            render(&doc).unwrap(),
+            json!({
+                "n": 3, "l": " [\"web\",\"eu\"]", "t": ["web", "eu"], "o": {"region": "eu"}, "f": 0.9,
+                "z": null, "c": 4,
+                "m": {"a": {"b": ["web", "eu"]}}, "big": u64::MAX, "s": "failed",
+            })
+        );
+    }
+
+    #[test]
+    fn text_is_put_together() {
+        let doc = json!([
+            "{{ trigger.host }} is {{ trigger.severity|upper }}!",
+            "{ {{ trigger.count }} }",
+            "{{ '}}{{' }}",
+            "{{ now }}"
+        ]);
+        assert_eq!(render(&doc).unwrap(), json!(["web-1 is HIGH!", "{ 3 }", "}}{{", "2026-01-02T03:04:05Z"]));
+        let doc = json!("{{ trigger.tags|map('upper')|join(', ') }} {{ 'x' if trigger.count > 2 else 'y' }}");
+        assert_eq!(render(&doc).unwrap(), json!("WEB, EU x"));
+        assert_eq!(render(&json!("{{ trigger.nope|default('-') }}{{ true }}")).unwrap(), json!("-true"));
+    }
+
+    #[test]
+    fn what_is_missing_is_an_error_with_its_place() {
+        let error = render(&json!({"a": ["x {{ trigger.nope }}"]})).unwrap_err();
+        assert_eq!((error.pointer.as_str(), error.expression.as_str()), ("/a/0", "trigger.nope"));
+        assert_eq!(error.message, "`trigger` has no member `nope`");
+        for text in [
+            "{{ trigger.nope|upper }}",
+            "{{ trigger.nope.more|default(1) }}",
+            "{{ trigger.nope ~ 'x' }}",
+            "{{ 1 / 0 }}",
+        ] {
+            assert!(render(&json!(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_checked_when_it_is_parsed() {
+        let error = refused("a {{ nope.x }}");
+        assert_eq!((error.pointer.as_str(), error.position), ("/a~1b/0", Some(2)));
+        assert!(refused("{{ secrets.key }}").message.contains("integrations"));
+        assert!(refused("{{ secrets.key|upper }}").message.contains("integrations"));
+        for text in [
+            "{{ steps.nope.output }}",
+            "{{ steps.nope.output|upper }}",
+            "{{ steps|length }}",
+            "{{ x|upper }}",
+            "{{ steps.drain.outptu|d }}",
+            "{{ trigger.x|nope }}",
+            "{{ range(3) }}",
+            "{% if x %}{% endif %}",
+            "{{ x",
+            "{{ }}",
+            "{{ a b }}",
+            "{{ trigger.count * 2 }}",
+            "{{ trigger.x(",
+            "{{ 'a }}",
+            "{{ include 'x' }}",
+            "{{ loop.index }}",
+            "{{ self }}",
+            "{{ trigger.host is nope }}",
+            "{{ trigger.host is not nope }}",
+            "{{- now }}",
+            "{{ now -}}",
+        ] {
+            assert!(Template::parse(&json!(text), &NAMES).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bounds() {
+        assert!(refused(&format!("{{{{ {} 1 }}}}", "not ".repeat(1_000))).message.contains("deep"));
+        assert!(refused(&format!("{{{{ trigger{} }}}}", ".a".repeat(50))).message.contains("32"));
+        assert!(refused(&format!("{{{{ '{}' }}}}", "a".repeat(5_000))).message.contains("4096"));
+        assert!(refused(&format!("{{{{ {} 'a' }}}}", "'a' ~ ".repeat(17))).message.contains("16"));
+        assert!(refused(&"{{ now }}".repeat(1_001)).message.contains("1000"));
+        let deep = (0..80).fold(json!("{{ now }}"), |inner, _| json!([inner]));
+        assert!(Template::parse(&deep, &NAMES).unwrap_err().message.contains("64"));
+        let mut large = scope();
+        large.trigger = Arc::new(json!({"x": "a".repeat(600_000)}));
+        let once = Template::parse(&json!(["{{ trigger.x }}"]), &NAMES).unwrap();
+        assert!(once.render(&large).is_ok());
+        let twice = Template::parse(&json!(["{{ trigger.x }}", "{{ trigger.x }}"]), &NAMES).unwrap();
+        assert!(twice.render(&large).unwrap_err().message.contains("1048576"));
+        let concatenated = Template::parse(&json!("{{ trigger.x ~ trigger.x }}"), &NAMES).unwrap();
+        assert!(concatenated.render(&large).is_err());
+    }
+
+    #[test]
+    fn constants_are_known() {
+        for doc in [json!(null), json!({"a": [1, "x", "{a}", "} {", "{#x#}"], "{{k}}": true})] {
+            let template = Template::parse(&doc, &NAMES).unwrap();
+            assert!(template.is_constant());
+            assert_eq!(template.source(), &doc);
+            assert_eq!(template.render(&scope()).unwrap(), doc);
+        }
+        assert!(!Template::parse(&json!(["{{ now }}"]), &NAMES).unwrap().is_constant());
+    }
+}

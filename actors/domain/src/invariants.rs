@@ -1,0 +1,105 @@
+//! The promises of the system, numbered, as functions.
+//!
+//! Tests, the simulation and checks in production call the same ones. The numbers are those of the data model's list of
+//! invariants; each function checks the part of its promise that can be seen from what it is given.
+
+use std::collections::BTreeSet;
+
+use crate::ids::StepNo;
+use crate::log::LogEntry;
+use crate::run::step::StepStatus;
+use crate::run::{Run, Timing};
+use crate::words::{OnError, RunStatus};
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invariant {number}: {message}")]
+pub struct Violation {
+    pub number: u8,
+    pub message: String,
+}
+
+fn check(number: u8, holds: bool, message: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation { number, message: message() }) }
+}
+
+/// Invariant 2: one log row for every attempt, none twice, numbered without a gap, and a final one for each completed
+/// step.
+pub fn attempts_are_logged_once(run: &Run, log: &[LogEntry]) -> Result<(), Violation> {
+    let mut seen = BTreeSet::new();
+    for entry in log {
+        check(2, seen.insert((entry.step, entry.attempt)), || {
+            format!("step {} attempt {} is logged twice", entry.step, entry.attempt)
+        })?;
+    }
+    for (no, step) in (0..).zip(&run.state.steps) {
+        let attempts = seen.range((no, 0)..(no + 1, 0)).count();
+        let finals = log.iter().filter(|e| e.step == no && e.is_final).count();
+        let under_way = step.status == StepStatus::InProgress;
+        let live = step.live.as_deref();
+        check(2, (0..attempts as u32).all(|a| seen.contains(&(no, a))), || {
+            format!("step {no} has a gap in its attempts")
+        })?;
+        check(2, finals <= 1, || format!("step {no} has {finals} final attempts"))?;
+        check(2, step.status != StepStatus::Completed || finals == 1, || {
+            format!("step {no} is completed without a final attempt in the log")
+        })?;
+        check(2, live.is_none_or(|l| l.attempt as usize == attempts), || {
+            format!(
+                "step {no} is at attempt {:?} with {attempts} logged, under way: {under_way}",
+                live.map(|l| l.attempt)
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Invariant 3: a step that was released has inputs that allow it, and one that started was approved and due.
+pub fn steps_wait_for_their_inputs(run: &Run, now_ms: i64) -> Result<(), Violation> {
+    let satisfied = |no: &StepNo| {
+        let status = run.state.steps[*no as usize].status;
+        let tolerated = status.fails_the_run() && run.plan.steps[*no as usize].on_error == OnError::Continue;
+        status.satisfies() || tolerated
+    };
+    for (no, (step, plan)) in run.state.steps.iter().zip(&run.plan.steps).enumerate() {
+        let released = matches!(
+            step.status,
+            StepStatus::AwaitingApproval
+                | StepStatus::Pending
+                | StepStatus::InProgress
+                | StepStatus::Retrying
+                | StepStatus::Completed
+        );
+        let count = plan.inputs.iter().filter(|n| satisfied(n)).count();
+        check(3, !released || count >= plan.needed, || format!("step {no} is {:?} with {count} inputs", step.status))?;
+        let Some(live) = step.live.as_deref() else { continue };
+        let started = step.status == StepStatus::InProgress;
+        check(3, !started || !plan.requires_approval || live.approved, || format!("step {no} started unapproved"))?;
+        check(3, !started || live.due_at_ms.is_none_or(|due| due <= now_ms), || format!("step {no} started early"))?;
+        let expired = live.expires_at_ms.is_some_and(|x| live.started_at_ms.is_some_and(|t| t >= x));
+        check(3, !started || !expired, || format!("step {no} started after it had expired"))?;
+    }
+    Ok(())
+}
+
+/// Invariant 2, for the run: it has ended exactly when all its steps have.
+pub fn ends_with_its_steps(run: &Run) -> Result<(), Violation> {
+    let open = run.state.steps.iter().filter(|s| !s.status.is_terminal()).count();
+    let ended = run.state.status.is_terminal();
+    let begun = !matches!(run.state.status, RunStatus::Pending | RunStatus::AwaitingApproval);
+    check(2, !ended || open == 0, || format!("the run is {} with {open} steps open", run.state.status))?;
+    check(2, ended || open > 0 || !begun, || format!("all steps have ended and the run is {}", run.state.status))?;
+    let carries =
+        |s: &crate::run::step::Step| s.live.is_some() && (s.status.is_terminal() || s.status == StepStatus::Blocked);
+    check(2, !run.state.steps.iter().any(carries), || "a step that is not live carries live state".to_owned())
+}
+
+/// Invariant 8: whatever has not ended is under way, in the queue, waits for a time, or names a person.
+pub fn nothing_waits_in_vain(run: &Run, timing: Timing) -> Result<(), Violation> {
+    let person = matches!(run.state.status, RunStatus::AwaitingApproval | RunStatus::Paused)
+        || run.state.steps.iter().any(|s| s.status == StepStatus::AwaitingApproval);
+    let known = timing.queue_key.is_some() || timing.wake_at_ms.is_some() || person;
+    check(8, run.state.status.is_terminal() || known, || {
+        format!("the run is {} and waits for nothing", run.state.status)
+    })
+}

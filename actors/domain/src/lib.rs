@@ -1,0 +1,24 @@
+//! The pure domain: what a flow, a run, a step, a retry or a log row *is*, and how each may change.
+//!
+//! Everything here is a function of its arguments. There is no clock (`now_ms` is passed in), no randomness (ids and
+//! jitter come from the caller or from a digest), no I/O, and no iteration over a hash map, so that a decision taken
+//! twice is the same decision. `decide` computes changes and effects from a state, `apply` puts changes into it; the
+//! actors serialise the two and the shell acts on the effects, after their commit.
+
+pub mod audit;
+pub mod chain;
+pub mod dispatch;
+pub mod document;
+pub mod expr;
+pub mod ids;
+pub mod invariants;
+pub mod json;
+pub mod log;
+pub mod plan;
+pub mod retry;
+pub mod run;
+pub mod stats;
+pub mod words;
+
+/// Shared, immutable JSON.
+pub type Json = std::sync::Arc<serde_json::Value>;

@@ -1,0 +1,158 @@
+//! The edges of a flow: who waits for whom. Refuses what could never run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Problem;
+use crate::document::FlowDocument;
+use crate::ids::StepNo;
+use crate::words::ExecutionMode;
+
+/// A set of step numbers.
+type Bits = Vec<u64>;
+
+/// Who waits for whom.
+pub struct Edges {
+    /// For each step, the steps it waits for.
+    pub inputs: Vec<Vec<StepNo>>,
+    /// For each step, the steps that wait for it.
+    pub dependents: Vec<Vec<StepNo>>,
+    ancestors: Vec<Bits>,
+}
+
+impl Edges {
+    /// The step's ancestors: what its expressions may name.
+    pub fn before(&self, no: usize) -> impl Iterator<Item = usize> + '_ {
+        let bits = self.ancestors.get(no);
+        (0..self.inputs.len()).filter(move |n| bits.is_some_and(|b| b[n / 64] >> (n % 64) & 1 == 1))
+    }
+}
+
+/// Reads the edges that the document's mode gives, and notes duplicate ids, unknown ids, disagreeing outputs and cycles.
+pub fn edges(doc: &FlowDocument, problems: &mut Vec<Problem>) -> Edges {
+    let numbers = numbers(doc, problems);
+    let inputs: Vec<Vec<StepNo>> = match doc.execution_mode {
+        ExecutionMode::Sequential => {
+            (0..doc.flow_steps.len() as StepNo).map(|n| n.checked_sub(1).into_iter().collect()).collect()
+        }
+        ExecutionMode::Parallel => vec![Vec::new(); doc.flow_steps.len()],
+        ExecutionMode::Mixed => mixed(doc, &numbers, problems),
+    };
+    let mut dependents: Vec<Vec<StepNo>> = vec![Vec::new(); inputs.len()];
+    for (no, ins) in inputs.iter().enumerate() {
+        for input in ins {
+            dependents[*input as usize].push(no as StepNo);
+        }
+    }
+    let ancestors = ancestors(&inputs, &dependents).unwrap_or_else(|cycle| {
+        let names: Vec<&str> = cycle.iter().map(|n| doc.flow_steps[*n].id.as_str()).collect();
+        let message = format!("these steps wait for each other: {}", names.join(", "));
+        problems.push(Problem { pointer: "/flow_steps".to_owned(), message });
+        Vec::new()
+    });
+    Edges { inputs, dependents, ancestors }
+}
+
+fn numbers<'a>(doc: &'a FlowDocument, problems: &mut Vec<Problem>) -> BTreeMap<&'a str, StepNo> {
+    let mut numbers = BTreeMap::new();
+    for (no, step) in doc.flow_steps.iter().enumerate() {
+        let pointer = format!("/flow_steps/{no}/id");
+        if !valid_id(&step.id) {
+            let message = "must be a letter or _, then letters, digits, _ or -, at most 64 in all".to_owned();
+            problems.push(Problem { pointer: pointer.clone(), message });
+        }
+        if numbers.insert(step.id.as_str(), no as StepNo).is_some() {
+            problems.push(Problem { pointer, message: format!("'{}' is the id of another step too", step.id) });
+        }
+    }
+    numbers
+}
+
+fn valid_id(id: &str) -> bool {
+    let mut chars = id.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && id.len() <= 64
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+fn mixed(doc: &FlowDocument, numbers: &BTreeMap<&str, StepNo>, problems: &mut Vec<Problem>) -> Vec<Vec<StepNo>> {
+    let mut all = Vec::with_capacity(doc.flow_steps.len());
+    for (no, step) in doc.flow_steps.iter().enumerate() {
+        let mut inputs = BTreeSet::new();
+        for (i, id) in step.connections.inputs.iter().enumerate() {
+            let pointer = format!("/flow_steps/{no}/connections/inputs/{i}");
+            match numbers.get(id.as_str()) {
+                Some(input) if inputs.insert(*input) => {}
+                Some(_) => problems.push(Problem { pointer, message: format!("'{id}' stands here twice") }),
+                None => problems.push(Problem { pointer, message: format!("there is no step '{id}'") }),
+            }
+        }
+        all.push(inputs.into_iter().collect());
+    }
+    outputs_agree(doc, numbers, problems);
+    all
+}
+
+/// Outputs are redundant; where a step gives them they must say what the inputs say.
+fn outputs_agree(doc: &FlowDocument, numbers: &BTreeMap<&str, StepNo>, problems: &mut Vec<Problem>) {
+    for (no, step) in doc.flow_steps.iter().enumerate() {
+        for (i, id) in step.connections.inputs.iter().enumerate() {
+            let Some(input) = numbers.get(id.as_str()).map(|n| &doc.flow_steps[*n as usize]) else { continue };
+            if !input.connections.outputs.is_empty() && !input.connections.outputs.contains(&step.id) {
+                let pointer = format!("/flow_steps/{no}/connections/inputs/{i}");
+                problems.push(Problem {
+                    pointer,
+                    message: format!("step '{id}' does not name '{}' among its outputs", step.id),
+                });
+            }
+        }
+    }
+    for (no, step) in doc.flow_steps.iter().enumerate() {
+        for (i, id) in step.connections.outputs.iter().enumerate() {
+            let pointer = format!("/flow_steps/{no}/connections/outputs/{i}");
+            let message = match numbers.get(id.as_str()) {
+                None => format!("there is no step '{id}'"),
+                Some(n) if doc.flow_steps[*n as usize].connections.inputs.contains(&step.id) => continue,
+                Some(_) => format!("step '{id}' does not name '{}' among its inputs", step.id),
+            };
+            problems.push(Problem { pointer, message });
+        }
+    }
+}
+
+/// Each step's ancestors as bits (Kahn's algorithm), or the steps that lie on cycles or between two of them.
+fn ancestors(inputs: &[Vec<StepNo>], dependents: &[Vec<StepNo>]) -> Result<Vec<Bits>, Vec<usize>> {
+    let mut missing: Vec<usize> = inputs.iter().map(Vec::len).collect();
+    let mut found = vec![vec![0_u64; inputs.len().div_ceil(64)]; inputs.len()];
+    let mut ready: Vec<usize> = (0..inputs.len()).filter(|n| missing[*n] == 0).collect();
+    let mut done = 0;
+    while let Some(no) = ready.pop() {
+        done += 1;
+        let mut seen = found[no].clone();
+        seen[no / 64] |= 1 << (no % 64);
+        for next in dependents[no].iter().map(|n| *n as usize) {
+            found[next].iter_mut().zip(&seen).for_each(|(bits, more)| *bits |= more);
+            missing[next] -= 1;
+            if missing[next] == 0 {
+                ready.push(next);
+            }
+        }
+    }
+    if done == inputs.len() {
+        return Ok(found);
+    }
+    // What remains hangs on a cycle; what nothing of it waits for only comes after one.
+    let mut stuck: BTreeSet<usize> = (0..inputs.len()).filter(|n| missing[*n] > 0).collect();
+    let mut waiting: Vec<usize> =
+        dependents.iter().map(|d| d.iter().filter(|n| stuck.contains(&(**n as usize))).count()).collect();
+    let mut last: Vec<usize> = stuck.iter().copied().filter(|n| waiting[*n] == 0).collect();
+    while let Some(no) = last.pop() {
+        stuck.remove(&no);
+        for input in inputs[no].iter().map(|n| *n as usize).filter(|n| stuck.contains(n)) {
+            waiting[input] -= 1;
+            if waiting[input] == 0 {
+                last.push(input);
+            }
+        }
+    }
+    Err(stuck.into_iter().collect())
+}

@@ -1,0 +1,355 @@
+//! What a document is refused for, and where; and what is taken.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::*;
+use crate::json::merge_patch;
+
+/// A flow as the platform that this system continues exports it.
+const PLATFORM_FLOW: &str = r##"{
+  "flow_name": "notify-on-approved-decision",
+  "flow_description": "Tell the team when a decision is approved, then open a task",
+  "flow_category": "notifications",
+  "flow_version": 1,
+  "is_active": true,
+  "is_template": false,
+  "trigger_type": "decision_approved",
+  "trigger_config": {},
+  "flow_steps": [
+    {
+      "id": "step1",
+      "type": "action",
+      "config": {
+        "action_type": "send_notification",
+        "action_target": "slack",
+        "action_payload": {"channel": "#ops", "text": "Decision approved"},
+        "priority": 3,
+        "urgency": "high"
+      },
+      "position": {"x": 100, "y": 100},
+      "connections": {"inputs": [], "outputs": ["step2"]}
+    },
+    {
+      "id": "step2",
+      "type": "action",
+      "config": {
+        "action_type": "trigger_webhook",
+        "action_target": "tasks",
+        "action_payload": {"url": "http://127.0.0.1:9/hook", "title": "Follow up"},
+        "priority": 5,
+        "urgency": "medium"
+      },
+      "position": {"x": 300, "y": 100},
+      "connections": {"inputs": ["step1"], "outputs": []}
+    }
+  ],
+  "execution_mode": "mixed",
+  "max_execution_time_seconds": 300,
+  "retry_policy": {"max_attempts": 3, "backoff_seconds": 60},
+  "requires_approval": false,
+  "approval_threshold": 0.8,
+  "conditions": {"severity": "high"},
+  "on_error_action": "stop",
+  "error_notification_channels": ["email"],
+  "tags": ["ops"],
+  "metadata": {}
+}"##;
+
+const ACTIONS: &[&str] = &["api_call", "transform"];
+
+fn step(id: &str, more: &Value) -> Value {
+    let mut step = json!({"id": id, "config": {"action_type": "transform"}});
+    merge_patch(&mut step, more);
+    step
+}
+
+fn after(id: &str, inputs: &[&str]) -> Value {
+    step(id, &json!({"connections": {"inputs": inputs}}))
+}
+
+fn flow(mode: &str, steps: &[Value], extra: &Value) -> Value {
+    let mut document = json!({"flow_name": "f", "trigger_type": "manual", "execution_mode": mode, "flow_steps": steps});
+    merge_patch(&mut document, extra);
+    document
+}
+
+fn compiled(document: Value) -> Result<FlowPlan, Vec<Problem>> {
+    let document = FlowDocument::from_value(document).unwrap();
+    FlowPlan::compile(&document, ACTIONS, &PlanLimits::default())
+}
+
+/// Pointers and messages of what is wrong.
+fn problems(document: Value) -> Vec<(String, String)> {
+    compiled(document).expect_err("it should be refused").into_iter().map(|p| (p.pointer, p.message)).collect()
+}
+
+/// The document has this one problem.
+fn refused(document: Value, pointer: &str, message: &str) {
+    assert_eq!(problems(document), [(pointer.to_owned(), message.to_owned())]);
+}
+
+/// A flow of one step with these fields has this one problem.
+fn step_refused(more: &Value, pointer: &str, message: &str) {
+    refused(flow("sequential", &[step("a", more)], &json!({})), &format!("/flow_steps/0{pointer}"), message);
+}
+
+/// A flow with these fields has this one problem.
+fn head_refused(more: &Value, pointer: &str, message: &str) {
+    refused(flow("sequential", &[step("a", &json!({}))], more), pointer, message);
+}
+
+#[test]
+fn the_platforms_own_flow_compiles() {
+    let document = FlowDocument::from_text(PLATFORM_FLOW).unwrap();
+    let plan = FlowPlan::compile(&document, &["send_notification", "trigger_webhook"], &PlanLimits::default()).unwrap();
+    assert_eq!((plan.name.as_str(), plan.deadline_ms, plan.width), ("notify-on-approved-decision", Some(300_000), 1));
+    let [first, second] = &plan.steps[..] else { panic!("{plan:?}") };
+    assert_eq!((&*first.action_type, &*first.action_target, first.priority), ("send_notification", "slack", 3));
+    assert_eq!((first.urgency, second.urgency), (Urgency::High, Urgency::Medium));
+    assert_eq!((&first.inputs[..], &first.dependents[..], &second.inputs[..]), (&[][..], &[1][..], &[0][..]));
+    assert_eq!((second.retry.max_attempts, second.retry.backoff_seconds), (3, 60.0));
+    assert_eq!(FlowDocument::from_value(document.to_value()).unwrap(), document);
+}
+
+#[test]
+fn modes_make_the_edges() {
+    let edges = |mode: &str, steps: &[Value]| {
+        let plan = compiled(flow(mode, steps, &json!({}))).unwrap();
+        let edges: Vec<(Vec<StepNo>, usize)> = plan.steps.iter().map(|s| (s.inputs.clone(), s.needed)).collect();
+        (edges, plan.width)
+    };
+    let three = [step("a", &json!({})), step("b", &json!({})), step("c", &json!({}))];
+    assert_eq!(edges("sequential", &three), (vec![(vec![], 0), (vec![0], 1), (vec![1], 1)], 1));
+    assert_eq!(edges("parallel", &three), (vec![(vec![], 0), (vec![], 0), (vec![], 0)], 3));
+    let any = step("c", &json!({"connections": {"inputs": ["b", "a"]}, "dependency_mode": "any"}));
+    assert_eq!(
+        edges("mixed", &[any, after("a", &["b"]), after("b", &[])]),
+        (vec![(vec![1, 2], 1), (vec![2], 1), (vec![], 0)], 2)
+    );
+}
+
+#[test]
+fn a_cycle_names_the_steps_on_it_and_no_others() {
+    let wait = |names: &str| format!("these steps wait for each other: {names}");
+    let steps = [after("a", &[]), after("b", &["a", "d"]), after("c", &["b"]), after("d", &["c"]), after("e", &["d"])];
+    refused(flow("mixed", &steps, &json!({})), "/flow_steps", &wait("b, c, d"));
+    refused(flow("mixed", &[after("a", &["a"]), after("b", &["a"])], &json!({})), "/flow_steps", &wait("a"));
+}
+
+#[test]
+fn ids_are_well_formed_unique_and_known() {
+    let form = "must be a letter or _, then letters, digits, _ or -, at most 64 in all";
+    let long = "x".repeat(65);
+    for id in ["", "1a", "a b", "ä", "a.b", &long] {
+        refused(flow("sequential", &[step(id, &json!({}))], &json!({})), "/flow_steps/0/id", form);
+    }
+    compiled(flow("sequential", &[step("_a-1", &json!({})), step(&"x".repeat(64), &json!({}))], &json!({}))).unwrap();
+    let twice = [step("a", &json!({})), step("a", &json!({}))];
+    refused(flow("sequential", &twice, &json!({})), "/flow_steps/1/id", "'a' is the id of another step too");
+    let unknown = [after("a", &[]), after("b", &["a", "x"])];
+    refused(flow("mixed", &unknown, &json!({})), "/flow_steps/1/connections/inputs/1", "there is no step 'x'");
+    let repeated = [after("a", &[]), after("b", &["a", "a"])];
+    refused(flow("mixed", &repeated, &json!({})), "/flow_steps/1/connections/inputs/1", "'a' stands here twice");
+}
+
+#[test]
+fn outputs_say_what_inputs_say() {
+    let with = |outputs: &[&str], inputs: &[&str]| {
+        let a = step("a", &json!({"connections": {"outputs": outputs}}));
+        flow("mixed", &[a, after("b", inputs), after("c", inputs)], &json!({}))
+    };
+    compiled(with(&["c", "b"], &["a"])).unwrap();
+    compiled(with(&[], &["a"])).unwrap();
+    refused(with(&["x"], &[]), "/flow_steps/0/connections/outputs/0", "there is no step 'x'");
+    refused(with(&["b"], &[]), "/flow_steps/0/connections/outputs/0", "step 'b' does not name 'a' among its inputs");
+    refused(with(&["b"], &["a"]), "/flow_steps/2/connections/inputs/0", "step 'a' does not name 'c' among its outputs");
+}
+
+#[test]
+fn a_join_needs_what_it_can_have() {
+    let join = |mode: Value| {
+        let mut join = after("c", &["a", "b"]);
+        merge_patch(&mut join, &json!({"dependency_mode": mode}));
+        flow("mixed", &[after("a", &[]), after("b", &[]), join], &json!({}))
+    };
+    for (mode, needed) in [(json!(null), 2), (json!("all"), 2), (json!("any"), 1), (json!(1), 1), (json!(2), 2)] {
+        assert_eq!(compiled(join(mode)).unwrap().steps[2].needed, needed);
+    }
+    for mode in [json!(0), json!(3), json!(1.5), json!(-1), json!("some"), json!(["all"])] {
+        refused(join(mode), "/flow_steps/2/dependency_mode", "must be all, any or a number from 1 to 2");
+    }
+}
+
+#[test]
+fn expressions_name_what_is_there() {
+    let known = "known here: trigger, webhook, tenant, now";
+    head_refused(
+        &json!({"conditions": "x.y"}),
+        "/conditions",
+        &format!("unknown name `x`; {known}, in `x.y` (character 1)"),
+    );
+    head_refused(
+        &json!({"conditions": "steps.a.output"}),
+        "/conditions",
+        &format!("unknown name `steps`; {known}, in `steps.a.output` (character 1)"),
+    );
+    head_refused(&json!({"conditions": 7}), "/conditions", "a condition is a CEL text, a matcher, or true, in `7`");
+    let pointers = |document| problems(document).into_iter().map(|(pointer, _)| pointer).collect::<Vec<_>>();
+    let matcher = json!({"conditions": {"all": [{"field": "a", "operator": "~", "value": 1}]}});
+    assert_eq!(pointers(flow("sequential", &[step("a", &json!({}))], &matcher)), ["/conditions/all/0"]);
+    step_refused(
+        &json!({"when": "secrets.x"}),
+        "/when",
+        "secrets cannot be named in expressions yet: they come with integrations, in `secrets.x` (character 1)",
+    );
+    let names_later = step("a", &json!({"when": "steps.b.output.x == 1"}));
+    let later = "no step `b` before this place; steps before it: none, in `steps.b.output.x == 1` (character 1)";
+    refused(flow("sequential", &[names_later.clone(), step("b", &json!({}))], &json!({})), "/flow_steps/0/when", later);
+    refused(flow("parallel", &[names_later.clone(), step("b", &json!({}))], &json!({})), "/flow_steps/0/when", later);
+    // In a graph only an ancestor is sure to have ended.
+    let mixed = [
+        after("a", &[]),
+        after("b", &["a"]),
+        step("c", &json!({"connections": {"inputs": ["a"]}, "when": "steps.b.output.x == 1"})),
+    ];
+    let beside = later.replace("it: none", "it: a");
+    refused(flow("mixed", &mixed, &json!({})), "/flow_steps/2/when", &beside);
+    compiled(flow("sequential", &[step("b", &json!({})), step("x", &json!({})), names_later], &json!({}))).unwrap();
+}
+
+#[test]
+fn templates_are_checked_where_they_stand() {
+    let payload = |payload: Value| json!({"config": {"action_payload": payload}});
+    let pointers = |more: &Value| problems(flow("sequential", &[step("a", more)], &json!({})))[0].0.clone();
+    step_refused(
+        &payload(json!({"to": [{"text": "hi {{ steps.x.output }}"}]})),
+        "/config/action_payload/to/0/text",
+        "no step `x` before this place; steps before it: none, in `hi {{ steps.x.output }}` at /to/0/text (character 4)",
+    );
+    assert_eq!(pointers(&payload(json!({"a/b": "{{ trigger. }}"}))), "/flow_steps/0/config/action_payload/a~1b");
+    assert_eq!(pointers(&payload(json!("{{ open"))), "/flow_steps/0/config/action_payload");
+    assert_eq!(pointers(&payload(json!("{% if x %}"))), "/flow_steps/0/config/action_payload");
+    assert_eq!(pointers(&json!({"config": {"scheduled_for": "{{ nobody }}"}})), "/flow_steps/0/config/scheduled_for");
+}
+
+#[test]
+fn words_and_numbers_are_within_their_limits() {
+    head_refused(&json!({"format": 2}), "/format", "this version reads format 1, the document says 2");
+    head_refused(&json!({"flow_name": " "}), "/flow_name", "must have 1 to 200 characters");
+    head_refused(&json!({"flow_name": "ä".repeat(201)}), "/flow_name", "must have 1 to 200 characters");
+    head_refused(&json!({"approval_threshold": 1.1}), "/approval_threshold", "must be 0 to 1");
+    for seconds in [0, 31_536_001, u64::MAX / 100, u64::MAX] {
+        head_refused(
+            &json!({"max_execution_time_seconds": seconds}),
+            "/max_execution_time_seconds",
+            "must be 1 to 31536000 (a year)",
+        );
+        step_refused(
+            &json!({"config": {"expires_in_seconds": seconds}}),
+            "/config/expires_in_seconds",
+            "must be 1 to 31536000 (a year)",
+        );
+    }
+    for seconds in [0.0, -1.0, 86_401.0] {
+        step_refused(
+            &json!({"timeout_seconds": seconds}),
+            "/timeout_seconds",
+            "must be more than 0 and at most 86400 (a day)",
+        );
+    }
+    for priority in [0, 11] {
+        step_refused(&json!({"config": {"priority": priority}}), "/config/priority", "must be 1 (first) to 10");
+    }
+    step_refused(
+        &json!({"config": {"action_target": "x".repeat(201)}}),
+        "/config/action_target",
+        "must have at most 200 characters",
+    );
+    step_refused(
+        &json!({"config": {"action_type": "run_comand"}}),
+        "/config/action_type",
+        "'run_comand' is not one of: api_call, transform",
+    );
+    step_refused(&json!({"type": "loop"}), "/type", "'loop' is not one of: action");
+}
+
+#[test]
+fn policies_are_checked_once_and_where_they_stand() {
+    for (policy, field, message) in [
+        (json!({"max_attempts": 0}), "max_attempts", "must be 1 to 100, is 0"),
+        (json!({"backoff_seconds": -1.0}), "backoff_seconds", "must be 0 to 86400, is -1"),
+        (json!({"multiplier": 0.5}), "multiplier", "must be 1 to 100, is 0.5"),
+        (json!({"max_backoff_seconds": 700_000.0}), "max_backoff_seconds", "must be 0 to 604800, is 700000"),
+        (json!({"deadline_seconds": -2.0}), "deadline_seconds", "must be 0 to 31536000, is -2"),
+    ] {
+        head_refused(&json!({"retry_policy": policy}), &format!("/retry_policy/{field}"), message);
+        step_refused(&json!({"retry": policy}), &format!("/retry/{field}"), message);
+    }
+}
+
+#[test]
+fn what_this_version_cannot_do_is_refused() {
+    for word in ["fallback", "rollback", "pause"] {
+        head_refused(
+            &json!({"on_error_action": word}),
+            "/on_error_action",
+            &format!("'{word}' is not available in this version; use stop or continue"),
+        );
+    }
+    for word in ["fallback", "compensate", "pause"] {
+        step_refused(
+            &json!({"on_error": word}),
+            "/on_error",
+            &format!("'{word}' is not available in this version; use fail or continue"),
+        );
+    }
+    step_refused(
+        &json!({"on_unknown_outcome": "verify"}),
+        "/on_unknown_outcome",
+        "'verify' is not available in this version; use retry or park",
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let document = flow("mixed", &[step("1", &json!({"type": "x"})), after("b", &["c"])], &json!({"flow_name": ""}));
+    let pointers: Vec<String> = problems(document).into_iter().map(|(pointer, _)| pointer).collect();
+    assert_eq!(
+        pointers,
+        ["/flow_name", "/flow_steps/0/id", "/flow_steps/1/connections/inputs/0", "/flow_steps/0/type"]
+    );
+}
+
+#[test]
+fn a_thousand_steps_compile_fast_and_more_are_refused_faster() {
+    let many = |count: usize| -> Vec<Value> {
+        let from =
+            |i: usize| json!({"config": {"action_payload": {"x": format!("{{{{ steps.s{}.output }}}}", i / 2)}}});
+        (0..count).map(|i| step(&format!("s{i}"), &if i == 0 { json!({}) } else { from(i - 1) })).collect()
+    };
+    let begun = Instant::now();
+    let plan = compiled(flow("sequential", &many(1_000), &json!({}))).unwrap();
+    assert_eq!((plan.steps.len(), plan.steps[999].inputs.as_slice()), (1_000, &[998][..]));
+    // A hundred times what it takes: a machine under load is no reason to fail, a cubic algorithm is.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    refused(flow("sequential", &many(1_001), &json!({})), "/flow_steps", "must have 1 to 1000 steps, has 1001");
+    refused(flow("sequential", &[], &json!({})), "/flow_steps", "must have 1 to 1000 steps, has 0");
+}
+
+#[test]
+fn a_document_is_bounded() {
+    let document = FlowDocument::from_value(flow(
+        "sequential",
+        &[step("a", &json!({}))],
+        &json!({"flow_description": "x".repeat(300)}),
+    ))
+    .unwrap();
+    let limits = PlanLimits { max_document_bytes: 300, ..PlanLimits::default() };
+    let found = FlowPlan::compile(&document, ACTIONS, &limits).unwrap_err();
+    assert_eq!((found.len(), found[0].pointer.as_str()), (1, ""));
+    assert!(found[0].message.ends_with("bytes, at most 300 are taken"), "{found:?}");
+    let deep = (0..70).fold(json!(1), |inner, _| json!([inner]));
+    head_refused(&json!({"metadata": {"deep": deep}}), "", "the document nests deeper than 64 levels");
+}

@@ -1,0 +1,140 @@
+//! The end of an attempt: seen, unknown, or cut off.
+
+use super::decide::Decider;
+use super::step::StepStatus;
+use super::{AttemptReport, Change, Closing, Effect, Outcome};
+use crate::ids::StepNo;
+use crate::log::{Failure, LogEntry, OUTCOME_UNKNOWN};
+use crate::words::{ExecutionStatus, OnUnknownOutcome};
+
+impl Decider<'_> {
+    /// An executor reports. A report of another attempt than the present one is old news.
+    pub(super) fn attempt_ended(&mut self, no: StepNo, attempt: u32, report: &AttemptReport) {
+        let known = self.state().steps.get(no as usize).is_some();
+        if !known || self.status(no) != StepStatus::InProgress || self.live(no).attempt != attempt {
+            return;
+        }
+        match &report.outcome {
+            Outcome::Completed(result) => {
+                let entry = self.log_entry(no, ExecutionStatus::Completed, report.payload.clone());
+                self.emit_log(LogEntry { result: Some(result.clone()), ..entry }, report);
+                self.end(no, StepStatus::Completed);
+            }
+            // Nobody told it to: whatever ended it did not do what the step asks for.
+            Outcome::Cancelled if self.state().closing.is_none() => {
+                let failure =
+                    Failure::retryable("cancelled", "the attempt ended early, and its run did not ask for it");
+                self.attempt_failed(no, &failure, report);
+            }
+            Outcome::Cancelled => {
+                let entry = self.log_entry(no, ExecutionStatus::Cancelled, report.payload.clone());
+                let failure = Failure::fatal("cancelled", "the attempt was told to end");
+                self.emit_log(LogEntry { failure: Some(failure), ..entry }, report);
+                self.end(no, StepStatus::Cancelled);
+            }
+            Outcome::Failed(failure) => self.attempt_failed(no, failure, report),
+        }
+    }
+
+    fn attempt_failed(&mut self, no: StepNo, failure: &Failure, report: &AttemptReport) {
+        let entry = self.log_entry(no, ExecutionStatus::Failed, report.payload.clone());
+        let next_at_ms = if failure.retryable { self.next_at_ms(no, failure.retry_after_ms) } else { None };
+        let entry = LogEntry { failure: Some(failure.clone()), is_final: next_at_ms.is_none(), ..entry };
+        self.emit_log(entry, report);
+        match next_at_ms {
+            Some(due_at_ms) => {
+                let next_attempt = self.live(no).attempt + 1;
+                self.emit(Change::StepRetrying { step: no, next_attempt, due_at_ms });
+                if due_at_ms <= self.now_ms {
+                    self.start_or_queue(no);
+                }
+            }
+            None => self.end_badly(no, StepStatus::Failed, &failure.message),
+        }
+    }
+
+    /// When the step may be tried again; `None` when it may not.
+    fn next_at_ms(&self, no: StepNo, retry_after_ms: Option<i64>) -> Option<i64> {
+        if self.state().closing.is_some() {
+            return None;
+        }
+        let live = self.live(no);
+        let execution = self.draft.header.id.execution(no);
+        self.plan(no).retry.next_at_ms(execution, live.attempt, live.released_at_ms, self.now_ms, retry_after_ms)
+    }
+
+    fn emit_log(&mut self, entry: LogEntry, report: &AttemptReport) {
+        self.emit(Change::AttemptLogged(Box::new(LogEntry {
+            started_at_ms: report.started_at_ms,
+            completed_at_ms: report.completed_at_ms,
+            duration_ms: Some(report.duration_ms),
+            http: report.http.clone(),
+            ..entry
+        })));
+    }
+
+    /// Settles attempts that nobody knows of any more, then looks at what is due.
+    pub(super) fn recover(&mut self, under_way: &[StepNo]) {
+        let told_to_end = matches!(self.state().closing, Some(Closing::Cancelled | Closing::TimedOut));
+        for no in 0..self.state().steps.len() as StepNo {
+            if self.status(no) != StepStatus::InProgress {
+                continue;
+            }
+            if !under_way.contains(&no) {
+                self.outcome_unknown(no);
+            } else if told_to_end {
+                // Whoever was to tell the attempt may have died first. To be told twice does no harm.
+                self.cancel_attempt(no);
+            }
+        }
+        self.wake();
+    }
+
+    /// The attempt counts, and is logged as what it is: nobody knows whether it took effect.
+    fn outcome_unknown(&mut self, no: StepNo) {
+        let live = self.live(no);
+        let scope = self.draft.header.scope(self.draft.results.clone(), live.released_at_ms);
+        let template = self.plan(no).payload.clone();
+        let payload = template.render(&scope).unwrap_or_else(|_| template.source().clone());
+        let message = "the runtime died while this attempt was under way; whether it took effect is not known";
+        let failure = Failure::retryable(OUTCOME_UNKNOWN, message);
+        let parks = self.plan(no).on_unknown_outcome == OnUnknownOutcome::Park && self.state().closing.is_none();
+        let next_at_ms = self.next_at_ms(no, None);
+        let entry = LogEntry {
+            failure: Some(failure),
+            is_final: !parks && next_at_ms.is_none(),
+            ..self.log_entry(no, ExecutionStatus::Failed, payload.into())
+        };
+        self.emit(Change::AttemptLogged(Box::new(entry)));
+        let next_attempt = live.attempt + 1;
+        match next_at_ms {
+            _ if parks => {
+                self.emit(Change::StepParked { step: no, next_attempt });
+                self.emit(Change::ApprovalRequested { step: Some(no) });
+            }
+            // Its backoff was long enough: the runtime had to start again.
+            Some(_) => self.emit(Change::StepRetrying { step: no, next_attempt, due_at_ms: self.now_ms }),
+            None if self.state().closing.is_some() => self.end(no, StepStatus::Cancelled),
+            None => self.end_badly(no, StepStatus::Failed, message),
+        }
+    }
+
+    pub(super) fn cancel_attempt(&mut self, no: StepNo) {
+        let attempt = self.live(no).attempt;
+        self.decision.effects.push(Effect::CancelAttempt { step: no, attempt });
+    }
+
+    /// Ends a run that its actor cannot handle: what was under way has failed, with the panic's own words.
+    pub(super) fn quarantine(&mut self, text: &str) {
+        let error = format!("the run was set aside after repeated failures of its actor: {text}");
+        let under_way: Vec<StepNo> =
+            (0..self.state().steps.len() as StepNo).filter(|no| self.status(*no) == StepStatus::InProgress).collect();
+        for no in under_way {
+            self.cancel_attempt(no);
+            let payload = self.plan(no).payload.source().clone().into();
+            self.log_failure(no, Failure::fatal("poisoned", text), payload);
+            self.end(no, StepStatus::Failed);
+        }
+        self.close(Closing::Failed, &error);
+    }
+}

@@ -1,0 +1,64 @@
+//! When a run next needs attention, and where it stands in its partition's queue: two indexed numbers of its row.
+
+use super::step::StepStatus;
+use super::{Closing, Run, RunState};
+use crate::dispatch::Credits;
+use crate::plan::FlowPlan;
+use crate::words::RunStatus;
+
+/// The indexed numbers of a run's row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// Present while something of the run is under way or may start: the dispatch order it came with.
+    pub queue_key: Option<i64>,
+    /// Present while the run waits for a time.
+    pub wake_at_ms: Option<i64>,
+}
+
+impl Run {
+    /// The indexed numbers of the run's row, as of `now_ms`.
+    ///
+    /// The queue key is set when the run gets something to do, and then stays as it was (`previous_key`) until nothing
+    /// is left to do: a key that changes from step to step would cost every step two index entries (ADR 002).
+    pub fn timing(&self, credits: &Credits, previous_key: Option<i64>, now_ms: i64) -> Timing {
+        let key = queue_key(&self.state, &self.plan, credits, now_ms);
+        Timing { queue_key: key.map(|key| previous_key.unwrap_or(key)), wake_at_ms: self.wake_at_ms(now_ms) }
+    }
+
+    /// The next time at which [`super::Command::Wake`] has something to do.
+    fn wake_at_ms(&self, now_ms: i64) -> Option<i64> {
+        if self.state.status.is_terminal() {
+            return None;
+        }
+        let open = matches!(self.state.closing, None | Some(Closing::Failed));
+        let deadline = open.then_some(self.header.deadline_at_ms).flatten();
+        let steps = self.state.steps.iter().filter_map(|step| {
+            let live = step.live.as_deref()?;
+            let due = live.due_at_ms.filter(|at| *at > now_ms);
+            match step.status {
+                StepStatus::Pending | StepStatus::Retrying => [due, live.expires_at_ms].into_iter().flatten().min(),
+                StepStatus::AwaitingApproval => live.expires_at_ms,
+                _ => None,
+            }
+        });
+        steps.chain(deadline).min()
+    }
+}
+
+/// The dispatch order of the first thing that the run has under way or could start.
+fn queue_key(state: &RunState, plan: &FlowPlan, credits: &Credits, now_ms: i64) -> Option<i64> {
+    if state.status.is_terminal() {
+        return None;
+    }
+    let ready = state.status == RunStatus::Running && state.closing.is_none();
+    let keys = state.steps.iter().zip(&plan.steps).filter_map(|(step, plan)| {
+        let due_at_ms = step.live.as_deref()?.due_at_ms.unwrap_or(now_ms);
+        let counts = match step.status {
+            StepStatus::InProgress => true,
+            StepStatus::Pending | StepStatus::Retrying => ready && due_at_ms <= now_ms,
+            _ => false,
+        };
+        counts.then(|| credits.order(due_at_ms, plan.urgency, plan.priority))
+    });
+    keys.min()
+}

@@ -1,0 +1,156 @@
+//! Counters and sketches that add up: statistics without scanning history.
+//!
+//! Durations go into a sketch of logarithmic buckets (DDSketch: Masson, Rim, Lee, VLDB 2019), here sparse and with a
+//! relative error of 1 %. Sketches merge by adding bucket to bucket, so buckets of time, partitions and nodes add up.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::TenantId;
+use crate::log::LogEntry;
+
+/// The widths of the time buckets that are kept, in milliseconds: short ones for the edges of a window, long ones for
+/// its body.
+pub const BUCKET_WIDTHS_MS: [i64; 2] = [300_000, 3_600_000];
+
+/// What a row of statistics is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StatKey {
+    pub partition: u16,
+    pub tenant: TenantId,
+    pub action_type: String,
+    pub bucket_width_ms: i64,
+    pub bucket_start_ms: i64,
+}
+
+/// What is counted for a key. Everything adds up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stat {
+    /// Executions that ended, each counted once, by its final attempt.
+    pub executions: i64,
+    pub successful: i64,
+    pub failed: i64,
+    /// Attempts, whose durations the sketch holds.
+    pub attempts: i64,
+    pub duration_sum_ms: i64,
+    pub sketch: Sketch,
+}
+
+impl Stat {
+    /// Counts one attempt.
+    pub fn record(&mut self, entry: &LogEntry) {
+        self.record_attempt(entry.is_final, entry.success(), entry.duration_ms);
+    }
+
+    /// Counts one attempt by its figures.
+    pub fn record_attempt(&mut self, is_final: bool, success: bool, duration_ms: Option<i64>) {
+        if is_final {
+            self.executions += 1;
+            if success {
+                self.successful += 1;
+            } else {
+                self.failed += 1;
+            }
+        }
+        if let Some(ms) = duration_ms {
+            self.attempts += 1;
+            self.duration_sum_ms += ms;
+            self.sketch.add(ms);
+        }
+    }
+
+    /// Adds another's counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.executions += other.executions;
+        self.successful += other.successful;
+        self.failed += other.failed;
+        self.attempts += other.attempts;
+        self.duration_sum_ms += other.duration_sum_ms;
+        self.sketch.merge(&other.sketch);
+    }
+}
+
+/// The start of the bucket of this width in which a time lies.
+pub fn bucket_start_ms(at_ms: i64, width_ms: i64) -> i64 {
+    at_ms - at_ms.rem_euclid(width_ms)
+}
+
+/// A sketch of non-negative whole milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sketch {
+    /// Bucket number to count. Bucket 0 holds the values below 1 ms.
+    #[serde(rename = "b")]
+    buckets: BTreeMap<i32, i64>,
+}
+
+/// Successive bucket bounds are this factor apart: (1 + α) / (1 − α) for the relative error α = 1 %.
+const GAMMA: f64 = 1.01 / 0.99;
+
+impl Sketch {
+    /// Adds one value.
+    pub fn add(&mut self, ms: i64) {
+        *self.buckets.entry(bucket_of(ms)).or_default() += 1;
+    }
+
+    /// Adds another sketch's values.
+    pub fn merge(&mut self, other: &Self) {
+        for (bucket, count) in &other.buckets {
+            *self.buckets.entry(*bucket).or_default() += count;
+        }
+    }
+
+    /// How many values it holds.
+    pub fn count(&self) -> i64 {
+        self.buckets.values().sum()
+    }
+
+    /// The value below which the share `q` (0 to 1) lies, within 1 %; `None` when empty.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let last = self.count().checked_sub(1).filter(|n| *n >= 0)?;
+        let rank = (q.clamp(0.0, 1.0) * last as f64).round() as i64;
+        let mut seen = 0;
+        let found = self.buckets.iter().find(|(_, count)| {
+            seen += **count;
+            seen > rank
+        });
+        found.map(|(bucket, _)| value_of(*bucket))
+    }
+}
+
+fn bucket_of(ms: i64) -> i32 {
+    if ms < 1 { 0 } else { (ms as f64).log(GAMMA).ceil() as i32 + 1 }
+}
+
+/// The middle of a bucket, in the sense of relative error.
+fn value_of(bucket: i32) -> f64 {
+    if bucket == 0 { 0.0 } else { 2.0 * GAMMA.powi(bucket - 1) / (GAMMA + 1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn quantiles_are_within_one_percent(mut values in prop::collection::vec(0_i64..10_000_000, 1..200), q in 0.0..=1.0_f64) {
+            let (mut left, mut right) = (Sketch::default(), Sketch::default());
+            for (i, value) in values.iter().enumerate() {
+                if i % 2 == 0 { left.add(*value) } else { right.add(*value) }
+            }
+            left.merge(&right);
+            values.sort_unstable();
+            let exact = values[(q * (values.len() - 1) as f64).round() as usize] as f64;
+            let found = left.quantile(q).expect("not empty");
+            prop_assert!((found - exact).abs() <= exact * 0.010_001 + 1e-9, "{found} against {exact}");
+        }
+    }
+
+    #[test]
+    fn buckets_align_before_and_after_the_epoch() {
+        assert_eq!(bucket_start_ms(301_000, 300_000), 300_000);
+        assert_eq!(bucket_start_ms(-1, 300_000), -300_000);
+        assert_eq!(Sketch::default().quantile(0.5), None);
+    }
+}

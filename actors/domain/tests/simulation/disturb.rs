@@ -1,0 +1,53 @@
+//! Misfortunes and surprises: deaths, commands out of turn, a clock that is moved.
+
+use core314_domain::ids::StepNo;
+use core314_domain::run::Command;
+
+use super::checks::Check;
+use super::script::{Crash, Moment, Victim};
+use super::world::World;
+
+impl World<'_> {
+    /// Something that nobody expects just now.
+    pub fn disturb(&mut self) -> Check {
+        if self.store.version == 0 || !self.can_tell() {
+            return Ok(());
+        }
+        match self.rng.below(14) {
+            0..=2 => {
+                let victim = self.rng.pick(&[Victim::Actor, Victim::Partition, Victim::Process]);
+                self.die(victim);
+                Ok(())
+            }
+            3 => {
+                let commit = self.commits;
+                let victim = self.rng.pick(&[Victim::Partition, Victim::Process]);
+                self.script.crash = Some(Crash { commit, victim, moment: Moment::After });
+                Ok(())
+            }
+            4 => self.tell(&Command::Begin),
+            5 => self.tell(&Command::Wake),
+            6 if self.actor.is_some() => self.decide(&Command::Recover { under_way: self.under_way() }, None),
+            7 => self.tell(&Command::Pause),
+            8 => self.tell(&Command::Resume),
+            9 if self.rng.chance(250) => self.tell(&Command::Cancel { reason: "enough".into() }),
+            10 if self.rng.chance(100) && self.outbox.is_empty() => {
+                self.tell(&Command::Quarantine { failure: "it died".into() })
+            }
+            11 => {
+                let step = self.rng.below(self.shape.plan.steps.len() + 1).checked_sub(1).map(|no| no as StepNo);
+                self.answer(step)
+            }
+            12 => {
+                // Mostly forwards.
+                self.now_ms += self.rng.pick(&[1, 700, 5_000, 31_000, 100_000, -3_000]);
+                self.note(|| "the clock moves".into());
+                Ok(())
+            }
+            _ => {
+                self.leave();
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What of a run survives: one row of state, its timing, the log and the approvals.
+
+use std::sync::Arc;
+
+use core314_domain::ids::StepNo;
+use core314_domain::log::LogEntry;
+use core314_domain::run::{Change, Effect, FinalAttempt, Run, RunState, SavedState, Timing};
+
+use super::checks::{Check, ensure};
+use super::rng::Rng;
+use super::script::Mistake;
+use super::shapes::Shape;
+
+/// What one decision stores, and what happens then.
+#[derive(Debug, Clone)]
+pub struct Write {
+    pub expected_version: u64,
+    pub state: SavedState,
+    pub timing: Timing,
+    pub changes: Vec<Change>,
+    pub effects: Vec<Effect>,
+    /// The report that was told, which its table may forget now.
+    pub settles: Option<(StepNo, u32)>,
+}
+
+impl Write {
+    /// How many slots its effects will use.
+    pub fn starts(&self) -> usize {
+        self.effects.iter().filter(|e| matches!(e, Effect::StartAttempt { .. })).count()
+    }
+}
+
+/// The rows.
+#[derive(Debug, Clone, Default)]
+pub struct Store {
+    /// 0: the run does not exist.
+    pub version: u64,
+    pub state: Option<SavedState>,
+    pub timing: Timing,
+    pub log: Vec<LogEntry>,
+    /// What is asked, and what was answered.
+    pub approvals: Vec<(Option<StepNo>, Option<bool>)>,
+}
+
+impl Store {
+    /// Stores a write whole, or refuses it because another one came first.
+    pub fn commit(&mut self, write: &Write, mistake: Option<Mistake>, rng: &mut Rng) -> Check {
+        ensure(write.expected_version == self.version, || "two writers".into())?;
+        if mistake != Some(Mistake::ForgetRows) {
+            self.rows(write, mistake, rng)?;
+        }
+        self.version += 1;
+        self.state = Some(write.state.clone());
+        self.timing = write.timing;
+        match mistake {
+            Some(Mistake::ForgetWakeUp) => self.timing.wake_at_ms = None,
+            Some(Mistake::ForgetQueueKey) => self.timing.queue_key = None,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The rows beside the state.
+    pub fn rows(&mut self, write: &Write, mistake: Option<Mistake>, rng: &mut Rng) -> Check {
+        for change in &write.changes {
+            match change {
+                Change::AttemptLogged(_) if mistake == Some(Mistake::LoseLogRow) && rng.chance(200) => {}
+                Change::AttemptLogged(entry) => self.log.push(LogEntry::clone(entry)),
+                Change::ApprovalRequested { step } => self.approvals.push((*step, None)),
+                Change::ApprovalDecided { step, approved, .. } => {
+                    let open = self.approvals.iter_mut().find(|(s, answer)| s == step && answer.is_none());
+                    open.ok_or_else(|| format!("{step:?} was answered and not asked"))?.1 = Some(*approved);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The run as whoever loads it sees it.
+    pub fn load(&self, shape: &Shape) -> Result<Run, String> {
+        let state = RunState::load(self.state.as_ref().expect("it was accepted")).map_err(|e| e.to_string())?;
+        let finals: Vec<FinalAttempt> = self
+            .log
+            .iter()
+            .filter(|e| e.is_final)
+            .map(|e| FinalAttempt {
+                step: e.step,
+                result: e.result.clone(),
+                error: e.failure.as_ref().map(|f| f.message.clone()),
+            })
+            .collect();
+        Ok(Run::rehydrate(Arc::clone(&shape.header), Arc::clone(&shape.plan), state, &finals))
+    }
+}
