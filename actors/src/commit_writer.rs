@@ -1,0 +1,165 @@
+//! The commit writer: many actors' writes, one durable transaction.
+//!
+//! What waits while a transaction is under way goes into the next one, so batches grow with the load and a lone write
+//! waits for nobody. Nothing is acknowledged before its commit. A store that is away makes the writer wait and try
+//! again with the same batch: versions make that harmless, should the first try have succeeded unseen.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::failpoint;
+use crate::ports::StoreError;
+use crate::ports::store::{Outcome, Write};
+use crate::runtime::{Counters, Runtime};
+use crate::supervision::{Behaviour, Ctx, Ref};
+
+/// What a caller is told: an outcome per write, or that the outcome of all of them is unknown.
+pub type CommitResult = Result<Vec<Outcome>, StoreError>;
+
+/// Called once with the result, on an I/O thread. Dropped without a call it says that the outcome is unknown.
+pub struct Reply(Option<Box<dyn FnOnce(CommitResult) + Send>>);
+
+impl Reply {
+    /// A reply that calls this.
+    pub fn new(call: impl FnOnce(CommitResult) + Send + 'static) -> Self {
+        Self(Some(Box::new(call)))
+    }
+
+    fn send(mut self, result: CommitResult) {
+        if let Some(call) = self.0.take() {
+            call(result);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call(Err(StoreError::Unavailable("the commit writer was restarted".to_owned())));
+        }
+    }
+}
+
+/// Messages of the commit writer.
+pub enum WriterMsg {
+    /// Commit these together with whatever else waits on the lane.
+    Commit { lane: usize, writes: Vec<Write>, reply: Reply },
+    /// The lane's transaction is over.
+    Idle { lane: usize },
+}
+
+/// The actor.
+pub struct CommitWriter {
+    runtime: Arc<Runtime>,
+    lanes: Vec<Lane>,
+}
+
+#[derive(Default)]
+struct Lane {
+    busy: bool,
+    waiting: VecDeque<(Vec<Write>, Reply)>,
+}
+
+impl Behaviour for CommitWriter {
+    const KIND: &'static str = "commit_writer";
+    type Msg = WriterMsg;
+    type Args = Arc<Runtime>;
+
+    fn start(args: &Self::Args, _ctx: &mut Ctx<'_, Self>) -> Self {
+        let lanes = (0..args.store.lanes().max(1)).map(|_| Lane::default()).collect();
+        Self { runtime: args.clone(), lanes }
+    }
+
+    fn handle(&mut self, msg: WriterMsg, ctx: &mut Ctx<'_, Self>) {
+        let lane = match msg {
+            WriterMsg::Commit { lane, writes, reply } => {
+                let lane = lane % self.lanes.len();
+                self.lanes[lane].waiting.push_back((writes, reply));
+                lane
+            }
+            WriterMsg::Idle { lane } => {
+                self.lanes[lane].busy = false;
+                lane
+            }
+        };
+        self.flush(lane, ctx.me());
+    }
+
+    fn state(&self) -> &'static str {
+        if self.lanes.iter().any(|l| l.busy) { "committing" } else { "idle" }
+    }
+}
+
+impl CommitWriter {
+    fn flush(&mut self, number: usize, me: Ref<Self>) {
+        let max_batch = self.runtime.settings.max_batch;
+        let lane = &mut self.lanes[number];
+        if lane.busy || lane.waiting.is_empty() {
+            return;
+        }
+        let mut batch = Vec::new();
+        let mut replies = Vec::new();
+        while let Some((writes, _)) = lane.waiting.front() {
+            if !batch.is_empty() && batch.len() + writes.len() > max_batch {
+                break;
+            }
+            let (writes, reply) = lane.waiting.pop_front().expect("it has a front");
+            replies.push((writes.len(), reply));
+            batch.extend(writes);
+        }
+        lane.busy = true;
+        let runtime = self.runtime.clone();
+        self.runtime.io.spawn(async move {
+            // Whatever happens to this task, the lane must not stay busy for ever.
+            let _idle = OnDrop(Some(move || {
+                let _ = me.tell_urgent(WriterMsg::Idle { lane: number });
+            }));
+            let result = commit(&runtime, batch).await;
+            answer(replies, result);
+        });
+    }
+}
+
+/// Commits, waiting for a store that is away.
+async fn commit(runtime: &Runtime, batch: Vec<Write>) -> CommitResult {
+    Counters::add(&runtime.counters.batches, 1);
+    Counters::add(&runtime.counters.writes, batch.len() as u64);
+    let mut pause = Duration::from_millis(50);
+    loop {
+        failpoint::hit("commit.before");
+        let started = Instant::now();
+        let result = runtime.store.commit(batch.clone()).await;
+        failpoint::hit("commit.after");
+        Counters::add(&runtime.counters.commit_time_us, started.elapsed().as_micros() as u64);
+        let Err(StoreError::Unavailable(message)) = result else { return result };
+        Counters::add(&runtime.counters.commit_retries, 1);
+        tracing::warn!(%message, writes = batch.len(), "the store is away; the batch is tried again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
+/// Gives each caller the outcomes of its own writes.
+fn answer(replies: Vec<(usize, Reply)>, result: CommitResult) {
+    match result {
+        Ok(outcomes) => {
+            let mut outcomes = outcomes.into_iter();
+            for (count, reply) in replies {
+                reply.send(Ok(outcomes.by_ref().take(count).collect()));
+            }
+        }
+        Err(error) => replies.into_iter().for_each(|(_, reply)| reply.send(Err(error.clone()))),
+    }
+}
+
+/// Calls when dropped, be it by a panic.
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The engine as the shell sees it: started once, asked by handlers and commands, drained at the end.
+
+mod start;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use core314_domain::audit::{AuditEntry, AuditEvent};
+use core314_domain::document::FlowDocument;
+use core314_domain::ids::{FlowId, Owner, RunId, UserId, WebhookId};
+use core314_domain::plan::Problem;
+use core314_domain::run::{Command, Refusal};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use crate::commit_writer::{CommitWriter, Reply, WriterMsg};
+use crate::ingress::{Ingress, Trigger, TriggerError, Triggered};
+use crate::ports::catalog::StoredFlow;
+use crate::ports::store::{FlowWrite, Outcome, RejectCode, Webhook, Write};
+use crate::ports::{Scope, StoreError};
+use crate::queue_partition::{Answer, PartitionMsg, PartitionShared};
+use crate::runtime::Runtime;
+use crate::supervision::{Ref, RestartError, Snapshot, Tree, Watchdog};
+
+pub use start::{Parts, StartError};
+
+/// A running engine. Clones share it.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) tree: Tree,
+    /// Looks for actors that make no progress, as long as it lives.
+    pub(crate) _watchdog: Watchdog,
+    pub(crate) writer: Ref<CommitWriter>,
+    pub(crate) ingress: Ingress,
+    pub(crate) partitions: Vec<Arc<PartitionShared>>,
+}
+
+/// Why something was not saved. The variants say what the caller should do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SaveError {
+    /// Mend the document.
+    #[error("the flow has {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
+    Invalid(Vec<Problem>),
+    /// Choose another name, or change the flow that has it.
+    #[error("there is a flow of this name already")]
+    NameTaken,
+    /// Read it again: somebody else has changed it.
+    #[error("it was changed by somebody else: read it again")]
+    Conflict,
+    #[error("there is no such flow")]
+    NotFound,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A flow to save.
+#[derive(Debug, Clone)]
+pub struct FlowDraft {
+    pub owner: Owner,
+    pub document: FlowDocument,
+    /// Who saves it, for the audit log: `user:ID` or `service:ID`.
+    pub by: String,
+}
+
+impl Engine {
+    /// Takes a trigger: answers when its run is durable.
+    pub async fn trigger(&self, trigger: Trigger) -> Result<Triggered, TriggerError> {
+        self.inner.ingress.trigger(trigger).await
+    }
+
+    /// Checks a document without saving it.
+    pub fn check_flow(&self, document: &FlowDocument) -> Result<(), Vec<Problem>> {
+        self.inner.runtime.plans.compile(document).map(drop)
+    }
+
+    /// Saves a new flow, as version 1.
+    pub async fn create_flow(&self, draft: FlowDraft) -> Result<StoredFlow, SaveError> {
+        let id = FlowId::new(self.inner.runtime.now_ms(), rand::random());
+        self.save_flow(id, 0, draft).await
+    }
+
+    /// Saves a changed flow as its next version; `expected_version` is the one that was read.
+    pub async fn update_flow(&self, id: FlowId, expected_version: i64, draft: FlowDraft) -> Result<StoredFlow, SaveError> {
+        self.save_flow(id, expected_version, draft).await
+    }
+
+    async fn save_flow(&self, id: FlowId, expected_version: i64, draft: FlowDraft) -> Result<StoredFlow, SaveError> {
+        let runtime = &self.inner.runtime;
+        runtime.plans.compile(&draft.document).map_err(SaveError::Invalid)?;
+        let now_ms = runtime.now_ms();
+        let version = expected_version + 1;
+        let event = if expected_version == 0 { AuditEvent::FlowCreated } else { AuditEvent::FlowUpdated };
+        let audit = AuditEntry {
+            owner: draft.owner,
+            partition: 0,
+            event,
+            actor: draft.by,
+            subject_type: "flow",
+            subject_id: Some(id.0),
+            decision_event_id: None,
+            summary: format!("{} '{}', version {version}", event.as_str().replace('_', " "), draft.document.flow_name),
+            details: json!({"flow_version": version}),
+            at_ms: now_ms,
+        };
+        let write = FlowWrite {
+            id,
+            owner: draft.owner,
+            expected_version,
+            document: draft.document.clone(),
+            by: draft.owner.user,
+            at_ms: now_ms,
+            audit,
+        };
+        let outcome = self.commit(Write::Flow(Box::new(write))).await?;
+        runtime.plans.forget(draft.owner.tenant);
+        match outcome {
+            Outcome::Committed { .. } => {
+                Ok(StoredFlow { id, owner: draft.owner, version, document: draft.document, created_at_ms: now_ms })
+            }
+            Outcome::Rejected { code: RejectCode::NameTaken, .. } => Err(SaveError::NameTaken),
+            Outcome::Conflict => Err(SaveError::Conflict),
+            other => Err(SaveError::Store(unexpected(other))),
+        }
+    }
+
+    /// Saves a webhook. A target flow must be the tenant's.
+    pub async fn create_webhook(&self, webhook: Webhook, by: String) -> Result<(), SaveError> {
+        let runtime = &self.inner.runtime;
+        if let crate::ports::store::WebhookTarget::Flow(flow) = webhook.target {
+            let scope = Scope::Tenant(webhook.owner.tenant);
+            runtime.catalog.flow(scope, flow).await?.ok_or(SaveError::NotFound)?;
+        }
+        let audit = AuditEntry {
+            owner: webhook.owner,
+            partition: 0,
+            event: AuditEvent::WebhookCreated,
+            actor: by,
+            subject_type: "webhook",
+            subject_id: Some(webhook.id.0),
+            decision_event_id: None,
+            summary: format!("webhook created '{}'", webhook.name),
+            details: json!({"verification": webhook.verification}),
+            at_ms: runtime.now_ms(),
+        };
+        match self.commit(Write::Webhook(Box::new(webhook), audit)).await? {
+            Outcome::Committed { .. } => Ok(()),
+            Outcome::Rejected { code: RejectCode::NameTaken, .. } => Err(SaveError::NameTaken),
+            other => Err(SaveError::Store(unexpected(other))),
+        }
+    }
+
+    /// A fresh webhook id.
+    pub fn webhook_id(&self) -> WebhookId {
+        WebhookId::new(self.inner.runtime.now_ms(), rand::random())
+    }
+
+    /// The time of day.
+    pub fn now_ms(&self) -> i64 {
+        self.inner.runtime.now_ms()
+    }
+
+    /// A webhook, by its id alone.
+    pub async fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
+        self.inner.runtime.catalog.webhook(id).await
+    }
+
+    /// A flow in its present version.
+    pub async fn flow(&self, scope: Scope, id: FlowId) -> Result<Option<StoredFlow>, StoreError> {
+        self.inner.runtime.catalog.flow(scope, id).await
+    }
+
+    /// Approves or refuses a run or a step of it.
+    pub async fn decide(&self, run: RunId, partition: u16, step: Option<u32>, approve: bool, by: UserId) -> Result<(), TellError> {
+        let command = if approve { Command::Approve { step, by } } else { Command::Reject { step, by } };
+        self.tell(run, partition, command).await
+    }
+
+    /// Tells a run something, and waits until it is durable.
+    pub async fn tell(&self, run: RunId, partition: u16, command: Command) -> Result<(), TellError> {
+        let target = self.inner.ingress.partition_numbered(partition).ok_or(TellError::NotFound)?;
+        let (answer, heard) = oneshot::channel();
+        let msg = PartitionMsg::Tell { run, command, answer: Some(answer) };
+        target.tell(msg).map_err(|_| TellError::Busy)?;
+        let patience = Duration::from_millis(self.inner.runtime.settings.accept_timeout_ms);
+        match tokio::time::timeout(patience, heard).await {
+            Ok(Ok(Answer::Committed | Answer::Duplicate { .. })) => Ok(()),
+            Ok(Ok(Answer::Refused(refusal))) => Err(TellError::Refused(refusal)),
+            Ok(Ok(Answer::NotFound)) => Err(TellError::NotFound),
+            Ok(Ok(Answer::Failed(message))) => Err(TellError::Failed(message)),
+            Ok(Err(_)) | Err(_) => Err(TellError::Busy),
+        }
+    }
+
+    /// Every live actor.
+    pub fn actors(&self) -> Vec<Snapshot> {
+        self.inner.tree.registry().snapshots()
+    }
+
+    /// Restarts an actor.
+    pub fn restart_actor(&self, path: &str) -> Result<(), RestartError> {
+        self.inner.tree.registry().restart(path)
+    }
+
+    /// What the engine shares with those who measure it.
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.inner.runtime
+    }
+
+    /// Each partition's figures.
+    pub fn partitions(&self) -> &[Arc<PartitionShared>] {
+        &self.inner.partitions
+    }
+
+    /// How many more triggers could wait for their commit.
+    pub fn free_credits(&self) -> usize {
+        self.inner.ingress.free_credits()
+    }
+
+    /// Commits one write that belongs to no run.
+    pub(crate) async fn commit(&self, write: Write) -> Result<Outcome, StoreError> {
+        let (send, heard) = oneshot::channel();
+        let reply = Reply::new(move |result| drop(send.send(result)));
+        let gone = || StoreError::Unavailable("the commit writer is restarting; try again".to_owned());
+        let msg = WriterMsg::Commit { lane: 0, writes: vec![write], reply };
+        self.inner.writer.tell_urgent(msg).map_err(|_| gone())?;
+        let mut outcomes = heard.await.map_err(|_| gone())??;
+        outcomes.pop().ok_or_else(|| StoreError::Corrupt("the store gave no outcome".to_owned()))
+    }
+}
+
+/// Why a run was not told something.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TellError {
+    #[error("there is no such run")]
+    NotFound,
+    #[error(transparent)]
+    Refused(Refusal),
+    #[error("the runtime is busy: try again")]
+    Busy,
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn unexpected(outcome: Outcome) -> StoreError {
+    match outcome {
+        Outcome::Rejected { message, .. } => StoreError::Refused(message),
+        Outcome::Fenced => StoreError::Unavailable("this node no longer owns the partition".to_owned()),
+        other => StoreError::Corrupt(format!("the store answered {other:?}")),
+    }
+}

@@ -1,0 +1,184 @@
+//! Starting and stopping the engine: the supervision tree and what it is made of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use core314_domain::audit::{AuditEntry, AuditEvent};
+use core314_domain::ids::{Owner, RowId};
+use serde_json::json;
+
+use super::{Engine, Inner};
+use crate::clock::Clock;
+use crate::commit_writer::CommitWriter;
+use crate::failpoint;
+use crate::ingress::Ingress;
+use crate::plans::Plans;
+use crate::ports::StoreError;
+use crate::ports::catalog::Catalog;
+use crate::ports::executor::Executor;
+use crate::ports::store::{Store, Write};
+use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
+use crate::runtime::{Counters, Runtime};
+use crate::settings::EngineSettings;
+use crate::supervision::{
+    ActorRestarted, ArbiterPool, ChildSpec, Exit, Hooks, Patience, Placement, Strategy, SupervisorSpec, Tree,
+};
+
+/// What an engine is made of.
+pub struct Parts {
+    pub settings: EngineSettings,
+    pub clock: Arc<dyn Clock>,
+    pub store: Arc<dyn Store>,
+    pub catalog: Arc<dyn Catalog>,
+    pub executors: Vec<Arc<dyn Executor>>,
+    /// Where stores and executors run.
+    pub io: tokio::runtime::Handle,
+    pub node: RowId,
+    /// Called once when the tree has given up: the process should end with a non-zero status.
+    pub on_root_failure: Box<dyn Fn(String) + Send + Sync>,
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the partitions could not be taken: {0}")]
+    Store(#[from] StoreError),
+    #[error("the actors could not be started: {0}")]
+    Actors(String),
+    #[error("two executors are called '{0}'")]
+    TwoExecutors(&'static str),
+}
+
+impl Engine {
+    /// Takes the partitions and starts the actors. Work that was left is taken up at once.
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let mut executors = BTreeMap::new();
+        for executor in &parts.executors {
+            if executors.insert(executor.action_type(), executor.clone()).is_some() {
+                return Err(StartError::TwoExecutors(executor.action_type()));
+            }
+        }
+        let settings = parts.settings;
+        let epoch = parts.store.take_partitions(parts.node, settings.partitions, parts.clock.now_ms()).await?;
+        let runtime = Arc::new(Runtime {
+            node: parts.node,
+            epoch,
+            environment: settings.environment.as_str().into(),
+            plans: Plans::new(parts.executors, settings.plan_limits(), settings.cached_plans),
+            settings,
+            clock: parts.clock,
+            store: parts.store,
+            catalog: parts.catalog,
+            executors,
+            io: parts.io,
+            counters: Counters::default(),
+        });
+        let engine = Self::grow(runtime, parts.on_root_failure)?;
+        engine.remember(AuditEvent::NodeStarted, "node started", json!({"epoch": epoch})).await?;
+        Ok(engine)
+    }
+
+    fn grow(runtime: Arc<Runtime>, on_root_failure: Box<dyn Fn(String) + Send + Sync>) -> Result<Self, StartError> {
+        let actors = |e: &dyn std::fmt::Display| StartError::Actors(e.to_string());
+        let workers = match runtime.settings.arbiters {
+            0 => std::thread::available_parallelism().map_or(2, usize::from),
+            n => n,
+        };
+        let pool = ArbiterPool::open(workers).map_err(|e| actors(&e))?;
+        let hooks = hooks(&runtime, on_root_failure);
+        // The writer goes first and stops last: a partition that stops still commits.
+        let root = Tree::start("core314", SupervisorSpec::new(Strategy::OneForOne), pool, hooks).map_err(|e| actors(&e))?;
+        let spec = ChildSpec::new("commit-writer").placement(Placement::Worker(0)).mailbox(65_536);
+        let writer = root.root().start_child::<CommitWriter>(spec, runtime.clone()).map_err(|e| actors(&e))?;
+        let spec = SupervisorSpec::new(Strategy::OneForOne).intensity(20, Duration::from_secs(10));
+        let group = root.root().start_supervisor("partitions", spec).map_err(|e| actors(&e))?;
+        let (mut shared, mut partitions) = (Vec::new(), Vec::new());
+        for number in 0..runtime.settings.partitions {
+            let own = Arc::new(PartitionShared::default());
+            let args = PartitionArgs { number, runtime: runtime.clone(), writer: writer.clone(), shared: own.clone() };
+            let spec = ChildSpec::new(format!("partition-{number:02}"))
+                .placement(Placement::Worker(usize::from(number)))
+                .mailbox(runtime.settings.max_pending_accepts as u32)
+                .poison_limit(runtime.settings.poison_limit)
+                .shutdown_timeout(Some(Duration::from_millis(runtime.settings.drain_ms)));
+            partitions.push(group.start_child::<QueuePartition>(spec, args).map_err(|e| actors(&e))?);
+            shared.push(own);
+        }
+        let patience = Patience {
+            stuck_after: Duration::from_millis(runtime.settings.stuck_after_ms),
+            stalled_after: Duration::from_millis(runtime.settings.stalled_after_ms),
+            ..Patience::default()
+        };
+        let watchdog = root.watch(patience).map_err(|e| actors(&e))?;
+        let ingress = Ingress::new(runtime.clone(), partitions);
+        let inner = Inner { runtime, tree: root, _watchdog: watchdog, writer, ingress, partitions: shared };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Takes nothing new, lets attempts under way end within the grace, commits what they did, and stops. What is left
+    /// then is cut off: its outcome is unknown, and the next start treats it so.
+    pub async fn stop(&self) -> Exit {
+        self.inner.ingress.close();
+        let remembered = self.remember(AuditEvent::NodeStopped, "node stopped", json!({})).await;
+        if let Err(error) = remembered {
+            tracing::warn!(%error, "the node's end could not be written to the audit log");
+        }
+        let exit = self.inner.tree.stop().await;
+        self.inner.partitions.iter().for_each(|p| p.attempts.abort_all());
+        exit
+    }
+
+    async fn remember(&self, event: AuditEvent, summary: &str, details: serde_json::Value) -> Result<(), StoreError> {
+        let entry = node_entry(&self.inner.runtime, event, summary.to_owned(), details);
+        self.commit(Write::Audit(Box::new(entry))).await.map(drop)
+    }
+}
+
+fn node_entry(runtime: &Runtime, event: AuditEvent, summary: String, details: serde_json::Value) -> AuditEntry {
+    AuditEntry {
+        owner: Owner::platform(),
+        partition: 0,
+        event,
+        actor: format!("node:{}", runtime.node),
+        subject_type: "node",
+        subject_id: Some(runtime.node.0),
+        decision_event_id: None,
+        summary,
+        details,
+        at_ms: runtime.now_ms(),
+    }
+}
+
+/// What the rest of the runtime hears of the tree: every restart is remembered.
+fn hooks(runtime: &Arc<Runtime>, on_root_failure: Box<dyn Fn(String) + Send + Sync>) -> Hooks {
+    let (for_restart, for_exit) = (runtime.clone(), runtime.clone());
+    Hooks {
+        on_restart: Some(Box::new(move |event| remember_restart(&for_restart, event))),
+        on_exit: Some(Box::new(move |exit| {
+            if exit.reason.is_abnormal() {
+                Counters::add(&for_exit.counters.actor_deaths, 1);
+            }
+        })),
+        on_finding: Some(Box::new(|finding| tracing::error!(?finding, "an actor makes no progress"))),
+        on_root_failure: Some(Box::new(move |exit: &Exit| on_root_failure(exit.to_string()))),
+        before_handle: cfg!(feature = "failpoints").then_some(before_handle as fn(&'static str)),
+    }
+}
+
+fn before_handle(kind: &'static str) {
+    failpoint::hit(&format!("actor.{kind}"));
+}
+
+/// Writes a restart to the audit log, past the commit writer: that may be the one that was restarted.
+fn remember_restart(runtime: &Arc<Runtime>, event: &ActorRestarted) {
+    let details = json!({"kind": event.kind, "reason": event.reason.to_string(), "nth": event.nth});
+    let entry = node_entry(runtime, AuditEvent::ActorRestarted, format!("actor restarted: {}", event.path), details);
+    let entry = AuditEntry { actor: event.path.to_string(), subject_type: "actor", subject_id: None, ..entry };
+    let store = runtime.store.clone();
+    runtime.io.spawn(async move {
+        if let Err(error) = store.commit(vec![Write::Audit(Box::new(entry))]).await {
+            tracing::error!(%error, "a restart could not be written to the audit log");
+        }
+    });
+}

@@ -1,0 +1,225 @@
+//! A flow run's actor: a thin shell around its state machine.
+//!
+//! It lives on its partition's arbiter, talks to that partition alone, and exists while the run does something. It
+//! decides, applies what it decided to its own state, and hands the partition what is to be stored and done. It knows
+//! nothing that the store cannot give back: when in doubt it is dropped and the run is loaded again.
+
+use std::sync::Arc;
+
+use core314_domain::audit::{AuditEntry, AuditEvent};
+use core314_domain::ids::RowId;
+use core314_domain::log::LogEntry;
+use core314_domain::run::{Change, Command, Decision, Effect, Grant, Refusal, Run, Timing};
+use core314_domain::words::RunStatus;
+use serde_json::json;
+
+use crate::failpoint;
+use crate::ports::store::{Accept, ApprovalWrite, Idempotency, RunEnd, RunWrite};
+use crate::queue_partition::{PartitionMsg, QueuePartition};
+use crate::runtime::Runtime;
+use crate::supervision::{Behaviour, Ctx, Ref};
+
+/// What a flow run is told.
+pub struct Decide {
+    pub command: Arc<Command>,
+    /// Slots that it may use at once.
+    pub slots: usize,
+}
+
+/// What a flow run answers its partition.
+pub struct Decided {
+    pub generation: u32,
+    /// What to store; `None` when nothing changed.
+    pub write: Option<Box<RunWrite>>,
+    pub effects: Vec<Effect>,
+    pub unused_slots: usize,
+    pub refusal: Option<Refusal>,
+    /// The run has ended.
+    pub ended: bool,
+    /// Nothing is under way or queued: it may leave memory.
+    pub idle: bool,
+}
+
+/// What a flow run is made of.
+#[derive(Clone)]
+pub struct FlowRunArgs {
+    pub runtime: Arc<Runtime>,
+    pub partition: Ref<QueuePartition>,
+    /// Which actor of its run this is: a late word of an earlier one is not heard.
+    pub generation: u32,
+    pub run: Arc<Run>,
+    /// As stored.
+    pub timing: Timing,
+    /// Present until the accept is decided.
+    pub accept: Option<Arc<Option<Idempotency>>>,
+}
+
+/// The actor.
+pub struct FlowRun {
+    runtime: Arc<Runtime>,
+    partition: Ref<QueuePartition>,
+    generation: u32,
+    run: Run,
+    timing: Timing,
+    accept: Option<Arc<Option<Idempotency>>>,
+}
+
+impl Behaviour for FlowRun {
+    const KIND: &'static str = "flow_run";
+    type Msg = Decide;
+    type Args = FlowRunArgs;
+
+    fn start(args: &FlowRunArgs, _ctx: &mut Ctx<'_, Self>) -> Self {
+        Self {
+            runtime: args.runtime.clone(),
+            partition: args.partition.clone(),
+            generation: args.generation,
+            run: Run::clone(&args.run),
+            timing: args.timing,
+            accept: args.accept.clone(),
+        }
+    }
+
+    fn handle(&mut self, msg: Decide, ctx: &mut Ctx<'_, Self>) {
+        if !matches!(*msg.command, Command::Quarantine { .. }) {
+            failpoint::hit_named(|| format!("flow_run.{}", self.run.header.flow.name));
+        }
+        let now_ms = self.runtime.now_ms();
+        let credits = &self.runtime.settings.dispatch;
+        let grant = Grant { slots: msg.slots, epoch: self.runtime.epoch, credits };
+        let decided = match self.run.decide(&msg.command, grant, now_ms) {
+            Ok(decision) => self.decided(decision, now_ms),
+            Err(refusal) => Decided {
+                generation: self.generation,
+                write: None,
+                effects: Vec::new(),
+                unused_slots: msg.slots,
+                refusal: Some(refusal),
+                ended: self.run.state.status.is_terminal(),
+                idle: self.is_idle(),
+            },
+        };
+        let answer = PartitionMsg::Decided { run: self.run.header.id, decided: Box::new(decided) };
+        if self.partition.tell_urgent(answer).is_err() {
+            ctx.stop();
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        self.run.state.status.as_str()
+    }
+}
+
+impl FlowRun {
+    fn decided(&mut self, decision: Decision, now_ms: i64) -> Decided {
+        self.run.apply(&decision);
+        let timing = self.run.timing(&self.runtime.settings.dispatch, self.timing.queue_key, now_ms);
+        let changed = !decision.changes.is_empty() || timing != self.timing;
+        self.timing = timing;
+        Decided {
+            generation: self.generation,
+            write: changed.then(|| Box::new(self.write(&decision, now_ms))),
+            unused_slots: decision.unused_slots,
+            effects: decision.effects,
+            refusal: None,
+            ended: self.run.state.status.is_terminal(),
+            idle: self.is_idle(),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.timing.queue_key.is_none()
+    }
+
+    /// What of the decision is stored.
+    fn write(&mut self, decision: &Decision, now_ms: i64) -> RunWrite {
+        let header = &self.run.header;
+        let mut write = RunWrite {
+            id: header.id,
+            tenant: header.owner.tenant,
+            partition: header.partition,
+            epoch: self.runtime.epoch,
+            // The partition knows the version when it sends the write.
+            expected_version: 0,
+            accept: None,
+            state: self.run.state.save(),
+            timing: self.timing,
+            log: Vec::new(),
+            audit: Vec::new(),
+            approvals: Vec::new(),
+            ended: None,
+        };
+        if let Some(idempotency) = self.accept.take() {
+            let idempotency = Option::clone(&idempotency);
+            write.accept = Some(Box::new(Accept { header: header.clone(), idempotency }));
+            write.audit.push(self.audit(AuditEvent::OrchestrationStarted, &header.triggered_by, now_ms));
+        }
+        for change in &decision.changes {
+            self.store(change, &mut write, now_ms);
+        }
+        write
+    }
+
+    fn store(&self, change: &Change, write: &mut RunWrite, now_ms: i64) {
+        match change {
+            Change::AttemptLogged(entry) => {
+                let executor = self.runtime.executors.get(&*entry.action_type);
+                let payload = executor.map_or_else(|| entry.payload.clone(), |e| e.logged(&entry.payload));
+                write.log.push(LogEntry { payload, ..LogEntry::clone(entry) });
+            }
+            Change::ApprovalRequested { step } => {
+                let live = step.and_then(|no| self.run.state.steps[no as usize].live.as_deref());
+                write.approvals.push(ApprovalWrite::Requested {
+                    id: RowId::new(now_ms, rand::random()),
+                    step: *step,
+                    at_ms: now_ms,
+                    expires_at_ms: live.and_then(|l| l.expires_at_ms),
+                });
+            }
+            Change::ApprovalDecided { step, approved, by } => {
+                write.approvals.push(ApprovalWrite::Decided { step: *step, approved: *approved, by: *by, at_ms: now_ms });
+                let event = if *approved { AuditEvent::ApprovalGiven } else { AuditEvent::ApprovalRefused };
+                write.audit.push(self.audit(event, &format!("user:{by}"), now_ms));
+            }
+            Change::RunPaused => write.audit.push(self.audit(AuditEvent::RunPaused, "engine", now_ms)),
+            Change::RunResumed => write.audit.push(self.audit(AuditEvent::RunResumed, "engine", now_ms)),
+            Change::RunEnded { status, at_ms, .. } => {
+                if *status == RunStatus::Cancelled {
+                    write.audit.push(self.audit(AuditEvent::RunCancelled, "engine", now_ms));
+                }
+                let started_at_ms = self.run.state.started_at_ms.unwrap_or(self.run.header.accepted_at_ms);
+                write.ended = Some(RunEnd {
+                    flow: self.run.header.flow.id,
+                    status: *status,
+                    duration_ms: (at_ms - started_at_ms).max(0),
+                    at_ms: *at_ms,
+                });
+            }
+            Change::RunAwaitsApproval
+            | Change::RunStarted { .. }
+            | Change::RunClosing { .. }
+            | Change::StepReleased { .. }
+            | Change::StepStarted { .. }
+            | Change::StepRetrying { .. }
+            | Change::StepParked { .. }
+            | Change::StepEnded { .. } => {}
+        }
+    }
+
+    fn audit(&self, event: AuditEvent, actor: &str, now_ms: i64) -> AuditEntry {
+        let header = &self.run.header;
+        AuditEntry {
+            owner: header.owner,
+            partition: header.partition,
+            event,
+            actor: actor.to_owned(),
+            subject_type: "flow_run",
+            subject_id: Some(header.id.0),
+            decision_event_id: header.decision_event_id,
+            summary: format!("{} of flow '{}'", event.as_str().replace('_', " "), header.flow.name),
+            details: json!({"flow_id": header.flow.id, "flow_version": header.flow.version}),
+            at_ms: now_ms,
+        }
+    }
+}
+

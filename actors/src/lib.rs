@@ -1,0 +1,20 @@
+//! The reactive core: supervised actors around the pure domain, and the ports through which they reach the world.
+//!
+//! A trigger becomes a run in the [`ingress`]; the run's partition ([`queue_partition`]) keeps its order and its slots; a
+//! [`flow_run`] decides; the [`commit_writer`] makes decisions durable, many in one transaction; and only then do
+//! executors act. Nothing here knows a database or a network.
+
+pub mod attempts;
+pub mod clock;
+pub mod commit_writer;
+pub mod engine;
+pub mod failpoint;
+pub mod flow_run;
+pub mod ingress;
+pub mod plans;
+pub mod ports;
+pub mod queue_partition;
+pub mod runtime;
+pub mod settings;
+pub mod supervision;
+pub mod testkit;

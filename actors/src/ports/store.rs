@@ -1,0 +1,233 @@
+//! The engine's side of the store: one verb that writes, and what a partition reads to take up its work.
+
+use std::sync::Arc;
+
+use core314_domain::audit::AuditEntry;
+use core314_domain::document::FlowDocument;
+use core314_domain::ids::{FlowId, Owner, RowId, RunId, StepNo, TenantId, UserId, WebhookId};
+use core314_domain::log::LogEntry;
+use core314_domain::run::{FinalAttempt, RunHeader, SavedState, Timing};
+use core314_domain::stats::{Stat, StatKey};
+use core314_domain::words::{RunStatus, TriggerType};
+use serde_json::Value;
+
+use super::{BoxFuture, StoreError};
+
+/// What the engine needs of a database.
+pub trait Store: Send + Sync + 'static {
+    /// How many batches may be in flight at once. Writes of one partition always take the same lane.
+    fn lanes(&self) -> usize;
+
+    /// Commits a batch in one durable transaction and says of each write, in order, what became of it.
+    ///
+    /// First the versions of all aggregates are locked and checked; only the survivors' rows follow. A row that the
+    /// database refuses is found by halving the batch, and fails its own write alone. An `Err` means that the outcome
+    /// of the whole batch is not known, or that nothing was written.
+    fn commit(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>>;
+
+    /// Makes this node the owner of every partition, with a new epoch each; creates those that do not exist.
+    /// Returns the epoch of this start, greater than every one before it.
+    fn take_partitions(&self, node: RowId, partitions: u16, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>>;
+
+    /// Runs with something under way or ready, in the order of their queue keys, after the given one.
+    fn queue_page(
+        &self,
+        partition: u16,
+        after: Option<(i64, RunId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(i64, RunId)>, StoreError>>;
+
+    /// Runs whose wake-up is due before `until_ms`, soonest first, after the given one.
+    fn wake_page(
+        &self,
+        partition: u16,
+        until_ms: i64,
+        after: Option<(i64, RunId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(i64, RunId)>, StoreError>>;
+
+    /// Runs as they are stored; those that do not exist are left out.
+    fn load_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<StoredRun>, StoreError>>;
+
+    /// The statistics of a partition as stored: for these keys their rows, and the log position they cover.
+    fn statistics_rows(
+        &self,
+        partition: u16,
+        keys: Vec<StatKey>,
+    ) -> BoxFuture<'_, Result<(Vec<(StatKey, Stat)>, i64), StoreError>>;
+
+    /// What the log holds of a partition behind a position: for each attempt its number and what statistics need.
+    fn log_tail(&self, partition: u16, after_seq: i64, limit: usize) -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>>;
+
+    /// Whether the store answers.
+    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// A change to commit.
+#[derive(Debug, Clone)]
+pub enum Write {
+    Run(Box<RunWrite>),
+    Flow(Box<FlowWrite>),
+    Webhook(Box<Webhook>, AuditEntry),
+    Audit(Box<AuditEntry>),
+    DeadLetter(Box<DeadLetter>),
+    Statistics(Box<StatisticsWrite>),
+}
+
+/// The new state of one run and the rows that come with it.
+#[derive(Debug, Clone)]
+pub struct RunWrite {
+    pub id: RunId,
+    pub tenant: TenantId,
+    pub partition: u16,
+    /// The epoch under which the writer owns the partition; a stale one is fenced.
+    pub epoch: i64,
+    /// The version that the state replaces; 0 for a new run. The stored version becomes one more.
+    pub expected_version: i64,
+    /// Present for a new run.
+    pub accept: Option<Box<Accept>>,
+    pub state: SavedState,
+    pub timing: Timing,
+    pub log: Vec<LogEntry>,
+    pub audit: Vec<AuditEntry>,
+    pub approvals: Vec<ApprovalWrite>,
+    /// Present when the run has ended: what its flow's counters add.
+    pub ended: Option<RunEnd>,
+}
+
+/// What accepting a run writes beside its state.
+#[derive(Debug, Clone)]
+pub struct Accept {
+    pub header: Arc<RunHeader>,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// A caller's own name for a request, unique in its tenant, with the answer that a repetition gets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Idempotency {
+    pub key: String,
+    /// SHA-256 of method, path and body.
+    pub body_hash: [u8; 32],
+    pub answer: Value,
+    pub expires_at_ms: i64,
+}
+
+/// An approval that is wanted, or was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApprovalWrite {
+    Requested { id: RowId, step: Option<StepNo>, at_ms: i64, expires_at_ms: Option<i64> },
+    Decided { step: Option<StepNo>, approved: bool, by: UserId, at_ms: i64 },
+}
+
+/// A run's end, as its flow counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunEnd {
+    pub flow: FlowId,
+    pub status: RunStatus,
+    pub duration_ms: i64,
+    pub at_ms: i64,
+}
+
+/// A flow, new or changed. Each write makes a version.
+#[derive(Debug, Clone)]
+pub struct FlowWrite {
+    pub id: FlowId,
+    pub owner: Owner,
+    /// The version that this one replaces; 0 for a new flow.
+    pub expected_version: i64,
+    pub document: FlowDocument,
+    pub by: UserId,
+    pub at_ms: i64,
+    pub audit: AuditEntry,
+}
+
+/// A webhook endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    pub id: WebhookId,
+    pub owner: Owner,
+    pub name: String,
+    /// How it verifies its callers; `url_secret` for now.
+    pub verification: String,
+    /// SHA-256 of the secret; the secret itself is never stored.
+    pub secret_hash: [u8; 32],
+    pub target: WebhookTarget,
+    pub is_active: bool,
+    pub created_at_ms: i64,
+}
+
+/// What a webhook starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookTarget {
+    Trigger(TriggerType),
+    Flow(FlowId),
+}
+
+/// Work that was set aside because it kills whoever handles it.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    pub id: RowId,
+    pub owner: Owner,
+    pub run: Option<RunId>,
+    pub actor_path: String,
+    pub message: String,
+    pub failure: String,
+    pub at_ms: i64,
+}
+
+/// Statistics of one partition, complete up to a position of its log.
+#[derive(Debug, Clone)]
+pub struct StatisticsWrite {
+    pub partition: u16,
+    pub epoch: i64,
+    /// The rows' whole new values.
+    pub rows: Vec<(StatKey, Stat)>,
+    pub covered_seq: i64,
+}
+
+/// What became of one write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Durable. For a run, `log_seq` is the number of its last log row in its partition's chain, if it wrote one.
+    Committed { log_seq: Option<i64> },
+    /// The version was another: reload and decide again.
+    Conflict,
+    /// The idempotency key was used before: this was the answer, and whether the request was the same.
+    Duplicate { answer: Value, same_request: bool },
+    /// The database refused this write for good.
+    Rejected { code: RejectCode, message: String },
+    /// The partition belongs to somebody else now: stop.
+    Fenced,
+}
+
+/// Why a write was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectCode {
+    /// The tenant has a flow of this name.
+    NameTaken,
+    /// Any other constraint.
+    Constraint,
+}
+
+/// A run as stored.
+#[derive(Debug, Clone)]
+pub struct StoredRun {
+    pub header: RunHeader,
+    pub version: i64,
+    pub state: SavedState,
+    pub timing: Timing,
+    /// The final attempts of its ended steps.
+    pub attempts: Vec<FinalAttempt>,
+}
+
+/// A row of the log's tail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TailRow {
+    pub seq: i64,
+    pub tenant: TenantId,
+    pub action_type: String,
+    pub is_final: bool,
+    pub success: bool,
+    pub duration_ms: Option<i64>,
+    pub completed_at_ms: i64,
+}

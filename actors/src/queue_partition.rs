@@ -1,0 +1,284 @@
+//! A queue partition: the one writer of its runs, and the keeper of their order.
+//!
+//! It holds the runs that are doing something, the entries that may start, and the timers of the next minutes; all else
+//! waits in the store and is paged in. It grants slots, starts attempts once their commit is durable, and has one commit
+//! under way at a time, into which everything decided meanwhile is gathered.
+//!
+//! How someone could get this wrong: to act on an effect before its commit; to load a run while one of its writes is
+//! under way; to count a slot twice. So effects ride on their write, loads wait for it, and the number of free slots is
+//! computed from what is known to use one.
+
+mod dispatch;
+mod load;
+mod outbox;
+mod ready;
+mod runs;
+mod statistics;
+mod timers;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use core314_domain::ids::{RunId, StepNo};
+use core314_domain::plan::FlowPlan;
+use core314_domain::run::{Command, Refusal, RunHeader};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::attempts::Attempts;
+use crate::commit_writer::{CommitResult, CommitWriter};
+use crate::flow_run::Decided;
+use crate::ports::StoreError;
+use crate::ports::store::{Idempotency, StoredRun, TailRow};
+use crate::plans::ReadyFlow;
+use crate::runtime::Runtime;
+use crate::supervision::{Behaviour, ChildExit, Ctx, Ref};
+use core314_domain::stats::{Stat, StatKey};
+
+use outbox::Outbox;
+use ready::ReadyQueue;
+use runs::Resident;
+use statistics::Statistics;
+use timers::Timers;
+
+/// What whoever told a run something hears back, once it is durable.
+#[derive(Debug)]
+pub enum Answer {
+    Committed,
+    Refused(Refusal),
+    /// The idempotency key was used before.
+    Duplicate { answer: Value, same_request: bool },
+    /// There is no such run.
+    NotFound,
+    /// It could not be stored; the words say why.
+    Failed(String),
+}
+
+/// Where an answer goes.
+pub type AnswerTo = oneshot::Sender<Answer>;
+
+/// Messages of a partition.
+pub enum PartitionMsg {
+    /// A new run.
+    Accept(Box<NewRun>),
+    /// A command for a run.
+    Tell { run: RunId, command: Command, answer: Option<AnswerTo> },
+    /// A flow run has decided.
+    Decided { run: RunId, decided: Box<Decided> },
+    /// An attempt's report is in the table.
+    AttemptEnded { run: RunId, step: StepNo, attempt: u32 },
+    /// The commit with this number is over.
+    Committed { batch: u64, result: CommitResult },
+    /// Runs were read; those that are missing do not exist.
+    Loaded { wanted: Vec<RunId>, found: Result<Vec<LoadedRun>, StoreError> },
+    /// Runs with work, from the store.
+    QueuePage(Result<Vec<(i64, RunId)>, StoreError>),
+    /// Timers of the next minutes, from the store.
+    WakePage(Result<timers::WakePage, StoreError>),
+    /// Something may be due.
+    Tick,
+    /// Statistics are to be written.
+    FlushStatistics,
+    StatisticsRead(Result<Vec<(StatKey, Stat)>, StoreError>),
+    /// The position that the stored statistics cover, or the one after which was read; and the log behind it.
+    StatisticsTail(Result<(i64, Vec<TailRow>), StoreError>),
+    StatisticsWritten(CommitResult),
+}
+
+/// A run that was read, with its plan; or why that cannot be had.
+pub type LoadedRun = (StoredRun, Result<ReadyFlow, StoreError>);
+
+/// A run to accept.
+pub struct NewRun {
+    pub header: Arc<RunHeader>,
+    pub plan: Arc<FlowPlan>,
+    pub idempotency: Option<Idempotency>,
+    pub answer: AnswerTo,
+}
+
+/// What of a partition outlives its actor.
+#[derive(Debug, Default)]
+pub struct PartitionShared {
+    pub attempts: Arc<Attempts>,
+    /// The number of the commit whose outcome has not come back; 0: there is none.
+    committing: AtomicU64,
+    /// How many commits there were.
+    commits: AtomicU64,
+    /// How many lives the actor has had.
+    lives: AtomicU32,
+    /// Runs that the partition holds in memory; for metrics.
+    pub resident: AtomicU32,
+    /// Entries that wait for a slot; for metrics.
+    pub ready: AtomicU32,
+}
+
+/// What a partition is made of.
+#[derive(Clone)]
+pub struct PartitionArgs {
+    pub number: u16,
+    pub runtime: Arc<Runtime>,
+    pub writer: Ref<CommitWriter>,
+    pub shared: Arc<PartitionShared>,
+}
+
+/// The actor.
+pub struct QueuePartition {
+    number: u16,
+    runtime: Arc<Runtime>,
+    writer: Ref<CommitWriter>,
+    shared: Arc<PartitionShared>,
+    runs: HashMap<RunId, Resident>,
+    /// Which run a child is.
+    children: HashMap<u64, RunId>,
+    ready: ReadyQueue,
+    /// Attempts that use a slot.
+    running: HashSet<(RunId, StepNo)>,
+    /// Slots given to commands that are not decided yet.
+    granted: usize,
+    /// Slots of attempts whose start is not committed yet.
+    starting: usize,
+    outbox: Outbox,
+    /// Runs to read from the store.
+    to_load: VecDeque<RunId>,
+    loads_under_way: usize,
+    paging: load::Paging,
+    timers: Timers,
+    statistics: Statistics,
+    /// Nothing new starts: the node is stopping.
+    draining: bool,
+}
+
+impl Behaviour for QueuePartition {
+    const KIND: &'static str = "queue_partition";
+    type Msg = PartitionMsg;
+    type Args = PartitionArgs;
+
+    fn start(args: &PartitionArgs, ctx: &mut Ctx<'_, Self>) -> Self {
+        args.shared.lives.fetch_add(1, Ordering::Relaxed);
+        let mut partition = Self {
+            number: args.number,
+            runtime: args.runtime.clone(),
+            writer: args.writer.clone(),
+            shared: args.shared.clone(),
+            runs: HashMap::new(),
+            children: HashMap::new(),
+            ready: ReadyQueue::default(),
+            running: args.shared.attempts.running().into_iter().collect(),
+            granted: 0,
+            starting: 0,
+            outbox: Outbox::default(),
+            to_load: VecDeque::new(),
+            loads_under_way: 0,
+            paging: load::Paging::default(),
+            timers: Timers::default(),
+            statistics: Statistics::default(),
+            draining: false,
+        };
+        // A commit of an earlier life is awaited before anything is read: what it stores must be seen.
+        partition.outbox.await_earlier(args.shared.committing.load(Ordering::Acquire));
+
+        partition.read_timers(ctx);
+        partition.read_statistics_tail(ctx);
+        partition.pump(ctx);
+        partition
+    }
+
+    fn handle(&mut self, msg: PartitionMsg, ctx: &mut Ctx<'_, Self>) {
+        match msg {
+            PartitionMsg::Accept(new) => self.accept(*new, ctx),
+            PartitionMsg::Tell { run, command, answer } => self.tell(run, command, answer),
+            PartitionMsg::Decided { run, decided } => self.decided(run, *decided, ctx),
+            PartitionMsg::AttemptEnded { run, step, attempt } => self.attempt_ended(run, step, attempt),
+            PartitionMsg::Committed { batch, result } => self.committed(batch, result, ctx),
+            PartitionMsg::Loaded { wanted, found } => self.loaded(&wanted, found, ctx),
+            PartitionMsg::QueuePage(result) => self.queue_page(result, ctx),
+            PartitionMsg::WakePage(result) => self.wake_page(result, ctx),
+            PartitionMsg::Tick => self.tick(ctx),
+            PartitionMsg::FlushStatistics => self.flush_statistics(ctx),
+            PartitionMsg::StatisticsRead(result) => self.statistics_read(result, ctx),
+            PartitionMsg::StatisticsTail(result) => self.statistics_tail(result, ctx),
+            PartitionMsg::StatisticsWritten(result) => self.statistics_written(&result, ctx),
+        }
+        self.pump(ctx);
+    }
+
+    fn poison_key(msg: &PartitionMsg) -> Option<String> {
+        match msg {
+            PartitionMsg::Tell { run, .. }
+            | PartitionMsg::Decided { run, .. }
+            | PartitionMsg::AttemptEnded { run, .. } => Some(run.to_string()),
+            PartitionMsg::Accept(new) => Some(new.header.id.to_string()),
+            PartitionMsg::Committed { .. }
+            | PartitionMsg::Loaded { .. }
+            | PartitionMsg::QueuePage(_)
+            | PartitionMsg::WakePage(_)
+            | PartitionMsg::Tick
+            | PartitionMsg::FlushStatistics
+            | PartitionMsg::StatisticsRead(_)
+            | PartitionMsg::StatisticsTail(_)
+            | PartitionMsg::StatisticsWritten(_) => None,
+        }
+    }
+
+    fn poisoned(&mut self, key: &str, failure: &str, ctx: &mut Ctx<'_, Self>) {
+        if let Ok(run) = key.parse() {
+            self.quarantine(run, failure, ctx);
+            self.pump(ctx);
+        }
+    }
+
+    fn child_exited(&mut self, child: ChildExit, ctx: &mut Ctx<'_, Self>) {
+        self.run_exited(&child, ctx);
+        self.pump(ctx);
+    }
+
+    /// Lets attempts under way end and commits what they did. The supervisor's patience is the grace.
+    fn shutdown(&mut self, ctx: &mut Ctx<'_, Self>) {
+        self.draining = true;
+        self.pump(ctx);
+    }
+
+    fn state(&self) -> &'static str {
+        match (self.draining, self.runs.is_empty()) {
+            (true, _) => "draining",
+            (false, true) => "idle",
+            (false, false) => "running",
+        }
+    }
+}
+
+impl QueuePartition {
+    /// Does whatever has become possible: dispatch, commit, read; and stops when drained.
+    fn pump(&mut self, ctx: &mut Ctx<'_, Self>) {
+        self.dispatch();
+        self.flush(ctx);
+        self.load(ctx);
+        self.shared.resident.store(self.runs.len() as u32, Ordering::Relaxed);
+        self.shared.ready.store(self.ready.len() as u32, Ordering::Relaxed);
+        if self.draining && self.running.is_empty() && self.starting == 0 && self.granted == 0 && self.outbox.is_clear() {
+            ctx.stop();
+        }
+    }
+
+    /// Slots that nothing uses.
+    fn free(&self) -> usize {
+        let used = self.running.len() + self.granted + self.starting;
+        self.runtime.settings.slots_per_partition.saturating_sub(used)
+    }
+
+    /// Reads on an I/O thread; the result comes back as a message.
+    fn read<T: Send + 'static>(
+        &self,
+        ctx: &Ctx<'_, Self>,
+        work: impl Future<Output = T> + Send + 'static,
+        message: impl FnOnce(T) -> PartitionMsg + Send + 'static,
+    ) {
+        let me = ctx.me();
+        self.runtime.io.spawn(async move {
+            let result = work.await;
+            // A partition that is gone reads again when it starts.
+            let _ = me.tell_urgent(message(result));
+        });
+    }
+}

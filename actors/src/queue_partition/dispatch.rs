@@ -1,0 +1,109 @@
+//! Slots and attempts: what may start does, in order; what has ended is told to its run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use core314_domain::Json;
+use core314_domain::ids::{RunId, StepNo};
+use core314_domain::log::Failure;
+use core314_domain::run::{AttemptReport, Command, Effect, Outcome};
+
+use super::runs::Ask;
+use super::{PartitionMsg, QueuePartition};
+use crate::ports::executor::Attempt;
+use crate::runtime::{Counters, perform, report_now};
+use crate::supervision::Ctx;
+
+impl QueuePartition {
+    /// Gives free slots to the entries of the queue.
+    pub(super) fn dispatch(&mut self) {
+        while !self.draining && self.free() > 0 {
+            let Some((run, step)) = self.ready.pop() else { return };
+            // An entry whose run has left memory comes back when the run is read again.
+            if self.runs.contains_key(&run) {
+                self.deliver(run, Ask::quiet(Command::Start { steps: vec![step] }));
+            }
+        }
+    }
+
+    /// Does what a durable decision asks for.
+    pub(super) fn act(&mut self, run: RunId, effects: Vec<Effect>, ctx: &mut Ctx<'_, Self>) {
+        for effect in effects {
+            match effect {
+                Effect::StartAttempt { step, attempt, payload } => self.start_attempt(run, step, attempt, payload, ctx),
+                Effect::CancelAttempt { step, attempt } => self.cut_off(run, step, attempt),
+                Effect::Enqueue { step, order } => {
+                    if let Some(header) = self.runs.get(&run).and_then(|r| r.header.as_ref()) {
+                        self.ready.push(header.owner.tenant, order, run, step);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_attempt(&mut self, run: RunId, step: StepNo, attempt: u32, payload: Json, ctx: &mut Ctx<'_, Self>) {
+        Counters::add(&self.runtime.counters.attempts_started, 1);
+        let Some(resident) = self.runs.get(&run) else { return };
+        let (Some(header), Some(plan)) = (&resident.header, &resident.plan) else { return };
+        let plan = &plan.steps[step as usize];
+        let Some(executor) = self.runtime.executors.get(&*plan.action_type).cloned() else {
+            let failure = Failure::fatal("no_executor", format!("'{}' has no executor here", plan.action_type));
+            let report = report_now(&self.runtime, Outcome::Failed(failure), payload);
+            return self.report(run, step, attempt, Arc::new(report));
+        };
+        if let Some(outcome) = executor.immediate(&payload) {
+            let report = report_now(&self.runtime, outcome, payload);
+            return self.report(run, step, attempt, Arc::new(report));
+        }
+        let timeout_ms = plan.timeout_ms.unwrap_or(self.runtime.settings.attempt_timeout_ms);
+        let request = Attempt {
+            tenant: header.owner.tenant,
+            run,
+            step,
+            execution: run.execution(step),
+            attempt,
+            action_target: plan.action_target.clone(),
+            payload,
+            timeout: Duration::from_millis(timeout_ms),
+        };
+        self.running.insert((run, step));
+        self.shared.attempts.begin(run, step, attempt);
+        let me = ctx.me();
+        perform(&self.runtime, &self.shared.attempts, executor, request, move || {
+            // A partition that is gone finds the report in the table when it starts again.
+            let _ = me.tell_urgent(PartitionMsg::AttemptEnded { run, step, attempt });
+        });
+    }
+
+    /// An attempt's report is in the table.
+    pub(super) fn attempt_ended(&mut self, run: RunId, step: StepNo, attempt: u32) {
+        self.running.remove(&(run, step));
+        if let Some(report) = self.shared.attempts.report(run, step, attempt) {
+            self.report(run, step, attempt, report);
+        }
+    }
+
+    /// Tells a run how its attempt ended.
+    pub(super) fn report(&mut self, run: RunId, step: StepNo, attempt: u32, report: Arc<AttemptReport>) {
+        let report = Arc::unwrap_or_clone(report);
+        self.deliver(run, Ask::quiet(Command::AttemptEnded { step, attempt, report }));
+    }
+
+    /// Ends an attempt that its run does not want any more.
+    fn cut_off(&mut self, run: RunId, step: StepNo, attempt: u32) {
+        if !self.shared.attempts.abort(run, step, attempt) {
+            return;
+        }
+        let payload = self.payload_source(run, step);
+        let report = report_now(&self.runtime, Outcome::Cancelled, payload);
+        if self.shared.attempts.end(run, step, attempt, report) {
+            self.attempt_ended(run, step, attempt);
+        }
+    }
+
+    /// The payload of a step before its templates are rendered: all that is known here of what was sent.
+    fn payload_source(&self, run: RunId, step: StepNo) -> Json {
+        let plan = self.runs.get(&run).and_then(|r| r.plan.as_ref());
+        plan.map_or_else(Json::default, |p| Arc::new(p.steps[step as usize].payload.source().clone()))
+    }
+}

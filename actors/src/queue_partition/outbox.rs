@@ -1,0 +1,237 @@
+//! What is decided and not yet durable.
+//!
+//! Decisions of one run that wait together become one write: the last state, all the rows. Effects and answers ride on
+//! their write and are let go by its outcome.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use core314_domain::ids::RunId;
+use core314_domain::run::{Command, Effect};
+
+use super::runs::Ask;
+use super::{Answer, PartitionMsg, QueuePartition};
+use crate::commit_writer::{CommitResult, Reply, WriterMsg};
+use crate::ports::store::{Outcome, RunWrite, Write};
+use crate::runtime::Counters;
+use crate::supervision::Ctx;
+
+/// A run's write and what waits for it.
+pub struct Pending {
+    pub write: RunWrite,
+    pub effects: Vec<Effect>,
+    pub asks: Vec<Ask>,
+}
+
+impl Pending {
+    /// How many attempts it will start.
+    pub fn starts(&self) -> usize {
+        self.effects.iter().filter(|e| matches!(e, Effect::StartAttempt { .. })).count()
+    }
+
+    /// Adds a later decision of the same run.
+    fn merge(&mut self, later: Self) {
+        let write = &mut self.write;
+        write.state = later.write.state;
+        write.timing = later.write.timing;
+        write.log.extend(later.write.log);
+        write.audit.extend(later.write.audit);
+        write.approvals.extend(later.write.approvals);
+        write.ended = later.write.ended.or(write.ended);
+        self.effects.extend(later.effects);
+        self.asks.extend(later.asks);
+    }
+}
+
+/// Writes that wait, and those of the commit under way.
+#[derive(Default)]
+pub struct Outbox {
+    waiting: Vec<Pending>,
+    place: HashMap<RunId, usize>,
+    others: Vec<Write>,
+    sent: Vec<Pending>,
+    /// The number of the commit under way.
+    under_way: Option<u64>,
+}
+
+impl Outbox {
+    /// A commit of the actor's earlier life is still under way (0: none is).
+    pub fn await_earlier(&mut self, batch: u64) {
+        self.under_way = (batch != 0).then_some(batch);
+    }
+
+    /// Whether an earlier life's commit is awaited, so that the store may not be read yet.
+    pub fn awaits_earlier(&self) -> bool {
+        self.under_way.is_some() && self.sent.is_empty()
+    }
+
+    /// Adds a run's write. True if the run had none waiting.
+    pub fn push(&mut self, pending: Pending) -> bool {
+        if let Some(place) = self.place.get(&pending.write.id) {
+            self.waiting[*place].merge(pending);
+            return false;
+        }
+        self.place.insert(pending.write.id, self.waiting.len());
+        self.waiting.push(pending);
+        true
+    }
+
+    /// Adds a write that belongs to no run.
+    pub fn push_other(&mut self, write: Write) {
+        self.others.push(write);
+    }
+
+    /// Takes a run's waiting write back.
+    pub fn take(&mut self, run: RunId) -> Option<Pending> {
+        let place = self.place.remove(&run)?;
+        let pending = self.waiting.swap_remove(place);
+        if let Some(moved) = self.waiting.get(place) {
+            self.place.insert(moved.write.id, place);
+        }
+        Some(pending)
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    pub fn is_clear(&self) -> bool {
+        self.waiting.is_empty() && self.others.is_empty() && self.under_way.is_none()
+    }
+}
+
+impl QueuePartition {
+    /// Sends what waits, unless a commit is under way.
+    pub(super) fn flush(&mut self, ctx: &mut Ctx<'_, Self>) {
+        let empty = self.outbox.waiting.is_empty() && self.outbox.others.is_empty();
+        if empty || self.outbox.under_way.is_some() {
+            return;
+        }
+        let sent = std::mem::take(&mut self.outbox.waiting);
+        self.outbox.place.clear();
+        let mut writes = Vec::with_capacity(sent.len() + self.outbox.others.len());
+        for pending in &sent {
+            let version = self.runs.get(&pending.write.id).map_or(0, |r| r.version);
+            writes.push(Write::Run(Box::new(RunWrite { expected_version: version, ..pending.write.clone() })));
+        }
+        writes.append(&mut self.outbox.others);
+        self.outbox.sent = sent;
+        let batch = self.shared.commits.fetch_add(1, Ordering::Relaxed) + 1;
+        self.outbox.under_way = Some(batch);
+        self.shared.committing.store(batch, Ordering::Release);
+        let (shared, me) = (self.shared.clone(), ctx.me());
+        let reply = Reply::new(move |result| {
+            shared.committing.store(0, Ordering::Release);
+            // A partition that is gone for good reads the store when it starts again.
+            let _ = me.tell_urgent(PartitionMsg::Committed { batch, result });
+        });
+        let commit = WriterMsg::Commit { lane: usize::from(self.number), writes, reply };
+        // Refused, the message drops its reply, which says that the outcome is unknown.
+        let _ = self.writer.tell_urgent(commit);
+    }
+
+    /// The commit under way is over.
+    pub(super) fn committed(&mut self, batch: u64, result: CommitResult, ctx: &mut Ctx<'_, Self>) {
+        if self.outbox.under_way != Some(batch) {
+            return;
+        }
+        self.outbox.under_way = None;
+        let sent = std::mem::take(&mut self.outbox.sent);
+        match result {
+            Ok(outcomes) => {
+                for (pending, outcome) in sent.into_iter().zip(outcomes) {
+                    self.settle(pending, outcome, ctx);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(partition = self.number, %error, runs = sent.len(), "a commit's outcome is unknown; its runs are read again");
+                for pending in sent {
+                    self.undone(pending, ctx);
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, pending: Pending, outcome: Outcome, ctx: &mut Ctx<'_, Self>) {
+        match outcome {
+            Outcome::Committed { log_seq } => self.durable(pending, log_seq, ctx),
+            Outcome::Conflict => self.undone(pending, ctx),
+            Outcome::Duplicate { answer, same_request } => {
+                let reply = Answer::Duplicate { answer, same_request };
+                self.abandon(pending, reply, ctx);
+            }
+            Outcome::Rejected { message, .. } => self.rejected(pending, &message, ctx),
+            Outcome::Fenced => {
+                self.abandon(pending, Answer::Failed("this node no longer owns the partition".to_owned()), ctx);
+                ctx.fail("the partition belongs to another node");
+            }
+        }
+    }
+
+    /// What was decided is durable: now it is acted upon.
+    fn durable(&mut self, pending: Pending, log_seq: Option<i64>, ctx: &mut Ctx<'_, Self>) {
+        let run = pending.write.id;
+        let starts = pending.starts();
+        self.starting -= starts;
+        if let Some(resident) = self.runs.get_mut(&run) {
+            resident.version += 1;
+            resident.writes -= 1;
+        }
+        for entry in &pending.write.log {
+            self.shared.attempts.settle(run, entry.step, entry.attempt);
+            if !entry.success() {
+                Counters::add(&self.runtime.counters.attempts_failed, 1);
+            }
+        }
+        self.record_statistics(&pending.write, log_seq, ctx);
+        if pending.write.ended.is_some() {
+            Counters::add(&self.runtime.counters.runs_ended, 1);
+        }
+        self.set_timer(run, pending.write.timing.wake_at_ms, ctx);
+        pending.asks.into_iter().for_each(|ask| ask.answer(Answer::Committed));
+        self.act(run, pending.effects, ctx);
+        self.leave_if_done(run, ctx);
+    }
+
+    /// It is not known, or not so, that the write was stored: the run is read again and told again what it was told.
+    fn undone(&mut self, pending: Pending, ctx: &mut Ctx<'_, Self>) {
+        self.starting -= pending.starts();
+        let run = pending.write.id;
+        if let Some(resident) = self.runs.get_mut(&run) {
+            resident.writes -= 1;
+            let starts = pending.effects.into_iter().filter(|e| matches!(e, Effect::StartAttempt { .. }));
+            resident.held.extend(starts);
+        }
+        self.reload(run, pending.asks, ctx);
+    }
+
+    /// The run was not accepted, or is not ours: it leaves memory.
+    fn abandon(&mut self, pending: Pending, answer: Answer, ctx: &mut Ctx<'_, Self>) {
+        self.starting -= pending.starts();
+        let run = pending.write.id;
+        self.drop_actor(run, ctx);
+        if let Some(later) = self.outbox.take(run) {
+            self.starting -= later.starts();
+        }
+        self.runs.remove(&run);
+        let mut answer = Some(answer);
+        for ask in pending.asks {
+            let told = answer.take().unwrap_or_else(|| Answer::Failed("the run was not accepted".to_owned()));
+            ask.answer(told);
+        }
+    }
+
+    /// The database refuses the write for good: a new run is not accepted, another one is set aside.
+    fn rejected(&mut self, pending: Pending, message: &str, ctx: &mut Ctx<'_, Self>) {
+        tracing::error!(run = %pending.write.id, message, "the store refuses a run's write");
+        let quarantining = pending.asks.iter().any(|ask| matches!(&*ask.command, Command::Quarantine { .. }));
+        if pending.write.accept.is_some() || quarantining {
+            self.abandon(pending, Answer::Failed(format!("the store refuses the run: {message}")), ctx);
+            return;
+        }
+        self.starting -= pending.starts();
+        let run = pending.write.id;
+        if let Some(resident) = self.runs.get_mut(&run) {
+            resident.writes -= 1;
+        }
+        pending.asks.into_iter().for_each(|ask| ask.answer(Answer::Failed(message.to_owned())));
+        self.quarantine(run, message, ctx);
+    }
+}

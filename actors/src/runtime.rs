@@ -1,0 +1,155 @@
+//! What every actor of a node shares: ports, settings, and the threads for I/O.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use core314_domain::ids::{RowId, RunId, StepNo};
+use core314_domain::log::Failure;
+use core314_domain::run::{AttemptReport, Outcome};
+use futures_util::FutureExt;
+
+use crate::attempts::Attempts;
+use crate::clock::Clock;
+use crate::failpoint;
+use crate::plans::Plans;
+use crate::ports::catalog::Catalog;
+use crate::ports::executor::{Attempt, Executor, Performed};
+use crate::ports::store::Store;
+use crate::settings::EngineSettings;
+
+/// Shared by the actors of a node.
+pub struct Runtime {
+    pub node: RowId,
+    /// The epoch of this start: greater than that of every earlier owner of the partitions.
+    pub epoch: i64,
+    pub settings: EngineSettings,
+    /// Shown in the log.
+    pub environment: Arc<str>,
+    pub clock: Arc<dyn Clock>,
+    pub store: Arc<dyn Store>,
+    pub catalog: Arc<dyn Catalog>,
+    pub plans: Plans,
+    pub executors: BTreeMap<&'static str, Arc<dyn Executor>>,
+    /// Where stores, executors and timers of I/O run.
+    pub io: tokio::runtime::Handle,
+    pub counters: Counters,
+}
+
+/// What has happened since the start; read by metrics.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub runs_accepted: AtomicU64,
+    pub runs_ended: AtomicU64,
+    pub attempts_started: AtomicU64,
+    pub attempts_failed: AtomicU64,
+    pub batches: AtomicU64,
+    pub writes: AtomicU64,
+    pub commit_retries: AtomicU64,
+    pub commit_time_us: AtomicU64,
+    pub refused_busy: AtomicU64,
+    pub actor_deaths: AtomicU64,
+}
+
+impl Counters {
+    /// Adds to a counter.
+    pub fn add(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+impl Runtime {
+    /// The time of day.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// A fresh id.
+    pub fn run_id(&self) -> RunId {
+        RunId::new(self.now_ms(), rand::random())
+    }
+
+    /// A fresh id of any other row.
+    pub fn row_id(&self) -> RowId {
+        RowId::new(self.now_ms(), rand::random())
+    }
+
+    /// The words for which there is an executor.
+    pub fn action_types(&self) -> Vec<&str> {
+        self.executors.keys().copied().collect()
+    }
+}
+
+/// Performs an attempt on the I/O threads; its report goes into `attempts`, and `done` is called when it is there.
+///
+/// A panic of the executor is a failure of the attempt. An attempt that is cut off has no report, unless it was told to
+/// end: then [`Outcome::Cancelled`] is reported by whoever cut it off.
+pub fn perform(
+    runtime: &Arc<Runtime>,
+    attempts: &Arc<Attempts>,
+    executor: Arc<dyn Executor>,
+    attempt: Attempt,
+    done: impl FnOnce() + Send + 'static,
+) {
+    let (run, step, number) = (attempt.run, attempt.step, attempt.attempt);
+    let clock = runtime.clock.clone();
+    let table = attempts.clone();
+    let task = runtime.io.spawn(async move {
+        failpoint::hit("attempt.before");
+        let started_at_ms = clock.now_ms();
+        let started = Instant::now();
+        // An executor that keeps its own deadline can say more about it; this one is for those that do not.
+        let (timeout, payload) = (attempt.timeout + GRACE, attempt.payload.clone());
+        let acted = std::panic::AssertUnwindSafe(executor.execute(attempt)).catch_unwind();
+        let performed = match tokio::time::timeout(timeout, acted).await {
+            Ok(Ok(performed)) => performed,
+            Ok(Err(panic)) => failed(&payload, Failure::retryable("executor_panicked", panic_text(panic.as_ref()))),
+            Err(_) => failed(&payload, timed_out(timeout)),
+        };
+        failpoint::hit("attempt.after");
+        let report = AttemptReport {
+            outcome: performed.outcome,
+            payload: performed.logged_payload,
+            started_at_ms,
+            completed_at_ms: clock.now_ms(),
+            duration_ms: started.elapsed().as_millis() as i64,
+            http: performed.http,
+        };
+        if table.end(run, step, number, report) {
+            done();
+        }
+    });
+    attempts.abortable(run, step, number, task.abort_handle());
+}
+
+/// How much longer than its deadline an attempt may take before it is cut off from outside.
+const GRACE: Duration = Duration::from_secs(1);
+
+fn failed(payload: &core314_domain::Json, failure: Failure) -> Performed {
+    Performed { outcome: Outcome::Failed(failure), logged_payload: payload.clone(), http: None }
+}
+
+fn timed_out(timeout: Duration) -> Failure {
+    Failure::retryable("timeout", format!("no answer within {} ms", timeout.as_millis()))
+}
+
+/// The words of a panic.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic without a message".to_owned())
+}
+
+/// A report that this node itself makes of an attempt, at once.
+pub fn report_now(runtime: &Runtime, outcome: Outcome, payload: core314_domain::Json) -> AttemptReport {
+    let now_ms = runtime.now_ms();
+    AttemptReport { outcome, payload, started_at_ms: now_ms, completed_at_ms: now_ms, duration_ms: 0, http: None }
+}
+
+/// The name of a run's actor.
+pub fn run_name(run: RunId) -> String {
+    format!("run-{run}")
+}
+
+/// A step of a run: what an attempt is filed under.
+pub type AttemptKey = (RunId, StepNo);

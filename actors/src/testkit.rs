@@ -1,0 +1,5 @@
+//! Fakes for every port, and the conformance suites that every adapter runs.
+
+pub mod memory_store;
+pub mod scripted_executor;
+pub mod store_suite;

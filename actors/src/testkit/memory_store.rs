@@ -1,0 +1,267 @@
+//! A store in memory that can lose connections: the fake behind tests of the actors.
+//!
+//! It keeps what a database would keep and nothing else, so dropping an engine and starting another on the same store
+//! is a crash.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use core314_domain::audit::AuditEntry;
+use core314_domain::document::FlowDocument;
+use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, WebhookId};
+use core314_domain::log::LogEntry;
+use core314_domain::run::FinalAttempt;
+use core314_domain::stats::{Stat, StatKey};
+use core314_domain::words::TriggerType;
+use serde_json::Value;
+
+use crate::ports::catalog::{Catalog, StoredFlow};
+use crate::ports::store::{
+    DeadLetter, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
+};
+use crate::ports::{BoxFuture, Scope, StoreError};
+
+/// The store.
+#[derive(Default)]
+pub struct MemoryStore {
+    rows: Mutex<Rows>,
+    /// Commits that are to fail before they write anything.
+    lose_before: AtomicU32,
+    /// Commits that are to be written and then reported as lost.
+    lose_after: AtomicU32,
+}
+
+/// What it holds.
+#[derive(Default, Clone)]
+pub struct Rows {
+    pub epoch: i64,
+    pub runs: BTreeMap<RunId, StoredRun>,
+    /// In the order of their commits, with the position in the partition's log.
+    pub log: Vec<(RunId, TenantId, u16, i64, LogEntry)>,
+    pub audit: Vec<AuditEntry>,
+    pub dead_letters: Vec<DeadLetter>,
+    pub statistics: BTreeMap<StatKey, Stat>,
+    covered: BTreeMap<u16, i64>,
+    flows: BTreeMap<FlowId, Vec<StoredFlow>>,
+    webhooks: BTreeMap<WebhookId, Webhook>,
+    keys: BTreeMap<(TenantId, String), ([u8; 32], Value)>,
+}
+
+impl MemoryStore {
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy of everything, to look at.
+    pub fn snapshot(&self) -> Rows {
+        self.rows().clone()
+    }
+
+    /// The next commits fail and write nothing.
+    pub fn lose_before(&self, commits: u32) {
+        self.lose_before.store(commits, Ordering::SeqCst);
+    }
+
+    /// The next commits are written, and their outcome is lost.
+    pub fn lose_after(&self, commits: u32) {
+        self.lose_after.store(commits, Ordering::SeqCst);
+    }
+
+    /// Puts a flow in without an engine.
+    pub fn add_flow(&self, id: FlowId, owner: Owner, document: FlowDocument) {
+        let flow = StoredFlow { id, owner, version: 1, document, created_at_ms: 0 };
+        self.rows().flows.entry(id).or_default().push(flow);
+    }
+}
+
+fn take(counter: &AtomicU32) -> bool {
+    counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
+}
+
+fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
+    Box::pin(std::future::ready(value))
+}
+
+impl Rows {
+    fn apply(&mut self, write: Write) -> Outcome {
+        match write {
+            Write::Run(write) => self.run(*write),
+            Write::Flow(write) => {
+                let taken = self.flows.values().filter_map(|v| v.last()).any(|f| {
+                    f.id != write.id && f.owner.tenant == write.owner.tenant && f.document.flow_name == write.document.flow_name
+                });
+                if taken {
+                    return Outcome::Rejected { code: RejectCode::NameTaken, message: "the name is taken".to_owned() };
+                }
+                let versions = self.flows.entry(write.id).or_default();
+                if versions.len() as i64 != write.expected_version {
+                    return Outcome::Conflict;
+                }
+                versions.push(StoredFlow {
+                    id: write.id,
+                    owner: write.owner,
+                    version: write.expected_version + 1,
+                    document: write.document,
+                    created_at_ms: write.at_ms,
+                });
+                self.audit.push(write.audit);
+                Outcome::Committed { log_seq: None }
+            }
+            Write::Webhook(webhook, audit) => {
+                self.webhooks.insert(webhook.id, *webhook);
+                self.audit.push(audit);
+                Outcome::Committed { log_seq: None }
+            }
+            Write::Audit(entry) => {
+                self.audit.push(*entry);
+                Outcome::Committed { log_seq: None }
+            }
+            Write::DeadLetter(letter) => {
+                self.dead_letters.push(*letter);
+                Outcome::Committed { log_seq: None }
+            }
+            Write::Statistics(write) => {
+                self.statistics.extend(write.rows);
+                self.covered.insert(write.partition, write.covered_seq);
+                Outcome::Committed { log_seq: None }
+            }
+        }
+    }
+
+    fn run(&mut self, write: RunWrite) -> Outcome {
+        if write.epoch != self.epoch {
+            return Outcome::Fenced;
+        }
+        let stored = self.runs.get(&write.id).map_or(0, |r| r.version);
+        if stored != write.expected_version || (stored == 0) != write.accept.is_some() {
+            return Outcome::Conflict;
+        }
+        if let Some(accept) = write.accept {
+            if let Some(wanted) = accept.idempotency {
+                let key = (write.tenant, wanted.key);
+                if let Some((hash, answer)) = self.keys.get(&key) {
+                    return Outcome::Duplicate { answer: answer.clone(), same_request: *hash == wanted.body_hash };
+                }
+                self.keys.insert(key, (wanted.body_hash, wanted.answer));
+            }
+            let header = (*accept.header).clone();
+            let run = StoredRun { header, version: 0, state: write.state.clone(), timing: write.timing, attempts: Vec::new() };
+            self.runs.insert(write.id, run);
+        }
+        let run = self.runs.get_mut(&write.id).expect("it was there, or has just been put there");
+        run.version += 1;
+        run.state = write.state;
+        run.timing = write.timing;
+        let mut log_seq = None;
+        for entry in write.log {
+            if entry.is_final {
+                let error = entry.failure.as_ref().map(|f| f.message.clone());
+                run.attempts.push(FinalAttempt { step: entry.step, result: entry.result.clone(), error });
+            }
+            let seq = self.log.iter().filter(|row| row.2 == write.partition).count() as i64 + 1;
+            self.log.push((write.id, write.tenant, write.partition, seq, entry));
+            log_seq = Some(seq);
+        }
+        self.audit.extend(write.audit);
+        Outcome::Committed { log_seq }
+    }
+
+    fn page(&self, partition: u16, key: impl Fn(&StoredRun) -> Option<i64>, after: Option<(i64, RunId)>, limit: usize) -> Vec<(i64, RunId)> {
+        let of_partition = self.runs.values().filter(|r| r.header.partition == partition);
+        let mut found: Vec<(i64, RunId)> = of_partition.filter_map(|r| Some((key(r)?, r.header.id))).collect();
+        found.sort_unstable();
+        found.retain(|place| after.is_none_or(|a| *place > a));
+        found.truncate(limit);
+        found
+    }
+}
+
+impl Store for MemoryStore {
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn commit(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
+        let lost = || ready(Err(StoreError::Unavailable("the connection was lost".to_owned())));
+        if take(&self.lose_before) {
+            return lost();
+        }
+        let mut rows = self.rows();
+        let outcomes = batch.into_iter().map(|write| rows.apply(write)).collect();
+        if take(&self.lose_after) { lost() } else { ready(Ok(outcomes)) }
+    }
+
+    fn take_partitions(&self, _: RowId, _: u16, _: i64) -> BoxFuture<'_, Result<i64, StoreError>> {
+        let mut rows = self.rows();
+        rows.epoch += 1;
+        ready(Ok(rows.epoch))
+    }
+
+    fn queue_page(&self, partition: u16, after: Option<(i64, RunId)>, limit: usize) -> BoxFuture<'_, Result<Vec<(i64, RunId)>, StoreError>> {
+        ready(Ok(self.rows().page(partition, |r| r.timing.queue_key, after, limit)))
+    }
+
+    fn wake_page(&self, partition: u16, until_ms: i64, after: Option<(i64, RunId)>, limit: usize) -> BoxFuture<'_, Result<Vec<(i64, RunId)>, StoreError>> {
+        let due = move |r: &StoredRun| r.timing.wake_at_ms.filter(|at| *at < until_ms);
+        ready(Ok(self.rows().page(partition, due, after, limit)))
+    }
+
+    fn load_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<StoredRun>, StoreError>> {
+        let rows = self.rows();
+        ready(Ok(runs.iter().filter_map(|run| rows.runs.get(run).cloned()).collect()))
+    }
+
+    fn statistics_rows(&self, partition: u16, keys: Vec<StatKey>) -> BoxFuture<'_, Result<(Vec<(StatKey, Stat)>, i64), StoreError>> {
+        let rows = self.rows();
+        let found = keys.into_iter().filter_map(|key| rows.statistics.get(&key).map(|stat| (key.clone(), stat.clone())));
+        ready(Ok((found.collect(), rows.covered.get(&partition).copied().unwrap_or(0))))
+    }
+
+    fn log_tail(&self, partition: u16, after_seq: i64, limit: usize) -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>> {
+        let rows = self.rows();
+        let tail = rows.log.iter().filter(|(_, _, p, seq, _)| *p == partition && *seq > after_seq).take(limit);
+        let tail = tail.map(|(_, tenant, _, seq, entry)| TailRow {
+            seq: *seq,
+            tenant: *tenant,
+            action_type: entry.action_type.to_string(),
+            is_final: entry.is_final,
+            success: entry.success(),
+            duration_ms: entry.duration_ms,
+            completed_at_ms: entry.completed_at_ms,
+        });
+        ready(Ok(tail.collect()))
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        ready(Ok(()))
+    }
+}
+
+impl Catalog for MemoryStore {
+    fn active_flows(&self, tenant: TenantId, trigger: TriggerType) -> BoxFuture<'_, Result<Vec<StoredFlow>, StoreError>> {
+        let rows = self.rows();
+        let current = rows.flows.values().rev().filter_map(|versions| versions.last());
+        let wanted = |f: &&StoredFlow| f.owner.tenant == tenant && f.document.trigger_type == trigger && f.document.is_active;
+        ready(Ok(current.filter(wanted).cloned().collect()))
+    }
+
+    fn flow(&self, scope: Scope, id: FlowId) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
+        let found = self.rows().flows.get(&id).and_then(|v| v.last()).cloned();
+        ready(Ok(found.filter(|f| scope == Scope::Platform || scope == Scope::Tenant(f.owner.tenant))))
+    }
+
+    fn flow_by_name(&self, tenant: TenantId, name: String) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
+        let rows = self.rows();
+        let mut current = rows.flows.values().filter_map(|versions| versions.last());
+        ready(Ok(current.find(|f| f.owner.tenant == tenant && f.document.flow_name == name).cloned()))
+    }
+
+    fn flow_version(&self, id: FlowId, version: i64) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
+        ready(Ok(self.rows().flows.get(&id).and_then(|v| v.iter().find(|f| f.version == version)).cloned()))
+    }
+
+    fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>> {
+        ready(Ok(self.rows().webhooks.get(&id).cloned()))
+    }
+}

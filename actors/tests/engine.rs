@@ -1,0 +1,279 @@
+//! The reactive core on a store in memory: real actors, real threads, scripted executors, lost connections and crashes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use core314_actors::clock::SystemClock;
+use core314_actors::engine::{Engine, Parts};
+use core314_actors::ingress::{IdempotencyRequest, Trigger, TriggerError, Triggered};
+use core314_actors::settings::EngineSettings;
+use core314_actors::testkit::memory_store::{MemoryStore, Rows};
+use core314_actors::testkit::scripted_executor::ScriptedExecutor;
+use core314_domain::document::FlowDocument;
+use core314_domain::ids::{FlowId, Owner, RowId, RunId, UserId};
+use core314_domain::words::{RunStatus, TriggerType};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+struct World {
+    /// Arbiters are opened on a thread of a system.
+    _system: actix_rt::SystemRunner,
+    io: tokio::runtime::Runtime,
+    store: Arc<MemoryStore>,
+    executor: ScriptedExecutor,
+}
+
+fn owner() -> Owner {
+    Owner::new(UserId(Uuid::from_u128(7)), None)
+}
+
+impl World {
+    fn new() -> Self {
+        let io = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+        Self { _system: actix_rt::System::new(), io, store: Arc::default(), executor: ScriptedExecutor::default() }
+    }
+
+    fn start_with(&self, settings: EngineSettings) -> Engine {
+        let parts = Parts {
+            settings,
+            clock: Arc::new(SystemClock::default()),
+            store: self.store.clone(),
+            catalog: self.store.clone(),
+            executors: vec![Arc::new(self.executor.clone())],
+            io: self.io.handle().clone(),
+            node: RowId(Uuid::from_u128(1)),
+            on_root_failure: Box::new(|reason| eprintln!("root failure: {reason}")),
+        };
+        self.io.block_on(Engine::start(parts)).expect("the engine starts")
+    }
+
+    fn start(&self) -> Engine {
+        self.start_with(EngineSettings { partitions: 2, arbiters: 2, ..EngineSettings::default() })
+    }
+
+    fn flow(&self, id: u128, mode: &str, payloads: &[Value]) -> FlowId {
+        let steps: Vec<Value> = payloads
+            .iter()
+            .enumerate()
+            .map(|(i, p)| json!({"id": format!("s{i}"), "config": {"action_type": "scripted", "action_payload": p}}))
+            .collect();
+        let document = json!({
+            "flow_name": format!("flow-{id}"), "trigger_type": "manual", "execution_mode": mode, "flow_steps": steps,
+            "retry_policy": {"max_attempts": 3, "backoff_seconds": 0.001},
+        });
+        let id = FlowId(Uuid::from_u128(id));
+        self.store.add_flow(id, owner(), FlowDocument::from_value(document).expect("a flow"));
+        id
+    }
+
+    fn trigger(&self, engine: &Engine, flow: FlowId, key: Option<(&str, u8)>) -> Result<Triggered, TriggerError> {
+        let trigger = Trigger {
+            owner: owner(),
+            flow: Some(flow),
+            trigger_type: TriggerType::Manual,
+            source: "manual".into(),
+            context: Arc::new(json!({"n": 1})),
+            webhook: Arc::default(),
+            triggered_by: "user:7".into(),
+            decision_event_id: None,
+            recommendation_id: None,
+            idempotency: key.map(|(key, hash)| IdempotencyRequest { key: key.to_owned(), body_hash: [hash; 32] }),
+        };
+        self.io.block_on(engine.trigger(trigger))
+    }
+
+    fn accept(&self, engine: &Engine, flow: FlowId) -> RunId {
+        match self.trigger(engine, flow, None).expect("accepted") {
+            Triggered::Accepted(accepted) => accepted.run,
+            other => panic!("not accepted: {other:?}"),
+        }
+    }
+
+    /// Waits, without sleeping, until what the store holds satisfies.
+    fn until(&self, what: &str, satisfied: impl Fn(&Rows) -> bool) -> Rows {
+        let started = Instant::now();
+        loop {
+            let rows = self.store.snapshot();
+            if satisfied(&rows) {
+                return rows;
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "in vain: {what}; runs: {:?}", statuses(&rows));
+            std::thread::yield_now();
+        }
+    }
+
+    fn stop(&self, engine: &Engine) {
+        self.io.block_on(engine.stop());
+    }
+}
+
+fn statuses(rows: &Rows) -> Vec<(RunStatus, String)> {
+    rows.runs.values().map(|r| (r.state.status, r.state.state.clone())).collect()
+}
+
+fn all_ended(rows: &Rows) -> bool {
+    rows.runs.values().all(|r| r.state.status.is_terminal())
+}
+
+/// Every attempt of every run is logged once, and runs that completed have a final row for each step.
+fn assert_log_is_whole(rows: &Rows) {
+    let mut keys: Vec<_> = rows.log.iter().map(|(run, _, _, _, e)| (*run, e.step, e.attempt)).collect();
+    let count = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), count, "an attempt is logged twice");
+}
+
+#[test]
+fn three_steps_run_in_order_and_are_logged() {
+    let world = World::new();
+    let flow = world.flow(1, "sequential", &[json!({}), json!({"from": "{{ steps.s0.output.done }}"}), json!({})]);
+    let engine = world.start();
+    let run = world.accept(&engine, flow);
+    let rows = world.until("the run ends", all_ended);
+    assert_eq!(rows.runs[&run].state.status, RunStatus::Completed);
+    let steps: Vec<u32> = rows.log.iter().map(|(_, _, _, _, e)| e.step).collect();
+    assert_eq!(steps, [0, 1, 2]);
+    assert_eq!(*rows.log[1].4.payload, json!({"from": {}}));
+    world.stop(&engine);
+}
+
+#[test]
+fn retries_failures_and_panics_of_executors_end_as_they_should() {
+    let world = World::new();
+    let retried = world.flow(1, "sequential", &[json!({"fail_first": 2})]);
+    let failed = world.flow(2, "sequential", &[json!({"fail": true}), json!({})]);
+    let panicked = world.flow(3, "parallel", &[json!({"panic": true}), json!({})]);
+    let engine = world.start();
+    let runs = [retried, failed, panicked].map(|flow| world.accept(&engine, flow));
+    let rows = world.until("the runs end", all_ended);
+    let status = |n: usize| rows.runs[&runs[n]].state.status;
+    assert_eq!([status(0), status(1), status(2)], [RunStatus::Completed, RunStatus::Failed, RunStatus::Failed]);
+    assert_eq!(rows.log.iter().filter(|row| row.0 == runs[0]).count(), 3);
+    assert_eq!(rows.log.iter().filter(|row| row.0 == runs[1]).count(), 1, "the second step never starts");
+    assert_eq!(rows.log.iter().filter(|row| row.0 == runs[2]).count(), 4, "three panics are three attempts");
+    assert_log_is_whole(&rows);
+    world.stop(&engine);
+}
+
+#[test]
+fn a_lost_connection_loses_and_doubles_nothing() {
+    let world = World::new();
+    let flow = world.flow(1, "sequential", &[json!({}), json!({}), json!({})]);
+    let engine = world.start();
+    for round in 0..20 {
+        if round % 2 == 0 {
+            world.store.lose_before(1);
+        } else {
+            world.store.lose_after(1);
+        }
+        world.accept(&engine, flow);
+    }
+    let rows = world.until("the runs end", all_ended);
+    assert_eq!(rows.runs.len(), 20);
+    assert_eq!(rows.log.len(), 60);
+    assert_log_is_whole(&rows);
+    assert!(rows.runs.values().all(|r| r.state.status == RunStatus::Completed), "{:?}", statuses(&rows));
+    world.stop(&engine);
+}
+
+#[test]
+fn an_idempotency_key_starts_one_run() {
+    let world = World::new();
+    let flow = world.flow(1, "sequential", &[json!({})]);
+    let engine = world.start();
+    let first = world.trigger(&engine, flow, Some(("k", 1))).expect("accepted");
+    let again = world.trigger(&engine, flow, Some(("k", 1))).expect("repeated");
+    let (Triggered::Accepted(first), Triggered::Repeated(again)) = (first, again) else { panic!("not so") };
+    assert_eq!(first, again);
+    let other = world.trigger(&engine, flow, Some(("k", 2)));
+    assert!(matches!(other, Err(TriggerError::KeyReused)), "{other:?}");
+    assert_eq!(world.until("the run ends", all_ended).runs.len(), 1);
+    world.stop(&engine);
+}
+
+#[test]
+fn a_backlog_beyond_slots_and_memory_drains_in_full() {
+    let world = World::new();
+    let flow = world.flow(1, "parallel", &[json!({}), json!({}), json!({})]);
+    let small = EngineSettings {
+        partitions: 2,
+        arbiters: 1,
+        slots_per_partition: 2,
+        resident_runs_per_partition: 8,
+        page_size: 4,
+        ..EngineSettings::default()
+    };
+    let engine = world.start_with(small);
+    for _ in 0..100 {
+        world.accept(&engine, flow);
+    }
+    let rows = world.until("the backlog drains", all_ended);
+    assert_eq!(rows.log.len(), 300);
+    assert_log_is_whole(&rows);
+    world.stop(&engine);
+}
+
+#[test]
+fn an_engine_that_died_is_taken_up_by_the_next() {
+    let world = World::new();
+    let flow = world.flow(1, "sequential", &[json!({"hold": true}), json!({})]);
+    let first = world.start();
+    let run = world.accept(&first, flow);
+    world.until("the attempt is under way", |_| !world.executor.asked().is_empty());
+    // The next one takes the partitions: whatever the first still does is fenced.
+    let second = world.start();
+    world.executor.let_go(10);
+    let rows = world.until("the run ends", all_ended);
+    assert_eq!(rows.runs[&run].state.status, RunStatus::Completed);
+    let codes: Vec<Option<String>> =
+        rows.log.iter().map(|(_, _, _, _, e)| e.failure.as_ref().map(|f| f.code.clone())).collect();
+    assert_eq!(codes, [Some("outcome_unknown".to_owned()), None, None]);
+    let executions: Vec<_> = world.executor.asked().iter().filter(|(e, _)| *e == run.execution(0)).copied().collect();
+    assert_eq!(executions.len(), 2, "the same execution, so the same key, twice: {executions:?}");
+    world.stop(&second);
+}
+
+#[test]
+fn stopping_lets_attempts_under_way_end() {
+    let world = World::new();
+    let flow = world.flow(1, "sequential", &[json!({"hold": true}), json!({})]);
+    let engine = world.start();
+    let run = world.accept(&engine, flow);
+    world.until("the attempt is under way", |_| !world.executor.asked().is_empty());
+    let stopped = world.io.spawn({
+        let engine = engine.clone();
+        async move { engine.stop().await }
+    });
+    world.executor.let_go(1);
+    world.io.block_on(stopped).expect("it stops");
+    let rows = world.store.snapshot();
+    assert_eq!(rows.log.len(), 1, "the attempt under way is logged, and the next has not started");
+    let next = world.start();
+    let rows = world.until("the run ends", all_ended);
+    assert_eq!(rows.runs[&run].state.status, RunStatus::Completed);
+    world.stop(&next);
+}
+
+#[test]
+fn statistics_follow_and_survive_a_restart() {
+    let world = World::new();
+    let flow = world.flow(1, "sequential", &[json!({}), json!({"fail_first": 1})]);
+    let settings = EngineSettings { partitions: 2, arbiters: 1, statistics_interval_ms: 5, ..EngineSettings::default() };
+    let total = |rows: &Rows| -> (i64, i64) {
+        let hourly = rows.statistics.iter().filter(|(key, _)| key.bucket_width_ms == 3_600_000);
+        hourly.fold((0, 0), |(e, a), (_, s)| (e + s.executions, a + s.attempts))
+    };
+    let first = world.start_with(settings.clone());
+    for _ in 0..10 {
+        world.accept(&first, flow);
+    }
+    world.until("the first runs are counted", |rows| total(rows) == (20, 30));
+    world.stop(&first);
+    let second = world.start_with(settings);
+    for _ in 0..10 {
+        world.accept(&second, flow);
+    }
+    world.until("all runs are counted once", |rows| total(rows) == (40, 60));
+    world.stop(&second);
+}
