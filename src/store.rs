@@ -1,0 +1,239 @@
+//! The store: SQLite or PostgreSQL behind the ports of the core.
+//!
+//! Statements are written once; what differs is how rows come into a bulk statement (`store/connection.rs`) and how each
+//! database is opened (`store/sqlite.rs`, `store/postgres.rs`). One verb writes: [`commit`]. Reads take one snapshot of
+//! the database each and hold nothing afterwards.
+//!
+//! Invariants:
+//! - What was answered as committed is durable, and whole: the state of a run with all its rows.
+//! - The append-only tables only grow, and each row is linked to the one before it in its partition's chain.
+//! - A statement of a tenant carries the tenant; on PostgreSQL its role would stop it otherwise.
+
+mod catalog;
+mod cell;
+mod commit;
+mod connection;
+mod engine;
+mod failure;
+mod heads;
+mod json;
+mod ledger;
+mod migrations;
+mod pool;
+mod postgres;
+mod rows;
+mod sqlite;
+mod views;
+
+use std::time::Duration;
+
+use core314_actors::ports::{Scope, StoreError};
+use core314_domain::ids::RowId;
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+
+use cell::Rows;
+use connection::{Bulk, Connection, Connector, READ_ALL};
+use failure::Failure;
+use heads::Heads;
+use pool::Pool;
+use sqlite::FileLock;
+
+/// The newest persisted formats that this release writes and reads.
+const FORMAT: i64 = 1;
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Connections that read.
+    pub readers: usize,
+    /// Batches in flight at once; SQLite always has one.
+    pub lanes: usize,
+    /// How long to wait for a lock of another process, or for a free reader.
+    pub busy_timeout: Duration,
+    /// How long one read may take.
+    pub read_limit: Duration,
+    /// How long one statement of a commit may take on PostgreSQL.
+    pub write_limit: Duration,
+    /// The address of the schema's owner on PostgreSQL, who alone migrates; absent: the program's login does.
+    pub owner_url: Option<String>,
+    /// Whether a login is accepted for which row-level security does not hold.
+    pub allow_superuser: bool,
+    /// Takes no lock, migrates nothing and refuses to write: for looking at a store that somebody else has open.
+    pub read_only: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            readers: 4,
+            lanes: 4,
+            busy_timeout: Duration::from_secs(5),
+            read_limit: Duration::from_secs(1),
+            write_limit: Duration::from_secs(10),
+            owner_url: None,
+            allow_superuser: false,
+            read_only: false,
+        }
+    }
+}
+
+/// An open store.
+pub struct SqlStore {
+    /// Absent when the store is read only.
+    writers: Option<Pool>,
+    readers: Pools,
+    connector: Connector,
+    heads: Heads,
+    lanes: usize,
+    /// Held, not used: another process would find the file locked.
+    _lock: Option<FileLock>,
+}
+
+/// The readers' connections.
+pub(crate) enum Pools {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+impl SqlStore {
+    /// Opens `sqlite:PATH` or `postgres://…`, and brings its schema up to date.
+    ///
+    /// Errors are [`StoreError::Unavailable`] where a later attempt may succeed and [`StoreError::Refused`] where a
+    /// person must act; the message says how.
+    pub async fn open(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
+        let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        let store = match sqlite::path_of(url) {
+            Some(path) => {
+                let lock = if options.read_only { None } else { Some(sqlite::lock(&path)?) };
+                let readers = Pools::Sqlite(sqlite::readers(&path, &options));
+                Self::new(sqlite::connector(&path, &options), readers, 1, lock, &options)
+            }
+            None if is_postgres => {
+                let readers = Pools::Postgres(postgres::readers(url, &options)?);
+                Self::new(postgres::connector(url, &options)?, readers, options.lanes.max(1), None, &options)
+            }
+            None => {
+                return Err(StoreError::Refused(
+                    "the database's address must begin with sqlite: or postgres://".to_owned(),
+                ));
+            }
+        };
+        if is_postgres && !options.read_only {
+            postgres::migrate(url, &options).await?;
+        }
+        let mut connection = store.connector.connect().await?;
+        if is_postgres {
+            postgres::check_login(&mut connection, &options).await?;
+        }
+        if !options.read_only {
+            if !is_postgres {
+                connection.migrate(&migrations::sqlite()).await.map_err(|e| migration_failure(&e))?;
+            }
+            install(&mut connection).await?;
+        }
+        check_version(&mut connection).await?;
+        Ok(store)
+    }
+
+    fn new(connector: Connector, readers: Pools, lanes: usize, lock: Option<FileLock>, options: &StoreOptions) -> Self {
+        let writers = (!options.read_only).then(|| Pool::new(connector.clone(), lanes));
+        Self { writers, readers, connector, heads: Heads::default(), lanes, _lock: lock }
+    }
+
+    /// The connections of readers.
+    pub(crate) fn readers(&self) -> &Pools {
+        &self.readers
+    }
+
+    fn writers(&self) -> Result<&Pool, Failure> {
+        self.writers.as_ref().ok_or_else(|| Failure::Refused("the store was opened for reading only".to_owned()))
+    }
+
+    fn heads(&self) -> &Heads {
+        &self.heads
+    }
+
+    /// Begins to read one state of the database. Dropping the connection ends the read.
+    async fn read(&self, scope: Scope) -> Result<Connection, Failure> {
+        Ok(match &self.readers {
+            Pools::Sqlite(pool) => Connection::Sqlite(Box::new(pool.begin().await?)),
+            Pools::Postgres(pool) => {
+                let begin = match scope {
+                    Scope::Platform => READ_ALL.to_owned(),
+                    // An id is hexadecimal digits and hyphens: nothing that could end the literal.
+                    Scope::Tenant(tenant) => format!(
+                        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL ROLE core314_tenant; \
+                         SET LOCAL core314.tenant_id = '{tenant}'"
+                    ),
+                };
+                Connection::Postgres(Box::new(pool.begin_with(AssertSqlSafe(begin)).await?))
+            }
+        })
+    }
+}
+
+const INSTALLATION: Bulk = Bulk {
+    before: "INSERT INTO cluster (only_row, schema_version, minimum_version, installation_id) ",
+    after: " ON CONFLICT (only_row) DO UPDATE SET schema_version = CASE \
+            WHEN excluded.schema_version > cluster.schema_version THEN excluded.schema_version \
+            ELSE cluster.schema_version END",
+};
+const MINIMUM_VERSION: &str = "SELECT minimum_version FROM cluster";
+
+/// Notes the schema's version, and gives a new installation its id.
+async fn install(connection: &mut Connection) -> Result<(), Failure> {
+    let now_ms = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64);
+    let mut rows = Rows::new(4);
+    rows.push([true.into(), migrations::LATEST.into(), FORMAT.into(), RowId::new(now_ms, rand::random()).0.into()]);
+    connection.begin_write().await?;
+    connection.bulk(INSTALLATION, &rows).await?;
+    connection.commit().await
+}
+
+/// Refuses an installation that has gone on to formats which this release does not know.
+async fn check_version(connection: &mut Connection) -> Result<(), Failure> {
+    connection.begin_read().await?;
+    let rows = connection.fetch(MINIMUM_VERSION, &[]).await?;
+    let minimum = rows.first().map(|row| row.fields().int()).transpose()?.unwrap_or(FORMAT);
+    connection.commit().await?;
+    if minimum > FORMAT {
+        return Err(Failure::Refused(format!(
+            "the installation needs format {minimum} and this release knows {FORMAT}: start the newer release"
+        )));
+    }
+    Ok(())
+}
+
+/// A failed migration concerns whoever installs, before there are tenants' data: the database's own words help.
+fn migration_failure(error: &sqlx::migrate::MigrateError) -> StoreError {
+    use sqlx::migrate::MigrateError as E;
+    let words = match error {
+        E::Execute(sqlx::Error::Database(e)) | E::ExecuteMigration(sqlx::Error::Database(e), _) => {
+            e.message().to_owned()
+        }
+        E::Execute(_) | E::ExecuteMigration(..) => "the connection to the database was lost".to_owned(),
+        E::VersionMismatch(version) => format!("migration {version} was changed after it had been applied"),
+        other => other.to_string(),
+    };
+    StoreError::Refused(format!("the schema could not be brought up to date: {words}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_ends_with_its_limit_and_the_next_one_works() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let url = format!("sqlite:{}", dir.path().join("core314.db").display());
+        let options = StoreOptions { readers: 1, read_limit: Duration::from_millis(50), ..StoreOptions::default() };
+        let store = SqlStore::open(&url, options).await.expect("it opens");
+        let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+        for _ in 0..2 {
+            let ended = store.read(Scope::Platform).await.expect("begins").fetch(endless, &[]).await;
+            assert!(matches!(ended, Err(Failure::Unavailable(_))), "{:?}", ended.err());
+            let rows = store.read(Scope::Platform).await.expect("begins").fetch("SELECT 1", &[]).await.expect("reads");
+            assert_eq!(rows.len(), 1);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Definitions as the ingress needs them: flows and webhooks.
+
+use core314_actors::ports::catalog::{Catalog, StoredFlow};
+use core314_actors::ports::store::{Webhook, WebhookTarget};
+use core314_actors::ports::{BoxFuture, Scope, StoreError};
+use core314_domain::document::FlowDocument;
+use core314_domain::ids::{FlowId, TenantId, WebhookId};
+use core314_domain::words::TriggerType;
+use uuid::Uuid;
+
+use super::cell::{Cell, Fields};
+use super::engine::owner;
+use super::failure::Failure;
+use super::{Pools, SqlStore};
+
+/// The columns of a flow as [`flow`] reads them.
+macro_rules! flow_columns {
+    () => {
+        "SELECT f.id, f.tenant_id, f.user_id, f.organization_id, f.flow_version, f.document, f.created_at_ms FROM flows f "
+    };
+}
+
+const ACTIVE_FLOWS: &str =
+    concat!(flow_columns!(), "WHERE f.tenant_id = $1 AND f.trigger_type = $2 AND f.is_active ORDER BY f.id DESC");
+/// SQLite uses a partial index for its own words alone.
+const ACTIVE_FLOWS_SQLITE: &str =
+    concat!(flow_columns!(), "WHERE f.tenant_id = $1 AND f.trigger_type = $2 AND f.is_active = 1 ORDER BY f.id DESC");
+/// Without a tenant: any.
+const FLOW: &str = concat!(flow_columns!(), "WHERE f.id = $1 AND ($2 IS NULL OR f.tenant_id = $2)");
+const FLOW_BY_NAME: &str = concat!(flow_columns!(), "WHERE f.tenant_id = $1 AND f.flow_name = $2");
+const FLOW_VERSION: &str = "SELECT f.id, f.tenant_id, f.user_id, f.organization_id, v.flow_version, v.document, \
+    v.created_at_ms FROM flow_versions v JOIN flows f ON f.id = v.flow_id \
+    WHERE v.flow_id = $1 AND v.flow_version = $2";
+const WEBHOOK: &str = "SELECT id, tenant_id, user_id, organization_id, name, verification, secret_hash, trigger_type, \
+    flow_id, is_active, created_at_ms FROM webhooks WHERE id = $1";
+
+impl Catalog for SqlStore {
+    fn active_flows(
+        &self,
+        tenant: TenantId,
+        trigger: TriggerType,
+    ) -> BoxFuture<'_, Result<Vec<StoredFlow>, StoreError>> {
+        Box::pin(async move {
+            let cells = [tenant.0.into(), trigger.as_str().into()];
+            let sql = if matches!(self.readers(), Pools::Sqlite(_)) { ACTIVE_FLOWS_SQLITE } else { ACTIVE_FLOWS };
+            Ok(flows(self, Scope::Tenant(tenant), sql, &cells).await?)
+        })
+    }
+
+    fn flow(&self, scope: Scope, id: FlowId) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
+        Box::pin(async move {
+            let tenant: Option<Uuid> = match scope {
+                Scope::Tenant(tenant) => Some(tenant.0),
+                Scope::Platform => None,
+            };
+            Ok(flows(self, scope, FLOW, &[id.0.into(), tenant.into()]).await?.pop())
+        })
+    }
+
+    fn flow_by_name(&self, tenant: TenantId, name: String) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
+        Box::pin(async move {
+            let cells = [tenant.0.into(), name.as_str().into()];
+            Ok(flows(self, Scope::Tenant(tenant), FLOW_BY_NAME, &cells).await?.pop())
+        })
+    }
+
+    fn flow_version(&self, id: FlowId, version: i64) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
+        Box::pin(
+            async move { Ok(flows(self, Scope::Platform, FLOW_VERSION, &[id.0.into(), version.into()]).await?.pop()) },
+        )
+    }
+
+    fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>> {
+        Box::pin(async move {
+            let rows = self.read(Scope::Platform).await?.fetch(WEBHOOK, &[id.0.into()]).await?;
+            Ok(rows.first().map(|row| webhook(row.fields())).transpose()?)
+        })
+    }
+}
+
+async fn flows(
+    store: &SqlStore,
+    scope: Scope,
+    sql: &'static str,
+    cells: &[Cell<'_>],
+) -> Result<Vec<StoredFlow>, Failure> {
+    let rows = store.read(scope).await?.fetch(sql, cells).await?;
+    rows.iter().map(|row| flow(row.fields())).collect()
+}
+
+fn flow(mut fields: Fields<'_>) -> Result<StoredFlow, Failure> {
+    let id = FlowId(fields.uuid()?);
+    let owner = owner(&mut fields)?;
+    let version = fields.int()?;
+    let document = FlowDocument::from_value(fields.json()?)
+        .map_err(|e| Failure::Corrupt(format!("version {version} of flow {id} cannot be read: {e}")))?;
+    Ok(StoredFlow { id, owner, version, document, created_at_ms: fields.int()? })
+}
+
+fn webhook(mut fields: Fields<'_>) -> Result<Webhook, Failure> {
+    let f = &mut fields;
+    let id = WebhookId(f.uuid()?);
+    let owner = owner(f)?;
+    let (name, verification, secret_hash) = (f.text()?, f.text()?, f.hash()?);
+    let target = match (f.maybe_text()?, f.maybe_uuid()?) {
+        (_, Some(flow)) => WebhookTarget::Flow(FlowId(flow)),
+        (Some(word), None) => WebhookTarget::Trigger(
+            word.parse().map_err(|e| Failure::Corrupt(format!("webhook {id} starts something unknown: {e}")))?,
+        ),
+        (None, None) => return Err(Failure::Corrupt(format!("webhook {id} starts nothing"))),
+    };
+    Ok(Webhook { id, owner, name, verification, secret_hash, target, is_active: f.bool()?, created_at_ms: f.int()? })
+}

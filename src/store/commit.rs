@@ -1,0 +1,105 @@
+//! Committing a batch of writes: one transaction, one answer for each write.
+//!
+//! ```text
+//! begin ─► leases ─► idempotency keys ─► new runs ─► versions of known runs ─► definitions
+//!              │             │                              │                       │
+//!              ▼             ▼                              ▼                       ▼
+//!           Fenced       Duplicate                       Conflict          Conflict, Rejected
+//!                                   the survivors ─► log, audit, heads, checkpoint, the rest ─► commit
+//! ```
+//!
+//! A row that the database refuses aborts the whole transaction on PostgreSQL. The batch is then halved until the write
+//! that brought it stands alone and is rejected; all others commit. Halves are tried in order, so that writes keep theirs.
+//!
+//! How someone could get this wrong: to write a survivor's rows before everybody's fate is known; to remember the new
+//! end of a chain before COMMIT has answered; to use a connection again that may still be inside a transaction.
+
+mod batch;
+mod check;
+mod definitions;
+mod effects;
+mod history;
+mod runs;
+
+use core314_actors::ports::StoreError;
+use core314_actors::ports::store::{Outcome, RejectCode, Write};
+
+use super::SqlStore;
+use super::failure::{Failure, Violation};
+use batch::Batch;
+
+/// How often a transaction is tried whose chains were moved by another writer in the meantime.
+const TRIES: usize = 5;
+
+/// Commits the batch, as [`core314_actors::ports::store::Store::commit`] promises.
+pub(super) async fn commit(store: &SqlStore, writes: Vec<Write>) -> Result<Vec<Outcome>, StoreError> {
+    let mut outcomes = check::refusals(&writes);
+    let sound: Vec<usize> = (0..writes.len()).filter(|i| outcomes[*i].is_none()).collect();
+    let mut parts = vec![sound];
+    while let Some(part) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        let of_part: Vec<&Write> = part.iter().map(|i| &writes[*i]).collect();
+        match transact(store, &of_part).await {
+            Ok(of_part) => part.iter().zip(of_part).for_each(|(i, outcome)| outcomes[*i] = Some(outcome)),
+            Err(Failure::Violation(violation)) if part.len() == 1 => outcomes[part[0]] = Some(refused(&violation)),
+            Err(Failure::Violation(_)) => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.push(second.to_vec());
+                parts.push(first.to_vec());
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    Ok(outcomes.into_iter().map(|outcome| outcome.expect("every write is decided by now")).collect())
+}
+
+/// Runs one transaction, again when another writer moved its chains.
+async fn transact(store: &SqlStore, writes: &[&Write]) -> Result<Vec<Outcome>, Failure> {
+    for _ in 1..TRIES {
+        match attempt(store, writes).await {
+            Err(Failure::StaleChain) => {}
+            settled => return settled,
+        }
+    }
+    attempt(store, writes).await
+}
+
+async fn attempt(store: &SqlStore, writes: &[&Write]) -> Result<Vec<Outcome>, Failure> {
+    let mut connection = store.writers()?.lend().await?;
+    connection.begin_write().await?;
+    let done = Batch::new(writes, &mut connection).run(store.heads()).await;
+    let (outcomes, appender) = match done {
+        Ok(done) => done,
+        // The transaction failed as a whole and its connection is sound.
+        Err(failure @ (Failure::Violation(_) | Failure::StaleChain)) => {
+            connection.rollback().await?;
+            connection.give_back();
+            return Err(failure);
+        }
+        Err(failure) => return Err(failure),
+    };
+    connection.commit().await?;
+    store.heads().put_back(appender);
+    connection.give_back();
+    Ok(outcomes)
+}
+
+/// What a write gets whose row was refused.
+fn refused(violation: &Violation) -> Outcome {
+    const EXISTS: [&str; 6] = [
+        "runs_pkey",
+        "runs.id",
+        "flows_pkey",
+        "flows.id",
+        "flow_versions_pkey",
+        "flow_versions.flow_id, flow_versions.flow_version",
+    ];
+    const NAMES: [&str; 2] = ["flows_tenant_id_flow_name_key", "flows.tenant_id, flows.flow_name"];
+    if violation.is_of(&EXISTS) {
+        return Outcome::Conflict;
+    }
+    let code = if violation.is_of(&NAMES) { RejectCode::NameTaken } else { RejectCode::Constraint };
+    Outcome::Rejected { code, message: violation.message.clone() }
+}

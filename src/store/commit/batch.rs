@@ -1,0 +1,102 @@
+//! A batch inside its transaction: its writes, and what has become of each so far.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use core314_actors::ports::store::{Outcome, RunWrite, Write};
+
+use super::{definitions, effects, history, runs};
+use crate::store::cell::Rows;
+use crate::store::connection::{Bulk, Connection};
+use crate::store::failure::Failure;
+use crate::store::heads::{Appender, Heads};
+
+/// The writes of one transaction.
+pub(super) struct Batch<'a, 'c> {
+    pub writes: &'a [&'a Write],
+    /// `None` for those that survived every check so far.
+    pub outcomes: Vec<Option<Outcome>>,
+    pub connection: &'c mut Connection,
+}
+
+impl<'a, 'c> Batch<'a, 'c> {
+    pub fn new(writes: &'a [&'a Write], connection: &'c mut Connection) -> Self {
+        Self { writes, outcomes: vec![None; writes.len()], connection }
+    }
+
+    /// Does everything between BEGIN and COMMIT.
+    pub async fn run(mut self, heads: &Heads) -> Result<(Vec<Outcome>, Appender), Failure> {
+        self.fence().await?;
+        runs::claim_keys(&mut self).await?;
+        runs::accept(&mut self).await?;
+        runs::advance(&mut self).await?;
+        definitions::flows(&mut self).await?;
+        definitions::webhooks(&mut self).await?;
+        let (appender, last_seqs) = history::append(&mut self, heads).await?;
+        effects::approvals(&mut self).await?;
+        effects::counters(&mut self).await?;
+        effects::statistics(&mut self).await?;
+        effects::dead_letters(&mut self).await?;
+        let outcomes = self.outcomes.into_iter().zip(last_seqs);
+        let outcomes = outcomes.map(|(fate, log_seq)| fate.unwrap_or(Outcome::Committed { log_seq }));
+        Ok((outcomes.collect(), appender))
+    }
+
+    /// The writes that survived so far, with their places in the batch.
+    pub fn survivors(&self) -> impl Iterator<Item = (usize, &'a Write)> + use<'a, '_, 'c> {
+        self.writes
+            .iter()
+            .zip(&self.outcomes)
+            .enumerate()
+            .filter(|(_, (_, fate))| fate.is_none())
+            .map(|(i, (w, _))| (i, *w))
+    }
+
+    /// The changes of runs among them.
+    pub fn surviving_runs(&self) -> impl Iterator<Item = (usize, &'a RunWrite)> + use<'a, '_, 'c> {
+        self.survivors().filter_map(|(i, write)| match write {
+            Write::Run(run) => Some((i, &**run)),
+            _ => None,
+        })
+    }
+
+    /// Drops the writes of partitions that belong to somebody else by now, and holds the others until the commit: on
+    /// PostgreSQL a takeover waits for it.
+    async fn fence(&mut self) -> Result<(), Failure> {
+        let claims: Vec<(usize, u16, i64)> = self
+            .survivors()
+            .filter_map(|(i, write)| match write {
+                Write::Run(run) => Some((i, run.partition, run.epoch)),
+                Write::Statistics(statistics) => Some((i, statistics.partition, statistics.epoch)),
+                Write::Flow(_) | Write::Webhook(..) | Write::Audit(_) | Write::DeadLetter(_) => None,
+            })
+            .collect();
+        let partitions: BTreeSet<u16> = claims.iter().map(|(_, partition, _)| *partition).collect();
+        let mut rows = Rows::new(1);
+        for partition in partitions {
+            rows.push([partition.into()]);
+        }
+        let leases = if self.connection.is_postgres() { LEASES_HELD } else { LEASES };
+        let mut epochs: BTreeMap<u16, i64> = BTreeMap::new();
+        for row in self.connection.bulk(leases, &rows).await? {
+            let mut fields = row.fields();
+            epochs.insert(fields.small()?, fields.int()?);
+        }
+        for (i, partition, epoch) in claims {
+            if epochs.get(&partition) != Some(&epoch) {
+                self.outcomes[i] = Some(Outcome::Fenced);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// In order of partition, so that two batches never wait for each other in a circle.
+const LEASES_HELD: Bulk = Bulk {
+    before: "WITH u (partition) AS (",
+    after: ") SELECT l.partition, l.epoch FROM u JOIN partition_leases l ON l.partition = u.partition \
+            ORDER BY l.partition FOR SHARE OF l",
+};
+const LEASES: Bulk = Bulk {
+    before: "WITH u (partition) AS (",
+    after: ") SELECT l.partition, l.epoch FROM u JOIN partition_leases l ON l.partition = u.partition",
+};

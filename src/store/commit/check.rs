@@ -1,0 +1,99 @@
+//! What is wrong with a write whatever the database holds.
+//!
+//! Looked at before the transaction, so that both stores refuse the same writes and none of them spoils a batch. A NUL
+//! character is refused because PostgreSQL cannot store one and SQLite can.
+
+use std::collections::HashSet;
+
+use core314_actors::ports::store::{Outcome, RejectCode, RunWrite, Write};
+use core314_domain::audit::AuditEntry;
+use core314_domain::log::LogEntry;
+
+use crate::store::json::has_nul;
+
+/// For each write, why it is not even tried.
+pub(super) fn refusals(writes: &[Write]) -> Vec<Option<Outcome>> {
+    let mut seen = HashSet::new();
+    let mut refusal = |write: &Write| {
+        if holds_nul(write) {
+            return Some(rejected("a text holds a NUL character"));
+        }
+        let Write::Run(run) = write else { return None };
+        if run.accept.is_some() != (run.expected_version == 0) {
+            return Some(rejected("a run has version 0 when it is accepted, and only then"));
+        }
+        // Its version is not yet known when the second change is checked: the caller combines changes of one run.
+        (!seen.insert(run.id)).then_some(Outcome::Conflict)
+    };
+    writes.iter().map(&mut refusal).collect()
+}
+
+fn rejected(message: &str) -> Outcome {
+    Outcome::Rejected { code: RejectCode::Constraint, message: message.to_owned() }
+}
+
+fn holds_nul(write: &Write) -> bool {
+    let nul = |text: &str| text.contains('\0');
+    match write {
+        Write::Run(run) => run_holds_nul(run),
+        Write::Flow(flow) => {
+            nul(&flow.document.flow_name) || has_nul(&flow.document.to_value()) || audit_holds_nul(&flow.audit)
+        }
+        Write::Webhook(webhook, audit) => nul(&webhook.name) || nul(&webhook.verification) || audit_holds_nul(audit),
+        Write::Audit(audit) => audit_holds_nul(audit),
+        Write::DeadLetter(letter) => nul(&letter.actor_path) || nul(&letter.message) || nul(&letter.failure),
+        Write::Statistics(statistics) => statistics.rows.iter().any(|(key, _)| nul(&key.action_type)),
+    }
+}
+
+fn run_holds_nul(run: &RunWrite) -> bool {
+    let nul = |text: &str| text.contains('\0');
+    let of_accept = run.accept.as_ref().is_some_and(|accept| {
+        let header = &accept.header;
+        let texts = [&header.flow.name, &header.trigger_source, &header.triggered_by, &header.environment];
+        texts.into_iter().chain(&header.idempotency_key).any(|text| nul(text))
+            || [&header.trigger_context, &header.webhook, &header.input].into_iter().any(|json| has_nul(json))
+            || accept.idempotency.as_ref().is_some_and(|key| nul(&key.key) || has_nul(&key.answer))
+    });
+    of_accept
+        || escapes_nul(&run.state.state)
+        || run.log.iter().any(log_holds_nul)
+        || run.audit.iter().any(audit_holds_nul)
+}
+
+fn log_holds_nul(entry: &LogEntry) -> bool {
+    let nul = |text: &str| text.contains('\0');
+    nul(&entry.action_type)
+        || nul(&entry.action_target)
+        || has_nul(&entry.payload)
+        || entry.result.as_ref().is_some_and(|result| has_nul(result))
+        || entry.http.as_ref().is_some_and(|http| nul(&http.method) || nul(&http.endpoint))
+        || entry.failure.as_ref().is_some_and(|failure| {
+            nul(&failure.code) || nul(&failure.message) || failure.details.as_ref().is_some_and(has_nul)
+        })
+}
+
+fn audit_holds_nul(entry: &AuditEntry) -> bool {
+    entry.actor.contains('\0') || entry.summary.contains('\0') || has_nul(&entry.details)
+}
+
+/// Whether a JSON text has `\u0000` in it, behind an even number of backslashes.
+fn escapes_nul(text: &str) -> bool {
+    text.match_indices("\\u0000").any(|(at, _)| {
+        let before = text[..at].bytes().rev().take_while(|byte| *byte == b'\\').count();
+        before % 2 == 0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_escaped_backslash_is_no_escape() {
+        assert!(escapes_nul(r#"{"e":"a\u0000"}"#));
+        assert!(!escapes_nul(r#"{"e":"a\\u0000"}"#));
+        assert!(escapes_nul(r#"{"e":"a\\\u0000"}"#));
+        assert!(!escapes_nul(r#"{"e":"a"}"#));
+    }
+}

@@ -1,0 +1,183 @@
+//! What else a batch writes: approvals, counters of flows, statistics, dead letters.
+
+use std::collections::BTreeMap;
+
+use core314_actors::ports::store::{ApprovalWrite, RunWrite, StatisticsWrite, Write};
+use core314_domain::ids::{FlowId, TenantId};
+use core314_domain::words::RunStatus;
+
+use super::batch::Batch;
+use crate::store::cell::Rows;
+use crate::store::connection::{Bulk, Connection};
+use crate::store::failure::Failure;
+
+const REQUESTED: Bulk = Bulk {
+    before: "INSERT INTO approvals (id, tenant_id, run_id, step_no, status, created_at_ms, expires_at_ms) ",
+    after: "",
+};
+const DECIDED: Bulk = Bulk {
+    before: "WITH u (tenant_id, run_id, step_no, status, decided_by, decided_at_ms) AS (",
+    after: ") UPDATE approvals AS a SET status = u.status, decided_by = u.decided_by, \
+            decided_at_ms = u.decided_at_ms FROM u \
+            WHERE a.run_id = u.run_id AND a.step_no IS NOT DISTINCT FROM u.step_no AND a.tenant_id = u.tenant_id \
+            AND a.status = 'pending'",
+};
+const COUNTERS: Bulk = Bulk {
+    before: "INSERT INTO flow_counters (flow_id, partition, tenant_id, runs, successful, failed, duration_sum_ms, \
+             last_at_ms) ",
+    after: " ON CONFLICT (flow_id, partition) DO UPDATE SET runs = flow_counters.runs + excluded.runs, \
+            successful = flow_counters.successful + excluded.successful, \
+            failed = flow_counters.failed + excluded.failed, \
+            duration_sum_ms = flow_counters.duration_sum_ms + excluded.duration_sum_ms, \
+            last_at_ms = CASE WHEN excluded.last_at_ms > flow_counters.last_at_ms THEN excluded.last_at_ms \
+            ELSE flow_counters.last_at_ms END",
+};
+const STATISTICS: Bulk = Bulk {
+    before: "INSERT INTO statistics (partition, tenant_id, action_type, bucket_width_ms, bucket_start_ms, executions, \
+             successful, failed, attempts, duration_sum_ms, sketch) ",
+    after: " ON CONFLICT (tenant_id, bucket_width_ms, bucket_start_ms, action_type, partition) DO UPDATE SET \
+            executions = excluded.executions, successful = excluded.successful, failed = excluded.failed, \
+            attempts = excluded.attempts, duration_sum_ms = excluded.duration_sum_ms, sketch = excluded.sketch",
+};
+const COVERED: &str = "UPDATE partition_leases SET covered_seq = $1 WHERE partition = $2 AND epoch = $3";
+const DEAD_LETTERS: Bulk = Bulk {
+    before: "INSERT INTO dead_letters (id, tenant_id, user_id, organization_id, run_id, actor_path, message, failure, \
+             created_at_ms) ",
+    after: "",
+};
+
+/// Writes approvals in their order: a decision settles what was requested before it and nothing later.
+pub(super) async fn approvals(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+    let writes: Vec<(&RunWrite, &ApprovalWrite)> =
+        batch.surviving_runs().flat_map(|(_, run)| run.approvals.iter().map(move |approval| (run, approval))).collect();
+    let is_request = |approval: &ApprovalWrite| matches!(approval, ApprovalWrite::Requested { .. });
+    for group in writes.chunk_by(|(_, a), (_, b)| is_request(a) == is_request(b)) {
+        let (mut requested, mut decided) = (Rows::new(7), Rows::new(6));
+        for (run, approval) in group {
+            match *approval {
+                ApprovalWrite::Requested { id, step, at_ms, expires_at_ms } => requested.push([
+                    id.0.into(),
+                    run.tenant.0.into(),
+                    run.id.0.into(),
+                    step.map(i64::from).into(),
+                    "pending".into(),
+                    (*at_ms).into(),
+                    (*expires_at_ms).into(),
+                ]),
+                ApprovalWrite::Decided { step, approved, by, at_ms } => decided.push([
+                    run.tenant.0.into(),
+                    run.id.0.into(),
+                    step.map(i64::from).into(),
+                    if *approved { "approved" } else { "rejected" }.into(),
+                    by.0.into(),
+                    (*at_ms).into(),
+                ]),
+            }
+        }
+        batch.connection.bulk(REQUESTED, &requested).await?;
+        batch.connection.bulk(DECIDED, &decided).await?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Counter {
+    runs: i64,
+    successful: i64,
+    failed: i64,
+    duration_sum_ms: i64,
+    last_at_ms: i64,
+}
+
+/// Adds ended runs to the counters of their flows.
+pub(super) async fn counters(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+    let mut counters: BTreeMap<(FlowId, u16, TenantId), Counter> = BTreeMap::new();
+    for (_, run) in batch.surviving_runs() {
+        let Some(end) = run.ended else { continue };
+        let counter = counters.entry((end.flow, run.partition, run.tenant)).or_default();
+        counter.runs += 1;
+        match end.status {
+            RunStatus::Completed => counter.successful += 1,
+            RunStatus::Failed | RunStatus::TimedOut | RunStatus::RolledBack => counter.failed += 1,
+            // Somebody stopped it: neither.
+            RunStatus::Cancelled
+            | RunStatus::Pending
+            | RunStatus::AwaitingApproval
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Compensating => {}
+        }
+        counter.duration_sum_ms += end.duration_ms;
+        counter.last_at_ms = counter.last_at_ms.max(end.at_ms);
+    }
+    let mut rows = Rows::new(8);
+    for ((flow, partition, tenant), counter) in counters {
+        rows.push([
+            flow.0.into(),
+            partition.into(),
+            tenant.0.into(),
+            counter.runs.into(),
+            counter.successful.into(),
+            counter.failed.into(),
+            counter.duration_sum_ms.into(),
+            counter.last_at_ms.into(),
+        ]);
+    }
+    batch.connection.bulk(COUNTERS, &rows).await.map(drop)
+}
+
+/// Replaces rows of statistics and notes the position that they cover.
+pub(super) async fn statistics(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+    let writes = batch.survivors().filter_map(|(_, write)| match write {
+        Write::Statistics(statistics) => Some(&**statistics),
+        _ => None,
+    });
+    for write in writes.collect::<Vec<_>>() {
+        flush(batch.connection, write).await?;
+    }
+    Ok(())
+}
+
+async fn flush(connection: &mut Connection, write: &StatisticsWrite) -> Result<(), Failure> {
+    let mut rows = Rows::new(11);
+    for (key, stat) in &write.rows {
+        let sketch = serde_json::to_string(&stat.sketch).expect("a sketch has whole numbers alone");
+        rows.push([
+            write.partition.into(),
+            key.tenant.0.into(),
+            key.action_type.as_str().into(),
+            key.bucket_width_ms.into(),
+            key.bucket_start_ms.into(),
+            stat.executions.into(),
+            stat.successful.into(),
+            stat.failed.into(),
+            stat.attempts.into(),
+            stat.duration_sum_ms.into(),
+            sketch.into(),
+        ]);
+    }
+    connection.bulk(STATISTICS, &rows).await?;
+    let covered = [write.covered_seq.into(), write.partition.into(), write.epoch.into()];
+    connection.fetch(COVERED, &covered).await.map(drop)
+}
+
+/// Sets work aside for a person.
+pub(super) async fn dead_letters(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+    let mut rows = Rows::new(9);
+    for (_, write) in batch.survivors() {
+        if let Write::DeadLetter(letter) = write {
+            rows.push([
+                letter.id.0.into(),
+                letter.owner.tenant.0.into(),
+                letter.owner.user.0.into(),
+                letter.owner.organization.map(|o| o.0).into(),
+                letter.run.map(|run| run.0).into(),
+                letter.actor_path.as_str().into(),
+                letter.message.as_str().into(),
+                letter.failure.as_str().into(),
+                letter.at_ms.into(),
+            ]);
+        }
+    }
+    batch.connection.bulk(DEAD_LETTERS, &rows).await.map(drop)
+}

@@ -1,0 +1,186 @@
+//! Runs: idempotency keys and rows of new ones, versions of known ones.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+
+use core314_actors::ports::store::{Idempotency, Outcome, RunWrite};
+use core314_domain::run::RunHeader;
+use uuid::Uuid;
+
+use super::batch::Batch;
+use crate::store::cell::{Cell, Rows};
+use crate::store::connection::{Bulk, Connection};
+use crate::store::failure::Failure;
+use crate::store::json;
+
+const NEW_KEYS: Bulk = Bulk {
+    before: "INSERT INTO idempotency_keys (tenant_id, key, body_hash, answer, expires_at_ms) ",
+    after: " ON CONFLICT (tenant_id, key) DO NOTHING RETURNING tenant_id, key",
+};
+/// A key that has expired is free again.
+const FREED_KEY: Bulk = Bulk {
+    before: "WITH u (tenant_id, key, body_hash, answer, expires_at_ms, now_ms) AS (",
+    after: ") UPDATE idempotency_keys SET body_hash = u.body_hash, answer = u.answer, \
+            expires_at_ms = u.expires_at_ms FROM u \
+            WHERE idempotency_keys.tenant_id = u.tenant_id AND idempotency_keys.key = u.key \
+            AND idempotency_keys.expires_at_ms <= u.now_ms RETURNING idempotency_keys.key",
+};
+const KNOWN_KEY: &str = "SELECT body_hash, answer FROM idempotency_keys WHERE tenant_id = $1 AND key = $2";
+
+const NEW_RUNS: Bulk = Bulk {
+    before: "INSERT INTO runs (id, tenant_id, user_id, organization_id, partition, flow_id, flow_version, flow_name, \
+             trigger_type, trigger_source, trigger_context, webhook, input, triggered_by, environment, \
+             decision_event_id, recommendation_id, parent_run_id, idempotency_key, accepted_at_ms, deadline_at_ms) ",
+    after: "",
+};
+const NEW_STATES: Bulk = Bulk {
+    before: "INSERT INTO run_state (run_id, tenant_id, partition, version, run_status, state, queue_key, wake_at_ms, \
+             started_at_ms, completed_at_ms) ",
+    after: "",
+};
+const NEXT_STATES: Bulk = Bulk {
+    before: "WITH u (run_id, tenant_id, partition, version, run_status, state, queue_key, wake_at_ms, started_at_ms, \
+             completed_at_ms) AS (",
+    after: ") UPDATE run_state SET version = u.version, run_status = u.run_status, state = u.state, \
+            queue_key = u.queue_key, wake_at_ms = u.wake_at_ms, started_at_ms = u.started_at_ms, \
+            completed_at_ms = u.completed_at_ms FROM u \
+            WHERE run_state.run_id = u.run_id AND run_state.version = u.version - 1 \
+            AND run_state.tenant_id = u.tenant_id AND run_state.partition = u.partition RETURNING run_state.run_id",
+};
+
+/// Takes the idempotency keys of new runs; a run whose key is taken is a duplicate.
+pub(super) async fn claim_keys(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+    let wanted: Vec<(usize, &RunWrite, &RunHeader, &Idempotency)> = batch
+        .surviving_runs()
+        .filter_map(|(i, run)| {
+            let accept = run.accept.as_deref()?;
+            Some((i, run, &*accept.header, accept.idempotency.as_ref()?))
+        })
+        .collect();
+    // In order, so that two lanes never wait for each other in a circle; a key twice in the batch goes in once.
+    let mut claims = BTreeMap::new();
+    for (_, run, _, key) in &wanted {
+        claims.entry((run.tenant, key.key.as_str())).or_insert((*run, *key));
+    }
+    let mut rows = Rows::new(5);
+    for (run, key) in claims.into_values() {
+        rows.push(key_row(run, key));
+    }
+    let mut taken = HashSet::new();
+    for row in batch.connection.bulk(NEW_KEYS, &rows).await? {
+        let mut fields = row.fields();
+        taken.insert((fields.uuid()?, fields.text()?));
+    }
+    for (i, run, header, key) in wanted {
+        // Removed, so that the same key a second time in the batch is a repetition.
+        let is_new = taken.remove(&(run.tenant.0, key.key.clone()));
+        if !is_new && !freed(batch.connection, run, header, key).await? {
+            batch.outcomes[i] = Some(duplicate(batch.connection, run, key).await?);
+        }
+    }
+    Ok(())
+}
+
+fn key_row<'a>(run: &RunWrite, key: &'a Idempotency) -> [Cell<'a>; 5] {
+    let answer = Cell::Json(Some(json::text_of(&key.answer).into()));
+    [run.tenant.0.into(), key.key.as_str().into(), key.body_hash.into(), answer, key.expires_at_ms.into()]
+}
+
+/// Takes over a key that had expired when the run was accepted.
+async fn freed(
+    connection: &mut Connection,
+    run: &RunWrite,
+    header: &RunHeader,
+    key: &Idempotency,
+) -> Result<bool, Failure> {
+    let [tenant, name, hash, answer, expires] = key_row(run, key);
+    let mut rows = Rows::new(6);
+    rows.push([tenant, name, hash, answer, expires, header.accepted_at_ms.into()]);
+    Ok(!connection.bulk(FREED_KEY, &rows).await?.is_empty())
+}
+
+async fn duplicate(connection: &mut Connection, run: &RunWrite, key: &Idempotency) -> Result<Outcome, Failure> {
+    let found = connection.fetch(KNOWN_KEY, &[run.tenant.0.into(), key.key.as_str().into()]).await?;
+    let row = found.first().ok_or_else(|| Failure::Unavailable("an idempotency key was just removed".to_owned()))?;
+    let mut fields = row.fields();
+    let same_request = fields.hash()? == key.body_hash;
+    Ok(Outcome::Duplicate { answer: fields.json()?, same_request })
+}
+
+/// Inserts new runs. One that exists already is refused by the primary key.
+pub(super) async fn accept(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+    let (mut runs, mut states) = (Rows::new(21), Rows::new(10));
+    for (_, run) in batch.surviving_runs() {
+        if let Some(accept) = run.accept.as_deref() {
+            runs.push(header_row(run, &accept.header));
+            states.push(state_row(run));
+        }
+    }
+    batch.connection.bulk(NEW_RUNS, &runs).await?;
+    batch.connection.bulk(NEW_STATES, &states).await.map(drop)
+}
+
+/// Moves known runs on by one version; one that has another version is a conflict.
+pub(super) async fn advance(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+    let mut rows = Rows::new(10);
+    let mut known: Vec<(usize, Uuid)> = Vec::new();
+    for (i, run) in batch.surviving_runs() {
+        if run.accept.is_none() {
+            rows.push(state_row(run));
+            known.push((i, run.id.0));
+        }
+    }
+    let mut moved = HashSet::with_capacity(known.len());
+    for row in batch.connection.bulk(NEXT_STATES, &rows).await? {
+        moved.insert(row.fields().uuid()?);
+    }
+    for (i, id) in known {
+        if !moved.contains(&id) {
+            batch.outcomes[i] = Some(Outcome::Conflict);
+        }
+    }
+    Ok(())
+}
+
+fn header_row<'a>(run: &RunWrite, header: &'a RunHeader) -> [Cell<'a>; 21] {
+    // Null stands for an absent value: a reader of the tables expects no JSON null.
+    let json = |value: &serde_json::Value| Cell::Json((!value.is_null()).then(|| Cow::Owned(json::text_of(value))));
+    [
+        run.id.0.into(),
+        header.owner.tenant.0.into(),
+        header.owner.user.0.into(),
+        header.owner.organization.map(|o| o.0).into(),
+        run.partition.into(),
+        header.flow.id.0.into(),
+        header.flow.version.into(),
+        (&*header.flow.name).into(),
+        header.trigger_type.as_str().into(),
+        (&*header.trigger_source).into(),
+        Cell::Json(Some(json::text_of(&header.trigger_context).into())),
+        json(&header.webhook),
+        json(&header.input),
+        (&*header.triggered_by).into(),
+        (&*header.environment).into(),
+        header.decision_event_id.map(|id| id.0).into(),
+        header.recommendation_id.map(|id| id.0).into(),
+        header.parent_run_id.map(|id| id.0).into(),
+        header.idempotency_key.as_deref().into(),
+        header.accepted_at_ms.into(),
+        header.deadline_at_ms.into(),
+    ]
+}
+
+fn state_row(run: &RunWrite) -> [Cell<'_>; 10] {
+    [
+        run.id.0.into(),
+        run.tenant.0.into(),
+        run.partition.into(),
+        (run.expected_version + 1).into(),
+        run.state.status.as_str().into(),
+        run.state.state.as_str().into(),
+        run.timing.queue_key.into(),
+        run.timing.wake_at_ms.into(),
+        run.state.started_at_ms.into(),
+        run.state.completed_at_ms.into(),
+    ]
+}

@@ -1,0 +1,310 @@
+//! The engine's side: taking partitions, and what a partition reads to take up its work.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use core314_actors::ports::store::{Outcome, Store, StoredRun, TailRow, Write};
+use core314_actors::ports::{BoxFuture, Scope, StoreError};
+use core314_domain::ids::{FlowId, OrganizationId, Owner, RowId, RunId, TenantId, UserId};
+use core314_domain::run::{FinalAttempt, FlowRef, RunHeader, SavedState, Timing};
+use core314_domain::stats::{Stat, StatKey};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::cell::{Fields, Rows};
+use super::connection::Bulk;
+use super::failure::Failure;
+use super::heads::Chain;
+use super::{SqlStore, commit};
+
+/// Only one node takes partitions at a time, also when there are none yet. The number is arbitrary and ours.
+const TAKING_TURN: &str = "SELECT pg_advisory_xact_lock(3140001)::text";
+const LAST_EPOCH: &str = "SELECT coalesce(max(epoch), 0) FROM partition_leases";
+const TAKE: Bulk = Bulk {
+    before: "INSERT INTO partition_leases (partition, node_id, epoch, taken_at_ms) ",
+    after: " ON CONFLICT (partition) DO UPDATE SET node_id = excluded.node_id, epoch = excluded.epoch, \
+            taken_at_ms = excluded.taken_at_ms",
+};
+const QUEUE: &str = "SELECT queue_key, run_id FROM run_state WHERE partition = $1 AND queue_key IS NOT NULL \
+    AND (queue_key, run_id) > ($2, $3) ORDER BY queue_key, run_id LIMIT $4";
+const WAKE: &str = "SELECT wake_at_ms, run_id FROM run_state WHERE partition = $1 AND wake_at_ms IS NOT NULL \
+    AND (wake_at_ms, run_id) > ($2, $3) AND wake_at_ms < $4 ORDER BY wake_at_ms, run_id LIMIT $5";
+/// CROSS JOIN keeps SQLite from reading the large table first.
+const RUNS: Bulk = Bulk {
+    before: "WITH u (id) AS (",
+    after: ") SELECT r.id, r.tenant_id, r.user_id, r.organization_id, r.partition, r.flow_id, r.flow_version, \
+            r.flow_name, r.trigger_type, r.trigger_source, r.trigger_context, r.webhook, r.input, r.triggered_by, \
+            r.environment, r.decision_event_id, r.recommendation_id, r.parent_run_id, r.idempotency_key, \
+            r.accepted_at_ms, r.deadline_at_ms, s.version, s.run_status, s.state, s.started_at_ms, s.completed_at_ms, \
+            s.queue_key, s.wake_at_ms FROM u CROSS JOIN runs r CROSS JOIN run_state s WHERE r.id = u.id AND s.run_id = u.id",
+};
+const FINAL_ATTEMPTS: Bulk = Bulk {
+    before: "WITH u (id) AS (",
+    after: ") SELECT l.run_id, l.step_no, l.result, l.error FROM u CROSS JOIN log l \
+            WHERE l.run_id = u.id AND l.is_final ORDER BY l.run_id, l.step_no",
+};
+const STATISTICS: Bulk = Bulk {
+    before: "WITH u (partition, tenant_id, action_type, bucket_width_ms, bucket_start_ms) AS (",
+    after: ") SELECT t.tenant_id, t.action_type, t.bucket_width_ms, t.bucket_start_ms, t.executions, t.successful, \
+            t.failed, t.attempts, t.duration_sum_ms, t.sketch FROM u CROSS JOIN statistics t \
+            WHERE t.tenant_id = u.tenant_id AND t.bucket_width_ms = u.bucket_width_ms \
+            AND t.bucket_start_ms = u.bucket_start_ms AND t.action_type = u.action_type AND t.partition = u.partition",
+};
+const COVERED: &str = "SELECT covered_seq FROM partition_leases WHERE partition = $1";
+const LOG_END: &str = "SELECT seq, last_id FROM chain_heads WHERE chain = $1 AND partition = $2";
+/// Numbers have no gaps, so it is known how many rows there are: the search goes back from the end and no further.
+const TAIL: &str = "SELECT seq, tenant_id, action_type, is_final, success, duration_ms, completed_at_ms FROM \
+    (SELECT id, seq, tenant_id, action_type, is_final, success, duration_ms, completed_at_ms FROM log \
+     WHERE partition = $1 AND id <= $2 ORDER BY id DESC LIMIT $3) AS tail ORDER BY id LIMIT $4";
+
+type Position = Option<(i64, RunId)>;
+
+impl Store for SqlStore {
+    fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    fn commit(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
+        Box::pin(commit::commit(self, batch))
+    }
+
+    fn take_partitions(&self, node: RowId, partitions: u16, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>> {
+        Box::pin(async move { Ok(take_partitions(self, node, partitions, now_ms).await?) })
+    }
+
+    fn queue_page(
+        &self,
+        partition: u16,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(i64, RunId)>, StoreError>> {
+        Box::pin(async move { Ok(queue_page(self, partition, after, limit).await?) })
+    }
+
+    fn wake_page(
+        &self,
+        partition: u16,
+        until_ms: i64,
+        after: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(i64, RunId)>, StoreError>> {
+        Box::pin(async move { Ok(wake_page(self, partition, until_ms, after, limit).await?) })
+    }
+
+    fn load_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<StoredRun>, StoreError>> {
+        Box::pin(async move { Ok(load_runs(self, &runs).await?) })
+    }
+
+    fn statistics_rows(
+        &self,
+        partition: u16,
+        keys: Vec<StatKey>,
+    ) -> BoxFuture<'_, Result<(Vec<(StatKey, Stat)>, i64), StoreError>> {
+        Box::pin(async move { Ok(statistics_rows(self, partition, &keys).await?) })
+    }
+
+    fn log_tail(
+        &self,
+        partition: u16,
+        after_seq: i64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>> {
+        Box::pin(async move { Ok(log_tail(self, partition, after_seq, limit).await?) })
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.read(Scope::Platform).await?.fetch("SELECT 1", &[]).await.map(drop)?) })
+    }
+}
+
+async fn take_partitions(store: &SqlStore, node: RowId, partitions: u16, now_ms: i64) -> Result<i64, Failure> {
+    let mut connection = store.writers()?.lend().await?;
+    connection.begin_write().await?;
+    if connection.is_postgres() {
+        connection.fetch(TAKING_TURN, &[]).await?;
+    }
+    let last = connection.fetch(LAST_EPOCH, &[]).await?.first().map_or(Ok(0), |row| row.fields().int())?;
+    let epoch = last + 1;
+    let mut rows = Rows::new(4);
+    for partition in 0..partitions {
+        rows.push([partition.into(), node.0.into(), epoch.into(), now_ms.into()]);
+    }
+    connection.bulk(TAKE, &rows).await?;
+    connection.commit().await?;
+    connection.give_back();
+    store.heads().forget();
+    Ok(epoch)
+}
+
+async fn queue_page(
+    store: &SqlStore,
+    partition: u16,
+    after: Position,
+    limit: usize,
+) -> Result<Vec<(i64, RunId)>, Failure> {
+    let (key, run) = position(after);
+    let cells = [partition.into(), key.into(), run.into(), (limit as i64).into()];
+    let rows = store.read(Scope::Platform).await?.fetch(QUEUE, &cells).await?;
+    rows.iter().map(|row| entry(row.fields())).collect()
+}
+
+async fn wake_page(
+    store: &SqlStore,
+    partition: u16,
+    until_ms: i64,
+    after: Position,
+    limit: usize,
+) -> Result<Vec<(i64, RunId)>, Failure> {
+    let (at_ms, run) = position(after);
+    let cells = [partition.into(), at_ms.into(), run.into(), until_ms.into(), (limit as i64).into()];
+    let rows = store.read(Scope::Platform).await?.fetch(WAKE, &cells).await?;
+    rows.iter().map(|row| entry(row.fields())).collect()
+}
+
+/// Where a page begins; without a page before it, before everything.
+fn position(after: Position) -> (i64, Uuid) {
+    after.map_or((i64::MIN, Uuid::nil()), |(key, run)| (key, run.0))
+}
+
+fn entry(mut fields: Fields<'_>) -> Result<(i64, RunId), Failure> {
+    Ok((fields.int()?, RunId(fields.uuid()?)))
+}
+
+async fn load_runs(store: &SqlStore, runs: &[RunId]) -> Result<Vec<StoredRun>, Failure> {
+    let mut ids = Rows::new(1);
+    for run in runs {
+        ids.push([run.0.into()]);
+    }
+    let mut connection = store.read(Scope::Platform).await?;
+    let mut found = HashMap::with_capacity(runs.len());
+    for row in connection.bulk(RUNS, &ids).await? {
+        let run = stored_run(row.fields())?;
+        found.insert(run.header.id, run);
+    }
+    for row in connection.bulk(FINAL_ATTEMPTS, &ids).await? {
+        let mut fields = row.fields();
+        let Some(run) = found.get_mut(&RunId(fields.uuid()?)) else { continue };
+        let step = fields.small()?;
+        let result = fields.maybe_json()?.map(Arc::new);
+        run.attempts.push(FinalAttempt { step, result, error: fields.maybe_text()? });
+    }
+    Ok(runs.iter().filter_map(|run| found.remove(run)).collect())
+}
+
+fn stored_run(mut fields: Fields<'_>) -> Result<StoredRun, Failure> {
+    let f = &mut fields;
+    let id = RunId(f.uuid()?);
+    let owner = owner(f)?;
+    let partition = f.small()?;
+    let flow = FlowRef { id: FlowId(f.uuid()?), version: f.int()?, name: f.text()?.into() };
+    let header = RunHeader {
+        id,
+        owner,
+        partition,
+        flow,
+        trigger_type: f.word()?,
+        trigger_source: f.text()?.into(),
+        trigger_context: Arc::new(f.json()?),
+        webhook: Arc::new(f.maybe_json()?.unwrap_or(Value::Null)),
+        input: Arc::new(f.maybe_json()?.unwrap_or(Value::Null)),
+        triggered_by: f.text()?.into(),
+        environment: f.text()?.into(),
+        decision_event_id: f.maybe_uuid()?.map(RowId),
+        recommendation_id: f.maybe_uuid()?.map(RowId),
+        parent_run_id: f.maybe_uuid()?.map(RunId),
+        idempotency_key: f.maybe_text()?.map(Into::into),
+        accepted_at_ms: f.int()?,
+        deadline_at_ms: f.maybe_int()?,
+    };
+    let version = f.int()?;
+    let state = SavedState {
+        status: f.word()?,
+        state: f.text()?,
+        started_at_ms: f.maybe_int()?,
+        completed_at_ms: f.maybe_int()?,
+    };
+    let timing = Timing { queue_key: f.maybe_int()?, wake_at_ms: f.maybe_int()? };
+    Ok(StoredRun { header, version, state, timing, attempts: Vec::new() })
+}
+
+/// The owner's three columns.
+pub(super) fn owner(fields: &mut Fields<'_>) -> Result<Owner, Failure> {
+    Ok(Owner {
+        tenant: TenantId(fields.uuid()?),
+        user: UserId(fields.uuid()?),
+        organization: fields.maybe_uuid()?.map(OrganizationId),
+    })
+}
+
+async fn statistics_rows(
+    store: &SqlStore,
+    partition: u16,
+    keys: &[StatKey],
+) -> Result<(Vec<(StatKey, Stat)>, i64), Failure> {
+    let mut wanted = Rows::new(5);
+    for key in keys {
+        wanted.push([
+            partition.into(),
+            key.tenant.0.into(),
+            key.action_type.as_str().into(),
+            key.bucket_width_ms.into(),
+            key.bucket_start_ms.into(),
+        ]);
+    }
+    let mut connection = store.read(Scope::Platform).await?;
+    let rows = connection.bulk(STATISTICS, &wanted).await?;
+    let found = rows.iter().map(|row| statistics_row(partition, row.fields())).collect::<Result<_, _>>()?;
+    let covered = connection.fetch(COVERED, &[partition.into()]).await?;
+    let covered = covered.first().map_or(Ok(0), |row| row.fields().int())?;
+    Ok((found, covered))
+}
+
+fn statistics_row(partition: u16, mut fields: Fields<'_>) -> Result<(StatKey, Stat), Failure> {
+    let f = &mut fields;
+    let key = StatKey {
+        partition,
+        tenant: TenantId(f.uuid()?),
+        action_type: f.text()?,
+        bucket_width_ms: f.int()?,
+        bucket_start_ms: f.int()?,
+    };
+    let stat = Stat {
+        executions: f.int()?,
+        successful: f.int()?,
+        failed: f.int()?,
+        attempts: f.int()?,
+        duration_sum_ms: f.int()?,
+        sketch: serde_json::from_str(&f.text()?)
+            .map_err(|e| Failure::Corrupt(format!("a sketch of statistics cannot be read: {e}")))?,
+    };
+    Ok((key, stat))
+}
+
+/// On a connection of its own: after a crash the search may take longer than a read is allowed to.
+async fn log_tail(store: &SqlStore, partition: u16, after_seq: i64, limit: usize) -> Result<Vec<TailRow>, Failure> {
+    let mut connection = store.connector.connect().await?;
+    connection.begin_read().await?;
+    let end = connection.fetch(LOG_END, &[Chain::Log.as_str().into(), partition.into()]).await?;
+    let Some(end) = end.first() else { return Ok(Vec::new()) };
+    let mut fields = end.fields();
+    let missing = fields.int()? - after_seq;
+    if missing <= 0 {
+        return Ok(Vec::new());
+    }
+    let cells = [partition.into(), fields.uuid()?.into(), missing.into(), (limit as i64).into()];
+    let rows = connection.fetch(TAIL, &cells).await?;
+    rows.iter().map(|row| tail_row(row.fields())).collect()
+}
+
+fn tail_row(mut fields: Fields<'_>) -> Result<TailRow, Failure> {
+    let f = &mut fields;
+    Ok(TailRow {
+        seq: f.int()?,
+        tenant: TenantId(f.uuid()?),
+        action_type: f.text()?,
+        is_final: f.bool()?,
+        success: f.bool()?,
+        duration_ms: f.maybe_int()?,
+        completed_at_ms: f.int()?,
+    })
+}

@@ -1,0 +1,124 @@
+//! Opening PostgreSQL: sessions, roles and rights.
+//!
+//! The program's login must be subject to row-level security, so superusers and logins that bypass it are refused. What
+//! a transaction may see it chooses by a role (`core314_service`, `core314_tenant`), which the login must be a member of.
+//! With an owner's address, the owner alone changes the schema and grants the roles.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use core314_actors::ports::StoreError;
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use super::StoreOptions;
+use super::connection::{Connection, Connector};
+use super::failure::Failure;
+use super::migrations;
+
+/// A transaction that stands still this long is ended: a stopped process must not hold what others wait for.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(2);
+const OLDEST_VERSION: i64 = 150_000;
+
+const ABOUT_SERVER: &str = "SELECT current_setting('server_version_num')::bigint";
+const ABOUT_LOGIN: &str = "SELECT rolsuper OR rolbypassrls, \
+    coalesce((SELECT pg_has_role(current_user, oid, 'MEMBER') FROM pg_roles WHERE rolname = 'core314_service'), false) \
+    AND coalesce((SELECT pg_has_role(current_user, oid, 'MEMBER') FROM pg_roles WHERE rolname = 'core314_tenant'), false) \
+    FROM pg_roles WHERE rolname = current_user";
+const NAME_LOGIN: &str = "SELECT set_config('core314.login', $1, false)";
+/// Memberships belong to the cluster: another database may be granting them at this very moment. From version 16 on a
+/// membership need not inherit, so that a transaction which forgets to choose its role has no rights at all.
+const GRANT_ROLES: &str = "DO $$
+DECLARE
+    login text := current_setting('core314.login');
+    is_16 boolean := current_setting('server_version_num')::int >= 160000;
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['core314_service', 'core314_tenant'] LOOP
+        FOR attempt IN 1..20 LOOP
+            BEGIN
+                EXIT WHEN pg_has_role(login, name, CASE WHEN is_16 THEN 'SET' ELSE 'MEMBER' END);
+                EXECUTE format('GRANT %I TO %I', name, login)
+                    || CASE WHEN is_16 THEN ' WITH INHERIT FALSE, SET TRUE' ELSE '' END;
+            EXCEPTION WHEN unique_violation OR internal_error THEN
+                NULL; -- Somebody else changed it at the same time: look again.
+            END;
+        END LOOP;
+    END LOOP;
+END $$";
+
+/// How writers connect, and whoever reads at length.
+pub(super) fn connector(url: &str, options: &StoreOptions) -> Result<Connector, StoreError> {
+    Ok(Connector::Postgres(Box::new(session(url, options.write_limit)?)))
+}
+
+/// The readers. They connect when they are first used.
+pub(super) fn readers(url: &str, options: &StoreOptions) -> Result<PgPool, StoreError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(options.readers as u32)
+        .test_before_acquire(false)
+        .acquire_timeout(options.busy_timeout);
+    Ok(pool.connect_lazy_with(session(url, options.read_limit)?))
+}
+
+/// A session of the program. Everything that it asks is a lookup by index, so the plans that read whole tables are
+/// switched off: a statement prepared while its table was empty would keep one (ADR 002).
+fn session(url: &str, limit: Duration) -> Result<PgConnectOptions, StoreError> {
+    let ms = |duration: Duration| duration.as_millis().to_string();
+    Ok(parse(url)?.options([
+        ("synchronous_commit", "on".to_owned()),
+        ("idle_in_transaction_session_timeout", ms(IDLE_IN_TRANSACTION)),
+        ("statement_timeout", ms(limit)),
+        ("enable_seqscan", "off".to_owned()),
+        ("enable_hashjoin", "off".to_owned()),
+        ("enable_mergejoin", "off".to_owned()),
+        ("jit", "off".to_owned()),
+    ]))
+}
+
+fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
+    // The driver's error may show parts of the address.
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| StoreError::Refused("the database's address is not a valid postgres:// URL".to_owned()))?;
+    Ok(options.application_name("core314").statement_cache_capacity(256).disable_statement_logging())
+}
+
+/// Brings the schema up to date and gives the program's login its roles.
+pub(super) async fn migrate(url: &str, options: &StoreOptions) -> Result<(), StoreError> {
+    let owner = Connector::Postgres(Box::new(parse(options.owner_url.as_deref().unwrap_or(url))?));
+    let mut connection = owner.connect().await?;
+    let version = one_int(&mut connection, ABOUT_SERVER).await?;
+    if version < OLDEST_VERSION {
+        return Err(StoreError::Refused("PostgreSQL 15 or newer is needed".to_owned()));
+    }
+    connection.migrate(&migrations::postgres()).await.map_err(|e| super::migration_failure(&e))?;
+    let login = parse(url)?.get_username().to_owned();
+    connection.fetch(NAME_LOGIN, &[login.as_str().into()]).await?;
+    connection.run(GRANT_ROLES).await?;
+    Ok(())
+}
+
+/// Refuses a login for which row-level security would not hold, or that cannot work.
+pub(super) async fn check_login(connection: &mut Connection, options: &StoreOptions) -> Result<(), StoreError> {
+    let rows = connection.fetch(ABOUT_LOGIN, &[]).await?;
+    let row = rows.first().ok_or_else(|| StoreError::Refused("the database does not know its own login".to_owned()))?;
+    let mut fields = row.fields();
+    if fields.bool()? && !options.allow_superuser {
+        return Err(StoreError::Refused(
+            "the database login is a superuser or has BYPASSRLS, so row-level security would not protect tenants from \
+             each other: use a login with neither"
+                .to_owned(),
+        ));
+    }
+    if !fields.bool()? {
+        return Err(StoreError::Refused(
+            "the database login is not a member of core314_service and core314_tenant: grant it both roles".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+async fn one_int(connection: &mut Connection, sql: &'static str) -> Result<i64, Failure> {
+    let rows = connection.fetch(sql, &[]).await?;
+    rows.first().ok_or_else(|| Failure::Corrupt("a row that must exist does not".to_owned()))?.fields().int()
+}

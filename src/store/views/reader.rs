@@ -1,0 +1,255 @@
+//! One read, in one snapshot, within a scope.
+//!
+//! The scope is in every statement. On PostgreSQL the transaction also takes the role of the scope, so that row-level
+//! security would stop a statement that forgot it. There pages must come from an index in its order: a young database
+//! expects few rows, and would gather and sort all of a tenant's, so that plans which gather or sort are switched off
+//! beside those that the session does without.
+
+use core314_actors::ports::{Scope, StoreError};
+use serde_json::Value;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Arguments, AssertSqlSafe, Database, Encode, FromRow, Postgres, Row, Sqlite, Type};
+use uuid::Uuid;
+
+use super::shape;
+use super::statement::{Arg, Dialect, Keyset, Statement};
+use crate::store::SqlStore;
+use crate::store::connection::Connection;
+use crate::store::failure::Failure;
+
+/// The most rows that a page looks at for a filter without an index.
+pub(super) const SCAN_ROWS: usize = 5_000;
+
+/// A read under way. Dropping it ends the read.
+pub(super) struct Reader {
+    scope: Scope,
+    pub(super) on: Connection,
+    /// What was asked, for the tests of plans.
+    #[cfg(test)]
+    pub(super) asked: Vec<Statement>,
+}
+
+/// A page's ids and where the next one starts.
+pub(super) struct Keys {
+    pub ids: Vec<Uuid>,
+    pub next: Option<Uuid>,
+}
+
+impl Reader {
+    /// Begins a read.
+    pub async fn begin(store: &SqlStore, scope: Scope) -> Result<Self, StoreError> {
+        let mut on = store.read(scope).await?;
+        if on.is_postgres() {
+            on.run("SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off").await?;
+        }
+        Ok(Self {
+            scope,
+            on,
+            #[cfg(test)]
+            asked: Vec::new(),
+        })
+    }
+
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    pub fn is_tenant(&self) -> bool {
+        matches!(self.scope, Scope::Tenant(_))
+    }
+
+    /// A statement for this read's database.
+    pub fn statement(&self, sql: &str) -> Statement {
+        let dialect = if self.on.is_postgres() { Dialect::Postgres } else { Dialect::Sqlite };
+        Statement::new(dialect, sql)
+    }
+
+    /// The keyset of a list: the scope's tenant first, then `more`, behind `before`.
+    pub fn keyset(
+        &self,
+        tenant: &'static str,
+        more: Vec<(&'static str, Arg)>,
+        id: &'static str,
+        before: Option<Uuid>,
+    ) -> Keyset {
+        let scope = match self.scope {
+            Scope::Tenant(own) => Some((tenant, Arg::Id(own.0))),
+            Scope::Platform => None,
+        };
+        Keyset { equal: scope.into_iter().chain(more).collect(), id, before: before.unwrap_or(Uuid::max()) }
+    }
+
+    /// Appends the scope's tenant as one more condition.
+    pub fn push_tenant(&self, statement: &mut Statement, column: &str) {
+        if let Scope::Tenant(tenant) = self.scope {
+            statement.push(" AND ").push(column).push(" = ").bind(Arg::Id(tenant.0));
+        }
+    }
+
+    /// The rows of a statement, as tuples.
+    pub async fn rows<T>(&mut self, statement: Statement) -> Result<Vec<T>, StoreError>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        #[cfg(test)]
+        self.asked.push(statement.clone());
+        let found = match &mut self.on {
+            Connection::Sqlite(link) => {
+                let args = arguments::<Sqlite>(statement.args)?;
+                sqlx::query_as_with(AssertSqlSafe(statement.sql), args).fetch_all(&mut ***link).await
+            }
+            Connection::Postgres(link) => {
+                let args = arguments::<Postgres>(statement.args)?;
+                sqlx::query_as_with(AssertSqlSafe(statement.sql), args).fetch_all(&mut ***link).await
+            }
+        };
+        found.map_err(failed)
+    }
+
+    /// A page of ids: `SELECT id, hit` in the keyset's order. Rows that are no hit are passed over, at most
+    /// [`SCAN_ROWS`] a page.
+    pub async fn keys(
+        &mut self,
+        from: &str,
+        keyset: &Keyset,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Keys, StoreError> {
+        let mut statement = self.statement("SELECT ");
+        statement.push(keyset.id).push(", ");
+        filter.push_hit(&mut statement);
+        statement.push(" FROM ").push(from).push(" WHERE ").push_keyset(keyset);
+        filter.push_indexed(&mut statement);
+        let most = if filter.hits.is_empty() && filter.flags.is_empty() { limit + 1 } else { SCAN_ROWS.max(limit + 1) };
+        statement.push_order(keyset, most);
+        let rows = self.rows::<(Uuid, bool)>(statement).await?;
+        Ok(page(&rows, limit, most))
+    }
+
+    /// The contract's rows of a view, by their stored ids, in the order of these.
+    pub async fn by_keys(&mut self, view: &str, ids: &[Uuid]) -> Result<Vec<Value>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut statement = self.select(view);
+        statement.push("v.row_key IN (").bind_all(ids.iter().copied().map(Arg::Id)).push(")");
+        let mut items = self.objects(statement).await?;
+        let place = |item: &Value| ids.iter().position(|id| item["id"] == id.to_string());
+        items.sort_by_cached_key(place);
+        Ok(items)
+    }
+
+    /// One row of a view by its stored id.
+    pub async fn by_key(&mut self, view: &str, id: Uuid) -> Result<Option<Value>, StoreError> {
+        Ok(self.by_keys(view, &[id]).await?.pop())
+    }
+
+    /// `SELECT` of a view's objects within the scope, up to where a condition follows.
+    pub fn select(&self, view: &str) -> Statement {
+        let mut statement = self.statement("SELECT ");
+        let row = if statement.dialect == Dialect::Sqlite { "v.*" } else { "to_jsonb(v)::text" };
+        statement.push(row).push(" FROM ").push(view).push(" v WHERE ");
+        if let Scope::Tenant(tenant) = self.scope {
+            statement.push("v.tenant_key = ").bind(Arg::Id(tenant.0)).push(" AND ");
+        }
+        statement
+    }
+
+    /// The objects of a statement that [`Self::select`] began.
+    pub async fn objects(&mut self, statement: Statement) -> Result<Vec<Value>, StoreError> {
+        #[cfg(test)]
+        self.asked.push(statement.clone());
+        match &mut self.on {
+            Connection::Sqlite(link) => {
+                let args = arguments::<Sqlite>(statement.args)?;
+                let query = sqlx::query_with(AssertSqlSafe(statement.sql), args);
+                let rows = query.fetch_all(&mut ***link).await.map_err(failed)?;
+                rows.iter().map(shape::from_sqlite).collect()
+            }
+            Connection::Postgres(link) => {
+                let args = arguments::<Postgres>(statement.args)?;
+                let query = sqlx::query_with(AssertSqlSafe(statement.sql), args);
+                let rows = query.fetch_all(&mut ***link).await.map_err(failed)?;
+                let texts = rows.iter().map(|row| row.try_get::<String, _>(0).map_err(failed));
+                texts.map(|text| shape::from_postgres(&text?)).collect()
+            }
+        }
+    }
+}
+
+/// What a list is filtered by, beyond its keyset.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Filter {
+    /// The condition of a partial index, as the index states it.
+    pub indexed: Option<&'static str>,
+    /// Columns and what they must equal; looked at row by row.
+    pub hits: Vec<(&'static str, Arg)>,
+    /// Columns of truth and what they must be.
+    pub flags: Vec<(&'static str, bool)>,
+}
+
+impl Filter {
+    fn push_hit(&self, statement: &mut Statement) {
+        for (column, value) in &self.hits {
+            statement.push(column).push(" = ").bind(value.clone()).push(" AND ");
+        }
+        for (column, value) in &self.flags {
+            statement.push(if *value { "" } else { "NOT " }).push(column).push(" AND ");
+        }
+        statement.push("true");
+    }
+
+    fn push_indexed(&self, statement: &mut Statement) {
+        if let Some(condition) = self.indexed {
+            statement.push(" AND ").push(condition);
+        }
+    }
+}
+
+/// The hits among the rows of a scan, and where the next page starts: behind the last row that was looked at.
+fn page(rows: &[(Uuid, bool)], limit: usize, most: usize) -> Keys {
+    let mut ids = Vec::new();
+    for (no, (id, hit)) in rows.iter().enumerate() {
+        if *hit {
+            ids.push(*id);
+        }
+        if ids.len() == limit {
+            let more = no + 1 < rows.len() || rows.len() == most;
+            return Keys { ids, next: more.then_some(*id) };
+        }
+    }
+    let next = if rows.len() == most { rows.last().map(|(id, _)| *id) } else { None };
+    Keys { ids, next }
+}
+
+fn arguments<DB>(args: Vec<Arg>) -> Result<DB::Arguments, StoreError>
+where
+    DB: Database,
+    for<'q> Uuid: Encode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+{
+    let mut bound = DB::Arguments::default();
+    for arg in args {
+        let added = match arg {
+            Arg::Id(id) => bound.add(id),
+            Arg::Text(text) => bound.add(text),
+            Arg::Int(number) => bound.add(number),
+        };
+        added.map_err(|e| StoreError::Refused(format!("a value cannot be asked for: {e}")))?;
+    }
+    Ok(bound)
+}
+
+/// What a failed read means. Statements here bring no values that a table could refuse: a value that the database
+/// refuses (SQLSTATE class 22; on SQLite JSON that it cannot read, for which it has no code) is a stored one.
+fn failed(error: sqlx::Error) -> StoreError {
+    let damaged = error.as_database_error().is_some_and(|e| {
+        e.message() == "malformed JSON" || e.code().is_some_and(|code| code.len() == 5 && code.starts_with("22"))
+    });
+    if damaged {
+        return StoreError::Corrupt("a stored value cannot be read by the views".to_owned());
+    }
+    Failure::from(error).into()
+}

@@ -1,0 +1,171 @@
+//! A row of a view as the API shows it: one JSON object, the same whichever store it came from.
+//!
+//! A column's name says its type: names mean the same in every view, so three lists of names are enough. Times become
+//! RFC 3339 in UTC with milliseconds, JSON that SQLite holds as text becomes JSON, 0 and 1 become booleans, and numbers
+//! have one form. `row_key` and `tenant_key` repeat ids for lookups and are left out.
+
+use chrono::{DateTime, SecondsFormat};
+use serde_json::{Map, Number, Value};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Column, Row, TypeInfo, ValueRef};
+
+use core314_actors::ports::StoreError;
+
+/// Columns that hold JSON or an array, which SQLite keeps as text.
+const JSON: &[&str] = &[
+    "trigger_config",
+    "flow_steps",
+    "retry_policy",
+    "conditions",
+    "input_schema",
+    "output_schema",
+    "error_notification_channels",
+    "tags",
+    "metadata",
+    "trigger_context",
+    "input",
+    "output",
+    "action_payload",
+    "action_config",
+    "depends_on",
+    "context_data",
+    "execution_result",
+    "execution_error_details",
+    "compliance_flags",
+    "details",
+];
+
+/// Columns that hold truth, which SQLite keeps as 0 and 1.
+const BOOLEAN: &[&str] =
+    &["is_active", "is_template", "requires_approval", "is_final", "success", "partial_success", "requires_review"];
+
+/// Columns that hold a time, which PostgreSQL shows in the session's zone.
+const TIME: &[&str] = &[
+    "created_at",
+    "updated_at",
+    "last_executed_at",
+    "started_at",
+    "completed_at",
+    "deadline_at",
+    "scheduled_for",
+    "execute_after",
+    "expires_at",
+    "approved_at",
+    "last_retry_at",
+    "next_retry_at",
+];
+
+/// Columns that repeat an id as it is stored.
+const KEYS: &[&str] = &["row_key", "tenant_key"];
+
+/// The object of a row that SQLite gave.
+pub(super) fn from_sqlite(row: &SqliteRow) -> Result<Value, StoreError> {
+    let mut object = Map::new();
+    for column in row.columns() {
+        let name = column.name();
+        if KEYS.contains(&name) {
+            continue;
+        }
+        let value = sqlite_value(row, column.ordinal()).map_err(|e| unreadable(name, &e))?;
+        object.insert(name.to_owned(), shaped(name, value)?);
+    }
+    Ok(Value::Object(object))
+}
+
+/// The object of a row that PostgreSQL gave as JSON.
+pub(super) fn from_postgres(row: &str) -> Result<Value, StoreError> {
+    let object: Map<String, Value> = serde_json::from_str(row).map_err(|e| unreadable("row", &e))?;
+    let kept = object.into_iter().filter(|(name, _)| !KEYS.contains(&name.as_str()));
+    let shaped = kept.map(|(name, value)| match value {
+        Value::String(text) if TIME.contains(&name.as_str()) => {
+            let time = DateTime::parse_from_rfc3339(&text).map_err(|e| unreadable(&name, &e))?;
+            Ok((name, Value::String(time.to_utc().to_rfc3339_opts(SecondsFormat::Millis, true))))
+        }
+        value => Ok((name, one_form(value))),
+    });
+    shaped.collect::<Result<Map<_, _>, StoreError>>().map(Value::Object)
+}
+
+/// A value as SQLite holds it: it types values, not columns.
+fn sqlite_value(row: &SqliteRow, ordinal: usize) -> Result<Value, sqlx::Error> {
+    let raw = row.try_get_raw(ordinal)?;
+    if raw.is_null() {
+        return Ok(Value::Null);
+    }
+    match raw.type_info().name() {
+        "INTEGER" => row.try_get_unchecked::<i64, _>(ordinal).map(Value::from),
+        "REAL" => row.try_get_unchecked::<f64, _>(ordinal).map(whole),
+        _ => row.try_get_unchecked::<String, _>(ordinal).map(Value::String),
+    }
+}
+
+fn shaped(name: &str, value: Value) -> Result<Value, StoreError> {
+    match value {
+        Value::String(text) if JSON.contains(&name) => {
+            serde_json::from_str(&text).map(one_form).map_err(|e| unreadable(name, &e))
+        }
+        Value::Number(number) if BOOLEAN.contains(&name) => Ok(Value::Bool(number.as_i64() != Some(0))),
+        value => Ok(value),
+    }
+}
+
+/// A real column's value: PostgreSQL shows 2.0 as 2.
+fn whole(real: f64) -> Value {
+    let fits = real.fract() == 0.0 && real.abs() < 9_007_199_254_740_992.0;
+    if fits { Value::from(real as i64) } else { Value::from(real) }
+}
+
+/// Numbers within JSON in one form. Text keeps 1e16, `jsonb` writes its digits out: both become the integer.
+fn one_form(value: Value) -> Value {
+    match value {
+        Value::Number(number) => Value::Number(integer_of(&number).unwrap_or(number)),
+        Value::Array(items) => Value::Array(items.into_iter().map(one_form).collect()),
+        Value::Object(fields) => Value::Object(fields.into_iter().map(|(k, v)| (k, one_form(v))).collect()),
+        value => value,
+    }
+}
+
+/// The integer that a float too large for a fraction is, where JSON integers reach that far.
+fn integer_of(number: &Number) -> Option<Number> {
+    let float = number.as_f64().filter(|f| number.is_f64() && f.abs() >= 1e16)?;
+    if float > 0.0 && float < 18_446_744_073_709_551_616.0 {
+        return Some(Number::from(float as u64));
+    }
+    (-9_223_372_036_854_775_808.0..0.0).contains(&float).then(|| Number::from(float as i64))
+}
+
+fn unreadable(what: &str, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(format!("column {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_row_of_postgresql_is_in_utc_and_without_keys() {
+        let row = r#"{"id": "a", "row_key": "a", "tenant_key": "b", "created_at": "2026-11-20T12:00:00.12+02:00",
+            "success": true, "metadata": {"at": "2026-11-20T12:00:00+02:00", "n": 10000000000000000}}"#;
+        let expected = json!({"id": "a", "created_at": "2026-11-20T10:00:00.120Z", "success": true,
+            "metadata": {"at": "2026-11-20T12:00:00+02:00", "n": 10_000_000_000_000_000_u64}});
+        assert_eq!(from_postgres(row).unwrap(), expected);
+    }
+
+    #[test]
+    fn json_that_sqlite_keeps_as_text_reads_as_json_with_the_same_numbers() {
+        let text = Value::String(r#"{"n": 1e16, "m": -1e18, "huge": 1e20, "half": 0.5, "two": 2.0}"#.to_owned());
+        let expected = json!({"n": 10_000_000_000_000_000_u64, "m": -1_000_000_000_000_000_000_i64, "huge": 1e20,
+            "half": 0.5, "two": 2.0});
+        assert_eq!(shaped("metadata", text).unwrap(), expected);
+        assert_eq!(shaped("success", json!(1)).unwrap(), json!(true));
+        assert_eq!(whole(2.0), json!(2));
+        assert_eq!(whole(0.25), json!(0.25));
+    }
+
+    #[test]
+    fn damaged_json_names_its_column() {
+        let error = shaped("tags", json!("[")).unwrap_err();
+        assert!(matches!(&error, StoreError::Corrupt(text) if text.starts_with("column tags:")), "{error}");
+    }
+}

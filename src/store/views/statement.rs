@@ -1,0 +1,126 @@
+//! Statements that are put together from fixed texts and bound values, and the keyset that a page continues by.
+//!
+//! The two stores read a keyset in two forms. SQLite takes equalities and a bound. PostgreSQL takes a range on the row
+//! of key columns and orders by all of them: with equalities it may walk the primary key and filter by tenant, which
+//! reads everything for a tenant whose rows are old (ADR 002).
+
+use uuid::Uuid;
+
+/// Which database a statement is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// A bound value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Arg {
+    Id(Uuid),
+    Text(String),
+    Int(i64),
+}
+
+/// A statement in the making. Its text comes from this program alone; what callers give is bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Statement {
+    pub dialect: Dialect,
+    pub sql: String,
+    pub args: Vec<Arg>,
+}
+
+impl Statement {
+    pub fn new(dialect: Dialect, sql: &str) -> Self {
+        Self { dialect, sql: sql.to_owned(), args: Vec::new() }
+    }
+
+    pub fn push(&mut self, sql: &str) -> &mut Self {
+        self.sql.push_str(sql);
+        self
+    }
+
+    /// Appends a placeholder for the value.
+    pub fn bind(&mut self, arg: Arg) -> &mut Self {
+        self.args.push(arg);
+        let place = format!("${}", self.args.len());
+        self.push(&place)
+    }
+
+    /// Appends placeholders for the values, with commas between them.
+    pub fn bind_all(&mut self, args: impl IntoIterator<Item = Arg>) -> &mut Self {
+        for (i, arg) in args.into_iter().enumerate() {
+            if i > 0 {
+                self.push(", ");
+            }
+            self.bind(arg);
+        }
+        self
+    }
+
+    /// Appends the bound of a page: the rows behind the keyset's position.
+    pub fn push_keyset(&mut self, keyset: &Keyset) -> &mut Self {
+        let names: Vec<&str> = keyset.equal.iter().map(|(name, _)| *name).collect();
+        let values = keyset.equal.iter().map(|(_, value)| value.clone());
+        if self.dialect == Dialect::Sqlite || names.is_empty() {
+            for (name, value) in &keyset.equal {
+                self.push(name).push(" = ").bind(value.clone()).push(" AND ");
+            }
+            return self.push(keyset.id).push(" < ").bind(Arg::Id(keyset.before));
+        }
+        let names = names.join(", ");
+        self.push(&format!("({names}, {}) < (", keyset.id));
+        self.bind_all(values.clone().chain([Arg::Id(keyset.before)]));
+        self.push(&format!(") AND ({names}) >= (")).bind_all(values).push(")")
+    }
+
+    /// Appends the keyset's order, newest first, and a limit. The limit is not bound, so that the planner knows it.
+    pub fn push_order(&mut self, keyset: &Keyset, limit: usize) -> &mut Self {
+        let equal = keyset.equal.iter().map(|(name, _)| *name).filter(|_| self.dialect == Dialect::Postgres);
+        let columns: Vec<String> = equal.chain([keyset.id]).map(|name| format!("{name} DESC")).collect();
+        self.push(&format!(" ORDER BY {} LIMIT {limit}", columns.join(", ")))
+    }
+}
+
+/// Where a page starts: rows that agree in the leading columns of an index, behind an id.
+#[derive(Debug, Clone)]
+pub(super) struct Keyset {
+    /// The leading columns and what they must equal.
+    pub equal: Vec<(&'static str, Arg)>,
+    /// The column of the id, the index's last.
+    pub id: &'static str,
+    /// Only smaller ids.
+    pub before: Uuid,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyset(equal: Vec<(&'static str, Arg)>) -> Keyset {
+        Keyset { equal, id: "id", before: Uuid::max() }
+    }
+
+    #[test]
+    fn each_store_gets_the_form_that_its_planner_follows() {
+        let keyset = keyset(vec![("tenant_id", Arg::Id(Uuid::nil()))]);
+        let text = |dialect| {
+            let mut statement = Statement::new(dialect, "SELECT id FROM runs WHERE ");
+            statement.push_keyset(&keyset).push_order(&keyset, 50);
+            (statement.sql, statement.args.len())
+        };
+        let sqlite = "SELECT id FROM runs WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT 50";
+        assert_eq!(text(Dialect::Sqlite), (sqlite.to_owned(), 2));
+        let postgres = "SELECT id FROM runs WHERE (tenant_id, id) < ($1, $2) AND (tenant_id) >= ($3) \
+                        ORDER BY tenant_id DESC, id DESC LIMIT 50";
+        assert_eq!(text(Dialect::Postgres), (postgres.to_owned(), 3));
+    }
+
+    #[test]
+    fn without_leading_columns_both_page_by_id() {
+        for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+            let mut statement = Statement::new(dialect, "");
+            statement.push_keyset(&keyset(Vec::new())).push_order(&keyset(Vec::new()), 5);
+            assert_eq!(statement.sql, "id < $1 ORDER BY id DESC LIMIT 5");
+        }
+    }
+}
