@@ -1,0 +1,167 @@
+//! The composition root: the only place that names concrete adapters.
+//!
+//! ```text
+//! main thread: actix System ── arbiters (actors) · HTTP workers · signals
+//! I/O threads: one tokio runtime ── store, executors
+//! ```
+//! Start: the listener is bound first, so that a taken port costs nothing; then the store is opened, the engine takes up
+//! its work, and the HTTP API answers. Only then is the server ready. End: a signal closes the way in, attempts under way
+//! get their grace, what they did is committed, and the process ends with 0; when the root of the supervision tree gives
+//! up, the process ends at once with a status of its own, so that whoever supervises it starts it again.
+
+mod development;
+mod node;
+mod throwaway;
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use anyhow::Context;
+use core314_actors::engine::Engine;
+use core314_actors::ports::ledger::{Ledger, LedgerReport};
+use tokio::runtime::{Handle, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::config::{Config, LogFormat, local};
+use crate::store::SqlStore;
+use crate::telemetry;
+pub use development::Development;
+use node::Node;
+pub use throwaway::{BenchStore, bench};
+
+/// Supervision catches panics; a build that aborts on them cannot heal anything.
+const _: () = assert!(cfg!(panic = "unwind"), "build with panic = \"unwind\"");
+
+/// How a server came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop, and has.
+    Drained,
+    /// Its supervision tree has given up.
+    GaveUp,
+}
+
+/// Runs a server until its end.
+pub fn run(config: &Config, development: Option<Development>) -> anyhow::Result<Ended> {
+    start_log(config)?;
+    for note in config.notes() {
+        tracing::warn!("{note}");
+    }
+    let io = prepare()?;
+    let ended = actix::System::new().block_on(live(config, development, io.handle()));
+    // Whatever still runs there has been cut off by the engine.
+    io.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+/// Proves the append-only tables of the configured store, beside a server that has it open.
+pub fn verify_log(config: &Config) -> anyhow::Result<LedgerReport> {
+    let io = prepare()?;
+    io.block_on(async {
+        let mut options = node::store_options(config)?;
+        options.read_only = true;
+        let store = SqlStore::open(&config.database_url(), options).await.context("the store cannot be opened")?;
+        Ok(store.verify().await?)
+    })
+}
+
+/// The threads for I/O.
+fn prepare() -> anyhow::Result<Runtime> {
+    let io = tokio::runtime::Builder::new_multi_thread().thread_name("core314-io").enable_all().build();
+    io.context("the threads for I/O cannot be started")
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    let lines = match config.log_format() {
+        LogFormat::Text => telemetry::Lines::Text,
+        LogFormat::Json => telemetry::Lines::Json,
+    };
+    telemetry::start(config.text("log.filter"), lines)
+}
+
+async fn live(config: &Config, development: Option<Development>, io: &Handle) -> anyhow::Result<Ended> {
+    let mut signals = Signals::listen()?;
+    let listen = config.listen();
+    let listener =
+        TcpListener::bind(listen).with_context(|| format!("server.listen: {listen} cannot be listened on"))?;
+    let address = listener.local_addr()?;
+    local::make_dir(&config.data_dir())?;
+    let (told, mut root_failures) = mpsc::unbounded_channel();
+    let on_root_failure = Box::new(move |reason: String| {
+        // The receiver is gone only when the process is about to end anyway.
+        let _ = told.send(reason);
+    });
+    let store = node::open_store(config, &config.database_url(), io).await?;
+    let node = Node::start(config, store, io, node::Extras::default(), on_root_failure).await?;
+    let server = node.serve(config, listener)?;
+    let handle = server.handle();
+    let mut answering = actix::spawn(server);
+    let receiver = match development {
+        Some(development) => development.set_up(config, &node.engine, address).await,
+        None => Ok(None),
+    };
+    if receiver.is_ok() {
+        tracing::info!(%address, "ready");
+    }
+    let ended = match &receiver {
+        Err(_) => Ok(Ended::Drained),
+        Ok(_) => tokio::select! {
+            name = signals.next() => {
+                tracing::info!(signal = name, grace_seconds = config.grace().as_secs(), "draining");
+                Ok(Ended::Drained)
+            }
+            Some(reason) = root_failures.recv() => {
+                tracing::error!(reason, "the supervision tree has given up");
+                eprintln!("error: the supervision tree has given up: {reason}");
+                return Ok(Ended::GaveUp);
+            }
+            outcome = &mut answering => Err(stopped_answering(outcome)),
+        },
+    };
+    let drain = async {
+        tokio::join!(handle.stop(true), drain(&node.engine));
+    };
+    tokio::select! {
+        () = drain => tracing::info!("drained"),
+        name = signals.next() => anyhow::bail!("{name} again: stopped before the drain was over"),
+    }
+    receiver.and(ended)
+}
+
+/// Lets attempts under way end within their grace, and stops the engine.
+async fn drain(engine: &Engine) {
+    let exit = engine.stop().await;
+    if exit.is_abnormal() {
+        tracing::warn!(%exit, "the engine did not stop in order");
+    }
+}
+
+fn stopped_answering(outcome: Result<std::io::Result<()>, tokio::task::JoinError>) -> anyhow::Error {
+    match outcome {
+        Ok(Ok(())) => anyhow::anyhow!("the HTTP server has stopped by itself"),
+        Ok(Err(error)) => anyhow::Error::from(error).context("the HTTP server has failed"),
+        Err(error) => anyhow::Error::from(error).context("the HTTP server has died"),
+    }
+}
+
+/// What asks a process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be listened to");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one and gives its name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! One node: a store, an engine over it, and the HTTP API in front.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use anyhow::Context;
+use core314_actors::clock::{Clock, SystemClock};
+use core314_actors::engine::{Engine, Parts};
+
+use core314_actors::ports::executor::Executor;
+use core314_actors::settings::EngineSettings;
+use core314_domain::ids::RowId;
+use tokio::runtime::Handle;
+
+use crate::config::{Config, ConfigError, Problem};
+use crate::executors;
+use crate::http::{self, Api, AuthSettings, HttpSettings, KeyDigest};
+use crate::store::{SqlStore, StoreOptions};
+
+/// A running node.
+pub struct Node {
+    pub engine: Engine,
+    store: Arc<SqlStore>,
+}
+
+/// What is asked beyond the configuration.
+#[derive(Default)]
+pub struct Extras {
+    /// Beside those of the product.
+    pub executors: Vec<Arc<dyn Executor>>,
+    /// Instead of the configured number.
+    pub slots_per_partition: Option<usize>,
+}
+
+impl Node {
+    /// Starts the engine over a store; what was left of an earlier life is taken up at once.
+    pub async fn start(
+        config: &Config,
+        store: Arc<SqlStore>,
+        io: &Handle,
+        extras: Extras,
+        on_root_failure: Box<dyn Fn(String) + Send + Sync>,
+    ) -> anyhow::Result<Self> {
+        let mut settings: EngineSettings =
+            config.section_with("engine", &[("drain_ms", config.grace().as_millis() as u64)])?;
+        settings.slots_per_partition = extras.slots_per_partition.unwrap_or(settings.slots_per_partition);
+        let mut executors = executors::all(&config.section("executors")?)?;
+        executors.extend(extras.executors);
+        let clock = Arc::new(SystemClock::default());
+        let node = RowId::new(clock.now_ms(), rand::random());
+        let engine = Engine::start(Parts {
+            settings,
+            clock,
+            store: store.clone(),
+            catalog: store.clone(),
+            executors,
+            io: io.clone(),
+            node,
+            on_root_failure,
+        });
+        Ok(Self { engine: engine.await.context("the engine cannot be started")?, store })
+    }
+
+    /// Answers HTTP on a listener, as the configuration says. The server runs while it is awaited.
+    pub fn serve(&self, config: &Config, listener: TcpListener) -> anyhow::Result<Server> {
+        let settings: HttpSettings = config.section("http")?;
+        let wrong: Vec<Problem> = settings
+            .problems()
+            .into_iter()
+            .map(|message| Problem { key: "http".to_owned(), source: "the values together".to_owned(), message })
+            .collect();
+        if !wrong.is_empty() {
+            return Err(ConfigError(wrong).into());
+        }
+        let auth = AuthSettings {
+            service_key_sha256: config.secret("auth.service_key").map(KeyDigest::of).into_iter().collect(),
+            jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),
+            jwt_leeway_seconds: config.number("auth.jwt_leeway_seconds"),
+        };
+        let api = Api { engine: self.engine.clone(), views: self.store.clone(), settings, auth };
+        http::serve(api, listener).context("the HTTP server cannot be started")
+    }
+}
+
+/// Opens a store as configured and brings its schema up to date, on the threads for I/O: its connections live there.
+pub async fn open_store(config: &Config, url: &str, io: &Handle) -> anyhow::Result<Arc<SqlStore>> {
+    let (url, options) = (url.to_owned(), store_options(config)?);
+    let runtime = io.clone();
+    let store = io.spawn_blocking(move || runtime.block_on(SqlStore::open(&url, options))).await?;
+    Ok(Arc::new(store.context("the store cannot be opened")?))
+}
+
+/// How the configured store is opened.
+pub fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
+    let ms = |key: &str| Duration::from_millis(config.number(key));
+    Ok(StoreOptions {
+        readers: usize::try_from(config.number("store.readers"))?,
+        lanes: usize::try_from(config.number("store.lanes"))?,
+        busy_timeout: ms("store.busy_timeout_ms"),
+        read_limit: ms("store.read_limit_ms"),
+        write_limit: ms("store.write_limit_ms"),
+        owner_url: config.secret("store.owner_url").map(str::to_owned),
+        allow_superuser: config.flag("store.allow_superuser"),
+        read_only: false,
+    })
+}

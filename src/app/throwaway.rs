@@ -1,0 +1,97 @@
+//! Installations for `core314 bench`: each in a store of its own, SQLite's thrown away afterwards.
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+
+use super::node::{self, Extras};
+use super::prepare;
+use crate::bench::{self, Figures, Installation, NodeOptions, Plan};
+use crate::config::Config;
+use crate::store::SqlStore;
+
+/// Where workloads run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BenchStore {
+    /// A fresh file for each workload, in the system's directory for temporary files.
+    Sqlite,
+    /// An empty database, by its URL. What the workloads write stays there.
+    Postgres(String),
+}
+
+/// Runs the plan; each workload's figures are reported as they are known.
+pub fn bench(
+    config: &Config,
+    store: &BenchStore,
+    plan: &Plan,
+    report: impl FnMut(&Figures),
+) -> anyhow::Result<Vec<Figures>> {
+    let io = prepare()?;
+    let handle = io.handle();
+    let fresh = async || Throwaway::new(config, store, handle).await;
+    actix::System::new().block_on(bench::run(plan, fresh, report))
+}
+
+/// One installation. Its store stays open between its nodes, as the lock of its file belongs to the process.
+struct Throwaway<'a> {
+    config: &'a Config,
+    io: &'a Handle,
+    store: Arc<SqlStore>,
+    kind: &'static str,
+    /// Removed with the installation.
+    _directory: Option<TempDir>,
+}
+
+impl<'a> Throwaway<'a> {
+    async fn new(config: &'a Config, store: &BenchStore, io: &'a Handle) -> anyhow::Result<Self> {
+        let (url, kind, directory) = match store {
+            BenchStore::Postgres(url) => (url.clone(), "postgres", None),
+            BenchStore::Sqlite => {
+                let directory = tempfile::tempdir().context("no directory for temporary files can be made")?;
+                (format!("sqlite:{}", directory.path().join("bench.db").display()), "sqlite", Some(directory))
+            }
+        };
+        let store = node::open_store(config, &url, io).await?;
+        Ok(Self { config, io, store, kind, _directory: directory })
+    }
+
+    async fn start_node(&self, options: NodeOptions) -> anyhow::Result<bench::Node> {
+        let extras = Extras { executors: options.executors, slots_per_partition: options.slots_per_partition };
+        let on_root_failure = Box::new(|reason: String| tracing::error!(reason, "the supervision tree has given up"));
+        let node = node::Node::start(self.config, self.store.clone(), self.io, extras, on_root_failure).await?;
+        let (mut url, mut handle) = (None, None);
+        if options.http {
+            let listener = TcpListener::bind("127.0.0.1:0").context("no port of this machine is free")?;
+            url = Some(format!("http://{}", listener.local_addr()?));
+            let server = node.serve(self.config, listener)?;
+            handle = Some(server.handle());
+            actix::spawn(server);
+        }
+        let engine = node.engine.clone();
+        let stop = move || -> Pin<Box<dyn Future<Output = ()>>> {
+            Box::pin(async move {
+                if let Some(handle) = handle {
+                    handle.stop(true).await;
+                }
+                super::drain(&engine).await;
+            })
+        };
+        let key = self.config.secret("auth.service_key").unwrap_or_default().to_owned();
+        Ok(bench::Node { engine: node.engine, url, key, stop: Box::new(stop) })
+    }
+}
+
+impl Installation for Throwaway<'_> {
+    fn start(&self, options: NodeOptions) -> Pin<Box<dyn Future<Output = anyhow::Result<bench::Node>> + '_>> {
+        Box::pin(self.start_node(options))
+    }
+
+    fn store(&self) -> &str {
+        self.kind
+    }
+}

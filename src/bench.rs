@@ -1,0 +1,151 @@
+//! `core314 bench`: what this build does on this machine, by workloads with fixed names.
+//!
+//! Each workload runs on an installation of its own that is thrown away, with the same durability as in production.
+//! Load, receiver and database are included in the CPU figures, as they share the machine.
+
+mod measure;
+mod workload;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use core314_actors::engine::Engine;
+use core314_actors::ports::executor::Executor;
+use serde::Serialize;
+
+pub use measure::{Cost, Latency};
+
+/// What a workload needs of an installation.
+#[derive(Clone, Default)]
+pub struct NodeOptions {
+    /// Beside those of the product.
+    pub executors: Vec<Arc<dyn Executor>>,
+    /// Slots of each partition; absent: as configured.
+    pub slots_per_partition: Option<usize>,
+    /// Whether the HTTP surface is wanted.
+    pub http: bool,
+}
+
+/// A running node on the workload's installation.
+pub struct Node {
+    pub engine: Engine,
+    /// Where its HTTP surface is, if it was wanted.
+    pub url: Option<String>,
+    /// A platform key of its HTTP surface.
+    pub key: String,
+    pub stop: Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+/// Starts nodes on one installation, one after the other.
+pub trait Installation {
+    /// Starts a node; the one before has been stopped.
+    fn start(&self, options: NodeOptions) -> Pin<Box<dyn Future<Output = anyhow::Result<Node>> + '_>>;
+    /// `sqlite` or `postgres`.
+    fn store(&self) -> &str;
+}
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub workloads: Vec<Workload>,
+    /// How long a workload that runs for a time is loaded.
+    pub seconds: u64,
+    /// How many callers wait at once, where the workload has callers.
+    pub callers: usize,
+}
+
+/// The workloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Workload {
+    /// Drain a queue of actions that do nothing, each with its log row.
+    W1,
+    /// From accept to the start of the action, one at a time.
+    W2,
+    /// Durable flows of three sequential steps.
+    W3,
+    /// Webhook to durable run to one HTTP call received.
+    W4,
+    /// Nothing to do.
+    W7,
+}
+
+/// What one workload showed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figures {
+    pub workload: Workload,
+    pub store: String,
+    /// What was counted: actions, flows, calls.
+    pub unit: &'static str,
+    pub count: u64,
+    pub per_second: f64,
+    pub cpu_us_each: f64,
+    pub bytes_written_each: f64,
+    pub latency: Option<Latency>,
+    /// Of one core, where the workload is to do nothing.
+    pub cpu_percent: Option<f64>,
+    /// Commits and writes that the store was given.
+    pub batches: u64,
+    pub writes: u64,
+}
+
+/// Runs the plan, one workload after the other, each on a fresh installation.
+pub async fn run<I: Installation>(
+    plan: &Plan,
+    fresh: impl AsyncFn() -> anyhow::Result<I>,
+    mut report: impl FnMut(&Figures),
+) -> anyhow::Result<Vec<Figures>> {
+    let mut all = Vec::new();
+    for workload in &plan.workloads {
+        let installation = fresh().await?;
+        let figures = match workload {
+            Workload::W1 => workload::drain(&installation, plan).await?,
+            Workload::W2 => workload::start_latency(&installation, plan).await?,
+            Workload::W3 => workload::flows(&installation, plan).await?,
+            Workload::W4 => workload::webhooks(&installation, plan).await?,
+            Workload::W7 => workload::idle(&installation, plan).await?,
+        };
+        report(&figures);
+        all.push(figures);
+    }
+    Ok(all)
+}
+
+impl Figures {
+    /// Figures from a cost and a count.
+    fn of(workload: Workload, installation: &impl Installation, unit: &'static str, count: u64, cost: Cost) -> Self {
+        let each = |total: u64| total as f64 / count.max(1) as f64;
+        Self {
+            workload,
+            store: installation.store().to_owned(),
+            unit,
+            count,
+            per_second: count as f64 / cost.seconds,
+            cpu_us_each: each(cost.cpu_us),
+            bytes_written_each: each(cost.bytes_written),
+            latency: None,
+            cpu_percent: None,
+            batches: 0,
+            writes: 0,
+        }
+    }
+
+    /// One line for a person.
+    pub fn line(&self) -> String {
+        let latency = self.latency.map_or_else(String::new, |l| {
+            format!("  p50 {:.2} ms  p99 {:.2} ms  max {:.1} ms", l.p50_ms, l.p99_ms, l.max_ms)
+        });
+        let cpu = self.cpu_percent.map_or_else(String::new, |p| format!("  {p:.2} % of a core"));
+        format!(
+            "{:?} {:<8} {:>9.0} {}/s  {:>7.1} µs CPU each  {:>7.0} bytes each  {:>5.1} writes a commit{latency}{cpu}",
+            self.workload,
+            self.store,
+            self.per_second,
+            self.unit,
+            self.cpu_us_each,
+            self.bytes_written_each,
+            self.writes as f64 / self.batches.max(1) as f64,
+        )
+    }
+}

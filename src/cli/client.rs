@@ -1,0 +1,261 @@
+//! The API's client: one request, one answer or one failure that says what to do next.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::header::IF_MATCH;
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use serde_json::Value;
+
+use super::Global;
+use super::outcome::{Exit, Failure};
+use crate::config::local::DevFile;
+
+const DEFAULT_SERVER: &str = "http://127.0.0.1:3140";
+/// A server answers any request of the command line within seconds; a silent one is unreachable.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server, and who asks it.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    key: Option<String>,
+    user: Option<uuid::Uuid>,
+}
+
+/// Whom to ask, and as whom.
+#[derive(PartialEq, Eq)]
+struct Target {
+    server: String,
+    key: Option<String>,
+    user: Option<uuid::Uuid>,
+}
+
+impl Client {
+    /// The client that flags, environment and the credentials of `core314 dev` describe.
+    pub fn new(global: &Global) -> Result<Self, Failure> {
+        let config = global.load()?;
+        let target = Target::of(global, read_dev_file(&config.data_dir())?);
+        let wrong = |why: String| Failure::new(Exit::Usage, format!("--server '{}' {why}", target.server));
+        let base = Url::parse(&target.server).map_err(|error| wrong(format!("is no URL: {error}")))?;
+        if !matches!(base.scheme(), "http" | "https") {
+            return Err(wrong("must begin with http:// or https://".to_owned()));
+        }
+        // A proxy of the environment is meant for other machines, and would see the key.
+        let is_here = matches!(base.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        let builder = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+        let builder = if is_here { builder.no_proxy() } else { builder };
+        let http = builder.build().map_err(|error| anyhow::anyhow!("the HTTP client cannot be made: {error}"))?;
+        Ok(Self { http, base, key: target.key, user: target.user })
+    }
+
+    /// Reads.
+    pub async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Value, Failure> {
+        self.send(self.request(Method::GET, path).query(query)).await
+    }
+
+    /// Starts or makes something.
+    pub async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Changes something, unless it has changed since this version was read.
+    pub async fn patch(&self, path: &[&str], version: i64, body: &Value) -> Result<Value, Failure> {
+        self.send(self.request(Method::PATCH, path).header(IF_MATCH, format!("\"v{version}\"")).json(body)).await
+    }
+
+    /// Reads items of a list, page by page, up to a number.
+    pub async fn list(&self, path: &[&str], query: &[(&str, String)], most: usize) -> Result<Vec<Value>, Failure> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        while items.len() < most {
+            let mut query = query.to_vec();
+            query.push(("limit", (most - items.len()).min(500).to_string()));
+            query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+            let mut page = self.get(path, &query).await?;
+            let Value::Array(rows) = page["items"].take() else {
+                return Err(Failure::new(Exit::Failed, "the server's answer has no items: is it a Core314 server?"));
+            };
+            items.extend(rows);
+            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok(items)
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .expect("http and https URLs have a path")
+            .pop_if_empty()
+            .extend(["api", "v1"])
+            .extend(path);
+        let mut request = self.http.request(method, url);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        if let Some(user) = self.user {
+            request = request.header("X-User-Id", user.to_string());
+        }
+        request
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let unreachable = |error: reqwest::Error| {
+            let mut why: &dyn std::error::Error = &error;
+            while let Some(cause) = why.source() {
+                why = cause;
+            }
+            Failure::new(Exit::Unreachable, format!("{} cannot be reached: {why}", self.base))
+                .hint("start it with `core314 dev` or `core314 serve`, or name another with --server or CORE314_SERVER")
+        };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(unreachable)?;
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(self.refusal(status, &body))
+    }
+
+    /// What an error answer means for whoever asked.
+    fn refusal(&self, status: StatusCode, problem: &Value) -> Failure {
+        let words = [&problem["title"], &problem["detail"]];
+        let words: Vec<&str> = words.iter().filter_map(|word| word.as_str()).filter(|word| !word.is_empty()).collect();
+        let mut message = if words.is_empty() { format!("the server answered {status}") } else { words.join(": ") };
+        for error in problem["errors"].as_array().into_iter().flatten() {
+            let place = ["pointer", "parameter", "header"].iter().find_map(|kind| error[*kind].as_str());
+            let wrong = error["message"].as_str().unwrap_or_default();
+            message.push_str(&format!("\n  {}: {wrong}", place.unwrap_or_default()));
+        }
+        let (exit, hint) = match status {
+            StatusCode::UNAUTHORIZED if self.key.is_none() => {
+                (Exit::NotAllowed, Some("give a service key or user token with --key or CORE314_KEY"))
+            }
+            StatusCode::UNAUTHORIZED => {
+                (Exit::NotAllowed, Some("the key is not one of this server: check --key or CORE314_KEY"))
+            }
+            StatusCode::FORBIDDEN => (Exit::NotAllowed, Some("use the key of somebody who may do this")),
+            StatusCode::NOT_FOUND => (Exit::NotFound, None),
+            StatusCode::PRECONDITION_FAILED => {
+                (Exit::Failed, Some("it was changed in the meantime: run the command again"))
+            }
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                (Exit::Failed, Some("try again in a few seconds"))
+            }
+            _ => (Exit::Failed, None),
+        };
+        let is_without_user = message.contains("X-User-Id");
+        let hint = if is_without_user { Some("name the user it acts for with --user or CORE314_USER") } else { hint };
+        Failure { exit, message, hint: hint.map(str::to_owned) }
+    }
+}
+
+impl Target {
+    /// A key that `core314 dev` made is sent to its own server and to no other.
+    fn of(global: &Global, dev: Option<DevFile>) -> Self {
+        let server = global.server.clone().or_else(|| dev.as_ref().map(|dev| dev.server.clone()));
+        let server = server.filter(|server| !server.is_empty()).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+        let server = server.trim_end_matches('/').to_owned();
+        match dev.filter(|dev| global.key.is_none() && dev.server == server) {
+            Some(dev) => Self { server, key: Some(dev.key), user: global.user.or(Some(dev.user_id)) },
+            None => Self { server, key: global.key.clone(), user: global.user },
+        }
+    }
+}
+
+fn read_dev_file(data_dir: &Path) -> Result<Option<DevFile>, Failure> {
+    Ok(DevFile::read(data_dir)?)
+}
+
+/// Runs a command that talks with a server.
+pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::print::Output;
+    use serde_json::json;
+
+    fn global(server: Option<&str>, key: Option<&str>) -> Global {
+        Global {
+            output: Output::Json,
+            server: server.map(str::to_owned),
+            key: key.map(str::to_owned),
+            user: None,
+            config: None,
+            data_dir: None,
+            database_url: None,
+        }
+    }
+
+    fn dev(server: &str) -> DevFile {
+        DevFile { server: server.to_owned(), ..DevFile::fresh() }
+    }
+
+    #[test]
+    fn the_development_key_goes_to_its_own_server_alone() {
+        let file = dev("http://127.0.0.1:4000");
+        let found = Target::of(&global(None, None), Some(file.clone()));
+        assert!(found == Target { server: file.server.clone(), key: Some(file.key.clone()), user: Some(file.user_id) });
+        let found = Target::of(&global(Some("http://127.0.0.1:4000/"), None), Some(file.clone()));
+        assert_eq!(found.key.as_ref(), Some(&file.key));
+        let elsewhere = Target::of(&global(Some("https://example.org"), None), Some(file.clone()));
+        assert!(elsewhere == Target { server: "https://example.org".to_owned(), key: None, user: None });
+        let own_key = Target::of(&global(None, Some("mine")), Some(file));
+        assert_eq!((own_key.key.as_deref(), own_key.user), (Some("mine"), None));
+        assert_eq!(Target::of(&global(None, None), None).server, DEFAULT_SERVER);
+        assert_eq!(Target::of(&global(None, None), Some(dev(""))).server, DEFAULT_SERVER);
+    }
+
+    fn client() -> Client {
+        // The default provider may have been installed by another test of this process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let base = Url::parse("http://127.0.0.1:1/prefix/").expect("a URL");
+        Client { http: reqwest::Client::new(), base, key: None, user: None }
+    }
+
+    #[test]
+    fn paths_are_escaped_below_the_servers_own() {
+        let request = client().request(Method::POST, &["flows", "a/b c", "trigger"]).build().expect("a request");
+        assert_eq!(request.url().as_str(), "http://127.0.0.1:1/prefix/api/v1/flows/a%2Fb%20c/trigger");
+    }
+
+    #[test]
+    fn refusals_become_exit_codes_with_a_hint() {
+        let refusal =
+            |status: u16, problem: Value| client().refusal(StatusCode::from_u16(status).expect("a status"), &problem);
+        let problem = json!({"title": "The flow document has problems", "detail": "1 problem",
+            "errors": [{"pointer": "/flow_name", "message": "is required"}]});
+        let failure = refusal(422, problem);
+        assert_eq!(failure.exit, Exit::Failed);
+        assert_eq!(failure.message, "The flow document has problems: 1 problem\n  /flow_name: is required");
+        for (status, exit) in
+            [(401, Exit::NotAllowed), (403, Exit::NotAllowed), (404, Exit::NotFound), (500, Exit::Failed)]
+        {
+            assert_eq!(refusal(status, Value::Null).exit, exit);
+        }
+        assert!(refusal(401, Value::Null).hint.is_some_and(|hint| hint.contains("CORE314_KEY")));
+        assert!(refusal(503, Value::Null).hint.is_some_and(|hint| hint.contains("try again")));
+        let no_user = json!({"title": "x", "errors": [{"header": "X-User-Id", "message": "is required"}]});
+        assert!(refusal(422, no_user).hint.is_some_and(|hint| hint.contains("--user")));
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_unreachable() {
+        // Bound and closed again: nobody listens there.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let mut client = client();
+        client.base = Url::parse(&format!("http://127.0.0.1:{port}")).expect("a URL");
+        let failure = block_on(client.get(&["runs"], &[])).expect_err("nobody");
+        assert_eq!(failure.exit, Exit::Unreachable);
+        assert!(failure.hint.is_some_and(|hint| hint.contains("core314 dev")));
+    }
+}

@@ -1,0 +1,148 @@
+//! Results on the standard output, in the form that was asked for; what goes wrong on the standard error.
+//!
+//! A table is for people and shows a choice of columns; JSON and YAML are for programs and show everything. Colours are
+//! for terminals, and `NO_COLOR` turns them off there too.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::outcome::Failure;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+    Yaml,
+}
+
+/// Columns of a table: heading and JSON key.
+pub type Columns<'a> = &'a [(&'a str, &'a str)];
+
+/// Longer cells are cut in tables.
+const CELL_CHARACTERS: usize = 80;
+
+/// Prints in one form.
+#[derive(Debug)]
+pub struct Printer {
+    output: Output,
+    bold: bool,
+}
+
+impl Printer {
+    pub fn new(output: Output) -> Self {
+        let bold = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { output, bold }
+    }
+
+    /// Whether a person reads.
+    pub fn is_table(&self) -> bool {
+        self.output == Output::Table
+    }
+
+    /// Prints rows: a table of these columns, or the whole rows.
+    pub fn rows(&self, columns: Columns<'_>, rows: &[Value]) -> Result<(), Failure> {
+        match self.output {
+            Output::Table => put(&table(columns, rows, self.bold)),
+            Output::Json | Output::Yaml => self.value(&Value::Array(rows.to_vec())),
+        }
+    }
+
+    /// Prints one value whole.
+    pub fn value(&self, value: &Value) -> Result<(), Failure> {
+        match self.output {
+            Output::Json => put(&format!("{value:#}\n")),
+            Output::Table | Output::Yaml => put(&serde_norway::to_string(value)
+                .map_err(|error| anyhow::anyhow!("the result has no YAML form: {error}"))?),
+        }
+    }
+
+    /// Prints a line for people.
+    pub fn line(&self, text: &str) -> Result<(), Failure> {
+        if self.is_table() { put(&format!("{text}\n")) } else { Ok(()) }
+    }
+
+    /// Prints a heading for people.
+    pub fn heading(&self, text: &str) -> Result<(), Failure> {
+        let text = if self.bold { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
+        self.line(&format!("\n{text}"))
+    }
+
+    /// Says what went wrong.
+    pub fn failure(&self, failure: &Failure) {
+        let red = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let (on, off) = if red { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+        eprintln!("{on}error:{off} {}", failure.message);
+        if let Some(hint) = &failure.hint {
+            eprintln!("       {hint}");
+        }
+    }
+}
+
+/// Writes to the standard output. A reader that has gone away, such as `head`, is no failure.
+fn put(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// A table with a line of headings.
+fn table(columns: Columns<'_>, rows: &[Value], bold: bool) -> String {
+    let cells: Vec<Vec<String>> =
+        rows.iter().map(|row| columns.iter().map(|(_, key)| cell(&row[*key])).collect()).collect();
+    let width = |at: usize| {
+        let longest = cells.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+        longest.max(columns[at].0.chars().count())
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let line = |texts: Vec<&str>| {
+        let padded: Vec<String> = texts.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}")).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    let headings = line(columns.iter().map(|(heading, _)| *heading).collect());
+    let mut text = if bold { format!("\x1b[1m{headings}\x1b[0m\n") } else { format!("{headings}\n") };
+    for row in &cells {
+        let _ = writeln!(text, "{}", line(row.iter().map(String::as_str).collect()));
+    }
+    text
+}
+
+fn cell(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    // What a server sends must not steer the terminal.
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().count() <= CELL_CHARACTERS {
+        return text;
+    }
+    text.chars().take(CELL_CHARACTERS - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_table_aligns_and_keeps_the_terminal_safe() {
+        let rows =
+            [json!({"name": "a", "n": 12, "more": [1]}), json!({"name": "long\x1b[2J\nname", "n": null, "more": ""})];
+        let text = table(&[("NAME", "name"), ("N", "n"), ("MORE", "more")], &rows, false);
+        assert_eq!(text, "NAME           N   MORE\na              12  [1]\nlong [2J name  -   -\n");
+        assert!(table(&[("NAME", "name")], &[], true).starts_with("\x1b[1mNAME\x1b[0m"));
+    }
+
+    #[test]
+    fn a_long_cell_is_cut() {
+        let text = cell(&json!("ü".repeat(200)));
+        assert_eq!((text.chars().count(), text.chars().last()), (80, Some('…')));
+    }
+}

@@ -1,0 +1,67 @@
+//! `Retry-After`: seconds or a date (RFC 9110, 10.2.3).
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+
+/// How long the other side wishes to be left alone, in milliseconds from now, at most `max_ms`. `None` without a wish
+/// that can be read. A date is compared with the other side's own clock where its answer tells it.
+pub fn wish_ms(headers: &HeaderMap, now: DateTime<Utc>, max_ms: i64) -> Option<i64> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wish_ms = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than a number holds are a wish for ever.
+        text.parse::<i64>().unwrap_or(i64::MAX).saturating_mul(1_000)
+    } else {
+        let now = headers.get(DATE).and_then(|date| date.to_str().ok()).and_then(http_date).unwrap_or(now);
+        (http_date(text)? - now).num_milliseconds()
+    };
+    Some(wish_ms.clamp(0, max_ms))
+}
+
+/// A date in any of the three forms of HTTP.
+fn http_date(text: &str) -> Option<DateTime<Utc>> {
+    let text = text.trim();
+    let forms = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok()).map(|naive| naive.and_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(retry_after: &str, date: Option<&str>) -> Option<i64> {
+        let now = "1994-11-06T08:49:07Z".parse().expect("a time");
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, retry_after.parse().expect("a header"));
+        if let Some(date) = date {
+            headers.insert(DATE, date.parse().expect("a header"));
+        }
+        wish_ms(&headers, now, 3_600_000)
+    }
+
+    #[test]
+    fn seconds() {
+        assert_eq!(wish("120", None), Some(120_000));
+        assert_eq!(wish(" 0 ", None), Some(0));
+        assert_eq!(wish("99999999999999999999999", None), Some(3_600_000));
+    }
+
+    #[test]
+    fn dates_in_the_three_forms_of_http() {
+        for date in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(wish(date, None), Some(30_000), "{date}");
+        }
+        assert_eq!(wish("Sun, 06 Nov 1994 08:00:00 GMT", None), Some(0));
+    }
+
+    #[test]
+    fn a_date_is_compared_with_the_other_sides_clock() {
+        assert_eq!(wish("Sun, 06 Nov 1994 08:49:37 GMT", Some("Sun, 06 Nov 1994 08:49:32 GMT")), Some(5_000));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_wish() {
+        for text in ["", "-1", "1.5", "soon", "Sun, 06 Nov 1994"] {
+            assert_eq!(wish(text, None), None, "{text}");
+        }
+    }
+}

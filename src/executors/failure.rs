@@ -1,0 +1,110 @@
+//! The words for what can go wrong with an action.
+//!
+//! They stand in logs, in flows' conditions and on dashboards, so a word is never renamed. `docs/actions.md` explains
+//! each; a test holds that.
+
+use core314_domain::log::Failure;
+
+/// A word, and what a retry policy needs to know: whether another attempt may mend it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// The payload cannot be sent as it is.
+    InvalidPayload,
+    /// The outbound rules refuse the target.
+    ForbiddenAddress,
+    /// No answer within the attempt's time.
+    Timeout,
+    /// The name was not found, or the connection was refused, reset or not made in time.
+    Connect,
+    /// The certificate does not prove who the other side is.
+    Certificate,
+    /// The TLS handshake failed otherwise.
+    Tls,
+    /// The other side does not speak HTTP, or stopped in the middle.
+    Protocol,
+    /// A redirect that is not followed: too many, without a usable target, or from https to http.
+    Redirect,
+    /// The other side asks for patience (429).
+    RateLimited,
+    /// A status that was not expected.
+    HttpStatus,
+    /// The response is larger than the configuration allows.
+    ResponseTooLarge,
+}
+
+impl Code {
+    #[cfg(test)]
+    pub const ALL: [Self; 11] = [
+        Self::InvalidPayload,
+        Self::ForbiddenAddress,
+        Self::Timeout,
+        Self::Connect,
+        Self::Certificate,
+        Self::Tls,
+        Self::Protocol,
+        Self::Redirect,
+        Self::RateLimited,
+        Self::HttpStatus,
+        Self::ResponseTooLarge,
+    ];
+
+    /// The word in logs and conditions.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::InvalidPayload => "invalid_payload",
+            Self::ForbiddenAddress => "forbidden_address",
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Certificate => "certificate",
+            Self::Tls => "tls",
+            Self::Protocol => "protocol",
+            Self::Redirect => "redirect",
+            Self::RateLimited => "rate_limited",
+            Self::HttpStatus => "http_status",
+            Self::ResponseTooLarge => "response_too_large",
+        }
+    }
+
+    /// Whether another attempt may succeed. Of statuses some are final: their failures are made with
+    /// [`Failure::fatal`] where they are judged.
+    const fn is_retryable(self) -> bool {
+        match self {
+            Self::Timeout | Self::Connect | Self::Tls | Self::Protocol | Self::RateLimited | Self::HttpStatus => true,
+            Self::InvalidPayload
+            | Self::ForbiddenAddress
+            | Self::Certificate
+            | Self::Redirect
+            | Self::ResponseTooLarge => false,
+        }
+    }
+
+    /// A failure of this kind.
+    pub fn failure(self, message: impl Into<String>) -> Failure {
+        if self.is_retryable() {
+            Failure::retryable(self.word(), message)
+        } else {
+            Failure::fatal(self.word(), message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_documented_with_its_retry_rule() {
+        let page = include_str!("../../docs/actions.md");
+        for code in Code::ALL {
+            let row = format!("| `{}` |", code.word());
+            let line = page.lines().find(|line| line.starts_with(&row));
+            let line = line.unwrap_or_else(|| panic!("docs/actions.md has no row '{row}'"));
+            let expected = match code {
+                Code::HttpStatus => "depends",
+                code if code.is_retryable() => "yes",
+                _ => "no",
+            };
+            assert!(line.contains(&format!("| {expected} ")), "docs/actions.md: {line} should say '{expected}'");
+        }
+    }
+}

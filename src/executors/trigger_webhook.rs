@@ -1,0 +1,163 @@
+//! `trigger_webhook`: tells a URL that something happened, signed as Standard Webhooks asks.
+//!
+//! The payload's keys are the message, except for `url`, `headers` and `secret`. A redirect is not followed: the
+//! standard counts it as a failure, because whoever registered the URL should mend it.
+
+mod signature;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use core314_actors::ports::BoxFuture;
+use core314_actors::ports::executor::{Attempt, Executor, Performed};
+use core314_domain::Json;
+use core314_domain::plan::Problem;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde_json::{Map, Value};
+
+use super::api_call::{IDEMPOTENCY_KEY, read_headers, read_url};
+use super::client::{Call, HttpClient, Statuses};
+use super::payload::{Reader, Reading};
+use super::redact::Redactor;
+use signature::Key;
+
+/// Keys of the payload that are not part of the message.
+const OWN_KEYS: [&str; 3] = ["url", "headers", "secret"];
+const ID: &str = "webhook-id";
+const TIMESTAMP: &str = "webhook-timestamp";
+const SIGNATURE: &str = "webhook-signature";
+
+/// Sends messages to webhooks.
+#[derive(Debug)]
+pub struct TriggerWebhook {
+    http: Arc<HttpClient>,
+}
+
+impl TriggerWebhook {
+    /// An executor that shares a client.
+    pub fn new(http: Arc<HttpClient>) -> Self {
+        Self { http }
+    }
+}
+
+impl Executor for TriggerWebhook {
+    fn action_type(&self) -> &'static str {
+        "trigger_webhook"
+    }
+
+    fn check(&self, payload: &Value) -> Vec<Problem> {
+        read(payload, Reading::Document).err().unwrap_or_default()
+    }
+
+    fn logged(&self, payload: &Json) -> Json {
+        Redactor::new(payload).logged_payload()
+    }
+
+    fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
+        let http = self.http.clone();
+        Box::pin(async move {
+            let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let call = read(&attempt.payload, Reading::Rendered)
+                .map(|delivery| delivery.expect("a rendered payload without problems has a URL").call(&attempt, now_s));
+            http.perform(&attempt, call).await
+        })
+    }
+}
+
+/// A message and where it goes.
+struct Delivery {
+    url: reqwest::Url,
+    headers: HeaderMap,
+    key: Option<Key>,
+    body: Vec<u8>,
+}
+
+impl Delivery {
+    /// The request of one attempt: the id is the same in all of them, the time is the attempt's.
+    fn call(self, attempt: &Attempt, now_s: u64) -> Call {
+        let key = attempt.idempotency_key();
+        let id = format!("msg_{key}");
+        let Self { url, mut headers, key: signing_key, body } = self;
+        let signature = signing_key.map(|signing_key| signing_key.sign(&id, now_s, &body));
+        let mut insert = |name: &'static str, value: &str| {
+            headers.insert(name, HeaderValue::from_str(value).expect("ids, numbers and base64 are visible ASCII"));
+        };
+        insert(ID, &id);
+        insert(TIMESTAMP, &now_s.to_string());
+        insert(IDEMPOTENCY_KEY, &key);
+        if let Some(signature) = signature {
+            insert(SIGNATURE, &signature);
+        }
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        let expected = vec![Statuses::SUCCESS];
+        Call { method: Method::POST, url, headers, body, expected, follow_redirects: false }
+    }
+}
+
+/// Reads a payload; `None` when it is right as far as can be seen before it is rendered.
+fn read(payload: &Value, reading: Reading) -> Result<Option<Delivery>, Vec<Problem>> {
+    let mut reader = match Reader::new(payload, reading) {
+        Ok(reader) => reader,
+        Err(problems) if problems.is_empty() => return Ok(None),
+        Err(problems) => return Err(problems),
+    };
+    let url = read_url(&mut reader);
+    let headers = read_headers(&mut reader, &[ID, TIMESTAMP, SIGNATURE, IDEMPOTENCY_KEY]);
+    let key = match reader.text("secret").map(Key::parse) {
+        Some(Ok(key)) => Some(key),
+        Some(Err(error)) => {
+            reader.problem(&["secret"], error.to_string());
+            None
+        }
+        None => None,
+    };
+    if !reader.problems.is_empty() {
+        return Err(reader.problems);
+    }
+    let message: Map<String, Value> = payload
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| !OWN_KEYS.contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let body = Value::Object(message).to_string().into_bytes();
+    Ok(url.map(|url| Delivery { url, headers, key, body }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn problems(payload: &Value) -> Vec<String> {
+        let problems = read(payload, Reading::Document).err().unwrap_or_default();
+        problems.into_iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect()
+    }
+
+    #[test]
+    fn every_other_key_is_the_message() {
+        let payload = json!({"url": "http://127.0.0.1:9/hook", "title": "Follow up", "secret": null, "body": {"a": 1}});
+        let delivery = read(&payload, Reading::Rendered).ok().flatten().expect("a good payload");
+        assert_eq!(delivery.body, br#"{"body":{"a":1},"title":"Follow up"}"#);
+        assert!(delivery.key.is_none());
+    }
+
+    #[test]
+    fn mistakes_are_found_in_the_document() {
+        assert_eq!(problems(&json!({"title": "x"})), ["/url: is required"]);
+        assert_eq!(
+            problems(&json!({"url": "{{ trigger.url }}", "secret": "c2hvcnQ=", "headers": {"Webhook-Id": "1"}})),
+            [
+                "/headers/Webhook-Id: is set by the delivery itself",
+                "/secret: must hold 24 to 64 bytes in base64, after 'whsec_' or alone; holds 5",
+            ]
+        );
+        assert_eq!(problems(&json!("{{ trigger }}")), Vec::<String>::new());
+        assert_eq!(
+            problems(&json!({"url": "{{ a }}", "secret": "{{ b }}", "headers": "{{ c }}"})),
+            Vec::<String>::new()
+        );
+    }
+}

@@ -1,0 +1,4 @@
+//! The live supervision tree, for those who run the platform.
+
+pub mod list;
+pub mod restart;

@@ -1,0 +1,21 @@
+//! `POST /api/v1/actors/{path}/restart`: has an actor stopped in an orderly way and started afresh.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use crate::http::Shared;
+use crate::http::problem::Problem;
+
+#[derive(Serialize)]
+struct View {
+    path: String,
+    /// Whether the restart was asked for; `GET /actors` shows when it is done.
+    restarting: bool,
+}
+
+pub async fn handle(req: HttpRequest, path: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
+    state.keys.identify(req.headers())?.platform_only(req.headers())?;
+    let path = path.into_inner();
+    state.engine.restart_actor(&path)?;
+    Ok(HttpResponse::Accepted().json(View { path, restarting: true }))
+}

@@ -1,0 +1,133 @@
+//! What every request and every answer has in common, around all handlers: the request's id, the security headers, the
+//! problem document of an error, and the count.
+//!
+//! - An answer always carries `X-Request-Id`: the client's own where it sent a usable one.
+//! - The secret in a webhook's path reaches neither log nor answer.
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpResponse, web};
+use serde_json::Value;
+use tracing::Instrument;
+
+use super::operations::HttpMetrics;
+use super::problem::Problem;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// Nothing here is ever shown inside another page, run as a script, or kept by a cache.
+const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// Wraps every handler.
+pub async fn envelope(
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let metrics = req.app_data::<web::Data<HttpMetrics>>().cloned();
+    let request_id = request_id(req.headers());
+    let instance = masked(req.path());
+    let is_function = req.path().starts_with("/functions/");
+    let span = tracing::info_span!("request", %request_id, method = %req.method(), path = %instance);
+    let answered = next.call(req).instrument(span.clone()).await?.map_into_boxed_body();
+    let mut answered = match problem_of(&answered) {
+        Some(problem) => {
+            let response = write(&problem, &instance, &request_id, is_function);
+            ServiceResponse::new(answered.into_parts().0, response)
+        }
+        None => answered,
+    };
+    for (name, value) in SECURITY_HEADERS {
+        answered.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        answered.headers_mut().insert(REQUEST_ID, value);
+    }
+    let status = answered.status();
+    if let Some(metrics) = metrics {
+        metrics.count(answered.request().match_pattern().as_deref(), status);
+    }
+    span.in_scope(|| tracing::debug!(status = status.as_u16(), "answered"));
+    Ok(answered)
+}
+
+/// The problem that a handler returned. What the framework itself refuses becomes one of ours.
+fn problem_of(answered: &ServiceResponse) -> Option<Problem> {
+    let error = answered.response().error()?;
+    if let Some(problem) = error.as_error::<Problem>() {
+        return Some(problem.clone());
+    }
+    if error.as_response_error().status_code().is_client_error() {
+        return Some(Problem::MalformedRequest(error.to_string()));
+    }
+    tracing::error!(%error, "a request failed for an unforeseen reason");
+    Some(Problem::Internal)
+}
+
+fn write(problem: &Problem, instance: &str, request_id: &str, is_function: bool) -> HttpResponse {
+    let mut body = problem.body(instance, request_id);
+    if is_function {
+        body.insert("success".to_owned(), Value::Bool(false));
+        body.insert("error".to_owned(), problem.to_string().into());
+    }
+    let mut response = HttpResponse::build(problem.kind().status());
+    if let Some(header) = problem.extra_header() {
+        response.insert_header(header);
+    }
+    response.content_type("application/problem+json").body(Value::Object(body).to_string())
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).map(HeaderValue::as_bytes);
+    let usable = given
+        .filter(|id| (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic))
+        .and_then(|id| std::str::from_utf8(id).ok());
+    usable.map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned)
+}
+
+/// The path, without the secret that a webhook's path ends with.
+fn masked(path: &str) -> String {
+    let shown = match path.strip_prefix("/hooks/").and_then(|rest| rest.split_once('/')) {
+        Some((webhook, _)) => format!("/hooks/{webhook}/***"),
+        None => path.to_owned(),
+    };
+    shown.chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_for(given: Option<&[u8]>) -> String {
+        let mut headers = HeaderMap::new();
+        if let Some(bytes) = given {
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(bytes).unwrap());
+        }
+        request_id(&headers)
+    }
+
+    #[test]
+    fn a_usable_request_id_is_kept_and_any_other_replaced() {
+        assert_eq!(id_for(Some(b"abc-123")), "abc-123");
+        assert_eq!(id_for(Some(&[b'x'; 128])).len(), 128);
+        for bad in [&b""[..], b"a b", b"\xff", &[b'x'; 129]] {
+            assert_eq!(id_for(Some(bad)).len(), 32, "{bad:?}");
+        }
+        assert_ne!(id_for(None), id_for(None));
+    }
+
+    #[test]
+    fn the_secret_of_a_webhook_is_masked() {
+        assert_eq!(masked("/hooks/0192/hush"), "/hooks/0192/***");
+        assert_eq!(masked("/hooks/0192/hush/"), "/hooks/0192/***");
+        assert_eq!(masked("/api/v1/flows"), "/api/v1/flows");
+    }
+}

@@ -1,0 +1,13 @@
+//! `GET /api/v1/execution-log/{id}`: one attempt.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use crate::http::Shared;
+use crate::http::problem::Problem;
+
+pub async fn handle(req: HttpRequest, id: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
+    let scope = state.keys.identify(req.headers())?.read(req.headers())?;
+    let id = id.parse().map_err(|_| Problem::no_row("entry of the execution log"))?;
+    let row = state.views.log_entry(scope, id).await?.ok_or_else(|| Problem::no_row("entry of the execution log"))?;
+    Ok(HttpResponse::Ok().json(row))
+}

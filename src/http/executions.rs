@@ -1,0 +1,4 @@
+//! Entries of the execution queue.
+
+pub mod list;
+pub mod show;

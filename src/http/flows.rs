@@ -1,0 +1,50 @@
+//! Flows: definitions and their triggers.
+
+pub mod create;
+pub mod list;
+pub mod patch;
+pub mod show;
+pub mod trigger;
+
+use actix_web::http::header::{ETAG, HeaderName};
+use chrono::{DateTime, SecondsFormat};
+use core314_actors::ports::catalog::StoredFlow;
+use core314_domain::document::FlowDocument;
+use core314_domain::ids::{FlowId, OrganizationId, TenantId, UserId};
+use serde::Serialize;
+
+/// A flow as the answer to its writing: the definition. `GET` adds its statistics.
+#[derive(Serialize)]
+struct FlowView {
+    id: FlowId,
+    tenant_id: TenantId,
+    user_id: UserId,
+    organization_id: Option<OrganizationId>,
+    created_at: Option<String>,
+    /// Carries `flow_version`.
+    #[serde(flatten)]
+    document: FlowDocument,
+}
+
+impl FlowView {
+    fn of(flow: StoredFlow) -> Self {
+        Self {
+            id: flow.id,
+            tenant_id: flow.owner.tenant,
+            user_id: flow.owner.user,
+            organization_id: flow.owner.organization,
+            created_at: rfc3339(flow.created_at_ms),
+            document: FlowDocument { flow_version: Some(flow.version), ..flow.document },
+        }
+    }
+}
+
+/// A time as answers show it.
+pub fn rfc3339(ms: i64) -> Option<String> {
+    DateTime::from_timestamp_millis(ms).map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+/// The version of a definition. Statistics may change under it.
+fn etag(version: i64) -> (HeaderName, String) {
+    (ETAG, format!("\"v{version}\""))
+}

@@ -1,0 +1,94 @@
+//! `POST /api/v1/flows`: saves a new flow from its document, JSON or YAML.
+
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::engine::FlowDraft;
+use core314_domain::document::FlowDocument;
+use core314_domain::json::parse_yaml;
+
+use super::{FlowView, etag};
+use crate::http::auth::Role;
+use crate::http::problem::{FieldError, Problem};
+use crate::http::{Shared, body};
+
+const YAML: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"];
+
+pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
+    let credential = state.keys.identify(req.headers())?;
+    credential.allows(Role::Admin)?;
+    let caller = credential.act(req.headers(), None)?;
+    let owner = caller.owner()?;
+    let is_yaml = is_yaml(&req)?;
+    let text = body::read(&req, payload, &state.settings).await?;
+    let document = document(&text, is_yaml, state.settings.max_json_depth)?;
+    let flow = state.engine.create_flow(FlowDraft { owner, document, by: caller.by }).await?;
+    Ok(HttpResponse::Created()
+        .insert_header((LOCATION, format!("/api/v1/flows/{}", flow.id)))
+        .insert_header(etag(flow.version))
+        .json(FlowView::of(flow)))
+}
+
+fn is_yaml(req: &HttpRequest) -> Result<bool, Problem> {
+    match body::media_type(req)?.as_deref() {
+        None | Some("application/json") => Ok(false),
+        Some(found) if YAML.contains(&found) => Ok(true),
+        Some(found) => Err(body::unsupported("application/json or application/yaml", found)),
+    }
+}
+
+/// Reads the text strictly first, so that what is no JSON or YAML is told from what is no flow.
+fn document(text: &[u8], is_yaml: bool, max_depth: usize) -> Result<FlowDocument, Problem> {
+    let text = std::str::from_utf8(text).map_err(|error| {
+        Problem::MalformedBody(format!("the body is not UTF-8 from byte {} on", error.valid_up_to()))
+    })?;
+    if is_yaml {
+        let value = parse_yaml(text).map_err(|e| Problem::MalformedBody(format!("the body is not YAML: {e}")))?;
+        body::refuse_deep(&value, max_depth)?;
+    } else {
+        body::json(text.as_bytes(), max_depth)?;
+    }
+    // The text, not the value: only the text still knows the lines that errors name.
+    FlowDocument::from_text(text).map_err(|error| not_a_flow(error.0))
+}
+
+/// The document has the wrong shape.
+pub(super) fn not_a_flow(message: String) -> Problem {
+    Problem::InvalidRequest(vec![FieldError::whole_body(message)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YAML_FLOW: &str =
+        "flow_name: a\ntrigger_type: manual\nflow_steps:\n  - id: x\n    config: {action_type: transform}\n";
+
+    #[test]
+    fn a_document_is_read_as_what_it_is_declared_to_be() {
+        assert_eq!(document(YAML_FLOW.as_bytes(), true, 64).expect("valid").flow_name, "a");
+        assert!(matches!(document(YAML_FLOW.as_bytes(), false, 64), Err(Problem::MalformedBody(_))));
+        assert!(matches!(document(b"\xff", true, 64), Err(Problem::MalformedBody(_))));
+    }
+
+    #[test]
+    fn a_wrong_key_is_named_with_its_line() {
+        let text = YAML_FLOW.replace("trigger_type", "triger_type");
+        let problem = document(text.as_bytes(), true, 64).expect_err("unknown key");
+        assert!(problem.to_string().contains("triger_type") && problem.to_string().contains("line 2"), "{problem}");
+        let twice = document(format!("{YAML_FLOW}flow_name: b\n").as_bytes(), true, 64).expect_err("twice");
+        assert!(twice.to_string().contains("flow_name"), "{twice}");
+    }
+
+    #[test]
+    fn a_deep_or_multiplying_document_is_refused() {
+        let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
+        assert!(document(deep.as_bytes(), true, 64).is_err());
+        let mut bomb = vec!["a0: &a0 [x, x, x, x, x, x, x, x, x, x]".to_owned()];
+        for level in 1..12 {
+            let refs = vec![format!("*a{}", level - 1); 10].join(", ");
+            bomb.push(format!("a{level}: &a{level} [{refs}]"));
+        }
+        let bomb = bomb.join("\n");
+        assert!(matches!(document(bomb.as_bytes(), true, 64), Err(Problem::MalformedBody(_))));
+    }
+}

@@ -1,0 +1,82 @@
+//! `PATCH /api/v1/flows/{id}`: an RFC 7396 merge patch of the document makes the next version.
+//!
+//! `If-Match` guards against a lost update. A patch that changes nothing makes no version.
+
+use actix_web::http::header::{HeaderMap, IF_MATCH};
+use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::engine::FlowDraft;
+use core314_actors::ports::catalog::StoredFlow;
+use core314_domain::document::FlowDocument;
+use core314_domain::ids::FlowId;
+use core314_domain::json::merge_patch;
+
+use super::create::not_a_flow;
+use super::{FlowView, etag};
+use crate::http::auth::Role;
+use crate::http::problem::Problem;
+use crate::http::{Shared, body};
+
+pub async fn handle(
+    req: HttpRequest,
+    payload: web::Payload,
+    id: web::Path<String>,
+    state: Shared,
+) -> Result<HttpResponse, Problem> {
+    let credential = state.keys.identify(req.headers())?;
+    credential.allows(Role::Admin)?;
+    let caller = credential.act(req.headers(), None)?;
+    let owner = caller.owner()?;
+    let (_, patch) = body::read_json(&req, payload, &state.settings).await?;
+    let id: FlowId = id.parse().map_err(|_| Problem::no_row("flow"))?;
+    let stored = state.engine.flow(caller.scope, id).await?.ok_or_else(|| Problem::no_row("flow"))?;
+    check_version(req.headers(), stored.version)?;
+    let mut changed = stored.document.to_value();
+    merge_patch(&mut changed, &patch);
+    let document = FlowDocument::from_value(changed).map_err(|error| not_a_flow(error.0))?;
+    if document == stored.document {
+        return Ok(answer(stored));
+    }
+    let draft = FlowDraft { owner, document, by: caller.by };
+    let saved = state.engine.update_flow(id, stored.version, draft).await?;
+    // A colleague who changes a flow does not take it over.
+    Ok(answer(StoredFlow { owner: stored.owner, created_at_ms: stored.created_at_ms, ..saved }))
+}
+
+fn answer(flow: StoredFlow) -> HttpResponse {
+    HttpResponse::Ok().insert_header(etag(flow.version)).json(FlowView::of(flow))
+}
+
+/// Whether `If-Match`, where there is one, names this version. Weak tags never match (RFC 9110, 13.1.1).
+fn check_version(headers: &HeaderMap, version: i64) -> Result<(), Problem> {
+    let current = etag(version).1;
+    let mut given = headers.get_all(IF_MATCH).peekable();
+    if given.peek().is_none() {
+        return Ok(());
+    }
+    let mut tags = given.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
+    if tags.any(|tag| tag == "*" || tag == current) { Ok(()) } else { Err(Problem::PreconditionFailed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_the_version_that_was_read_may_be_changed() {
+        let check = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(IF_MATCH, HeaderValue::from_str(value).unwrap());
+            }
+            check_version(&headers, 3).is_ok()
+        };
+        for good in [&[][..], &["\"v3\""], &["*"], &["\"v2\", \"v3\""], &["\"v2\"", "\"v3\""]] {
+            assert!(check(good), "{good:?}");
+        }
+        for bad in [&["\"v2\""][..], &["W/\"v3\""], &["v3"], &[""], &["é"]] {
+            assert!(!check(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `Idempotency-Key`: the caller's own name for a request, so that a repetition starts nothing twice.
+
+use actix_web::HttpRequest;
+use core314_actors::ingress::IdempotencyRequest;
+use sha2::{Digest, Sha256};
+
+use super::problem::Problem;
+
+const HEADER: &str = "Idempotency-Key";
+const MAX_KEY_BYTES: usize = 255;
+
+/// The request's name and digest, if it has a name.
+pub fn of_request(req: &HttpRequest, body: &[u8]) -> Result<Option<IdempotencyRequest>, Problem> {
+    let key = header(req, HEADER)?;
+    Ok(key.map(|key| IdempotencyRequest { key, body_hash: digest(req.method().as_str(), req.path(), body) }))
+}
+
+/// A header that names something: 1 to 255 visible ASCII characters.
+pub fn header(req: &HttpRequest, name: &'static str) -> Result<Option<String>, Problem> {
+    let mut values = req.headers().get_all(name);
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Problem::header(name, "is given twice"));
+    }
+    let bytes = value.as_bytes();
+    let is_visible = bytes.iter().all(u8::is_ascii_graphic);
+    if bytes.is_empty() || bytes.len() > MAX_KEY_BYTES || !is_visible {
+        return Err(Problem::header(name, format!("must have 1 to {MAX_KEY_BYTES} visible ASCII characters")));
+    }
+    Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
+}
+
+/// SHA-256 of method, path and body. None of the first two can contain the NUL that ends them.
+pub fn digest(method: &str, path: &str, body: &[u8]) -> [u8; 32] {
+    let parts: [&[u8]; 5] = [method.as_bytes(), b"\0", path.as_bytes(), b"\0", body];
+    parts.into_iter().fold(Sha256::new(), Sha256::chain_update).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn request(uri: &str, keys: &[&str], body: &[u8]) -> Result<Option<IdempotencyRequest>, Problem> {
+        let mut req = TestRequest::post().uri(uri);
+        for key in keys {
+            req = req.append_header((HEADER, *key));
+        }
+        of_request(&req.to_http_request(), body)
+    }
+
+    #[test]
+    fn the_digest_tells_requests_apart() {
+        let hash = |uri, body: &[u8]| request(uri, &["k"], body).expect("valid").expect("named").body_hash;
+        assert_eq!(hash("/a", b"1"), hash("/a", b"1"));
+        assert_ne!(hash("/a", b"1"), hash("/a", b"2"));
+        assert_ne!(hash("/a", b"1"), hash("/b", b"1"));
+    }
+
+    #[test]
+    fn a_key_is_bounded_and_visible() {
+        assert!(request("/a", &[], b"").expect("valid").is_none());
+        assert!(request("/a", &[&"k".repeat(255)], b"").is_ok());
+        for bad in [&["a b"][..], &[""], &["é"], &["a", "a"], &[&"k".repeat(256)]] {
+            let problem = request("/a", bad, b"").expect_err("refused");
+            assert!(problem.to_string().starts_with("header Idempotency-Key: "), "{problem}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! `GET /readyz`: whether work can be taken now, and if not, which part is not ready.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::RETRY_AFTER;
+use core314_actors::supervision::Snapshot;
+use serde::Serialize;
+
+use crate::http::{Shared, State};
+
+/// The kinds of actors without which nothing is accepted, with how many of each there must be.
+const WRITER: &str = "commit_writer";
+const PARTITION: &str = "queue_partition";
+/// What the supervision tree calls an actor between two lives.
+const DOWN: &str = "down";
+
+#[derive(Serialize)]
+struct View {
+    ready: bool,
+    parts: [Part; 2],
+}
+
+/// One part and what it lacks. Anybody may ask, so it says no more than that.
+#[derive(Serialize)]
+struct Part {
+    name: &'static str,
+    ready: bool,
+    detail: Option<String>,
+}
+
+impl Part {
+    fn of(name: &'static str, lacks: Option<String>) -> Self {
+        Self { name, ready: lacks.is_none(), detail: lacks }
+    }
+}
+
+pub async fn handle(state: Shared) -> HttpResponse {
+    let partitions = state.engine.partitions().len();
+    let parts = [
+        Part::of("store", store_lacks(&state).await),
+        Part::of("actors", actors_lack(&state.engine.actors(), partitions)),
+    ];
+    let ready = parts.iter().all(|part| part.ready);
+    let mut answer = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    if !ready {
+        answer.insert_header((RETRY_AFTER, "1"));
+    }
+    answer.json(View { ready, parts })
+}
+
+async fn store_lacks(state: &State) -> Option<String> {
+    let timeout = Duration::from_millis(state.settings.ready_timeout_ms);
+    match tokio::time::timeout(timeout, state.engine.runtime().store.ping()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the store does not answer");
+            Some("the store does not answer".to_owned())
+        }
+        Err(_) => Some(format!("the store does not answer within {} ms", timeout.as_millis())),
+    }
+}
+
+fn actors_lack(actors: &[Snapshot], partitions: usize) -> Option<String> {
+    let live = |kind| actors.iter().filter(|actor| actor.kind == kind && actor.state != DOWN).count();
+    let (writers, held) = (live(WRITER), live(PARTITION));
+    if writers == 0 {
+        Some("the commit writer is down".to_owned())
+    } else if held < partitions {
+        Some(format!("{} of {partitions} partitions are down", partitions - held))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn actor(kind: &'static str, state: &'static str) -> Snapshot {
+        Snapshot {
+            path: kind.into(),
+            kind,
+            state,
+            mailbox: 0,
+            handled: 0,
+            restarts: 0,
+            last_failure: None,
+            last_failure_at_ms: None,
+            age_ms: 0,
+            arbiter: 1,
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_down_is_named() {
+        let whole = [actor(WRITER, "running"), actor(PARTITION, "running"), actor(PARTITION, "running")];
+        assert_eq!(actors_lack(&whole, 2), None);
+        let half = [actor(WRITER, "running"), actor(PARTITION, DOWN), actor(PARTITION, "running")];
+        assert_eq!(actors_lack(&half, 2).as_deref(), Some("1 of 2 partitions are down"));
+        assert_eq!(actors_lack(&whole[1..], 2).as_deref(), Some("the commit writer is down"));
+    }
+}

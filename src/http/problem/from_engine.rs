@@ -1,0 +1,96 @@
+//! What the engine's refusals mean to a client. No catch-all arm: a new refusal must be given its status here.
+
+use core314_actors::engine::SaveError;
+use core314_actors::ingress::TriggerError;
+use core314_actors::ports::StoreError;
+use core314_actors::supervision::RestartError;
+
+use super::Problem;
+
+/// When to come back to a store that does not answer.
+const STORE_RETRY_SECONDS: u64 = 2;
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(message) => {
+                tracing::warn!(%message, "the store is not available");
+                Self::StoreUnavailable { retry_after_seconds: STORE_RETRY_SECONDS }
+            }
+            // The message may quote the database.
+            StoreError::Refused(message) => {
+                tracing::warn!(%message, "the store refused a request");
+                Self::Conflict("the store refuses this request, now and later".to_owned())
+            }
+            StoreError::Corrupt(message) => {
+                tracing::error!(%message, "the store holds something unreadable");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<SaveError> for Problem {
+    fn from(error: SaveError) -> Self {
+        match error {
+            SaveError::Invalid(problems) => Self::InvalidFlow(problems),
+            SaveError::NameTaken => Self::NameTaken,
+            SaveError::Conflict => Self::PreconditionFailed,
+            SaveError::NotFound => Self::no_row("flow"),
+            SaveError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<TriggerError> for Problem {
+    fn from(error: TriggerError) -> Self {
+        match error {
+            TriggerError::Busy { retry_after_seconds } => Self::Busy { retry_after_seconds },
+            TriggerError::NoSuchFlow => Self::no_row("flow"),
+            TriggerError::Inactive(flow) => Self::FlowInactive(flow),
+            TriggerError::Condition { flow, message } => Self::ConditionError { flow, message },
+            TriggerError::TooLarge { limit, .. } => Self::PayloadTooLarge { limit_bytes: limit },
+            TriggerError::KeyReused => Self::IdempotencyKeyReused,
+            // Nothing was taken, and the cause is on this side: a repetition is right.
+            TriggerError::Failed(message) => {
+                tracing::warn!(%message, "a trigger was not taken");
+                Self::Busy { retry_after_seconds: 1 }
+            }
+            TriggerError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RestartError> for Problem {
+    fn from(error: RestartError) -> Self {
+        match error {
+            RestartError::UnknownActor => Self::no_row("actor"),
+            RestartError::Root => Self::Conflict(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_runtime_and_an_absent_store_ask_to_come_back() {
+        assert_eq!(
+            Problem::from(TriggerError::Busy { retry_after_seconds: 5 }),
+            Problem::Busy { retry_after_seconds: 5 }
+        );
+        let absent = StoreError::Unavailable("connection to 10.0.0.3 refused".to_owned());
+        let problem = Problem::from(SaveError::Store(absent));
+        assert_eq!(problem, Problem::StoreUnavailable { retry_after_seconds: STORE_RETRY_SECONDS });
+        assert!(!problem.to_string().contains("10.0.0.3"));
+    }
+
+    #[test]
+    fn what_the_database_says_stays_inside() {
+        for error in [StoreError::Refused, StoreError::Corrupt] {
+            let problem = Problem::from(error("duplicate key value violates flows_pkey".to_owned()));
+            assert!(!problem.to_string().contains("flows_pkey"), "{problem}");
+        }
+    }
+}

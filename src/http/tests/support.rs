@@ -1,0 +1,229 @@
+//! A server without a socket: real routes, envelope and engine, over a store in memory.
+
+use std::sync::{Arc, Mutex};
+
+use actix_web::dev::ServiceResponse;
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::from_fn;
+use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actix_web::{App, web};
+use core314_actors::clock::TestClock;
+use core314_actors::engine::{Engine, Parts};
+use core314_actors::ports::catalog::Catalog;
+use core314_actors::ports::views::{
+    ExecutionFilter, FlowFilter, LogFilter, Page, Paged, RunFilter, StatisticsView, Views,
+};
+use core314_actors::ports::{BoxFuture, Scope, StoreError};
+use core314_actors::settings::EngineSettings;
+use core314_actors::testkit::memory_store::MemoryStore;
+use core314_actors::testkit::scripted_executor::ScriptedExecutor;
+use core314_domain::ids::{ExecutionId, FlowId, LogId, OrganizationId, RowId, RunId, UserId};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::http::auth::Keys;
+use crate::http::envelope::envelope;
+use crate::http::operations::HttpMetrics;
+use crate::http::{AuthSettings, HttpSettings, KeyDigest, Shared, State, configure, routes};
+
+pub const KEY: &str = "platform-key";
+const SECRET: &str = "a secret of at least thirty-two bytes";
+pub const USER: UserId = UserId(Uuid::from_u128(7));
+pub const STRANGER: UserId = UserId(Uuid::from_u128(8));
+const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(9));
+/// The largest body that the server under test reads.
+pub const MAX_BODY_BYTES: usize = 16_384;
+
+/// A running engine and the server's state around it.
+pub struct Server {
+    pub engine: Engine,
+    pub views: Arc<RecordingViews>,
+    state: Shared,
+    metrics: web::Data<HttpMetrics>,
+}
+
+/// An answer, read to its end.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: actix_web::http::header::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let store = Arc::new(MemoryStore::default());
+        let engine = Engine::start(Parts {
+            settings: EngineSettings { partitions: 1, arbiters: 1, ..EngineSettings::default() },
+            clock: Arc::new(TestClock::at(1_750_000_000_000)),
+            store: store.clone(),
+            catalog: store.clone(),
+            executors: vec![Arc::new(ScriptedExecutor::default())],
+            io: tokio::runtime::Handle::current(),
+            node: RowId(Uuid::from_u128(1)),
+            on_root_failure: Box::new(|reason| panic!("the tree gave up: {reason}")),
+        })
+        .await
+        .expect("the engine starts on an empty store");
+        let views = Arc::new(RecordingViews { store, asked: Mutex::default() });
+        let auth = AuthSettings {
+            service_key_sha256: vec![KeyDigest::of(KEY)],
+            jwt_secret: SECRET.to_owned(),
+            jwt_leeway_seconds: 0,
+        };
+        let state = Shared::new(State {
+            engine: engine.clone(),
+            views: views.clone(),
+            settings: HttpSettings { max_body_bytes: MAX_BODY_BYTES, ..HttpSettings::default() },
+            keys: Keys::new(&auth),
+        });
+        let metrics = web::Data::new(HttpMetrics::new(&routes().paths()));
+        Self { engine, views, state, metrics }
+    }
+
+    /// Sends one request.
+    pub async fn send(&self, request: TestRequest) -> Answer {
+        let app = App::new().configure(|app| configure(app, &self.state, &self.metrics)).wrap(from_fn(envelope));
+        let app = init_service(app).await;
+        let answer: ServiceResponse = call_service(&app, request.to_request()).await;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let text = String::from_utf8_lossy(&read_body(answer).await).into_owned();
+        Answer { status, headers, text }
+    }
+
+    /// Sends a JSON body as the tenant's admin.
+    pub async fn post(&self, uri: &str, body: &Value) -> Answer {
+        self.send(admin(Method::POST, uri).set_payload(body.to_string())).await
+    }
+
+    /// Reads as the tenant's admin.
+    pub async fn get(&self, uri: &str) -> Answer {
+        self.send(admin(Method::GET, uri)).await
+    }
+
+    /// Saves a flow of the tenant, and returns its id.
+    pub async fn flow(&self, document: &Value) -> FlowId {
+        let answer = self.post("/api/v1/flows", document).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        serde_json::from_value(answer.json()["id"].clone()).unwrap()
+    }
+}
+
+/// A request with a bearer token and, where it will have a body, the type of one.
+pub fn bearing(token: &str, method: Method, uri: &str) -> TestRequest {
+    TestRequest::with_uri(uri)
+        .method(method)
+        .insert_header(("Authorization", format!("Bearer {token}")))
+        .insert_header(("Content-Type", "application/json"))
+}
+
+/// A request of the user who is admin of their own tenant.
+pub fn admin(method: Method, uri: &str) -> TestRequest {
+    bearing(&token(USER, None), method, uri)
+}
+
+/// A request with the platform key that names nobody.
+pub fn platform(method: Method, uri: &str) -> TestRequest {
+    bearing(KEY, method, uri)
+}
+
+/// A user's token; with a role, it is for the organization.
+pub fn token(user: UserId, role: Option<&str>) -> String {
+    let mut claims = json!({"sub": user, "exp": get_current_timestamp() + 600});
+    if let Some(role) = role {
+        claims["org"] = json!(ORGANIZATION);
+        claims["role"] = json!(role);
+    }
+    encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+}
+
+/// A flow of two scripted steps.
+pub fn flow_document(name: &str) -> Value {
+    let step = |id: &str| json!({"id": id, "config": {"action_type": "scripted", "action_payload": {"note": id}}});
+    json!({"flow_name": name, "trigger_type": "manual", "flow_steps": [step("one"), step("two")]})
+}
+
+/// Views that know flows, and otherwise remember what they were asked.
+pub struct RecordingViews {
+    store: Arc<MemoryStore>,
+    asked: Mutex<Vec<(Scope, String)>>,
+}
+
+impl RecordingViews {
+    /// What was asked since the last time, with the scope of each.
+    pub fn asked(&self) -> Vec<(Scope, String)> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    fn list(&self, scope: Scope, question: String) -> BoxFuture<'_, Result<Paged, StoreError>> {
+        self.asked.lock().unwrap().push((scope, question));
+        Box::pin(async { Ok(Paged { items: vec![json!({"n": 1})], next: Some(Uuid::from_u128(5)) }) })
+    }
+
+    fn none(&self, scope: Scope, question: String) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        self.asked.lock().unwrap().push((scope, question));
+        Box::pin(async { Ok(None) })
+    }
+}
+
+impl Views for RecordingViews {
+    fn flows(&self, scope: Scope, filter: FlowFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>> {
+        self.list(scope, format!("{filter:?} {page:?}"))
+    }
+
+    fn flow(&self, scope: Scope, id: FlowId) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        Box::pin(async move {
+            let found = Catalog::flow(&*self.store, scope, id).await?;
+            Ok(found.map(|flow| json!({"id": id, "flow_version": flow.version, "avg_execution_time_ms": 12.6})))
+        })
+    }
+
+    fn runs(&self, scope: Scope, filter: RunFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>> {
+        self.list(scope, format!("{filter:?} {page:?}"))
+    }
+
+    fn run(&self, scope: Scope, id: RunId) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        self.none(scope, id.to_string())
+    }
+
+    fn executions(
+        &self,
+        scope: Scope,
+        filter: ExecutionFilter,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Paged, StoreError>> {
+        self.list(scope, format!("{filter:?} {page:?}"))
+    }
+
+    fn execution(&self, scope: Scope, id: ExecutionId) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        self.none(scope, id.to_string())
+    }
+
+    fn log(&self, scope: Scope, filter: LogFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>> {
+        self.list(scope, format!("{filter:?} {page:?}"))
+    }
+
+    fn log_entry(&self, scope: Scope, id: LogId) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        self.none(scope, id.to_string())
+    }
+
+    fn statistics(
+        &self,
+        scope: Scope,
+        since_ms: i64,
+        now_ms: i64,
+    ) -> BoxFuture<'_, Result<StatisticsView, StoreError>> {
+        self.asked.lock().unwrap().push((scope, format!("{}", now_ms - since_ms)));
+        Box::pin(async move { Ok(StatisticsView { since_ms, by_action_type: Vec::new() }) })
+    }
+}

@@ -1,0 +1,96 @@
+//! Triggers: by flow, and by what happened.
+
+use actix_web::http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::support::{Server, admin, flow_document};
+
+#[actix_web::test]
+async fn a_flow_is_triggered_by_its_id_or_its_name() {
+    let server = Server::start().await;
+    let id = server.flow(&flow_document("night shift")).await;
+    for uri in [format!("/api/v1/flows/{id}/trigger"), "/api/v1/flows/night%20shift/trigger".to_owned()] {
+        let answer = server.post(&uri, &json!({"trigger_context": {"n": 1}})).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+        let run = answer.json();
+        assert_eq!(answer.header("location"), format!("/api/v1/runs/{}", run["id"].as_str().unwrap()));
+        assert_eq!((&run["run_status"], &run["orchestration_flow_id"]), (&json!("running"), &json!(id)));
+        assert_eq!(run["execution_queue_ids"].as_array().unwrap().len(), 2);
+    }
+    let bare = server.send(admin(Method::POST, &format!("/api/v1/flows/{id}/trigger"))).await;
+    assert_eq!(bare.status, StatusCode::ACCEPTED, "{}", bare.text);
+    assert_eq!(server.post("/api/v1/flows/none/trigger", &json!({})).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(server.post("/api/v1/flows/%00/trigger", &json!({})).await.status, StatusCode::NOT_FOUND);
+}
+
+#[actix_web::test]
+async fn what_does_not_work_yet_is_refused_by_name() {
+    let server = Server::start().await;
+    server.flow(&flow_document("orders")).await;
+    for field in ["wait_seconds", "run_key", "on_conflict"] {
+        let answer = server.post("/api/v1/flows/orders/trigger", &json!({field: 1})).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(answer.json()["errors"][0]["pointer"], format!("/{field}"));
+    }
+}
+
+#[actix_web::test]
+async fn an_inactive_flow_takes_no_triggers() {
+    let server = Server::start().await;
+    let mut document = flow_document("orders");
+    document["is_active"] = json!(false);
+    server.flow(&document).await;
+    let answer = server.post("/api/v1/flows/orders/trigger", &json!({})).await;
+    assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::CONFLICT, &json!("flow_inactive")));
+}
+
+#[actix_web::test]
+async fn the_same_key_and_body_start_one_run() {
+    let server = Server::start().await;
+    server.flow(&flow_document("orders")).await;
+    let send = async |key: &str, body: Value| {
+        let request = admin(Method::POST, "/api/v1/flows/orders/trigger").insert_header(("Idempotency-Key", key));
+        server.send(request.set_payload(body.to_string())).await
+    };
+    let first = send("k1", json!({"trigger_context": {"n": 1}})).await;
+    let again = send("k1", json!({"trigger_context": {"n": 1}})).await;
+    assert_eq!((again.status, again.text), (StatusCode::ACCEPTED, first.text.clone()));
+    let other = send("k1", json!({"trigger_context": {"n": 2}})).await;
+    assert_eq!((other.status, &other.json()["code"]), (StatusCode::CONFLICT, &json!("idempotency_key_reused")));
+    assert_ne!(send("k2", json!({"trigger_context": {"n": 1}})).await.text, first.text);
+    assert_eq!(send("a b", json!({})).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[actix_web::test]
+async fn the_function_endpoint_answers_in_the_platforms_shape() {
+    let server = Server::start().await;
+    let mut document = flow_document("approved");
+    document["trigger_type"] = json!("decision_approved");
+    document["conditions"] = json!({"severity": "high"});
+    let id = server.flow(&document).await;
+    let ask = async |context: Value| {
+        let body = json!({"trigger_source": "decision_approved", "trigger_context": context, "client_version": "9"});
+        server.post("/functions/v1/orchestrator-engine", &body).await
+    };
+    let started = ask(json!({"severity": "high"})).await;
+    assert_eq!(started.status, StatusCode::OK, "{}", started.text);
+    let mut answer = started.json();
+    let ids: Vec<Value> = std::mem::take(answer["execution_queue_ids"].as_array_mut().unwrap());
+    assert!(answer["orchestration_id"].is_string() && ids.len() == 2);
+    answer["orchestration_id"].take();
+    assert_eq!(
+        answer,
+        json!({
+            "success": true, "orchestration_id": null, "flow_id": id, "flow_name": "approved", "error": null,
+            "execution_mode": "sequential", "steps_created": 2, "execution_queue_ids": [], "estimated_duration_ms": 13,
+        })
+    );
+    let refused = ask(json!({"severity": "low"})).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    let answer = refused.json();
+    assert_eq!((&answer["success"], &answer["code"]), (&json!(false), &json!("no_matching_flow")));
+    assert!(answer["error"].as_str().unwrap().contains("approved"), "{answer}");
+    assert_eq!(answer["why_not"][0]["flow_id"], json!(id));
+    let stranger = server.send(actix_web::test::TestRequest::post().uri("/functions/v1/orchestrator-engine")).await;
+    assert_eq!((stranger.status, &stranger.json()["success"]), (StatusCode::UNAUTHORIZED, &json!(false)));
+}

@@ -1,0 +1,3 @@
+//! Webhook endpoints: who may call in, and what that starts.
+
+pub mod create;

@@ -1,0 +1,49 @@
+//! Log lines: on the standard error, so that the standard output stays for results.
+
+use std::io::{self, IsTerminal};
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// For people; in colours on a terminal.
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// Starts to write log lines that pass the filter. To be called once in a process.
+pub fn start(filter: &str, lines: Lines) -> anyhow::Result<()> {
+    let filter = parse(filter)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match lines {
+        Lines::Text => {
+            let colours =
+                io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            builder.with_ansi(colours).try_init()
+        }
+        Lines::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("log lines cannot be written: {error}"))
+}
+
+fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(filter)
+        .with_context(|| format!("log.filter '{filter}' must be a level (error, warn, info, debug, trace), or levels by module such as info,core314_actors=debug"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_a_level_or_levels_by_module() {
+        for filter in ["info", "warn,core314_actors::ingress=debug", "off"] {
+            assert_eq!(parse(filter).unwrap().to_string(), filter);
+        }
+        let message = parse("info,core314=loud").expect_err("no level").to_string();
+        assert!(message.contains("log.filter 'info,core314=loud' must be a level"), "{message}");
+    }
+}

@@ -1,0 +1,129 @@
+//! Executors against real servers on this machine.
+
+mod exchange;
+mod outbound;
+mod receiver;
+mod server;
+mod webhook;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use core314::executors::{self, ExecutorSettings, HttpSettings, OutboundSettings};
+use core314_actors::ports::executor::{Attempt, Executor, Performed};
+use core314_domain::document::FlowDocument;
+use core314_domain::ids::{RunId, TenantId};
+use core314_domain::log::Failure;
+use core314_domain::plan::{FlowPlan, PlanLimits};
+use core314_domain::run::Outcome;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Long enough for anything that happens on one machine.
+const AMPLE: Duration = Duration::from_secs(20);
+/// For what never answers.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// Small limits, and loopback allowed, because the servers are there.
+fn settings() -> ExecutorSettings {
+    ExecutorSettings {
+        http: HttpSettings {
+            connect_timeout_ms: 5_000,
+            max_redirects: 3,
+            max_request_bytes: 10_000,
+            max_response_bytes: 10_000,
+            max_headers: 20,
+            max_retry_after_ms: 3_600_000,
+            idle_connections_per_host: 4,
+            idle_timeout_ms: 30_000,
+        },
+        outbound: OutboundSettings {
+            allow_loopback: true,
+            allow_private: true,
+            allowed_schemes: vec!["http".to_owned(), "https".to_owned()],
+            allowed_hosts: vec![],
+            denied_hosts: vec![],
+            allowed_ports: vec![],
+            denied_ports: vec![],
+        },
+    }
+}
+
+fn executor_with(settings: &ExecutorSettings, action_type: &str) -> Arc<dyn Executor> {
+    // The first test of the process installs it; to the others its presence is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let all = executors::all(settings).expect("a client");
+    all.into_iter().find(|executor| executor.action_type() == action_type).expect("a known action type")
+}
+
+fn executor(action_type: &str) -> Arc<dyn Executor> {
+    executor_with(&settings(), action_type)
+}
+
+fn attempt(payload: Value, timeout: Duration) -> Attempt {
+    let run = RunId::new(1_700_000_000_000, 42);
+    Attempt {
+        tenant: TenantId(Uuid::from_u128(7)),
+        run,
+        step: 0,
+        execution: run.execution(0),
+        attempt: 0,
+        action_target: "target".into(),
+        payload: Arc::new(payload),
+        timeout,
+    }
+}
+
+/// Performs an `api_call`.
+async fn call(payload: Value) -> Performed {
+    executor("api_call").execute(attempt(payload, AMPLE)).await
+}
+
+#[track_caller]
+fn output(performed: &Performed) -> &Value {
+    match &performed.outcome {
+        Outcome::Completed(output) => output,
+        other => panic!("not completed: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn failure(performed: &Performed) -> &Failure {
+    match &performed.outcome {
+        Outcome::Failed(failure) => failure,
+        other => panic!("not failed: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_failed(performed: &Performed, code: &str, retryable: bool) {
+    let failure = failure(performed);
+    assert_eq!((failure.code.as_str(), failure.retryable), (code, retryable), "{failure:?}");
+}
+
+#[test]
+fn the_documents_examples_are_flows_that_can_be_saved() {
+    let all: Vec<Arc<dyn Executor>> = ["api_call", "trigger_webhook", "transform"].map(executor).to_vec();
+    let types: Vec<&str> = all.iter().map(|executor| executor.action_type()).collect();
+    let page = include_str!("../../docs/actions.md");
+    let examples: Vec<&str> =
+        page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().expect("split has a first")).collect();
+    assert_eq!(examples.len(), all.len(), "one example for each action");
+    for (example, executor) in examples.iter().zip(&all) {
+        let flow = FlowDocument::from_text(example).unwrap_or_else(|e| panic!("{e}\n{example}"));
+        FlowPlan::compile(&flow, &types, &PlanLimits::default()).unwrap_or_else(|e| panic!("{e:?}\n{example}"));
+        let config = &flow.flow_steps[0].config;
+        assert_eq!(config.action_type, executor.action_type());
+        assert_eq!(executor.check(&Value::clone(&config.action_payload)), [], "{example}");
+    }
+}
+
+#[tokio::test]
+async fn transform_answers_at_once() {
+    let transform = executor("transform");
+    let payload = json!({"values": {"a": [1, "x"]}});
+    let performed = transform.execute(attempt(payload.clone(), AMPLE)).await;
+    assert_eq!(*output(&performed), json!({"a": [1, "x"]}));
+    assert_eq!(transform.immediate(&Arc::new(payload)), Some(performed.outcome));
+    assert_eq!(performed.http, None);
+}

@@ -1,0 +1,84 @@
+//! A real HTTP server that remembers what reached it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub path: String,
+    pub key: String,
+    pub body: Value,
+}
+
+/// What reached the server.
+#[derive(Default)]
+pub struct Sink {
+    received: Mutex<Vec<Received>>,
+    arrived: Notify,
+    pub url: String,
+}
+
+impl Sink {
+    /// Starts on a free port of the loopback, on a thread of its own that ends with the process.
+    pub fn start() -> Arc<Self> {
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                let port = super::support::free_port();
+                let sink = Arc::new(Self { url: format!("http://127.0.0.1:{port}"), ..Self::default() });
+                let data = web::Data::from(sink.clone());
+                let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(receive_one)))
+                    .workers(1)
+                    .disable_signals()
+                    .bind(("127.0.0.1", port))
+                    .expect("the port is free")
+                    .run();
+                send.send(sink).expect("the test waits");
+                server.await.expect("the sink serves");
+            });
+        });
+        receive.recv().expect("the sink starts")
+    }
+
+    /// Everything so far, in order of arrival.
+    pub fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often each idempotency key arrived.
+    pub fn keys(&self) -> BTreeMap<String, usize> {
+        let mut keys = BTreeMap::new();
+        for request in self.received() {
+            *keys.entry(request.key).or_default() += 1;
+        }
+        keys
+    }
+
+    /// Waits until that many requests have arrived.
+    pub async fn until(&self, count: usize) -> Vec<Received> {
+        loop {
+            let arrived = self.arrived.notified();
+            let received = self.received();
+            if received.len() >= count {
+                return received;
+            }
+            tokio::time::timeout(std::time::Duration::from_secs(60), arrived)
+                .await
+                .unwrap_or_else(|_| panic!("{count} requests were awaited, {} came", received.len()));
+        }
+    }
+}
+
+async fn receive_one(sink: web::Data<Sink>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    let key = request.headers().get("Idempotency-Key").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let received = Received { path: request.path().to_owned(), key, body };
+    sink.received.lock().unwrap_or_else(PoisonError::into_inner).push(received);
+    sink.arrived.notify_waiters();
+    HttpResponse::Ok().json(serde_json::json!({"ok": true}))
+}

@@ -1,0 +1,184 @@
+//! The store on both databases: the conformance suite, tampering, isolation, and what happens when work is dropped.
+
+#[path = "store/bed.rs"]
+mod bed;
+#[path = "store/isolation.rs"]
+mod isolation;
+#[path = "store/tampering.rs"]
+mod tampering;
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+
+use core314::store::{SqlStore, StoreOptions};
+use core314_actors::ports::StoreError;
+use core314_actors::ports::ledger::Ledger;
+use core314_actors::ports::store::{Outcome, Store, Write};
+use core314_actors::testkit::store_suite::samples::Samples;
+use core314_actors::testkit::store_suite::{self, commit_run, history, holds, take};
+use rand::Rng;
+
+use bed::Bed;
+
+/// Runs promises of the suite on both databases.
+macro_rules! on_both {
+    ($($promise:path => $name:ident),* $(,)?) => {
+        mod sqlite { $(#[tokio::test] async fn $name() { $promise(&*super::Bed::sqlite().await).await; })* }
+        mod postgres { $(#[tokio::test] async fn $name() { $promise(&*super::Bed::postgres().await).await; })* }
+    };
+}
+
+on_both! {
+    core314_actors::testkit::store_suite::a_run_reads_back => a_run_reads_back,
+    core314_actors::testkit::store_suite::a_stale_version_conflicts => a_stale_version_conflicts,
+    core314_actors::testkit::store_suite::a_repeated_key_is_a_duplicate => a_repeated_key_is_a_duplicate,
+    core314_actors::testkit::store_suite::a_lost_partition_is_fenced => a_lost_partition_is_fenced,
+    core314_actors::testkit::store_suite::a_bad_row_fails_alone => a_bad_row_fails_alone,
+    core314_actors::testkit::store_suite::a_nul_character_is_refused => a_nul_character_is_refused,
+    core314_actors::testkit::store_suite::flows_are_versioned => flows_are_versioned,
+    core314_actors::testkit::store_suite::webhooks_read_back => webhooks_read_back,
+    core314_actors::testkit::store_suite::queue_and_wake_ups_page_in_order => queue_and_wake_ups_page_in_order,
+    core314_actors::testkit::store_suite::statistics_and_tail_fit_together => statistics_and_tail_fit_together,
+    core314_actors::testkit::store_suite::awkward_values_keep_the_chains => awkward_values_keep_the_chains,
+    super::one_chain_from_many_hands => one_chain_from_many_hands,
+    super::a_dropped_commit_leaves_all_or_nothing => a_dropped_commit_leaves_all_or_nothing,
+}
+
+/// Seeds that once found a difference stay in the list.
+#[tokio::test]
+async fn random_histories_leave_both_databases_the_same() {
+    let drawn: u64 = rand::rng().random();
+    for seed in [1, 2, 3, drawn] {
+        println!("seed {seed}");
+        let (sqlite, postgres) = (Bed::sqlite().await, Bed::postgres().await);
+        history::compare(seed, 40, &*sqlite, &*postgres).await;
+        assert_eq!(holds(&*sqlite).await.rows, holds(&*postgres).await.rows, "seed {seed}");
+    }
+}
+
+/// Writers that append to one chain at once never fork it.
+async fn one_chain_from_many_hands(store: &SqlStore) {
+    let mut samples = Samples::new(20);
+    let owner = samples.owner();
+    let entries: Vec<_> = (0..40).map(|_| samples.audit(owner, 1)).collect();
+    let commits = entries.into_iter().map(|entry| store.commit(vec![Write::Audit(Box::new(entry))]));
+    let done = futures_util::future::join_all(commits).await;
+    let committed = done.iter().filter(|outcome| outcome.is_ok()).count() as u64;
+    // Whoever met others in the middle again and again gives up and says so.
+    assert!(done.iter().all(|done| matches!(done, Ok(_) | Err(StoreError::Unavailable(_)))), "{done:?}");
+    assert!(committed >= 8, "{committed}");
+    assert_eq!(holds(store).await.rows, committed);
+}
+
+/// A commit that is dropped at any point leaves its whole work or none of it, and the next one works.
+async fn a_dropped_commit_leaves_all_or_nothing(store: &SqlStore) {
+    let epoch = take(store).await;
+    let mut samples = Samples::new(21);
+    for polls in 1.. {
+        let run = samples.accept(1, epoch);
+        let finished = {
+            let mut commit = pin!(store.commit(vec![Write::Run(Box::new(run.clone()))]));
+            let mut left = polls;
+            std::future::poll_fn(|cx| {
+                left -= 1;
+                match commit.as_mut().poll(cx) {
+                    Poll::Ready(outcomes) => Poll::Ready(Some(outcomes)),
+                    Poll::Pending if left == 0 => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+            .await
+        };
+        // Only one commit at a time: this one comes after whatever became of the dropped one.
+        let next = samples.accept(1, epoch);
+        assert_eq!(commit_run(store, &next).await, Outcome::Committed { log_seq: None }, "after {polls} polls");
+        let found = store.load_runs(vec![run.id]).await.expect("loads");
+        holds(store).await;
+        if let Some(outcomes) = finished {
+            assert_eq!((outcomes.expect("it answers").len(), found.len()), (1, 1));
+            assert!(polls > 3, "the commit was dropped in the middle");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_finds_the_file_locked() {
+    let bed = Bed::sqlite().await;
+    let Err(StoreError::Refused(message)) = SqlStore::open(&bed.url, StoreOptions::default()).await else {
+        panic!("it must be refused");
+    };
+    assert!(message.contains("another process"), "{message}");
+
+    // Reading beside it is possible, writing is not.
+    let epoch = take(&*bed).await;
+    let run = Samples::new(22).accept(0, epoch);
+    commit_run(&*bed, &run).await;
+    let reader = SqlStore::open(&bed.url, StoreOptions { read_only: true, ..StoreOptions::default() }).await;
+    let reader = reader.expect("it can be looked at");
+    assert_eq!(holds(&reader).await.rows, 1);
+    assert!(matches!(reader.commit(vec![Write::Run(Box::new(run))]).await, Err(StoreError::Refused(_))));
+}
+
+#[tokio::test]
+async fn a_store_opens_again_with_what_it_held() {
+    for mut bed in [Bed::sqlite().await, Bed::postgres().await] {
+        let epoch = take(&*bed).await;
+        let mut samples = Samples::new(23);
+        let run = samples.accept(0, epoch);
+        commit_run(&*bed, &run).await;
+        bed.reopen(StoreOptions::default()).await;
+        assert!(take(&*bed).await > epoch);
+        let epoch = epoch + 1;
+        let mut finished = samples.finish(&run, 2);
+        finished.epoch = epoch;
+        assert_eq!(store_suite::log_seq(&commit_run(&*bed, &finished).await), Some(2));
+        assert_eq!(holds(&*bed).await.rows, 4);
+    }
+}
+
+#[tokio::test]
+async fn stores_that_open_at_once_do_not_disturb_each_other() {
+    let urls = [bed::fresh_database().await, bed::fresh_database().await];
+    let opens = urls.iter().cycle().take(6).map(|url| SqlStore::open(url, StoreOptions::default()));
+    for store in futures_util::future::join_all(opens).await {
+        store.expect("it opens").ping().await.expect("it answers");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_refused_without_being_shown() {
+    for url in ["mysql://u:secret@h/x", "postgres://u:secret@[h/x", "secret"] {
+        let Err(StoreError::Refused(message)) = SqlStore::open(url, StoreOptions::default()).await else {
+            panic!("{url} must be refused");
+        };
+        assert!(!message.contains("secret"), "{message}");
+    }
+    let unreachable = "postgres://user:secret@127.0.0.1:1/x";
+    let Err(StoreError::Unavailable(message)) = SqlStore::open(unreachable, StoreOptions::default()).await else {
+        panic!("nobody listens there");
+    };
+    assert!(!message.contains("127.0.0.1"), "{message}");
+}
+
+#[tokio::test]
+async fn verification_runs_beside_commits() {
+    for bed in [Bed::sqlite().await, Bed::postgres().await] {
+        let epoch = take(&*bed).await;
+        let mut samples = Samples::new(24);
+        let runs: Vec<_> = (0..60).map(|_| samples.accept(2, epoch)).collect();
+        let writes = async {
+            for run in &runs {
+                commit_run(&*bed, run).await;
+            }
+        };
+        let proofs = async {
+            for _ in 0..5 {
+                assert_eq!(bed.verify().await.expect("verifies").findings, []);
+            }
+        };
+        futures_util::future::join(writes, proofs).await;
+        assert_eq!(holds(&*bed).await.rows, 60);
+    }
+}
