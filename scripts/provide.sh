@@ -85,9 +85,11 @@ provide_postgres() {
         "Install one (see https://www.postgresql.org/download/linux/) so that its initdb is in PATH."
 }
 
-# The one binary is taken out of the package: installing it would start a service that nobody asked for.
+ALERTMANAGER_TEMPLATES=/usr/share/prometheus/alertmanager/default.tmpl
+
+# The binary and its templates are taken out of the package: installing it would start a service that nobody asked for.
 provide_alertmanager() {
-    alertmanager_bin >/dev/null && return
+    alertmanager_bin >/dev/null && { [ -e "$ALERTMANAGER_TEMPLATES" ] || ! command -v apt-get >/dev/null; } && return
     command -v apt-get >/dev/null || die "Alertmanager is missing." \
         "Put Prometheus' alertmanager into PATH, then run this again."
     say "fetching prometheus-alertmanager"
@@ -103,6 +105,9 @@ provide_alertmanager() {
         dpkg-deb --extract ./*.deb tree
         mkdir -p "$TOOLS_DIR"
         install -m 755 tree/usr/bin/prometheus-alertmanager "$TOOLS_DIR/prometheus-alertmanager"
+        # The path of its templates is compiled in.
+        [ -e "$ALERTMANAGER_TEMPLATES" ] ||
+            as_root install -D -m 644 -t "$(dirname "$ALERTMANAGER_TEMPLATES")" tree"$(dirname "$ALERTMANAGER_TEMPLATES")"/*.tmpl
     )
     rm -rf "$scratch"
 }

@@ -104,9 +104,10 @@ async fn live(config: &Config, development: Option<Development>, io: &Handle) ->
     if receiver.is_ok() {
         tracing::info!(%address, "ready");
     }
-    let ended = match &receiver {
-        Err(_) => Ok(Ended::Drained),
-        Ok(_) => tokio::select! {
+    let ended = if receiver.is_err() {
+        Ok(Ended::Drained)
+    } else {
+        tokio::select! {
             name = signals.next() => {
                 tracing::info!(signal = name, grace_seconds = config.grace().as_secs(), "draining");
                 Ok(Ended::Drained)
@@ -117,7 +118,7 @@ async fn live(config: &Config, development: Option<Development>, io: &Handle) ->
                 return Ok(Ended::GaveUp);
             }
             outcome = &mut answering => Err(stopped_answering(outcome)),
-        },
+        }
     };
     let drain = async {
         tokio::join!(handle.stop(true), drain(&node.engine));

@@ -39,7 +39,7 @@ struct Global {
     /// How results are printed.
     #[arg(long, short, global = true, value_enum, default_value = "table", env = "CORE314_OUTPUT")]
     output: Output,
-    /// The server to talk to; without it the one that `core314 dev` runs here, else http://127.0.0.1:3140.
+    /// The server to talk to; without it the one that `core314 dev` runs here, else `http://127.0.0.1:3140`.
     #[arg(long, global = true, value_name = "URL", env = "CORE314_SERVER")]
     server: Option<String>,
     /// A service key or user token; without it the one that `core314 dev` made here.
@@ -51,10 +51,10 @@ struct Global {
     /// The configuration file.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The directory of what is kept on this machine (data.dir).
+    /// The directory of what is kept on this machine (`data.dir`).
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<String>,
-    /// The database (store.database_url).
+    /// The database (`store.database_url`).
     #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
 }
@@ -120,7 +120,7 @@ pub fn main() -> ExitCode {
     match cli.command.perform(&cli.global, &printer) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            printer.failure(&failure);
+            Printer::failure(&failure);
             failure.exit.into()
         }
     }

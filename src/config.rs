@@ -136,7 +136,7 @@ impl Config {
     pub fn section_with<T: DeserializeOwned>(&self, name: &str, more: &[(&str, u64)]) -> Result<T, ConfigError> {
         let add = |figment: Figment, (key, value): &(&str, u64)| figment.merge((format!("{name}.{key}"), value));
         let whole = more.iter().fold(self.figment.clone(), add);
-        whole.extract_inner(name).map_err(|error| ConfigError(vec![self.problem(name, error.to_string())]))
+        whole.extract_inner(name).map_err(|error| ConfigError(vec![self.problem(name, error.kind.to_string())]))
     }
 
     /// Where the HTTP API listens.

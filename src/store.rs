@@ -19,6 +19,8 @@ mod heads;
 mod json;
 mod ledger;
 mod migrations;
+#[cfg(test)]
+mod plans;
 mod pool;
 mod postgres;
 mod rows;
@@ -48,12 +50,15 @@ pub struct StoreOptions {
     pub readers: usize,
     /// Batches in flight at once; SQLite always has one.
     pub lanes: usize,
-    /// How long to wait for a lock of another process, or for a free reader.
+    /// How long to wait for a lock of another process, or for a free connection.
     pub busy_timeout: Duration,
     /// How long one read may take.
     pub read_limit: Duration,
     /// How long one statement of a commit may take on PostgreSQL.
     pub write_limit: Duration,
+    /// How long a transaction may stand still on PostgreSQL before the server ends it: a stopped process must not hold
+    /// what others wait for.
+    pub idle_limit: Duration,
     /// The address of the schema's owner on PostgreSQL, who alone migrates; absent: the program's login does.
     pub owner_url: Option<String>,
     /// Whether a login is accepted for which row-level security does not hold.
@@ -70,6 +75,7 @@ impl Default for StoreOptions {
             busy_timeout: Duration::from_secs(5),
             read_limit: Duration::from_secs(1),
             write_limit: Duration::from_secs(10),
+            idle_limit: Duration::from_secs(2),
             owner_url: None,
             allow_superuser: false,
             read_only: false,
@@ -136,7 +142,7 @@ impl SqlStore {
     }
 
     fn new(connector: Connector, readers: Pools, lanes: usize, lock: Option<FileLock>, options: &StoreOptions) -> Self {
-        let writers = (!options.read_only).then(|| Pool::new(connector.clone(), lanes));
+        let writers = (!options.read_only).then(|| Pool::new(connector.clone(), lanes, options.busy_timeout));
         Self { writers, readers, connector, heads: Heads::default(), lanes, _lock: lock }
     }
 

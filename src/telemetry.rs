@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_filter_is_a_level_or_levels_by_module() {
-        for filter in ["info", "warn,core314_actors::ingress=debug", "off"] {
+        for filter in ["info", "core314_actors::ingress=debug,warn", "off"] {
             assert_eq!(parse(filter).unwrap().to_string(), filter);
         }
         let message = parse("info,core314=loud").expect_err("no level").to_string();

@@ -75,9 +75,7 @@ impl Attempts {
 
     /// The report of an attempt that has ended.
     pub fn report(&self, run: RunId, step: StepNo, attempt: u32) -> Option<Arc<AttemptReport>> {
-        self.with(|map| {
-            map.get(&run)?.iter().find(|e| e.step == step && e.attempt == attempt)?.report.clone()
-        })
+        self.with(|map| map.get(&run)?.iter().find(|e| e.step == step && e.attempt == attempt)?.report.clone())
     }
 
     /// Cuts an attempt off. False if it has ended already, or is not known.

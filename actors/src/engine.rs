@@ -85,7 +85,12 @@ impl Engine {
     }
 
     /// Saves a changed flow as its next version; `expected_version` is the one that was read.
-    pub async fn update_flow(&self, id: FlowId, expected_version: i64, draft: FlowDraft) -> Result<StoredFlow, SaveError> {
+    pub async fn update_flow(
+        &self,
+        id: FlowId,
+        expected_version: i64,
+        draft: FlowDraft,
+    ) -> Result<StoredFlow, SaveError> {
         self.save_flow(id, expected_version, draft).await
     }
 
@@ -165,8 +170,8 @@ impl Engine {
     }
 
     /// A webhook, by its id alone.
-    pub async fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
-        self.inner.runtime.catalog.webhook(id).await
+    pub async fn webhook(&self, id: WebhookId) -> Result<Option<Arc<Webhook>>, StoreError> {
+        self.inner.runtime.plans.webhook(self.inner.runtime.catalog.as_ref(), id).await
     }
 
     /// A flow in its present version.
@@ -175,7 +180,14 @@ impl Engine {
     }
 
     /// Approves or refuses a run or a step of it.
-    pub async fn decide(&self, run: RunId, partition: u16, step: Option<u32>, approve: bool, by: UserId) -> Result<(), TellError> {
+    pub async fn decide(
+        &self,
+        run: RunId,
+        partition: u16,
+        step: Option<u32>,
+        approve: bool,
+        by: UserId,
+    ) -> Result<(), TellError> {
         let command = if approve { Command::Approve { step, by } } else { Command::Reject { step, by } };
         self.tell(run, partition, command).await
     }

@@ -177,7 +177,12 @@ impl FlowRun {
                 });
             }
             Change::ApprovalDecided { step, approved, by } => {
-                write.approvals.push(ApprovalWrite::Decided { step: *step, approved: *approved, by: *by, at_ms: now_ms });
+                write.approvals.push(ApprovalWrite::Decided {
+                    step: *step,
+                    approved: *approved,
+                    by: *by,
+                    at_ms: now_ms,
+                });
                 let event = if *approved { AuditEvent::ApprovalGiven } else { AuditEvent::ApprovalRefused };
                 write.audit.push(self.audit(event, &format!("user:{by}"), now_ms));
             }
@@ -222,4 +227,3 @@ impl FlowRun {
         }
     }
 }
-

@@ -16,8 +16,8 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::failpoint;
 use crate::plans::ReadyFlow;
+use crate::ports::StoreError;
 use crate::ports::store::Idempotency;
-use crate::ports::{Scope as Rows, StoreError};
 use crate::queue_partition::{Answer, NewRun, PartitionMsg, QueuePartition};
 use crate::runtime::{Counters, Runtime};
 use crate::supervision::Ref;
@@ -174,34 +174,28 @@ impl Ingress {
     }
 
     async fn named_flow(&self, trigger: &Trigger, id: FlowId) -> Result<ReadyFlow, TriggerError> {
-        let catalog = self.runtime.catalog.as_ref();
-        let scope = Rows::Tenant(trigger.owner.tenant);
-        let active = self.runtime.plans.active(catalog, trigger.owner.tenant, trigger.trigger_type).await?;
-        if let Some(flow) = active.iter().find(|f| f.flow.id == id) {
-            return Ok(flow.clone());
-        }
-        let stored = catalog.flow(scope, id).await?.ok_or(TriggerError::NoSuchFlow)?;
-        let flow = self.runtime.plans.ready(stored)?;
+        let found = self.runtime.plans.current(self.runtime.catalog.as_ref(), trigger.owner.tenant, id).await?;
+        let flow = found.ok_or(TriggerError::NoSuchFlow)?;
         if flow.is_active { Ok(flow) } else { Err(TriggerError::Inactive(flow.flow.name.to_string())) }
     }
 
     async fn matching_flow(&self, trigger: &Trigger) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
         let catalog = self.runtime.catalog.as_ref();
         let flows = self.runtime.plans.active(catalog, trigger.owner.tenant, trigger.trigger_type).await?;
-        let scope = matching_scope(trigger.context.clone(), trigger.webhook.clone(), &trigger.owner, self.runtime.now_ms());
+        let scope =
+            matching_scope(trigger.context.clone(), trigger.webhook.clone(), &trigger.owner, self.runtime.now_ms());
         let mut why_not = Vec::new();
         for flow in flows.iter() {
-            let failing = flow.plan.condition.failing_clause(&scope).map_err(|e| TriggerError::Condition {
-                flow: flow.flow.name.to_string(),
-                message: e.to_string(),
-            })?;
+            let failing = flow
+                .plan
+                .condition
+                .failing_clause(&scope)
+                .map_err(|e| TriggerError::Condition { flow: flow.flow.name.to_string(), message: e.to_string() })?;
             match failing {
                 None => return Ok(Ok(flow.clone())),
-                Some(clause) => why_not.push(WhyNot {
-                    flow_id: flow.flow.id,
-                    flow_name: flow.flow.name.to_string(),
-                    clause,
-                }),
+                Some(clause) => {
+                    why_not.push(WhyNot { flow_id: flow.flow.id, flow_name: flow.flow.name.to_string(), clause })
+                }
             }
         }
         Ok(Err(why_not))

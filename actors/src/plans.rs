@@ -4,16 +4,18 @@
 //! a trigger type changes when a flow is saved, and is forgotten then.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use core314_domain::ids::{FlowId, TenantId};
+use core314_domain::ids::{FlowId, TenantId, WebhookId};
 use core314_domain::plan::{FlowPlan, PlanLimits, Problem};
 use core314_domain::run::FlowRef;
 use core314_domain::words::{ExecutionMode, TriggerType};
 use dashmap::DashMap;
 
-use crate::ports::StoreError;
 use crate::ports::catalog::{Catalog, StoredFlow};
 use crate::ports::executor::Executor;
+use crate::ports::store::Webhook;
+use crate::ports::{Scope, StoreError};
 
 /// A flow that can run.
 #[derive(Debug, Clone)]
@@ -34,13 +36,28 @@ pub struct Plans {
     capacity: usize,
     versions: DashMap<(FlowId, i64), ReadyFlow>,
     active: DashMap<(TenantId, TriggerType), Arc<Vec<ReadyFlow>>>,
+    /// Flows by id, in their present versions.
+    current: DashMap<FlowId, ReadyFlow>,
+    webhooks: DashMap<WebhookId, Arc<Webhook>>,
+    /// How often something was forgotten: what was read before must not be kept after.
+    forgotten: AtomicU64,
 }
 
 impl Plans {
     /// An empty cache for these executors.
     pub fn new(executors: Vec<Arc<dyn Executor>>, limits: PlanLimits, capacity: usize) -> Self {
         let action_types = executors.iter().map(|e| e.action_type()).collect();
-        Self { action_types, executors, limits, capacity, versions: DashMap::new(), active: DashMap::new() }
+        Self {
+            action_types,
+            executors,
+            limits,
+            capacity,
+            versions: DashMap::new(),
+            active: DashMap::new(),
+            current: DashMap::new(),
+            webhooks: DashMap::new(),
+            forgotten: AtomicU64::new(0),
+        }
     }
 
     /// Checks a document and compiles it; executors look at their payloads.
@@ -84,14 +101,48 @@ impl Plans {
         if let Some(found) = self.active.get(&(tenant, trigger)) {
             return Ok(found.clone());
         }
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
         let stored = catalog.active_flows(tenant, trigger).await?;
         let flows: Vec<ReadyFlow> = stored.into_iter().map(|s| self.ready(s)).collect::<Result<_, _>>()?;
         let flows = Arc::new(flows);
-        if self.active.len() >= self.capacity {
-            self.active.clear();
-        }
+        make_room(&self.active, self.capacity);
         self.active.insert((tenant, trigger), flows.clone());
+        if self.forgotten.load(Ordering::SeqCst) != forgotten {
+            self.active.remove(&(tenant, trigger));
+        }
         Ok(flows)
+    }
+
+    /// A flow of this tenant in its present version; `None` when it has no such flow.
+    pub async fn current(
+        &self,
+        catalog: &dyn Catalog,
+        tenant: TenantId,
+        id: FlowId,
+    ) -> Result<Option<ReadyFlow>, StoreError> {
+        if let Some(found) = self.current.get(&id) {
+            return Ok((found.tenant == tenant).then(|| found.clone()));
+        }
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
+        let Some(stored) = catalog.flow(Scope::Tenant(tenant), id).await? else { return Ok(None) };
+        let ready = self.ready(stored)?;
+        make_room(&self.current, self.capacity);
+        self.current.insert(id, ready.clone());
+        if self.forgotten.load(Ordering::SeqCst) != forgotten {
+            self.current.remove(&id);
+        }
+        Ok(Some(ready))
+    }
+
+    /// A webhook, of any tenant. One that does not exist is asked for again each time.
+    pub async fn webhook(&self, catalog: &dyn Catalog, id: WebhookId) -> Result<Option<Arc<Webhook>>, StoreError> {
+        if let Some(found) = self.webhooks.get(&id) {
+            return Ok(Some(found.clone()));
+        }
+        let Some(stored) = catalog.webhook(id).await?.map(Arc::new) else { return Ok(None) };
+        make_room(&self.webhooks, self.capacity);
+        self.webhooks.insert(id, stored.clone());
+        Ok(Some(stored))
     }
 
     /// A flow as it was read, compiled.
@@ -113,15 +164,22 @@ impl Plans {
             is_active: stored.document.is_active,
             plan: Arc::new(plan),
         };
-        if self.versions.len() >= self.capacity {
-            self.versions.clear();
-        }
+        make_room(&self.versions, self.capacity);
         self.versions.insert(key, ready.clone());
         Ok(ready)
     }
 
     /// A flow of this tenant was saved.
     pub fn forget(&self, tenant: TenantId) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.active.retain(|(owner, _), _| *owner != tenant);
+        self.current.retain(|_, flow| flow.tenant != tenant);
+    }
+}
+
+/// A full cache is emptied: what is wanted comes back, and nothing needs to know what was used last.
+fn make_room<K: Eq + std::hash::Hash, V>(cache: &DashMap<K, V>, capacity: usize) {
+    if cache.len() >= capacity {
+        cache.clear();
     }
 }

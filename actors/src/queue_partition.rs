@@ -29,9 +29,9 @@ use tokio::sync::oneshot;
 use crate::attempts::Attempts;
 use crate::commit_writer::{CommitResult, CommitWriter};
 use crate::flow_run::Decided;
+use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::store::{Idempotency, StoredRun, TailRow};
-use crate::plans::ReadyFlow;
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, ChildExit, Ctx, Ref};
 use core314_domain::stats::{Stat, StatKey};
@@ -48,7 +48,10 @@ pub enum Answer {
     Committed,
     Refused(Refusal),
     /// The idempotency key was used before.
-    Duplicate { answer: Value, same_request: bool },
+    Duplicate {
+        answer: Value,
+        same_request: bool,
+    },
     /// There is no such run.
     NotFound,
     /// It could not be stored; the words say why.
@@ -63,15 +66,32 @@ pub enum PartitionMsg {
     /// A new run.
     Accept(Box<NewRun>),
     /// A command for a run.
-    Tell { run: RunId, command: Command, answer: Option<AnswerTo> },
+    Tell {
+        run: RunId,
+        command: Command,
+        answer: Option<AnswerTo>,
+    },
     /// A flow run has decided.
-    Decided { run: RunId, decided: Box<Decided> },
+    Decided {
+        run: RunId,
+        decided: Box<Decided>,
+    },
     /// An attempt's report is in the table.
-    AttemptEnded { run: RunId, step: StepNo, attempt: u32 },
+    AttemptEnded {
+        run: RunId,
+        step: StepNo,
+        attempt: u32,
+    },
     /// The commit with this number is over.
-    Committed { batch: u64, result: CommitResult },
+    Committed {
+        batch: u64,
+        result: CommitResult,
+    },
     /// Runs were read; those that are missing do not exist.
-    Loaded { wanted: Vec<RunId>, found: Result<Vec<LoadedRun>, StoreError> },
+    Loaded {
+        wanted: Vec<RunId>,
+        found: Result<Vec<LoadedRun>, StoreError>,
+    },
     /// Runs with work, from the store.
     QueuePage(Result<Vec<(i64, RunId)>, StoreError>),
     /// Timers of the next minutes, from the store.
@@ -256,7 +276,8 @@ impl QueuePartition {
         self.load(ctx);
         self.shared.resident.store(self.runs.len() as u32, Ordering::Relaxed);
         self.shared.ready.store(self.ready.len() as u32, Ordering::Relaxed);
-        if self.draining && self.running.is_empty() && self.starting == 0 && self.granted == 0 && self.outbox.is_clear() {
+        if self.draining && self.running.is_empty() && self.starting == 0 && self.granted == 0 && self.outbox.is_clear()
+        {
             ctx.stop();
         }
     }

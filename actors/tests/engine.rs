@@ -259,7 +259,8 @@ fn stopping_lets_attempts_under_way_end() {
 fn statistics_follow_and_survive_a_restart() {
     let world = World::new();
     let flow = world.flow(1, "sequential", &[json!({}), json!({"fail_first": 1})]);
-    let settings = EngineSettings { partitions: 2, arbiters: 1, statistics_interval_ms: 5, ..EngineSettings::default() };
+    let settings =
+        EngineSettings { partitions: 2, arbiters: 1, statistics_interval_ms: 5, ..EngineSettings::default() };
     let total = |rows: &Rows| -> (i64, i64) {
         let hourly = rows.statistics.iter().filter(|(key, _)| key.bucket_width_ms == 3_600_000);
         hourly.fold((0, 0), |(e, a), (_, s)| (e + s.executions, a + s.attempts))

@@ -43,7 +43,7 @@ impl Development {
             println!("{}\nready", self.words(config));
             return Ok(None);
         };
-        let receiver = start_receiver(port).await?;
+        let receiver = start_receiver(port)?;
         let owner = Owner::new(UserId(self.credentials.user_id), None);
         let webhook = (WebhookId(self.credentials.webhook_id), self.credentials.webhook_secret.as_str());
         demo::set_up(engine, owner, receiver.url(), webhook).await?;
@@ -91,7 +91,7 @@ fn program() -> String {
 }
 
 /// The receiver on this port or one of the next.
-async fn start_receiver(port: u16) -> anyhow::Result<Receiver> {
+fn start_receiver(port: u16) -> anyhow::Result<Receiver> {
     let mut failure = None;
     for port in port..=port.saturating_add(PORTS_TRIED) {
         match receiver::start(port, KEPT_REQUESTS) {
@@ -127,7 +127,7 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         actix::System::new().block_on(async {
-            let receiver = start_receiver(port).await.unwrap();
+            let receiver = start_receiver(port).unwrap();
             assert!(!receiver.url().ends_with(&format!(":{port}")), "{}", receiver.url());
         });
     }

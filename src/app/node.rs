@@ -43,8 +43,7 @@ impl Node {
         extras: Extras,
         on_root_failure: Box<dyn Fn(String) + Send + Sync>,
     ) -> anyhow::Result<Self> {
-        let mut settings: EngineSettings =
-            config.section_with("engine", &[("drain_ms", config.grace().as_millis() as u64)])?;
+        let mut settings = engine_settings(config)?;
         settings.slots_per_partition = extras.slots_per_partition.unwrap_or(settings.slots_per_partition);
         let mut executors = executors::all(&config.section("executors")?)?;
         executors.extend(extras.executors);
@@ -65,15 +64,7 @@ impl Node {
 
     /// Answers HTTP on a listener, as the configuration says. The server runs while it is awaited.
     pub fn serve(&self, config: &Config, listener: TcpListener) -> anyhow::Result<Server> {
-        let settings: HttpSettings = config.section("http")?;
-        let wrong: Vec<Problem> = settings
-            .problems()
-            .into_iter()
-            .map(|message| Problem { key: "http".to_owned(), source: "the values together".to_owned(), message })
-            .collect();
-        if !wrong.is_empty() {
-            return Err(ConfigError(wrong).into());
-        }
+        let settings = http_settings(config)?;
         let auth = AuthSettings {
             service_key_sha256: config.secret("auth.service_key").map(KeyDigest::of).into_iter().collect(),
             jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),
@@ -82,6 +73,19 @@ impl Node {
         let api = Api { engine: self.engine.clone(), views: self.store.clone(), settings, auth };
         http::serve(api, listener).context("the HTTP server cannot be started")
     }
+}
+
+fn engine_settings(config: &Config) -> Result<EngineSettings, ConfigError> {
+    config.section_with("engine", &[("drain_ms", config.grace().as_millis() as u64)])
+}
+
+/// The section, and what no key alone can say: whether the values go together.
+fn http_settings(config: &Config) -> Result<HttpSettings, ConfigError> {
+    let settings: HttpSettings = config.section("http")?;
+    let source = "the values together";
+    let problem = |message| Problem { key: "http".to_owned(), source: source.to_owned(), message };
+    let problems: Vec<Problem> = settings.problems().into_iter().map(problem).collect();
+    if problems.is_empty() { Ok(settings) } else { Err(ConfigError(problems)) }
 }
 
 /// Opens a store as configured and brings its schema up to date, on the threads for I/O: its connections live there.
@@ -101,8 +105,36 @@ pub fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
         busy_timeout: ms("store.busy_timeout_ms"),
         read_limit: ms("store.read_limit_ms"),
         write_limit: ms("store.write_limit_ms"),
+        idle_limit: ms("store.idle_limit_ms"),
         owner_url: config.secret("store.owner_url").map(str::to_owned),
         allow_superuser: config.flag("store.allow_superuser"),
         read_only: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Inputs, Setting};
+
+    fn config(flags: &[(&str, &str)]) -> Config {
+        let flags = flags.iter().map(|(key, text)| Setting::new(key, *text, "test")).collect();
+        Config::load(&Inputs { flags, ..Inputs::default() }).unwrap()
+    }
+
+    #[test]
+    fn every_section_is_what_its_owner_reads() {
+        let config = config(&[("shutdown.grace_seconds", "7"), ("store.readers", "9")]);
+        assert_eq!(engine_settings(&config).unwrap().drain_ms, 7_000);
+        assert_eq!(http_settings(&config).unwrap().max_page_items, 500);
+        assert_eq!(store_options(&config).unwrap().readers, 9);
+        let executors: executors::ExecutorSettings = config.section("executors").unwrap();
+        assert!(!executors.outbound.allow_loopback);
+    }
+
+    #[test]
+    fn values_that_do_not_go_together_are_refused() {
+        let error = http_settings(&config(&[("http.max_page_items", "10")])).expect_err("the default is 50");
+        assert!(error.to_string().contains("http.default_page_items is 50, must be 1 to 10"), "{error}");
+    }
 }

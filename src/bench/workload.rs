@@ -55,7 +55,12 @@ fn trigger(flow: FlowId, n: u64) -> Trigger {
 }
 
 /// Triggers from many callers, each waiting for its answer, until `more` says no. Gives how many were accepted.
-async fn callers(engine: &Engine, flow: FlowId, count: usize, more: impl Fn(u64) -> bool + Send + Sync + 'static) -> anyhow::Result<u64> {
+async fn callers(
+    engine: &Engine,
+    flow: FlowId,
+    count: usize,
+    more: impl Fn(u64) -> bool + Send + Sync + 'static,
+) -> anyhow::Result<u64> {
     let (number, accepted, more) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(more));
     let tasks: Vec<_> = (0..count)
         .map(|_| {
@@ -244,7 +249,8 @@ pub async fn idle(installation: &impl Installation, plan: &Plan) -> anyhow::Resu
     tokio::time::sleep(Duration::from_secs(plan.seconds)).await;
     let cost = meter.since();
     let percent = cost.cpu_us as f64 / (cost.seconds * 10_000.0);
-    let figures = with_batches(Figures::of(Workload::W7, installation, "seconds", plan.seconds, cost), &node.engine, before);
+    let figures =
+        with_batches(Figures::of(Workload::W7, installation, "seconds", plan.seconds, cost), &node.engine, before);
     (node.stop)().await;
     Ok(Figures { cpu_percent: Some(percent), ..figures })
 }

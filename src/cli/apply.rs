@@ -239,11 +239,11 @@ mod tests {
             read(paths).map(|found| found.into_iter().map(|(_, d)| d.flow_name).collect::<Vec<_>>())
         };
         let root = scratch.path().to_owned();
-        assert_eq!(names(&[root.clone()]).unwrap(), ["deep", "b"]);
+        assert_eq!(names(std::slice::from_ref(&root)).unwrap(), ["deep", "b"]);
         assert!(names(&[root.join("a/notes.txt")]).is_err(), "a named file is read whatever its ending");
         assert_eq!(names(&[root.join("missing")]).expect_err("missing").exit, Exit::Usage);
         write("c.json", "{\"flow_name\": 1}");
-        let message = names(&[root.clone()]).expect_err("no flow").message;
+        let message = names(std::slice::from_ref(&root)).expect_err("no flow").message;
         assert!(message.contains("c.json: ") && message.contains("line 1"), "{message}");
         write("c.json", &FLOW.replace("NAME", "b"));
         let message = names(&[root]).expect_err("twice").message;

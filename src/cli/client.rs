@@ -130,7 +130,10 @@ impl Client {
         for error in problem["errors"].as_array().into_iter().flatten() {
             let place = ["pointer", "parameter", "header"].iter().find_map(|kind| error[*kind].as_str());
             let wrong = error["message"].as_str().unwrap_or_default();
-            message.push_str(&format!("\n  {}: {wrong}", place.unwrap_or_default()));
+            // The detail repeats the first one.
+            if !message.contains(wrong) {
+                message = format!("{message}\n  {}: {wrong}", place.unwrap_or_default());
+            }
         }
         let (exit, hint) = match status {
             StatusCode::UNAUTHORIZED if self.key.is_none() => {
@@ -140,7 +143,9 @@ impl Client {
                 (Exit::NotAllowed, Some("the key is not one of this server: check --key or CORE314_KEY"))
             }
             StatusCode::FORBIDDEN => (Exit::NotAllowed, Some("use the key of somebody who may do this")),
-            StatusCode::NOT_FOUND => (Exit::NotFound, None),
+            StatusCode::NOT_FOUND => {
+                (Exit::NotFound, Some("`core314 flow list` and `core314 run list` show what this user has here"))
+            }
             StatusCode::PRECONDITION_FAILED => {
                 (Exit::Failed, Some("it was changed in the meantime: run the command again"))
             }

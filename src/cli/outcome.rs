@@ -14,7 +14,7 @@ pub enum Exit {
     NotFound = 3,
     NotAllowed = 4,
     Unreachable = 5,
-    /// The server's supervision has given up (EX_SOFTWARE of BSD's sysexits): whoever supervises the process starts it
+    /// The server's supervision has given up (`EX_SOFTWARE` of BSD's sysexits): whoever supervises the process starts it
     /// again.
     Software = 70,
 }

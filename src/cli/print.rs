@@ -71,11 +71,14 @@ impl Printer {
         self.line(&format!("\n{text}"))
     }
 
-    /// Says what went wrong.
-    pub fn failure(&self, failure: &Failure) {
+    /// Says what went wrong, whatever form results have.
+    pub fn failure(failure: &Failure) {
         let red = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let (on, off) = if red { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-        eprintln!("{on}error:{off} {}", failure.message);
+        // A server's words must not steer the terminal; lines may stay.
+        let message: String =
+            failure.message.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
+        eprintln!("{on}error:{off} {message}");
         if let Some(hint) = &failure.hint {
             eprintln!("       {hint}");
         }

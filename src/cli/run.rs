@@ -99,7 +99,7 @@ pub fn show(global: &Global, printer: &Printer, args: &ShowArgs) -> Result<Exit,
         printer.value(&json!({"run": run, "executions": executions, "attempts": attempts}))?;
         return Ok(Exit::Done);
     }
-    printer.rows(RUNS, &[run.clone()])?;
+    printer.rows(RUNS, std::slice::from_ref(&run))?;
     if !matches!(run["output"], Value::Null) {
         printer.line(&format!("\noutput: {}", run["output"]))?;
     }

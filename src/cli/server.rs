@@ -14,10 +14,10 @@ const DEV_PRESETS: &[(&str, &str)] =
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Address and port to listen on (server.listen).
+    /// Address and port to listen on (`server.listen`).
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// Which log lines are written (log.filter), such as info or debug.
+    /// Which log lines are written (`log.filter`), such as info or debug.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
 }

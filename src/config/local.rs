@@ -86,7 +86,8 @@ fn path(data_dir: &Path) -> PathBuf {
 
 /// 256 random bits in hexadecimal.
 fn random_text() -> String {
-    rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect()
+    let (high, low) = rand::random::<(u128, u128)>();
+    format!("{high:032x}{low:032x}")
 }
 
 /// Version 7, as all keys are.

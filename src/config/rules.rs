@@ -48,6 +48,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("store.busy_timeout_ms", Int(1, 600_000)),
     ("store.read_limit_ms", Int(10, 600_000)),
     ("store.write_limit_ms", Int(100, 600_000)),
+    ("store.idle_limit_ms", Int(100, 600_000)),
     ("store.allow_superuser", Flag),
     ("engine.partitions", Int(1, 1024)),
     ("engine.arbiters", Int(0, 256)),

@@ -73,8 +73,7 @@ fn later_layers_win_and_keep_their_names() {
     assert_eq!(source_of(&config, "engine.max_batch"), "environment variable CORE314__ENGINE__MAX_BATCH");
     assert_eq!(config.number("engine.dispatch.priority_step_seconds"), 9);
     assert_eq!((config.log_format(), source_of(&config, "log.format")), (LogFormat::Json, "preset".to_owned()));
-    assert_eq!(config.number("engine.partitions"), 8);
-    assert_eq!(source_of(&config, "engine.partitions"), "default");
+    assert_eq!(source_of(&config, "engine.cached_plans"), "default");
     let ports: Vec<u16> = config.section("executors.outbound.allowed_ports").unwrap();
     assert_eq!(ports, [80, 443]);
     given.inputs.flags.clear();

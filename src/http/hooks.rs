@@ -60,7 +60,7 @@ pub async fn handle(
 }
 
 /// The webhook, if the secret is its own. The comparison takes place even where there is nothing to compare with.
-async fn verified(state: &State, id: &str, secret: &str) -> Result<Option<Webhook>, Problem> {
+async fn verified(state: &State, id: &str, secret: &str) -> Result<Option<std::sync::Arc<Webhook>>, Problem> {
     let found = match id.parse::<WebhookId>() {
         Ok(id) => state.engine.webhook(id).await?,
         Err(_) => None,

@@ -95,6 +95,12 @@ impl<'a> Rows<'a> {
         self.cells.extend(row);
     }
 
+    /// The same cells as rows of another width.
+    #[cfg(test)]
+    pub fn reshape(self, width: usize) -> Self {
+        Self { width, ..self }
+    }
+
     pub fn len(&self) -> usize {
         self.cells.len() / self.width
     }

@@ -14,12 +14,12 @@
 //! How someone could get this wrong: to write a survivor's rows before everybody's fate is known; to remember the new
 //! end of a chain before COMMIT has answered; to use a connection again that may still be inside a transaction.
 
-mod batch;
+pub(super) mod batch;
 mod check;
-mod definitions;
-mod effects;
+pub(super) mod definitions;
+pub(super) mod effects;
 mod history;
-mod runs;
+pub(super) mod runs;
 
 use core314_actors::ports::StoreError;
 use core314_actors::ports::store::{Outcome, RejectCode, Write};
@@ -28,8 +28,9 @@ use super::SqlStore;
 use super::failure::{Failure, Violation};
 use batch::Batch;
 
-/// How often a transaction is tried whose chains were moved by another writer in the meantime.
-const TRIES: usize = 5;
+/// How often a transaction is tried again whose chains were moved by another writer in the meantime. The second time it
+/// holds the ends that it reads; only a chain's very first row may still come from somebody else then.
+const RETRIES: usize = 3;
 
 /// Commits the batch, as [`core314_actors::ports::store::Store::commit`] promises.
 pub(super) async fn commit(store: &SqlStore, writes: Vec<Write>) -> Result<Vec<Outcome>, StoreError> {
@@ -57,19 +58,19 @@ pub(super) async fn commit(store: &SqlStore, writes: Vec<Write>) -> Result<Vec<O
 
 /// Runs one transaction, again when another writer moved its chains.
 async fn transact(store: &SqlStore, writes: &[&Write]) -> Result<Vec<Outcome>, Failure> {
-    for _ in 1..TRIES {
-        match attempt(store, writes).await {
+    for retry in 0..RETRIES {
+        match attempt(store, writes, retry > 0).await {
             Err(Failure::StaleChain) => {}
             settled => return settled,
         }
     }
-    attempt(store, writes).await
+    attempt(store, writes, true).await
 }
 
-async fn attempt(store: &SqlStore, writes: &[&Write]) -> Result<Vec<Outcome>, Failure> {
+async fn attempt(store: &SqlStore, writes: &[&Write], fresh: bool) -> Result<Vec<Outcome>, Failure> {
     let mut connection = store.writers()?.lend().await?;
     connection.begin_write().await?;
-    let done = Batch::new(writes, &mut connection).run(store.heads()).await;
+    let done = Batch::new(writes, &mut connection).run(store.heads(), fresh).await;
     let (outcomes, appender) = match done {
         Ok(done) => done,
         // The transaction failed as a whole and its connection is sound.

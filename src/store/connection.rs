@@ -29,6 +29,18 @@ pub(super) struct Bulk {
     pub after: &'static str,
 }
 
+impl Bulk {
+    fn for_sqlite(self, width: usize, count: usize) -> String {
+        let row = format!("({}),", vec!["?"; width].join(","));
+        let values = row.repeat(count);
+        format!("{}VALUES {}{}", self.before, values.trim_end_matches(','), self.after)
+    }
+
+    fn for_postgres(self, rows: &Rows<'_>) -> String {
+        format!("{}SELECT * FROM unnest({}){}", self.before, rows.postgres_parameters(), self.after)
+    }
+}
+
 /// How to connect to the database, for connections that belong to no pool of readers.
 #[derive(Debug, Clone)]
 pub(super) enum Connector {
@@ -114,25 +126,50 @@ impl Connection {
         }
         match self {
             Self::Postgres(link) => {
-                let sql = format!("{}SELECT * FROM unnest({}){}", bulk.before, rows.postgres_parameters(), bulk.after);
-                let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), rows.postgres_arguments()?);
+                let query =
+                    sqlx::query_with::<Postgres, _>(AssertSqlSafe(bulk.for_postgres(rows)), rows.postgres_arguments()?);
                 found.extend(query.fetch_all(&mut ***link).await?.into_iter().map(Row::Postgres));
             }
             Self::Sqlite(link) => {
                 let mut from = 0;
                 while from < rows.len() {
-                    let count = (rows.len() - from + 1).next_power_of_two() / 2;
-                    let count = count.min(MOST_ROWS);
-                    let row = format!("({}),", vec!["?"; rows.width()].join(","));
-                    let values = row.repeat(count);
-                    let sql = format!("{}VALUES {}{}", bulk.before, values.trim_end_matches(','), bulk.after);
-                    let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), rows.sqlite_arguments(from, count)?);
+                    let count = ((rows.len() - from + 1).next_power_of_two() / 2).min(MOST_ROWS);
+                    let query = sqlx::query_with::<Sqlite, _>(
+                        AssertSqlSafe(bulk.for_sqlite(rows.width(), count)),
+                        rows.sqlite_arguments(from, count)?,
+                    );
                     found.extend(query.fetch_all(&mut ***link).await?.into_iter().map(Row::Sqlite));
                     from += count;
                 }
             }
         }
         Ok(found)
+    }
+
+    /// A database for a test, on this server.
+    #[cfg(test)]
+    pub async fn create_database(&mut self, name: &str) -> Result<(), Failure> {
+        let Self::Postgres(link) = self else { panic!("SQLite has files") };
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut ***link).await?;
+        Ok(())
+    }
+
+    /// How the database would run a bulk statement: its own words, a line for each part.
+    #[cfg(test)]
+    pub async fn explain(&mut self, bulk: Bulk, rows: &Rows<'_>) -> Result<Vec<String>, Failure> {
+        use sqlx::Row as _;
+        match self {
+            Self::Sqlite(link) => {
+                let sql = format!("EXPLAIN QUERY PLAN {}", bulk.for_sqlite(rows.width(), rows.len()));
+                let found = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut ***link).await?;
+                Ok(found.iter().map(|row| row.get("detail")).collect())
+            }
+            Self::Postgres(link) => {
+                let sql = AssertSqlSafe(format!("EXPLAIN {}", bulk.for_postgres(rows)));
+                let query = sqlx::query_with::<Postgres, _>(sql, rows.postgres_arguments()?);
+                Ok(query.fetch_all(&mut ***link).await?.iter().map(|row| row.get(0)).collect())
+            }
+        }
     }
 
     /// Brings the schema up to date.

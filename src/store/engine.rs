@@ -30,7 +30,7 @@ const QUEUE: &str = "SELECT queue_key, run_id FROM run_state WHERE partition = $
 const WAKE: &str = "SELECT wake_at_ms, run_id FROM run_state WHERE partition = $1 AND wake_at_ms IS NOT NULL \
     AND (wake_at_ms, run_id) > ($2, $3) AND wake_at_ms < $4 ORDER BY wake_at_ms, run_id LIMIT $5";
 /// CROSS JOIN keeps SQLite from reading the large table first.
-const RUNS: Bulk = Bulk {
+pub(super) const RUNS: Bulk = Bulk {
     before: "WITH u (id) AS (",
     after: ") SELECT r.id, r.tenant_id, r.user_id, r.organization_id, r.partition, r.flow_id, r.flow_version, \
             r.flow_name, r.trigger_type, r.trigger_source, r.trigger_context, r.webhook, r.input, r.triggered_by, \
@@ -38,12 +38,12 @@ const RUNS: Bulk = Bulk {
             r.accepted_at_ms, r.deadline_at_ms, s.version, s.run_status, s.state, s.started_at_ms, s.completed_at_ms, \
             s.queue_key, s.wake_at_ms FROM u CROSS JOIN runs r CROSS JOIN run_state s WHERE r.id = u.id AND s.run_id = u.id",
 };
-const FINAL_ATTEMPTS: Bulk = Bulk {
+pub(super) const FINAL_ATTEMPTS: Bulk = Bulk {
     before: "WITH u (id) AS (",
     after: ") SELECT l.run_id, l.step_no, l.result, l.error FROM u CROSS JOIN log l \
             WHERE l.run_id = u.id AND l.is_final ORDER BY l.run_id, l.step_no",
 };
-const STATISTICS: Bulk = Bulk {
+pub(super) const STATISTICS: Bulk = Bulk {
     before: "WITH u (partition, tenant_id, action_type, bucket_width_ms, bucket_start_ms) AS (",
     after: ") SELECT t.tenant_id, t.action_type, t.bucket_width_ms, t.bucket_start_ms, t.executions, t.successful, \
             t.failed, t.attempts, t.duration_sum_ms, t.sketch FROM u CROSS JOIN statistics t \

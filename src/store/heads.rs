@@ -14,7 +14,7 @@ use core314_domain::ids::{RowId, uuid_ms};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::cell::{Cell, Rows};
+use super::cell::{Cell, Fields, Rows};
 use super::connection::{Bulk, Connection};
 use super::failure::Failure;
 use super::json;
@@ -66,13 +66,24 @@ pub(super) struct Heads {
 }
 
 const EVERY_HEAD: &str = "SELECT chain, partition, seq, hash, last_id FROM chain_heads";
+pub(super) const HEADS: Bulk = Bulk {
+    before: "WITH u (chain, partition) AS (",
+    after: ") SELECT h.chain, h.partition, h.seq, h.hash, h.last_id FROM u CROSS JOIN chain_heads h \
+            WHERE h.chain = u.chain AND h.partition = u.partition",
+};
+/// Held until the commit, so that whoever reads an end is the next to move it.
+pub(super) const HEADS_HELD: Bulk = Bulk {
+    before: "WITH u (chain, partition) AS (",
+    after: ") SELECT h.chain, h.partition, h.seq, h.hash, h.last_id FROM u CROSS JOIN chain_heads h \
+            WHERE h.chain = u.chain AND h.partition = u.partition ORDER BY h.chain, h.partition FOR UPDATE OF h",
+};
 const LAST_CHECKPOINT: &str = "SELECT id FROM log_checkpoints ORDER BY id DESC LIMIT 1";
 
 const NEW_HEADS: Bulk = Bulk {
     before: "INSERT INTO chain_heads (chain, partition, seq, hash, last_id) ",
     after: " ON CONFLICT (chain, partition) DO NOTHING RETURNING partition",
 };
-const MOVED_HEADS: Bulk = Bulk {
+pub(super) const MOVED_HEADS: Bulk = Bulk {
     before: "WITH u (chain, partition, seq, hash, last_id, old_seq) AS (",
     after: ") UPDATE chain_heads SET seq = u.seq, hash = u.hash, last_id = u.last_id FROM u \
             WHERE chain_heads.chain = u.chain AND chain_heads.partition = u.partition AND chain_heads.seq = u.old_seq \
@@ -84,18 +95,33 @@ const CHECKPOINT: Bulk = Bulk {
 };
 
 impl Heads {
-    /// Takes the ends of these chains out, to append to them.
-    pub async fn take(&self, keys: &BTreeSet<Key>, connection: &mut Connection) -> Result<Appender, Failure> {
+    /// Takes the ends of these chains out, to append to them. Where those in memory proved wrong, `fresh` has all of them
+    /// read.
+    pub async fn take(
+        &self,
+        keys: &BTreeSet<Key>,
+        fresh: bool,
+        connection: &mut Connection,
+    ) -> Result<Appender, Failure> {
         let mut taken = BTreeMap::new();
         {
             let mut tips = self.tips();
             taken.extend(keys.iter().filter_map(|key| Some((*key, tips.remove(key)?))));
-        }
-        if taken.len() < keys.len() {
-            let stored = stored(connection).await?;
-            for key in keys {
-                taken.entry(*key).or_insert_with(|| stored.get(key).copied().unwrap_or(Tip::EMPTY));
+            if fresh {
+                taken.clear();
             }
+        }
+        let mut missing = Rows::new(2);
+        for key in keys.iter().filter(|key| !taken.contains_key(key)) {
+            missing.push([key.0.as_str().into(), key.1.into()]);
+        }
+        let ends = if connection.is_postgres() { HEADS_HELD } else { HEADS };
+        for row in connection.bulk(ends, &missing).await? {
+            let (key, tip) = end(row.fields())?;
+            taken.insert(key, tip);
+        }
+        for key in keys {
+            taken.entry(*key).or_insert(Tip::EMPTY);
         }
         let known = *self.checkpoint.lock().expect("nobody panics while holding it");
         let last_checkpoint = match known {
@@ -135,17 +161,16 @@ impl Heads {
 /// The ends of all chains as they are stored.
 pub(super) async fn stored(connection: &mut Connection) -> Result<BTreeMap<Key, Tip>, Failure> {
     let rows = connection.fetch(EVERY_HEAD, &[]).await?;
-    rows.iter()
-        .map(|row| {
-            let mut fields = row.fields();
-            let word = fields.text()?;
-            let chain = Chain::from_word(&word)
-                .ok_or_else(|| Failure::Corrupt(format!("'{word}' is not the name of a chain")))?;
-            let key = (chain, fields.small()?);
-            let head = Head { seq: fields.int()?, hash: fields.hash()? };
-            Ok((key, Tip { head, last_id: fields.uuid()? }))
-        })
-        .collect()
+    rows.iter().map(|row| end(row.fields())).collect()
+}
+
+fn end(mut fields: Fields<'_>) -> Result<(Key, Tip), Failure> {
+    let word = fields.text()?;
+    let chain =
+        Chain::from_word(&word).ok_or_else(|| Failure::Corrupt(format!("'{word}' is not the name of a chain")))?;
+    let key = (chain, fields.small()?);
+    let head = Head { seq: fields.int()?, hash: fields.hash()? };
+    Ok((key, Tip { head, last_id: fields.uuid()? }))
 }
 
 /// Appends the rows of one transaction.

@@ -12,23 +12,22 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::connection::{Connection, Connector};
 use super::failure::Failure;
 
-/// How long a borrower waits for a connection before the store is called busy.
-const WAIT: Duration = Duration::from_secs(5);
-
 pub(super) struct Pool {
     connector: Connector,
     permits: Semaphore,
+    /// How long a borrower waits for a connection before the store is called busy.
+    wait: Duration,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Pool {
     /// Opens no connection yet.
-    pub fn new(connector: Connector, size: usize) -> Self {
-        Self { connector, permits: Semaphore::new(size), idle: Mutex::new(Vec::with_capacity(size)) }
+    pub fn new(connector: Connector, size: usize, wait: Duration) -> Self {
+        Self { connector, permits: Semaphore::new(size), wait, idle: Mutex::new(Vec::with_capacity(size)) }
     }
 
     pub async fn lend(&self) -> Result<Lent<'_>, Failure> {
-        let permit = tokio::time::timeout(WAIT, self.permits.acquire()).await;
+        let permit = tokio::time::timeout(self.wait, self.permits.acquire()).await;
         let permit = permit
             .map_err(|_| Failure::Unavailable("all connections to the database are in use".to_owned()))?
             .map_err(|_| Failure::Unavailable("the store is closed".to_owned()))?;

@@ -16,8 +16,6 @@ use super::connection::{Connection, Connector};
 use super::failure::Failure;
 use super::migrations;
 
-/// A transaction that stands still this long is ended: a stopped process must not hold what others wait for.
-const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(2);
 const OLDEST_VERSION: i64 = 150_000;
 
 const ABOUT_SERVER: &str = "SELECT current_setting('server_version_num')::bigint";
@@ -49,7 +47,7 @@ END $$";
 
 /// How writers connect, and whoever reads at length.
 pub(super) fn connector(url: &str, options: &StoreOptions) -> Result<Connector, StoreError> {
-    Ok(Connector::Postgres(Box::new(session(url, options.write_limit)?)))
+    Ok(Connector::Postgres(Box::new(session(url, options.write_limit, options)?)))
 }
 
 /// The readers. They connect when they are first used.
@@ -58,16 +56,16 @@ pub(super) fn readers(url: &str, options: &StoreOptions) -> Result<PgPool, Store
         .max_connections(options.readers as u32)
         .test_before_acquire(false)
         .acquire_timeout(options.busy_timeout);
-    Ok(pool.connect_lazy_with(session(url, options.read_limit)?))
+    Ok(pool.connect_lazy_with(session(url, options.read_limit, options)?))
 }
 
 /// A session of the program. Everything that it asks is a lookup by index, so the plans that read whole tables are
 /// switched off: a statement prepared while its table was empty would keep one (ADR 002).
-fn session(url: &str, limit: Duration) -> Result<PgConnectOptions, StoreError> {
+fn session(url: &str, limit: Duration, options: &StoreOptions) -> Result<PgConnectOptions, StoreError> {
     let ms = |duration: Duration| duration.as_millis().to_string();
     Ok(parse(url)?.options([
         ("synchronous_commit", "on".to_owned()),
-        ("idle_in_transaction_session_timeout", ms(IDLE_IN_TRANSACTION)),
+        ("idle_in_transaction_session_timeout", ms(options.idle_limit)),
         ("statement_timeout", ms(limit)),
         ("enable_seqscan", "off".to_owned()),
         ("enable_hashjoin", "off".to_owned()),

@@ -63,6 +63,8 @@ pub(super) fn connector(path: &Path, options: &StoreOptions) -> Connector {
     } else {
         base.create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
+            // SQLite would rather index the 256 rows of a statement and read the whole table past them.
+            .pragma("automatic_index", "off")
             .pragma("wal_autocheckpoint", FOLD_AT_PAGES)
             .pragma("journal_size_limit", LOG_LIMIT_BYTES)
     }))
@@ -95,6 +97,8 @@ fn base(path: &Path, options: &StoreOptions) -> SqliteConnectOptions {
         .busy_timeout(options.busy_timeout)
         .pragma("temp_store", "memory")
         .statement_cache_capacity(256)
+        // Each row crosses a thread: a batch's answers must fit without the two waking each other in turns.
+        .row_buffer_size(1_024)
         .disable_statement_logging()
 }
 

@@ -66,7 +66,10 @@ async fn crash_runs(kind: StoreKind) {
     drop(server);
     let (code, printed) = installation.run(&["log", "verify"]);
     assert_eq!(code, 0, "log verify: {printed}");
-    println!("{kind:?}: {kills} kills, {runs} runs, {} accepted, seed {seed}", sent.accepted.lock().expect("no sender died").len());
+    println!(
+        "{kind:?}: {kills} kills, {runs} runs, {} accepted, seed {seed}",
+        sent.accepted.lock().expect("no sender died").len()
+    );
 }
 
 fn flow(url: &str) -> Value {

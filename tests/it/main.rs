@@ -4,6 +4,7 @@ mod alertmanager;
 mod crash;
 mod executors;
 mod sink;
+mod store;
 mod supervised;
 mod support;
 mod tamper;

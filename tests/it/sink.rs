@@ -32,12 +32,13 @@ impl Sink {
                 let port = super::support::free_port();
                 let sink = Arc::new(Self { url: format!("http://127.0.0.1:{port}"), ..Self::default() });
                 let data = web::Data::from(sink.clone());
-                let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(receive_one)))
-                    .workers(1)
-                    .disable_signals()
-                    .bind(("127.0.0.1", port))
-                    .expect("the port is free")
-                    .run();
+                let server =
+                    HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(receive_one)))
+                        .workers(1)
+                        .disable_signals()
+                        .bind(("127.0.0.1", port))
+                        .expect("the port is free")
+                        .run();
                 send.send(sink).expect("the test waits");
                 server.await.expect("the sink serves");
             });

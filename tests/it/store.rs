@@ -65,9 +65,7 @@ async fn one_chain_from_many_hands(store: &SqlStore) {
     let commits = entries.into_iter().map(|entry| store.commit(vec![Write::Audit(Box::new(entry))]));
     let done = futures_util::future::join_all(commits).await;
     let committed = done.iter().filter(|outcome| outcome.is_ok()).count() as u64;
-    // Whoever met others in the middle again and again gives up and says so.
-    assert!(done.iter().all(|done| matches!(done, Ok(_) | Err(StoreError::Unavailable(_)))), "{done:?}");
-    assert!(committed >= 8, "{committed}");
+    assert_eq!(committed, 40, "{done:?}");
     assert_eq!(holds(store).await.rows, committed);
 }
 
@@ -75,7 +73,8 @@ async fn one_chain_from_many_hands(store: &SqlStore) {
 async fn a_dropped_commit_leaves_all_or_nothing(store: &SqlStore) {
     let epoch = take(store).await;
     let mut samples = Samples::new(21);
-    for polls in 1.. {
+    let mut dropped = 0;
+    for polls in (1..=8).cycle().take(32) {
         let run = samples.accept(1, epoch);
         let finished = {
             let mut commit = pin!(store.commit(vec![Write::Run(Box::new(run.clone()))]));
@@ -93,14 +92,15 @@ async fn a_dropped_commit_leaves_all_or_nothing(store: &SqlStore) {
         // Only one commit at a time: this one comes after whatever became of the dropped one.
         let next = samples.accept(1, epoch);
         assert_eq!(commit_run(store, &next).await, Outcome::Committed { log_seq: None }, "after {polls} polls");
-        let found = store.load_runs(vec![run.id]).await.expect("loads");
         holds(store).await;
         if let Some(outcomes) = finished {
-            assert_eq!((outcomes.expect("it answers").len(), found.len()), (1, 1));
-            assert!(polls > 3, "the commit was dropped in the middle");
-            return;
+            assert_eq!(outcomes.expect("it answers").len(), 1);
+            assert_eq!(store.load_runs(vec![run.id]).await.expect("loads").len(), 1);
+        } else {
+            dropped += 1;
         }
     }
+    assert!(dropped >= 4, "a commit does not end with its first poll");
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn a_store_opens_again_with_what_it_held() {
         let mut samples = Samples::new(23);
         let run = samples.accept(0, epoch);
         commit_run(&*bed, &run).await;
-        bed.reopen(StoreOptions::default()).await;
+        bed.reopen(bed::patient()).await;
         assert!(take(&*bed).await > epoch);
         let epoch = epoch + 1;
         let mut finished = samples.finish(&run, 2);

@@ -1,6 +1,6 @@
 //! A server of our own for a test: the real binary, on a store of its own, talked to over HTTP.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -54,7 +54,7 @@ impl Installation {
             .env("CORE314_SERVICE_KEY", SERVICE_KEY)
             .env("CORE314_JWT_SECRET", JWT_SECRET)
             .env("CORE314_KEY", SERVICE_KEY)
-            .env("CORE314_LOG", "warn")
+            .env("CORE314_LOG", "info")
             .env("CORE314__EXECUTORS__OUTBOUND__ALLOW_LOOPBACK", "true")
             .current_dir(self.dir.path());
         if let Some(url) = &self.database_url {
@@ -115,7 +115,7 @@ impl Installation {
 pub async fn fresh_database() -> String {
     let base = std::env::var("CORE314_TEST_POSTGRES_URL")
         .expect("CORE314_TEST_POSTGRES_URL names no PostgreSQL: run `make test`, which starts a private one");
-    let name = format!("it_{}", uuid::Uuid::now_v7().simple());
+    let name = format!("it_{}", uuid::Uuid::from_u128(rand::random()).simple());
     let mut connection = sqlx::PgConnection::connect(&base).await.expect("the test's PostgreSQL answers");
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
         .execute(&mut connection)
@@ -149,14 +149,15 @@ impl Server {
             .append(true)
             .open(installation.dir.path().join("server.log"))
             .expect("a log file");
-        command.stdout(Stdio::piped()).stderr(log);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
-        let stdout = child.stdout.take().expect("it is piped");
-        if !ready(stdout) {
+        let lines = child.stderr.take().expect("it is piped");
+        if !ready(lines, log) {
             child.kill().ok();
             child.wait().expect("it can be waited for");
             return None;
         }
+        drop(rustls::crypto::ring::default_provider().install_default());
         let http = Client::builder().timeout(Duration::from_secs(30)).build().expect("a client");
         Some(Self { child, url: format!("http://127.0.0.1:{port}"), http })
     }
@@ -180,12 +181,14 @@ impl Server {
     }
 
     /// A request as the test's user, with the service key.
-    pub async fn request(&self, method: Method, path: &str, body: Option<Value>) -> reqwest::Result<(StatusCode, Value)> {
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.url))
-            .bearer_auth(SERVICE_KEY)
-            .header("X-User-Id", USER);
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> reqwest::Result<(StatusCode, Value)> {
+        let mut request =
+            self.http.request(method, format!("{}{path}", self.url)).bearer_auth(SERVICE_KEY).header("X-User-Id", USER);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -235,9 +238,8 @@ impl Server {
     /// Saves a flow and a webhook for it; gives the webhook's path.
     pub async fn flow_with_webhook(&self, flow: Value) -> String {
         let saved = self.create("/api/v1/flows", flow).await;
-        let webhook = self
-            .create("/api/v1/webhooks", json!({"name": saved["flow_name"], "trigger_type": "webhook"}))
-            .await;
+        let webhook =
+            self.create("/api/v1/webhooks", json!({"name": saved["flow_name"], "trigger_type": "webhook"})).await;
         let url = webhook["url"].as_str().expect("a webhook has a url");
         url[url.find("/hooks/").expect("its path")..].to_owned()
     }
@@ -251,11 +253,12 @@ impl Drop for Server {
 }
 
 /// Reads until the server says that it is ready; keeps reading afterwards, so that it never blocks on its output.
-fn ready(stdout: impl std::io::Read + Send + 'static) -> bool {
+fn ready(lines: impl std::io::Read + Send + 'static, mut log: std::fs::File) -> bool {
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if line.contains("ready") {
+        for line in BufReader::new(lines).lines().map_while(Result::ok) {
+            writeln!(log, "{line}").ok();
+            if line.contains(" ready ") {
                 send.send(()).ok();
             }
         }

@@ -8,9 +8,7 @@ use super::support::{Installation, Server, StoreKind};
 fn disarm(kind: StoreKind) -> &'static str {
     match kind {
         StoreKind::Sqlite => "DROP TRIGGER log_no_update; DROP TRIGGER log_no_delete;",
-        StoreKind::Postgres => {
-            "ALTER TABLE log DISABLE TRIGGER USER; ALTER TABLE log NO FORCE ROW LEVEL SECURITY;"
-        }
+        StoreKind::Postgres => "ALTER TABLE log DISABLE TRIGGER USER; ALTER TABLE log NO FORCE ROW LEVEL SECURITY;",
     }
 }
 

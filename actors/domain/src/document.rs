@@ -183,7 +183,8 @@ fn action_type() -> String {
 mod tests {
     use super::*;
 
-    const MINIMAL: &str = "flow_name: a\ntrigger_type: manual\nflow_steps:\n  - id: x\n    config: {action_type: transform}\n";
+    const MINIMAL: &str =
+        "flow_name: a\ntrigger_type: manual\nflow_steps:\n  - id: x\n    config: {action_type: transform}\n";
 
     #[test]
     fn a_minimal_document_has_the_documented_defaults() {

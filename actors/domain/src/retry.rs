@@ -142,7 +142,12 @@ mod tests {
 
     #[test]
     fn the_budget_of_attempts_and_time_ends_it() {
-        let policy = RetryPolicy { max_attempts: 3, jitter: Jitter::None, deadline_seconds: Some(10.0), ..RetryPolicy::default() };
+        let policy = RetryPolicy {
+            max_attempts: 3,
+            jitter: Jitter::None,
+            deadline_seconds: Some(10.0),
+            ..RetryPolicy::default()
+        };
         let e = execution(7);
         assert_eq!(policy.next_at_ms(e, 0, 0, 1_000, None), Some(3_000));
         assert_eq!(policy.next_at_ms(e, 1, 0, 1_000, None), Some(5_000));

@@ -88,7 +88,8 @@ impl Engine {
         let pool = ArbiterPool::open(workers).map_err(|e| actors(&e))?;
         let hooks = hooks(&runtime, on_root_failure);
         // The writer goes first and stops last: a partition that stops still commits.
-        let root = Tree::start("core314", SupervisorSpec::new(Strategy::OneForOne), pool, hooks).map_err(|e| actors(&e))?;
+        let root =
+            Tree::start("core314", SupervisorSpec::new(Strategy::OneForOne), pool, hooks).map_err(|e| actors(&e))?;
         let spec = ChildSpec::new("commit-writer").placement(Placement::Worker(0)).mailbox(65_536);
         let writer = root.root().start_child::<CommitWriter>(spec, runtime.clone()).map_err(|e| actors(&e))?;
         let spec = SupervisorSpec::new(Strategy::OneForOne).intensity(20, Duration::from_secs(10));

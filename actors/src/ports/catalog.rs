@@ -10,7 +10,11 @@ use super::{BoxFuture, Scope, StoreError};
 /// Reads definitions. Nothing here is cached: the caller does that.
 pub trait Catalog: Send + Sync + 'static {
     /// The active flows of a tenant for a trigger type, newest first.
-    fn active_flows(&self, tenant: TenantId, trigger: TriggerType) -> BoxFuture<'_, Result<Vec<StoredFlow>, StoreError>>;
+    fn active_flows(
+        &self,
+        tenant: TenantId,
+        trigger: TriggerType,
+    ) -> BoxFuture<'_, Result<Vec<StoredFlow>, StoreError>>;
 
     /// A flow in its present version.
     fn flow(&self, scope: Scope, id: FlowId) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>>;

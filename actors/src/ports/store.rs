@@ -57,7 +57,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<(Vec<(StatKey, Stat)>, i64), StoreError>>;
 
     /// What the log holds of a partition behind a position: for each attempt its number and what statistics need.
-    fn log_tail(&self, partition: u16, after_seq: i64, limit: usize) -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>>;
+    fn log_tail(&self, partition: u16, after_seq: i64, limit: usize)
+    -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>>;
 
     /// Whether the store answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;

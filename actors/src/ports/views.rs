@@ -17,13 +17,15 @@ pub trait Views: Send + Sync + 'static {
     fn flow(&self, scope: Scope, id: FlowId) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
     fn runs(&self, scope: Scope, filter: RunFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>>;
     fn run(&self, scope: Scope, id: RunId) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
-    fn executions(&self, scope: Scope, filter: ExecutionFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>>;
+    fn executions(&self, scope: Scope, filter: ExecutionFilter, page: Page)
+    -> BoxFuture<'_, Result<Paged, StoreError>>;
     fn execution(&self, scope: Scope, id: ExecutionId) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
     fn log(&self, scope: Scope, filter: LogFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>>;
     fn log_entry(&self, scope: Scope, id: LogId) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
     /// What the stored statistics say since a time, by action type, summed over partitions and time buckets. The time
     /// is rounded down to a bucket's start, which is returned.
-    fn statistics(&self, scope: Scope, since_ms: i64, now_ms: i64) -> BoxFuture<'_, Result<StatisticsView, StoreError>>;
+    fn statistics(&self, scope: Scope, since_ms: i64, now_ms: i64)
+    -> BoxFuture<'_, Result<StatisticsView, StoreError>>;
 }
 
 /// A page of a list.

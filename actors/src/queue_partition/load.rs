@@ -8,9 +8,9 @@ use core314_domain::run::{Command, Effect, Run, RunState};
 
 use super::runs::Ask;
 use super::{Answer, LoadedRun, PartitionMsg, QueuePartition};
+use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::store::StoredRun;
-use crate::plans::ReadyFlow;
 use crate::runtime::Runtime;
 use crate::supervision::Ctx;
 
@@ -64,7 +64,11 @@ impl QueuePartition {
         let (mut now, mut later) = (Vec::new(), Vec::new());
         while let Some(run) = self.to_load.pop_front() {
             let writes = self.runs.get(&run).map_or(0, |r| r.writes);
-            if writes > 0 { later.push(run) } else { now.push(run) }
+            if writes > 0 {
+                later.push(run)
+            } else {
+                now.push(run)
+            }
             if now.len() == limit {
                 break;
             }
@@ -75,7 +79,10 @@ impl QueuePartition {
         }
         self.loads_under_way += 1;
         let (runtime, wanted) = (self.runtime.clone(), now.clone());
-        self.read(ctx, async move { load_runs(&runtime, now).await }, move |found| PartitionMsg::Loaded { wanted, found });
+        self.read(ctx, async move { load_runs(&runtime, now).await }, move |found| PartitionMsg::Loaded {
+            wanted,
+            found,
+        });
     }
 
     fn read_queue(&mut self, ctx: &mut Ctx<'_, Self>) {
@@ -154,8 +161,19 @@ impl QueuePartition {
         let held: Vec<Effect> = held.into_iter().filter(|e| was_stored(&state, e)).collect();
         let state = Run::rehydrate(header, flow.plan, state, &stored.attempts);
         if !self.start_actor(run, state, stored.timing, None, ctx) {
-            return self.give_up(run, |ask| ask.answer(Answer::Failed("the run's actor could not be started".to_owned())));
+            return self
+                .give_up(run, |ask| ask.answer(Answer::Failed("the run's actor could not be started".to_owned())));
         }
+        let waiting = self.runs.get_mut(&run).map(|r| std::mem::take(&mut r.waiting)).unwrap_or_default();
+        // A run that is to be set aside hears nothing that could kill its actor once more.
+        if !waiting.iter().any(|ask| matches!(&*ask.command, Command::Quarantine { .. })) {
+            self.catch_up(run, held, ctx);
+        }
+        waiting.into_iter().for_each(|ask| self.ask(run, ask));
+    }
+
+    /// Tells a run that was loaded what has become of its attempts.
+    fn catch_up(&mut self, run: RunId, held: Vec<Effect>, ctx: &mut Ctx<'_, Self>) {
         // A start that was stored after all, and not acted upon, is acted upon now.
         self.act(run, held, ctx);
         let known = self.shared.attempts.known(run);
@@ -164,8 +182,6 @@ impl QueuePartition {
             self.running.remove(&(run, step));
             self.report(run, step, attempt, report);
         }
-        let waiting = self.runs.get_mut(&run).map(|r| std::mem::take(&mut r.waiting)).unwrap_or_default();
-        waiting.into_iter().for_each(|ask| self.ask(run, ask));
     }
 
     /// A run that makes no sense stops, loudly, and only that run.

@@ -131,7 +131,11 @@ impl QueuePartition {
     }
 
     /// The stored rows came: added to, they are written.
-    pub(super) fn statistics_read(&mut self, result: Result<Vec<(StatKey, Stat)>, StoreError>, ctx: &mut Ctx<'_, Self>) {
+    pub(super) fn statistics_read(
+        &mut self,
+        result: Result<Vec<(StatKey, Stat)>, StoreError>,
+        ctx: &mut Ctx<'_, Self>,
+    ) {
         let stored = match result {
             Ok(stored) => stored,
             Err(error) => return self.statistics_written(&Err(error), ctx),

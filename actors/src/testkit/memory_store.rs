@@ -17,9 +17,7 @@ use core314_domain::words::TriggerType;
 use serde_json::Value;
 
 use crate::ports::catalog::{Catalog, StoredFlow};
-use crate::ports::store::{
-    DeadLetter, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
-};
+use crate::ports::store::{DeadLetter, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write};
 use crate::ports::{BoxFuture, Scope, StoreError};
 
 /// The store.
@@ -89,7 +87,9 @@ impl Rows {
             Write::Run(write) => self.run(*write),
             Write::Flow(write) => {
                 let taken = self.flows.values().filter_map(|v| v.last()).any(|f| {
-                    f.id != write.id && f.owner.tenant == write.owner.tenant && f.document.flow_name == write.document.flow_name
+                    f.id != write.id
+                        && f.owner.tenant == write.owner.tenant
+                        && f.document.flow_name == write.document.flow_name
                 });
                 if taken {
                     return Outcome::Rejected { code: RejectCode::NameTaken, message: "the name is taken".to_owned() };
@@ -146,7 +146,13 @@ impl Rows {
                 self.keys.insert(key, (wanted.body_hash, wanted.answer));
             }
             let header = (*accept.header).clone();
-            let run = StoredRun { header, version: 0, state: write.state.clone(), timing: write.timing, attempts: Vec::new() };
+            let run = StoredRun {
+                header,
+                version: 0,
+                state: write.state.clone(),
+                timing: write.timing,
+                attempts: Vec::new(),
+            };
             self.runs.insert(write.id, run);
         }
         let run = self.runs.get_mut(&write.id).expect("it was there, or has just been put there");
@@ -167,7 +173,13 @@ impl Rows {
         Outcome::Committed { log_seq }
     }
 
-    fn page(&self, partition: u16, key: impl Fn(&StoredRun) -> Option<i64>, after: Option<(i64, RunId)>, limit: usize) -> Vec<(i64, RunId)> {
+    fn page(
+        &self,
+        partition: u16,
+        key: impl Fn(&StoredRun) -> Option<i64>,
+        after: Option<(i64, RunId)>,
+        limit: usize,
+    ) -> Vec<(i64, RunId)> {
         let of_partition = self.runs.values().filter(|r| r.header.partition == partition);
         let mut found: Vec<(i64, RunId)> = of_partition.filter_map(|r| Some((key(r)?, r.header.id))).collect();
         found.sort_unstable();
@@ -198,11 +210,22 @@ impl Store for MemoryStore {
         ready(Ok(rows.epoch))
     }
 
-    fn queue_page(&self, partition: u16, after: Option<(i64, RunId)>, limit: usize) -> BoxFuture<'_, Result<Vec<(i64, RunId)>, StoreError>> {
+    fn queue_page(
+        &self,
+        partition: u16,
+        after: Option<(i64, RunId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(i64, RunId)>, StoreError>> {
         ready(Ok(self.rows().page(partition, |r| r.timing.queue_key, after, limit)))
     }
 
-    fn wake_page(&self, partition: u16, until_ms: i64, after: Option<(i64, RunId)>, limit: usize) -> BoxFuture<'_, Result<Vec<(i64, RunId)>, StoreError>> {
+    fn wake_page(
+        &self,
+        partition: u16,
+        until_ms: i64,
+        after: Option<(i64, RunId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(i64, RunId)>, StoreError>> {
         let due = move |r: &StoredRun| r.timing.wake_at_ms.filter(|at| *at < until_ms);
         ready(Ok(self.rows().page(partition, due, after, limit)))
     }
@@ -212,13 +235,23 @@ impl Store for MemoryStore {
         ready(Ok(runs.iter().filter_map(|run| rows.runs.get(run).cloned()).collect()))
     }
 
-    fn statistics_rows(&self, partition: u16, keys: Vec<StatKey>) -> BoxFuture<'_, Result<(Vec<(StatKey, Stat)>, i64), StoreError>> {
+    fn statistics_rows(
+        &self,
+        partition: u16,
+        keys: Vec<StatKey>,
+    ) -> BoxFuture<'_, Result<(Vec<(StatKey, Stat)>, i64), StoreError>> {
         let rows = self.rows();
-        let found = keys.into_iter().filter_map(|key| rows.statistics.get(&key).map(|stat| (key.clone(), stat.clone())));
+        let found =
+            keys.into_iter().filter_map(|key| rows.statistics.get(&key).map(|stat| (key.clone(), stat.clone())));
         ready(Ok((found.collect(), rows.covered.get(&partition).copied().unwrap_or(0))))
     }
 
-    fn log_tail(&self, partition: u16, after_seq: i64, limit: usize) -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>> {
+    fn log_tail(
+        &self,
+        partition: u16,
+        after_seq: i64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>> {
         let rows = self.rows();
         let tail = rows.log.iter().filter(|(_, _, p, seq, _)| *p == partition && *seq > after_seq).take(limit);
         let tail = tail.map(|(_, tenant, _, seq, entry)| TailRow {
@@ -239,10 +272,15 @@ impl Store for MemoryStore {
 }
 
 impl Catalog for MemoryStore {
-    fn active_flows(&self, tenant: TenantId, trigger: TriggerType) -> BoxFuture<'_, Result<Vec<StoredFlow>, StoreError>> {
+    fn active_flows(
+        &self,
+        tenant: TenantId,
+        trigger: TriggerType,
+    ) -> BoxFuture<'_, Result<Vec<StoredFlow>, StoreError>> {
         let rows = self.rows();
         let current = rows.flows.values().rev().filter_map(|versions| versions.last());
-        let wanted = |f: &&StoredFlow| f.owner.tenant == tenant && f.document.trigger_type == trigger && f.document.is_active;
+        let wanted =
+            |f: &&StoredFlow| f.owner.tenant == tenant && f.document.trigger_type == trigger && f.document.is_active;
         ready(Ok(current.filter(wanted).cloned().collect()))
     }
 

@@ -67,11 +67,12 @@ impl Receiver {
                 let url = format!("http://{}/", listener.local_addr()?);
                 let receiver = Arc::new(Self { url, ..Self::default() });
                 let data = web::Data::from(receiver.clone());
-                let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(count_call)))
-                    .workers(1)
-                    .disable_signals()
-                    .listen(listener)?
-                    .run();
+                let server =
+                    HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(count_call)))
+                        .workers(1)
+                        .disable_signals()
+                        .listen(listener)?
+                        .run();
                 // Nobody waits when the workload has been given up.
                 drop(send.send(receiver));
                 server.await

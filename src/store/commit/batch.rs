@@ -23,15 +23,15 @@ impl<'a, 'c> Batch<'a, 'c> {
         Self { writes, outcomes: vec![None; writes.len()], connection }
     }
 
-    /// Does everything between BEGIN and COMMIT.
-    pub async fn run(mut self, heads: &Heads) -> Result<(Vec<Outcome>, Appender), Failure> {
+    /// Does everything between BEGIN and COMMIT. `fresh` distrusts the chains' ends in memory.
+    pub async fn run(mut self, heads: &Heads, fresh: bool) -> Result<(Vec<Outcome>, Appender), Failure> {
         self.fence().await?;
         runs::claim_keys(&mut self).await?;
         runs::accept(&mut self).await?;
         runs::advance(&mut self).await?;
         definitions::flows(&mut self).await?;
         definitions::webhooks(&mut self).await?;
-        let (appender, last_seqs) = history::append(&mut self, heads).await?;
+        let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
         effects::approvals(&mut self).await?;
         effects::counters(&mut self).await?;
         effects::statistics(&mut self).await?;
@@ -91,12 +91,12 @@ impl<'a, 'c> Batch<'a, 'c> {
 }
 
 /// In order of partition, so that two batches never wait for each other in a circle.
-const LEASES_HELD: Bulk = Bulk {
+pub(in crate::store) const LEASES_HELD: Bulk = Bulk {
     before: "WITH u (partition) AS (",
     after: ") SELECT l.partition, l.epoch FROM u JOIN partition_leases l ON l.partition = u.partition \
             ORDER BY l.partition FOR SHARE OF l",
 };
-const LEASES: Bulk = Bulk {
+pub(in crate::store) const LEASES: Bulk = Bulk {
     before: "WITH u (partition) AS (",
     after: ") SELECT l.partition, l.epoch FROM u JOIN partition_leases l ON l.partition = u.partition",
 };

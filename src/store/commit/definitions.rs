@@ -18,7 +18,7 @@ const NEW_FLOW: Bulk = Bulk {
     after: "",
 };
 /// The owner and who created it stay.
-const NEXT_FLOW: Bulk = Bulk {
+pub(in crate::store) const NEXT_FLOW: Bulk = Bulk {
     before: "WITH u (id, tenant_id, user_id, organization_id, flow_name, flow_version, is_active, is_template, \
              trigger_type, document, created_by, updated_by, created_at_ms, updated_at_ms) AS (",
     after: ") UPDATE flows SET flow_name = u.flow_name, flow_version = u.flow_version, is_active = u.is_active, \

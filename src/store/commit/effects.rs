@@ -15,7 +15,7 @@ const REQUESTED: Bulk = Bulk {
     before: "INSERT INTO approvals (id, tenant_id, run_id, step_no, status, created_at_ms, expires_at_ms) ",
     after: "",
 };
-const DECIDED: Bulk = Bulk {
+pub(in crate::store) const DECIDED: Bulk = Bulk {
     before: "WITH u (tenant_id, run_id, step_no, status, decided_by, decided_at_ms) AS (",
     after: ") UPDATE approvals AS a SET status = u.status, decided_by = u.decided_by, \
             decided_at_ms = u.decided_at_ms FROM u \

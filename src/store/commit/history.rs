@@ -19,9 +19,13 @@ const REVIEWS: Bulk =
     Bulk { before: "INSERT INTO execution_reviews (id, tenant_id, execution_log_id, created_at_ms) ", after: "" };
 
 /// Writes the survivors' rows. Returns the chains' new ends, and for each write the number of its last log row.
-pub(super) async fn append(batch: &mut Batch<'_, '_>, heads: &Heads) -> Result<(Appender, Vec<Option<i64>>), Failure> {
+pub(super) async fn append(
+    batch: &mut Batch<'_, '_>,
+    heads: &Heads,
+    fresh: bool,
+) -> Result<(Appender, Vec<Option<i64>>), Failure> {
     let survivors: Vec<(usize, &Write)> = batch.survivors().collect();
-    let mut appender = heads.take(&keys(&survivors), batch.connection).await?;
+    let mut appender = heads.take(&keys(&survivors), fresh, batch.connection).await?;
     let (mut log, mut audit, mut reviews) = (Rows::new(LOG_WIDTH), Rows::new(AUDIT_WIDTH), Rows::new(4));
     let mut last_seqs = vec![None; batch.writes.len()];
     let mut latest_ms = 0;

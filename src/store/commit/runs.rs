@@ -18,7 +18,7 @@ const NEW_KEYS: Bulk = Bulk {
     after: " ON CONFLICT (tenant_id, key) DO NOTHING RETURNING tenant_id, key",
 };
 /// A key that has expired is free again.
-const FREED_KEY: Bulk = Bulk {
+pub(in crate::store) const FREED_KEY: Bulk = Bulk {
     before: "WITH u (tenant_id, key, body_hash, answer, expires_at_ms, now_ms) AS (",
     after: ") UPDATE idempotency_keys SET body_hash = u.body_hash, answer = u.answer, \
             expires_at_ms = u.expires_at_ms FROM u \
@@ -38,7 +38,7 @@ const NEW_STATES: Bulk = Bulk {
              started_at_ms, completed_at_ms) ",
     after: "",
 };
-const NEXT_STATES: Bulk = Bulk {
+pub(in crate::store) const NEXT_STATES: Bulk = Bulk {
     before: "WITH u (run_id, tenant_id, partition, version, run_status, state, queue_key, wake_at_ms, started_at_ms, \
              completed_at_ms) AS (",
     after: ") UPDATE run_state SET version = u.version, run_status = u.run_status, state = u.state, \

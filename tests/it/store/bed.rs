@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use core314::store::{SqlStore, StoreOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
@@ -19,13 +20,13 @@ impl Bed {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let url = format!("sqlite:{}", dir.path().join("core314.db").display());
         let mut bed = Self { store: None, url, _dir: Some(dir) };
-        bed.reopen(StoreOptions::default()).await;
+        bed.reopen(patient()).await;
         bed
     }
 
     pub async fn postgres() -> Self {
         let mut bed = Self { store: None, url: fresh_database().await, _dir: None };
-        bed.reopen(StoreOptions::default()).await;
+        bed.reopen(patient()).await;
         bed
     }
 
@@ -82,6 +83,18 @@ impl Raw {
                 rows.iter().map(|row| (row.get(0), row.get(1))).collect()
             }
         }
+    }
+}
+
+/// Options for a machine that has other things to do.
+pub fn patient() -> StoreOptions {
+    let minute = Duration::from_mins(1);
+    StoreOptions {
+        busy_timeout: minute,
+        read_limit: minute,
+        write_limit: minute,
+        idle_limit: minute,
+        ..StoreOptions::default()
     }
 }
 

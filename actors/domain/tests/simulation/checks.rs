@@ -44,6 +44,13 @@ pub fn stored(store: &Store, before: &Store, shape: &Shape, latest_ms: i64) -> C
         let asked = store.approvals.contains(&(Some(no), None));
         let waits = run.state.steps[no as usize].status == StepStatus::AwaitingApproval;
         ensure(!waits || asked, || format!("step {no} waits for an approval that nobody was asked for"))?;
+        let inputs = || shape.plan.steps[no as usize].inputs.iter().copied();
+        let open = |input: StepNo| !run.state.steps[input as usize].status.is_terminal();
+        let possible = inputs().filter(|n| open(*n) || input_is_done(store, &run, *n, shape)).count();
+        let skipped = run.state.steps[no as usize].status == StepStatus::SkippedUpstream;
+        ensure(!skipped || possible < shape.plan.steps[no as usize].needed, || {
+            format!("step {no} is skipped although its inputs could be satisfied")
+        })?;
     }
     if before.version > 0 {
         no_way_back(&run.state, &before.load(shape)?.state)?;
@@ -91,6 +98,9 @@ pub fn start(store: &Store, shape: &Shape, no: StepNo, attempt: u32) -> Check {
     ensure(!store.log.iter().any(|e| e.step == no && (e.is_final || e.attempt >= attempt)), || {
         format!("attempt {attempt} of step {no} starts after its row in the log")
     })?;
+    let started_at_ms = step.live.as_deref().and_then(|l| l.started_at_ms);
+    let late = shape.header.deadline_at_ms.is_some_and(|deadline| started_at_ms.is_some_and(|at| at >= deadline));
+    ensure(!late, || format!("step {no} starts past the run's deadline"))?;
     let plan = &shape.plan.steps[no as usize];
     let done = plan.inputs.iter().filter(|input| input_is_done(store, &run, **input, shape)).count();
     ensure(done >= plan.needed, || format!("step {no} starts with {done} of {} inputs", plan.needed))

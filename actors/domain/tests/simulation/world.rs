@@ -99,7 +99,7 @@ impl<'a> World<'a> {
         while !self.has_ended() {
             self.ticks += 1;
             ensure(self.ticks < MOST_TICKS, || format!("the run has not ended after {MOST_TICKS} steps"))?;
-            if self.script.disturbances > 0 && self.rng.chance(120) {
+            if self.script.disturbances > 0 && self.rng.chance(350) {
                 self.script.disturbances -= 1;
                 self.disturb()?;
             }

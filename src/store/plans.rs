@@ -1,0 +1,95 @@
+//! The plans of the statements that look rows up by many keys at once: by index, on both databases, however many keys.
+//!
+//! SQLite once preferred to index the 256 keys of a batch and to read the whole table past them.
+
+use core314_actors::ports::Scope;
+
+use super::cell::{Cell, Rows};
+use super::commit::{batch, definitions, effects, runs};
+use super::connection::{Bulk, Connection};
+use super::{SqlStore, StoreOptions, engine, heads};
+
+/// A statement with the types of its columns: a letter each.
+type Keyed = (&'static str, Bulk, &'static str);
+
+const WRITTEN: [Keyed; 7] = [
+    ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
+    ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
+    ("batch::LEASES", batch::LEASES, "i"),
+    ("definitions::NEXT_FLOW", definitions::NEXT_FLOW, "uuuutibbtjuuii"),
+    ("effects::DECIDED", effects::DECIDED, "uuitui"),
+    ("heads::HEADS", heads::HEADS, "ti"),
+    ("heads::MOVED_HEADS", heads::MOVED_HEADS, "tiihui"),
+];
+const READ: [Keyed; 3] = [
+    ("engine::RUNS", engine::RUNS, "u"),
+    ("engine::FINAL_ATTEMPTS", engine::FINAL_ATTEMPTS, "u"),
+    ("engine::STATISTICS", engine::STATISTICS, "iutii"),
+];
+
+fn rows(types: &str, count: usize) -> Rows<'static> {
+    let mut rows = Rows::new(1);
+    for letter in types.repeat(count).chars() {
+        rows.push([match letter {
+            'u' => Cell::Uuid(None),
+            'i' => Cell::Int(None),
+            'b' => Cell::Bool(false),
+            't' => Cell::Text(None),
+            'j' => Cell::Json(None),
+            'h' => Cell::Hash([0; 32]),
+            other => panic!("no type has the letter {other}"),
+        }]);
+    }
+    rows.reshape(types.len())
+}
+
+/// Explains every statement, for one key and for a full batch, and gives the plans that read a whole table.
+async fn scans(connection: &mut Connection, statements: &[Keyed], is_scan: fn(&str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for &(name, bulk, types) in statements {
+        for count in [1, 256] {
+            let plan = connection.explain(bulk, &rows(types, count)).await.expect("the statement is valid");
+            assert!(plan.len() > 1, "{name} has no plan");
+            if plan.iter().any(|line| is_scan(line)) {
+                found.push(format!("{name}, {count} rows: {plan:#?}"));
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn sqlite_looks_up_by_index() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let url = format!("sqlite:{}", dir.path().join("core314.db").display());
+    let store = SqlStore::open(&url, StoreOptions::default()).await.expect("it opens");
+    let mut connection = store.connector.connect().await.expect("it connects");
+    let is_scan = |line: &str| {
+        line.contains("AUTOMATIC") || line.starts_with("SCAN ") && line != "SCAN u" && !line.contains("CONSTANT ROW")
+    };
+    assert_eq!(scans(&mut connection, &WRITTEN, is_scan).await, [""; 0]);
+    let mut reader = store.read(Scope::Platform).await.expect("begins");
+    assert_eq!(scans(&mut reader, &READ, is_scan).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn postgres_looks_up_by_index() {
+    let url = std::env::var("CORE314_TEST_POSTGRES_URL")
+        .expect("CORE314_TEST_POSTGRES_URL is not set: run the tests under scripts/with-postgres.sh");
+    let (server, _) = url.rsplit_once('/').expect("the address names a database");
+    let name = format!("plans_{}", std::process::id());
+    let mut base = super::postgres::connector(&url, &StoreOptions::default())
+        .expect("a valid address")
+        .connect()
+        .await
+        .expect("it connects");
+    base.create_database(&name).await.expect("a database can be created");
+    let store = SqlStore::open(&format!("{server}/{name}"), StoreOptions::default()).await.expect("it opens");
+    let mut connection = store.connector.connect().await.expect("it connects");
+    let is_scan = |line: &str| line.contains("Seq Scan");
+    assert_eq!(scans(&mut connection, &WRITTEN, is_scan).await, [""; 0]);
+    assert_eq!(scans(&mut connection, &READ, is_scan).await, [""; 0]);
+    connection.begin_write().await.expect("begins");
+    let held = [("batch::LEASES_HELD", batch::LEASES_HELD, "i"), ("heads::HEADS_HELD", heads::HEADS_HELD, "ti")];
+    assert_eq!(scans(&mut connection, &held, is_scan).await, [""; 0]);
+}
