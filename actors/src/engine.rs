@@ -196,7 +196,7 @@ impl Engine {
     pub async fn tell(&self, run: RunId, partition: u16, command: Command) -> Result<(), TellError> {
         let target = self.inner.ingress.partition_numbered(partition).ok_or(TellError::NotFound)?;
         let (answer, heard) = oneshot::channel();
-        let msg = PartitionMsg::Tell { run, command, answer: Some(answer) };
+        let msg = PartitionMsg::Tell { run, command: Box::new(command), answer: Some(answer) };
         target.tell(msg).map_err(|_| TellError::Busy)?;
         let patience = Duration::from_millis(self.inner.runtime.settings.accept_timeout_ms);
         match tokio::time::timeout(patience, heard).await {

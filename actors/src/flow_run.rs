@@ -51,7 +51,13 @@ pub struct FlowRunArgs {
     /// As stored.
     pub timing: Timing,
     /// Present until the accept is decided.
-    pub accept: Option<Arc<Option<Idempotency>>>,
+    pub accept: Option<Arc<Accepting>>,
+}
+
+/// What the accept of a run writes beside its header.
+#[derive(Debug, Clone, Default)]
+pub struct Accepting {
+    pub idempotency: Option<Idempotency>,
 }
 
 /// The actor.
@@ -61,7 +67,7 @@ pub struct FlowRun {
     generation: u32,
     run: Run,
     timing: Timing,
-    accept: Option<Arc<Option<Idempotency>>>,
+    accept: Option<Arc<Accepting>>,
 }
 
 impl Behaviour for FlowRun {
@@ -149,8 +155,8 @@ impl FlowRun {
             approvals: Vec::new(),
             ended: None,
         };
-        if let Some(idempotency) = self.accept.take() {
-            let idempotency = Option::clone(&idempotency);
+        if let Some(accepting) = self.accept.take() {
+            let idempotency = accepting.idempotency.clone();
             write.accept = Some(Box::new(Accept { header: header.clone(), idempotency }));
             write.audit.push(self.audit(AuditEvent::OrchestrationStarted, &header.triggered_by, now_ms));
         }

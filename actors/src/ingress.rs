@@ -194,7 +194,7 @@ impl Ingress {
             match failing {
                 None => return Ok(Ok(flow.clone())),
                 Some(clause) => {
-                    why_not.push(WhyNot { flow_id: flow.flow.id, flow_name: flow.flow.name.to_string(), clause })
+                    why_not.push(WhyNot { flow_id: flow.flow.id, flow_name: flow.flow.name.to_string(), clause });
                 }
             }
         }

@@ -88,7 +88,7 @@ impl Plans {
         }
         let stored = catalog.flow_version(id, version).await?;
         let missing = || StoreError::Corrupt(format!("flow {id} has no version {version}"));
-        self.ready(stored.ok_or_else(missing)?)
+        self.ready(&stored.ok_or_else(missing)?)
     }
 
     /// The active flows of a tenant for a trigger type, newest first.
@@ -103,7 +103,7 @@ impl Plans {
         }
         let forgotten = self.forgotten.load(Ordering::SeqCst);
         let stored = catalog.active_flows(tenant, trigger).await?;
-        let flows: Vec<ReadyFlow> = stored.into_iter().map(|s| self.ready(s)).collect::<Result<_, _>>()?;
+        let flows: Vec<ReadyFlow> = stored.iter().map(|s| self.ready(s)).collect::<Result<_, _>>()?;
         let flows = Arc::new(flows);
         make_room(&self.active, self.capacity);
         self.active.insert((tenant, trigger), flows.clone());
@@ -125,7 +125,7 @@ impl Plans {
         }
         let forgotten = self.forgotten.load(Ordering::SeqCst);
         let Some(stored) = catalog.flow(Scope::Tenant(tenant), id).await? else { return Ok(None) };
-        let ready = self.ready(stored)?;
+        let ready = self.ready(&stored)?;
         make_room(&self.current, self.capacity);
         self.current.insert(id, ready.clone());
         if self.forgotten.load(Ordering::SeqCst) != forgotten {
@@ -146,7 +146,7 @@ impl Plans {
     }
 
     /// A flow as it was read, compiled.
-    pub fn ready(&self, stored: StoredFlow) -> Result<ReadyFlow, StoreError> {
+    pub fn ready(&self, stored: &StoredFlow) -> Result<ReadyFlow, StoreError> {
         let key = (stored.id, stored.version);
         if let Some(found) = self.versions.get(&key) {
             return Ok(ReadyFlow { is_active: stored.document.is_active, ..found.clone() });

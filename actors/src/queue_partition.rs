@@ -68,7 +68,7 @@ pub enum PartitionMsg {
     /// A command for a run.
     Tell {
         run: RunId,
-        command: Command,
+        command: Box<Command>,
         answer: Option<AnswerTo>,
     },
     /// A flow run has decided.

@@ -91,7 +91,7 @@ async fn ended(engine: &Engine, runs: u64) -> anyhow::Result<()> {
     let started = Instant::now();
     let counters = &engine.runtime().counters;
     while counters.runs_ended.load(Ordering::Relaxed) < runs {
-        if started.elapsed() > Duration::from_secs(300) {
+        if started.elapsed() > Duration::from_mins(5) {
             bail!("{} of {runs} runs ended in five minutes", counters.runs_ended.load(Ordering::Relaxed));
         }
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -68,7 +68,7 @@ impl Sink {
             if received.len() >= count {
                 return received;
             }
-            tokio::time::timeout(std::time::Duration::from_secs(60), arrived)
+            tokio::time::timeout(std::time::Duration::from_mins(1), arrived)
                 .await
                 .unwrap_or_else(|_| panic!("{count} requests were awaited, {} came", received.len()));
         }

@@ -263,7 +263,7 @@ fn ready(lines: impl std::io::Read + Send + 'static, mut log: std::fs::File) -> 
             }
         }
     });
-    receive.recv_timeout(Duration::from_secs(60)).is_ok()
+    receive.recv_timeout(Duration::from_mins(1)).is_ok()
 }
 
 /// A port that is free at the moment.

@@ -54,7 +54,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         partition: u16,
         keys: Vec<StatKey>,
-    ) -> BoxFuture<'_, Result<(Vec<(StatKey, Stat)>, i64), StoreError>>;
+    ) -> BoxFuture<'_, Result<StatisticsRows, StoreError>>;
 
     /// What the log holds of a partition behind a position: for each attempt its number and what statistics need.
     fn log_tail(&self, partition: u16, after_seq: i64, limit: usize)
@@ -63,6 +63,9 @@ pub trait Store: Send + Sync + 'static {
     /// Whether the store answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
+
+/// Rows of statistics, and the position of the partition's log that all of them cover.
+pub type StatisticsRows = (Vec<(StatKey, Stat)>, i64);
 
 /// A change to commit.
 #[derive(Debug, Clone)]

@@ -65,9 +65,9 @@ impl QueuePartition {
         while let Some(run) = self.to_load.pop_front() {
             let writes = self.runs.get(&run).map_or(0, |r| r.writes);
             if writes > 0 {
-                later.push(run)
+                later.push(run);
             } else {
-                now.push(run)
+                now.push(run);
             }
             if now.len() == limit {
                 break;

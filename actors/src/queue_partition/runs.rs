@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::outbox::Pending;
 use super::{Answer, AnswerTo, NewRun, QueuePartition};
-use crate::flow_run::{Decide, Decided, FlowRun, FlowRunArgs};
-use crate::ports::store::{DeadLetter, Idempotency, Write};
+use crate::flow_run::{Accepting, Decide, Decided, FlowRun, FlowRunArgs};
+use crate::ports::store::{DeadLetter, Write};
 use crate::runtime::{Counters, run_name};
 use crate::supervision::{ChildExit, ChildSpec, Ctx, Ref};
 
@@ -87,7 +87,7 @@ impl QueuePartition {
             Resident { header: Some(new.header.clone()), plan: Some(new.plan.clone()), ..Resident::default() };
         self.runs.insert(run, resident);
         let state = Run::new(new.header, new.plan);
-        if self.start_actor(run, state, Timing::default(), Some(new.idempotency), ctx) {
+        if self.start_actor(run, state, Timing::default(), Some(Accepting { idempotency: new.idempotency }), ctx) {
             let ask = Ask { command: Arc::new(Command::Begin), granted: 0, answer: Some(new.answer) };
             self.ask(run, ask);
         } else {
@@ -97,8 +97,8 @@ impl QueuePartition {
     }
 
     /// A command from outside; the run is loaded if it is not here.
-    pub(super) fn tell(&mut self, run: RunId, command: Command, answer: Option<AnswerTo>) {
-        self.deliver(run, Ask { command: Arc::new(command), granted: 0, answer });
+    pub(super) fn tell(&mut self, run: RunId, command: Box<Command>, answer: Option<AnswerTo>) {
+        self.deliver(run, Ask { command: Arc::from(command), granted: 0, answer });
     }
 
     /// Gives a run a command, now or when it is loaded.
@@ -137,7 +137,7 @@ impl QueuePartition {
         run: RunId,
         state: Run,
         timing: Timing,
-        accept: Option<Option<Idempotency>>,
+        accept: Option<Accepting>,
         ctx: &mut Ctx<'_, Self>,
     ) -> bool {
         let Some(resident) = self.runs.get_mut(&run) else { return false };

@@ -97,7 +97,7 @@ impl Receiver {
             match self.count() {
                 (count, at) if count >= calls => return at.context("no call was awaited"),
                 (count, _) => {
-                    let patience = Duration::from_secs(60);
+                    let patience = Duration::from_mins(1);
                     let waited = tokio::time::timeout(patience, arrived).await;
                     waited.with_context(|| format!("{calls} calls were awaited, {count} came"))?;
                 }

@@ -189,10 +189,10 @@ impl History {
             bucket_width_ms: 300_000,
             bucket_start_ms: start * 300_000,
         };
-        let mut stat = Stat::default();
-        stat.record_attempt(true, true, Some(start * 3));
+        let mut counted = Stat::default();
+        counted.record_attempt(true, true, Some(start * 3));
         self.statistics.push(key.clone());
-        StatisticsWrite { partition, epoch, rows: vec![(key, stat)], covered_seq: start }
+        StatisticsWrite { partition, epoch, rows: vec![(key, counted)], covered_seq: start }
     }
 
     /// Remembers what was committed.
@@ -202,16 +202,13 @@ impl History {
                 continue;
             }
             match write {
-                Write::Run(run) => match &run.accept {
-                    Some(accept) => {
-                        let key = accept.idempotency.clone();
-                        self.keys.extend(key.map(|key| (accept.header.owner, key)));
-                        self.runs.push(((**run).clone(), 1));
-                    }
-                    None => {
-                        let known = self.runs.iter_mut().find(|(known, _)| known.id == run.id);
-                        known.expect("only known runs move on").1 += 1;
-                    }
+                Write::Run(run) => if let Some(accept) = &run.accept {
+                    let key = accept.idempotency.clone();
+                    self.keys.extend(key.map(|key| (accept.header.owner, key)));
+                    self.runs.push(((**run).clone(), 1));
+                } else {
+                    let known = self.runs.iter_mut().find(|(known, _)| known.id == run.id);
+                    known.expect("only known runs move on").1 += 1;
                 },
                 Write::Flow(flow) => drop(self.flows.insert(flow.id, (**flow).clone())),
                 Write::Webhook(..) | Write::Audit(_) | Write::DeadLetter(_) | Write::Statistics(_) => {}
