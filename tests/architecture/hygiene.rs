@@ -5,8 +5,10 @@ use crate::source::Source;
 use crate::tree::Violation;
 
 /// Files in which a test may let real time pass, each with its reason.
-const SLEEPERS: &[(&str, &str)] =
-    &[("actors/src/supervision/tests/mod.rs", "its clock is paused: sleeping moves simulated time, and no real time passes")];
+const SLEEPERS: &[(&str, &str)] = &[(
+    "actors/src/supervision/tests/mod.rs",
+    "its clock is paused: sleeping moves simulated time, and no real time passes",
+)];
 
 /// Where a pattern is forbidden.
 #[derive(Clone, Copy)]

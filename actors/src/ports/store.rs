@@ -50,11 +50,7 @@ pub trait Store: Send + Sync + 'static {
     fn load_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<StoredRun>, StoreError>>;
 
     /// The statistics of a partition as stored: for these keys their rows, and the log position they cover.
-    fn statistics_rows(
-        &self,
-        partition: u16,
-        keys: Vec<StatKey>,
-    ) -> BoxFuture<'_, Result<StatisticsRows, StoreError>>;
+    fn statistics_rows(&self, partition: u16, keys: Vec<StatKey>) -> BoxFuture<'_, Result<StatisticsRows, StoreError>>;
 
     /// What the log holds of a partition behind a position: for each attempt its number and what statistics need.
     fn log_tail(&self, partition: u16, after_seq: i64, limit: usize)

@@ -202,14 +202,16 @@ impl History {
                 continue;
             }
             match write {
-                Write::Run(run) => if let Some(accept) = &run.accept {
-                    let key = accept.idempotency.clone();
-                    self.keys.extend(key.map(|key| (accept.header.owner, key)));
-                    self.runs.push(((**run).clone(), 1));
-                } else {
-                    let known = self.runs.iter_mut().find(|(known, _)| known.id == run.id);
-                    known.expect("only known runs move on").1 += 1;
-                },
+                Write::Run(run) => {
+                    if let Some(accept) = &run.accept {
+                        let key = accept.idempotency.clone();
+                        self.keys.extend(key.map(|key| (accept.header.owner, key)));
+                        self.runs.push(((**run).clone(), 1));
+                    } else {
+                        let known = self.runs.iter_mut().find(|(known, _)| known.id == run.id);
+                        known.expect("only known runs move on").1 += 1;
+                    }
+                }
                 Write::Flow(flow) => drop(self.flows.insert(flow.id, (**flow).clone())),
                 Write::Webhook(..) | Write::Audit(_) | Write::DeadLetter(_) | Write::Statistics(_) => {}
             }
