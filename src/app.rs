@@ -123,12 +123,21 @@ async fn live(config: &Config, development: Option<Development>, io: &Handle) ->
     let drain = async {
         tokio::join!(handle.stop(true), drain(&node.engine));
     };
+    // Some send the same signal to a process and to its group: an echo is no second wish.
+    let insisted = async {
+        tokio::time::sleep(ECHO).await;
+        signals.forget().await;
+        signals.next().await
+    };
     tokio::select! {
         () = drain => tracing::info!("drained"),
-        name = signals.next() => anyhow::bail!("{name} again: stopped before the drain was over"),
+        name = insisted => anyhow::bail!("{name} again: stopped before the drain was over"),
     }
     receiver.and(ended)
 }
+
+/// A signal that comes this soon after the first is its echo.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// Lets attempts under way end within their grace, and stops the engine.
 async fn drain(engine: &Engine) {
@@ -156,6 +165,17 @@ impl Signals {
     fn listen() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("signals cannot be listened to");
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Forgets what has come so far.
+    async fn forget(&mut self) {
+        let now = std::future::ready(());
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            () = now => {}
+        }
     }
 
     /// Waits for the next one and gives its name.

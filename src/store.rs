@@ -63,6 +63,9 @@ pub struct StoreOptions {
     pub owner_url: Option<String>,
     /// Whether a login is accepted for which row-level security does not hold.
     pub allow_superuser: bool,
+    /// Whether this process must be the only server on a PostgreSQL database, until nodes can share one. A SQLite file
+    /// always has one writer.
+    pub exclusive: bool,
     /// Takes no lock, migrates nothing and refuses to write: for looking at a store that somebody else has open.
     pub read_only: bool,
 }
@@ -78,6 +81,7 @@ impl Default for StoreOptions {
             idle_limit: Duration::from_secs(2),
             owner_url: None,
             allow_superuser: false,
+            exclusive: false,
             read_only: false,
         }
     }
@@ -93,6 +97,8 @@ pub struct SqlStore {
     lanes: usize,
     /// Held, not used: another process would find the file locked.
     _lock: Option<FileLock>,
+    /// Held, not used: its session has the claim on a PostgreSQL database.
+    _claim: Option<std::sync::Mutex<Connection>>,
 }
 
 /// The readers' connections.
@@ -108,7 +114,7 @@ impl SqlStore {
     /// person must act; the message says how.
     pub async fn open(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
         let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
-        let store = match sqlite::path_of(url) {
+        let mut store = match sqlite::path_of(url) {
             Some(path) => {
                 let lock = if options.read_only { None } else { Some(sqlite::lock(&path)?) };
                 let readers = Pools::Sqlite(sqlite::readers(&path, &options));
@@ -130,6 +136,10 @@ impl SqlStore {
         let mut connection = store.connector.connect().await?;
         if is_postgres {
             postgres::check_login(&mut connection, &options).await?;
+            if options.exclusive && !options.read_only {
+                let claim = postgres::claim(&store.connector, &options).await?;
+                store = Self { _claim: Some(std::sync::Mutex::new(claim)), ..store };
+            }
         }
         if !options.read_only {
             if !is_postgres {
@@ -143,7 +153,7 @@ impl SqlStore {
 
     fn new(connector: Connector, readers: Pools, lanes: usize, lock: Option<FileLock>, options: &StoreOptions) -> Self {
         let writers = (!options.read_only).then(|| Pool::new(connector.clone(), lanes, options.busy_timeout));
-        Self { writers, readers, connector, heads: Heads::default(), lanes, _lock: lock }
+        Self { writers, readers, connector, heads: Heads::default(), lanes, _lock: lock, _claim: None }
     }
 
     /// The connections of readers.

@@ -18,16 +18,19 @@ use crate::supervision::{Behaviour, Ctx, Ref};
 pub type CommitResult = Result<Vec<Outcome>, StoreError>;
 
 /// Called once with the result, on an I/O thread. Dropped without a call it says that the outcome is unknown.
-pub struct Reply(Option<Box<dyn FnOnce(CommitResult) + Send>>);
+pub struct Reply {
+    call: Option<Box<dyn FnOnce(CommitResult) + Send>>,
+    io: tokio::runtime::Handle,
+}
 
 impl Reply {
     /// A reply that calls this.
-    pub fn new(call: impl FnOnce(CommitResult) + Send + 'static) -> Self {
-        Self(Some(Box::new(call)))
+    pub fn new(io: &tokio::runtime::Handle, call: impl FnOnce(CommitResult) + Send + 'static) -> Self {
+        Self { call: Some(Box::new(call)), io: io.clone() }
     }
 
     fn send(mut self, result: CommitResult) {
-        if let Some(call) = self.0.take() {
+        if let Some(call) = self.call.take() {
             call(result);
         }
     }
@@ -35,8 +38,10 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(call) = self.0.take() {
-            call(Err(StoreError::Unavailable("the commit writer was restarted".to_owned())));
+        if let Some(call) = self.call.take() {
+            // On a thread of its own: this one may have been given up as stuck, and what it tells is not heard.
+            let lost = StoreError::Unavailable("the commit writer was restarted".to_owned());
+            self.io.spawn_blocking(move || call(Err(lost)));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, Owner, RunId, UserId, WebhookId};
+use core314_domain::ids::{FlowId, Owner, RunId, TenantId, UserId, WebhookId};
 use core314_domain::plan::Problem;
 use core314_domain::run::{Command, Refusal};
 use serde_json::json;
@@ -121,8 +121,7 @@ impl Engine {
             at_ms: now_ms,
             audit,
         };
-        let outcome = self.commit(Write::Flow(Box::new(write))).await?;
-        runtime.plans.forget(draft.owner.tenant);
+        let outcome = self.commit_and_forget(Write::Flow(Box::new(write)), draft.owner.tenant).await?;
         match outcome {
             Outcome::Committed { .. } => {
                 Ok(StoredFlow { id, owner: draft.owner, version, document: draft.document, created_at_ms: now_ms })
@@ -235,8 +234,22 @@ impl Engine {
 
     /// Commits one write that belongs to no run.
     pub(crate) async fn commit(&self, write: Write) -> Result<Outcome, StoreError> {
+        self.commit_then(write, || {}).await
+    }
+
+    /// Commits a change of the tenant's flows; what is cached of them is forgotten, whether the caller still waits or not.
+    async fn commit_and_forget(&self, write: Write, tenant: TenantId) -> Result<Outcome, StoreError> {
+        let runtime = self.inner.runtime.clone();
+        self.commit_then(write, move || runtime.plans.forget(tenant)).await
+    }
+
+    async fn commit_then(&self, write: Write, then: impl FnOnce() + Send + 'static) -> Result<Outcome, StoreError> {
         let (send, heard) = oneshot::channel();
-        let reply = Reply::new(move |result| drop(send.send(result)));
+        let reply = Reply::new(&self.inner.runtime.io, move |result| {
+            then();
+            // A caller that has gone away does not want to know.
+            drop(send.send(result));
+        });
         let gone = || StoreError::Unavailable("the commit writer is restarting; try again".to_owned());
         let msg = WriterMsg::Commit { lane: 0, writes: vec![write], reply };
         self.inner.writer.tell_urgent(msg).map_err(|_| gone())?;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::ids::RowId;
 use core314_domain::log::LogEntry;
+use core314_domain::run::step::StepStatus;
 use core314_domain::run::{Change, Command, Decision, Effect, Grant, Refusal, Run, Timing};
-use core314_domain::words::RunStatus;
+use core314_domain::words::{OnUnknownOutcome, RunStatus};
 use serde_json::json;
 
 use crate::failpoint;
@@ -29,6 +30,8 @@ pub struct Decide {
 /// What a flow run answers its partition.
 pub struct Decided {
     pub generation: u32,
+    /// It sets the run aside.
+    pub is_quarantine: bool,
     /// What to store; `None` when nothing changed.
     pub write: Option<Box<RunWrite>>,
     pub effects: Vec<Effect>,
@@ -87,16 +90,18 @@ impl Behaviour for FlowRun {
     }
 
     fn handle(&mut self, msg: Decide, ctx: &mut Ctx<'_, Self>) {
-        if !matches!(*msg.command, Command::Quarantine { .. }) {
+        let is_quarantine = matches!(*msg.command, Command::Quarantine { .. });
+        if !is_quarantine {
             failpoint::hit_named(|| format!("flow_run.{}", self.run.header.flow.name));
         }
         let now_ms = self.runtime.now_ms();
         let credits = &self.runtime.settings.dispatch;
         let grant = Grant { slots: msg.slots, epoch: self.runtime.epoch, credits };
         let decided = match self.run.decide(&msg.command, grant, now_ms) {
-            Ok(decision) => self.decided(decision, now_ms),
+            Ok(decision) => self.decided(decision, is_quarantine, now_ms),
             Err(refusal) => Decided {
                 generation: self.generation,
+                is_quarantine,
                 write: None,
                 effects: Vec::new(),
                 unused_slots: msg.slots,
@@ -117,13 +122,14 @@ impl Behaviour for FlowRun {
 }
 
 impl FlowRun {
-    fn decided(&mut self, decision: Decision, now_ms: i64) -> Decided {
+    fn decided(&mut self, decision: Decision, is_quarantine: bool, now_ms: i64) -> Decided {
         self.run.apply(&decision);
         let timing = self.run.timing(&self.runtime.settings.dispatch, self.timing.queue_key, now_ms);
         let changed = !decision.changes.is_empty() || timing != self.timing;
         self.timing = timing;
         Decided {
             generation: self.generation,
+            is_quarantine,
             write: changed.then(|| Box::new(self.write(&decision, now_ms))),
             unused_slots: decision.unused_slots,
             effects: decision.effects,
@@ -192,9 +198,18 @@ impl FlowRun {
                 let event = if *approved { AuditEvent::ApprovalGiven } else { AuditEvent::ApprovalRefused };
                 write.audit.push(self.audit(event, &format!("user:{by}"), now_ms));
             }
+            Change::StepEnded { step, status: StepStatus::Expired | StepStatus::Cancelled } => {
+                let plan = &self.run.plan.steps[*step as usize];
+                if plan.requires_approval || plan.on_unknown_outcome == OnUnknownOutcome::Park {
+                    write.approvals.push(ApprovalWrite::Lapsed { step: Some(*step), at_ms: now_ms });
+                }
+            }
             Change::RunPaused => write.audit.push(self.audit(AuditEvent::RunPaused, "engine", now_ms)),
             Change::RunResumed => write.audit.push(self.audit(AuditEvent::RunResumed, "engine", now_ms)),
             Change::RunEnded { status, at_ms, .. } => {
+                if self.run.plan.requires_approval && self.run.state.started_at_ms.is_none() {
+                    write.approvals.push(ApprovalWrite::Lapsed { step: None, at_ms: now_ms });
+                }
                 if *status == RunStatus::Cancelled {
                     write.audit.push(self.audit(AuditEvent::RunCancelled, "engine", now_ms));
                 }

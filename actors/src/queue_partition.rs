@@ -18,7 +18,7 @@ mod timers;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use core314_domain::ids::{RunId, StepNo};
 use core314_domain::plan::FlowPlan;
@@ -96,6 +96,11 @@ pub enum PartitionMsg {
     QueuePage(Result<Vec<(i64, RunId)>, StoreError>),
     /// Timers of the next minutes, from the store.
     WakePage(Result<timers::WakePage, StoreError>),
+    /// What was asked of an I/O thread in this life of the actor; an answer to an earlier one is not heard.
+    Read {
+        life: u32,
+        what: Box<PartitionMsg>,
+    },
     /// Something may be due.
     Tick,
     /// Statistics are to be written.
@@ -123,6 +128,8 @@ pub struct PartitionShared {
     pub attempts: Arc<Attempts>,
     /// The number of the commit whose outcome has not come back; 0: there is none.
     committing: AtomicU64,
+    /// A write of statistics is under way whose outcome has not come back.
+    counting: AtomicBool,
     /// How many commits there were.
     commits: AtomicU64,
     /// How many lives the actor has had.
@@ -145,6 +152,10 @@ pub struct PartitionArgs {
 /// The actor.
 pub struct QueuePartition {
     number: u16,
+    /// Which life of the actor this is.
+    life: u32,
+    /// How many actors of runs it has had: their names and generations.
+    actors: u32,
     runtime: Arc<Runtime>,
     writer: Ref<CommitWriter>,
     shared: Arc<PartitionShared>,
@@ -175,9 +186,11 @@ impl Behaviour for QueuePartition {
     type Args = PartitionArgs;
 
     fn start(args: &PartitionArgs, ctx: &mut Ctx<'_, Self>) -> Self {
-        args.shared.lives.fetch_add(1, Ordering::Relaxed);
+        let life = args.shared.lives.fetch_add(1, Ordering::Relaxed) + 1;
         let mut partition = Self {
             number: args.number,
+            life,
+            actors: 0,
             runtime: args.runtime.clone(),
             writer: args.writer.clone(),
             shared: args.shared.clone(),
@@ -205,7 +218,13 @@ impl Behaviour for QueuePartition {
     }
 
     fn handle(&mut self, msg: PartitionMsg, ctx: &mut Ctx<'_, Self>) {
+        let msg = match msg {
+            PartitionMsg::Read { life, what } if life == self.life => *what,
+            PartitionMsg::Read { .. } => return,
+            msg => msg,
+        };
         match msg {
+            PartitionMsg::Read { .. } => {}
             PartitionMsg::Accept(new) => self.accept(*new, ctx),
             PartitionMsg::Tell { run, command, answer } => self.tell(run, command, answer),
             PartitionMsg::Decided { run, decided } => self.decided(run, *decided, ctx),
@@ -225,6 +244,8 @@ impl Behaviour for QueuePartition {
 
     fn poison_key(msg: &PartitionMsg) -> Option<String> {
         match msg {
+            // What sets a run aside must be heard.
+            PartitionMsg::Decided { decided, .. } if decided.is_quarantine => None,
             PartitionMsg::Tell { run, .. }
             | PartitionMsg::Decided { run, .. }
             | PartitionMsg::AttemptEnded { run, .. } => Some(run.to_string()),
@@ -233,6 +254,7 @@ impl Behaviour for QueuePartition {
             | PartitionMsg::Loaded { .. }
             | PartitionMsg::QueuePage(_)
             | PartitionMsg::WakePage(_)
+            | PartitionMsg::Read { .. }
             | PartitionMsg::Tick
             | PartitionMsg::FlushStatistics
             | PartitionMsg::StatisticsRead(_)
@@ -242,7 +264,8 @@ impl Behaviour for QueuePartition {
     }
 
     fn poisoned(&mut self, key: &str, failure: &str, ctx: &mut Ctx<'_, Self>) {
-        if let Ok(run) = key.parse() {
+        let Ok(run) = key.parse() else { return };
+        if !self.is_being_set_aside(run) {
             self.quarantine(run, failure, ctx);
             self.pump(ctx);
         }
@@ -276,7 +299,13 @@ impl QueuePartition {
         self.load(ctx);
         self.shared.resident.store(self.runs.len() as u32, Ordering::Relaxed);
         self.shared.ready.store(self.ready.len() as u32, Ordering::Relaxed);
-        if self.draining && self.running.is_empty() && self.starting == 0 && self.granted == 0 && self.outbox.is_clear()
+        let undecided = || self.runs.values().any(|r| !r.asked.is_empty() || !r.waiting.is_empty());
+        if self.draining
+            && !undecided()
+            && self.running.is_empty()
+            && self.starting == 0
+            && self.granted == 0
+            && self.outbox.is_clear()
         {
             ctx.stop();
         }
@@ -295,11 +324,11 @@ impl QueuePartition {
         work: impl Future<Output = T> + Send + 'static,
         message: impl FnOnce(T) -> PartitionMsg + Send + 'static,
     ) {
-        let me = ctx.me();
+        let (me, life) = (ctx.me(), self.life);
         self.runtime.io.spawn(async move {
-            let result = work.await;
+            let what = Box::new(message(work.await));
             // A partition that is gone reads again when it starts.
-            let _ = me.tell_urgent(message(result));
+            let _ = me.tell_urgent(PartitionMsg::Read { life, what });
         });
     }
 }

@@ -35,6 +35,8 @@ pub struct Runtime {
     /// Where stores, executors and timers of I/O run.
     pub io: tokio::runtime::Handle,
     pub counters: Counters,
+    /// Ends the process, with this reason: a restart of actors would heal nothing.
+    pub give_up: Arc<dyn Fn(String) + Send + Sync>,
 }
 
 /// What has happened since the start; read by metrics.

@@ -178,6 +178,20 @@ fn a_lost_connection_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn a_key_whose_commit_was_lost_still_starts_its_run() {
+    let world = World::new();
+    let flow = world.flow(1, "sequential", &[json!({}), json!({})]);
+    let engine = world.start();
+    world.store.lose_after(1);
+    let first = world.trigger(&engine, flow, Some(("k", 1))).expect("accepted");
+    assert!(matches!(first, Triggered::Accepted(_)), "{first:?}");
+    let rows = world.until("the run ends", all_ended);
+    assert_eq!((rows.runs.len(), rows.log.len()), (1, 2));
+    assert!(rows.log.iter().all(|row| row.4.success()), "nothing was of unknown outcome");
+    world.stop(&engine);
+}
+
+#[test]
 fn an_idempotency_key_starts_one_run() {
     let world = World::new();
     let flow = world.flow(1, "sequential", &[json!({})]);
@@ -245,6 +259,9 @@ fn stopping_lets_attempts_under_way_end() {
         let engine = engine.clone();
         async move { engine.stop().await }
     });
+    while !engine.actors().iter().any(|actor| actor.state == "draining") {
+        std::thread::yield_now();
+    }
     world.executor.let_go(1);
     world.io.block_on(stopped).expect("it stops");
     let rows = world.store.snapshot();

@@ -108,6 +108,7 @@ pub fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
         idle_limit: ms("store.idle_limit_ms"),
         owner_url: config.secret("store.owner_url").map(str::to_owned),
         allow_superuser: config.flag("store.allow_superuser"),
+        exclusive: true,
         read_only: false,
     })
 }

@@ -142,7 +142,7 @@ fn read(paths: &[PathBuf]) -> Result<Vec<(PathBuf, FlowDocument)>, Failure> {
     let mut documents: Vec<(PathBuf, FlowDocument)> = Vec::new();
     for path in files {
         let text = fs::read_to_string(&path).map_err(|error| usage(&path, &error.to_string()))?;
-        let document = FlowDocument::from_text(&text).map_err(|error| usage(&path, &error.0))?;
+        let document = FlowDocument::from_text(&text).map_err(|error| usage(&path, &error.to_string()))?;
         if let Some((other, _)) = documents.iter().find(|(_, known)| known.flow_name == document.flow_name) {
             let message = format!("flow '{}' is in {} too", document.flow_name, other.display());
             return Err(usage(&path, &message));

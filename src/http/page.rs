@@ -37,10 +37,30 @@ pub fn wanted(query: &mut Query, settings: &HttpSettings) -> Page {
     Page { limit, after }
 }
 
+/// No page is larger, in bytes of JSON, unless its first item alone is: it ends early, and goes on by its cursor.
+const MAX_PAGE_BYTES: usize = 4 << 20;
+
 /// The answer with a page of rows.
 pub fn answer(page: Paged) -> HttpResponse {
+    let page = bounded(page, MAX_PAGE_BYTES);
     let next_cursor = page.next.map(|id| BASE64.encode(id.as_bytes()));
     HttpResponse::Ok().json(ListView { items: page.items, next_cursor })
+}
+
+/// The page, cut where it would become too large.
+fn bounded(mut page: Paged, max_bytes: usize) -> Paged {
+    let mut bytes = 0;
+    let fits = page.items.iter().take_while(|item| {
+        bytes += item.to_string().len();
+        bytes <= max_bytes
+    });
+    let keep = fits.count().max(1);
+    let last = page.items.get(keep - 1).and_then(|item| item["id"].as_str()).and_then(|id| id.parse().ok());
+    if keep < page.items.len() && last.is_some() {
+        page.items.truncate(keep);
+        page.next = last;
+    }
+    page
 }
 
 #[cfg(test)]
@@ -63,6 +83,16 @@ mod tests {
         let cursor = BASE64.encode(id.as_bytes());
         assert_eq!(page(&format!("cursor={cursor}&limit=500")), Ok(Page { limit: 500, after: Some(id) }));
         assert_eq!(page("sort=-created_at"), Ok(Page { limit: 50, after: None }));
+    }
+
+    #[test]
+    fn a_page_too_large_ends_early_and_goes_on() {
+        let item = |n: u128| serde_json::json!({"id": Uuid::from_u128(n), "text": "x".repeat(100)});
+        let page = Paged { items: (1..=5).map(item).collect(), next: None };
+        let cut = bounded(page.clone(), 350);
+        assert_eq!((cut.items.len(), cut.next), (2, Some(Uuid::from_u128(2))));
+        assert_eq!(bounded(page.clone(), 10).items.len(), 1, "one item is always shown");
+        assert_eq!(bounded(page.clone(), 10_000), page);
     }
 
     #[test]

@@ -97,7 +97,12 @@ fn refused(violation: &Violation) -> Outcome {
         "flow_versions_pkey",
         "flow_versions.flow_id, flow_versions.flow_version",
     ];
-    const NAMES: [&str; 2] = ["flows_tenant_id_flow_name_key", "flows.tenant_id, flows.flow_name"];
+    const NAMES: [&str; 4] = [
+        "flows_tenant_id_flow_name_key",
+        "flows.tenant_id, flows.flow_name",
+        "webhooks_tenant_id_name_key",
+        "webhooks.tenant_id, webhooks.name",
+    ];
     if violation.is_of(&EXISTS) {
         return Outcome::Conflict;
     }

@@ -123,7 +123,7 @@ impl Heads {
         for key in keys {
             taken.entry(*key).or_insert(Tip::EMPTY);
         }
-        let known = *self.checkpoint.lock().expect("nobody panics while holding it");
+        let known = if fresh { None } else { *self.checkpoint.lock().expect("nobody panics while holding it") };
         let last_checkpoint = match known {
             Some(id) => id,
             None => match connection.fetch(LAST_CHECKPOINT, &[]).await?.first() {

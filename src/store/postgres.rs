@@ -23,6 +23,8 @@ const ABOUT_LOGIN: &str = "SELECT rolsuper OR rolbypassrls, \
     coalesce((SELECT pg_has_role(current_user, oid, 'MEMBER') FROM pg_roles WHERE rolname = 'core314_service'), false) \
     AND coalesce((SELECT pg_has_role(current_user, oid, 'MEMBER') FROM pg_roles WHERE rolname = 'core314_tenant'), false) \
     FROM pg_roles WHERE rolname = current_user";
+/// The number is ours alone: the letters of the name.
+const CLAIM: &str = "SELECT pg_try_advisory_lock(x'434f5245333134'::bigint)";
 const NAME_LOGIN: &str = "SELECT set_config('core314.login', $1, false)";
 /// Memberships belong to the cluster: another database may be granting them at this very moment. From version 16 on a
 /// membership need not inherit, so that a transaction which forgets to choose its role has no rights at all.
@@ -114,6 +116,24 @@ pub(super) async fn check_login(connection: &mut Connection, options: &StoreOpti
         ));
     }
     Ok(())
+}
+
+/// Claims the database for this process, for as long as the session lives. A predecessor gets a moment to end.
+pub(super) async fn claim(connector: &Connector, options: &StoreOptions) -> Result<Connection, StoreError> {
+    let mut connection = connector.connect().await?;
+    let began = std::time::Instant::now();
+    loop {
+        let rows = connection.fetch(CLAIM, &[]).await?;
+        if rows.first().is_some_and(|row| row.fields().bool().unwrap_or(false)) {
+            return Ok(connection);
+        }
+        if began.elapsed() > options.busy_timeout {
+            return Err(StoreError::Refused(
+                "another server has this database open: stop it first, or use another database".to_owned(),
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn one_int(connection: &mut Connection, sql: &'static str) -> Result<i64, Failure> {

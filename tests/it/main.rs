@@ -2,6 +2,7 @@
 
 mod alertmanager;
 mod crash;
+mod exclusive;
 mod executors;
 mod sink;
 mod store;

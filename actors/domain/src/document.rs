@@ -130,25 +130,75 @@ pub struct Connections {
 }
 
 impl FlowDocument {
-    /// Reads a document from JSON or YAML text. An error names the line.
-    pub fn from_text(text: &str) -> Result<Self, ParseError> {
+    /// Reads a document from JSON or YAML text. An error names the line, and the place where that is known.
+    pub fn from_text(text: &str) -> Result<Self, ShapeError> {
         if text.trim_start().starts_with('{') {
-            json::parse_json(text.as_bytes())?;
-            return serde_json::from_str(text).map_err(|e| ParseError(e.to_string()));
+            check_objects(&json::parse_json(text.as_bytes()).map_err(whole)?)?;
+            return read(&mut serde_json::Deserializer::from_str(text));
         }
-        json::parse_yaml(text)?;
-        serde_norway::from_str(text).map_err(|e| ParseError(e.to_string()))
+        check_objects(&json::parse_yaml(text).map_err(whole)?)?;
+        read(serde_norway::Deserializer::from_str(text))
     }
 
     /// Reads a document from a value that was parsed strictly.
-    pub fn from_value(value: Value) -> Result<Self, ParseError> {
-        serde_json::from_value(value).map_err(|e| ParseError(e.to_string()))
+    pub fn from_value(value: Value) -> Result<Self, ShapeError> {
+        check_objects(&value)?;
+        read(value)
     }
 
     /// The document as a value: what is stored, compared and shown.
     pub fn to_value(&self) -> Value {
         serde_json::to_value(self).expect("a document has text keys and finite numbers")
     }
+}
+
+/// Why a text or value is no flow document, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", if pointer.is_empty() { String::new() } else { format!("{pointer}: ") })]
+pub struct ShapeError {
+    /// RFC 6901, into the document; empty where the place is not known.
+    pub pointer: String,
+    pub message: String,
+}
+
+fn whole(error: ParseError) -> ShapeError {
+    ShapeError { pointer: String::new(), message: error.0 }
+}
+
+/// Reads the document, and says where it went wrong.
+fn read<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<FlowDocument, ShapeError> {
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let pointer = error.path().iter().map(segment).collect();
+        ShapeError { pointer, message: error.into_inner().to_string() }
+    })
+}
+
+fn segment(segment: &serde_path_to_error::Segment) -> String {
+    use serde_path_to_error::Segment;
+    match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { .. } | Segment::Unknown => String::new(),
+    }
+}
+
+/// serde would take a list for an object, field by field in their order: a document without keys is refused.
+fn check_objects(document: &Value) -> Result<(), ShapeError> {
+    let object = |pointer: String, value: Option<&Value>| match value {
+        None | Some(Value::Object(_)) => Ok(()),
+        Some(Value::Null) if !pointer.is_empty() => Ok(()),
+        Some(_) => Err(ShapeError { pointer, message: "must be an object".to_owned() }),
+    };
+    object(String::new(), Some(document))?;
+    object("/retry_policy".to_owned(), document.get("retry_policy"))?;
+    let steps = document.get("flow_steps").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for (no, step) in steps.iter().enumerate() {
+        object(format!("/flow_steps/{no}"), Some(step))?;
+        for key in ["config", "retry", "connections"] {
+            object(format!("/flow_steps/{no}/{key}"), step.get(key))?;
+        }
+    }
+    Ok(())
 }
 
 fn format_1() -> u32 {
@@ -199,9 +249,21 @@ mod tests {
     #[test]
     fn an_unknown_key_names_itself_and_its_line() {
         let error = FlowDocument::from_text(&MINIMAL.replace("trigger_type", "triger_type")).expect_err("unknown key");
-        assert!(error.0.contains("triger_type") && error.0.contains("line 2"), "{error}");
+        assert!(error.message.contains("triger_type") && error.message.contains("line 2"), "{error}");
         let json = "{\"flow_name\": \"a\",\n\"speed\": 1}";
         let error = FlowDocument::from_text(json).expect_err("unknown key");
-        assert!(error.0.contains("speed") && error.0.contains("line 2"), "{error}");
+        assert!(error.message.contains("speed") && error.message.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_mistyped_field_names_its_place_and_a_list_is_no_object() {
+        let mut value = FlowDocument::from_text(MINIMAL).expect("valid").to_value();
+        value["flow_steps"][0]["config"]["priority"] = "high".into();
+        assert_eq!(FlowDocument::from_value(value).expect_err("mistyped").pointer, "/flow_steps/0/config/priority");
+        let mut value = FlowDocument::from_text(MINIMAL).expect("valid").to_value();
+        value["flow_steps"][0]["config"] = serde_json::json!(["transform"]);
+        let error = FlowDocument::from_value(value).expect_err("a list");
+        assert_eq!(error.to_string(), "/flow_steps/0/config: must be an object");
+        assert!(FlowDocument::from_value(serde_json::json!([1, "a"])).is_err());
     }
 }

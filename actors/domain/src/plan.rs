@@ -134,6 +134,12 @@ impl Checker<'_> {
         if doc.flow_name.trim().is_empty() || doc.flow_name.chars().count() > 200 {
             self.problem("/flow_name", "must have 1 to 200 characters");
         }
+        if doc.flow_name.chars().any(char::is_control) {
+            self.problem("/flow_name", "must not contain control characters");
+        }
+        if doc.flow_name.parse::<uuid::Uuid>().is_ok() {
+            self.problem("/flow_name", "must not look like an id: flows are also named by theirs");
+        }
         let most = limits.max_steps.min(MAX_STEPS as usize);
         if doc.flow_steps.is_empty() || doc.flow_steps.len() > most {
             self.problem("/flow_steps", format!("must have 1 to {most} steps, has {}", doc.flow_steps.len()));
@@ -184,6 +190,7 @@ impl Checker<'_> {
                 Template::parse(&Value::String(text.clone()), &names)
             })
         });
+        self.schedule(&at, step);
         let when = (!step.when.is_null())
             .then(|| self.expression(&format!("{at}/when"), || Condition::parse(&step.when, &names)));
         let retry = step.retry.as_ref().unwrap_or(&doc.retry_policy).clone();
@@ -211,6 +218,16 @@ impl Checker<'_> {
             needed,
             dependents: edges.dependents[no].clone(),
         })
+    }
+
+    /// A time that is no template can be read now.
+    fn schedule(&mut self, at: &str, step: &StepDocument) {
+        let Some(text) = &step.config.scheduled_for else { return };
+        let is_template = text.contains("{{");
+        if !is_template && chrono::DateTime::parse_from_rfc3339(text).is_err() {
+            let message = format!("'{text}' is not an RFC 3339 time, such as 2030-01-31T08:00:00Z, nor a template");
+            self.problem(format!("{at}/config/scheduled_for"), message);
+        }
     }
 
     /// The fields of a step that stand for themselves.

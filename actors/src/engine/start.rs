@@ -73,24 +73,26 @@ impl Engine {
             executors,
             io: parts.io,
             counters: Counters::default(),
+            give_up: Arc::from(parts.on_root_failure),
         });
-        let engine = Self::grow(runtime, parts.on_root_failure)?;
+        let engine = Self::grow(runtime)?;
         engine.remember(AuditEvent::NodeStarted, "node started", json!({"epoch": epoch})).await?;
         Ok(engine)
     }
 
-    fn grow(runtime: Arc<Runtime>, on_root_failure: Box<dyn Fn(String) + Send + Sync>) -> Result<Self, StartError> {
+    fn grow(runtime: Arc<Runtime>) -> Result<Self, StartError> {
         let actors = |e: &dyn std::fmt::Display| StartError::Actors(e.to_string());
         let workers = match runtime.settings.arbiters {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
             n => n,
         };
-        let pool = ArbiterPool::open(workers).map_err(|e| actors(&e))?;
-        let hooks = hooks(&runtime, on_root_failure);
+        // The writer has a thread of its own: a handler that blocks another's must not hold up everybody's commits.
+        let pool = ArbiterPool::open(workers + 1).map_err(|e| actors(&e))?;
+        let hooks = hooks(&runtime);
         // The writer goes first and stops last: a partition that stops still commits.
         let root =
             Tree::start("core314", SupervisorSpec::new(Strategy::OneForOne), pool, hooks).map_err(|e| actors(&e))?;
-        let spec = ChildSpec::new("commit-writer").placement(Placement::Worker(0)).mailbox(65_536);
+        let spec = ChildSpec::new("commit-writer").placement(Placement::Worker(workers)).mailbox(65_536);
         let writer = root.root().start_child::<CommitWriter>(spec, runtime.clone()).map_err(|e| actors(&e))?;
         let spec = SupervisorSpec::new(Strategy::OneForOne).intensity(20, Duration::from_secs(10));
         let group = root.root().start_supervisor("partitions", spec).map_err(|e| actors(&e))?;
@@ -99,7 +101,7 @@ impl Engine {
             let own = Arc::new(PartitionShared::default());
             let args = PartitionArgs { number, runtime: runtime.clone(), writer: writer.clone(), shared: own.clone() };
             let spec = ChildSpec::new(format!("partition-{number:02}"))
-                .placement(Placement::Worker(usize::from(number)))
+                .placement(Placement::Worker(usize::from(number) % workers))
                 .mailbox(runtime.settings.max_pending_accepts as u32)
                 .poison_limit(runtime.settings.poison_limit)
                 .shutdown_timeout(Some(Duration::from_millis(runtime.settings.drain_ms)));
@@ -152,8 +154,8 @@ fn node_entry(runtime: &Runtime, event: AuditEvent, summary: String, details: se
 }
 
 /// What the rest of the runtime hears of the tree: every restart is remembered.
-fn hooks(runtime: &Arc<Runtime>, on_root_failure: Box<dyn Fn(String) + Send + Sync>) -> Hooks {
-    let (for_restart, for_exit) = (runtime.clone(), runtime.clone());
+fn hooks(runtime: &Arc<Runtime>) -> Hooks {
+    let (for_restart, for_exit, give_up) = (runtime.clone(), runtime.clone(), runtime.give_up.clone());
     Hooks {
         on_restart: Some(Box::new(move |event| remember_restart(&for_restart, event))),
         on_exit: Some(Box::new(move |exit| {
@@ -162,7 +164,7 @@ fn hooks(runtime: &Arc<Runtime>, on_root_failure: Box<dyn Fn(String) + Send + Sy
             }
         })),
         on_finding: Some(Box::new(|finding| tracing::error!(?finding, "an actor makes no progress"))),
-        on_root_failure: Some(Box::new(move |exit: &Exit| on_root_failure(exit.to_string()))),
+        on_root_failure: Some(Box::new(move |exit: &Exit| give_up(exit.to_string()))),
         before_handle: cfg!(feature = "failpoints").then_some(before_handle as fn(&'static str)),
     }
 }

@@ -115,8 +115,23 @@ pub struct Idempotency {
 /// An approval that is wanted, or was decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApprovalWrite {
-    Requested { id: RowId, step: Option<StepNo>, at_ms: i64, expires_at_ms: Option<i64> },
-    Decided { step: Option<StepNo>, approved: bool, by: UserId, at_ms: i64 },
+    Requested {
+        id: RowId,
+        step: Option<StepNo>,
+        at_ms: i64,
+        expires_at_ms: Option<i64>,
+    },
+    Decided {
+        step: Option<StepNo>,
+        approved: bool,
+        by: UserId,
+        at_ms: i64,
+    },
+    /// Nobody has to decide any more: what waited has expired or was cancelled. Nothing happens where nothing waited.
+    Lapsed {
+        step: Option<StepNo>,
+        at_ms: i64,
+    },
 }
 
 /// A run's end, as its flow counts it.
@@ -203,7 +218,7 @@ pub enum Outcome {
 /// Why a write was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectCode {
-    /// The tenant has a flow of this name.
+    /// The tenant has a flow, or a webhook, of this name.
     NameTaken,
     /// Any other constraint.
     Constraint,

@@ -14,11 +14,21 @@ use crate::ports::store::StoredRun;
 use crate::runtime::Runtime;
 use crate::supervision::Ctx;
 
+/// Whether a page is being read.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Reading {
+    #[default]
+    No,
+    Yes,
+    /// A run left memory meanwhile, which the page may not have.
+    Stale,
+}
+
 /// How far the stored queue has been read.
 #[derive(Debug, Default)]
 pub struct Paging {
     after: Option<(i64, RunId)>,
-    reading: bool,
+    reading: Reading,
     done: bool,
     /// The store was away: not before the next tick.
     paused: bool,
@@ -29,6 +39,9 @@ impl Paging {
     pub fn again_from_start(&mut self) {
         self.after = None;
         self.done = false;
+        if self.reading == Reading::Yes {
+            self.reading = Reading::Stale;
+        }
     }
 
     /// Time has passed.
@@ -77,9 +90,13 @@ impl QueuePartition {
         if now.is_empty() {
             return;
         }
+        self.spawn_load(now, ctx);
+    }
+
+    fn spawn_load(&mut self, wanted: Vec<RunId>, ctx: &mut Ctx<'_, Self>) {
         self.loads_under_way += 1;
-        let (runtime, wanted) = (self.runtime.clone(), now.clone());
-        self.read(ctx, async move { load_runs(&runtime, now).await }, move |found| PartitionMsg::Loaded {
+        let (runtime, runs) = (self.runtime.clone(), wanted.clone());
+        self.read(ctx, async move { load_runs(&runtime, runs).await }, move |found| PartitionMsg::Loaded {
             wanted,
             found,
         });
@@ -87,10 +104,10 @@ impl QueuePartition {
 
     fn read_queue(&mut self, ctx: &mut Ctx<'_, Self>) {
         let room = self.runs.len() < self.runtime.settings.resident_runs_per_partition / 2;
-        if self.paging.done || self.paging.reading || self.draining || !room {
+        if self.paging.done || self.paging.reading != Reading::No || self.draining || !room {
             return;
         }
-        self.paging.reading = true;
+        self.paging.reading = Reading::Yes;
         let (store, number, after) = (self.runtime.store.clone(), self.number, self.paging.after);
         let limit = self.runtime.settings.page_size;
         self.read(ctx, async move { store.queue_page(number, after, limit).await }, PartitionMsg::QueuePage);
@@ -98,13 +115,16 @@ impl QueuePartition {
 
     /// Runs with work, in their order.
     pub(super) fn queue_page(&mut self, result: Result<Vec<(i64, RunId)>, StoreError>, ctx: &mut Ctx<'_, Self>) {
-        self.paging.reading = false;
+        let reading = std::mem::take(&mut self.paging.reading);
         let page = match result {
             Ok(page) => page,
             Err(error) => return self.store_away(&error, ctx),
         };
         self.paging.done = page.len() < self.runtime.settings.page_size;
         self.paging.after = page.last().copied().or(self.paging.after);
+        if reading == Reading::Stale {
+            self.paging.again_from_start();
+        }
         for (_, run) in page {
             if !self.runs.contains_key(&run) {
                 self.want(run);
@@ -122,10 +142,13 @@ impl QueuePartition {
         self.loads_under_way -= 1;
         let found = match found {
             Ok(found) => found,
-            Err(error) => {
+            Err(error @ StoreError::Unavailable(_)) => {
                 self.to_load.extend(wanted);
                 return self.store_away(&error, ctx);
             }
+            Err(error) if wanted.len() == 1 => return self.unreadable(wanted[0], &error.to_string()),
+            // One of them cannot be read: each is read alone, so that the others are.
+            Err(_) => return wanted.iter().for_each(|run| self.spawn_load(vec![*run], ctx)),
         };
         for (stored, flow) in found {
             let run = stored.header.id;
@@ -151,6 +174,7 @@ impl QueuePartition {
         if state.steps.len() != flow.plan.steps.len() {
             return self.unreadable(run, "its state and its flow's version have different numbers of steps");
         }
+        self.set_timer(run, stored.timing.wake_at_ms, ctx);
         let header = Arc::new(stored.header);
         let Some(resident) = self.runs.get_mut(&run) else { return };
         resident.header = Some(header.clone());

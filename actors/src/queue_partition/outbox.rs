@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use core314_domain::ids::RunId;
 use core314_domain::run::{Command, Effect};
+use serde_json::Value;
 
 use super::runs::Ask;
 use super::{Answer, PartitionMsg, QueuePartition};
@@ -27,6 +28,12 @@ impl Pending {
     /// How many attempts it will start.
     pub fn starts(&self) -> usize {
         self.effects.iter().filter(|e| matches!(e, Effect::StartAttempt { .. })).count()
+    }
+
+    /// Whether this is the answer that it would have stored itself; it names the run, so nobody else's is the same.
+    fn promises(&self, answer: &Value) -> bool {
+        let own = self.write.accept.as_ref().and_then(|accept| accept.idempotency.as_ref());
+        own.is_some_and(|own| own.answer == *answer)
     }
 
     /// Adds a later decision of the same run.
@@ -117,7 +124,7 @@ impl QueuePartition {
         self.outbox.under_way = Some(batch);
         self.shared.committing.store(batch, Ordering::Release);
         let (shared, me) = (self.shared.clone(), ctx.me());
-        let reply = Reply::new(move |result| {
+        let reply = Reply::new(&self.runtime.io, move |result| {
             shared.committing.store(0, Ordering::Release);
             // A partition that is gone for good reads the store when it starts again.
             let _ = me.tell_urgent(PartitionMsg::Committed { batch, result });
@@ -153,6 +160,8 @@ impl QueuePartition {
         match outcome {
             Outcome::Committed { log_seq } => self.durable(pending, log_seq, ctx),
             Outcome::Conflict => self.undone(pending, ctx),
+            // Its own key: an earlier try of this very batch was stored unseen.
+            Outcome::Duplicate { answer, .. } if pending.promises(&answer) => self.undone(pending, ctx),
             Outcome::Duplicate { answer, same_request } => {
                 let reply = Answer::Duplicate { answer, same_request };
                 self.abandon(pending, reply, ctx);
@@ -160,6 +169,7 @@ impl QueuePartition {
             Outcome::Rejected { message, .. } => self.rejected(pending, &message, ctx),
             Outcome::Fenced => {
                 self.abandon(pending, Answer::Failed("this node no longer owns the partition".to_owned()), ctx);
+                (self.runtime.give_up)("another node has taken this one's partitions".to_owned());
                 ctx.fail("the partition belongs to another node");
             }
         }
@@ -174,12 +184,6 @@ impl QueuePartition {
             resident.version += 1;
             resident.writes -= 1;
         }
-        for entry in &pending.write.log {
-            self.shared.attempts.settle(run, entry.step, entry.attempt);
-            if !entry.success() {
-                Counters::add(&self.runtime.counters.attempts_failed, 1);
-            }
-        }
         self.record_statistics(&pending.write, log_seq, ctx);
         if pending.write.ended.is_some() {
             Counters::add(&self.runtime.counters.runs_ended, 1);
@@ -187,6 +191,13 @@ impl QueuePartition {
         self.set_timer(run, pending.write.timing.wake_at_ms, ctx);
         pending.asks.into_iter().for_each(|ask| ask.answer(Answer::Committed));
         self.act(run, pending.effects, ctx);
+        // After the effects: one of them may cut off an attempt that is logged here.
+        for entry in &pending.write.log {
+            self.shared.attempts.settle(run, entry.step, entry.attempt);
+            if !entry.success() {
+                Counters::add(&self.runtime.counters.attempts_failed, 1);
+            }
+        }
         self.leave_if_done(run, ctx);
     }
 

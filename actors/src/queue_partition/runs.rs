@@ -141,11 +141,10 @@ impl QueuePartition {
         ctx: &mut Ctx<'_, Self>,
     ) -> bool {
         let Some(resident) = self.runs.get_mut(&run) else { return false };
-        resident.generation += 1;
-        let name = match resident.generation {
-            1 => run_name(run),
-            n => format!("{}.{n}", run_name(run)),
-        };
+        // Its own name each time: the actor before may still be on its way out.
+        self.actors += 1;
+        resident.generation = self.actors;
+        let name = format!("{}.{}", run_name(run), self.actors);
         let args = FlowRunArgs {
             runtime: self.runtime.clone(),
             partition: ctx.me(),
@@ -242,7 +241,8 @@ impl QueuePartition {
             }
         }
         let Some(resident) = self.runs.get_mut(&run) else { return };
-        resident.generation += 1;
+        // What an actor of before still says is not heard.
+        resident.generation = 0;
         first.extend(resident.asked.drain(..));
         first.extend(resident.waiting.drain(..));
         resident.waiting = first.into();
@@ -287,13 +287,24 @@ impl QueuePartition {
         self.want(run);
     }
 
+    /// Whether the run's end by quarantine is on its way already.
+    pub(super) fn is_being_set_aside(&self, run: RunId) -> bool {
+        let is_quarantine = |ask: &Ask| matches!(&*ask.command, Command::Quarantine { .. });
+        let resident = self.runs.get(&run);
+        resident.is_some_and(|r| r.waiting.iter().chain(&r.asked).any(is_quarantine) || (r.writes > 0 && r.ended))
+    }
+
     /// Sets a run aside that kills whoever handles it: a dead letter, and a failed run.
     pub(super) fn quarantine(&mut self, run: RunId, failure: &str, ctx: &mut Ctx<'_, Self>) {
         let resident = self.runs.entry(run).or_default();
         if resident.deaths > self.runtime.settings.poison_limit {
             tracing::error!(%run, failure, "a run cannot even be set aside; it stays as it is until it is looked at");
+            let writes = resident.writes;
+            resident.ended = true;
             self.drop_actor(run, ctx);
-            self.runs.remove(&run);
+            if writes == 0 {
+                self.runs.remove(&run);
+            }
             return;
         }
         resident.deaths = resident.deaths.max(self.runtime.settings.poison_limit);

@@ -4,6 +4,7 @@
 //! that position are counted from the log. Nothing is scanned but that tail.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use core314_domain::ids::TenantId;
@@ -44,6 +45,12 @@ impl QueuePartition {
             return;
         }
         let first = last + 1 - write.log.len() as i64;
+        if first > self.statistics.position + 1 {
+            // Rows were stored unseen, by a commit whose outcome was lost: the log has them.
+            self.statistics.ready = false;
+            self.statistics.missed = last;
+            return self.read_statistics_tail(ctx);
+        }
         for (seq, entry) in (first..).zip(&write.log) {
             if seq > self.statistics.position {
                 let figures = (entry.is_final, entry.success(), entry.duration_ms);
@@ -78,6 +85,11 @@ impl QueuePartition {
 
     /// Reads the log behind what is counted. The first read finds out what that is.
     pub(super) fn read_statistics_tail(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if self.shared.counting.load(Ordering::Acquire) {
+            // A write of an earlier life is under way: what it covers is not known before its end.
+            ctx.after(Duration::from_millis(50), PartitionMsg::FlushStatistics);
+            return;
+        }
         let (store, number) = (self.runtime.store.clone(), self.number);
         let after = (self.statistics.position > 0).then_some(self.statistics.position);
         let read = async move {
@@ -102,7 +114,11 @@ impl QueuePartition {
         };
         self.statistics.position = self.statistics.position.max(after);
         let full = rows.len() == TAIL_PAGE;
+        // Two reads of the tail may overlap: a row counts once.
         for row in rows {
+            if row.seq <= self.statistics.position {
+                continue;
+            }
             self.count(row.tenant, &row.action_type, row.completed_at_ms, (row.is_final, row.success, row.duration_ms));
             self.statistics.position = row.seq;
         }
@@ -138,7 +154,13 @@ impl QueuePartition {
     ) {
         let stored = match result {
             Ok(stored) => stored,
-            Err(error) => return self.statistics_written(&Err(error), ctx),
+            Err(error) => {
+                tracing::warn!(partition = self.number, %error, "statistics could not be read; they are counted again");
+                for (key, stat) in std::mem::take(&mut self.statistics.writing) {
+                    self.statistics.deltas.entry(key).or_default().merge(&stat);
+                }
+                return self.arm_statistics(ctx);
+            }
         };
         let mut rows = self.statistics.writing.clone();
         for (key, stat) in stored {
@@ -150,31 +172,26 @@ impl QueuePartition {
             rows: rows.into_iter().collect(),
             covered_seq: self.statistics.writing_position,
         };
-        let me = ctx.me();
-        // A partition that is gone counts the tail again when it starts.
-        let reply = Reply::new(move |result| {
-            let _ = me.tell_urgent(PartitionMsg::StatisticsWritten(result));
+        let (me, life, shared) = (ctx.me(), self.life, self.shared.clone());
+        self.shared.counting.store(true, Ordering::Release);
+        let reply = Reply::new(&self.runtime.io, move |result| {
+            shared.counting.store(false, Ordering::Release);
+            // A partition that is gone counts the tail again when it starts.
+            let what = Box::new(PartitionMsg::StatisticsWritten(result));
+            let _ = me.tell_urgent(PartitionMsg::Read { life, what });
         });
         let writes = vec![Write::Statistics(Box::new(write))];
         let _ = self.writer.tell_urgent(WriterMsg::Commit { lane: usize::from(self.number), writes, reply });
     }
 
-    /// The write is over. What was not written is counted again with the next one.
+    /// The write is over. Where it is not known to be stored, the store and the log are asked what is counted.
     pub(super) fn statistics_written(&mut self, result: &CommitResult, ctx: &mut Ctx<'_, Self>) {
-        let unwritten = std::mem::take(&mut self.statistics.writing);
-        match result.as_deref() {
-            Ok([Outcome::Committed { .. }]) => {}
-            Ok(_) => {
-                // Whether it was stored is not known: only the log can tell.
-                ctx.fail("the statistics were not written");
-            }
-            Err(error) => {
-                tracing::warn!(partition = self.number, %error, "statistics were not written; they are counted again");
-                for (key, stat) in unwritten {
-                    self.statistics.deltas.entry(key).or_default().merge(&stat);
-                }
-            }
+        self.statistics.writing.clear();
+        if matches!(result.as_deref(), Ok([Outcome::Committed { .. }])) {
+            return self.arm_statistics(ctx);
         }
-        self.arm_statistics(ctx);
+        tracing::warn!(partition = self.number, ?result, "statistics may not have been written; they are counted anew");
+        self.statistics = Statistics { missed: self.statistics.position, ..Statistics::default() };
+        self.read_statistics_tail(ctx);
     }
 }

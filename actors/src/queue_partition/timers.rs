@@ -10,7 +10,7 @@ use super::runs::Ask;
 use super::{PartitionMsg, QueuePartition};
 use crate::ports::StoreError;
 use crate::ports::store::Store;
-use crate::supervision::Ctx;
+use crate::supervision::{Ctx, TimerKey};
 
 /// The wake-ups in memory.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub struct Timers {
     /// When more are to be read.
     refresh_at_ms: i64,
     /// When the soonest armed tick comes.
-    armed_at_ms: Option<i64>,
+    armed: Option<(i64, TimerKey)>,
 }
 
 impl Timers {
@@ -71,16 +71,23 @@ impl QueuePartition {
 
     fn arm(&mut self, ctx: &mut Ctx<'_, Self>) {
         let next_ms = self.timers.next_ms();
-        if self.timers.armed_at_ms.is_none_or(|armed| next_ms < armed) {
-            self.timers.armed_at_ms = Some(next_ms);
+        if self.timers.armed.as_ref().is_none_or(|(armed, _)| next_ms < *armed) {
+            self.disarm(ctx);
             let delay_ms = (next_ms - self.runtime.now_ms()).max(0) as u64;
-            ctx.after(Duration::from_millis(delay_ms), PartitionMsg::Tick);
+            let key = ctx.after(Duration::from_millis(delay_ms), PartitionMsg::Tick);
+            self.timers.armed = Some((next_ms, key));
+        }
+    }
+
+    fn disarm(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if let Some((_, key)) = self.timers.armed.take() {
+            ctx.cancel(key);
         }
     }
 
     /// Wakes what is due.
     pub(super) fn tick(&mut self, ctx: &mut Ctx<'_, Self>) {
-        self.timers.armed_at_ms = None;
+        self.disarm(ctx);
         self.paging.resume();
         let now_ms = self.runtime.now_ms();
         while let Some(run) = self.timers.pop_due(now_ms) {
@@ -109,8 +116,8 @@ impl QueuePartition {
             Ok(page) => {
                 self.timers.refresh_at_ms = self.timers.refresh_at_ms.min(page.until_ms);
                 for (at_ms, run) in page.due {
-                    // What is in memory knows better: its row may have changed since it was read.
-                    if !self.runs.contains_key(&run) && !self.timers.of_run.contains_key(&run) {
+                    // What a commit has set since is newer. A timer that is out of date costs a wake-up that decides nothing.
+                    if !self.timers.of_run.contains_key(&run) {
                         self.timers.set(run, Some(at_ms));
                     }
                 }

@@ -3,7 +3,7 @@
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::FlowDraft;
-use core314_domain::document::FlowDocument;
+use core314_domain::document::{FlowDocument, ShapeError};
 use core314_domain::json::parse_yaml;
 
 use super::{FlowView, etag};
@@ -48,7 +48,12 @@ fn document(text: &[u8], is_yaml: bool, max_depth: usize) -> Result<FlowDocument
         body::json(text.as_bytes(), max_depth)?;
     }
     // The text, not the value: only the text still knows the lines that errors name.
-    FlowDocument::from_text(text).map_err(|error| not_a_flow(error.0))
+    FlowDocument::from_text(text).map_err(misshapen)
+}
+
+/// The document has the wrong shape, at a place that is known.
+pub(super) fn misshapen(error: ShapeError) -> Problem {
+    Problem::InvalidRequest(vec![FieldError::at(&error.pointer, error.message)])
 }
 
 /// The document has the wrong shape.

@@ -7,14 +7,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::FlowDraft;
 use core314_actors::ports::catalog::StoredFlow;
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::FlowId;
+use core314_domain::ids::{FlowId, Owner};
 use core314_domain::json::merge_patch;
+use serde_json::Value;
 
-use super::create::not_a_flow;
+use super::create::{misshapen, not_a_flow};
 use super::{FlowView, etag};
-use crate::http::auth::Role;
+use crate::http::auth::{Caller, Role};
 use crate::http::problem::Problem;
-use crate::http::{Shared, body};
+use crate::http::{Shared, State, body};
 
 pub async fn handle(
     req: HttpRequest,
@@ -28,15 +29,39 @@ pub async fn handle(
     let owner = caller.owner()?;
     let (_, patch) = body::read_json(&req, payload, &state.settings).await?;
     let id: FlowId = id.parse().map_err(|_| Problem::no_row("flow"))?;
+    if !patch.is_object() {
+        return Err(not_a_flow("a patch must be an object".to_owned()));
+    }
+    for _ in 1..TRIES {
+        match merge(&state, id, &caller, owner, &req, &patch).await {
+            // Somebody was faster. Without If-Match the patch is meant for whatever is there.
+            Err(Problem::PreconditionFailed) if !req.headers().contains_key(IF_MATCH) => {}
+            done => return done,
+        }
+    }
+    merge(&state, id, &caller, owner, &req, &patch).await
+}
+
+/// How often a patch is merged with what others have made of the flow meanwhile.
+const TRIES: usize = 10;
+
+async fn merge(
+    state: &State,
+    id: FlowId,
+    caller: &Caller,
+    owner: Owner,
+    req: &HttpRequest,
+    patch: &Value,
+) -> Result<HttpResponse, Problem> {
     let stored = state.engine.flow(caller.scope, id).await?.ok_or_else(|| Problem::no_row("flow"))?;
     check_version(req.headers(), stored.version)?;
     let mut changed = stored.document.to_value();
-    merge_patch(&mut changed, &patch);
-    let document = FlowDocument::from_value(changed).map_err(|error| not_a_flow(error.0))?;
+    merge_patch(&mut changed, patch);
+    let document = FlowDocument::from_value(changed).map_err(misshapen)?;
     if document == stored.document {
         return Ok(answer(stored));
     }
-    let draft = FlowDraft { owner, document, by: caller.by };
+    let draft = FlowDraft { owner, document, by: caller.by.clone() };
     let saved = state.engine.update_flow(id, stored.version, draft).await?;
     // A colleague who changes a flow does not take it over.
     Ok(answer(StoredFlow { owner: stored.owner, created_at_ms: stored.created_at_ms, ..saved }))

@@ -31,6 +31,11 @@ impl FieldError {
         Self { place: Place::Body(shortened(&pointer)), message: shortened(&message.into()) }
     }
 
+    /// A place in the body, by its pointer.
+    pub fn at(pointer: &str, message: impl Into<String>) -> Self {
+        Self { place: Place::Body(shortened(pointer)), message: shortened(&message.into()) }
+    }
+
     /// The body as a whole.
     pub fn whole_body(message: impl Into<String>) -> Self {
         Self { place: Place::Body(String::new()), message: shortened(&message.into()) }

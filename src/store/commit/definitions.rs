@@ -125,7 +125,7 @@ async fn webhook(connection: &mut Connection, webhook: &Webhook) -> Result<Optio
         && row.fields().uuid()? != webhook.id.0
     {
         let message = format!("the tenant has a webhook named '{}' already", webhook.name);
-        return Ok(Some(Outcome::Rejected { code: RejectCode::Constraint, message }));
+        return Ok(Some(Outcome::Rejected { code: RejectCode::NameTaken, message }));
     }
     let (trigger, flow) = match webhook.target {
         WebhookTarget::Trigger(trigger) => (Some(trigger.as_str()), None),

@@ -72,6 +72,14 @@ pub(super) async fn approvals(batch: &mut Batch<'_, '_>) -> Result<(), Failure> 
                     by.0.into(),
                     (*at_ms).into(),
                 ]),
+                ApprovalWrite::Lapsed { step, at_ms } => decided.push([
+                    run.tenant.0.into(),
+                    run.id.0.into(),
+                    step.map(i64::from).into(),
+                    "expired".into(),
+                    None::<uuid::Uuid>.into(),
+                    (*at_ms).into(),
+                ]),
             }
         }
         batch.connection.bulk(REQUESTED, &requested).await?;

@@ -2,7 +2,7 @@
 //!
 //! A column's name says its type: names mean the same in every view, so three lists of names are enough. Times become
 //! RFC 3339 in UTC with milliseconds, JSON that SQLite holds as text becomes JSON, 0 and 1 become booleans, and numbers
-//! have one form. `row_key` and `tenant_key` repeat ids for lookups and are left out.
+//! have one form.
 
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Number, Value};
@@ -55,8 +55,9 @@ const TIME: &[&str] = &[
     "next_retry_at",
 ];
 
-/// Columns that repeat an id as it is stored.
-const KEYS: &[&str] = &["row_key", "tenant_key"];
+/// Columns that the API leaves out: those that repeat an id as it is stored, and the place in a chain that all tenants
+/// of a partition share, which would let one count the rows of the others.
+const KEYS: &[&str] = &["row_key", "tenant_key", "seq"];
 
 /// The object of a row that SQLite gave.
 pub(super) fn from_sqlite(row: &SqliteRow) -> Result<Value, StoreError> {

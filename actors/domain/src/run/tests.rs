@@ -262,7 +262,7 @@ fn a_condition_decides_whether_a_step_runs() {
 fn what_fails_before_it_starts_is_one_attempt_in_the_log() {
     let cases = [
         (json!({"when": "trigger.port == 80"}), "expression_error"),
-        (json!({"config": {"scheduled_for": "tomorrow"}}), "invalid_schedule"),
+        (json!({"config": {"scheduled_for": "{{ 'tomorrow' }}"}}), "invalid_schedule"),
         (json!({"config": {"scheduled_for": "{{ trigger.port }}"}}), "invalid_schedule"),
         (json!({"config": {"action_payload": "{{ trigger.port }}"}}), "template_error"),
     ];

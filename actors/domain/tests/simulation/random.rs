@@ -64,7 +64,7 @@ fn options(rng: &mut Rng, inputs: usize, mixed: bool) -> Value {
     add(rng, 150, &json!({"requires_approval": true}));
     add(rng, 300, &json!({"on_error": "continue"}));
     add(rng, 250, &json!({"on_unknown_outcome": "park"}));
-    let at = rng.pick(&["{{ trigger.in_30s }}", "{{ trigger.in_5m }}", "{{ trigger.past }}", "soon"]);
+    let at = rng.pick(&["{{ trigger.in_30s }}", "{{ trigger.in_5m }}", "{{ trigger.past }}", "{{ 'soon' }}"]);
     add(rng, 200, &json!({"config": {"scheduled_for": at}}));
     let seconds = rng.pick(&[1, 20, 45, 400]);
     add(rng, 200, &json!({"config": {"expires_in_seconds": seconds}}));

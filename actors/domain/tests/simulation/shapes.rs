@@ -190,7 +190,7 @@ fn times() -> Vec<Shape> {
     let none = &json!({});
     let at = |key: &str| json!({"config": {"scheduled_for": format!("{{{{ trigger.{key} }}}}")}});
     let scheduled = [step("a", &at("in_30s")), step("b", &at("past")), step("c", &at("in_5m"))];
-    let bad = [step("a", none), step("b", &json!({"config": {"scheduled_for": "tomorrow"}}))];
+    let bad = [step("a", none), step("b", &json!({"config": {"scheduled_for": "{{ 'tomorrow' }}"}}))];
     let expires =
         |seconds: u32| json!({"config": {"expires_in_seconds": seconds, "scheduled_for": "{{ trigger.in_30s }}"}});
     let expiry = [step("a", &expires(20)), step("b", &expires(40)), step("c", none)];

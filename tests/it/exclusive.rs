@@ -1,0 +1,34 @@
+//! One server a database, until nodes can share one: the second is refused in words, and the first goes on.
+
+use std::process::Stdio;
+
+use super::support::{Installation, Server, StoreKind, free_port};
+
+async fn a_second_server_is_refused(kind: StoreKind) {
+    let installation = Installation::new(kind).await;
+    let mut first = Server::start(&installation);
+    let second = installation
+        .command(&["serve"])
+        .env("CORE314_LISTEN", format!("127.0.0.1:{}", free_port()))
+        .env("CORE314__STORE__BUSY_TIMEOUT_MS", "200")
+        .stdout(Stdio::null())
+        .output()
+        .expect("the binary runs");
+    let printed = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("stop it first"), "{printed}");
+    first.get_platform("/readyz").await;
+    assert_eq!(first.terminate(), Some(0));
+    let mut next = Server::start(&installation);
+    assert_eq!(next.terminate(), Some(0), "its place is free at once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_second_server_is_refused_on_sqlite() {
+    a_second_server_is_refused(StoreKind::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_second_server_is_refused_on_postgres() {
+    a_second_server_is_refused(StoreKind::Postgres).await;
+}
