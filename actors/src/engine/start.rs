@@ -86,22 +86,31 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
             n => n,
         };
-        // The writer has a thread of its own: a handler that blocks another's must not hold up everybody's commits.
-        let pool = ArbiterPool::open(workers + 1).map_err(|e| actors(&e))?;
+        // Where the store takes enough batches at once, each worker has its own writer: no commit waits for another
+        // thread. Else all share one, on a thread of its own: a handler that blocks its worker holds up nobody's commits.
+        let writers = if runtime.store.lanes() >= workers { 0..workers } else { workers..workers + 1 };
+        let pool = ArbiterPool::open(writers.end).map_err(|e| actors(&e))?;
         let hooks = hooks(&runtime);
-        // The writer goes first and stops last: a partition that stops still commits.
+        // Writers go first and stop last: a partition that stops still commits.
         let root =
             Tree::start("core314", SupervisorSpec::new(Strategy::OneForOne), pool, hooks).map_err(|e| actors(&e))?;
-        let spec = ChildSpec::new("commit-writer").placement(Placement::Worker(workers)).mailbox(65_536);
-        let writer = root.root().start_child::<CommitWriter>(spec, runtime.clone()).map_err(|e| actors(&e))?;
+        let writers = writers
+            .map(|worker| {
+                let spec = ChildSpec::new(format!("commit-writer-{worker}")).placement(Placement::Worker(worker));
+                root.root().start_child::<CommitWriter>(spec.mailbox(65_536), runtime.clone())
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| actors(&e))?;
         let spec = SupervisorSpec::new(Strategy::OneForOne).intensity(20, Duration::from_secs(10));
         let group = root.root().start_supervisor("partitions", spec).map_err(|e| actors(&e))?;
         let (mut shared, mut partitions) = (Vec::new(), Vec::new());
         for number in 0..runtime.settings.partitions {
             let own = Arc::new(PartitionShared::default());
-            let args = PartitionArgs { number, runtime: runtime.clone(), writer: writer.clone(), shared: own.clone() };
+            let worker = usize::from(number) % workers;
+            let writer = writers[worker % writers.len()].clone();
+            let args = PartitionArgs { number, runtime: runtime.clone(), writer, shared: own.clone() };
             let spec = ChildSpec::new(format!("partition-{number:02}"))
-                .placement(Placement::Worker(usize::from(number) % workers))
+                .placement(Placement::Worker(worker))
                 .mailbox(runtime.settings.max_pending_accepts as u32)
                 .poison_limit(runtime.settings.poison_limit)
                 .shutdown_timeout(Some(Duration::from_millis(runtime.settings.drain_ms)));
@@ -115,6 +124,7 @@ impl Engine {
         };
         let watchdog = root.watch(patience).map_err(|e| actors(&e))?;
         let ingress = Ingress::new(runtime.clone(), partitions);
+        let writer = writers.into_iter().next().expect("there is at least one worker");
         let inner = Inner { runtime, tree: root, _watchdog: watchdog, writer, ingress, partitions: shared };
         Ok(Self { inner: Arc::new(inner) })
     }
