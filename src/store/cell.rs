@@ -78,6 +78,9 @@ impl From<Hash> for Cell<'_> {
     }
 }
 
+/// SQLite takes at most 32,766 parameters a statement; our widest row has 28.
+const MOST_ROWS: usize = 512;
+
 /// Many rows of the same columns, row after row.
 #[derive(Debug)]
 pub(super) struct Rows<'a> {
@@ -118,18 +121,35 @@ impl<'a> Rows<'a> {
         sqlite_arguments(&self.cells[from * self.width..(from + count) * self.width])
     }
 
+    /// Where each piece begins and how many rows it has: 512, 256, …, 1, so that few different statements need to be
+    /// prepared.
+    pub fn pieces(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (mut from, end) = (0, self.len());
+        std::iter::from_fn(move || {
+            let count = ((end - from + 1).next_power_of_two() / 2).min(MOST_ROWS);
+            from += count;
+            (count > 0).then_some((from - count, count))
+        })
+    }
+
     /// All rows, one array a column.
     pub fn postgres_arguments(&self) -> Result<PgArguments, Failure> {
         let mut arguments = PgArguments::default();
-        for column in 0..self.width {
-            let cells = self.cells[column..].iter().step_by(self.width);
-            add_array(&mut arguments, cells).map_err(unbindable)?;
-        }
+        self.bind_postgres(&mut arguments)?;
         Ok(arguments)
     }
 
-    /// The parameters as PostgreSQL reads them: an array a column.
-    pub fn postgres_parameters(&self) -> String {
+    /// Adds all rows to the arguments of a statement, one array a column.
+    pub fn bind_postgres(&self, arguments: &mut PgArguments) -> Result<(), Failure> {
+        for column in 0..self.width {
+            let cells = self.cells[column..].iter().step_by(self.width);
+            add_array(arguments, cells).map_err(unbindable)?;
+        }
+        Ok(())
+    }
+
+    /// The parameters as PostgreSQL reads them: an array a column, the first of them with this number.
+    pub fn postgres_parameters(&self, first: usize) -> String {
         let kinds = self.cells[..self.width].iter().map(|cell| match cell {
             Cell::Uuid(_) => "uuid[]",
             Cell::Int(_) => "bigint[]",
@@ -138,7 +158,7 @@ impl<'a> Rows<'a> {
             Cell::Json(_) => "text[]::jsonb[]",
             Cell::Hash(_) => "bytea[]",
         });
-        let parameters: Vec<String> = kinds.enumerate().map(|(i, kind)| format!("${}::{kind}", i + 1)).collect();
+        let parameters: Vec<String> = kinds.enumerate().map(|(i, kind)| format!("${}::{kind}", i + first)).collect();
         parameters.join(", ")
     }
 }

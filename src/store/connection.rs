@@ -6,15 +6,12 @@
 
 use std::ops::DerefMut;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Postgres, Sqlite};
 
 use super::cell::{Cell, Row, Rows, postgres_arguments, sqlite_arguments};
 use super::failure::Failure;
-
-/// SQLite takes at most 32,766 parameters a statement; our widest row has 28.
-const MOST_ROWS: usize = 512;
 
 /// How PostgreSQL begins to read what all tenants have.
 pub(super) const READ_ALL: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL ROLE core314_service";
@@ -36,9 +33,24 @@ impl Bulk {
         format!("{}VALUES {}{}", self.before, values.trim_end_matches(','), self.after)
     }
 
-    fn for_postgres(self, rows: &Rows<'_>) -> String {
-        format!("{}SELECT * FROM unnest({}){}", self.before, rows.postgres_parameters(), self.after)
+    /// `first` is the number of its first parameter.
+    fn for_postgres(self, rows: &Rows<'_>, first: usize) -> String {
+        format!("{}SELECT * FROM unnest({}){}", self.before, rows.postgres_parameters(first), self.after)
     }
+}
+
+/// One statement of several, which answers with the number of rows that each of them wrote. They see the same state of
+/// the database, and run in their order because that is the order in which their counts are asked for.
+fn combined<'p, 'a: 'p>(parts: impl Iterator<Item = &'p (Bulk, Rows<'a>)>) -> Result<(String, PgArguments), Failure> {
+    let (mut statements, mut counts) = (Vec::new(), Vec::new());
+    let (mut arguments, mut next) = (PgArguments::default(), 1);
+    for (place, (bulk, rows)) in parts.enumerate() {
+        statements.push(format!("p{place} AS ({} RETURNING 1)", bulk.for_postgres(rows, next)));
+        counts.push(format!("(SELECT count(*) FROM p{place})"));
+        rows.bind_postgres(&mut arguments)?;
+        next += rows.width();
+    }
+    Ok((format!("WITH {} SELECT {}", statements.join(", "), counts.join(", ")), arguments))
 }
 
 /// How to connect to the database, for connections that belong to no pool of readers.
@@ -117,8 +129,6 @@ impl Connection {
     }
 
     /// Runs a bulk statement and gives all rows that it returns; without rows it does nothing.
-    ///
-    /// SQLite gets the rows in pieces of 512, 256, …, 1, so that few different statements need to be prepared.
     pub async fn bulk(&mut self, bulk: Bulk, rows: &Rows<'_>) -> Result<Vec<Row>, Failure> {
         let mut found = Vec::new();
         if rows.is_empty() {
@@ -126,24 +136,54 @@ impl Connection {
         }
         match self {
             Self::Postgres(link) => {
-                let query =
-                    sqlx::query_with::<Postgres, _>(AssertSqlSafe(bulk.for_postgres(rows)), rows.postgres_arguments()?);
+                let query = sqlx::query_with::<Postgres, _>(
+                    AssertSqlSafe(bulk.for_postgres(rows, 1)),
+                    rows.postgres_arguments()?,
+                );
                 found.extend(query.fetch_all(&mut ***link).await?.into_iter().map(Row::Postgres));
             }
             Self::Sqlite(link) => {
-                let mut from = 0;
-                while from < rows.len() {
-                    let count = ((rows.len() - from + 1).next_power_of_two() / 2).min(MOST_ROWS);
+                for (from, count) in rows.pieces() {
                     let query = sqlx::query_with::<Sqlite, _>(
                         AssertSqlSafe(bulk.for_sqlite(rows.width(), count)),
                         rows.sqlite_arguments(from, count)?,
                     );
                     found.extend(query.fetch_all(&mut ***link).await?.into_iter().map(Row::Sqlite));
-                    from += count;
                 }
             }
         }
         Ok(found)
+    }
+
+    /// Runs bulk statements that do not look at each other's rows, and says how many rows each of them wrote.
+    ///
+    /// PostgreSQL gets them as one statement: what a lone commit costs there is its round trips, not its rows.
+    pub async fn together(&mut self, parts: &[(Bulk, Rows<'_>)]) -> Result<Vec<u64>, Failure> {
+        let mut written = vec![0; parts.len()];
+        let present: Vec<usize> = (0..parts.len()).filter(|i| !parts[*i].1.is_empty()).collect();
+        match self {
+            _ if present.is_empty() => {}
+            Self::Postgres(link) => {
+                let (sql, arguments) = combined(present.iter().map(|i| &parts[*i]))?;
+                let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), arguments);
+                let row = Row::Postgres(query.fetch_one(&mut ***link).await?);
+                let mut fields = row.fields();
+                for i in present {
+                    written[i] = fields.small()?;
+                }
+            }
+            Self::Sqlite(link) => {
+                for i in present {
+                    let (bulk, rows) = &parts[i];
+                    for (from, count) in rows.pieces() {
+                        let sql = AssertSqlSafe(bulk.for_sqlite(rows.width(), count));
+                        let query = sqlx::query_with::<Sqlite, _>(sql, rows.sqlite_arguments(from, count)?);
+                        written[i] += query.execute(&mut ***link).await?.rows_affected();
+                    }
+                }
+            }
+        }
+        Ok(written)
     }
 
     /// A database for a test, on this server.
@@ -165,7 +205,7 @@ impl Connection {
                 Ok(found.iter().map(|row| row.get("detail")).collect())
             }
             Self::Postgres(link) => {
-                let sql = AssertSqlSafe(format!("EXPLAIN {}", bulk.for_postgres(rows)));
+                let sql = AssertSqlSafe(format!("EXPLAIN {}", bulk.for_postgres(rows, 1)));
                 let query = sqlx::query_with::<Postgres, _>(sql, rows.postgres_arguments()?);
                 Ok(query.fetch_all(&mut ***link).await?.iter().map(|row| row.get(0)).collect())
             }

@@ -81,13 +81,12 @@ const LAST_CHECKPOINT: &str = "SELECT id FROM log_checkpoints ORDER BY id DESC L
 
 const NEW_HEADS: Bulk = Bulk {
     before: "INSERT INTO chain_heads (chain, partition, seq, hash, last_id) ",
-    after: " ON CONFLICT (chain, partition) DO NOTHING RETURNING partition",
+    after: " ON CONFLICT (chain, partition) DO NOTHING",
 };
 pub(super) const MOVED_HEADS: Bulk = Bulk {
     before: "WITH u (chain, partition, seq, hash, last_id, old_seq) AS (",
     after: ") UPDATE chain_heads SET seq = u.seq, hash = u.hash, last_id = u.last_id FROM u \
-            WHERE chain_heads.chain = u.chain AND chain_heads.partition = u.partition AND chain_heads.seq = u.old_seq \
-            RETURNING chain_heads.partition",
+            WHERE chain_heads.chain = u.chain AND chain_heads.partition = u.partition AND chain_heads.seq = u.old_seq",
 };
 const CHECKPOINT: Bulk = Bulk {
     before: "INSERT INTO log_checkpoints (id, merkle_root, row_count, heads, first_id, last_id, created_at_ms) ",
@@ -207,16 +206,13 @@ impl Appender {
         (row, hash)
     }
 
-    /// Moves the stored ends and writes the checkpoint of what was appended.
-    pub async fn store(&self, heads: &Heads, at_ms: i64, connection: &mut Connection) -> Result<(), Failure> {
-        if self.links.is_empty() {
-            return Ok(());
-        }
+    /// What moves the stored ends, and the checkpoint of what was appended. [`Self::check`] must follow.
+    pub fn rows(&self, heads: &Heads, at_ms: i64) -> [(Bulk, Rows<'static>); 3] {
         let (mut new, mut moved) = (Rows::new(5), Rows::new(6));
         for (key, link) in &self.links {
             let tip = &self.tips[key];
             let old_seq = tip.head.seq - link.hashes.len() as i64;
-            let row: [Cell<'_>; 5] =
+            let row: [Cell<'static>; 5] =
                 [key.0.as_str().into(), key.1.into(), tip.head.seq.into(), tip.head.hash.into(), tip.last_id.into()];
             if old_seq == 0 {
                 new.push(row);
@@ -225,13 +221,18 @@ impl Appender {
                 moved.push([chain, partition, seq, hash, last_id, old_seq.into()]);
             }
         }
-        let done = connection.bulk(NEW_HEADS, &new).await?.len() + connection.bulk(MOVED_HEADS, &moved).await?.len();
-        if done < self.links.len() {
-            return Err(Failure::StaleChain);
-        }
         let mut checkpoint = Rows::new(7);
-        checkpoint.push(self.checkpoint(heads, at_ms));
-        connection.bulk(CHECKPOINT, &checkpoint).await.map(drop)
+        if !self.links.is_empty() {
+            checkpoint.push(self.checkpoint(heads, at_ms));
+        }
+        [(CHECKPOINT, checkpoint), (NEW_HEADS, new), (MOVED_HEADS, moved)]
+    }
+
+    /// Whether every end was moved from where it was thought to be. `written` says how many rows each statement wrote;
+    /// the last ones are those that move the ends.
+    pub fn check(&self, written: &[u64]) -> Result<(), Failure> {
+        let moved: u64 = written.iter().rev().take(2).sum();
+        if moved < self.links.len() as u64 { Err(Failure::StaleChain) } else { Ok(()) }
     }
 
     fn checkpoint(&self, heads: &Heads, at_ms: i64) -> [Cell<'static>; 7] {

@@ -9,6 +9,7 @@ mod tampering;
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use core314::store::{SqlStore, StoreOptions};
@@ -77,7 +78,7 @@ async fn a_dropped_commit_leaves_all_or_nothing(store: &SqlStore) {
     for polls in (1..=8).cycle().take(32) {
         let run = samples.accept(1, epoch);
         let finished = {
-            let mut commit = pin!(store.commit(vec![Write::Run(Box::new(run.clone()))]));
+            let mut commit = pin!(store.commit(vec![Write::Run(Arc::new(run.clone()))]));
             let mut left = polls;
             std::future::poll_fn(|cx| {
                 left -= 1;
@@ -118,7 +119,7 @@ async fn a_second_process_finds_the_file_locked() {
     let reader = SqlStore::open(&bed.url, StoreOptions { read_only: true, ..StoreOptions::default() }).await;
     let reader = reader.expect("it can be looked at");
     assert_eq!(holds(&reader).await.rows, 1);
-    assert!(matches!(reader.commit(vec![Write::Run(Box::new(run))]).await, Err(StoreError::Refused(_))));
+    assert!(matches!(reader.commit(vec![Write::Run(Arc::new(run))]).await, Err(StoreError::Refused(_))));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
-//! Panics injected into each kind of actor, under load: nothing is lost, the restart is seen, the others go on; and a
-//! message that kills its actor again and again ends as a dead letter.
+//! Panics injected into each kind of actor, under load: nothing is lost, the restart is seen, the others go on; a root
+//! that panics ends the process, and the next one takes up its work; a message that kills its actor again and again
+//! ends as a dead letter.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::sink::Sink;
-use super::support::{Installation, Server, StoreKind};
+use super::support::{Installation, SERVICE_KEY, Server, StoreKind, tail};
 
 const TRIGGERS: usize = 200;
 
@@ -102,6 +103,114 @@ async fn a_panic_in_any_actor_loses_nothing_on_postgres() {
     for (actor, nth) in [("queue_partition", 400), ("flow_run", 120), ("commit_writer", 60)] {
         a_panic_is_survived(StoreKind::Postgres, actor, nth).await;
     }
+}
+
+/// What a supervisor hears while its children start: of each that it is to be adopted, and that it has started.
+const PER_CHILD: usize = 2;
+const PARTITIONS: usize = 64;
+
+/// Runs the load, and as soon as some of it is accepted has an actor restarted: its supervisor panics upon hearing it.
+async fn load_and_restart(server: &Server, hook: &str, actor: &str) -> Vec<String> {
+    let restart = async {
+        while server.get("/api/v1/runs?limit=1").await["items"].as_array().is_none_or(Vec::is_empty) {}
+        let url = format!("{}/api/v1/actors/{actor}/restart", server.url);
+        let answer = server.http.post(url).bearer_auth(SERVICE_KEY).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    };
+    tokio::join!(load(server, hook), restart).0
+}
+
+async fn all_completed(server: &Server, accepted: &[String]) {
+    let runs = until_ended(server).await;
+    for id in accepted {
+        let run = runs.iter().find(|run| run["id"] == **id);
+        assert_eq!(run.map(|run| &run["run_status"]), Some(&json!("completed")), "{id}: {run:?}");
+    }
+}
+
+async fn a_panic_of_a_supervisor_is_survived(kind: StoreKind) {
+    let sink = Sink::start();
+    let installation = Installation::new(kind).await;
+    let point = format!("actor_at.core314/partitions=panic@{}", PER_CHILD * PARTITIONS + 1);
+    let server = Server::start_with(&installation, &[("CORE314_FAILPOINTS", point)]).expect("it becomes ready");
+    let hook = server.flow_with_webhook(flow("supervisor", &sink.url)).await;
+    let accepted = load_and_restart(&server, &hook, "core314/partitions/partition-05").await;
+    assert!(accepted.len() > TRIGGERS / 2, "only {} of {TRIGGERS} were accepted", accepted.len());
+    all_completed(&server, &accepted).await;
+    let actors = server.get_platform("/api/v1/actors?limit=500").await;
+    let actors = actors["items"].as_array().expect("a list");
+    assert_eq!(actors.iter().filter(|a| a["kind"] == "queue_partition").count(), PARTITIONS);
+    let restarted: Vec<&Value> = actors.iter().filter(|a| !a["last_failure"].is_null()).collect();
+    assert_eq!(restarted.len(), 1, "only the supervisor failed: {restarted:?}");
+    assert_eq!(restarted[0]["path"], "core314/partitions");
+    assert_eq!(restarted[0]["restarts"], 1);
+    let remembered = installation.rows("SELECT actor FROM audit WHERE event_type = 'actor_restarted'").await;
+    assert!(remembered.contains(&"core314/partitions".to_owned()), "{remembered:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_panic_in_a_supervisor_loses_nothing_on_sqlite() {
+    a_panic_of_a_supervisor_is_survived(StoreKind::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_panic_in_a_supervisor_loses_nothing_on_postgres() {
+    a_panic_of_a_supervisor_is_survived(StoreKind::Postgres).await;
+}
+
+async fn a_panic_of_the_root_ends_the_process(kind: StoreKind) {
+    let sink = Sink::start();
+    let installation = Installation::new(kind).await;
+    // The first message after the start has the root panic: nobody is left above it to decide.
+    let children = children_of_the_root(&installation).await;
+    let point = format!("actor_at.core314=panic@{}", PER_CHILD * children.len() + 1);
+    let mut server = Server::start_with(&installation, &[("CORE314_FAILPOINTS", point)]).expect("it becomes ready");
+    let hook = server.flow_with_webhook(flow("root", &sink.url)).await;
+    let (accepted, broken) = load_until_it_breaks(&server, &hook, &children[0]).await;
+    assert!(broken, "the process has ended under its callers");
+    assert_eq!(server.wait(), Some(70), "{}", tail(&installation.dir.path().join("server.log")));
+    let next = Server::start(&installation);
+    all_completed(&next, &accepted).await;
+    drop(next);
+    assert_eq!(installation.run(&["log", "verify"]).0, 0);
+}
+
+/// The paths of the root's children.
+async fn children_of_the_root(installation: &Installation) -> Vec<String> {
+    let server = Server::start(installation);
+    let actors = server.get_platform("/api/v1/actors?limit=500").await;
+    let paths = actors["items"].as_array().expect("a list").iter().filter_map(|a| a["path"].as_str());
+    paths.filter(|path| path.matches('/').count() == 1).map(str::to_owned).collect()
+}
+
+/// Triggers until nobody answers; in the middle this child of the root is to be restarted. Gives what was accepted.
+async fn load_until_it_breaks(server: &Server, hook: &str, child: &str) -> (Vec<String>, bool) {
+    let mut accepted = Vec::new();
+    for n in 0..10_000 {
+        let request = server.http.post(format!("{}{hook}", server.url)).json(&json!({"n": n}));
+        let Ok(answer) = request.send().await else { return (accepted, true) };
+        let status = answer.status();
+        let Ok(body) = answer.json::<Value>().await else { return (accepted, true) };
+        if status == StatusCode::ACCEPTED {
+            accepted.push(body["run_ids"][0].as_str().expect("a run").to_owned());
+        }
+        if n == 50 {
+            let url = format!("{}/api/v1/actors/{child}/restart", server.url);
+            // The process may be gone before it answers.
+            drop(server.http.post(url).bearer_auth(SERVICE_KEY).send().await);
+        }
+    }
+    (accepted, false)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_panic_in_the_root_ends_the_process_and_the_next_goes_on_on_sqlite() {
+    a_panic_of_the_root_ends_the_process(StoreKind::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_panic_in_the_root_ends_the_process_and_the_next_goes_on_on_postgres() {
+    a_panic_of_the_root_ends_the_process(StoreKind::Postgres).await;
 }
 
 async fn poison_is_set_aside(kind: StoreKind) {

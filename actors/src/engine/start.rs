@@ -175,12 +175,13 @@ fn hooks(runtime: &Arc<Runtime>) -> Hooks {
         })),
         on_finding: Some(Box::new(|finding| tracing::error!(?finding, "an actor makes no progress"))),
         on_root_failure: Some(Box::new(move |exit: &Exit| give_up(exit.to_string()))),
-        before_handle: cfg!(feature = "failpoints").then_some(before_handle as fn(&'static str)),
+        before_handle: cfg!(feature = "failpoints").then_some(before_handle as fn(&'static str, &str)),
     }
 }
 
-fn before_handle(kind: &'static str) {
+fn before_handle(kind: &'static str, path: &str) {
     failpoint::hit(&format!("actor.{kind}"));
+    failpoint::hit(&format!("actor_at.{path}"));
 }
 
 /// Writes a restart to the audit log, past the commit writer: that may be the one that was restarted.

@@ -66,7 +66,8 @@ pub type StatisticsRows = (Vec<(StatKey, Stat)>, i64);
 /// A change to commit.
 #[derive(Debug, Clone)]
 pub enum Write {
-    Run(Box<RunWrite>),
+    /// Shared: what waits for the outcome keeps it too.
+    Run(Arc<RunWrite>),
     Flow(Box<FlowWrite>),
     Webhook(Box<Webhook>, AuditEntry),
     Audit(Box<AuditEntry>),

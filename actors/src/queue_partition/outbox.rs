@@ -4,6 +4,7 @@
 //! their write and are let go by its outcome.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use core314_domain::ids::RunId;
@@ -19,7 +20,7 @@ use crate::supervision::Ctx;
 
 /// A run's write and what waits for it.
 pub struct Pending {
-    pub write: RunWrite,
+    pub write: Arc<RunWrite>,
     pub effects: Vec<Effect>,
     pub asks: Vec<Ask>,
 }
@@ -38,13 +39,14 @@ impl Pending {
 
     /// Adds a later decision of the same run.
     fn merge(&mut self, later: Self) {
-        let write = &mut self.write;
-        write.state = later.write.state;
-        write.timing = later.write.timing;
-        write.log.extend(later.write.log);
-        write.audit.extend(later.write.audit);
-        write.approvals.extend(later.write.approvals);
-        write.ended = later.write.ended.or(write.ended);
+        // Neither has been sent: nobody else has them.
+        let (write, newer) = (Arc::make_mut(&mut self.write), Arc::unwrap_or_clone(later.write));
+        write.state = newer.state;
+        write.timing = newer.timing;
+        write.log.extend(newer.log);
+        write.audit.extend(newer.audit);
+        write.approvals.extend(newer.approvals);
+        write.ended = newer.ended.or(write.ended);
         self.effects.extend(later.effects);
         self.asks.extend(later.asks);
     }
@@ -111,12 +113,13 @@ impl QueuePartition {
         if empty || self.outbox.under_way.is_some() {
             return;
         }
-        let sent = std::mem::take(&mut self.outbox.waiting);
+        let mut sent = std::mem::take(&mut self.outbox.waiting);
         self.outbox.place.clear();
         let mut writes = Vec::with_capacity(sent.len() + self.outbox.others.len());
-        for pending in &sent {
+        for pending in &mut sent {
             let version = self.runs.get(&pending.write.id).map_or(0, |r| r.version);
-            writes.push(Write::Run(Box::new(RunWrite { expected_version: version, ..pending.write.clone() })));
+            Arc::make_mut(&mut pending.write).expected_version = version;
+            writes.push(Write::Run(pending.write.clone()));
         }
         writes.append(&mut self.outbox.others);
         self.outbox.sent = sent;

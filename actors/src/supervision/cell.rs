@@ -79,7 +79,7 @@ impl<B: Behaviour> Cell<B> {
                 return;
             }
             if let Some(failpoint) = ctx.core.shared.node.hooks.before_handle {
-                failpoint(B::KIND);
+                failpoint(B::KIND, ctx.core.shared.path());
             }
             value.handle(msg, ctx);
             if key.is_some() {

@@ -32,8 +32,8 @@ pub struct Hooks {
     pub on_finding: Option<Listener<Finding>>,
     /// The root has given up or was lost; the process should end with a non-zero status.
     pub on_root_failure: Option<Listener<Exit>>,
-    /// Called with the actor's kind before each message, where a panic is a panic of that actor: for failpoints.
-    pub before_handle: Option<fn(&'static str)>,
+    /// Called with the actor's kind and path before each message, where a panic is a panic of that actor: for failpoints.
+    pub before_handle: Option<fn(&'static str, &str)>,
 }
 
 impl fmt::Debug for Hooks {

@@ -4,6 +4,7 @@
 //! is a crash.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -84,7 +85,7 @@ fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
 impl Rows {
     fn apply(&mut self, write: Write) -> Outcome {
         match write {
-            Write::Run(write) => self.run(*write),
+            Write::Run(write) => self.run(Arc::unwrap_or_clone(write)),
             Write::Flow(write) => {
                 let taken = self.flows.values().filter_map(|v| v.last()).any(|f| {
                     f.id != write.id

@@ -11,6 +11,7 @@ use core314_domain::ids::{FlowId, TenantId, WebhookId};
 use core314_domain::stats::{BUCKET_WIDTHS_MS, Stat, StatKey};
 use core314_domain::words::TriggerType;
 use serde_json::json;
+use std::sync::Arc;
 
 use crate::ports::Scope;
 use crate::ports::catalog::Catalog;
@@ -39,7 +40,7 @@ pub async fn commit(store: &dyn Store, writes: Vec<Write>) -> Vec<Outcome> {
 
 /// Commits one change of a run.
 pub async fn commit_run(store: &dyn Store, run: &RunWrite) -> Outcome {
-    commit(store, vec![Write::Run(Box::new(run.clone()))]).await.remove(0)
+    commit(store, vec![Write::Run(Arc::new(run.clone()))]).await.remove(0)
 }
 
 /// The number of the log's last row that came with a committed write.
@@ -99,7 +100,7 @@ pub async fn a_stale_version_conflicts(store: &dyn Store) {
     let unknown = RunWrite { id: samples.run_id(), expected_version: 1, ..second };
     assert_eq!(commit_run(store, &unknown).await, Outcome::Conflict);
     let other = samples.accept(1, epoch);
-    let twice = vec![Write::Run(Box::new(other.clone())), Write::Run(Box::new(samples.finish(&other, 1)))];
+    let twice = vec![Write::Run(Arc::new(other.clone())), Write::Run(Arc::new(samples.finish(&other, 1)))];
     assert_eq!(commit(store, twice).await, [Outcome::Committed { log_seq: None }, Outcome::Conflict]);
     let stored = store.load_runs(vec![accepted.id]).await.expect("loads").remove(0);
     assert_eq!((stored.version, stored.state), (2, first.state), "a conflict leaves nothing behind");
@@ -114,7 +115,7 @@ pub async fn a_repeated_key_is_a_duplicate(store: &dyn Store) {
     // Of two in one batch the first counts.
     let mut second = samples.accept_as(0, epoch, first.accept.as_ref().expect("an accept").header.owner);
     samples.set_key(&mut second, Some(key.clone()));
-    let both = vec![Write::Run(Box::new(first.clone())), Write::Run(Box::new(second.clone()))];
+    let both = vec![Write::Run(Arc::new(first.clone())), Write::Run(Arc::new(second.clone()))];
     let same = Outcome::Duplicate { answer: key.answer.clone(), same_request: true };
     assert_eq!(commit(store, both).await, [Outcome::Committed { log_seq: None }, same.clone()]);
     assert_eq!(commit_run(store, &second).await, same);
@@ -145,9 +146,9 @@ pub async fn a_lost_partition_is_fenced(store: &dyn Store) {
     let nowhere = samples.accept(PARTITIONS, new);
     let statistics = StatisticsWrite { partition: 1, epoch: old, rows: Vec::new(), covered_seq: 5 };
     let batch = vec![
-        Write::Run(Box::new(stale.clone())),
-        Write::Run(Box::new(fresh.clone())),
-        Write::Run(Box::new(nowhere)),
+        Write::Run(Arc::new(stale.clone())),
+        Write::Run(Arc::new(fresh.clone())),
+        Write::Run(Arc::new(nowhere)),
         Write::Statistics(Box::new(statistics)),
     ];
     let outcomes = commit(store, batch).await;
@@ -164,13 +165,13 @@ pub async fn a_bad_row_fails_alone(store: &(impl Store + Ledger)) {
     let epoch = take(store).await;
     let mut samples = Samples::new(5);
     let accepted: Vec<RunWrite> = (0..100).map(|i| samples.accept(i % PARTITIONS, epoch)).collect();
-    let batch: Vec<Write> = accepted.iter().map(|run| Write::Run(Box::new(run.clone()))).collect();
+    let batch: Vec<Write> = accepted.iter().map(|run| Write::Run(Arc::new(run.clone()))).collect();
     assert!(commit(store, batch).await.iter().all(|outcome| matches!(outcome, Outcome::Committed { .. })));
     let mut finished: Vec<RunWrite> = accepted.iter().map(|run| samples.finish(run, 1)).collect();
     // The same attempt twice: the log's unique index refuses the second.
     let twice = finished[37].log[0].clone();
     finished[37].log.push(twice);
-    let batch: Vec<Write> = finished.iter().map(|run| Write::Run(Box::new(run.clone()))).collect();
+    let batch: Vec<Write> = finished.iter().map(|run| Write::Run(Arc::new(run.clone()))).collect();
     let outcomes = commit(store, batch).await;
     let mut next = [0_i64; PARTITIONS as usize];
     for (i, outcome) in outcomes.iter().enumerate() {
@@ -200,7 +201,7 @@ pub async fn a_nul_character_is_refused(store: &dyn Store) {
     in_state.state.state = json!({"v": 1, "s": "C", "e": "\u{0}"}).to_string();
     let outcomes = commit(
         store,
-        vec![Write::Run(Box::new(accepted)), Write::Run(Box::new(in_payload)), Write::Run(Box::new(in_state))],
+        vec![Write::Run(Arc::new(accepted)), Write::Run(Arc::new(in_payload)), Write::Run(Arc::new(in_state))],
     )
     .await;
     assert_eq!(log_seq(&outcomes[0]), None);

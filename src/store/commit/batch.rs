@@ -16,26 +16,30 @@ pub(super) struct Batch<'a, 'c> {
     /// `None` for those that survived every check so far.
     pub outcomes: Vec<Option<Outcome>>,
     pub connection: &'c mut Connection,
+    /// Rows that nothing else in the batch asks for: written last, together.
+    pub deferred: Vec<(Bulk, Rows<'a>)>,
 }
 
 impl<'a, 'c> Batch<'a, 'c> {
     pub fn new(writes: &'a [&'a Write], connection: &'c mut Connection) -> Self {
-        Self { writes, outcomes: vec![None; writes.len()], connection }
+        Self { writes, outcomes: vec![None; writes.len()], connection, deferred: Vec::new() }
     }
 
     /// Does everything between BEGIN and COMMIT. `fresh` distrusts the chains' ends in memory.
     pub async fn run(mut self, heads: &Heads, fresh: bool) -> Result<(Vec<Outcome>, Appender), Failure> {
         self.fence().await?;
         runs::claim_keys(&mut self).await?;
-        runs::accept(&mut self).await?;
+        runs::accept(&mut self);
         runs::advance(&mut self).await?;
         definitions::flows(&mut self).await?;
         definitions::webhooks(&mut self).await?;
-        let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
         effects::approvals(&mut self).await?;
-        effects::counters(&mut self).await?;
         effects::statistics(&mut self).await?;
-        effects::dead_letters(&mut self).await?;
+        effects::counters(&mut self);
+        effects::dead_letters(&mut self);
+        let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
+        let written = self.connection.together(&self.deferred).await?;
+        appender.check(&written)?;
         let outcomes = self.outcomes.into_iter().zip(last_seqs);
         let outcomes = outcomes.map(|(fate, log_seq)| fate.unwrap_or(Outcome::Committed { log_seq }));
         Ok((outcomes.collect(), appender))

@@ -98,7 +98,7 @@ struct Counter {
 }
 
 /// Adds ended runs to the counters of their flows.
-pub(super) async fn counters(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+pub(super) fn counters(batch: &mut Batch<'_, '_>) {
     let mut counters: BTreeMap<(FlowId, u16, TenantId), Counter> = BTreeMap::new();
     for (_, run) in batch.surviving_runs() {
         let Some(end) = run.ended else { continue };
@@ -131,7 +131,7 @@ pub(super) async fn counters(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
             counter.last_at_ms.into(),
         ]);
     }
-    batch.connection.bulk(COUNTERS, &rows).await.map(drop)
+    batch.deferred.push((COUNTERS, rows));
 }
 
 /// Replaces rows of statistics and notes the position that they cover.
@@ -170,7 +170,7 @@ async fn flush(connection: &mut Connection, write: &StatisticsWrite) -> Result<(
 }
 
 /// Sets work aside for a person.
-pub(super) async fn dead_letters(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+pub(super) fn dead_letters(batch: &mut Batch<'_, '_>) {
     let mut rows = Rows::new(9);
     for (_, write) in batch.survivors() {
         if let Write::DeadLetter(letter) = write {
@@ -187,5 +187,5 @@ pub(super) async fn dead_letters(batch: &mut Batch<'_, '_>) -> Result<(), Failur
             ]);
         }
     }
-    batch.connection.bulk(DEAD_LETTERS, &rows).await.map(drop)
+    batch.deferred.push((DEAD_LETTERS, rows));
 }

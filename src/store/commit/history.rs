@@ -51,10 +51,9 @@ pub(super) async fn append(
             audit.push(row.cells(hash));
         }
     }
-    batch.connection.bulk(LOG, &log).await?;
-    batch.connection.bulk(AUDIT, &audit).await?;
-    batch.connection.bulk(REVIEWS, &reviews).await?;
-    appender.store(heads, latest_ms, batch.connection).await?;
+    // The ends come last: their counts are the last ones (see `Appender::check`).
+    batch.deferred.extend([(LOG, log), (AUDIT, audit), (REVIEWS, reviews)]);
+    batch.deferred.extend(appender.rows(heads, latest_ms));
     Ok((appender, last_seqs))
 }
 

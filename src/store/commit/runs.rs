@@ -108,7 +108,7 @@ async fn duplicate(connection: &mut Connection, run: &RunWrite, key: &Idempotenc
 }
 
 /// Inserts new runs. One that exists already is refused by the primary key.
-pub(super) async fn accept(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+pub(super) fn accept(batch: &mut Batch<'_, '_>) {
     let (mut runs, mut states) = (Rows::new(21), Rows::new(10));
     for (_, run) in batch.surviving_runs() {
         if let Some(accept) = run.accept.as_deref() {
@@ -116,8 +116,7 @@ pub(super) async fn accept(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
             states.push(state_row(run));
         }
     }
-    batch.connection.bulk(NEW_RUNS, &runs).await?;
-    batch.connection.bulk(NEW_STATES, &states).await.map(drop)
+    batch.deferred.extend([(NEW_RUNS, runs), (NEW_STATES, states)]);
 }
 
 /// Moves known runs on by one version; one that has another version is a conflict.

@@ -44,7 +44,7 @@ fn a_panic_costs_the_state_and_the_message_in_hand_and_nothing_else() {
 fn a_failpoint_is_a_panic_of_the_actor_it_hits() {
     paused(async || {
         let log = Log::default();
-        let before_handle: Option<fn(&'static str)> = Some(|kind| {
+        let before_handle: Option<fn(&'static str, &str)> = Some(|kind, _| {
             assert_ne!(kind, "probe", "failpoint");
         });
         let (_tree, a) = one(&log, Hooks { before_handle, ..Hooks::default() });

@@ -97,9 +97,9 @@ impl History {
                 let partition = self.below(PARTITIONS.into()) as u16;
                 Write::Audit(Box::new(self.samples.audit(owner, partition)))
             }
-            3..=8 => Write::Run(Box::new(self.accept())),
-            _ if self.runs.is_empty() => Write::Run(Box::new(self.accept())),
-            _ => Write::Run(Box::new(self.advance())),
+            3..=8 => Write::Run(Arc::new(self.accept())),
+            _ if self.runs.is_empty() => Write::Run(Arc::new(self.accept())),
+            _ => Write::Run(Arc::new(self.advance())),
         }
     }
 
