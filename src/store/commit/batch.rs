@@ -33,13 +33,13 @@ impl<'a, 'c> Batch<'a, 'c> {
         runs::advance(&mut self).await?;
         definitions::flows(&mut self).await?;
         definitions::webhooks(&mut self).await?;
-        effects::approvals(&mut self).await?;
         effects::statistics(&mut self).await?;
         effects::counters(&mut self);
         effects::dead_letters(&mut self);
         let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
         let written = self.connection.together(&self.deferred).await?;
         appender.check(&written)?;
+        effects::approvals(&mut self).await?;
         let outcomes = self.outcomes.into_iter().zip(last_seqs);
         let outcomes = outcomes.map(|(fate, log_seq)| fate.unwrap_or(Outcome::Committed { log_seq }));
         Ok((outcomes.collect(), appender))
