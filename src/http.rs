@@ -16,17 +16,18 @@ mod auth;
 mod body;
 mod envelope;
 mod execution_log;
-mod executions;
 mod flows;
 mod functions;
 mod hooks;
 mod idempotency;
 mod input;
+mod openapi;
 mod operations;
 mod page;
 mod pages;
 mod problem;
 mod query;
+mod resources;
 mod route_table;
 mod runs;
 mod settings;
@@ -44,6 +45,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpServer, web};
 use core314_actors::engine::Engine;
+use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::Views;
 
 use auth::Keys;
@@ -74,29 +76,37 @@ type Shared = web::Data<State>;
 /// Every endpoint. The ones that are called most stand first, because routes are tried in order.
 fn routes() -> RouteTable {
     RouteTable::default()
-        .post("/hooks/{webhook_id}/{secret}", hooks::handle)
-        .post("/api/v1/flows/{flow}/trigger", flows::trigger::handle)
-        .post("/functions/v1/orchestrator-engine", functions::orchestrator_engine::handle)
-        .get("/api/v1/runs", runs::list::handle)
-        .get("/api/v1/runs/{id}", runs::show::handle)
-        .get("/api/v1/executions", executions::list::handle)
-        .get("/api/v1/executions/{id}", executions::show::handle)
-        .get("/api/v1/execution-log", execution_log::list::handle)
-        .get("/api/v1/execution-log/statistics", execution_log::statistics::handle)
-        .get("/api/v1/execution-log/{id}", execution_log::show::handle)
-        .get("/api/v1/flows", flows::list::handle)
-        .post("/api/v1/flows", flows::create::handle)
-        .get("/api/v1/flows/{id}", flows::show::handle)
-        .patch("/api/v1/flows/{id}", flows::patch::handle)
-        .post("/api/v1/webhooks", webhooks::create::handle)
-        .get("/api/v1/actors", actors::list::handle)
-        .post("/api/v1/actors/{path:.+}/restart", actors::restart::handle)
-        .get("/healthz", operations::healthz::handle)
-        .get("/readyz", operations::readyz::handle)
-        .get("/metrics", operations::metrics::handle)
-        .get("/problems/{slug}", pages::problem::handle)
-        .get("/api/v1", pages::index::handle)
-        .get("/", pages::front::handle)
+        .post("/hooks/{webhook_id}/{secret}", hooks::handle, hooks::doc())
+        .post("/api/v1/flows/{flow}/trigger", flows::trigger::handle, flows::trigger::doc())
+        .post(
+            "/functions/v1/orchestrator-engine",
+            functions::orchestrator_engine::handle,
+            functions::orchestrator_engine::doc(),
+        )
+        .list("/api/v1/runs", Resource::Runs, "Lists runs.")
+        .show("/api/v1/runs/{id}", Resource::Runs, "Shows a run.")
+        .list("/api/v1/executions", Resource::Executions, "Lists executions: the steps of runs.")
+        .show("/api/v1/executions/{id}", Resource::Executions, "Shows an execution.")
+        .list("/api/v1/execution-log", Resource::Log, "Lists attempts: the immutable log.")
+        .get("/api/v1/execution-log/statistics", execution_log::statistics::handle, execution_log::statistics::doc())
+        .show("/api/v1/execution-log/{id}", Resource::Log, "Shows an attempt.")
+        .list("/api/v1/flows", Resource::Flows, "Lists flows.")
+        .post("/api/v1/flows", flows::create::handle, flows::create::doc())
+        .show("/api/v1/flows/{id}", Resource::Flows, "Shows a flow with its statistics.")
+        .patch("/api/v1/flows/{id}", flows::patch::handle, flows::patch::doc())
+        .post("/api/v1/webhooks", webhooks::create::handle, webhooks::create::doc())
+        .list("/api/v1/audit-log", Resource::Audit, "Lists changes of state that matter.")
+        .show("/api/v1/audit-log/{id}", Resource::Audit, "Shows a change of state.")
+        .get("/api/v1/actors", actors::list::handle, actors::list::doc())
+        .post("/api/v1/actors/{path:.+}/restart", actors::restart::handle, actors::restart::doc())
+        .get("/healthz", operations::healthz::handle, operations::healthz::doc())
+        .get("/readyz", operations::readyz::handle, operations::readyz::doc())
+        .get("/metrics", operations::metrics::handle, operations::metrics::doc())
+        .get("/problems/{slug}", pages::problem::handle, pages::problem::doc())
+        .get("/api/v1", pages::index::handle, pages::index::doc())
+        .get("/api/openapi.json", pages::openapi::handle, pages::openapi::doc())
+        .get("/api/docs", pages::docs::handle, pages::docs::doc())
+        .get("/", pages::front::handle, pages::front::doc())
 }
 
 /// Puts everything but the envelope into a server.

@@ -73,7 +73,7 @@ pub enum Triggered {
 }
 
 /// Why a flow was not started.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct WhyNot {
     pub flow_id: FlowId,
     pub flow_name: String,

@@ -1,9 +1,7 @@
 //! Flows: definitions and their triggers.
 
 pub mod create;
-pub mod list;
 pub mod patch;
-pub mod show;
 pub mod trigger;
 
 use actix_web::http::header::{ETAG, HeaderName};
@@ -11,10 +9,12 @@ use chrono::{DateTime, SecondsFormat};
 use core314_actors::ports::catalog::StoredFlow;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, OrganizationId, TenantId, UserId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A flow as the answer to its writing: the definition. `GET` adds its statistics.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Flow")]
 struct FlowView {
     id: FlowId,
     tenant_id: TenantId,
@@ -45,6 +45,6 @@ pub fn rfc3339(ms: i64) -> Option<String> {
 }
 
 /// The version of a definition. Statistics may change under it.
-fn etag(version: i64) -> (HeaderName, String) {
+pub fn etag(version: i64) -> (HeaderName, String) {
     (ETAG, format!("\"v{version}\""))
 }

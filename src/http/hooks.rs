@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, PROXY_AUTHORIZATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::ingress::{IdempotencyRequest, Trigger, Triggered, WhyNot};
@@ -14,10 +15,12 @@ use core314_domain::Json;
 use core314_domain::ids::{RunId, WebhookId};
 use core314_domain::json::without_nul;
 use core314_domain::words::TriggerType;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq;
 
+use super::openapi::{Access, Doc};
 use super::operations::HttpMetrics;
 use super::problem::Problem;
 use super::settings::KeyDigest;
@@ -26,12 +29,22 @@ use super::{Shared, State, body, idempotency};
 const DELIVERY_HEADER: &str = "webhook-id";
 
 /// What became of a delivery.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Delivered")]
 struct View {
     run_ids: Vec<RunId>,
     /// For each flow that was asked, the clause that does not hold; absent where a run was started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     why_not: Vec<WhyNot>,
+}
+
+pub fn doc() -> Doc {
+    Doc::new("Takes a webhook's delivery.", Access::Open)
+        .body::<Value>()
+        .problem(StatusCode::UNAUTHORIZED)
+        .problem(StatusCode::CONFLICT)
+        .answer::<View>(StatusCode::ACCEPTED, "The run is durable, and goes on.")
+        .ok::<View>("No flow's conditions hold: nothing was started.")
 }
 
 pub async fn handle(

@@ -3,6 +3,7 @@
 //! A field that is null counts as absent. A field that nobody asked for is an error that lists the known ones, unless
 //! the reader ends with [`Fields::ignore_others`].
 
+use core314_domain::document;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -67,6 +68,14 @@ impl Fields {
     pub fn ignore_others(self) -> Result<(), Problem> {
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::InvalidRequest(self.errors)) }
     }
+}
+
+/// A body as its type says: what the documentation of the API is made of. Null stands for an absent field.
+pub fn read<T: DeserializeOwned>(body: Value) -> Result<T, Problem> {
+    if !body.is_object() {
+        return Err(Problem::InvalidRequest(vec![FieldError::whole_body("must be a JSON object")]));
+    }
+    document::read(body).map_err(|error| Problem::InvalidRequest(vec![FieldError::at(&error.pointer, error.message)]))
 }
 
 #[cfg(test)]

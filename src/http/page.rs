@@ -7,6 +7,7 @@ use actix_web::HttpResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use core314_actors::ports::views::{Page, Paged};
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -14,7 +15,8 @@ use super::query::Query;
 use super::settings::HttpSettings;
 
 /// A page of a list.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct ListView<T> {
     pub items: Vec<T>,
     /// For `?cursor=`; null on the last page.

@@ -1,5 +1,7 @@
-//! Pages for people: what this is, what there is, and what a problem means.
+//! Pages for people and their tools: what this is, what there is, and what a problem means.
 
+pub mod docs;
 pub mod front;
 pub mod index;
+pub mod openapi;
 pub mod problem;

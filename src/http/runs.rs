@@ -1,15 +1,14 @@
 //! Runs of flows.
 
-pub mod list;
-pub mod show;
-
 use core314_actors::ingress::Accepted;
 use core314_domain::ids::{ExecutionId, FlowId, RunId};
 use core314_domain::words::{ExecutionMode, RunStatus};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A run as it was accepted. `GET /runs/{id}` shows how it goes on.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AcceptedRun")]
 pub struct AcceptedView {
     id: RunId,
     run_status: RunStatus,

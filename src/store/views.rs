@@ -9,11 +9,12 @@
 //!
 //! Invariants:
 //! - Every statement has the tenant of its scope; somebody else's row is one that does not exist.
-//! - A page reads by index: no more than it shows, or at most 5,000 rows where a filter has no index.
+//! - A page reads by index: no more than it shows, or at most 2,000 rows where a filter has no index.
 //! - The same stored rows give the same JSON on both stores.
 
 mod executions;
 mod flows;
+mod list;
 mod log;
 #[cfg(test)]
 mod plans;
@@ -23,52 +24,34 @@ mod shape;
 mod statement;
 mod statistics;
 
-use core314_actors::ports::views::{
-    ExecutionFilter, FlowFilter, LogFilter, Page, Paged, RunFilter, StatisticsView, Views,
-};
+use core314_actors::ports::resource::Resource;
+use core314_actors::ports::views::{Filter, Page, Paged, StatisticsView, Views};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
-use core314_domain::ids::{ExecutionId, FlowId, LogId, RunId};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::SqlStore;
 use reader::Reader;
 
 impl Views for SqlStore {
-    fn flows(&self, scope: Scope, filter: FlowFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>> {
-        Box::pin(async move { flows::list(&mut Reader::begin(self, scope).await?, filter, page).await })
-    }
-
-    fn flow(&self, scope: Scope, id: FlowId) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        Box::pin(async move { Reader::begin(self, scope).await?.by_key("orchestration_flows", id.0).await })
-    }
-
-    fn runs(&self, scope: Scope, filter: RunFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>> {
-        Box::pin(async move { runs::list(&mut Reader::begin(self, scope).await?, filter, page).await })
-    }
-
-    fn run(&self, scope: Scope, id: RunId) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        Box::pin(async move { Reader::begin(self, scope).await?.by_key("flow_runs", id.0).await })
-    }
-
-    fn executions(
+    fn list(
         &self,
         scope: Scope,
-        filter: ExecutionFilter,
+        resource: Resource,
+        filter: Filter,
         page: Page,
     ) -> BoxFuture<'_, Result<Paged, StoreError>> {
-        Box::pin(async move { executions::list(&mut Reader::begin(self, scope).await?, filter, page).await })
+        Box::pin(async move { list::page(&mut Reader::begin(self, scope).await?, resource, filter, page).await })
     }
 
-    fn execution(&self, scope: Scope, id: ExecutionId) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        Box::pin(async move { executions::one(&mut Reader::begin(self, scope).await?, id).await })
-    }
-
-    fn log(&self, scope: Scope, filter: LogFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>> {
-        Box::pin(async move { log::list(&mut Reader::begin(self, scope).await?, filter, page).await })
-    }
-
-    fn log_entry(&self, scope: Scope, id: LogId) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        Box::pin(async move { Reader::begin(self, scope).await?.by_key("execution_log", id.0).await })
+    fn one(&self, scope: Scope, resource: Resource, id: Uuid) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        Box::pin(async move {
+            let mut reader = Reader::begin(self, scope).await?;
+            match resource {
+                Resource::Executions => Ok(executions::rows(&mut reader, &[id]).await?.pop()),
+                _ => reader.by_key(resource.view(), id).await,
+            }
+        })
     }
 
     fn statistics(

@@ -2,6 +2,7 @@
 //!
 //! Unknown and duplicate keys are errors. Reading a document checks its shape; [`crate::plan`] checks its sense.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -10,7 +11,7 @@ use crate::retry::RetryPolicy;
 use crate::words::{ExecutionMode, OnError, OnErrorAction, OnUnknownOutcome, TriggerType, Urgency};
 
 /// A flow as documents, files and the API hold it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FlowDocument {
     /// The version of this format: 1.
@@ -65,7 +66,7 @@ pub struct FlowDocument {
 }
 
 /// A step as the document holds it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepDocument {
     /// A letter or underscore, then letters, digits, `_` and `-`; at most 64.
@@ -98,7 +99,7 @@ pub struct StepDocument {
 }
 
 /// What an action step does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActionDocument {
     pub action_type: String,
@@ -121,7 +122,7 @@ pub struct ActionDocument {
 }
 
 /// The edges of a `mixed` flow. Inputs make the graph; outputs must agree with them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Connections {
     pub inputs: Vec<String>,
@@ -165,8 +166,8 @@ fn whole(error: ParseError) -> ShapeError {
     ShapeError { pointer: String::new(), message: error.0 }
 }
 
-/// Reads the document, and says where it went wrong.
-fn read<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<FlowDocument, ShapeError> {
+/// Reads a value of any such type, and says where it went wrong. The caller refuses lists in the place of objects.
+pub fn read<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<T, ShapeError> {
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let pointer = error.path().iter().map(segment).collect();
         ShapeError { pointer, message: error.into_inner().to_string() }

@@ -4,13 +4,14 @@
 //! policy says otherwise. The share comes from a digest of execution and attempt, so that a decision repeated after a
 //! crash is the same decision.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::ids::ExecutionId;
 
 /// The retry policy of a flow or a step. `max_attempts` counts the first attempt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryPolicy {
     /// 1 to 100, the first attempt included.
@@ -29,7 +30,7 @@ pub struct RetryPolicy {
 }
 
 /// How a delay is spread, so that those who failed together do not come back together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Jitter {
     /// The delay as computed.

@@ -3,25 +3,28 @@
 //! Views are the contract's columns; times are RFC 3339 with milliseconds. A page is bounded and continues by a cursor
 //! over the key of its order (newest first), never by an offset.
 
-use core314_domain::ids::{ExecutionId, FlowId, LogId, RunId};
+use std::collections::BTreeMap;
+
 use core314_domain::stats::Stat;
-use core314_domain::words::{ExecutionStatus, RunStatus, TriggerType};
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
+use super::resource::Resource;
 use super::{BoxFuture, Scope, StoreError};
 
 /// Lists and single rows. `None` also where the row belongs to somebody else.
 pub trait Views: Send + Sync + 'static {
-    fn flows(&self, scope: Scope, filter: FlowFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>>;
-    fn flow(&self, scope: Scope, id: FlowId) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
-    fn runs(&self, scope: Scope, filter: RunFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>>;
-    fn run(&self, scope: Scope, id: RunId) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
-    fn executions(&self, scope: Scope, filter: ExecutionFilter, page: Page)
-    -> BoxFuture<'_, Result<Paged, StoreError>>;
-    fn execution(&self, scope: Scope, id: ExecutionId) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
-    fn log(&self, scope: Scope, filter: LogFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>>;
-    fn log_entry(&self, scope: Scope, id: LogId) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
+    /// A page of rows that agree with the filter. A filter that no index answers looks at a bounded number of rows a
+    /// page: a page may be short, even empty, and go on.
+    fn list(
+        &self,
+        scope: Scope,
+        resource: Resource,
+        filter: Filter,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Paged, StoreError>>;
+    fn one(&self, scope: Scope, resource: Resource, id: Uuid) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
     /// What the stored statistics say since a time, by action type, summed over partitions and time buckets. The time
     /// is rounded down to a bucket's start, which is returned.
     fn statistics(&self, scope: Scope, since_ms: i64, now_ms: i64)
@@ -34,7 +37,7 @@ pub struct Page {
     /// 1 to 500.
     pub limit: usize,
     /// The id behind which the page starts, from the cursor of the page before.
-    pub after: Option<uuid::Uuid>,
+    pub after: Option<Uuid>,
 }
 
 /// Items and where the next page starts.
@@ -42,37 +45,43 @@ pub struct Page {
 pub struct Paged {
     pub items: Vec<Value>,
     /// Absent on the last page.
-    pub next: Option<uuid::Uuid>,
+    pub next: Option<Uuid>,
 }
 
-/// Which flows.
-#[derive(Debug, Clone, Default)]
-pub struct FlowFilter {
-    pub flow_name: Option<String>,
-    pub trigger_type: Option<TriggerType>,
-    pub is_active: Option<bool>,
-}
+/// What columns must equal: text, numbers and truth as answers show them. Names are those of the resource.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Filter(BTreeMap<&'static str, Value>);
 
-/// Which runs.
-#[derive(Debug, Clone, Default)]
-pub struct RunFilter {
-    pub run_status: Option<RunStatus>,
-    pub flow: Option<FlowId>,
-}
+impl Filter {
+    /// Nothing but these.
+    pub fn of<const N: usize>(columns: [(&'static str, Value); N]) -> Self {
+        Self(columns.into())
+    }
 
-/// Which executions.
-#[derive(Debug, Clone, Default)]
-pub struct ExecutionFilter {
-    pub run: Option<RunId>,
-    pub execution_status: Option<ExecutionStatus>,
-}
+    /// Adds one more column.
+    pub fn and(&mut self, column: &'static str, value: Value) {
+        self.0.insert(column, value);
+    }
 
-/// Which attempts.
-#[derive(Debug, Clone, Default)]
-pub struct LogFilter {
-    pub run: Option<RunId>,
-    pub execution: Option<ExecutionId>,
-    pub success: Option<bool>,
+    /// What the column must equal, if it is asked for.
+    pub fn get(&self, column: &str) -> Option<&Value> {
+        self.0.get(column)
+    }
+
+    /// Takes a column out: whoever does so sees to it.
+    pub fn take(&mut self, column: &str) -> Option<Value> {
+        self.0.remove(column)
+    }
+
+    /// Whether everything was seen to.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a row agrees.
+    pub fn holds(&self, row: &Value) -> bool {
+        self.0.iter().all(|(column, value)| row.get(column) == Some(value))
+    }
 }
 
 /// Statistics of a window.

@@ -4,15 +4,18 @@ use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use core314_actors::supervision::Snapshot;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::http::Shared;
 use crate::http::flows::rfc3339;
+use crate::http::openapi::{Access, Doc};
 use crate::http::page::ListView;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Actor")]
 struct View {
     path: String,
     kind: &'static str,
@@ -43,6 +46,14 @@ impl From<Snapshot> for View {
             age_ms: actor.age_ms,
         }
     }
+}
+
+pub fn doc() -> Doc {
+    Doc::new("Lists every live actor, by path.", Access::Platform)
+        .query::<String>("kind", "Only actors of this kind.")
+        .query::<u16>("limit", "How many items at most: 1 to 500, by default 50.")
+        .query::<String>("cursor", "The `next_cursor` of the page before.")
+        .ok::<ListView<View>>("A page of the supervision tree.")
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {

@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use actix_web::{HttpRequest, HttpResponse};
 use core314_actors::ports::views::StatisticsView;
 use core314_domain::stats::Stat;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::http::Shared;
+use crate::http::auth::Role;
 use crate::http::flows::rfc3339;
+use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 
@@ -20,7 +23,8 @@ const DEFAULT_HOURS: usize = 24;
 const MAX_HOURS: usize = 8_784;
 const HOUR_MS: i64 = 3_600_000;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Statistics")]
 struct View {
     /// The start of the counted time: the hours back, rounded down to a counter's start.
     since: Option<String>,
@@ -34,6 +38,12 @@ struct View {
     p95_duration_ms: Option<f64>,
     p99_duration_ms: Option<f64>,
     total_actions_by_type: BTreeMap<String, i64>,
+}
+
+pub fn doc() -> Doc {
+    Doc::role("Figures of the last hours, from counters that are kept as the log grows.", Role::Viewer)
+        .query::<u16>("hours", "How many hours back: 1 to 8,784, by default 24.")
+        .ok::<View>("The figures.")
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {

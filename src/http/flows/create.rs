@@ -1,5 +1,6 @@
 //! `POST /api/v1/flows`: saves a new flow from its document, JSON or YAML.
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::FlowDraft;
@@ -8,10 +9,18 @@ use core314_domain::json::parse_yaml;
 
 use super::{FlowView, etag};
 use crate::http::auth::Role;
+use crate::http::openapi::Doc;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::{Shared, body};
 
 const YAML: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"];
+
+pub fn doc() -> Doc {
+    Doc::role("Saves a new flow from its document.", Role::Admin)
+        .body_in::<FlowDocument>(&["application/json", "application/yaml"])
+        .problem(StatusCode::CONFLICT)
+        .answer::<FlowView>(StatusCode::CREATED, "The flow, as version 1.")
+}
 
 pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
     let credential = state.keys.identify(req.headers())?;

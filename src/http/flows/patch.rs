@@ -2,6 +2,7 @@
 //!
 //! `If-Match` guards against a lost update. A patch that changes nothing makes no version.
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, IF_MATCH};
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::FlowDraft;
@@ -9,13 +10,23 @@ use core314_actors::ports::catalog::StoredFlow;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner};
 use core314_domain::json::merge_patch;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::create::{misshapen, not_a_flow};
 use super::{FlowView, etag};
 use crate::http::auth::{Caller, Role};
+use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::{Shared, State, body};
+
+pub fn doc() -> Doc {
+    Doc::role("Changes a flow by a merge patch (RFC 7396), which makes its next version.", Role::Admin)
+        .body_in::<Map<String, Value>>(&["application/json", "application/merge-patch+json"])
+        .header::<String>("If-Match", "The `ETag` of the version that was read.")
+        .problem(StatusCode::CONFLICT)
+        .problem(StatusCode::PRECONDITION_FAILED)
+        .ok::<FlowView>("The flow in its new version, or as it was where nothing changes.")
+}
 
 pub async fn handle(
     req: HttpRequest,

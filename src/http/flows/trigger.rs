@@ -2,38 +2,40 @@
 
 use std::sync::Arc;
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::ingress::{Trigger, Triggered};
 use core314_domain::ids::{FlowId, RowId, TenantId, UserId};
 use core314_domain::words::TriggerType;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::http::auth::Role;
-use crate::http::input::Fields;
+use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::runs::AcceptedView;
-use crate::http::{Shared, State, body, idempotency};
+use crate::http::{Shared, State, body, idempotency, input};
 
-/// What a client may say.
+/// What starts the run.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Trigger")]
 struct Input {
+    /// For whom a service key acts, where no header says so.
     user_id: Option<UserId>,
-    trigger_context: Map<String, Value>,
+    /// What the flow's expressions see as `trigger`.
+    trigger_context: Option<Map<String, Value>>,
     decision_event_id: Option<RowId>,
     recommendation_id: Option<RowId>,
 }
 
-impl Input {
-    fn read(body: Value) -> Result<Self, Problem> {
-        let mut fields = Fields::of(body)?;
-        let input = Self {
-            user_id: fields.optional("user_id"),
-            trigger_context: fields.optional("trigger_context").unwrap_or_default(),
-            decision_event_id: fields.optional("decision_event_id"),
-            recommendation_id: fields.optional("recommendation_id"),
-        };
-        fields.finish().map(|()| input)
-    }
+pub fn doc() -> Doc {
+    Doc::role("Starts a run of a flow, named by its id or name, whatever its conditions say.", Role::Operator)
+        .optional_body::<Input>()
+        .idempotent()
+        .answer::<AcceptedView>(StatusCode::ACCEPTED, "The run is durable, and goes on.")
 }
 
 pub async fn handle(
@@ -45,7 +47,7 @@ pub async fn handle(
     let credential = state.keys.identify(req.headers())?;
     credential.allows(Role::Operator)?;
     let (bytes, value) = body::read_json_or_nothing(&req, payload, &state.settings).await?;
-    let input = Input::read(value)?;
+    let input: Input = input::read(value)?;
     let caller = credential.act(req.headers(), input.user_id)?;
     let owner = caller.owner()?;
     let idempotency = idempotency::of_request(&req, &bytes)?;
@@ -54,7 +56,7 @@ pub async fn handle(
         flow: Some(flow_id(&state, owner.tenant, flow.into_inner()).await?),
         trigger_type: TriggerType::Manual,
         source: TriggerType::Manual.as_str().into(),
-        context: Arc::new(Value::Object(input.trigger_context)),
+        context: Arc::new(Value::Object(input.trigger_context.unwrap_or_default())),
         webhook: Arc::new(Value::Null),
         triggered_by: caller.by.into(),
         decision_event_id: input.decision_event_id,

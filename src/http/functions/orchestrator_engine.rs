@@ -2,21 +2,25 @@
 
 use std::sync::Arc;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::ingress::{Accepted, Trigger, Triggered};
 use core314_actors::ports::Scope;
+use core314_actors::ports::resource::Resource;
 use core314_domain::ids::{ExecutionId, FlowId, RowId, RunId, UserId};
 use core314_domain::words::{ExecutionMode, TriggerType};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::http::auth::Role;
 use crate::http::input::Fields;
+use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::{Shared, State, body, idempotency};
 
 /// What may be said to have caused the trigger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Source {
     DecisionApproved,
@@ -77,7 +81,8 @@ impl Input {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OrchestratorAnswer")]
 struct View {
     success: bool,
     orchestration_id: RunId,
@@ -89,6 +94,29 @@ struct View {
     /// The flow's average so far; 0 for one that has not run yet.
     estimated_duration_ms: u64,
     error: Option<String>,
+}
+
+/// What is taken; the handler reads it leniently, because the platform's clients send more than this.
+#[derive(JsonSchema)]
+#[schemars(rename = "OrchestratorRequest")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Request {
+    user_id: Option<UserId>,
+    /// Required where `trigger_source` is absent.
+    trigger_type: Option<TriggerType>,
+    trigger_source: Option<Source>,
+    trigger_context: Option<Map<String, Value>>,
+    decision_event_id: Option<RowId>,
+    recommendation_id: Option<RowId>,
+    flow_id: Option<FlowId>,
+}
+
+pub fn doc() -> Doc {
+    Doc::role("Starts the flow that a trigger asks for.", Role::Operator)
+        .body::<Request>()
+        .idempotent()
+        .problem(StatusCode::NOT_FOUND)
+        .ok::<View>("The run is durable, and goes on.")
 }
 
 pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
@@ -134,7 +162,7 @@ fn view(run: Accepted, estimated_duration_ms: u64) -> View {
 
 /// How long the flow took on average. The run is durable by now, so a missing estimate is no reason to fail.
 async fn estimate_ms(state: &State, scope: Scope, flow: FlowId) -> u64 {
-    match state.views.flow(scope, flow).await {
+    match state.views.one(scope, Resource::Flows, flow.0).await {
         Ok(row) => row.as_ref().and_then(|row| row["avg_execution_time_ms"].as_f64()).map_or(0, |ms| ms.round() as u64),
         Err(error) => {
             tracing::warn!(%error, %flow, "the flow's average duration could not be read");

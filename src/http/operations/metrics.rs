@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{FORWARDED, X_FORWARDED_FOR};
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::Engine;
@@ -12,9 +13,18 @@ use core314_actors::engine::Engine;
 use super::HttpMetrics;
 use super::exposition::{Exposition, Type};
 use crate::http::Shared;
+use crate::http::openapi::{Access, Doc};
 use crate::http::problem::Problem;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub fn doc() -> Doc {
+    Doc::new("Metrics for Prometheus. Open to this machine; from beyond it a platform key is required.", Access::Open)
+        .problem(StatusCode::UNAUTHORIZED)
+        .problem(StatusCode::FORBIDDEN)
+        .problem(StatusCode::UNPROCESSABLE_ENTITY)
+        .text(CONTENT_TYPE, "The exposition.")
+}
 
 pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics>) -> Result<HttpResponse, Problem> {
     if !is_local(&req) {

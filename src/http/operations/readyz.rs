@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use core314_actors::supervision::Snapshot;
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::http::openapi::{Access, Doc};
 use crate::http::{Shared, State};
 
 /// The kinds of actors without which nothing is accepted, with how many of each there must be.
@@ -15,14 +18,16 @@ const PARTITION: &str = "queue_partition";
 /// What the supervision tree calls an actor between two lives.
 const DOWN: &str = "down";
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Readiness")]
 struct View {
     ready: bool,
     parts: [Part; 2],
 }
 
 /// One part and what it lacks. Anybody may ask, so it says no more than that.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
 struct Part {
     name: &'static str,
     ready: bool,
@@ -33,6 +38,12 @@ impl Part {
     fn of(name: &'static str, lacks: Option<String>) -> Self {
         Self { name, ready: lacks.is_none(), detail: lacks }
     }
+}
+
+pub fn doc() -> Doc {
+    Doc::new("Whether work can be taken now, and if not, which part is not ready.", Access::Open)
+        .ok::<View>("Every part is ready.")
+        .answer::<View>(StatusCode::SERVICE_UNAVAILABLE, "A part is not ready.")
 }
 
 pub async fn handle(state: Shared) -> HttpResponse {

@@ -1,5 +1,6 @@
 //! `POST /api/v1/webhooks`: makes an endpoint and shows its secret, this once.
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::HOST;
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
@@ -8,12 +9,14 @@ use core314_actors::engine::SaveError;
 use core314_actors::ports::store::{Webhook, WebhookTarget};
 use core314_domain::ids::{FlowId, UserId, WebhookId};
 use core314_domain::words::TriggerType;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::http::auth::Role;
 use crate::http::flows::rfc3339;
 use crate::http::input::Fields;
+use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::settings::KeyDigest;
 use crate::http::{Shared, State, body};
@@ -57,7 +60,8 @@ impl Input {
 }
 
 /// The endpoint as its maker sees it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NewWebhook")]
 struct View {
     id: WebhookId,
     name: String,
@@ -69,6 +73,13 @@ struct View {
     /// Shown this once; only its digest is kept.
     secret: String,
     created_at: Option<String>,
+}
+
+pub fn doc() -> Doc {
+    Doc::role("Makes a webhook, and shows its secret this once.", Role::Admin)
+        .body::<Map<String, Value>>()
+        .problem(StatusCode::CONFLICT)
+        .answer::<View>(StatusCode::CREATED, "The webhook with its secret.")
 }
 
 pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {

@@ -2,10 +2,10 @@
 //!
 //! Executions have no rows: they follow from their runs. A page walks over runs, newest first, opens each one's steps,
 //! last first, and so is ordered by execution id. A status that is not terminal can only stand in a run that has not
-//! ended, so that only those are walked; any other walk looks at no more than [`SCAN_ROWS`] runs a page.
+//! ended, so that only those are walked; any other walk looks at no more than [`SCAN_RUNS`] runs a page.
 
 use core314_actors::ports::StoreError;
-use core314_actors::ports::views::{ExecutionFilter, Page, Paged};
+use core314_actors::ports::views::Filter;
 use core314_domain::ids::{ExecutionId, RunId, StepNo};
 use core314_domain::run::step::StepStatus;
 use core314_domain::words::{ExecutionStatus, RunStatus};
@@ -13,70 +13,82 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::reader::{Reader, SCAN_ROWS};
+use super::list::Source;
+use super::reader::{Keys, Reader, uuid_of};
 use super::statement::Arg;
 
 /// How many runs are fetched at once.
 const CHUNK_RUNS: usize = 500;
+/// The most runs that a page looks at for a status that no index leads to.
+const SCAN_RUNS: usize = 5_000;
 
-/// A page of executions, newest first.
-pub(super) async fn list(reader: &mut Reader, filter: ExecutionFilter, page: Page) -> Result<Paged, StoreError> {
-    let mut before = page.after.unwrap_or(Uuid::max());
-    let mut ids: Vec<ExecutionId> = Vec::new();
-    let mut seen = 0;
-    let next = loop {
-        let wanted = page.limit + 1 - ids.len();
-        let most = if filter.execution_status.is_some() { CHUNK_RUNS } else { wanted };
-        let runs = chunk(reader, &filter, before, most).await?;
-        for (run, state) in &runs {
-            let letters = letters(state)?;
-            ids.extend(matching(RunId(*run), &letters, filter.execution_status).filter(|id| id.0 < before));
-            before = *run;
-        }
-        seen += runs.len();
-        if ids.len() > page.limit {
-            ids.truncate(page.limit);
-            break ids.last().map(|id| id.0);
-        }
-        if runs.len() < most || filter.run.is_some() {
-            break None;
-        }
-        if seen >= SCAN_ROWS {
-            break Some(before);
-        }
-    };
-    Ok(Paged { items: rows(reader, &ids).await?, next })
+/// Which runs are walked, and which of their steps are wanted.
+pub(super) struct Walk {
+    run: Option<RunId>,
+    status: Option<ExecutionStatus>,
 }
 
-/// One execution.
-pub(super) async fn one(reader: &mut Reader, id: ExecutionId) -> Result<Option<Value>, StoreError> {
-    if id.parts().is_none() {
-        return Ok(None);
+/// The walk for a filter.
+pub(super) fn walk(filter: &mut Filter) -> Source {
+    let run = uuid_of(filter.get("flow_run_id")).map(RunId);
+    let status = filter.get("execution_status").and_then(Value::as_str).and_then(|word| word.parse().ok());
+    if run.is_some() {
+        filter.take("flow_run_id");
     }
-    Ok(rows(reader, &[id]).await?.pop())
+    if status.is_some() {
+        filter.take("execution_status");
+    }
+    Source::Executions(Walk { run, status })
 }
 
-/// Runs below an id that can hold what is asked for, newest first, with their states.
-async fn chunk(
-    reader: &mut Reader,
-    filter: &ExecutionFilter,
-    before: Uuid,
-    most: usize,
-) -> Result<Vec<(Uuid, String)>, StoreError> {
-    let live = filter.execution_status.is_some_and(|s| !s.is_terminal());
-    if let Some(run) = filter.run {
-        let mut statement = reader.statement("SELECT run_id, state FROM run_state WHERE run_id = ");
-        statement.bind(Arg::Id(run.0));
-        reader.push_tenant(&mut statement, "tenant_id");
-        return reader.rows(statement).await;
+impl Walk {
+    /// A page of ids, newest first.
+    pub async fn keys(&self, reader: &mut Reader, after: Option<Uuid>, limit: usize) -> Result<Keys, StoreError> {
+        let mut before = after.unwrap_or(Uuid::max());
+        let mut ids: Vec<Uuid> = Vec::new();
+        let mut seen = 0;
+        let next = loop {
+            let wanted = limit + 1 - ids.len();
+            let most = if self.status.is_some() { CHUNK_RUNS } else { wanted };
+            let runs = self.chunk(reader, before, most).await?;
+            for (run, state) in &runs {
+                let letters = letters(state)?;
+                ids.extend(matching(RunId(*run), &letters, self.status).map(|id| id.0).filter(|id| *id < before));
+                before = *run;
+            }
+            seen += runs.len();
+            if ids.len() > limit {
+                ids.truncate(limit);
+                break ids.last().copied();
+            }
+            if runs.len() < most || self.run.is_some() {
+                break None;
+            }
+            if seen >= SCAN_RUNS {
+                break Some(before);
+            }
+        };
+        Ok(Keys { ids, next })
     }
-    if live && reader.is_tenant() {
-        return live_runs(reader, before, most).await;
+
+    /// Runs below an id that can hold what is asked for, newest first, with their states.
+    async fn chunk(&self, reader: &mut Reader, before: Uuid, most: usize) -> Result<Vec<(Uuid, String)>, StoreError> {
+        let live = self.status.is_some_and(|s| !s.is_terminal());
+        if let Some(run) = self.run {
+            let mut statement = reader.statement("SELECT run_id, state FROM run_state WHERE run_id = ");
+            statement.bind(Arg::Id(run.0));
+            reader.push_tenant(&mut statement, "tenant_id");
+            return reader.rows(statement).await;
+        }
+        if live && reader.is_tenant() {
+            return live_runs(reader, before, most).await;
+        }
+        let keyset = reader.keyset("r.tenant_id", Vec::new(), "r.id", Some(before));
+        let mut statement =
+            reader.statement("SELECT r.id, s.state FROM runs r JOIN run_state s ON s.run_id = r.id WHERE ");
+        statement.push_keyset(&keyset).push_order(&keyset, most);
+        reader.rows(statement).await
     }
-    let keyset = reader.keyset("r.tenant_id", Vec::new(), "r.id", Some(before));
-    let mut statement = reader.statement("SELECT r.id, s.state FROM runs r JOIN run_state s ON s.run_id = r.id WHERE ");
-    statement.push_keyset(&keyset).push_order(&keyset, most);
-    reader.rows(statement).await
 }
 
 /// Runs that have not ended: a range of the index for each of their statuses, then the newest of all.
@@ -115,8 +127,8 @@ fn matching(run: RunId, letters: &str, status: Option<ExecutionStatus>) -> impl 
 }
 
 /// The contract's rows of executions, in their order.
-async fn rows(reader: &mut Reader, ids: &[ExecutionId]) -> Result<Vec<Value>, StoreError> {
-    let mut runs: Vec<Uuid> = ids.iter().filter_map(|id| id.parts()).map(|(run, _)| run.0).collect();
+pub(super) async fn rows(reader: &mut Reader, ids: &[Uuid]) -> Result<Vec<Value>, StoreError> {
+    let mut runs: Vec<Uuid> = ids.iter().filter_map(|id| ExecutionId(*id).parts()).map(|(run, _)| run.0).collect();
     runs.dedup();
     if runs.is_empty() {
         return Ok(Vec::new());

@@ -1,80 +1,74 @@
 //! Attempts as `execution_log` shows them.
 
 use core314_actors::ports::StoreError;
-use core314_actors::ports::views::{LogFilter, Page, Paged};
+use core314_actors::ports::views::Filter;
 use core314_domain::ids::{ExecutionId, RunId, StepNo};
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::reader::{Filter, Reader};
-use super::statement::{Arg, Dialect};
+use super::list::Source;
+use super::reader::{Index, Keys, Reader, uuid_of};
+use super::statement::Arg;
 
-/// A page of attempts. Newest first; those of one run or execution by step and attempt, the last ones first, which is
-/// the order of their index.
-pub(super) async fn list(reader: &mut Reader, filter: LogFilter, page: Page) -> Result<Paged, StoreError> {
-    let parts = filter.execution.map(ExecutionId::parts);
-    let of = match (filter.run, parts) {
-        (_, Some(None)) => return Ok(Paged { items: Vec::new(), next: None }),
-        (Some(run), Some(Some((other, _)))) if run != other => return Ok(Paged { items: Vec::new(), next: None }),
-        (_, Some(Some((run, step)))) => Some((run, Some(step))),
-        (Some(run), None) => Some((run, None)),
-        (None, None) => None,
-    };
-    let keys = match of {
-        Some((run, step)) => of_run(reader, run, step, filter.success, page).await?,
-        None => newest(reader, filter.success, page).await?,
-    };
-    Ok(Paged { items: reader.by_keys("execution_log", &keys.0).await?, next: keys.1 })
-}
-
-type Ids = (Vec<Uuid>, Option<Uuid>);
-
-async fn newest(reader: &mut Reader, success: Option<bool>, page: Page) -> Result<Ids, StoreError> {
-    let mut rest = Filter::default();
-    match success {
-        Some(false) if reader.is_tenant() => {
-            let sqlite = reader.statement("").dialect == Dialect::Sqlite;
-            rest.indexed = Some(if sqlite { "success = 0" } else { "NOT success" });
-        }
-        success => rest.flags.extend(success.map(|s| ("success", s))),
-    }
-    let keyset = reader.keyset("tenant_id", Vec::new(), "id", page.after);
-    let keys = reader.keys("log", &keyset, &rest, page.limit).await?;
-    Ok((keys.ids, keys.next))
-}
-
-/// A run has at most a thousand steps of a hundred attempts; a page reads no more than it shows, or than match.
-async fn of_run(
-    reader: &mut Reader,
+/// The attempts of one run, or of one of its executions, by step and attempt, the last ones first.
+pub(super) struct OfRun {
     run: RunId,
     step: Option<StepNo>,
     success: Option<bool>,
-    page: Page,
-) -> Result<Ids, StoreError> {
-    let before = match page.after {
-        None => (i64::from(i32::MAX), i64::from(i32::MAX)),
-        Some(after) => match position(reader, run, after).await? {
-            Some(position) => position,
-            None => return Ok((Vec::new(), None)),
-        },
+}
+
+/// What leads to the attempts that a filter asks for.
+pub(super) fn source(reader: &Reader, filter: &mut Filter) -> Source {
+    let run = uuid_of(filter.get("flow_run_id")).map(RunId);
+    let execution = uuid_of(filter.get("execution_queue_id")).map(|id| ExecutionId(id).parts());
+    let of = match (run, execution) {
+        (_, Some(None)) => return Source::Nothing,
+        (Some(run), Some(Some((other, _)))) if run != other => return Source::Nothing,
+        (_, Some(Some((run, step)))) => Some((run, Some(step))),
+        (run, None) => run.map(|run| (run, None)),
     };
-    let mut statement = reader.statement("SELECT id FROM log WHERE run_id = ");
-    statement.bind(Arg::Id(run.0));
-    reader.push_tenant(&mut statement, "tenant_id");
-    if let Some(step) = step {
-        statement.push(" AND step_no = ").bind(Arg::Int(i64::from(step)));
+    let success = filter.get("success").and_then(Value::as_bool);
+    if let Some((run, step)) = of {
+        for column in ["flow_run_id", "execution_queue_id", "success"] {
+            filter.take(column);
+        }
+        return Source::LogOfRun(OfRun { run, step, success });
     }
-    match success {
-        Some(true) => drop(statement.push(" AND success")),
-        Some(false) => drop(statement.push(" AND NOT success")),
-        None => {}
+    if success == Some(false) && reader.is_tenant() {
+        filter.take("success");
+        return Source::Index(Index { condition: Some(reader.truth("success", false)), ..Index::newest("log") });
     }
-    statement.push(" AND (step_no, attempt) < (").bind_all([Arg::Int(before.0), Arg::Int(before.1)]).push(")");
-    statement.push(&format!(" ORDER BY step_no DESC, attempt DESC LIMIT {}", page.limit + 1));
-    let mut ids: Vec<Uuid> = reader.rows::<(Uuid,)>(statement).await?.into_iter().map(|(id,)| id).collect();
-    let more = ids.len() > page.limit;
-    ids.truncate(page.limit);
-    let next = ids.last().copied().filter(|_| more);
-    Ok((ids, next))
+    Source::Index(Index::newest("log"))
+}
+
+impl OfRun {
+    /// A run has at most a thousand steps of a hundred attempts; a page reads no more than it shows, or than match.
+    pub async fn keys(&self, reader: &mut Reader, after: Option<Uuid>, limit: usize) -> Result<Keys, StoreError> {
+        let before = match after {
+            None => (i64::from(i32::MAX), i64::from(i32::MAX)),
+            Some(after) => match position(reader, self.run, after).await? {
+                Some(position) => position,
+                None => return Ok(Keys { ids: Vec::new(), next: None }),
+            },
+        };
+        let mut statement = reader.statement("SELECT id FROM log WHERE run_id = ");
+        statement.bind(Arg::Id(self.run.0));
+        reader.push_tenant(&mut statement, "tenant_id");
+        if let Some(step) = self.step {
+            statement.push(" AND step_no = ").bind(Arg::Int(i64::from(step)));
+        }
+        match self.success {
+            Some(true) => drop(statement.push(" AND success")),
+            Some(false) => drop(statement.push(" AND NOT success")),
+            None => {}
+        }
+        statement.push(" AND (step_no, attempt) < (").bind_all([Arg::Int(before.0), Arg::Int(before.1)]).push(")");
+        statement.push(&format!(" ORDER BY step_no DESC, attempt DESC LIMIT {}", limit + 1));
+        let mut ids: Vec<Uuid> = reader.rows::<(Uuid,)>(statement).await?.into_iter().map(|(id,)| id).collect();
+        let more = ids.len() > limit;
+        ids.truncate(limit);
+        Ok(Keys { next: ids.last().copied().filter(|_| more), ids })
+    }
 }
 
 /// The step and attempt of a row of the run.

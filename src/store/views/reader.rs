@@ -19,7 +19,7 @@ use crate::store::connection::Connection;
 use crate::store::failure::Failure;
 
 /// The most rows that a page looks at for a filter without an index.
-pub(super) const SCAN_ROWS: usize = 5_000;
+pub(super) const SCAN_ROWS: usize = 2_000;
 
 /// A read under way. Dropping it ends the read.
 pub(super) struct Reader {
@@ -107,24 +107,30 @@ impl Reader {
         found.map_err(failed)
     }
 
-    /// A page of ids: `SELECT id, hit` in the keyset's order. Rows that are no hit are passed over, at most
-    /// [`SCAN_ROWS`] a page.
-    pub async fn keys(
-        &mut self,
-        from: &str,
-        keyset: &Keyset,
-        filter: &Filter,
-        limit: usize,
-    ) -> Result<Keys, StoreError> {
+    /// A page of ids, in the order of the index.
+    pub async fn keys(&mut self, index: &Index, after: Option<Uuid>, limit: usize) -> Result<Keys, StoreError> {
+        let keyset = self.keyset(index.tenant, index.equal.clone(), index.id, after);
         let mut statement = self.statement("SELECT ");
-        statement.push(keyset.id).push(", ");
-        filter.push_hit(&mut statement);
-        statement.push(" FROM ").push(from).push(" WHERE ").push_keyset(keyset);
-        filter.push_indexed(&mut statement);
-        let most = if filter.hits.is_empty() && filter.flags.is_empty() { limit + 1 } else { SCAN_ROWS.max(limit + 1) };
-        statement.push_order(keyset, most);
-        let rows = self.rows::<(Uuid, bool)>(statement).await?;
-        Ok(page(&rows, limit, most))
+        statement.push(index.id).push(" FROM ").push(index.from).push(" WHERE ").push_keyset(&keyset);
+        if let Some(condition) = index.condition {
+            statement.push(" AND ").push(condition);
+        }
+        statement.push_order(&keyset, limit + 1);
+        let mut ids: Vec<Uuid> = self.rows::<(Uuid,)>(statement).await?.into_iter().map(|(id,)| id).collect();
+        let more = ids.len() > limit;
+        ids.truncate(limit);
+        Ok(Keys { next: ids.last().copied().filter(|_| more), ids })
+    }
+
+    /// The condition of a partial index on a column of truth, as the index states it.
+    pub fn truth(&self, column: &'static str, is: bool) -> &'static str {
+        match (self.on.is_postgres(), column, is) {
+            (true, "is_active", true) => "is_active",
+            (false, "is_active", true) => "is_active = 1",
+            (true, "success", false) => "NOT success",
+            (false, "success", false) => "success = 0",
+            _ => unreachable!("there is no index on {column} being {is}"),
+        }
     }
 
     /// The contract's rows of a view, by their stored ids, in the order of these.
@@ -178,49 +184,40 @@ impl Reader {
     }
 }
 
-/// What a list is filtered by, beyond its keyset.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Filter {
-    /// The condition of a partial index, as the index states it.
-    pub indexed: Option<&'static str>,
-    /// Columns and what they must equal; looked at row by row.
-    pub hits: Vec<(&'static str, Arg)>,
-    /// Columns of truth and what they must be.
-    pub flags: Vec<(&'static str, bool)>,
+/// The index that leads through a list.
+#[derive(Debug, Clone)]
+pub(super) struct Index {
+    pub from: &'static str,
+    /// The column of the tenant, the index's first.
+    pub tenant: &'static str,
+    /// The next columns, and what they must equal.
+    pub equal: Vec<(&'static str, Arg)>,
+    /// The column of the id, the index's last.
+    pub id: &'static str,
+    /// The condition of a partial index.
+    pub condition: Option<&'static str>,
 }
 
-impl Filter {
-    fn push_hit(&self, statement: &mut Statement) {
-        for (column, value) in &self.hits {
-            statement.push(column).push(" = ").bind(value.clone()).push(" AND ");
-        }
-        for (column, value) in &self.flags {
-            statement.push(if *value { "" } else { "NOT " }).push(column).push(" AND ");
-        }
-        statement.push("true");
-    }
-
-    fn push_indexed(&self, statement: &mut Statement) {
-        if let Some(condition) = self.indexed {
-            statement.push(" AND ").push(condition);
-        }
+impl Index {
+    /// All rows of a table, newest first.
+    pub const fn newest(from: &'static str) -> Self {
+        Self { from, tenant: "tenant_id", equal: Vec::new(), id: "id", condition: None }
     }
 }
 
-/// The hits among the rows of a scan, and where the next page starts: behind the last row that was looked at.
-fn page(rows: &[(Uuid, bool)], limit: usize, most: usize) -> Keys {
-    let mut ids = Vec::new();
-    for (no, (id, hit)) in rows.iter().enumerate() {
-        if *hit {
-            ids.push(*id);
-        }
-        if ids.len() == limit {
-            let more = no + 1 < rows.len() || rows.len() == most;
-            return Keys { ids, next: more.then_some(*id) };
-        }
-    }
-    let next = if rows.len() == most { rows.last().map(|(id, _)| *id) } else { None };
-    Keys { ids, next }
+/// A filter's text.
+pub(super) fn text_of(value: Option<&Value>) -> Option<Arg> {
+    value.and_then(Value::as_str).map(|text| Arg::Text(text.to_owned()))
+}
+
+/// A filter's id.
+pub(super) fn id_of(value: Option<&Value>) -> Option<Arg> {
+    uuid_of(value).map(Arg::Id)
+}
+
+/// A filter's id, unbound.
+pub(super) fn uuid_of(value: Option<&Value>) -> Option<Uuid> {
+    value.and_then(Value::as_str).and_then(|text| text.parse().ok())
 }
 
 fn arguments<DB>(args: Vec<Arg>) -> Result<DB::Arguments, StoreError>

@@ -1,6 +1,6 @@
 //! A row of a view as the API shows it: one JSON object, the same whichever store it came from.
 //!
-//! A column's name says its type: names mean the same in every view, so three lists of names are enough. Times become
+//! A column's name says its type: names mean the same in every view (`ports/resource.rs`). Times become
 //! RFC 3339 in UTC with milliseconds, JSON that SQLite holds as text becomes JSON, 0 and 1 become booleans, and numbers
 //! have one form.
 
@@ -10,50 +10,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Column, Row, TypeInfo, ValueRef};
 
 use core314_actors::ports::StoreError;
-
-/// Columns that hold JSON or an array, which SQLite keeps as text.
-const JSON: &[&str] = &[
-    "trigger_config",
-    "flow_steps",
-    "retry_policy",
-    "conditions",
-    "input_schema",
-    "output_schema",
-    "error_notification_channels",
-    "tags",
-    "metadata",
-    "trigger_context",
-    "input",
-    "output",
-    "action_payload",
-    "action_config",
-    "depends_on",
-    "context_data",
-    "execution_result",
-    "execution_error_details",
-    "compliance_flags",
-    "details",
-];
-
-/// Columns that hold truth, which SQLite keeps as 0 and 1.
-const BOOLEAN: &[&str] =
-    &["is_active", "is_template", "requires_approval", "is_final", "success", "partial_success", "requires_review"];
-
-/// Columns that hold a time, which PostgreSQL shows in the session's zone.
-const TIME: &[&str] = &[
-    "created_at",
-    "updated_at",
-    "last_executed_at",
-    "started_at",
-    "completed_at",
-    "deadline_at",
-    "scheduled_for",
-    "execute_after",
-    "expires_at",
-    "approved_at",
-    "last_retry_at",
-    "next_retry_at",
-];
+use core314_actors::ports::resource::{Kind, kind_of};
 
 /// Columns that the API leaves out: those that repeat an id as it is stored, and the place in a chain that all tenants
 /// of a partition share, which would let one count the rows of the others.
@@ -78,7 +35,7 @@ pub(super) fn from_postgres(row: &str) -> Result<Value, StoreError> {
     let object: Map<String, Value> = serde_json::from_str(row).map_err(|e| unreadable("row", &e))?;
     let kept = object.into_iter().filter(|(name, _)| !KEYS.contains(&name.as_str()));
     let shaped = kept.map(|(name, value)| match value {
-        Value::String(text) if TIME.contains(&name.as_str()) => {
+        Value::String(text) if kind_of(&name) == Some(Kind::Time) => {
             let time = DateTime::parse_from_rfc3339(&text).map_err(|e| unreadable(&name, &e))?;
             Ok((name, Value::String(time.to_utc().to_rfc3339_opts(SecondsFormat::Millis, true))))
         }
@@ -102,10 +59,10 @@ fn sqlite_value(row: &SqliteRow, ordinal: usize) -> Result<Value, sqlx::Error> {
 
 fn shaped(name: &str, value: Value) -> Result<Value, StoreError> {
     match value {
-        Value::String(text) if JSON.contains(&name) => {
+        Value::String(text) if matches!(kind_of(name), Some(Kind::Json | Kind::Ids | Kind::Texts)) => {
             serde_json::from_str(&text).map(one_form).map_err(|e| unreadable(name, &e))
         }
-        Value::Number(number) if BOOLEAN.contains(&name) => Ok(Value::Bool(number.as_i64() != Some(0))),
+        Value::Number(number) if kind_of(name) == Some(Kind::Boolean) => Ok(Value::Bool(number.as_i64() != Some(0))),
         value => Ok(value),
     }
 }

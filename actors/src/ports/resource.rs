@@ -1,0 +1,173 @@
+//! What can be listed: the contract's views, their columns and the filters that an index answers.
+//!
+//! One table serves the store (which type a column has), the API (which filters there are) and its description. A test
+//! holds it against the rows of both databases.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// Type of a column, as answers show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A UUID.
+    Id,
+    Text,
+    Integer,
+    Real,
+    Boolean,
+    /// RFC 3339 in UTC, with milliseconds.
+    Time,
+    Json,
+    /// A list of UUIDs.
+    Ids,
+    /// A list of texts.
+    Texts,
+}
+
+/// A column of a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub nullable: bool,
+}
+
+macro_rules! resources {
+    ($($(#[$doc:meta])* $name:ident = $view:literal, $noun:literal, [$($filters:literal),*]
+        { $($column:ident: $kind:ident $(or $null:ident)?),* $(,)? })*) => {
+        /// A view of the contract that the API lists.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Resource { $($(#[$doc])* $name),* }
+
+        impl Resource {
+            /// Every view.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The view's name in the database.
+            pub const fn view(self) -> &'static str {
+                match self { $(Self::$name => $view),* }
+            }
+
+            /// What one row is called.
+            pub const fn noun(self) -> &'static str {
+                match self { $(Self::$name => $noun),* }
+            }
+
+            /// Filters that an index answers, each a list of columns that are given together; whatever else is asked
+            /// for beside them is looked for row by row.
+            pub const fn indexed(self) -> &'static [&'static str] {
+                match self { $(Self::$name => &[$($filters),*]),* }
+            }
+
+            /// Its columns, in their order.
+            pub const fn columns(self) -> &'static [Column] {
+                match self { $(Self::$name => &[$(
+                    Column { name: stringify!($column), kind: Kind::$kind, nullable: resources!(@null $($null)?) }
+                ),*]),* }
+            }
+        }
+    };
+    (@null null) => { true };
+    (@null) => { false };
+}
+
+resources! {
+    /// Definitions, in their present version.
+    Flows = "orchestration_flows", "flow", ["flow_name", "trigger_type is_active"] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, flow_name: Text, flow_description:
+        Text, flow_category: Text, flow_version: Integer, is_active: Boolean, is_template: Boolean,
+        trigger_type: Text, trigger_config: Json, flow_steps: Json, execution_mode: Text,
+        max_execution_time_seconds: Integer or null, retry_policy: Json, requires_approval: Boolean,
+        approval_threshold: Real or null, conditions: Json or null, input_schema: Json or null, output_schema:
+        Json or null, on_error_action: Text, fallback_flow_id: Id or null, error_notification_channels: Texts,
+        avg_execution_time_ms: Real or null, success_rate: Real or null, total_executions: Integer,
+        successful_executions: Integer, failed_executions: Integer, last_executed_at: Time or null, tags: Texts,
+        metadata: Json, created_by: Id, updated_by: Id, created_at: Time, updated_at: Time,
+    }
+    /// One row a run.
+    Runs = "flow_runs", "run", ["run_status", "orchestration_flow_id"] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, orchestration_flow_id: Id,
+        flow_version: Integer, flow_name: Text, run_status: Text, trigger_type: Text, trigger_source: Text,
+        trigger_context: Json or null, input: Json or null, output: Json or null, error: Text or null,
+        parent_run_id: Id or null, decision_event_id: Id or null, recommendation_id: Id or null,
+        idempotency_key: Text or null, current_phase: Integer or null, started_at: Time or null, completed_at:
+        Time or null, deadline_at: Time or null, duration_ms: Integer or null, partition: Integer, environment:
+        Text, triggered_by: Text, created_at: Time, updated_at: Time,
+    }
+    /// One row a step of a run.
+    Executions = "execution_queue", "execution", ["flow_run_id", "execution_status"] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, orchestration_flow_id: Id,
+        flow_version: Integer, flow_run_id: Id, decision_event_id: Id or null, recommendation_id: Id or null,
+        parent_execution_id: Id or null, step_no: Integer, step_id: Text, action_type: Text, action_target: Text
+        or null, action_payload: Json or null, action_config: Json, execution_status: Text, priority: Integer,
+        urgency: Text, scheduled_for: Time or null, execute_after: Time or null, expires_at: Time or null,
+        requires_approval: Boolean, approval_status: Text, approved_by: Id or null, approved_at: Time or null,
+        approval_notes: Text or null, max_retry_attempts: Integer, current_retry_attempt: Integer,
+        retry_backoff_seconds: Real, last_retry_at: Time or null, next_retry_at: Time or null, started_at: Time
+        or null, completed_at: Time or null, execution_duration_ms: Integer or null, execution_result: Json or
+        null, execution_error: Text or null, execution_error_code: Text or null, depends_on: Ids,
+        dependency_mode: Text, context_data: Json, tags: Texts, metadata: Json, partition: Integer, node_epoch:
+        Integer or null, created_at: Time, updated_at: Time,
+    }
+    /// One row an attempt; immutable.
+    Log = "execution_log", "entry of the execution log", ["flow_run_id", "execution_queue_id", "success"] {
+        id: Id, tenant_id: Id, user_id: Id or null, organization_id: Id or null, execution_queue_id: Id,
+        orchestration_flow_id: Id or null, flow_run_id: Id, decision_event_id: Id or null, recommendation_id: Id
+        or null, step_no: Integer, action_type: Text, action_target: Text, action_payload: Json or null,
+        action_config: Json or null, execution_status: Text, is_final: Boolean, execution_result: Json or null,
+        execution_error: Text or null, execution_error_code: Text or null, execution_error_details: Json or
+        null, started_at: Time, completed_at: Time, execution_duration_ms: Integer or null, queue_wait_time_ms:
+        Integer, retry_attempt: Integer, http_status_code: Integer or null, http_response_time_ms: Integer or
+        null, http_request_size_bytes: Integer or null, http_response_size_bytes: Integer or null,
+        integration_name: Text or null, integration_endpoint: Text or null, integration_method: Text or null,
+        context_data: Json, environment: Text or null, triggered_by: Text or null, success: Boolean,
+        partial_success: Boolean, requires_review: Boolean, review_notes: Text or null, compliance_flags: Texts,
+        security_level: Text or null, data_classification: Text or null, tags: Texts, metadata: Json or null,
+        partition: Integer, created_at: Time,
+    }
+    /// Changes of state that matter; append-only.
+    Audit = "decision_audit_log", "entry of the audit log", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, event_type: Text, actor: Text,
+        subject_type: Text, subject_id: Id or null, decision_event_id: Id or null, summary: Text, details: Json,
+        partition: Integer, created_at: Time,
+    }
+}
+
+impl Resource {
+    /// The column of this name.
+    pub fn column(self, name: &str) -> Option<&'static Column> {
+        self.columns().iter().find(|column| column.name == name)
+    }
+}
+
+/// The type of a column by its name alone: names mean the same in every view. `None` for a name that none has.
+pub fn kind_of(name: &str) -> Option<Kind> {
+    static KINDS: LazyLock<HashMap<&str, Kind>> = LazyLock::new(|| {
+        let columns = Resource::ALL.iter().flat_map(|resource| resource.columns());
+        columns.map(|column| (column.name, column.kind)).collect()
+    });
+    KINDS.get(name).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_type_in_all_views() {
+        for resource in Resource::ALL {
+            for column in resource.columns() {
+                assert_eq!(kind_of(column.name), Some(column.kind), "{}.{}", resource.view(), column.name);
+            }
+        }
+    }
+
+    #[test]
+    fn indexed_filters_name_columns() {
+        for resource in Resource::ALL {
+            for name in resource.indexed().iter().flat_map(|filters| filters.split(' ')) {
+                assert!(resource.column(name).is_some(), "{}.{name}", resource.view());
+            }
+        }
+    }
+}

@@ -1,4 +1,0 @@
-//! Entries of the execution queue.
-
-pub mod list;
-pub mod show;

@@ -1,0 +1,89 @@
+//! Pages of any resource: which index leads through it, and what is left to look for row by row.
+//!
+//! A filter takes out what its index answers; rows that the index leads to are then compared with the rest as the API
+//! shows them, so that every column can be asked for and both stores agree. How many rows a page looks at is bounded.
+
+use core314_actors::ports::StoreError;
+use core314_actors::ports::resource::Resource;
+use core314_actors::ports::views::{Filter, Page, Paged};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::executions::Walk;
+use super::log::OfRun;
+use super::reader::{Index, Keys, Reader, SCAN_ROWS};
+use super::{executions, flows, log, runs};
+
+/// How many rows are compared at once.
+const CHUNK_ROWS: usize = 250;
+
+/// What leads through a resource.
+pub(super) enum Source {
+    Index(Index),
+    Executions(Walk),
+    LogOfRun(OfRun),
+    /// The filter contradicts itself.
+    Nothing,
+}
+
+impl Source {
+    fn of(reader: &Reader, resource: Resource, filter: &mut Filter) -> Self {
+        match resource {
+            Resource::Flows => Self::Index(flows::index(reader, filter)),
+            Resource::Runs => Self::Index(runs::index(reader, filter)),
+            Resource::Executions => executions::walk(filter),
+            Resource::Log => log::source(reader, filter),
+            Resource::Audit => Self::Index(Index::newest("audit")),
+        }
+    }
+
+    async fn keys(&self, reader: &mut Reader, after: Option<Uuid>, limit: usize) -> Result<Keys, StoreError> {
+        match self {
+            Self::Index(index) => reader.keys(index, after, limit).await,
+            Self::Executions(walk) => walk.keys(reader, after, limit).await,
+            Self::LogOfRun(of) => of.keys(reader, after, limit).await,
+            Self::Nothing => Ok(Keys { ids: Vec::new(), next: None }),
+        }
+    }
+
+    async fn rows(&self, reader: &mut Reader, resource: Resource, ids: &[Uuid]) -> Result<Vec<Value>, StoreError> {
+        match self {
+            Self::Executions(_) => executions::rows(reader, ids).await,
+            _ => reader.by_keys(resource.view(), ids).await,
+        }
+    }
+}
+
+/// A page, newest first.
+pub(super) async fn page(
+    reader: &mut Reader,
+    resource: Resource,
+    mut filter: Filter,
+    page: Page,
+) -> Result<Paged, StoreError> {
+    let source = Source::of(reader, resource, &mut filter);
+    if filter.is_empty() {
+        let keys = source.keys(reader, page.after, page.limit).await?;
+        return Ok(Paged { items: source.rows(reader, resource, &keys.ids).await?, next: keys.next });
+    }
+    let (mut items, mut after, mut seen) = (Vec::new(), page.after, 0);
+    loop {
+        let keys = source.keys(reader, after, CHUNK_ROWS).await?;
+        seen += keys.ids.len();
+        let rows = source.rows(reader, resource, &keys.ids).await?;
+        let last = rows.len();
+        for (no, row) in rows.into_iter().enumerate() {
+            if filter.holds(&row) {
+                items.push(row);
+            }
+            if items.len() == page.limit {
+                let more = no + 1 < last || keys.next.is_some();
+                return Ok(Paged { next: keys.ids.get(no).copied().filter(|_| more), items });
+            }
+        }
+        after = keys.next;
+        if after.is_none() || seen >= SCAN_ROWS {
+            return Ok(Paged { items, next: after });
+        }
+    }
+}
