@@ -12,10 +12,13 @@
 //! - An endpoint is one new file and one line in [`routes`].
 
 mod actors;
+mod ask;
 mod auth;
 mod body;
+mod dead_letters;
 mod envelope;
 mod execution_log;
+mod executions;
 mod flows;
 mod functions;
 mod hooks;
@@ -25,6 +28,7 @@ mod openapi;
 mod operations;
 mod page;
 mod pages;
+mod prefer;
 mod problem;
 mod query;
 mod resources;
@@ -83,17 +87,54 @@ fn routes() -> RouteTable {
             functions::orchestrator_engine::handle,
             functions::orchestrator_engine::doc(),
         )
+        .post("/functions/v1/execute-action", functions::execute_action::handle, functions::execute_action::doc())
+        .post("/api/v1/flows/{flow}/trigger/bulk", flows::trigger::bulk, flows::trigger::bulk_doc())
         .list("/api/v1/runs", Resource::Runs, "Lists runs.")
         .show("/api/v1/runs/{id}", Resource::Runs, "Shows a run.")
+        .post("/api/v1/runs/{id}/cancel", runs::control::cancel, runs::control::cancel_doc())
+        .post("/api/v1/runs/{id}/pause", runs::control::pause, runs::control::pause_doc())
+        .post("/api/v1/runs/{id}/resume", runs::control::resume, runs::control::resume_doc())
+        .post("/api/v1/runs/{id}/retry", runs::control::retry, runs::control::retry_doc())
+        .post("/api/v1/runs/{id}/approve", runs::control::approve, runs::control::approve_doc())
+        .post("/api/v1/runs/{id}/reject", runs::control::reject, runs::control::reject_doc())
+        .post("/api/v1/runs/{id}/restart", runs::restart::handle, runs::restart::doc())
+        .get("/api/v1/runs/{id}/why", runs::why::handle, runs::why::doc())
+        .get("/api/v1/runs/{id}/timeline", runs::timeline::handle, runs::timeline::doc())
         .list("/api/v1/executions", Resource::Executions, "Lists executions: the steps of runs.")
+        .post("/api/v1/executions", executions::create::handle, executions::create::doc())
+        .get(
+            "/api/v1/executions/pending-approvals",
+            executions::pending_approvals::handle,
+            executions::pending_approvals::doc(),
+        )
         .show("/api/v1/executions/{id}", Resource::Executions, "Shows an execution.")
+        .post("/api/v1/executions/{id}/approve", executions::control::approve, executions::control::approve_doc())
+        .post("/api/v1/executions/{id}/reject", executions::control::reject, executions::control::reject_doc())
+        .post("/api/v1/executions/{id}/cancel", executions::control::cancel, executions::control::cancel_doc())
+        .post("/api/v1/executions/{id}/retry", executions::control::retry, executions::control::retry_doc())
         .list("/api/v1/execution-log", Resource::Log, "Lists attempts: the immutable log.")
         .get("/api/v1/execution-log/statistics", execution_log::statistics::handle, execution_log::statistics::doc())
+        .get("/api/v1/execution-log/timeline", execution_log::timeline::handle, execution_log::timeline::doc())
+        .get("/api/v1/execution-log/slowest", execution_log::slowest::handle, execution_log::slowest::doc())
+        .get("/api/v1/execution-log/failed", execution_log::failed::handle, execution_log::failed::doc())
         .show("/api/v1/execution-log/{id}", Resource::Log, "Shows an attempt.")
+        .post("/api/v1/execution-log/{id}/review", execution_log::review::handle, execution_log::review::doc())
         .list("/api/v1/flows", Resource::Flows, "Lists flows.")
         .post("/api/v1/flows", flows::create::handle, flows::create::doc())
+        .post("/api/v1/flows/validate", flows::validate::handle, flows::validate::doc())
         .show("/api/v1/flows/{id}", Resource::Flows, "Shows a flow with its statistics.")
         .patch("/api/v1/flows/{id}", flows::patch::handle, flows::patch::doc())
+        .delete("/api/v1/flows/{id}", flows::delete::handle, flows::delete::doc())
+        .post("/api/v1/flows/{id}/pause", flows::activate::pause, flows::activate::pause_doc())
+        .post("/api/v1/flows/{id}/resume", flows::activate::resume, flows::activate::resume_doc())
+        .post("/api/v1/flows/{id}/clone", flows::clone::handle, flows::clone::doc())
+        .get("/api/v1/flows/{id}/versions", flows::versions::handle, flows::versions::doc())
+        .post("/api/v1/flows/{id}/dry-run", flows::dry_run::handle, flows::dry_run::doc())
+        .get("/api/v1/flows/{id}/export", flows::export::handle, flows::export::doc())
+        .list("/api/v1/dead-letters", Resource::DeadLetters, "Lists work that was set aside.")
+        .show("/api/v1/dead-letters/{id}", Resource::DeadLetters, "Shows work that was set aside.")
+        .post("/api/v1/dead-letters/{id}/retry", dead_letters::settle::retry, dead_letters::settle::retry_doc())
+        .post("/api/v1/dead-letters/{id}/discard", dead_letters::settle::discard, dead_letters::settle::discard_doc())
         .post("/api/v1/webhooks", webhooks::create::handle, webhooks::create::doc())
         .list("/api/v1/audit-log", Resource::Audit, "Lists changes of state that matter.")
         .show("/api/v1/audit-log/{id}", Resource::Audit, "Shows a change of state.")

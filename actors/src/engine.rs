@@ -1,15 +1,15 @@
 //! The engine as the shell sees it: started once, asked by handlers and commands, drained at the end.
 
+mod act;
+mod look;
 mod start;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, Owner, RunId, TenantId, UserId, WebhookId};
+use core314_domain::ids::{FlowId, Owner, TenantId, WebhookId};
 use core314_domain::plan::Problem;
-use core314_domain::run::{Command, Refusal};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -18,10 +18,12 @@ use crate::ingress::{Ingress, Trigger, TriggerError, Triggered};
 use crate::ports::catalog::StoredFlow;
 use crate::ports::store::{FlowWrite, Outcome, RejectCode, Webhook, Write};
 use crate::ports::{Scope, StoreError};
-use crate::queue_partition::{Answer, PartitionMsg, PartitionShared};
+use crate::queue_partition::PartitionShared;
 use crate::runtime::Runtime;
 use crate::supervision::{Ref, RestartError, Snapshot, Tree, Watchdog};
 
+pub use act::{Restart, TellError, Verdict};
+pub use look::{DryRun, DryStep};
 pub use start::{Parts, StartError};
 
 /// A running engine. Clones share it.
@@ -100,17 +102,11 @@ impl Engine {
         let now_ms = runtime.now_ms();
         let version = expected_version + 1;
         let event = if expected_version == 0 { AuditEvent::FlowCreated } else { AuditEvent::FlowUpdated };
+        let summary = format!("{} '{}', version {version}", event.as_str().replace('_', " "), draft.document.flow_name);
         let audit = AuditEntry {
-            owner: draft.owner,
-            partition: 0,
-            event,
-            actor: draft.by,
-            subject_type: "flow",
-            subject_id: Some(id.0),
-            decision_event_id: None,
-            summary: format!("{} '{}', version {version}", event.as_str().replace('_', " "), draft.document.flow_name),
+            summary,
             details: json!({"flow_version": version}),
-            at_ms: now_ms,
+            ..self.entry(event, draft.owner, draft.by, ("flow", id.0))
         };
         let write = FlowWrite {
             id,
@@ -140,21 +136,36 @@ impl Engine {
             runtime.catalog.flow(scope, flow).await?.ok_or(SaveError::NotFound)?;
         }
         let audit = AuditEntry {
-            owner: webhook.owner,
-            partition: 0,
-            event: AuditEvent::WebhookCreated,
-            actor: by,
-            subject_type: "webhook",
-            subject_id: Some(webhook.id.0),
-            decision_event_id: None,
             summary: format!("webhook created '{}'", webhook.name),
             details: json!({"verification": webhook.verification}),
-            at_ms: runtime.now_ms(),
+            ..self.entry(AuditEvent::WebhookCreated, webhook.owner, by, ("webhook", webhook.id.0))
         };
         match self.commit(Write::Webhook(Box::new(webhook), audit)).await? {
             Outcome::Committed { .. } => Ok(()),
             Outcome::Rejected { code: RejectCode::NameTaken, .. } => Err(SaveError::NameTaken),
             other => Err(SaveError::Store(unexpected(other))),
+        }
+    }
+
+    /// An entry of the audit log on what a person did.
+    pub(crate) fn entry(
+        &self,
+        event: AuditEvent,
+        owner: Owner,
+        by: String,
+        (subject_type, subject): (&'static str, uuid::Uuid),
+    ) -> AuditEntry {
+        AuditEntry {
+            owner,
+            partition: 0,
+            event,
+            actor: by,
+            subject_type,
+            subject_id: Some(subject),
+            decision_event_id: None,
+            summary: event.as_str().replace('_', " "),
+            details: json!({}),
+            at_ms: self.inner.runtime.now_ms(),
         }
     }
 
@@ -176,35 +187,6 @@ impl Engine {
     /// A flow in its present version.
     pub async fn flow(&self, scope: Scope, id: FlowId) -> Result<Option<StoredFlow>, StoreError> {
         self.inner.runtime.catalog.flow(scope, id).await
-    }
-
-    /// Approves or refuses a run or a step of it.
-    pub async fn decide(
-        &self,
-        run: RunId,
-        partition: u16,
-        step: Option<u32>,
-        approve: bool,
-        by: UserId,
-    ) -> Result<(), TellError> {
-        let command = if approve { Command::Approve { step, by } } else { Command::Reject { step, by } };
-        self.tell(run, partition, command).await
-    }
-
-    /// Tells a run something, and waits until it is durable.
-    pub async fn tell(&self, run: RunId, partition: u16, command: Command) -> Result<(), TellError> {
-        let target = self.inner.ingress.partition_numbered(partition).ok_or(TellError::NotFound)?;
-        let (answer, heard) = oneshot::channel();
-        let msg = PartitionMsg::Tell { run, command: Box::new(command), answer: Some(answer) };
-        target.tell(msg).map_err(|_| TellError::Busy)?;
-        let patience = Duration::from_millis(self.inner.runtime.settings.accept_timeout_ms);
-        match tokio::time::timeout(patience, heard).await {
-            Ok(Ok(Answer::Committed | Answer::Duplicate { .. })) => Ok(()),
-            Ok(Ok(Answer::Refused(refusal))) => Err(TellError::Refused(refusal)),
-            Ok(Ok(Answer::NotFound)) => Err(TellError::NotFound),
-            Ok(Ok(Answer::Failed(message))) => Err(TellError::Failed(message)),
-            Ok(Err(_)) | Err(_) => Err(TellError::Busy),
-        }
     }
 
     /// Every live actor.
@@ -258,20 +240,7 @@ impl Engine {
     }
 }
 
-/// Why a run was not told something.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum TellError {
-    #[error("there is no such run")]
-    NotFound,
-    #[error(transparent)]
-    Refused(Refusal),
-    #[error("the runtime is busy: try again")]
-    Busy,
-    #[error("{0}")]
-    Failed(String),
-}
-
-fn unexpected(outcome: Outcome) -> StoreError {
+pub(crate) fn unexpected(outcome: Outcome) -> StoreError {
     match outcome {
         Outcome::Rejected { message, .. } => StoreError::Refused(message),
         Outcome::Fenced => StoreError::Unavailable("this node no longer owns the partition".to_owned()),

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
+use core314_domain::Json;
 use core314_domain::audit::{AuditEntry, AuditEvent};
+use core314_domain::document::FlowDocument;
 use core314_domain::ids::RowId;
 use core314_domain::log::LogEntry;
 use core314_domain::run::step::StepStatus;
@@ -25,7 +27,21 @@ pub struct Decide {
     pub command: Arc<Command>,
     /// Slots that it may use at once.
     pub slots: usize,
+    pub remark: Remark,
 }
+
+/// Who told a run something, and what they said with it.
+#[derive(Debug, Clone, Default)]
+pub struct Remark {
+    /// `user:ID` or `service:KEY`; absent: the engine itself.
+    pub by: Option<Arc<str>>,
+    pub notes: Option<Arc<str>>,
+    /// What an approver filled in; null: nothing.
+    pub form: Json,
+}
+
+/// Who did what nobody told a run to do.
+const ENGINE: &str = "engine";
 
 /// What a flow run answers its partition.
 pub struct Decided {
@@ -61,6 +77,7 @@ pub struct FlowRunArgs {
 #[derive(Debug, Clone, Default)]
 pub struct Accepting {
     pub idempotency: Option<Idempotency>,
+    pub definition: Option<Arc<FlowDocument>>,
 }
 
 /// The actor.
@@ -98,7 +115,7 @@ impl Behaviour for FlowRun {
         let credits = &self.runtime.settings.dispatch;
         let grant = Grant { slots: msg.slots, epoch: self.runtime.epoch, credits };
         let decided = match self.run.decide(&msg.command, grant, now_ms) {
-            Ok(decision) => self.decided(decision, is_quarantine, now_ms),
+            Ok(decision) => self.decided(&decision, &msg, now_ms),
             Err(refusal) => Decided {
                 generation: self.generation,
                 is_quarantine,
@@ -122,17 +139,18 @@ impl Behaviour for FlowRun {
 }
 
 impl FlowRun {
-    fn decided(&mut self, decision: Decision, is_quarantine: bool, now_ms: i64) -> Decided {
-        self.run.apply(&decision);
+    fn decided(&mut self, decision: &Decision, msg: &Decide, now_ms: i64) -> Decided {
+        let ended_before = self.end();
+        self.run.apply(decision);
         let timing = self.run.timing(&self.runtime.settings.dispatch, self.timing.queue_key, now_ms);
         let changed = !decision.changes.is_empty() || timing != self.timing;
         self.timing = timing;
         Decided {
             generation: self.generation,
-            is_quarantine,
-            write: changed.then(|| Box::new(self.write(&decision, now_ms))),
+            is_quarantine: matches!(*msg.command, Command::Quarantine { .. }),
+            write: changed.then(|| Box::new(self.write(decision, msg, ended_before, now_ms))),
             unused_slots: decision.unused_slots,
-            effects: decision.effects,
+            effects: decision.effects.clone(),
             refusal: None,
             ended: self.run.state.status.is_terminal(),
             idle: self.is_idle(),
@@ -144,7 +162,7 @@ impl FlowRun {
     }
 
     /// What of the decision is stored.
-    fn write(&mut self, decision: &Decision, now_ms: i64) -> RunWrite {
+    fn write(&mut self, decision: &Decision, msg: &Decide, ended_before: Option<RunEnd>, now_ms: i64) -> RunWrite {
         let header = &self.run.header;
         let mut write = RunWrite {
             id: header.id,
@@ -160,19 +178,44 @@ impl FlowRun {
             audit: Vec::new(),
             approvals: Vec::new(),
             ended: None,
+            reopened: None,
         };
         if let Some(accepting) = self.accept.take() {
-            let idempotency = accepting.idempotency.clone();
-            write.accept = Some(Box::new(Accept { header: header.clone(), idempotency }));
+            let (idempotency, definition) = (accepting.idempotency.clone(), accepting.definition.clone());
+            write.accept = Some(Box::new(Accept { header: header.clone(), idempotency, definition }));
             write.audit.push(self.audit(AuditEvent::OrchestrationStarted, &header.triggered_by, now_ms));
         }
         for change in &decision.changes {
-            self.store(change, &mut write, now_ms);
+            if matches!(change, Change::RunReopened) {
+                write.reopened.clone_from(&ended_before);
+            }
+            self.store(change, &msg.remark, &mut write, now_ms);
+        }
+        if let Command::CancelStep { step } = &*msg.command {
+            let by = msg.remark.by.as_deref().unwrap_or(ENGINE);
+            let execution = self.run.header.id.execution(*step);
+            let entry = self.audit(AuditEvent::ExecutionCancelled, by, now_ms);
+            write.audit.push(AuditEntry { subject_type: "execution", subject_id: Some(execution.0), ..entry });
         }
         write
     }
 
-    fn store(&self, change: &Change, write: &mut RunWrite, now_ms: i64) {
+    /// How the run ended, as its flow counts it.
+    fn end(&self) -> Option<RunEnd> {
+        let (state, header) = (&self.run.state, &self.run.header);
+        let at_ms = state.completed_at_ms.filter(|_| state.status.is_terminal())?;
+        let started_at_ms = state.started_at_ms.unwrap_or(header.accepted_at_ms);
+        Some(RunEnd {
+            flow: (!header.flow.is_single_action()).then_some(header.flow.id),
+            key: header.run_key.clone().map(|key| (header.flow.id, key)),
+            status: state.status,
+            duration_ms: (at_ms - started_at_ms).max(0),
+            at_ms,
+        })
+    }
+
+    fn store(&self, change: &Change, remark: &Remark, write: &mut RunWrite, now_ms: i64) {
+        let by = remark.by.as_deref().unwrap_or(ENGINE);
         match change {
             Change::AttemptLogged(entry) => {
                 let executor = self.runtime.executors.get(&*entry.action_type);
@@ -193,6 +236,8 @@ impl FlowRun {
                     step: *step,
                     approved: *approved,
                     by: *by,
+                    notes: remark.notes.clone(),
+                    form: remark.form.clone(),
                     at_ms: now_ms,
                 });
                 let event = if *approved { AuditEvent::ApprovalGiven } else { AuditEvent::ApprovalRefused };
@@ -204,27 +249,24 @@ impl FlowRun {
                     write.approvals.push(ApprovalWrite::Lapsed { step: Some(*step), at_ms: now_ms });
                 }
             }
-            Change::RunPaused => write.audit.push(self.audit(AuditEvent::RunPaused, "engine", now_ms)),
-            Change::RunResumed => write.audit.push(self.audit(AuditEvent::RunResumed, "engine", now_ms)),
-            Change::RunEnded { status, at_ms, .. } => {
+            Change::RunPaused { by } => write.audit.push(self.audit(AuditEvent::RunPaused, by, now_ms)),
+            Change::RunResumed => write.audit.push(self.audit(AuditEvent::RunResumed, by, now_ms)),
+            Change::RunReopened => write.audit.push(self.audit(AuditEvent::RunRetried, by, now_ms)),
+            Change::RunEnded { status, .. } => {
                 if self.run.plan.requires_approval && self.run.state.started_at_ms.is_none() {
                     write.approvals.push(ApprovalWrite::Lapsed { step: None, at_ms: now_ms });
                 }
                 if *status == RunStatus::Cancelled {
-                    write.audit.push(self.audit(AuditEvent::RunCancelled, "engine", now_ms));
+                    write.audit.push(self.audit(AuditEvent::RunCancelled, by, now_ms));
                 }
-                let started_at_ms = self.run.state.started_at_ms.unwrap_or(self.run.header.accepted_at_ms);
-                write.ended = Some(RunEnd {
-                    flow: self.run.header.flow.id,
-                    status: *status,
-                    duration_ms: (at_ms - started_at_ms).max(0),
-                    at_ms: *at_ms,
-                });
+                write.ended = self.end();
             }
             Change::RunAwaitsApproval
             | Change::RunStarted { .. }
             | Change::RunClosing { .. }
             | Change::StepReleased { .. }
+            | Change::StepAdjusted { .. }
+            | Change::StepReset { .. }
             | Change::StepStarted { .. }
             | Change::StepRetrying { .. }
             | Change::StepParked { .. }

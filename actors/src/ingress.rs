@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use core314_domain::Json;
+use core314_domain::document::FlowDocument;
 use core314_domain::ids::{ExecutionId, FlowId, Owner, RowId, RunId, StepNo};
-use core314_domain::run::{FlowRef, RunHeader, matching_scope};
+use core314_domain::plan::Problem;
+use core314_domain::run::{Command, FlowRef, RunHeader, matching_scope};
 use core314_domain::words::{ExecutionMode, RunStatus, TriggerType};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::failpoint;
+use crate::flow_run::{Accepting, Remark};
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::store::Idempotency;
@@ -26,8 +29,7 @@ use crate::supervision::Ref;
 #[derive(Debug, Clone)]
 pub struct Trigger {
     pub owner: Owner,
-    /// This flow, whatever its conditions say; else the newest active flow whose trigger and conditions match.
-    pub flow: Option<FlowId>,
+    pub target: Target,
     pub trigger_type: TriggerType,
     /// What the trigger says of itself.
     pub source: Arc<str>,
@@ -38,8 +40,35 @@ pub struct Trigger {
     pub triggered_by: Arc<str>,
     pub decision_event_id: Option<RowId>,
     pub recommendation_id: Option<RowId>,
+    /// The run that this one repeats.
+    pub parent_run_id: Option<RunId>,
+    /// The caller's own name for the run.
+    pub run_key: Option<RunKey>,
     /// The caller's own name for the request.
     pub idempotency: Option<IdempotencyRequest>,
+}
+
+/// What a trigger starts.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// This flow, whatever its conditions say.
+    Flow(FlowId),
+    /// The newest active flow whose trigger and conditions match.
+    Matching,
+    /// One action, without a flow.
+    Action(Arc<FlowDocument>),
+}
+
+/// A caller's own name for a run, unique among the flow's live runs.
+#[derive(Debug, Clone)]
+pub struct RunKey {
+    pub key: Arc<str>,
+    pub on_conflict: OnConflict,
+}
+
+core314_domain::words! {
+    /// What becomes of a trigger whose name a live run has.
+    OnConflict { Return = "return", Reject = "reject", CancelRunning = "cancel_running" }
 }
 
 /// A caller's name for a request, and a digest of the request.
@@ -66,7 +95,7 @@ pub struct Accepted {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Triggered {
     Accepted(Accepted),
-    /// The same request was accepted before.
+    /// The same request was accepted before, or a live run has its name.
     Repeated(Accepted),
     /// No active flow's trigger and conditions match; for each flow asked, why not.
     NoMatch(Vec<WhyNot>),
@@ -99,6 +128,12 @@ pub enum TriggerError {
     /// Send less.
     #[error("the trigger has {bytes} bytes, at most {limit} are taken")]
     TooLarge { bytes: usize, limit: usize },
+    /// Mend the action.
+    #[error("the action has {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
+    Invalid(Vec<Problem>),
+    /// Wait for the run that has this name, or use another one.
+    #[error("run {0} has this name and has not ended")]
+    RunKeyTaken(RunId),
     /// Use another idempotency key.
     #[error("this idempotency key was used for another request")]
     KeyReused,
@@ -108,6 +143,9 @@ pub enum TriggerError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// How many runs of its name a trigger cancels before it gives up.
+const MOST_CANCELLED: usize = 3;
 
 /// The way in.
 pub struct Ingress {
@@ -148,22 +186,112 @@ impl Ingress {
 
     /// Takes a trigger: answers when its run is durable.
     pub async fn trigger(&self, trigger: Trigger) -> Result<Triggered, TriggerError> {
+        let _credit = self.credits_for(1)?;
+        self.check_size(&trigger)?;
+        let mut freed = 0;
+        loop {
+            let flow = match self.target(&trigger).await? {
+                Ok(flow) => flow,
+                Err(why_not) => return Ok(Triggered::NoMatch(why_not)),
+            };
+            let (new, accepted, heard) = self.new_run(&flow, &trigger);
+            let partition = &self.partitions[usize::from(new.header.partition)];
+            self.hand_over(partition, PartitionMsg::Accept(Box::new(new)))?;
+            let answer = self.hear(heard).await?;
+            match (answer, &trigger.run_key) {
+                (Answer::RunKeyTaken(run), Some(named)) => match named.on_conflict {
+                    OnConflict::Return => return self.existing(run).await.map(Triggered::Repeated),
+                    OnConflict::CancelRunning if freed < MOST_CANCELLED => {
+                        freed += 1;
+                        self.cancel(run, &trigger.triggered_by).await?;
+                    }
+                    OnConflict::Reject | OnConflict::CancelRunning => return Err(TriggerError::RunKeyTaken(run)),
+                },
+                (answer, _) => return self.answered(answer, accepted),
+            }
+        }
+    }
+
+    /// Takes triggers of one flow, stored in one commit; an answer for each, in their order.
+    pub async fn trigger_all(
+        &self,
+        triggers: Vec<Trigger>,
+    ) -> Result<Vec<Result<Triggered, TriggerError>>, TriggerError> {
+        let Some(first) = triggers.first() else { return Ok(Vec::new()) };
+        let _credits = self.credits_for(triggers.len() as u32)?;
+        let flow = match self.target(first).await? {
+            Ok(flow) => flow,
+            Err(why_not) => return Ok(vec![Ok(Triggered::NoMatch(why_not))]),
+        };
+        let number = self.next_partition();
+        let mut waiting = Vec::with_capacity(triggers.len());
+        let mut all = Vec::with_capacity(triggers.len());
+        for trigger in &triggers {
+            self.check_size(trigger)?;
+            let (new, accepted, heard) = self.new_run_in(number, &flow, trigger);
+            all.push(new);
+            waiting.push((accepted, heard));
+        }
+        self.hand_over(&self.partitions[usize::from(number)], PartitionMsg::AcceptAll(all))?;
+        let mut answers = Vec::with_capacity(waiting.len());
+        for (accepted, heard) in waiting {
+            answers.push(match self.hear(heard).await {
+                Ok(Answer::RunKeyTaken(run)) => Err(TriggerError::RunKeyTaken(run)),
+                Ok(answer) => self.answered(answer, accepted),
+                Err(error) => Err(error),
+            });
+        }
+        Ok(answers)
+    }
+
+    /// Room for so many runs that wait for their commit.
+    fn credits_for(&self, count: u32) -> Result<SemaphorePermit<'_>, TriggerError> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(TriggerError::Busy { retry_after_seconds: 5 });
         }
-        let Ok(_credit) = self.credits.try_acquire() else {
-            Counters::add(&self.runtime.counters.refused_busy, 1);
-            return Err(TriggerError::Busy { retry_after_seconds: 1 });
-        };
-        self.check_size(&trigger)?;
-        let flow = match trigger.flow {
-            Some(id) => self.named_flow(&trigger, id).await?,
-            None => match self.matching_flow(&trigger).await? {
-                Ok(flow) => flow,
-                Err(why_not) => return Ok(Triggered::NoMatch(why_not)),
-            },
-        };
-        self.start(flow, trigger).await
+        self.credits.try_acquire_many(count).map_err(|_| self.refuse())
+    }
+
+    fn refuse(&self) -> TriggerError {
+        Counters::add(&self.runtime.counters.refused_busy, 1);
+        TriggerError::Busy { retry_after_seconds: 1 }
+    }
+
+    async fn target(&self, trigger: &Trigger) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
+        match &trigger.target {
+            Target::Flow(id) => self.named_flow(trigger, *id).await.map(Ok),
+            Target::Matching => self.matching_flow(trigger).await,
+            Target::Action(document) => {
+                let id = FlowId::new(self.runtime.now_ms(), rand::random());
+                self.runtime.plans.single_action(id, trigger.owner, document).map(Ok).map_err(TriggerError::Invalid)
+            }
+        }
+    }
+
+    /// A run that was accepted before.
+    async fn existing(&self, run: RunId) -> Result<Accepted, TriggerError> {
+        let found = self.runtime.store.load_runs(vec![run]).await?.pop();
+        let stored = found.ok_or_else(|| TriggerError::Failed("the run of this name is gone; send it again".into()))?;
+        let flow = &stored.header.flow;
+        let ready = self.runtime.plans.version(self.runtime.catalog.as_ref(), flow.id, flow.version).await?;
+        Ok(Accepted { status: stored.state.status, ..accepted(&stored.header, &ready) })
+    }
+
+    /// Cancels a run and waits for its end, as long as a trigger may wait.
+    async fn cancel(&self, run: RunId, by: &Arc<str>) -> Result<(), TriggerError> {
+        let ended = self.runtime.ends.wait(run.0);
+        let Some(stored) = self.runtime.store.load_runs(vec![run]).await?.pop() else { return Ok(()) };
+        if stored.state.status.is_terminal() {
+            return Ok(());
+        }
+        let command = Box::new(Command::Cancel { reason: "a new run of the same name takes its place".to_owned() });
+        let remark = Remark { by: Some(by.clone()), ..Remark::default() };
+        let tell = PartitionMsg::Tell { run, command, remark, answer: None };
+        self.hand_over(&self.partitions[usize::from(stored.header.partition)], tell)?;
+        let patience = Duration::from_millis(self.runtime.settings.accept_timeout_ms);
+        let heard = tokio::time::timeout(patience, ended).await;
+        self.runtime.ends.forget(run.0);
+        heard.map(drop).map_err(|_| TriggerError::RunKeyTaken(run))
     }
 
     fn check_size(&self, trigger: &Trigger) -> Result<(), TriggerError> {
@@ -201,26 +329,46 @@ impl Ingress {
         Ok(Err(why_not))
     }
 
-    async fn start(&self, flow: ReadyFlow, trigger: Trigger) -> Result<Triggered, TriggerError> {
-        let number = (self.next.fetch_add(1, Ordering::Relaxed) % self.partitions.len() as u64) as u16;
-        let header = Arc::new(self.header(&flow, &trigger, number));
-        let accepted = accepted(&header, &flow);
-        let idempotency = trigger.idempotency.map(|request| Idempotency {
-            key: request.key,
+    fn next_partition(&self) -> u16 {
+        (self.next.fetch_add(1, Ordering::Relaxed) % self.partitions.len() as u64) as u16
+    }
+
+    fn new_run(&self, flow: &ReadyFlow, trigger: &Trigger) -> (NewRun, Accepted, oneshot::Receiver<Answer>) {
+        self.new_run_in(self.next_partition(), flow, trigger)
+    }
+
+    /// A run to accept, what its caller is told then, and where that is heard of.
+    fn new_run_in(
+        &self,
+        partition: u16,
+        flow: &ReadyFlow,
+        trigger: &Trigger,
+    ) -> (NewRun, Accepted, oneshot::Receiver<Answer>) {
+        let header = Arc::new(self.header(flow, trigger, partition));
+        let accepted = accepted(&header, flow);
+        let idempotency = trigger.idempotency.as_ref().map(|request| Idempotency {
+            key: request.key.clone(),
             body_hash: request.body_hash,
             answer: serde_json::to_value(&accepted).expect("an answer has text keys"),
             expires_at_ms: header.accepted_at_ms + self.runtime.settings.idempotency_ttl_ms,
         });
+        let definition = match &trigger.target {
+            Target::Action(document) => Some(document.clone()),
+            Target::Flow(_) | Target::Matching => None,
+        };
         let (answer, heard) = oneshot::channel();
-        let new = NewRun { header, plan: flow.plan, idempotency, answer };
-        let partition = &self.partitions[usize::from(number)];
-        if partition.tell(PartitionMsg::Accept(Box::new(new))).is_err() {
-            Counters::add(&self.runtime.counters.refused_busy, 1);
-            return Err(TriggerError::Busy { retry_after_seconds: 1 });
-        }
+        let accepting = Accepting { idempotency, definition };
+        (NewRun { header, plan: flow.plan.clone(), accepting, answer }, accepted, heard)
+    }
+
+    fn hand_over(&self, partition: &Ref<QueuePartition>, msg: PartitionMsg) -> Result<(), TriggerError> {
+        partition.tell(msg).map_err(|_| self.refuse())
+    }
+
+    async fn hear(&self, heard: oneshot::Receiver<Answer>) -> Result<Answer, TriggerError> {
         let patience = Duration::from_millis(self.runtime.settings.accept_timeout_ms);
         match tokio::time::timeout(patience, heard).await {
-            Ok(Ok(answer)) => self.answered(answer, accepted),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(TriggerError::Failed("the run's partition was restarted; send it again".to_owned())),
             Err(_) => Err(TriggerError::Busy { retry_after_seconds: 5 }),
         }
@@ -237,6 +385,7 @@ impl Ingress {
             Answer::Duplicate { answer, .. } => serde_json::from_value(answer)
                 .map(Triggered::Repeated)
                 .map_err(|e| TriggerError::Failed(format!("the stored answer cannot be read: {e}"))),
+            Answer::RunKeyTaken(run) => Err(TriggerError::RunKeyTaken(run)),
             Answer::Refused(refusal) => Err(TriggerError::Failed(refusal.to_string())),
             Answer::NotFound => Err(TriggerError::Failed("the run was not stored".to_owned())),
             Answer::Failed(message) => Err(TriggerError::Failed(message)),
@@ -259,7 +408,8 @@ impl Ingress {
             environment: self.runtime.environment.clone(),
             decision_event_id: trigger.decision_event_id,
             recommendation_id: trigger.recommendation_id,
-            parent_run_id: None,
+            parent_run_id: trigger.parent_run_id,
+            run_key: trigger.run_key.as_ref().map(|named| named.key.clone()),
             idempotency_key: trigger.idempotency.as_ref().map(|i| i.key.as_str().into()),
             accepted_at_ms: now_ms,
             deadline_at_ms: flow.plan.deadline_ms.map(|ms| now_ms + ms),

@@ -7,6 +7,7 @@
 pub mod attempts;
 pub mod clock;
 pub mod commit_writer;
+pub mod ends;
 pub mod engine;
 pub mod failpoint;
 pub mod flow_run;

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use core314_domain::ids::{FlowId, TenantId, WebhookId};
+use core314_domain::document::FlowDocument;
+use core314_domain::ids::{FlowId, Owner, TenantId, WebhookId};
 use core314_domain::plan::{FlowPlan, PlanLimits, Problem};
 use core314_domain::run::FlowRef;
 use core314_domain::words::{ExecutionMode, TriggerType};
@@ -61,7 +62,7 @@ impl Plans {
     }
 
     /// Checks a document and compiles it; executors look at their payloads.
-    pub fn compile(&self, document: &core314_domain::document::FlowDocument) -> Result<FlowPlan, Vec<Problem>> {
+    pub fn compile(&self, document: &FlowDocument) -> Result<FlowPlan, Vec<Problem>> {
         let plan = FlowPlan::compile(document, &self.action_types, &self.limits);
         let mut problems = Vec::new();
         for (no, step) in document.flow_steps.iter().enumerate() {
@@ -166,6 +167,22 @@ impl Plans {
         };
         make_room(&self.versions, self.capacity);
         self.versions.insert(key, ready.clone());
+        Ok(ready)
+    }
+
+    /// One action as a flow of its own, that no list shows.
+    pub fn single_action(&self, id: FlowId, owner: Owner, document: &FlowDocument) -> Result<ReadyFlow, Vec<Problem>> {
+        let plan = Arc::new(self.compile(document)?);
+        let ready = ReadyFlow {
+            flow: FlowRef { id, version: 1, name: "".into() },
+            tenant: owner.tenant,
+            trigger_type: document.trigger_type,
+            mode: document.execution_mode,
+            is_active: true,
+            plan,
+        };
+        make_room(&self.versions, self.capacity);
+        self.versions.insert((id, 1), ready.clone());
         Ok(ready)
     }
 

@@ -28,10 +28,10 @@ use tokio::sync::oneshot;
 
 use crate::attempts::Attempts;
 use crate::commit_writer::{CommitResult, CommitWriter};
-use crate::flow_run::Decided;
+use crate::flow_run::{Accepting, Decided, Remark};
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
-use crate::ports::store::{Idempotency, StoredRun, TailRow};
+use crate::ports::store::{StoredRun, TailRow};
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, ChildExit, Ctx, Ref};
 use core314_domain::stats::{Stat, StatKey};
@@ -52,6 +52,8 @@ pub enum Answer {
         answer: Value,
         same_request: bool,
     },
+    /// A live run of the flow has this name already.
+    RunKeyTaken(RunId),
     /// There is no such run.
     NotFound,
     /// It could not be stored; the words say why.
@@ -65,10 +67,13 @@ pub type AnswerTo = oneshot::Sender<Answer>;
 pub enum PartitionMsg {
     /// A new run.
     Accept(Box<NewRun>),
+    /// New runs that are stored in one commit.
+    AcceptAll(Vec<NewRun>),
     /// A command for a run.
     Tell {
         run: RunId,
         command: Box<Command>,
+        remark: Remark,
         answer: Option<AnswerTo>,
     },
     /// A flow run has decided.
@@ -118,7 +123,7 @@ pub type LoadedRun = (StoredRun, Result<ReadyFlow, StoreError>);
 pub struct NewRun {
     pub header: Arc<RunHeader>,
     pub plan: Arc<FlowPlan>,
-    pub idempotency: Option<Idempotency>,
+    pub accepting: Accepting,
     pub answer: AnswerTo,
 }
 
@@ -170,6 +175,9 @@ pub struct QueuePartition {
     /// Slots of attempts whose start is not committed yet.
     starting: usize,
     outbox: Outbox,
+    /// New runs whose first decisions are awaited: nothing is committed before the last of them, so that they are stored
+    /// together.
+    gathering: HashSet<RunId>,
     /// Runs to read from the store.
     to_load: VecDeque<RunId>,
     loads_under_way: usize,
@@ -201,6 +209,7 @@ impl Behaviour for QueuePartition {
             granted: 0,
             starting: 0,
             outbox: Outbox::default(),
+            gathering: HashSet::new(),
             to_load: VecDeque::new(),
             loads_under_way: 0,
             paging: load::Paging::default(),
@@ -226,7 +235,8 @@ impl Behaviour for QueuePartition {
         match msg {
             PartitionMsg::Read { .. } => {}
             PartitionMsg::Accept(new) => self.accept(*new, ctx),
-            PartitionMsg::Tell { run, command, answer } => self.tell(run, command, answer),
+            PartitionMsg::AcceptAll(all) => self.accept_all(all, ctx),
+            PartitionMsg::Tell { run, command, remark, answer } => self.tell(run, command, remark, answer),
             PartitionMsg::Decided { run, decided } => self.decided(run, *decided, ctx),
             PartitionMsg::AttemptEnded { run, step, attempt } => self.attempt_ended(run, step, attempt),
             PartitionMsg::Committed { batch, result } => self.committed(batch, result, ctx),
@@ -250,7 +260,8 @@ impl Behaviour for QueuePartition {
             | PartitionMsg::Decided { run, .. }
             | PartitionMsg::AttemptEnded { run, .. } => Some(run.to_string()),
             PartitionMsg::Accept(new) => Some(new.header.id.to_string()),
-            PartitionMsg::Committed { .. }
+            PartitionMsg::AcceptAll(_)
+            | PartitionMsg::Committed { .. }
             | PartitionMsg::Loaded { .. }
             | PartitionMsg::QueuePage(_)
             | PartitionMsg::WakePage(_)

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 
 use crate::attempts::Attempts;
 use crate::clock::Clock;
+use crate::ends::Ends;
 use crate::failpoint;
 use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
@@ -35,6 +36,7 @@ pub struct Runtime {
     /// Where stores, executors and timers of I/O run.
     pub io: tokio::runtime::Handle,
     pub counters: Counters,
+    pub ends: Ends,
     /// Ends the process, with this reason: a restart of actors would heal nothing.
     pub give_up: Arc<dyn Fn(String) + Send + Sync>,
 }

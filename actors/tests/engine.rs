@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use core314_actors::clock::SystemClock;
 use core314_actors::engine::{Engine, Parts};
-use core314_actors::ingress::{IdempotencyRequest, Trigger, TriggerError, Triggered};
+use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
 use core314_actors::settings::EngineSettings;
 use core314_actors::testkit::memory_store::{MemoryStore, Rows};
 use core314_actors::testkit::scripted_executor::ScriptedExecutor;
@@ -69,7 +69,7 @@ impl World {
     fn trigger(&self, engine: &Engine, flow: FlowId, key: Option<(&str, u8)>) -> Result<Triggered, TriggerError> {
         let trigger = Trigger {
             owner: owner(),
-            flow: Some(flow),
+            target: Target::Flow(flow),
             trigger_type: TriggerType::Manual,
             source: "manual".into(),
             context: Arc::new(json!({"n": 1})),
@@ -77,6 +77,8 @@ impl World {
             triggered_by: "user:7".into(),
             decision_event_id: None,
             recommendation_id: None,
+            parent_run_id: None,
+            run_key: None,
             idempotency: key.map(|(key, hash)| IdempotencyRequest { key: key.to_owned(), body_hash: [hash; 32] }),
         };
         self.io.block_on(engine.trigger(trigger))

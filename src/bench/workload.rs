@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use core314_actors::engine::{Engine, FlowDraft};
-use core314_actors::ingress::{Trigger, TriggerError};
+use core314_actors::ingress::{Target, Trigger, TriggerError};
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, UserId};
 use core314_domain::words::TriggerType;
@@ -42,7 +42,7 @@ fn no_op(id: &str) -> Value {
 fn trigger(flow: FlowId, n: u64) -> Trigger {
     Trigger {
         owner: owner(),
-        flow: Some(flow),
+        target: Target::Flow(flow),
         trigger_type: TriggerType::Manual,
         source: "bench".into(),
         context: Arc::new(json!({"n": n, "host": "web-1", "severity": "high", "text": "x".repeat(200)})),
@@ -50,6 +50,8 @@ fn trigger(flow: FlowId, n: u64) -> Trigger {
         triggered_by: "bench".into(),
         decision_event_id: None,
         recommendation_id: None,
+        parent_run_id: None,
+        run_key: None,
         idempotency: None,
     }
 }

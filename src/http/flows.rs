@@ -1,8 +1,15 @@
 //! Flows: definitions and their triggers.
 
+pub mod activate;
+pub mod clone;
 pub mod create;
+pub mod delete;
+pub mod dry_run;
+pub mod export;
 pub mod patch;
 pub mod trigger;
+pub mod validate;
+pub mod versions;
 
 use actix_web::http::header::{ETAG, HeaderName};
 use chrono::{DateTime, SecondsFormat};

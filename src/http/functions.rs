@@ -2,4 +2,5 @@
 //!
 //! Unknown fields of a request are ignored here. The envelope adds `success: false` and `error` to problems.
 
+pub mod execute_action;
 pub mod orchestrator_engine;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, PROXY_AUTHORIZATION};
 use actix_web::{HttpRequest, HttpResponse, web};
-use core314_actors::ingress::{IdempotencyRequest, Trigger, Triggered, WhyNot};
+use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, Triggered, WhyNot};
 use core314_actors::ports::store::{Webhook, WebhookTarget};
 use core314_domain::Json;
 use core314_domain::ids::{RunId, WebhookId};
@@ -96,14 +96,14 @@ fn delivery(req: &HttpRequest, webhook: WebhookId, body: &[u8]) -> Result<Option
 }
 
 fn trigger(webhook: &Webhook, context: Value, rest: Json, idempotency: Option<IdempotencyRequest>) -> Trigger {
-    let (flow, trigger_type) = match webhook.target {
-        WebhookTarget::Flow(flow) => (Some(flow), TriggerType::Webhook),
-        WebhookTarget::Trigger(trigger) => (None, trigger),
+    let (target, trigger_type) = match webhook.target {
+        WebhookTarget::Flow(flow) => (Target::Flow(flow), TriggerType::Webhook),
+        WebhookTarget::Trigger(trigger) => (Target::Matching, trigger),
     };
     let source: Arc<str> = format!("webhook:{}", webhook.id).into();
     Trigger {
         owner: webhook.owner,
-        flow,
+        target,
         trigger_type,
         source: source.clone(),
         context: Arc::new(context),
@@ -111,6 +111,8 @@ fn trigger(webhook: &Webhook, context: Value, rest: Json, idempotency: Option<Id
         triggered_by: source,
         decision_event_id: None,
         recommendation_id: None,
+        parent_run_id: None,
+        run_key: None,
         idempotency,
     }
 }

@@ -80,23 +80,28 @@ fn can_filter(column: &Column) -> bool {
 }
 
 /// A parameter as the column's rows show it; an error says what is expected.
-fn value_of(column: &Column, text: &str) -> Result<Value, &'static str> {
+fn value_of(column: &Column, text: &str) -> Result<Value, String> {
+    let expected = |expected: &str| expected.to_owned();
     match column.kind {
-        Kind::Id => text.parse::<Uuid>().map(|id| json!(id)).map_err(|_| "a UUID"),
-        Kind::Integer => text.parse::<i64>().map(Value::from).map_err(|_| "a whole number"),
+        Kind::Id => text.parse::<Uuid>().map(|id| json!(id)).map_err(|_| expected("a UUID")),
+        Kind::Integer => text.parse::<i64>().map(Value::from).map_err(|_| expected("a whole number")),
         Kind::Real => {
-            let number = text.parse::<f64>().ok().filter(|number| number.is_finite()).ok_or("a number")?;
+            let number =
+                text.parse::<f64>().ok().filter(|number| number.is_finite()).ok_or_else(|| expected("a number"))?;
             // As rows show it: 2, not 2.0.
             let whole = number.fract() == 0.0 && number.abs() < 9e15;
             Ok(if whole { json!(number as i64) } else { json!(number) })
         }
-        Kind::Boolean => text.parse::<bool>().map(Value::from).map_err(|_| "true or false"),
+        Kind::Boolean => text.parse::<bool>().map(Value::from).map_err(|_| expected("true or false")),
         Kind::Time => {
-            let time = chrono::DateTime::parse_from_rfc3339(text).map_err(|_| "a time as RFC 3339 writes it")?;
+            let time =
+                chrono::DateTime::parse_from_rfc3339(text).map_err(|_| expected("a time as RFC 3339 writes it"))?;
             Ok(json!(super::flows::rfc3339(time.timestamp_millis())))
         }
         Kind::Text => Ok(json!(text)),
-        Kind::Json | Kind::Ids | Kind::Texts => Err("left out: this column cannot be compared"),
+        Kind::Word(words) if words.contains(&text) => Ok(json!(text)),
+        Kind::Word(words) => Err(format!("one of: {}", words.join(", "))),
+        Kind::Json | Kind::Ids | Kind::Texts => Err(expected("left out: this column cannot be compared")),
     }
 }
 
@@ -133,7 +138,8 @@ fn value_schema(schema: &Value) -> Schema {
     schema.clone().try_into().expect("a schema is an object")
 }
 
-fn page_schema(resource: Resource) -> SchemaOf {
+/// The schema of a page of rows.
+pub fn page_schema(resource: Resource) -> SchemaOf {
     Arc::new(move |generator| {
         json_schema!({
             "type": "object",
@@ -169,6 +175,7 @@ fn scalar(kind: Kind) -> Value {
     match kind {
         Kind::Id => json!({"type": "string", "format": "uuid"}),
         Kind::Text => json!({"type": "string"}),
+        Kind::Word(words) => json!({"type": "string", "enum": words}),
         Kind::Integer => json!({"type": "integer"}),
         Kind::Real => json!({"type": "number"}),
         Kind::Boolean => json!({"type": "boolean"}),

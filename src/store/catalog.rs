@@ -28,8 +28,9 @@ const ACTIVE_FLOWS_SQLITE: &str =
 /// Without a tenant: any.
 const FLOW: &str = concat!(flow_columns!(), "WHERE f.id = $1 AND ($2 IS NULL OR f.tenant_id = $2)");
 const FLOW_BY_NAME: &str = concat!(flow_columns!(), "WHERE f.tenant_id = $1 AND f.flow_name = $2");
-const FLOW_VERSION: &str = "SELECT f.id, f.tenant_id, f.user_id, f.organization_id, v.flow_version, v.document, \
-    v.created_at_ms FROM flow_versions v JOIN flows f ON f.id = v.flow_id \
+/// Also of a flow that was deleted, and of a single action, which is no flow.
+const FLOW_VERSION: &str = "SELECT v.flow_id, v.tenant_id, coalesce(f.user_id, v.created_by), f.organization_id, v.flow_version, \
+    v.document, v.created_at_ms FROM flow_versions v LEFT JOIN flows f ON f.id = v.flow_id \
     WHERE v.flow_id = $1 AND v.flow_version = $2";
 const WEBHOOK: &str = "SELECT id, tenant_id, user_id, organization_id, name, verification, secret_hash, trigger_type, \
     flow_id, is_active, created_at_ms FROM webhooks WHERE id = $1";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use core314_actors::ports::store::{Outcome, Store, StoredRun, TailRow, Write};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::ids::{FlowId, OrganizationId, Owner, RowId, RunId, TenantId, UserId};
-use core314_domain::run::{FinalAttempt, FlowRef, RunHeader, SavedState, Timing};
+use core314_domain::run::{FlowRef, LastAttempt, RunHeader, SavedState, Timing};
 use core314_domain::stats::{Stat, StatKey};
 use serde_json::Value;
 use uuid::Uuid;
@@ -34,14 +34,16 @@ pub(super) const RUNS: Bulk = Bulk {
     before: "WITH u (id) AS (",
     after: ") SELECT r.id, r.tenant_id, r.user_id, r.organization_id, r.partition, r.flow_id, r.flow_version, \
             r.flow_name, r.trigger_type, r.trigger_source, r.trigger_context, r.webhook, r.input, r.triggered_by, \
-            r.environment, r.decision_event_id, r.recommendation_id, r.parent_run_id, r.idempotency_key, \
+            r.environment, r.decision_event_id, r.recommendation_id, r.parent_run_id, r.idempotency_key, r.run_key, \
             r.accepted_at_ms, r.deadline_at_ms, s.version, s.run_status, s.state, s.started_at_ms, s.completed_at_ms, \
             s.queue_key, s.wake_at_ms FROM u CROSS JOIN runs r CROSS JOIN run_state s WHERE r.id = u.id AND s.run_id = u.id",
 };
-pub(super) const FINAL_ATTEMPTS: Bulk = Bulk {
+/// The last attempt of each step. Those before it, which a step has few of, are looked at and passed over.
+pub(super) const LAST_ATTEMPTS: Bulk = Bulk {
     before: "WITH u (id) AS (",
-    after: ") SELECT l.run_id, l.step_no, l.result, l.error FROM u CROSS JOIN log l \
-            WHERE l.run_id = u.id AND l.is_final ORDER BY l.run_id, l.step_no",
+    after: ") SELECT l.run_id, l.step_no, l.attempt, l.is_final, l.result, l.error FROM u CROSS JOIN log l \
+            WHERE l.run_id = u.id AND NOT EXISTS (SELECT 1 FROM log m WHERE m.run_id = l.run_id \
+            AND m.step_no = l.step_no AND m.attempt = l.attempt + 1) ORDER BY l.run_id, l.step_no",
 };
 pub(super) const STATISTICS: Bulk = Bulk {
     before: "WITH u (partition, tenant_id, action_type, bucket_width_ms, bucket_start_ms) AS (",
@@ -181,12 +183,16 @@ async fn load_runs(store: &SqlStore, runs: &[RunId]) -> Result<Vec<StoredRun>, F
         let run = stored_run(row.fields())?;
         found.insert(run.header.id, run);
     }
-    for row in connection.bulk(FINAL_ATTEMPTS, &ids).await? {
+    for row in connection.bulk(LAST_ATTEMPTS, &ids).await? {
         let mut fields = row.fields();
         let Some(run) = found.get_mut(&RunId(fields.uuid()?)) else { continue };
-        let step = fields.small()?;
-        let result = fields.maybe_json()?.map(Arc::new);
-        run.attempts.push(FinalAttempt { step, result, error: fields.maybe_text()? });
+        run.attempts.push(LastAttempt {
+            step: fields.small()?,
+            attempt: fields.small()?,
+            is_final: fields.bool()?,
+            result: fields.maybe_json()?.map(Arc::new),
+            error: fields.maybe_text()?,
+        });
     }
     Ok(runs.iter().filter_map(|run| found.remove(run)).collect())
 }
@@ -213,6 +219,7 @@ fn stored_run(mut fields: Fields<'_>) -> Result<StoredRun, Failure> {
         recommendation_id: f.maybe_uuid()?.map(RowId),
         parent_run_id: f.maybe_uuid()?.map(RunId),
         idempotency_key: f.maybe_text()?.map(Into::into),
+        run_key: f.maybe_text()?.map(Into::into),
         accepted_at_ms: f.int()?,
         deadline_at_ms: f.maybe_int()?,
     };

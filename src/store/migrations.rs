@@ -33,6 +33,7 @@ migrations! {
     1 "0001_tables.sql",
     2 "0002_views.sql",
     3 "0003_row_level_security.sql",
+    4 "0004_surface.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

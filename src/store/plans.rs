@@ -23,7 +23,7 @@ const WRITTEN: [Keyed; 7] = [
 ];
 const READ: [Keyed; 3] = [
     ("engine::RUNS", engine::RUNS, "u"),
-    ("engine::FINAL_ATTEMPTS", engine::FINAL_ATTEMPTS, "u"),
+    ("engine::LAST_ATTEMPTS", engine::LAST_ATTEMPTS, "u"),
     ("engine::STATISTICS", engine::STATISTICS, "iutii"),
 ];
 

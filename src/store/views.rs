@@ -21,12 +21,14 @@ mod plans;
 mod reader;
 mod runs;
 mod shape;
+mod slowest;
 mod statement;
 mod statistics;
 
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page, Paged, StatisticsView, Views};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
+use core314_domain::stats::Stat;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -61,5 +63,21 @@ impl Views for SqlStore {
         now_ms: i64,
     ) -> BoxFuture<'_, Result<StatisticsView, StoreError>> {
         Box::pin(async move { statistics::since(&mut Reader::begin(self, scope).await?, since_ms, now_ms).await })
+    }
+
+    fn timeline(
+        &self,
+        scope: Scope,
+        since_ms: i64,
+        now_ms: i64,
+        interval_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<(i64, Stat)>, StoreError>> {
+        Box::pin(async move {
+            statistics::timeline(&mut Reader::begin(self, scope).await?, since_ms, now_ms, interval_ms).await
+        })
+    }
+
+    fn slowest(&self, scope: Scope, since_ms: i64, limit: usize) -> BoxFuture<'_, Result<Vec<Value>, StoreError>> {
+        Box::pin(async move { slowest::since(&mut Reader::begin(self, scope).await?, since_ms, limit).await })
     }
 }

@@ -5,9 +5,9 @@ mod story;
 
 use core314::store::{SqlStore, StoreOptions};
 use core314_actors::ports::Scope;
-use core314_actors::ports::views::{ExecutionFilter, FlowFilter, LogFilter, Page, Paged, RunFilter, Views};
+use core314_actors::ports::resource::{Kind, Resource};
+use core314_actors::ports::views::{Filter, Page, Paged, Views};
 use core314_domain::ids::{LogId, RunId};
-use core314_domain::words::{ExecutionStatus, RunStatus, TriggerType};
 use serde_json::{Value, json};
 
 use bed::Bed;
@@ -86,45 +86,99 @@ async fn every_column_of_the_contract_exists_and_something_fills_it() {
     }
 }
 
-/// Everything that the lists and single rows of a scope say, under names.
-async fn everything(store: &SqlStore, given: &Story, scope: Scope, limit: usize) -> Vec<(String, Value)> {
-    let mut found = Vec::new();
-    for is_active in [None, Some(true), Some(false)] {
-        for trigger_type in [None, Some(TriggerType::Webhook), Some(TriggerType::Schedule)] {
-            for flow_name in [None, Some("incident".to_owned())] {
-                let filter = FlowFilter { flow_name, trigger_type, is_active };
-                let items = walk(limit, |page| store.flows(scope, filter.clone(), page)).await;
-                found.push((format!("flows {filter:?}"), items));
+/// The filters of a resource: none, every published one and two together, with values that rows have and one that none has.
+fn filters(resource: Resource, rows: &[Value]) -> Vec<Filter> {
+    let mut all = vec![Filter::default()];
+    for columns in resource.indexed() {
+        let columns: Vec<&'static str> = columns.split(' ').collect();
+        let mut seen: Vec<Vec<Value>> = Vec::new();
+        for row in rows {
+            let values: Vec<Value> = columns.iter().map(|column| row[*column].clone()).collect();
+            if seen.len() < 12 && !seen.contains(&values) {
+                seen.push(values);
             }
         }
-    }
-    for run_status in [None].into_iter().chain(RunStatus::ALL.iter().copied().map(Some)) {
-        for flow in [None].into_iter().chain(given.flows.iter().copied().map(Some)) {
-            let filter = RunFilter { run_status, flow };
-            let items = walk(limit, |page| store.runs(scope, filter.clone(), page)).await;
-            found.push((format!("runs {filter:?}"), items));
+        for values in seen {
+            let mut filter = Filter::default();
+            columns.iter().zip(values).for_each(|(column, value)| filter.and(column, value));
+            all.push(filter.clone());
+            filter.and("tenant_id", rows[0]["tenant_id"].clone());
+            all.push(filter);
         }
     }
-    for execution_status in [None].into_iter().chain(ExecutionStatus::ALL.iter().copied().map(Some)) {
-        for run in [None, Some(given.runs[2]), Some(given.runs[13])] {
-            let filter = ExecutionFilter { run, execution_status };
-            let items = walk(limit, |page| store.executions(scope, filter.clone(), page)).await;
-            found.push((format!("executions {filter:?}"), items));
-        }
-    }
-    for success in [None, Some(true), Some(false)] {
-        for (run, execution) in [
-            (None, None),
-            (Some(given.runs[2]), None),
-            (None, Some(given.execution(2, 0))),
-            (Some(given.runs[13]), None),
-        ] {
-            let filter = LogFilter { run, execution, success };
-            let items = walk(limit, |page| store.log(scope, filter.clone(), page)).await;
-            found.push((format!("log {filter:?}"), items));
+    all
+}
+
+/// Everything that the lists of a scope say, under names.
+async fn everything(store: &SqlStore, scope: Scope, limit: usize) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    for resource in Resource::ALL.iter().copied() {
+        let rows = walk(500, |page| store.list(scope, resource, Filter::default(), page)).await;
+        for filter in filters(resource, rows.as_array().expect("a list")) {
+            let items = walk(limit, |page| store.list(scope, resource, filter.clone(), page)).await;
+            found.push((format!("{resource:?} {filter:?}"), items));
         }
     }
     found
+}
+
+#[tokio::test]
+async fn every_column_is_a_filter() {
+    let given = Story::tell();
+    for bed in Bed::both().await {
+        let store = told(&bed, &given).await;
+        for resource in Resource::ALL.iter().copied() {
+            let rows = walk(500, |page| store.list(Scope::Platform, resource, Filter::default(), page)).await;
+            let rows = rows.as_array().expect("a list");
+            for column in resource.columns() {
+                for row in rows.iter().step_by(7) {
+                    let filter = Filter::of([(column.name, row[column.name].clone())]);
+                    let found = walk(50, |page| store.list(Scope::Platform, resource, filter.clone(), page)).await;
+                    let ids = |items: &[Value]| {
+                        let mut ids: Vec<Value> = items.iter().map(|item| item["id"].clone()).collect();
+                        ids.sort_by_key(ToString::to_string);
+                        ids
+                    };
+                    let expected: Vec<Value> = rows.iter().filter(|row| filter.holds(row)).cloned().collect();
+                    assert_eq!(ids(found.as_array().expect("a list")), ids(&expected), "{resource:?} {filter:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The rows have the columns that are declared, of their types.
+#[tokio::test]
+async fn rows_are_as_declared() {
+    let given = Story::tell();
+    for bed in Bed::both().await {
+        let store = told(&bed, &given).await;
+        for resource in Resource::ALL.iter().copied() {
+            let rows = walk(500, |page| store.list(Scope::Platform, resource, Filter::default(), page)).await;
+            for row in rows.as_array().expect("a list") {
+                let row = row.as_object().expect("an object");
+                let mut declared: Vec<&str> = resource.columns().iter().map(|column| column.name).collect();
+                declared.sort_unstable();
+                let mut shown: Vec<&String> = row.keys().collect();
+                shown.sort_unstable();
+                assert_eq!(shown, declared, "{resource:?}");
+                for column in resource.columns() {
+                    let value = &row[column.name];
+                    let fits = match column.kind {
+                        _ if value.is_null() => column.nullable || column.kind == Kind::Json,
+                        Kind::Id | Kind::Text | Kind::Time => value.is_string(),
+                        Kind::Word(words) => value.as_str().is_some_and(|word| words.contains(&word)),
+                        Kind::Integer => value.is_i64(),
+                        Kind::Real => value.is_number(),
+                        Kind::Boolean => value.is_boolean(),
+                        Kind::Json => true,
+                        Kind::Ids | Kind::Texts => value.is_array(),
+                    };
+                    assert!(fits, "{resource:?} {column:?}: {value}");
+                }
+            }
+        }
+    }
 }
 
 /// All pages of a list. A page is never larger than its limit, and no row comes twice.
@@ -155,11 +209,11 @@ async fn both_stores_give_the_same_json_in_pages_of_any_size() {
     let [lite, server] = Bed::both().await;
     let (lite, server) = (told(&lite, &given).await, told(&server, &given).await);
     for scope in [tenant(&given, 0), tenant(&given, 1), Scope::Platform] {
-        let whole = everything(&lite, &given, scope, 500).await;
+        let whole = everything(&lite, scope, 500).await;
         let rows: usize = whole.iter().map(|(_, items)| items.as_array().expect("a list").len()).sum();
         assert!(rows > 100, "the lists are nearly empty: {rows}");
         for (store, limit) in [(&server, 500), (&server, 3), (&lite, 1), (&lite, 2)] {
-            let pages = everything(store, &given, scope, limit).await;
+            let pages = everything(store, scope, limit).await;
             for ((name, expected), (_, found)) in whole.iter().zip(&pages) {
                 assert_eq!(found, expected, "{name}, pages of {limit}, {scope:?}");
             }
@@ -190,10 +244,10 @@ async fn what_the_api_shows_is_what_the_views_hold() {
         let store = told(&bed, &given).await;
         let all = Scope::Platform;
         let lists = [
-            ("orchestration_flows", walk(50, |page| store.flows(all, FlowFilter::default(), page)).await),
-            ("flow_runs", walk(50, |page| store.runs(all, RunFilter::default(), page)).await),
-            ("execution_queue", walk(50, |page| store.executions(all, ExecutionFilter::default(), page)).await),
-            ("execution_log", walk(50, |page| store.log(all, LogFilter::default(), page)).await),
+            ("orchestration_flows", walk(50, |page| store.list(all, Resource::Flows, Filter::default(), page)).await),
+            ("flow_runs", walk(50, |page| store.list(all, Resource::Runs, Filter::default(), page)).await),
+            ("execution_queue", walk(50, |page| store.list(all, Resource::Executions, Filter::default(), page)).await),
+            ("execution_log", walk(50, |page| store.list(all, Resource::Log, Filter::default(), page)).await),
         ];
         for (view, items) in lists {
             let items = items.as_array().expect("a list");
@@ -228,7 +282,8 @@ async fn executions_follow_from_their_run() {
         let store = told(&bed, &given).await;
         let scope = tenant(&given, 0);
         let execution = async |run, step| {
-            let found = store.execution(scope, given.execution(run, step)).await.expect("the row is read");
+            let found =
+                store.one(scope, Resource::Executions, given.execution(run, step).0).await.expect("the row is read");
             found.unwrap_or_else(|| panic!("run {run} has step {step}"))
         };
         let waits = execution(0, 1).await;
@@ -279,35 +334,35 @@ async fn runs_flows_and_attempts_show_what_was_stored() {
     for bed in Bed::both().await {
         let store = told(&bed, &given).await;
         let scope = tenant(&given, 0);
-        let flow = store.flow(scope, given.flows[0]).await.expect("read").expect("there");
+        let flow = store.one(scope, Resource::Flows, given.flows[0].0).await.expect("read").expect("there");
         let counts =
             pick(&flow, "total_executions successful_executions failed_executions avg_execution_time_ms success_rate");
         assert_eq!(counts, json!([6, 4, 2, 333, 4.0 / 6.0]));
         assert_eq!(flow["last_executed_at"], json!("2025-11-20T10:00:00.124Z"));
         assert_eq!(pick(&flow, "tags approval_threshold"), json!([["ops", "night"], 0.8]));
-        let idle = store.flow(scope, given.flows[1]).await.expect("read").expect("there");
+        let idle = store.one(scope, Resource::Flows, given.flows[1].0).await.expect("read").expect("there");
         assert_eq!(pick(&idle, "total_executions success_rate is_active conditions"), json!([0, null, false, null]));
 
-        let done = store.run(scope, given.runs[2]).await.expect("read").expect("there");
+        let done = store.one(scope, Resource::Runs, given.runs[2].0).await.expect("read").expect("there");
         let told = pick(&done, "run_status output duration_ms started_at completed_at updated_at");
         let at = ["2025-11-20T10:00:00.124Z", "2025-11-20T10:00:05.124Z"];
         let output = json!({"last": 2.0, "huge": 10_000_000_000_000_000_u64});
         assert_eq!(told, json!(["completed", output, 5_000, at[0], at[1], at[1]]));
-        let failed = store.run(scope, given.runs[3]).await.expect("read").expect("there");
+        let failed = store.one(scope, Resource::Runs, given.runs[3].0).await.expect("read").expect("there");
         assert_eq!(pick(&failed, "error output"), json!(["step 'tell': no", null]));
-        let running = store.run(scope, given.runs[5]).await.expect("read").expect("there");
+        let running = store.one(scope, Resource::Runs, given.runs[5].0).await.expect("read").expect("there");
         assert_eq!(pick(&running, "updated_at completed_at"), json!(["2025-11-20T10:00:00.127Z", null]));
 
-        let filter = LogFilter { run: Some(given.runs[2]), ..LogFilter::default() };
-        let items = walk(50, |page| store.log(scope, filter.clone(), page)).await;
+        let filter = Filter::of([("flow_run_id", json!(given.runs[2]))]);
+        let items = walk(50, |page| store.list(scope, Resource::Log, filter.clone(), page)).await;
         let order: Vec<_> =
             items.as_array().expect("a list").iter().map(|i| pick(i, "step_no retry_attempt")).collect();
         assert_eq!(order, [json!([2, 0]), json!([1, 0]), json!([0, 1]), json!([0, 0])]);
         let partial = pick(&items[2], "success partial_success requires_review compliance_flags security_level");
         assert_eq!(partial, json!([true, true, false, ["gdpr"], "high"]));
         assert_eq!(items[2]["execution_queue_id"], json!(given.execution(2, 0).to_string()));
-        let filter = LogFilter { run: Some(given.runs[3]), ..LogFilter::default() };
-        let reviewed = walk(50, |page| store.log(scope, filter.clone(), page)).await;
+        let filter = Filter::of([("flow_run_id", json!(given.runs[3]))]);
+        let reviewed = walk(50, |page| store.list(scope, Resource::Log, filter.clone(), page)).await;
         assert_eq!(pick(&reviewed[0], "requires_review review_notes success"), json!([true, "looked at", false]));
     }
 }
@@ -318,28 +373,26 @@ async fn a_tenant_sees_nothing_of_another() {
     for bed in Bed::both().await {
         let store = told(&bed, &given).await;
         let (own, other) = (tenant(&given, 1), given.owners[0].tenant.to_string());
-        for (name, items) in everything(&store, &given, own, 50).await {
+        for (name, items) in everything(&store, own, 50).await {
             let foreign = items.as_array().expect("a list").iter().filter(|item| item["tenant_id"] == *other).count();
             assert_eq!(foreign, 0, "{name}");
         }
-        assert_eq!(store.flow(own, given.flows[0]).await.expect("read"), None);
-        assert_eq!(store.run(own, given.runs[0]).await.expect("read"), None);
-        assert_eq!(store.execution(own, given.execution(0, 0)).await.expect("read"), None);
-        assert_eq!(store.log_entry(own, given.logs[0]).await.expect("read"), None);
-        assert!(store.log_entry(tenant(&given, 0), given.logs[0]).await.expect("read").is_some());
+        assert_eq!(store.one(own, Resource::Flows, given.flows[0].0).await.expect("read"), None);
+        assert_eq!(store.one(own, Resource::Runs, given.runs[0].0).await.expect("read"), None);
+        assert_eq!(store.one(own, Resource::Executions, given.execution(0, 0).0).await.expect("read"), None);
+        assert_eq!(store.one(own, Resource::Log, given.logs[0].0).await.expect("read"), None);
+        assert!(store.one(tenant(&given, 0), Resource::Log, given.logs[0].0).await.expect("read").is_some());
         let page = Page { limit: 10, after: None };
-        let run = Some(given.runs[2]);
-        let flow = Some(given.flows[0]);
-        let execution = Some(given.execution(2, 0));
+        let run = ("flow_run_id", json!(given.runs[2]));
+        let execution = ("execution_queue_id", json!(given.execution(2, 0)));
+        let flow = ("orchestration_flow_id", json!(given.flows[0]));
         let empty = [
-            store.runs(own, RunFilter { flow, ..RunFilter::default() }, page).await,
-            store.executions(own, ExecutionFilter { run, ..ExecutionFilter::default() }, page).await,
-            store.log(own, LogFilter { run, ..LogFilter::default() }, page).await,
-            store.log(own, LogFilter { execution, ..LogFilter::default() }, page).await,
+            store.list(own, Resource::Runs, Filter::of([flow]), page).await,
+            store.list(own, Resource::Executions, Filter::of([run.clone()]), page).await,
+            store.list(own, Resource::Log, Filter::of([run.clone()]), page).await,
+            store.list(own, Resource::Log, Filter::of([execution]), page).await,
             // A cursor into somebody else's run leads nowhere.
-            store
-                .log(own, LogFilter { run, ..LogFilter::default() }, Page { limit: 1, after: Some(given.logs[2].0) })
-                .await,
+            store.list(own, Resource::Log, Filter::of([run]), Page { limit: 1, after: Some(given.logs[2].0) }).await,
         ];
         for paged in empty {
             assert_eq!(paged.expect("the page is read"), Paged { items: Vec::new(), next: None });
@@ -377,12 +430,12 @@ async fn what_does_not_exist_is_none() {
         let given = Story::tell();
         let store = told(&bed, &given).await;
         let nothing = RunId::new(1, 1 << 70);
-        assert_eq!(store.run(Scope::Platform, nothing).await.expect("read"), None);
-        assert_eq!(store.execution(Scope::Platform, nothing.execution(0)).await.expect("read"), None);
+        assert_eq!(store.one(Scope::Platform, Resource::Runs, nothing.0).await.expect("read"), None);
+        assert_eq!(store.one(Scope::Platform, Resource::Executions, nothing.execution(0).0).await.expect("read"), None);
         let no_step = core314_domain::ids::ExecutionId(given.runs[0].0);
-        assert_eq!(store.execution(Scope::Platform, no_step).await.expect("read"), None);
+        assert_eq!(store.one(Scope::Platform, Resource::Executions, no_step.0).await.expect("read"), None);
         let beyond = given.execution(0, 3);
-        assert_eq!(store.execution(Scope::Platform, beyond).await.expect("read"), None);
-        assert_eq!(store.log_entry(Scope::Platform, LogId(nothing.0)).await.expect("read"), None);
+        assert_eq!(store.one(Scope::Platform, Resource::Executions, beyond.0).await.expect("read"), None);
+        assert_eq!(store.one(Scope::Platform, Resource::Log, LogId(nothing.0).0).await.expect("read"), None);
     }
 }

@@ -11,10 +11,12 @@ mod apply;
 mod attempt;
 mod decide;
 mod header;
+mod intervene;
 mod saved;
 pub mod step;
 mod timing;
 mod wake;
+mod why;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ pub use decide::Grant;
 pub use header::{FlowRef, RunHeader, matching_scope};
 pub use saved::{SavedState, StateError};
 pub use timing::Timing;
+pub use why::{Reason, Waiting};
 
 use crate::Json;
 use crate::expr::StepView;
@@ -46,6 +49,8 @@ pub struct Run {
     pub state: RunState,
     /// Of the steps that have ended, for expressions. Rebuilt from the log when the run is loaded.
     pub results: Arc<BTreeMap<Arc<str>, StepView>>,
+    /// How many attempts the log has of each step that had one: a step that is retried goes on from there.
+    pub attempts: BTreeMap<StepNo, u32>,
 }
 
 /// What of a run changes.
@@ -59,6 +64,10 @@ pub struct RunState {
     pub error: Option<String>,
     pub started_at_ms: Option<i64>,
     pub completed_at_ms: Option<i64>,
+    /// Who paused it, while it is paused.
+    pub paused_by: Option<Arc<str>>,
+    /// How often a person took it up again after its end.
+    pub reopened: u32,
 }
 
 /// An end that is decided and waits for attempts under way.
@@ -116,9 +125,24 @@ pub enum Command {
     Cancel {
         reason: String,
     },
+    /// Stop one step; those that depend on it are skipped.
+    CancelStep {
+        step: StepNo,
+    },
     /// Start nothing more until resumed.
-    Pause,
+    Pause {
+        by: Arc<str>,
+    },
     Resume,
+    /// Take a run up again that has failed or was cancelled: all its steps that did not do what they should, or this one
+    /// and what depends on it.
+    Retry {
+        step: Option<StepNo>,
+    },
+    /// Do not wait for the step's time.
+    RunNow {
+        step: StepNo,
+    },
     /// It was loaded: of its steps these are known to be under way here; the others' attempts have an unknown outcome.
     Recover {
         under_way: Vec<StepNo>,
@@ -158,8 +182,16 @@ pub enum Change {
     RunStarted {
         at_ms: i64,
     },
-    RunPaused,
+    RunPaused {
+        by: Arc<str>,
+    },
     RunResumed,
+    /// A person takes it up again after its end.
+    RunReopened,
+    /// The step is as if it had never been released, but for the attempts that the log has of it.
+    StepReset {
+        step: StepNo,
+    },
     RunClosing {
         closing: Closing,
         error: String,
@@ -173,6 +205,11 @@ pub enum Change {
     StepReleased {
         step: StepNo,
         status: StepStatus,
+        live: step::Live,
+    },
+    /// It stays where it is, with this.
+    StepAdjusted {
+        step: StepNo,
         live: step::Live,
     },
     StepStarted {
@@ -242,6 +279,8 @@ pub enum Refusal {
     Ended(RunStatus),
     #[error("the run is {0}: {1}")]
     RunNotNow(RunStatus, &'static str),
+    #[error("step {0} is {1}: {2}")]
+    StepNotNow(StepNo, crate::words::ExecutionStatus, &'static str),
     #[error("step {0} is {1}: it does not wait for an approval")]
     NotAwaitingApproval(StepNo, crate::words::ExecutionStatus),
     #[error("the run has no step {0}")]
@@ -259,17 +298,22 @@ impl Run {
             error: None,
             started_at_ms: None,
             completed_at_ms: None,
+            paused_by: None,
+            reopened: 0,
         };
-        Self { header, plan, state, results: Arc::default() }
+        Self { header, plan, state, results: Arc::default(), attempts: BTreeMap::new() }
     }
 
     /// A run as it was stored. `log` holds the final attempts of its ended steps.
-    pub fn rehydrate(header: Arc<RunHeader>, plan: Arc<FlowPlan>, state: RunState, log: &[FinalAttempt]) -> Self {
-        let mut run = Self { header, plan, state, results: Arc::default() };
-        let attempts: BTreeMap<StepNo, &FinalAttempt> = log.iter().map(|a| (a.step, a)).collect();
+    pub fn rehydrate(header: Arc<RunHeader>, plan: Arc<FlowPlan>, state: RunState, log: &[LastAttempt]) -> Self {
+        let mut run = Self { header, plan, state, results: Arc::default(), attempts: BTreeMap::new() };
+        run.attempts.extend(log.iter().map(|a| (a.step, a.attempt + 1)));
+        let attempts: BTreeMap<StepNo, &LastAttempt> = log.iter().map(|a| (a.step, a)).collect();
         for no in 0..run.state.steps.len() as StepNo {
             if run.state.steps[no as usize].status.is_terminal() {
-                let found = attempts.get(&no);
+                // The last attempt of a step that ended otherwise may be one from before it was taken up again.
+                let has_outcome = run.state.steps[no as usize].status.has_outcome();
+                let found = attempts.get(&no).filter(|a| a.is_final && has_outcome);
                 run.remember(no, found.and_then(|a| a.result.clone()), found.and_then(|a| a.error.as_deref()));
             }
         }
@@ -287,10 +331,14 @@ impl Run {
     }
 }
 
-/// What loading a run needs of the log.
+/// What loading a run needs of the log: the last attempt of a step that it has.
 #[derive(Debug, Clone, PartialEq)]
-pub struct FinalAttempt {
+pub struct LastAttempt {
     pub step: StepNo,
+    /// Its number, from 0.
+    pub attempt: u32,
+    /// Whether the step ended with it; only then do result and error matter.
+    pub is_final: bool,
     pub result: Option<Json>,
     pub error: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! Persisted words: closed sets that stand in tables, documents and answers. Extended, never renamed.
 
 /// Declares an enum whose variants are persisted words.
+#[macro_export]
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),* $(,)? })*) => {$(
         $(#[$doc])*
@@ -11,6 +12,9 @@ macro_rules! words {
         impl $name {
             /// Every member, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// Their words, in the same order.
+            pub const WORDS: &'static [&'static str] = &[$($word),*];
 
             /// The word as it is stored and shown.
             pub const fn as_str(self) -> &'static str {
@@ -35,7 +39,7 @@ macro_rules! words {
         }
     )*};
 }
-pub(crate) use words;
+pub use crate::words;
 
 /// A word that its set does not have. The message lists the set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

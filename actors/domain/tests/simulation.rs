@@ -247,6 +247,7 @@ fn random_flows_survive_random_misfortunes() {
             other_fates: rng.pick(&[Fate::Random, Fate::Random, Fate::Complete]),
             people,
             disturbances: rng.below(14),
+            retries: rng.below(3),
             ..Script::calm()
         };
         let end = simulate(&shape, &script, seed);

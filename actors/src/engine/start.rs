@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{Engine, Inner};
 use crate::clock::Clock;
 use crate::commit_writer::CommitWriter;
+use crate::ends::Ends;
 use crate::failpoint;
 use crate::ingress::Ingress;
 use crate::plans::Plans;
@@ -73,6 +74,7 @@ impl Engine {
             executors,
             io: parts.io,
             counters: Counters::default(),
+            ends: Ends::default(),
             give_up: Arc::from(parts.on_root_failure),
         });
         let engine = Self::grow(runtime)?;

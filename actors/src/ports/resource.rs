@@ -6,12 +6,18 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use core314_domain::words::{
+    ApprovalStatus, ExecutionMode, ExecutionStatus, OnErrorAction, RunStatus, TriggerType, Urgency,
+};
+
 /// Type of a column, as answers show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A UUID.
     Id,
     Text,
+    /// One of a closed set of words.
+    Word(&'static [&'static str]),
     Integer,
     Real,
     Boolean,
@@ -34,7 +40,7 @@ pub struct Column {
 
 macro_rules! resources {
     ($($(#[$doc:meta])* $name:ident = $view:literal, $noun:literal, [$($filters:literal),*]
-        { $($column:ident: $kind:ident $(or $null:ident)?),* $(,)? })*) => {
+        { $($column:ident: $kind:ident $(($words:ident))? $(or $null:ident)?),* $(,)? })*) => {
         /// A view of the contract that the API lists.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Resource { $($(#[$doc])* $name),* }
@@ -62,7 +68,7 @@ macro_rules! resources {
             /// Its columns, in their order.
             pub const fn columns(self) -> &'static [Column] {
                 match self { $(Self::$name => &[$(
-                    Column { name: stringify!($column), kind: Kind::$kind, nullable: resources!(@null $($null)?) }
+                    Column { name: stringify!($column), kind: Kind::$kind $(($words::WORDS))?, nullable: resources!(@null $($null)?) }
                 ),*]),* }
             }
         }
@@ -76,21 +82,21 @@ resources! {
     Flows = "orchestration_flows", "flow", ["flow_name", "trigger_type is_active"] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, flow_name: Text, flow_description:
         Text, flow_category: Text, flow_version: Integer, is_active: Boolean, is_template: Boolean,
-        trigger_type: Text, trigger_config: Json, flow_steps: Json, execution_mode: Text,
+        trigger_type: Word(TriggerType), trigger_config: Json, flow_steps: Json, execution_mode: Word(ExecutionMode),
         max_execution_time_seconds: Integer or null, retry_policy: Json, requires_approval: Boolean,
         approval_threshold: Real or null, conditions: Json or null, input_schema: Json or null, output_schema:
-        Json or null, on_error_action: Text, fallback_flow_id: Id or null, error_notification_channels: Texts,
+        Json or null, on_error_action: Word(OnErrorAction), fallback_flow_id: Id or null, error_notification_channels: Texts,
         avg_execution_time_ms: Real or null, success_rate: Real or null, total_executions: Integer,
         successful_executions: Integer, failed_executions: Integer, last_executed_at: Time or null, tags: Texts,
         metadata: Json, created_by: Id, updated_by: Id, created_at: Time, updated_at: Time,
     }
     /// One row a run.
-    Runs = "flow_runs", "run", ["run_status", "orchestration_flow_id"] {
+    Runs = "flow_runs", "run", ["run_status", "orchestration_flow_id", "run_key"] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, orchestration_flow_id: Id,
-        flow_version: Integer, flow_name: Text, run_status: Text, trigger_type: Text, trigger_source: Text,
+        flow_version: Integer, flow_name: Text, run_status: Word(RunStatus), trigger_type: Word(TriggerType), trigger_source: Text,
         trigger_context: Json or null, input: Json or null, output: Json or null, error: Text or null,
         parent_run_id: Id or null, decision_event_id: Id or null, recommendation_id: Id or null,
-        idempotency_key: Text or null, current_phase: Integer or null, started_at: Time or null, completed_at:
+        idempotency_key: Text or null, run_key: Text or null, current_phase: Integer or null, started_at: Time or null, completed_at:
         Time or null, deadline_at: Time or null, duration_ms: Integer or null, partition: Integer, environment:
         Text, triggered_by: Text, created_at: Time, updated_at: Time,
     }
@@ -99,9 +105,9 @@ resources! {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, orchestration_flow_id: Id,
         flow_version: Integer, flow_run_id: Id, decision_event_id: Id or null, recommendation_id: Id or null,
         parent_execution_id: Id or null, step_no: Integer, step_id: Text, action_type: Text, action_target: Text
-        or null, action_payload: Json or null, action_config: Json, execution_status: Text, priority: Integer,
-        urgency: Text, scheduled_for: Time or null, execute_after: Time or null, expires_at: Time or null,
-        requires_approval: Boolean, approval_status: Text, approved_by: Id or null, approved_at: Time or null,
+        or null, action_payload: Json or null, action_config: Json, execution_status: Word(ExecutionStatus), priority: Integer,
+        urgency: Word(Urgency), scheduled_for: Time or null, execute_after: Time or null, expires_at: Time or null,
+        requires_approval: Boolean, approval_status: Word(ApprovalStatus), approved_by: Id or null, approved_at: Time or null,
         approval_notes: Text or null, max_retry_attempts: Integer, current_retry_attempt: Integer,
         retry_backoff_seconds: Real, last_retry_at: Time or null, next_retry_at: Time or null, started_at: Time
         or null, completed_at: Time or null, execution_duration_ms: Integer or null, execution_result: Json or
@@ -114,7 +120,7 @@ resources! {
         id: Id, tenant_id: Id, user_id: Id or null, organization_id: Id or null, execution_queue_id: Id,
         orchestration_flow_id: Id or null, flow_run_id: Id, decision_event_id: Id or null, recommendation_id: Id
         or null, step_no: Integer, action_type: Text, action_target: Text, action_payload: Json or null,
-        action_config: Json or null, execution_status: Text, is_final: Boolean, execution_result: Json or null,
+        action_config: Json or null, execution_status: Word(ExecutionStatus), is_final: Boolean, execution_result: Json or null,
         execution_error: Text or null, execution_error_code: Text or null, execution_error_details: Json or
         null, started_at: Time, completed_at: Time, execution_duration_ms: Integer or null, queue_wait_time_ms:
         Integer, retry_attempt: Integer, http_status_code: Integer or null, http_response_time_ms: Integer or
@@ -130,6 +136,11 @@ resources! {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, event_type: Text, actor: Text,
         subject_type: Text, subject_id: Id or null, decision_event_id: Id or null, summary: Text, details: Json,
         partition: Integer, created_at: Time,
+    }
+    /// Work that was set aside.
+    DeadLetters = "dead_letter_list", "dead letter", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, flow_run_id: Id or null, actor_path: Text,
+        message: Text, failure: Text, settlement: Text or null, settled_at: Time or null, created_at: Time,
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use core314_domain::audit::AuditEntry;
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, Owner, RowId, RunId, StepNo, TenantId, UserId, WebhookId};
+use core314_domain::ids::{FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId, WebhookId};
 use core314_domain::log::LogEntry;
-use core314_domain::run::{FinalAttempt, RunHeader, SavedState, Timing};
+use core314_domain::run::{LastAttempt, RunHeader, SavedState, Timing};
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::{RunStatus, TriggerType};
 use serde_json::Value;
@@ -73,6 +73,9 @@ pub enum Write {
     Audit(Box<AuditEntry>),
     DeadLetter(Box<DeadLetter>),
     Statistics(Box<StatisticsWrite>),
+    DeleteFlow(Box<FlowDeletion>),
+    Review(Box<Review>),
+    SettleDeadLetter(Box<Settlement>),
 }
 
 /// The new state of one run and the rows that come with it.
@@ -94,6 +97,8 @@ pub struct RunWrite {
     pub approvals: Vec<ApprovalWrite>,
     /// Present when the run has ended: what its flow's counters add.
     pub ended: Option<RunEnd>,
+    /// Present when the run was taken up again: the end that its flow's counters take back.
+    pub reopened: Option<RunEnd>,
 }
 
 /// What accepting a run writes beside its state.
@@ -101,6 +106,8 @@ pub struct RunWrite {
 pub struct Accept {
     pub header: Arc<RunHeader>,
     pub idempotency: Option<Idempotency>,
+    /// The definition of a single action, which no flow has.
+    pub definition: Option<Arc<FlowDocument>>,
 }
 
 /// A caller's own name for a request, unique in its tenant, with the answer that a repetition gets.
@@ -126,6 +133,9 @@ pub enum ApprovalWrite {
         step: Option<StepNo>,
         approved: bool,
         by: UserId,
+        notes: Option<Arc<str>>,
+        /// What the person filled in; null: nothing.
+        form: core314_domain::Json,
         at_ms: i64,
     },
     /// Nobody has to decide any more: what waited has expired or was cancelled. Nothing happens where nothing waited.
@@ -136,9 +146,12 @@ pub enum ApprovalWrite {
 }
 
 /// A run's end, as its flow counts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunEnd {
-    pub flow: FlowId,
+    /// Absent for a single action: no flow counts it.
+    pub flow: Option<FlowId>,
+    /// The run's name, with the flow among whose live runs it was unique: it is free again.
+    pub key: Option<(FlowId, Arc<str>)>,
     pub status: RunStatus,
     pub duration_ms: i64,
     pub at_ms: i64,
@@ -155,6 +168,39 @@ pub struct FlowWrite {
     pub by: UserId,
     pub at_ms: i64,
     pub audit: AuditEntry,
+}
+
+/// A flow that is to go. Its versions stay for the runs that have them.
+#[derive(Debug, Clone)]
+pub struct FlowDeletion {
+    pub id: FlowId,
+    pub tenant: TenantId,
+    pub audit: AuditEntry,
+}
+
+/// A person's verdict on an attempt of the log.
+#[derive(Debug, Clone)]
+pub struct Review {
+    /// For the row, where the attempt had none.
+    pub id: RowId,
+    pub tenant: TenantId,
+    pub log: LogId,
+    pub reviewer: UserId,
+    pub verdict: String,
+    pub notes: Option<String>,
+    pub audit: AuditEntry,
+    pub at_ms: i64,
+}
+
+/// How a dead letter was settled.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    pub id: RowId,
+    pub tenant: TenantId,
+    /// `retried` or `discarded`.
+    pub how: &'static str,
+    pub audit: AuditEntry,
+    pub at_ms: i64,
 }
 
 /// A webhook endpoint.
@@ -210,6 +256,10 @@ pub enum Outcome {
     Conflict,
     /// The idempotency key was used before: this was the answer, and whether the request was the same.
     Duplicate { answer: Value, same_request: bool },
+    /// Another live run of the flow has this name.
+    RunKeyTaken { run: RunId },
+    /// What was to be changed does not exist in the tenant.
+    NotFound,
     /// The database refused this write for good.
     Rejected { code: RejectCode, message: String },
     /// The partition belongs to somebody else now: stop.
@@ -233,7 +283,7 @@ pub struct StoredRun {
     pub state: SavedState,
     pub timing: Timing,
     /// The final attempts of its ended steps.
-    pub attempts: Vec<FinalAttempt>,
+    pub attempts: Vec<LastAttempt>,
 }
 
 /// A row of the log's tail.

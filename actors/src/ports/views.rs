@@ -29,6 +29,18 @@ pub trait Views: Send + Sync + 'static {
     /// is rounded down to a bucket's start, which is returned.
     fn statistics(&self, scope: Scope, since_ms: i64, now_ms: i64)
     -> BoxFuture<'_, Result<StatisticsView, StoreError>>;
+    /// The same, cut into intervals: each one's start and figures, those without any left out. The interval is a multiple
+    /// of the shortest bucket.
+    fn timeline(
+        &self,
+        scope: Scope,
+        since_ms: i64,
+        now_ms: i64,
+        interval_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<(i64, Stat)>, StoreError>>;
+    /// The slowest attempts since a time, the slowest first. Of attempts under a tenth of a second only the newest are
+    /// looked at.
+    fn slowest(&self, scope: Scope, since_ms: i64, limit: usize) -> BoxFuture<'_, Result<Vec<Value>, StoreError>>;
 }
 
 /// A page of a list.

@@ -41,12 +41,16 @@ impl Pending {
     fn merge(&mut self, later: Self) {
         // Neither has been sent: nobody else has them.
         let (write, newer) = (Arc::make_mut(&mut self.write), Arc::unwrap_or_clone(later.write));
+        let has_ended = newer.state.status.is_terminal();
         write.state = newer.state;
         write.timing = newer.timing;
         write.log.extend(newer.log);
         write.audit.extend(newer.audit);
         write.approvals.extend(newer.approvals);
-        write.ended = newer.ended.or(write.ended);
+        // An end that was taken back before it was stored never was.
+        let earlier = write.ended.take();
+        write.reopened = write.reopened.take().or(newer.reopened.filter(|_| earlier.is_none()));
+        write.ended = newer.ended.or(earlier.filter(|_| has_ended));
         self.effects.extend(later.effects);
         self.asks.extend(later.asks);
     }
@@ -110,7 +114,7 @@ impl QueuePartition {
     /// Sends what waits, unless a commit is under way.
     pub(super) fn flush(&mut self, ctx: &mut Ctx<'_, Self>) {
         let empty = self.outbox.waiting.is_empty() && self.outbox.others.is_empty();
-        if empty || self.outbox.under_way.is_some() {
+        if empty || self.outbox.under_way.is_some() || !self.gathering.is_empty() {
             return;
         }
         let mut sent = std::mem::take(&mut self.outbox.waiting);
@@ -169,6 +173,8 @@ impl QueuePartition {
                 let reply = Answer::Duplicate { answer, same_request };
                 self.abandon(pending, reply, ctx);
             }
+            Outcome::RunKeyTaken { run } => self.abandon(pending, Answer::RunKeyTaken(run), ctx),
+            Outcome::NotFound => self.rejected(pending, "the store does not know the run", ctx),
             Outcome::Rejected { message, .. } => self.rejected(pending, &message, ctx),
             Outcome::Fenced => {
                 self.abandon(pending, Answer::Failed("this node no longer owns the partition".to_owned()), ctx);
@@ -190,6 +196,7 @@ impl QueuePartition {
         self.record_statistics(&pending.write, log_seq, ctx);
         if pending.write.ended.is_some() {
             Counters::add(&self.runtime.counters.runs_ended, 1);
+            self.runtime.ends.tell(run.0);
         }
         self.set_timer(run, pending.write.timing.wake_at_ms, ctx);
         pending.asks.into_iter().for_each(|ask| ask.answer(Answer::Committed));
@@ -197,6 +204,9 @@ impl QueuePartition {
         // After the effects: one of them may cut off an attempt that is logged here.
         for entry in &pending.write.log {
             self.shared.attempts.settle(run, entry.step, entry.attempt);
+            if entry.is_final {
+                self.runtime.ends.tell(run.execution(entry.step).0);
+            }
             if !entry.success() {
                 Counters::add(&self.runtime.counters.attempts_failed, 1);
             }

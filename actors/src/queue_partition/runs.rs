@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::outbox::Pending;
 use super::{Answer, AnswerTo, NewRun, QueuePartition};
-use crate::flow_run::{Accepting, Decide, Decided, FlowRun, FlowRunArgs};
+use crate::flow_run::{Accepting, Decide, Decided, FlowRun, FlowRunArgs, Remark};
 use crate::ports::store::{DeadLetter, Write};
 use crate::runtime::{Counters, run_name};
 use crate::supervision::{ChildExit, ChildSpec, Ctx, Ref};
@@ -46,13 +46,14 @@ pub struct Resident {
 pub struct Ask {
     pub command: Arc<Command>,
     pub granted: usize,
+    pub remark: Remark,
     pub answer: Option<AnswerTo>,
 }
 
 impl Ask {
     /// A command that nobody waits for.
     pub fn quiet(command: Command) -> Self {
-        Self { command: Arc::new(command), granted: 0, answer: None }
+        Self { command: Arc::new(command), granted: 0, remark: Remark::default(), answer: None }
     }
 
     /// Tells whoever waits.
@@ -87,18 +88,28 @@ impl QueuePartition {
             Resident { header: Some(new.header.clone()), plan: Some(new.plan.clone()), ..Resident::default() };
         self.runs.insert(run, resident);
         let state = Run::new(new.header, new.plan);
-        if self.start_actor(run, state, Timing::default(), Some(Accepting { idempotency: new.idempotency }), ctx) {
-            let ask = Ask { command: Arc::new(Command::Begin), granted: 0, answer: Some(new.answer) };
-            self.ask(run, ask);
+        if self.start_actor(run, state, Timing::default(), Some(new.accepting), ctx) {
+            self.ask(run, Ask { answer: Some(new.answer), ..Ask::quiet(Command::Begin) });
         } else {
             self.runs.remove(&run);
             drop(new.answer.send(Answer::Failed("the run's actor could not be started".to_owned())));
         }
     }
 
+    /// New runs of one caller: they are stored together, or none of them where the database is away.
+    pub(super) fn accept_all(&mut self, all: Vec<NewRun>, ctx: &mut Ctx<'_, Self>) {
+        for new in all {
+            let run = new.header.id;
+            self.accept(new, ctx);
+            if self.runs.contains_key(&run) {
+                self.gathering.insert(run);
+            }
+        }
+    }
+
     /// A command from outside; the run is loaded if it is not here.
-    pub(super) fn tell(&mut self, run: RunId, command: Box<Command>, answer: Option<AnswerTo>) {
-        self.deliver(run, Ask { command: Arc::from(command), granted: 0, answer });
+    pub(super) fn tell(&mut self, run: RunId, command: Box<Command>, remark: Remark, answer: Option<AnswerTo>) {
+        self.deliver(run, Ask { command: Arc::from(command), granted: 0, remark, answer });
     }
 
     /// Gives a run a command, now or when it is loaded.
@@ -125,7 +136,7 @@ impl QueuePartition {
             _ => free.min(resident.width()),
         };
         self.granted += ask.granted;
-        let decide = Decide { command: ask.command.clone(), slots: ask.granted };
+        let decide = Decide { command: ask.command.clone(), slots: ask.granted, remark: ask.remark.clone() };
         // An actor that is gone is heard of as an exit; the command is asked again then.
         let _ = actor.tell_urgent(decide);
         resident.asked.push_back(ask);
@@ -168,6 +179,7 @@ impl QueuePartition {
 
     /// A run has decided: its write goes into the next commit, and its effects ride on it.
     pub(super) fn decided(&mut self, run: RunId, decided: Decided, ctx: &mut Ctx<'_, Self>) {
+        self.gathering.remove(&run);
         let Some(resident) = self.runs.get_mut(&run) else { return };
         if resident.generation != decided.generation {
             return;
@@ -252,6 +264,7 @@ impl QueuePartition {
     /// A run's actor has ended without being told to.
     pub(super) fn run_exited(&mut self, exit: &ChildExit, ctx: &mut Ctx<'_, Self>) {
         let Some(run) = self.children.remove(&exit.id) else { return };
+        self.gathering.remove(&run);
         let failure = exit.reason.to_string();
         let Some(resident) = self.runs.get_mut(&run) else { return };
         resident.actor = None;

@@ -12,7 +12,7 @@ use core314_domain::audit::AuditEntry;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, WebhookId};
 use core314_domain::log::LogEntry;
-use core314_domain::run::FinalAttempt;
+use core314_domain::run::LastAttempt;
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::TriggerType;
 use serde_json::Value;
@@ -45,6 +45,7 @@ pub struct Rows {
     flows: BTreeMap<FlowId, Vec<StoredFlow>>,
     webhooks: BTreeMap<WebhookId, Webhook>,
     keys: BTreeMap<(TenantId, String), ([u8; 32], Value)>,
+    live_keys: BTreeMap<(TenantId, FlowId, Arc<str>), RunId>,
 }
 
 impl MemoryStore {
@@ -122,6 +123,29 @@ impl Rows {
                 self.dead_letters.push(*letter);
                 Outcome::Committed { log_seq: None }
             }
+            Write::DeleteFlow(deletion) => {
+                let own = |versions: &Vec<StoredFlow>| versions.iter().all(|flow| flow.owner.tenant == deletion.tenant);
+                if self.flows.get(&deletion.id).is_none_or(|versions| !own(versions)) {
+                    return Outcome::NotFound;
+                }
+                self.flows.remove(&deletion.id);
+                self.audit.push(deletion.audit);
+                Outcome::Committed { log_seq: None }
+            }
+            Write::Review(review) => {
+                self.audit.push(review.audit);
+                Outcome::Committed { log_seq: None }
+            }
+            Write::SettleDeadLetter(settlement) => {
+                let known =
+                    |letter: &DeadLetter| letter.id == settlement.id && letter.owner.tenant == settlement.tenant;
+                if !self.dead_letters.iter().any(known) {
+                    return Outcome::NotFound;
+                }
+                self.dead_letters.retain(|letter| !known(letter));
+                self.audit.push(settlement.audit);
+                Outcome::Committed { log_seq: None }
+            }
             Write::Statistics(write) => {
                 self.statistics.extend(write.rows);
                 self.covered.insert(write.partition, write.covered_seq);
@@ -139,13 +163,18 @@ impl Rows {
             return Outcome::Conflict;
         }
         if let Some(accept) = write.accept {
-            if let Some(wanted) = accept.idempotency {
-                let key = (write.tenant, wanted.key);
-                if let Some((hash, answer)) = self.keys.get(&key) {
-                    return Outcome::Duplicate { answer: answer.clone(), same_request: *hash == wanted.body_hash };
-                }
-                self.keys.insert(key, (wanted.body_hash, wanted.answer));
+            let wanted = accept.idempotency.map(|wanted| ((write.tenant, wanted.key.clone()), wanted));
+            if let Some((key, wanted)) = &wanted
+                && let Some((hash, answer)) = self.keys.get(key)
+            {
+                return Outcome::Duplicate { answer: answer.clone(), same_request: *hash == wanted.body_hash };
             }
+            let named = accept.header.run_key.clone().map(|key| (write.tenant, accept.header.flow.id, key));
+            if let Some(run) = named.as_ref().and_then(|name| self.live_keys.get(name)) {
+                return Outcome::RunKeyTaken { run: *run };
+            }
+            self.keys.extend(wanted.map(|(key, wanted)| (key, (wanted.body_hash, wanted.answer))));
+            self.live_keys.extend(named.map(|name| (name, write.id)));
             let header = (*accept.header).clone();
             let run = StoredRun {
                 header,
@@ -156,16 +185,24 @@ impl Rows {
             };
             self.runs.insert(write.id, run);
         }
+        if let Some((flow, key)) = write.ended.as_ref().and_then(|end| end.key.clone()) {
+            self.live_keys.remove(&(write.tenant, flow, key));
+        }
         let run = self.runs.get_mut(&write.id).expect("it was there, or has just been put there");
         run.version += 1;
         run.state = write.state;
         run.timing = write.timing;
         let mut log_seq = None;
         for entry in write.log {
-            if entry.is_final {
-                let error = entry.failure.as_ref().map(|f| f.message.clone());
-                run.attempts.push(FinalAttempt { step: entry.step, result: entry.result.clone(), error });
-            }
+            let last = LastAttempt {
+                step: entry.step,
+                attempt: entry.attempt,
+                is_final: entry.is_final,
+                result: entry.result.clone(),
+                error: entry.failure.as_ref().map(|f| f.message.clone()),
+            };
+            run.attempts.retain(|attempt| attempt.step != entry.step);
+            run.attempts.push(last);
             let seq = self.log.iter().filter(|row| row.2 == write.partition).count() as i64 + 1;
             self.log.push((write.id, write.tenant, write.partition, seq, entry));
             log_seq = Some(seq);

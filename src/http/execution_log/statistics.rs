@@ -21,7 +21,7 @@ use crate::http::query::Query;
 const DEFAULT_HOURS: usize = 24;
 /// A year: what the log is kept for.
 const MAX_HOURS: usize = 8_784;
-const HOUR_MS: i64 = 3_600_000;
+pub(super) const HOUR_MS: i64 = 3_600_000;
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Statistics")]
@@ -49,11 +49,21 @@ pub fn doc() -> Doc {
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
     let scope = state.keys.identify(req.headers())?.read(req.headers())?;
     let mut query = Query::of(&req)?;
-    let hours = query.number("hours", 1, MAX_HOURS).unwrap_or(DEFAULT_HOURS);
+    let hours = hours_of(&mut query);
     query.finish()?;
     let now_ms = state.engine.now_ms();
-    let found = state.views.statistics(scope, now_ms - hours as i64 * HOUR_MS, now_ms).await?;
+    let found = state.views.statistics(scope, now_ms - hours * HOUR_MS, now_ms).await?;
     Ok(HttpResponse::Ok().json(view(found)))
+}
+
+/// The hours back that a query asks for.
+pub(super) fn hours_of(query: &mut Query) -> i64 {
+    query.number("hours", 1, MAX_HOURS).unwrap_or(DEFAULT_HOURS) as i64
+}
+
+/// A part of a whole; absent where there is no whole.
+pub(super) fn ratio(part: i64, whole: i64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 fn view(found: StatisticsView) -> View {
@@ -63,7 +73,6 @@ fn view(found: StatisticsView) -> View {
         all.merge(&stat);
         *total_actions_by_type.entry(action_type).or_default() += stat.executions;
     }
-    let ratio = |part: i64, whole: i64| (whole > 0).then(|| part as f64 / whole as f64);
     View {
         since: rfc3339(found.since_ms),
         total_executions: all.executions,

@@ -11,7 +11,7 @@ use super::{FlowView, etag};
 use crate::http::auth::Role;
 use crate::http::openapi::Doc;
 use crate::http::problem::{FieldError, Problem};
-use crate::http::{Shared, body};
+use crate::http::{Shared, State, body};
 
 const YAML: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"];
 
@@ -27,14 +27,19 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     credential.allows(Role::Admin)?;
     let caller = credential.act(req.headers(), None)?;
     let owner = caller.owner()?;
-    let is_yaml = is_yaml(&req)?;
-    let text = body::read(&req, payload, &state.settings).await?;
-    let document = document(&text, is_yaml, state.settings.max_json_depth)?;
+    let document = read_document(&req, payload, &state).await?;
     let flow = state.engine.create_flow(FlowDraft { owner, document, by: caller.by }).await?;
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/api/v1/flows/{}", flow.id)))
         .insert_header(etag(flow.version))
         .json(FlowView::of(flow)))
+}
+
+/// The document in a request's body.
+pub async fn read_document(req: &HttpRequest, payload: web::Payload, state: &State) -> Result<FlowDocument, Problem> {
+    let is_yaml = is_yaml(req)?;
+    let text = body::read(req, payload, &state.settings).await?;
+    document(&text, is_yaml, state.settings.max_json_depth)
 }
 
 fn is_yaml(req: &HttpRequest) -> Result<bool, Problem> {
@@ -61,7 +66,7 @@ fn document(text: &[u8], is_yaml: bool, max_depth: usize) -> Result<FlowDocument
 }
 
 /// The document has the wrong shape, at a place that is known.
-pub(super) fn misshapen(error: ShapeError) -> Problem {
+pub fn misshapen(error: ShapeError) -> Problem {
     Problem::InvalidRequest(vec![FieldError::at(&error.pointer, error.message)])
 }
 

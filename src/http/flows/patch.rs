@@ -43,14 +43,26 @@ pub async fn handle(
     if !patch.is_object() {
         return Err(not_a_flow("a patch must be an object".to_owned()));
     }
+    change(&state, id, &caller, owner, &req, &patch).await
+}
+
+/// Merges a patch into a flow, again where somebody was faster.
+pub async fn change(
+    state: &State,
+    id: FlowId,
+    caller: &Caller,
+    owner: Owner,
+    req: &HttpRequest,
+    patch: &Value,
+) -> Result<HttpResponse, Problem> {
     for _ in 1..TRIES {
-        match merge(&state, id, &caller, owner, &req, &patch).await {
-            // Somebody was faster. Without If-Match the patch is meant for whatever is there.
+        match merge(state, id, caller, owner, req, patch).await {
+            // Without If-Match the patch is meant for whatever is there.
             Err(Problem::PreconditionFailed) if !req.headers().contains_key(IF_MATCH) => {}
             done => return done,
         }
     }
-    merge(&state, id, &caller, owner, &req, &patch).await
+    merge(state, id, caller, owner, req, patch).await
 }
 
 /// How often a patch is merged with what others have made of the flow meanwhile.
@@ -83,7 +95,7 @@ fn answer(flow: StoredFlow) -> HttpResponse {
 }
 
 /// Whether `If-Match`, where there is one, names this version. Weak tags never match (RFC 9110, 13.1.1).
-fn check_version(headers: &HeaderMap, version: i64) -> Result<(), Problem> {
+pub fn check_version(headers: &HeaderMap, version: i64) -> Result<(), Problem> {
     let current = etag(version).1;
     let mut given = headers.get_all(IF_MATCH).peekable();
     if given.peek().is_none() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use core314_actors::ingress::{Accepted, Trigger, Triggered};
+use core314_actors::ingress::{Accepted, Target, Trigger, Triggered};
 use core314_actors::ports::Scope;
 use core314_actors::ports::resource::Resource;
 use core314_domain::ids::{ExecutionId, FlowId, RowId, RunId, UserId};
@@ -127,7 +127,7 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let caller = credential.act(req.headers(), input.user_id)?;
     let trigger = Trigger {
         owner: caller.owner()?,
-        flow: input.flow_id,
+        target: input.flow_id.map_or(Target::Matching, Target::Flow),
         trigger_type: input.trigger_type,
         source: input.trigger_source.into(),
         context: Arc::new(Value::Object(input.trigger_context)),
@@ -135,6 +135,8 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
         triggered_by: caller.by.into(),
         decision_event_id: input.decision_event_id,
         recommendation_id: input.recommendation_id,
+        parent_run_id: None,
+        run_key: None,
         idempotency: idempotency::of_request(&req, &bytes)?,
     };
     match state.engine.trigger(trigger).await? {

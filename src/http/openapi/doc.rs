@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
+use core314_actors::ports::resource::Resource;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::http::auth::Role;
@@ -123,6 +124,13 @@ impl Doc {
     pub fn idempotent(self) -> Self {
         let description = "The caller's own name for the request: a repetition gets the same answer.";
         self.header::<String>("Idempotency-Key", description).problem(StatusCode::CONFLICT)
+    }
+
+    /// `Prefer: wait=N`: waits for the end of what it starts.
+    pub fn waits(self) -> Self {
+        let description = "`wait=N`: wait up to N seconds for the end (RFC 7240).";
+        self.header::<String>("Prefer", description)
+            .ok_as("The run has ended.", crate::http::resources::row_schema(Resource::Runs))
     }
 
     /// An answer of JSON.

@@ -1,6 +1,6 @@
 //! What the engine's refusals mean to a client. No catch-all arm: a new refusal must be given its status here.
 
-use core314_actors::engine::SaveError;
+use core314_actors::engine::{SaveError, TellError};
 use core314_actors::ingress::TriggerError;
 use core314_actors::ports::StoreError;
 use core314_actors::supervision::RestartError;
@@ -50,6 +50,8 @@ impl From<TriggerError> for Problem {
             TriggerError::Inactive(flow) => Self::FlowInactive(flow),
             TriggerError::Condition { flow, message } => Self::ConditionError { flow, message },
             TriggerError::TooLarge { limit, .. } => Self::PayloadTooLarge { limit_bytes: limit },
+            TriggerError::Invalid(problems) => Self::InvalidFlow(problems),
+            TriggerError::RunKeyTaken(run) => Self::Conflict(format!("run {run} has this run_key and has not ended")),
             TriggerError::KeyReused => Self::IdempotencyKeyReused,
             // Nothing was taken, and the cause is on this side: a repetition is right.
             TriggerError::Failed(message) => {
@@ -57,6 +59,21 @@ impl From<TriggerError> for Problem {
                 Self::Busy { retry_after_seconds: 1 }
             }
             TriggerError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<TellError> for Problem {
+    fn from(error: TellError) -> Self {
+        match error {
+            TellError::NotFound => Self::no_row("run"),
+            TellError::Refused(refusal) => Self::Conflict(refusal.to_string()),
+            TellError::Busy => Self::Busy { retry_after_seconds: 1 },
+            TellError::Failed(message) => {
+                tracing::warn!(%message, "a run could not be told something");
+                Self::Conflict("the run cannot take this just now; its log says why".to_owned())
+            }
+            TellError::Store(error) => error.into(),
         }
     }
 }

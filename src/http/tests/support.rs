@@ -10,14 +10,14 @@ use actix_web::{App, web};
 use core314_actors::clock::TestClock;
 use core314_actors::engine::{Engine, Parts};
 use core314_actors::ports::catalog::Catalog;
-use core314_actors::ports::views::{
-    ExecutionFilter, FlowFilter, LogFilter, Page, Paged, RunFilter, StatisticsView, Views,
-};
+use core314_actors::ports::resource::Resource;
+use core314_actors::ports::views::{Filter, Page, Paged, StatisticsView, Views};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_actors::settings::EngineSettings;
 use core314_actors::testkit::memory_store::MemoryStore;
 use core314_actors::testkit::scripted_executor::ScriptedExecutor;
-use core314_domain::ids::{ExecutionId, FlowId, LogId, OrganizationId, RowId, RunId, UserId};
+use core314_domain::ids::{FlowId, OrganizationId, RowId, UserId};
+use core314_domain::stats::Stat;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -164,57 +164,28 @@ impl RecordingViews {
     pub fn asked(&self) -> Vec<(Scope, String)> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
-
-    fn list(&self, scope: Scope, question: String) -> BoxFuture<'_, Result<Paged, StoreError>> {
-        self.asked.lock().unwrap().push((scope, question));
-        Box::pin(async { Ok(Paged { items: vec![json!({"n": 1})], next: Some(Uuid::from_u128(5)) }) })
-    }
-
-    fn none(&self, scope: Scope, question: String) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        self.asked.lock().unwrap().push((scope, question));
-        Box::pin(async { Ok(None) })
-    }
 }
 
 impl Views for RecordingViews {
-    fn flows(&self, scope: Scope, filter: FlowFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>> {
-        self.list(scope, format!("{filter:?} {page:?}"))
-    }
-
-    fn flow(&self, scope: Scope, id: FlowId) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        Box::pin(async move {
-            let found = Catalog::flow(&*self.store, scope, id).await?;
-            Ok(found.map(|flow| json!({"id": id, "flow_version": flow.version, "avg_execution_time_ms": 12.6})))
-        })
-    }
-
-    fn runs(&self, scope: Scope, filter: RunFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>> {
-        self.list(scope, format!("{filter:?} {page:?}"))
-    }
-
-    fn run(&self, scope: Scope, id: RunId) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        self.none(scope, id.to_string())
-    }
-
-    fn executions(
+    fn list(
         &self,
         scope: Scope,
-        filter: ExecutionFilter,
+        _resource: Resource,
+        filter: Filter,
         page: Page,
     ) -> BoxFuture<'_, Result<Paged, StoreError>> {
-        self.list(scope, format!("{filter:?} {page:?}"))
+        self.asked.lock().unwrap().push((scope, format!("{filter:?} {page:?}")));
+        Box::pin(async { Ok(Paged { items: vec![json!({"n": 1})], next: Some(Uuid::from_u128(5)) }) })
     }
 
-    fn execution(&self, scope: Scope, id: ExecutionId) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        self.none(scope, id.to_string())
-    }
-
-    fn log(&self, scope: Scope, filter: LogFilter, page: Page) -> BoxFuture<'_, Result<Paged, StoreError>> {
-        self.list(scope, format!("{filter:?} {page:?}"))
-    }
-
-    fn log_entry(&self, scope: Scope, id: LogId) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        self.none(scope, id.to_string())
+    fn one(&self, scope: Scope, resource: Resource, id: Uuid) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        Box::pin(async move {
+            if resource != Resource::Flows {
+                return Ok(None);
+            }
+            let found = Catalog::flow(&*self.store, scope, FlowId(id)).await?;
+            Ok(found.map(|flow| json!({"id": id, "flow_version": flow.version, "avg_execution_time_ms": 12.6})))
+        })
     }
 
     fn statistics(
@@ -225,5 +196,19 @@ impl Views for RecordingViews {
     ) -> BoxFuture<'_, Result<StatisticsView, StoreError>> {
         self.asked.lock().unwrap().push((scope, format!("{}", now_ms - since_ms)));
         Box::pin(async move { Ok(StatisticsView { since_ms, by_action_type: Vec::new() }) })
+    }
+
+    fn timeline(
+        &self,
+        _scope: Scope,
+        since_ms: i64,
+        _now_ms: i64,
+        _interval_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<(i64, Stat)>, StoreError>> {
+        Box::pin(async move { Ok(vec![(since_ms, Stat::default())]) })
+    }
+
+    fn slowest(&self, _scope: Scope, _since_ms: i64, _limit: usize) -> BoxFuture<'_, Result<Vec<Value>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
-use super::{definitions, effects, history, runs};
+use super::{definitions, effects, history, runs, settlements};
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -29,13 +29,16 @@ impl<'a, 'c> Batch<'a, 'c> {
     pub async fn run(mut self, heads: &Heads, fresh: bool) -> Result<(Vec<Outcome>, Appender), Failure> {
         self.fence().await?;
         runs::claim_keys(&mut self).await?;
+        runs::claim_names(&mut self).await?;
         runs::accept(&mut self);
         runs::advance(&mut self).await?;
         definitions::flows(&mut self).await?;
         definitions::webhooks(&mut self).await?;
+        settlements::settle(&mut self).await?;
         effects::statistics(&mut self).await?;
         effects::counters(&mut self);
         effects::dead_letters(&mut self);
+        runs::free_names(&mut self);
         let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
         let written = self.connection.together(&self.deferred).await?;
         appender.check(&written)?;
@@ -71,7 +74,7 @@ impl<'a, 'c> Batch<'a, 'c> {
             .filter_map(|(i, write)| match write {
                 Write::Run(run) => Some((i, run.partition, run.epoch)),
                 Write::Statistics(statistics) => Some((i, statistics.partition, statistics.epoch)),
-                Write::Flow(_) | Write::Webhook(..) | Write::Audit(_) | Write::DeadLetter(_) => None,
+                _ => None,
             })
             .collect();
         let partitions: BTreeSet<u16> = claims.iter().map(|(_, partition, _)| *partition).collect();

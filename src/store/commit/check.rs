@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use core314_actors::ports::store::{Outcome, RejectCode, RunWrite, Write};
+use core314_actors::ports::store::{ApprovalWrite, Outcome, RejectCode, RunWrite, Write};
 use core314_domain::audit::AuditEntry;
 use core314_domain::log::LogEntry;
 
@@ -42,6 +42,11 @@ fn holds_nul(write: &Write) -> bool {
         Write::Webhook(webhook, audit) => nul(&webhook.name) || nul(&webhook.verification) || audit_holds_nul(audit),
         Write::Audit(audit) => audit_holds_nul(audit),
         Write::DeadLetter(letter) => nul(&letter.actor_path) || nul(&letter.message) || nul(&letter.failure),
+        Write::DeleteFlow(deletion) => audit_holds_nul(&deletion.audit),
+        Write::Review(review) => {
+            nul(&review.verdict) || review.notes.as_deref().is_some_and(nul) || audit_holds_nul(&review.audit)
+        }
+        Write::SettleDeadLetter(settlement) => audit_holds_nul(&settlement.audit),
         Write::Statistics(statistics) => statistics.rows.iter().any(|(key, _)| nul(&key.action_type)),
     }
 }
@@ -51,14 +56,23 @@ fn run_holds_nul(run: &RunWrite) -> bool {
     let of_accept = run.accept.as_ref().is_some_and(|accept| {
         let header = &accept.header;
         let texts = [&header.flow.name, &header.trigger_source, &header.triggered_by, &header.environment];
-        texts.into_iter().chain(&header.idempotency_key).any(|text| nul(text))
+        texts.into_iter().chain(&header.idempotency_key).chain(&header.run_key).any(|text| nul(text))
             || [&header.trigger_context, &header.webhook, &header.input].into_iter().any(|json| has_nul(json))
+            || accept.definition.as_ref().is_some_and(|definition| has_nul(&definition.to_value()))
             || accept.idempotency.as_ref().is_some_and(|key| nul(&key.key) || has_nul(&key.answer))
     });
     of_accept
         || escapes_nul(&run.state.state)
+        || run.approvals.iter().any(approval_holds_nul)
         || run.log.iter().any(log_holds_nul)
         || run.audit.iter().any(audit_holds_nul)
+}
+
+fn approval_holds_nul(approval: &ApprovalWrite) -> bool {
+    match approval {
+        ApprovalWrite::Decided { notes, form, .. } => notes.as_ref().is_some_and(|n| n.contains('\0')) || has_nul(form),
+        ApprovalWrite::Requested { .. } | ApprovalWrite::Lapsed { .. } => false,
+    }
 }
 
 fn log_holds_nul(entry: &LogEntry) -> bool {

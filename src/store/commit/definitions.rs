@@ -27,7 +27,7 @@ pub(in crate::store) const NEXT_FLOW: Bulk = Bulk {
             WHERE flows.id = u.id AND flows.tenant_id = u.tenant_id AND flows.flow_version = u.flow_version - 1 \
             RETURNING flows.id",
 };
-const FLOW_VERSION: Bulk = Bulk {
+pub(super) const FLOW_VERSION: Bulk = Bulk {
     before: "INSERT INTO flow_versions (flow_id, flow_version, tenant_id, document, created_by, created_at_ms) ",
     after: "",
 };

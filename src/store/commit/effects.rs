@@ -2,23 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use core314_actors::ports::store::{ApprovalWrite, RunWrite, StatisticsWrite, Write};
+use core314_actors::ports::store::{ApprovalWrite, RunEnd, RunWrite, StatisticsWrite, Write};
 use core314_domain::ids::{FlowId, TenantId};
 use core314_domain::words::RunStatus;
 
 use super::batch::Batch;
-use crate::store::cell::Rows;
+use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
+use crate::store::json;
 
 const REQUESTED: Bulk = Bulk {
     before: "INSERT INTO approvals (id, tenant_id, run_id, step_no, status, created_at_ms, expires_at_ms) ",
     after: "",
 };
 pub(in crate::store) const DECIDED: Bulk = Bulk {
-    before: "WITH u (tenant_id, run_id, step_no, status, decided_by, decided_at_ms) AS (",
+    before: "WITH u (tenant_id, run_id, step_no, status, decided_by, decided_at_ms, notes, form) AS (",
     after: ") UPDATE approvals AS a SET status = u.status, decided_by = u.decided_by, \
-            decided_at_ms = u.decided_at_ms FROM u \
+            decided_at_ms = u.decided_at_ms, notes = u.notes, form = u.form FROM u \
             WHERE a.run_id = u.run_id AND a.step_no IS NOT DISTINCT FROM u.step_no AND a.tenant_id = u.tenant_id \
             AND a.status = 'pending'",
 };
@@ -52,9 +53,9 @@ pub(super) async fn approvals(batch: &mut Batch<'_, '_>) -> Result<(), Failure> 
         batch.surviving_runs().flat_map(|(_, run)| run.approvals.iter().map(move |approval| (run, approval))).collect();
     let is_request = |approval: &ApprovalWrite| matches!(approval, ApprovalWrite::Requested { .. });
     for group in writes.chunk_by(|(_, a), (_, b)| is_request(a) == is_request(b)) {
-        let (mut requested, mut decided) = (Rows::new(7), Rows::new(6));
+        let (mut requested, mut decided) = (Rows::new(7), Rows::new(8));
         for (run, approval) in group {
-            match *approval {
+            match approval {
                 ApprovalWrite::Requested { id, step, at_ms, expires_at_ms } => requested.push([
                     id.0.into(),
                     run.tenant.0.into(),
@@ -64,13 +65,15 @@ pub(super) async fn approvals(batch: &mut Batch<'_, '_>) -> Result<(), Failure> 
                     (*at_ms).into(),
                     (*expires_at_ms).into(),
                 ]),
-                ApprovalWrite::Decided { step, approved, by, at_ms } => decided.push([
+                ApprovalWrite::Decided { step, approved, by, notes, form, at_ms } => decided.push([
                     run.tenant.0.into(),
                     run.id.0.into(),
                     step.map(i64::from).into(),
                     if *approved { "approved" } else { "rejected" }.into(),
                     by.0.into(),
                     (*at_ms).into(),
+                    notes.as_deref().into(),
+                    Cell::Json((!form.is_null()).then(|| json::text_of(form).into())),
                 ]),
                 ApprovalWrite::Lapsed { step, at_ms } => decided.push([
                     run.tenant.0.into(),
@@ -79,6 +82,8 @@ pub(super) async fn approvals(batch: &mut Batch<'_, '_>) -> Result<(), Failure> 
                     "expired".into(),
                     None::<uuid::Uuid>.into(),
                     (*at_ms).into(),
+                    None::<&str>.into(),
+                    Cell::Json(None),
                 ]),
             }
         }
@@ -101,22 +106,12 @@ struct Counter {
 pub(super) fn counters(batch: &mut Batch<'_, '_>) {
     let mut counters: BTreeMap<(FlowId, u16, TenantId), Counter> = BTreeMap::new();
     for (_, run) in batch.surviving_runs() {
-        let Some(end) = run.ended else { continue };
-        let counter = counters.entry((end.flow, run.partition, run.tenant)).or_default();
-        counter.runs += 1;
-        match end.status {
-            RunStatus::Completed => counter.successful += 1,
-            RunStatus::Failed | RunStatus::TimedOut | RunStatus::RolledBack => counter.failed += 1,
-            // Somebody stopped it: neither.
-            RunStatus::Cancelled
-            | RunStatus::Pending
-            | RunStatus::AwaitingApproval
-            | RunStatus::Running
-            | RunStatus::Paused
-            | RunStatus::Compensating => {}
+        // An end that is taken back no longer counts.
+        for (end, sign) in run.ended.iter().map(|end| (end, 1)).chain(run.reopened.iter().map(|end| (end, -1))) {
+            let Some(flow) = end.flow else { continue };
+            let counter = counters.entry((flow, run.partition, run.tenant)).or_default();
+            counter.add(end, sign);
         }
-        counter.duration_sum_ms += end.duration_ms;
-        counter.last_at_ms = counter.last_at_ms.max(end.at_ms);
     }
     let mut rows = Rows::new(8);
     for ((flow, partition, tenant), counter) in counters {
@@ -132,6 +127,25 @@ pub(super) fn counters(batch: &mut Batch<'_, '_>) {
         ]);
     }
     batch.deferred.push((COUNTERS, rows));
+}
+
+impl Counter {
+    fn add(&mut self, end: &RunEnd, sign: i64) {
+        self.runs += sign;
+        match end.status {
+            RunStatus::Completed => self.successful += sign,
+            RunStatus::Failed | RunStatus::TimedOut | RunStatus::RolledBack => self.failed += sign,
+            // Somebody stopped it: neither.
+            RunStatus::Cancelled
+            | RunStatus::Pending
+            | RunStatus::AwaitingApproval
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Compensating => {}
+        }
+        self.duration_sum_ms += sign * end.duration_ms;
+        self.last_at_ms = self.last_at_ms.max(end.at_ms);
+    }
 }
 
 /// Replaces rows of statistics and notes the position that they cover.

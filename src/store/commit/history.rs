@@ -77,6 +77,9 @@ fn audits(write: &Write) -> &[AuditEntry] {
         Write::Flow(flow) => std::slice::from_ref(&flow.audit),
         Write::Webhook(_, audit) => std::slice::from_ref(audit),
         Write::Audit(audit) => std::slice::from_ref(audit),
+        Write::DeleteFlow(deletion) => std::slice::from_ref(&deletion.audit),
+        Write::Review(review) => std::slice::from_ref(&review.audit),
+        Write::SettleDeadLetter(settlement) => std::slice::from_ref(&settlement.audit),
         Write::DeadLetter(_) | Write::Statistics(_) => &[],
     }
 }

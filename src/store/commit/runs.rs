@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use core314_actors::ports::store::{Idempotency, Outcome, RunWrite};
+use core314_domain::ids::RunId;
 use core314_domain::run::RunHeader;
 use uuid::Uuid;
 
 use super::batch::Batch;
+use super::definitions::FLOW_VERSION;
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -30,7 +32,7 @@ const KNOWN_KEY: &str = "SELECT body_hash, answer FROM idempotency_keys WHERE te
 const NEW_RUNS: Bulk = Bulk {
     before: "INSERT INTO runs (id, tenant_id, user_id, organization_id, partition, flow_id, flow_version, flow_name, \
              trigger_type, trigger_source, trigger_context, webhook, input, triggered_by, environment, \
-             decision_event_id, recommendation_id, parent_run_id, idempotency_key, accepted_at_ms, deadline_at_ms) ",
+             decision_event_id, recommendation_id, parent_run_id, idempotency_key, run_key, accepted_at_ms, deadline_at_ms) ",
     after: "",
 };
 const NEW_STATES: Bulk = Bulk {
@@ -81,6 +83,66 @@ pub(super) async fn claim_keys(batch: &mut Batch<'_, '_>) -> Result<(), Failure>
     Ok(())
 }
 
+const NEW_NAMES: Bulk = Bulk {
+    before: "INSERT INTO live_run_keys (tenant_id, flow_id, run_key, run_id) ",
+    after: " ON CONFLICT (tenant_id, flow_id, run_key) DO NOTHING RETURNING run_id",
+};
+const NAMED: &str = "SELECT run_id FROM live_run_keys WHERE tenant_id = $1 AND flow_id = $2 AND run_key = $3";
+const FORGOTTEN_KEY: &str = "DELETE FROM idempotency_keys WHERE tenant_id = $1 AND key = $2";
+pub(in crate::store) const FREED_NAMES: Bulk = Bulk {
+    before: "WITH u (tenant_id, flow_id, run_key, run_id) AS (",
+    after: ") DELETE FROM live_run_keys WHERE (tenant_id, flow_id, run_key, run_id) IN \
+            (SELECT tenant_id, flow_id, run_key, run_id FROM u)",
+};
+
+/// Takes the names of new runs. One whose name a live run has is not accepted, and gives its idempotency key back.
+pub(super) async fn claim_names(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+    let wanted: Vec<(usize, &RunWrite, &RunHeader, &str)> = batch
+        .surviving_runs()
+        .filter_map(|(i, run)| {
+            let header = &*run.accept.as_deref()?.header;
+            Some((i, run, header, header.run_key.as_deref()?))
+        })
+        .collect();
+    // In order, so that two lanes never wait for each other in a circle; a name twice in the batch goes in once.
+    let mut claims = BTreeMap::new();
+    for (_, run, header, name) in &wanted {
+        claims.entry((run.tenant, header.flow.id, *name)).or_insert(run.id);
+    }
+    let mut rows = Rows::new(4);
+    for ((tenant, flow, name), run) in claims {
+        rows.push([tenant.0.into(), flow.0.into(), name.into(), run.0.into()]);
+    }
+    let mut taken = HashSet::new();
+    for row in batch.connection.bulk(NEW_NAMES, &rows).await? {
+        taken.insert(RunId(row.fields().uuid()?));
+    }
+    for (i, run, header, name) in wanted {
+        if taken.contains(&run.id) {
+            continue;
+        }
+        let cells = [run.tenant.0.into(), header.flow.id.0.into(), name.into()];
+        let found = batch.connection.fetch(NAMED, &cells).await?;
+        let row = found.first().ok_or_else(|| Failure::Unavailable("a run's name was just given back".to_owned()))?;
+        batch.outcomes[i] = Some(Outcome::RunKeyTaken { run: RunId(row.fields().uuid()?) });
+        if let Some(key) = run.accept.as_ref().and_then(|accept| accept.idempotency.as_ref()) {
+            batch.connection.fetch(FORGOTTEN_KEY, &[run.tenant.0.into(), key.key.as_str().into()]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives back the names of runs that have ended.
+pub(super) fn free_names(batch: &mut Batch<'_, '_>) {
+    let mut rows = Rows::new(4);
+    for (_, run) in batch.surviving_runs() {
+        if let Some((flow, name)) = run.ended.as_ref().and_then(|end| end.key.as_ref()) {
+            rows.push([run.tenant.0.into(), flow.0.into(), (&**name).into(), run.id.0.into()]);
+        }
+    }
+    batch.deferred.push((FREED_NAMES, rows));
+}
+
 fn key_row<'a>(run: &RunWrite, key: &'a Idempotency) -> [Cell<'a>; 5] {
     let answer = Cell::Json(Some(json::text_of(&key.answer).into()));
     [run.tenant.0.into(), key.key.as_str().into(), key.body_hash.into(), answer, key.expires_at_ms.into()]
@@ -109,14 +171,25 @@ async fn duplicate(connection: &mut Connection, run: &RunWrite, key: &Idempotenc
 
 /// Inserts new runs. One that exists already is refused by the primary key.
 pub(super) fn accept(batch: &mut Batch<'_, '_>) {
-    let (mut runs, mut states) = (Rows::new(21), Rows::new(10));
+    let (mut runs, mut states, mut definitions) = (Rows::new(22), Rows::new(10), Rows::new(6));
     for (_, run) in batch.surviving_runs() {
         if let Some(accept) = run.accept.as_deref() {
             runs.push(header_row(run, &accept.header));
             states.push(state_row(run));
+            if let Some(definition) = &accept.definition {
+                let header = &accept.header;
+                definitions.push([
+                    header.flow.id.0.into(),
+                    header.flow.version.into(),
+                    run.tenant.0.into(),
+                    Cell::Json(Some(json::text_of(&definition.to_value()).into())),
+                    header.owner.user.0.into(),
+                    header.accepted_at_ms.into(),
+                ]);
+            }
         }
     }
-    batch.deferred.extend([(NEW_RUNS, runs), (NEW_STATES, states)]);
+    batch.deferred.extend([(NEW_RUNS, runs), (NEW_STATES, states), (FLOW_VERSION, definitions)]);
 }
 
 /// Moves known runs on by one version; one that has another version is a conflict.
@@ -141,7 +214,7 @@ pub(super) async fn advance(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn header_row<'a>(run: &RunWrite, header: &'a RunHeader) -> [Cell<'a>; 21] {
+fn header_row<'a>(run: &RunWrite, header: &'a RunHeader) -> [Cell<'a>; 22] {
     // Null stands for an absent value: a reader of the tables expects no JSON null.
     let json = |value: &serde_json::Value| Cell::Json((!value.is_null()).then(|| Cow::Owned(json::text_of(value))));
     [
@@ -164,6 +237,7 @@ fn header_row<'a>(run: &RunWrite, header: &'a RunHeader) -> [Cell<'a>; 21] {
         header.recommendation_id.map(|id| id.0).into(),
         header.parent_run_id.map(|id| id.0).into(),
         header.idempotency_key.as_deref().into(),
+        header.run_key.as_deref().into(),
         header.accepted_at_ms.into(),
         header.deadline_at_ms.into(),
     ]

@@ -34,6 +34,7 @@ impl Source {
             Resource::Executions => executions::walk(filter),
             Resource::Log => log::source(reader, filter),
             Resource::Audit => Self::Index(Index::newest("audit")),
+            Resource::DeadLetters => Self::Index(Index::newest("dead_letters")),
         }
     }
 

@@ -4,17 +4,17 @@
 #[path = "../../../tests/it/views/bed.rs"]
 mod bed;
 
-use core314_actors::ports::views::{ExecutionFilter, FlowFilter, LogFilter, Page, Paged, RunFilter};
+use core314_actors::ports::resource::Resource;
+use core314_actors::ports::views::{Filter, Page, Paged};
 use core314_actors::ports::{Scope, StoreError};
 use core314_domain::ids::{FlowId, LogId, RunId, TenantId};
-use core314_domain::words::{ExecutionStatus, RunStatus, TriggerType};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use super::reader::Reader;
 use super::statement::{Arg, Statement};
-use super::{SqlStore, executions, flows, log, runs, statistics};
+use super::{SqlStore, executions, list, statistics};
 use crate::store::StoreOptions;
 use crate::store::connection::Connection;
 use bed::{Bed, Lit, Narrow};
@@ -133,44 +133,45 @@ async fn filled(bed: &Bed) -> SqlStore {
 /// Asks for a page of every list with every filter that is published as indexed, and for single rows. The names are
 /// the indexes of which the page's keys must come from one.
 async fn ask(reader: &mut Reader, no: i64) -> Result<Vec<(&'static [&'static str], Statement)>, StoreError> {
-    let page = Page { limit: 50, after: None };
-    let (oldest, flow) = (Some(run(no)), Some(flow(no)));
+    let first = Page { limit: 50, after: None };
+    let (run, flow) = (json!(run(no)), json!(flow(no)));
+    let of = |column: &'static str, value: Value| Filter::of([(column, value)]);
+    let by_trigger = Filter::of([("is_active", true.into()), ("trigger_type", "webhook".into())]);
+    let flow_and_status = Filter::of([("orchestration_flow_id", flow.clone()), ("run_status", "running".into())]);
+    let lists: [(Resource, Filter, &'static [&'static str]); 12] = [
+        (Resource::Flows, Filter::default(), &["flows_by_id"]),
+        (Resource::Flows, by_trigger, &["flows_by_trigger"]),
+        (Resource::Flows, of("flow_name", "f7".into()), &["flows_tenant_id_flow_name_key", "sqlite_autoindex_flows_2"]),
+        (Resource::Runs, Filter::default(), &["runs_by_tenant"]),
+        (Resource::Runs, of("run_status", "running".into()), &["run_state_by_status"]),
+        (Resource::Runs, of("orchestration_flow_id", flow), &["runs_by_flow"]),
+        (Resource::Runs, flow_and_status, &["runs_by_flow"]),
+        (Resource::Executions, Filter::default(), &["runs_by_tenant"]),
+        (Resource::Executions, of("flow_run_id", run.clone()), &["run_state_pkey", "sqlite_autoindex_run_state_1"]),
+        (Resource::Log, Filter::default(), &["log_by_tenant"]),
+        (Resource::Log, of("success", false.into()), &["log_failed"]),
+        (Resource::Log, of("flow_run_id", run), &["log_attempt"]),
+    ];
     let mut asked = Vec::new();
-    macro_rules! ask {
-        ($list:expr, $($index:literal)+) => {{
-            $list.await?;
-            let key_page = [$($index),+].as_slice();
-            let all = reader.asked.drain(..).enumerate();
-            asked.extend(all.map(|(n, statement)| (if n == 0 { key_page } else { &[] }, statement)));
-        }};
+    for (resource, filter, indexes) in lists {
+        list::page(reader, resource, filter, first).await?;
+        // A page of keys, and then its rows.
+        let statements = reader.asked.drain(..).enumerate();
+        asked.extend(statements.map(|(n, statement)| (if n == 0 { indexes } else { &[] }, statement)));
     }
-    ask!(flows::list(reader, FlowFilter::default(), page), "flows_by_id");
-    let filter = FlowFilter { is_active: Some(true), trigger_type: Some(TriggerType::Webhook), flow_name: None };
-    ask!(flows::list(reader, filter, page), "flows_by_trigger");
-    let filter = FlowFilter { flow_name: Some("f7".to_owned()), ..FlowFilter::default() };
-    ask!(flows::list(reader, filter, page), "flows_tenant_id_flow_name_key" "sqlite_autoindex_flows_2");
-    ask!(runs::list(reader, RunFilter::default(), page), "runs_by_tenant");
-    let filter = RunFilter { run_status: Some(RunStatus::Running), flow: None };
-    ask!(runs::list(reader, filter, page), "run_state_by_status");
-    ask!(runs::list(reader, RunFilter { flow, run_status: None }, page), "runs_by_flow");
-    ask!(runs::list(reader, RunFilter { flow, run_status: Some(RunStatus::Running) }, page), "runs_by_flow");
-    ask!(executions::list(reader, ExecutionFilter::default(), page), "runs_by_tenant");
-    let filter = ExecutionFilter { run: oldest, execution_status: None };
-    ask!(executions::list(reader, filter, page), "run_state_pkey" "sqlite_autoindex_run_state_1");
-    let walks: [(_, &'static [&'static str]); 2] =
-        [(ExecutionStatus::Pending, &["run_state_by_status"]), (ExecutionStatus::Failed, &["runs_by_tenant"])];
-    for (status, index) in walks {
-        let filter = ExecutionFilter { run: None, execution_status: Some(status) };
-        executions::list(reader, filter, page).await?;
+    let walks: [(&str, &'static [&'static str]); 2] =
+        [("pending", &["run_state_by_status"]), ("failed", &["runs_by_tenant"])];
+    for (status, indexes) in walks {
+        list::page(reader, Resource::Executions, of("execution_status", status.into()), first).await?;
         // Every chunk of the walk is a page of keys; the last statement, if an execution was found, reads the view.
         let keys = reader.asked.drain(..).filter(|statement| !statement.sql.contains("execution_queue"));
-        asked.extend(keys.map(|statement| (index, statement)));
+        asked.extend(keys.map(|statement| (indexes, statement)));
     }
-    ask!(log::list(reader, LogFilter::default(), page), "log_by_tenant");
-    ask!(log::list(reader, LogFilter { success: Some(false), ..LogFilter::default() }, page), "log_failed");
-    ask!(log::list(reader, LogFilter { run: oldest, ..LogFilter::default() }, page), "log_attempt");
-    ask!(executions::one(reader, run(no).execution(0)), "runs_pkey" "runs_by_tenant");
-    ask!(statistics::since(reader, T0, T0 + 86_400_000), "statistics_pkey" "sqlite_autoindex_statistics_1");
+    executions::rows(reader, &[self::run(no).execution(0).0]).await?;
+    asked.extend(reader.asked.drain(..).map(|statement| (["runs_pkey", "runs_by_tenant"].as_slice(), statement)));
+    statistics::since(reader, T0, T0 + 86_400_000).await?;
+    let statistics = ["statistics_pkey", "sqlite_autoindex_statistics_1"].as_slice();
+    asked.extend(reader.asked.drain(..).take(1).map(|statement| (statistics, statement)));
     Ok(asked)
 }
 
@@ -249,17 +250,17 @@ async fn every_list_reads_by_index() {
 async fn a_filter_without_an_index_looks_at_a_bounded_number_of_rows(store: &SqlStore) {
     let behind = |paged: &Paged| Page { limit: 50, after: paged.next };
     let mut reader = Reader::begin(store, Scope::Platform).await.expect("a read");
-    let nothing = RunFilter { run_status: Some(RunStatus::Paused), flow: None };
+    let nothing = Filter::of([("run_status", "paused".into())]);
     let mut paged = Paged { items: Vec::new(), next: Some(Uuid::max()) };
     let mut count = 0;
     while paged.next.is_some() {
-        paged = runs::list(&mut reader, nothing.clone(), behind(&paged)).await.expect("a page");
-        assert_eq!(paged.items, Vec::<serde_json::Value>::new());
+        paged = list::page(&mut reader, Resource::Runs, nothing.clone(), behind(&paged)).await.expect("a page");
+        assert_eq!(paged.items, Vec::<Value>::new());
         count += 1;
     }
-    assert_eq!(count, RUNS / 5_000 + 1);
-    let expired = ExecutionFilter { run: None, execution_status: Some(ExecutionStatus::Expired) };
+    assert_eq!(count, RUNS / 2_000);
+    let expired = Filter::of([("execution_status", "expired".into())]);
     let first = Page { limit: 50, after: None };
-    let paged = executions::list(&mut reader, expired, first).await.expect("a page");
+    let paged = list::page(&mut reader, Resource::Executions, expired, first).await.expect("a page");
     assert_eq!(paged, Paged { items: Vec::new(), next: Some(run(RUNS - 5_000).0) });
 }

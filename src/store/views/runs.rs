@@ -11,6 +11,11 @@ pub(super) fn index(reader: &Reader, filter: &mut Filter) -> Index {
             filter.take("orchestration_flow_id");
             return Index { equal: vec![("flow_id", flow)], ..Index::newest("runs") };
         }
+        if let Some(key) = text_of(filter.get("run_key")) {
+            filter.take("run_key");
+            let condition = Some("run_key IS NOT NULL");
+            return Index { equal: vec![("run_key", key)], condition, ..Index::newest("runs") };
+        }
         if let Some(status) = text_of(filter.get("run_status")) {
             filter.take("run_status");
             return Index { equal: vec![("run_status", status)], id: "run_id", ..Index::newest("run_state") };

@@ -24,7 +24,7 @@ struct Range {
     to_ms: i64,
 }
 
-type Row = (String, i64, i64, i64, i64, i64, String);
+type Row = (i64, String, i64, i64, i64, i64, i64, String);
 
 /// Sums what is stored since a time, which is rounded down to a short bucket's start.
 pub(super) async fn since(reader: &mut Reader, since_ms: i64, now_ms: i64) -> Result<StatisticsView, StoreError> {
@@ -37,6 +37,24 @@ pub(super) async fn since(reader: &mut Reader, since_ms: i64, now_ms: i64) -> Re
         }
     }
     Ok(StatisticsView { since_ms, by_action_type: found.into_iter().collect() })
+}
+
+/// The figures of a window, cut into intervals of a multiple of the short buckets.
+pub(super) async fn timeline(
+    reader: &mut Reader,
+    since_ms: i64,
+    now_ms: i64,
+    interval_ms: i64,
+) -> Result<Vec<(i64, Stat)>, StoreError> {
+    let width_ms = if interval_ms % LONG_MS == 0 { LONG_MS } else { SHORT_MS };
+    let from_ms = bucket_start_ms(since_ms, width_ms);
+    let to_ms = bucket_start_ms(now_ms, width_ms) + width_ms;
+    let mut found: BTreeMap<i64, Stat> = BTreeMap::new();
+    for row in rows(reader, Range { width_ms, from_ms, to_ms }).await? {
+        let start_ms = row.0 - row.0.rem_euclid(interval_ms);
+        found.entry(start_ms).or_default().merge(&stat(row)?.1);
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// The ranges that make up a window: its whole hours and what is left at its edges.
@@ -55,7 +73,7 @@ fn ranges(since_ms: i64, now_ms: i64) -> Vec<Range> {
 }
 
 async fn rows(reader: &mut Reader, range: Range) -> Result<Vec<Row>, StoreError> {
-    let columns = "action_type, executions, successful, failed, attempts, duration_sum_ms, sketch";
+    let columns = "bucket_start_ms, action_type, executions, successful, failed, attempts, duration_sum_ms, sketch";
     let bounds = [range.width_ms, range.from_ms, range.to_ms].map(Arg::Int);
     let [width, from, to] = bounds;
     let Scope::Tenant(tenant) = reader.scope() else {
@@ -87,7 +105,7 @@ async fn of_all_tenants(
 }
 
 fn stat(row: Row) -> Result<(String, Stat), StoreError> {
-    let (action_type, executions, successful, failed, attempts, duration_sum_ms, sketch) = row;
+    let (_, action_type, executions, successful, failed, attempts, duration_sum_ms, sketch) = row;
     let sketch: Sketch =
         serde_json::from_str(&sketch).map_err(|e| StoreError::Corrupt(format!("a sketch of {action_type}: {e}")))?;
     Ok((action_type, Stat { executions, successful, failed, attempts, duration_sum_ms, sketch }))

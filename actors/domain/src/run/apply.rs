@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::step::{Live, Step, StepStatus};
 use super::{Change, Decision, Run, RunState};
+use crate::expr::StepView;
 use crate::ids::StepNo;
 use crate::words::RunStatus;
 
@@ -25,17 +26,30 @@ impl Run {
 
     pub(super) fn apply_change(&mut self, change: &Change) {
         match change {
-            Change::AttemptLogged(entry) if entry.is_final => {
+            Change::AttemptLogged(entry) if !entry.is_final => {
+                self.attempts.insert(entry.step, entry.attempt + 1);
+            }
+            Change::AttemptLogged(entry) => {
+                self.attempts.insert(entry.step, entry.attempt + 1);
                 let error = entry.failure.as_ref().map(|f| Arc::<str>::from(f.message.as_str()));
                 self.remember(entry.step, entry.result.clone(), error.as_deref());
             }
             Change::StepEnded { step, status } => {
                 self.state.apply(change);
                 let id = &self.plan.steps[*step as usize].id;
-                let view = Arc::make_mut(&mut self.results).entry(id.clone()).or_insert_with(|| {
-                    crate::expr::StepView { status: "", output: Arc::new(serde_json::Value::Null), error: None }
+                let view = Arc::make_mut(&mut self.results).entry(id.clone()).or_insert_with(|| StepView {
+                    status: "",
+                    output: Arc::default(),
+                    error: None,
                 });
                 view.status = status.execution_status().as_str();
+                if !status.has_outcome() {
+                    *view = StepView { output: Arc::default(), error: None, ..*view };
+                }
+            }
+            Change::StepReset { step } => {
+                self.state.apply(change);
+                Arc::make_mut(&mut self.results).remove(&self.plan.steps[*step as usize].id);
             }
             _ => self.state.apply(change),
         }
@@ -51,9 +65,21 @@ impl RunState {
                 self.status = RunStatus::Running;
                 self.started_at_ms = Some(*at_ms);
             }
-            Change::RunPaused => self.status = RunStatus::Paused,
+            Change::RunPaused { by } => {
+                self.status = RunStatus::Paused;
+                self.paused_by = Some(by.clone());
+            }
+            Change::RunReopened => {
+                self.status = RunStatus::Running;
+                self.reopened += 1;
+                self.error = None;
+                self.completed_at_ms = None;
+            }
+            // Not by the table of transitions: only a person takes back what has ended.
+            Change::StepReset { step } => self.steps[*step as usize] = Step::BLOCKED,
             Change::RunResumed => {
                 self.status = RunStatus::Running;
+                self.paused_by = None;
                 // Entries that came up while it was paused are gone: what is due is queued anew.
                 self.steps.iter_mut().filter_map(|s| s.live.as_deref_mut()).for_each(|live| live.queued = false);
             }
@@ -65,9 +91,11 @@ impl RunState {
                 self.status = *status;
                 self.error.clone_from(error);
                 self.closing = None;
+                self.paused_by = None;
                 self.completed_at_ms = Some(*at_ms);
             }
             Change::StepReleased { step, status, live } => self.set(*step, *status, Some(*live)),
+            Change::StepAdjusted { step, live } => self.with_live(*step, |own| *own = *live),
             Change::StepStarted { step, attempt, at_ms, epoch } => {
                 self.with_live(*step, |live| {
                     live.attempt = *attempt;

@@ -21,7 +21,7 @@ impl Decider<'_> {
                 self.end(no, StepStatus::Completed);
             }
             // Nobody told it to: whatever ended it did not do what the step asks for.
-            Outcome::Cancelled if self.state().closing.is_none() => {
+            Outcome::Cancelled if self.state().closing.is_none() && !self.live(no).cancelled => {
                 let failure =
                     Failure::retryable("cancelled", "the attempt ended early, and its run did not ask for it");
                 self.attempt_failed(no, &failure, report);
@@ -38,7 +38,9 @@ impl Decider<'_> {
 
     fn attempt_failed(&mut self, no: StepNo, failure: &Failure, report: &AttemptReport) {
         let entry = self.log_entry(no, ExecutionStatus::Failed, report.payload.clone());
-        let next_at_ms = if failure.retryable { self.next_at_ms(no, failure.retry_after_ms) } else { None };
+        let cancelled = self.live(no).cancelled;
+        let next_at_ms =
+            if failure.retryable && !cancelled { self.next_at_ms(no, failure.retry_after_ms) } else { None };
         let entry = LogEntry { failure: Some(failure.clone()), is_final: next_at_ms.is_none(), ..entry };
         self.emit_log(entry, report);
         match next_at_ms {
@@ -49,18 +51,25 @@ impl Decider<'_> {
                     self.start_or_queue(no);
                 }
             }
+            None if cancelled => self.end(no, StepStatus::Cancelled),
             None => self.end_badly(no, StepStatus::Failed, &failure.message),
         }
     }
 
     /// When the step may be tried again; `None` when it may not.
     fn next_at_ms(&self, no: StepNo, retry_after_ms: Option<i64>) -> Option<i64> {
-        if self.state().closing.is_some() {
+        let live = self.live(no);
+        if self.state().closing.is_some() || live.cancelled {
             return None;
         }
-        let live = self.live(no);
         let execution = self.draft.header.id.execution(no);
-        self.plan(no).retry.next_at_ms(execution, live.attempt, live.released_at_ms, self.now_ms, retry_after_ms)
+        self.plan(no).retry.next_at_ms(
+            execution,
+            live.attempt - live.base,
+            live.released_at_ms,
+            self.now_ms,
+            retry_after_ms,
+        )
     }
 
     fn emit_log(&mut self, entry: LogEntry, report: &AttemptReport) {
@@ -82,7 +91,7 @@ impl Decider<'_> {
             }
             if !under_way.contains(&no) {
                 self.outcome_unknown(no);
-            } else if told_to_end {
+            } else if told_to_end || self.live(no).cancelled {
                 // Whoever was to tell the attempt may have died first. To be told twice does no harm.
                 self.cancel_attempt(no);
             }
@@ -98,7 +107,9 @@ impl Decider<'_> {
         let payload = template.render(&scope).unwrap_or_else(|_| template.source().clone());
         let message = "the runtime died while this attempt was under way; whether it took effect is not known";
         let failure = Failure::retryable(OUTCOME_UNKNOWN, message);
-        let parks = self.plan(no).on_unknown_outcome == OnUnknownOutcome::Park && self.state().closing.is_none();
+        let parks = self.plan(no).on_unknown_outcome == OnUnknownOutcome::Park
+            && self.state().closing.is_none()
+            && !live.cancelled;
         let next_at_ms = self.next_at_ms(no, None);
         let entry = LogEntry {
             failure: Some(failure),
@@ -114,7 +125,7 @@ impl Decider<'_> {
             }
             // Its backoff was long enough: the runtime had to start again.
             Some(_) => self.emit(Change::StepRetrying { step: no, next_attempt, due_at_ms: self.now_ms }),
-            None if self.state().closing.is_some() => self.end(no, StepStatus::Cancelled),
+            None if self.state().closing.is_some() || live.cancelled => self.end(no, StepStatus::Cancelled),
             None => self.end_badly(no, StepStatus::Failed, message),
         }
     }

@@ -3,6 +3,8 @@
 //! A decider works on a draft of the run, so that a decision may cascade (a step ends, its dependents are released,
 //! one is skipped, its dependents follow) while the run itself stays as it is.
 
+use std::sync::Arc;
+
 use super::step::{Live, StepStatus};
 use super::{Change, Closing, Command, Decision, Effect, Refusal, Run, RunState};
 use crate::dispatch::Credits;
@@ -42,17 +44,29 @@ impl Run {
                 | Command::Wake
                 | Command::Start { .. }
                 | Command::Recover { .. } => Ok(Decision { unused_slots: grant.slots, ..Decision::default() }),
+                Command::Retry { step } => self.reopen(*step, grant, now_ms),
                 _ => Err(Refusal::Ended(self.state.status)),
             };
         }
-        let decision = Decision { unused_slots: grant.slots, ..Decision::default() };
-        let mut decider = Decider { draft: self.clone(), decision, grant, now_ms, unsettled: Vec::new() };
+        let mut decider = Decider::new(self, grant, now_ms);
         decider.command(command)?;
-        decider.start_due();
-        decider.settle();
-        decider.finish();
-        debug_assert!(decider.agrees_with(self), "{command:?}: changes and effects must say all that the draft did");
-        Ok(decider.decision)
+        Ok(decider.decided(self))
+    }
+}
+
+impl<'a> Decider<'a> {
+    pub(super) fn new(run: &Run, grant: Grant<'a>, now_ms: i64) -> Self {
+        let decision = Decision { unused_slots: grant.slots, ..Decision::default() };
+        Self { draft: run.clone(), decision, grant, now_ms, unsettled: Vec::new() }
+    }
+
+    /// Follows what the command did to its end.
+    pub(super) fn decided(mut self, before: &Run) -> Decision {
+        self.start_due();
+        self.settle();
+        self.finish();
+        debug_assert!(self.agrees_with(before), "changes and effects must say all that the draft did");
+        self.decision
     }
 }
 
@@ -73,7 +87,12 @@ impl Decider<'_> {
             Command::Approve { step, by } => self.approval(*step, true, *by)?,
             Command::Reject { step, by } => self.approval(*step, false, *by)?,
             Command::Cancel { reason } => self.close(Closing::Cancelled, reason),
-            Command::Pause => self.pause()?,
+            Command::CancelStep { step } => self.cancel_step(*step)?,
+            Command::Pause { by } => self.pause(by)?,
+            Command::RunNow { step } => self.run_now(*step)?,
+            Command::Retry { .. } => {
+                return Err(Refusal::RunNotNow(self.state().status, "only a run that has ended badly is retried"));
+            }
             Command::Resume => self.resume()?,
             Command::Recover { under_way } => self.recover(under_way),
             Command::Quarantine { failure } => self.quarantine(failure),
@@ -154,14 +173,15 @@ impl Decider<'_> {
         }
     }
 
-    fn satisfied(&self, no: StepNo) -> bool {
+    pub(super) fn satisfied(&self, no: StepNo) -> bool {
         let status = self.status(no);
         status.satisfies() || (status.fails_the_run() && self.plan(no).on_error == OnError::Continue)
     }
 
     /// The step's inputs are satisfied.
-    fn release(&mut self, no: StepNo) {
-        let live = Live { released_at_ms: self.now_ms, ..Live::default() };
+    pub(super) fn release(&mut self, no: StepNo) {
+        let base = self.draft.attempts.get(&no).copied().unwrap_or(0);
+        let live = Live { released_at_ms: self.now_ms, attempt: base, base, ..Live::default() };
         if let Some(when) = &self.plan(no).when {
             let scope = self.draft.header.scope(self.draft.results.clone(), self.now_ms);
             match when.holds(&scope) {
@@ -223,7 +243,7 @@ impl Decider<'_> {
     fn fail_unstarted(&mut self, no: StepNo, live: Live, code: &str, message: &str) {
         let live = Live { due_at_ms: Some(self.now_ms), ..live };
         self.emit(Change::StepReleased { step: no, status: StepStatus::Pending, live });
-        self.emit(Change::StepStarted { step: no, attempt: 0, at_ms: self.now_ms, epoch: self.grant.epoch });
+        self.emit(Change::StepStarted { step: no, attempt: live.attempt, at_ms: self.now_ms, epoch: self.grant.epoch });
         let payload = self.plan(no).payload.source().clone().into();
         self.log_failure(no, Failure::fatal(code, message), payload);
         self.end_badly(no, StepStatus::Failed, message);
@@ -319,10 +339,17 @@ impl Decider<'_> {
         let status = match (state.closing, failed) {
             (Some(closing), _) => closing.run_status(),
             (None, Some(_)) => RunStatus::Failed,
+            (None, None) if self.cancelled_step().is_some() => RunStatus::Cancelled,
             (None, None) => RunStatus::Completed,
         };
-        let error = state.error.clone().or_else(|| failed.map(|no| self.step_error(no)));
+        let blamed = failed.or_else(|| self.cancelled_step());
+        let error = state.error.clone().or_else(|| blamed.map(|no| self.step_error(no)));
         self.emit(Change::RunEnded { status, error, at_ms: self.now_ms });
+    }
+
+    /// A step that a person stopped.
+    fn cancelled_step(&self) -> Option<StepNo> {
+        (0..self.state().steps.len() as StepNo).find(|no| self.status(*no) == StepStatus::Cancelled)
     }
 
     fn step_error(&self, no: StepNo) -> String {
@@ -371,11 +398,11 @@ impl Decider<'_> {
         Ok(())
     }
 
-    fn pause(&mut self) -> Result<(), Refusal> {
+    fn pause(&mut self, by: &Arc<str>) -> Result<(), Refusal> {
         if self.state().status != RunStatus::Running {
             return Err(Refusal::RunNotNow(self.state().status, "only a running run can be paused"));
         }
-        self.emit(Change::RunPaused);
+        self.emit(Change::RunPaused { by: by.clone() });
         Ok(())
     }
 

@@ -9,12 +9,19 @@ use crate::expr::Scope;
 use crate::ids::{FlowId, Owner, RowId, RunId};
 use crate::words::TriggerType;
 
-/// The flow as the run started it.
+/// The flow as the run started it. A single action is a flow without a name, that no list shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowRef {
     pub id: FlowId,
     pub version: i64,
     pub name: Arc<str>,
+}
+
+impl FlowRef {
+    /// Whether it stands for a single action.
+    pub fn is_single_action(&self) -> bool {
+        self.name.is_empty()
+    }
 }
 
 /// The unchanging part of a run; one row, written by its accept.
@@ -38,6 +45,8 @@ pub struct RunHeader {
     pub recommendation_id: Option<RowId>,
     pub parent_run_id: Option<RunId>,
     pub idempotency_key: Option<Arc<str>>,
+    /// The caller's own name for the run, unique among the flow's live runs.
+    pub run_key: Option<Arc<str>>,
     pub accepted_at_ms: i64,
     pub deadline_at_ms: Option<i64>,
 }

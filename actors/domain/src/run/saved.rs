@@ -4,10 +4,11 @@
 //! stay in the log. `v` is the version of this form; a newer one is refused rather than guessed at.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::step::{Live, Step, StepStatus};
+use super::step::{Live, Step, StepStatus, is_zero};
 use super::{Closing, RunState};
 use crate::ids::StepNo;
 use crate::words::RunStatus;
@@ -24,6 +25,12 @@ struct Saved {
     c: Option<Closing>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     e: Option<String>,
+    /// Who paused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    p: Option<Arc<str>>,
+    /// How often it was taken up again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    o: u32,
 }
 
 /// The one field that every version of the form has.
@@ -59,6 +66,8 @@ impl RunState {
             l: (0..).zip(&self.steps).filter_map(|(no, s)| Some((no, *s.live.as_deref()?))).collect(),
             c: self.closing,
             e: self.error.clone(),
+            p: self.paused_by.clone(),
+            o: self.reopened,
         };
         SavedState {
             status: self.status,
@@ -98,6 +107,8 @@ impl RunState {
             error: saved.e,
             started_at_ms: columns.started_at_ms,
             completed_at_ms: columns.completed_at_ms,
+            paused_by: saved.p,
+            reopened: saved.o,
         })
     }
 }

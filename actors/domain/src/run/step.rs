@@ -88,6 +88,11 @@ impl StepStatus {
         self.execution_status().is_terminal()
     }
 
+    /// Whether the step ended with an attempt's result or error.
+    pub const fn has_outcome(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+
     /// Whether dependents count this step as done.
     pub const fn satisfies(self) -> bool {
         matches!(self, Self::Completed | Self::SkippedByWhen)
@@ -123,6 +128,9 @@ pub struct Live {
     /// The number of the present or next attempt, from 0.
     #[serde(rename = "a", default, skip_serializing_if = "is_zero")]
     pub attempt: u32,
+    /// The attempts before a person took the run up again: they do not count against its policy.
+    #[serde(rename = "b", default, skip_serializing_if = "is_zero")]
+    pub base: u32,
     /// When its inputs were satisfied. The `now` of its templates, the same in all attempts.
     #[serde(rename = "r")]
     pub released_at_ms: i64,
@@ -141,13 +149,16 @@ pub struct Live {
     /// Whether a person's approval was given.
     #[serde(rename = "y", default, skip_serializing_if = "is_false")]
     pub approved: bool,
+    /// Whether a person has stopped the present attempt.
+    #[serde(rename = "c", default, skip_serializing_if = "is_false")]
+    pub cancelled: bool,
     /// Whether its partition knows that it is due. Not stored: a partition that starts asks anew.
     #[serde(skip)]
     pub queued: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
-fn is_zero(n: &u32) -> bool {
+pub(super) fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 

@@ -62,9 +62,12 @@ pub fn stored(store: &Store, before: &Store, shape: &Shape, latest_ms: i64) -> C
 
 /// Whatever has ended stays as it ended.
 fn no_way_back(now: &RunState, before: &RunState) -> Check {
-    ensure(!before.status.is_terminal() || now == before, || "an ended run has changed".into())?;
+    let reopened = now.reopened > before.reopened;
+    ensure(!before.status.is_terminal() || reopened || now == before, || "an ended run has changed".into())?;
     for (no, (old, new)) in before.steps.iter().zip(&now.steps).enumerate() {
-        ensure(!old.status.is_terminal() || old == new, || {
+        // Whoever takes a run up again takes back what did not do what it should, and nothing else.
+        let taken_back = reopened && !old.status.satisfies();
+        ensure(!old.status.is_terminal() || taken_back || old == new, || {
             format!("step {no} went from {:?} to {:?}", old.status, new.status)
         })?;
     }
@@ -95,9 +98,10 @@ pub fn start(store: &Store, shape: &Shape, no: StepNo, attempt: u32) -> Check {
     ensure(step.status == StepStatus::InProgress && at == Some(attempt), || {
         format!("attempt {attempt} of step {no} starts, and stored is {:?} at {at:?}", step.status)
     })?;
-    ensure(!store.log.iter().any(|e| e.step == no && (e.is_final || e.attempt >= attempt)), || {
-        format!("attempt {attempt} of step {no} starts after its row in the log")
-    })?;
+    ensure(
+        !store.log.iter().any(|e| e.step == no && (e.is_final && run.state.reopened == 0 || e.attempt >= attempt)),
+        || format!("attempt {attempt} of step {no} starts after its row in the log"),
+    )?;
     let started_at_ms = step.live.as_deref().and_then(|l| l.started_at_ms);
     let late = shape.header.deadline_at_ms.is_some_and(|deadline| started_at_ms.is_some_and(|at| at >= deadline));
     ensure(!late, || format!("step {no} starts past the run's deadline"))?;

@@ -13,7 +13,7 @@ impl World<'_> {
         if self.store.version == 0 || !self.can_tell() {
             return Ok(());
         }
-        match self.rng.below(14) {
+        match self.rng.below(16) {
             0..=2 => {
                 let victim = self.rng.pick(&[Victim::Actor, Victim::Partition, Victim::Process]);
                 self.die(victim);
@@ -28,7 +28,7 @@ impl World<'_> {
             4 => self.tell(&Command::Begin),
             5 => self.tell(&Command::Wake),
             6 if self.actor.is_some() => self.decide(&Command::Recover { under_way: self.under_way() }, None),
-            7 => self.tell(&Command::Pause),
+            7 => self.tell(&Command::Pause { by: "user:1".into() }),
             8 => self.tell(&Command::Resume),
             9 if self.rng.chance(250) => self.tell(&Command::Cancel { reason: "enough".into() }),
             10 if self.rng.chance(100) && self.outbox.is_empty() => {
@@ -39,6 +39,14 @@ impl World<'_> {
                 self.answer(step)
             }
             12 => {
+                let step = self.rng.below(self.shape.plan.steps.len()) as StepNo;
+                self.tell(&Command::RunNow { step })
+            }
+            13 if self.rng.chance(400) => {
+                let step = self.rng.below(self.shape.plan.steps.len()) as StepNo;
+                self.tell(&Command::CancelStep { step })
+            }
+            14 => {
                 // Mostly forwards.
                 self.now_ms += self.rng.pick(&[1, 700, 5_000, 31_000, 100_000, -3_000]);
                 self.note(|| "the clock moves".into());

@@ -97,6 +97,8 @@ pub struct Script {
     pub people: People,
     /// How many random disturbances there may be; 0: none.
     pub disturbances: usize,
+    /// How often a person takes the run up again after its end.
+    pub retries: usize,
     pub mistake: Option<Mistake>,
 }
 
@@ -112,6 +114,7 @@ impl Script {
             repeat: None,
             people: People::Approve,
             disturbances: 0,
+            retries: 0,
             mistake: None,
         }
     }

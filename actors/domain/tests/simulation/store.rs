@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use core314_domain::ids::StepNo;
 use core314_domain::log::LogEntry;
-use core314_domain::run::{Change, Effect, FinalAttempt, Run, RunState, SavedState, Timing};
+use core314_domain::run::{Change, Effect, LastAttempt, Run, RunState, SavedState, Timing};
 
 use super::checks::{Check, ensure};
 use super::rng::Rng;
@@ -80,11 +80,12 @@ impl Store {
     /// The run as whoever loads it sees it.
     pub fn load(&self, shape: &Shape) -> Result<Run, String> {
         let state = RunState::load(self.state.as_ref().expect("it was accepted")).map_err(|e| e.to_string())?;
-        let finals: Vec<FinalAttempt> = self
+        let finals: Vec<LastAttempt> = self
             .log
             .iter()
-            .filter(|e| e.is_final)
-            .map(|e| FinalAttempt {
+            .map(|e| LastAttempt {
+                attempt: e.attempt,
+                is_final: e.is_final,
                 step: e.step,
                 result: e.result.clone(),
                 error: e.failure.as_ref().map(|f| f.message.clone()),

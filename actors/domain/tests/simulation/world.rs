@@ -102,6 +102,10 @@ impl<'a> World<'a> {
             if self.script.disturbances > 0 && self.rng.chance(350) {
                 self.script.disturbances -= 1;
                 self.disturb()?;
+                if self.has_ended() {
+                    // What was to take it up again was lost.
+                    continue;
+                }
             }
             if self.script.cancel_after.is_some_and(|n| n <= self.commits) && self.store.version > 0 && self.can_tell()
             {
@@ -119,8 +123,25 @@ impl<'a> World<'a> {
                 self.perform(op)?;
             }
             self.watch()?;
+            if self.has_ended() && self.script.retries > 0 {
+                self.script.retries -= 1;
+                self.take_up_again()?;
+            }
         }
         self.after_the_end()
+    }
+
+    /// A person takes the run up again, as a whole or from one step on. That may be refused.
+    fn take_up_again(&mut self) -> Check {
+        let steps = self.shape.plan.steps.len();
+        let step = self.rng.below(steps + 1).checked_sub(1).map(|no| no as StepNo);
+        let before = self.store.load(self.shape)?;
+        let grant = Grant { slots: 0, epoch: 1, credits: &self.credits };
+        if before.decide(&Command::Retry { step }, grant, self.now_ms).is_ok() {
+            self.actor = None;
+            self.tell(&Command::Retry { step })?;
+        }
+        Ok(())
     }
 
     pub fn has_ended(&self) -> bool {

@@ -213,7 +213,13 @@ impl History {
                     }
                 }
                 Write::Flow(flow) => drop(self.flows.insert(flow.id, (**flow).clone())),
-                Write::Webhook(..) | Write::Audit(_) | Write::DeadLetter(_) | Write::Statistics(_) => {}
+                Write::Webhook(..)
+                | Write::Audit(_)
+                | Write::DeadLetter(_)
+                | Write::Statistics(_)
+                | Write::DeleteFlow(_)
+                | Write::Review(_)
+                | Write::SettleDeadLetter(_) => {}
             }
         }
     }

@@ -85,6 +85,7 @@ impl Samples {
             recommendation_id: Some(self.row_id()),
             parent_run_id: Some(self.run_id()),
             idempotency_key: Some(key.as_str().into()),
+            run_key: None,
             accepted_at_ms: NOW_MS,
             deadline_at_ms: Some(NOW_MS + 60_000),
         };
@@ -96,7 +97,11 @@ impl Samples {
             partition,
             epoch,
             expected_version: 0,
-            accept: Some(Box::new(Accept { header: Arc::new(header), idempotency: Some(idempotency) })),
+            accept: Some(Box::new(Accept {
+                header: Arc::new(header),
+                idempotency: Some(idempotency),
+                definition: None,
+            })),
             state: saved(RunStatus::Running, "IBB", None),
             timing: Timing { queue_key: Some(NOW_MS - 5_000), wake_at_ms: Some(NOW_MS + 60_000) },
             log: Vec::new(),
@@ -108,6 +113,7 @@ impl Samples {
                 expires_at_ms: None,
             }],
             ended: None,
+            reopened: None,
         }
     }
 
@@ -155,9 +161,17 @@ impl Samples {
                 step: Some(2),
                 approved: true,
                 by: header.owner.user,
+                notes: Some("fine".into()),
+                form: Arc::new(json!({"size": 3})),
                 at_ms: NOW_MS,
             }],
-            ended: Some(RunEnd { flow: header.flow.id, status: RunStatus::Completed, duration_ms: 40, at_ms: NOW_MS }),
+            ended: Some(RunEnd {
+                flow: Some(header.flow.id),
+                key: None,
+                status: RunStatus::Completed,
+                duration_ms: 40,
+                at_ms: NOW_MS,
+            }),
             ..accepted.clone()
         }
     }

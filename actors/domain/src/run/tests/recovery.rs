@@ -166,12 +166,14 @@ fn a_loaded_run_knows_what_its_steps_gave() {
     bench.completes(0);
     bench.slots = 0;
     bench.fails(1);
-    let finals = bench.log.iter().map(|e| FinalAttempt {
+    let finals = bench.log.iter().map(|e| LastAttempt {
+        attempt: e.attempt,
+        is_final: e.is_final,
         step: e.step,
         result: e.result.clone(),
         error: e.failure.as_ref().map(|f| f.message.clone()),
     });
-    let finals: Vec<FinalAttempt> = finals.collect();
+    let finals: Vec<LastAttempt> = finals.collect();
     let state = RunState::load(&bench.run.state.save()).unwrap();
     bench.run = Run::rehydrate(bench.run.header.clone(), bench.run.plan.clone(), state, &finals);
     bench.slots = 1;

@@ -183,11 +183,11 @@ fn the_deadline_ends_what_runs_and_what_waits() {
 #[test]
 fn a_paused_run_lets_attempts_end_and_starts_nothing() {
     let mut bench = Bench::begun(flow("sequential", &two(), json!({})));
-    bench.tell(&Command::Pause);
+    bench.tell(&Command::Pause { by: "user:1".into() });
     assert!(bench.completes(0).effects.is_empty());
     assert_eq!((bench.letters().as_str(), bench.timing(None)), ("CP", Timing::default()));
     assert!(bench.tell(&Command::Wake).effects.is_empty());
-    let twice = bench.decide(&Command::Pause).unwrap_err();
+    let twice = bench.decide(&Command::Pause { by: "user:1".into() }).unwrap_err();
     assert_eq!(twice.to_string(), "the run is paused: only a running run can be paused");
     assert_eq!(started(&bench.tell(&Command::Resume)), [(1, 0)]);
     let resumed = bench.decide(&Command::Resume).unwrap_err();
@@ -199,7 +199,7 @@ fn an_entry_that_came_up_during_a_pause_is_queued_again() {
     let mut bench = Bench::new(flow("parallel", &two(), json!({})));
     bench.slots = 0;
     bench.tell(&Command::Begin);
-    bench.tell(&Command::Pause);
+    bench.tell(&Command::Pause { by: "user:1".into() });
     bench.slots = 1;
     let start = bench.tell(&Command::Start { steps: vec![0] });
     assert_eq!((start.effects.len(), start.unused_slots), (0, 1));

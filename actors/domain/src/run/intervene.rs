@@ -1,0 +1,129 @@
+//! What people do to a run beside deciding approvals: stop a step, start it early, take the run up again.
+//!
+//! A run that is taken up again keeps its id and its log. Steps that did what they should keep their results; the others
+//! are as if they had never been released, except that their attempts go on where the log ends, with a fresh budget.
+
+use std::collections::BTreeSet;
+
+use super::decide::{Decider, Grant};
+use super::step::{Live, StepStatus};
+use super::{Change, Decision, Refusal, Run};
+use crate::ids::StepNo;
+use crate::words::{OnError, RunStatus};
+
+impl Run {
+    /// Takes a run up again after its end.
+    pub(super) fn reopen(&self, step: Option<StepNo>, grant: Grant<'_>, now_ms: i64) -> Result<Decision, Refusal> {
+        let status = self.state.status;
+        if !matches!(status, RunStatus::Failed | RunStatus::Cancelled) {
+            return Err(Refusal::RunNotNow(status, "only a run that failed or was cancelled can be retried"));
+        }
+        if self.header.deadline_at_ms.is_some_and(|at| at <= now_ms) {
+            return Err(Refusal::RunNotNow(status, "its deadline has passed: restart it as a new run"));
+        }
+        if self.state.started_at_ms.is_none() {
+            return Err(Refusal::RunNotNow(status, "it never began: restart it as a new run"));
+        }
+        let again = match step {
+            None => (0..self.state.steps.len() as StepNo)
+                .filter(|no| self.did_not_do(*no) && !self.was_tolerated(*no))
+                .collect(),
+            Some(no) => self.with_dependents(no)?,
+        };
+        let mut decider = Decider::new(self, grant, now_ms);
+        decider.emit(Change::RunReopened);
+        for no in &again {
+            decider.emit(Change::StepReset { step: *no });
+        }
+        decider.release_ready(&again);
+        Ok(decider.decided(self))
+    }
+
+    /// Whether the step ended without doing what it should.
+    fn did_not_do(&self, no: StepNo) -> bool {
+        let status = self.state.steps[no as usize].status;
+        status.fails_the_run() || matches!(status, StepStatus::Cancelled | StepStatus::SkippedUpstream)
+    }
+
+    /// Whether the step failed and its dependents went on: they have its failure for a result.
+    fn was_tolerated(&self, no: StepNo) -> bool {
+        let status = self.state.steps[no as usize].status;
+        status.fails_the_run() && self.plan.steps[no as usize].on_error == OnError::Continue
+    }
+
+    /// A step and all that depends on it, as far as none of them did what it should.
+    fn with_dependents(&self, first: StepNo) -> Result<BTreeSet<StepNo>, Refusal> {
+        let found = self.state.steps.get(first as usize).ok_or(Refusal::NoSuchStep(first))?;
+        let refused = |why| Err(Refusal::StepNotNow(first, found.status.execution_status(), why));
+        if !self.did_not_do(first) || found.status == StepStatus::SkippedUpstream {
+            return refused("only a step that failed or was cancelled can be retried");
+        }
+        let mut dependents = self.plan.steps[first as usize].dependents.iter();
+        if self.was_tolerated(first) && dependents.any(|no| !self.did_not_do(*no)) {
+            return refused("steps after it have gone on from its failure");
+        }
+        let (mut again, mut open) = (BTreeSet::new(), vec![first]);
+        while let Some(no) = open.pop() {
+            if self.did_not_do(no) && again.insert(no) {
+                open.extend(&self.plan.steps[no as usize].dependents);
+            }
+        }
+        Ok(again)
+    }
+}
+
+impl Decider<'_> {
+    /// Releases those of the steps whose inputs are satisfied; skips those whose inputs no longer can be.
+    fn release_ready(&mut self, steps: &BTreeSet<StepNo>) {
+        for no in steps {
+            if self.status(*no) != StepStatus::Blocked {
+                continue;
+            }
+            let plan = self.plan(*no);
+            let satisfied = plan.inputs.iter().filter(|n| self.satisfied(**n)).count();
+            let open = plan.inputs.iter().filter(|n| !self.status(**n).is_terminal()).count();
+            if satisfied >= plan.needed {
+                self.release(*no);
+            } else if satisfied + open < plan.needed {
+                self.end(*no, StepStatus::SkippedUpstream);
+            }
+        }
+    }
+
+    /// Stops one step. An attempt under way is told to end, and the step ends with it.
+    pub(super) fn cancel_step(&mut self, no: StepNo) -> Result<(), Refusal> {
+        let found = self.state().steps.get(no as usize).ok_or(Refusal::NoSuchStep(no))?;
+        match found.status {
+            status if status.is_terminal() => {
+                Err(Refusal::StepNotNow(no, status.execution_status(), "it has ended already"))
+            }
+            StepStatus::InProgress => {
+                let live = Live { cancelled: true, ..self.live(no) };
+                self.emit(Change::StepAdjusted { step: no, live });
+                self.cancel_attempt(no);
+                Ok(())
+            }
+            _ => {
+                self.end(no, StepStatus::Cancelled);
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts a step that waits for its time. One that may start anyway is left as it is.
+    pub(super) fn run_now(&mut self, no: StepNo) -> Result<(), Refusal> {
+        let found = self.state().steps.get(no as usize).ok_or(Refusal::NoSuchStep(no))?;
+        match found.status {
+            StepStatus::Pending | StepStatus::Retrying => {
+                let live = self.live(no);
+                if live.due_at_ms.is_none_or(|at| at > self.now_ms) {
+                    let live = Live { due_at_ms: Some(self.now_ms), ..live };
+                    self.emit(Change::StepAdjusted { step: no, live });
+                }
+                Ok(())
+            }
+            StepStatus::InProgress => Ok(()),
+            status => Err(Refusal::StepNotNow(no, status.execution_status(), "it may not run now")),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Why a run that has not ended does not go on: one reason for each step that waits, and for the run itself.
+//!
+//! Every reason names what has to happen: a time, a person, a step, a slot, or an attempt that is under way. That there
+//! always is one is invariant 8.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::step::StepStatus;
+use super::{Closing, Run};
+use crate::ids::{ExecutionId, StepNo};
+use crate::words::{RunStatus, words};
+
+words! {
+    /// What a run or a step waits for.
+    Waiting {
+        Approval = "approval", Dependency = "dependency", Schedule = "schedule", Retry = "retry", Slot = "slot",
+        Attempt = "attempt", Paused = "paused", Ending = "ending", OutcomeUnknown = "outcome_unknown",
+        Begin = "begin",
+    }
+}
+
+/// One reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "WaitingReason")]
+pub struct Reason {
+    pub code: Waiting,
+    /// For people.
+    pub message: String,
+    /// The step that waits; absent: the run itself.
+    pub execution_id: Option<ExecutionId>,
+    pub step_id: Option<String>,
+    /// When it goes on by itself, in milliseconds since the epoch; absent: somebody or something else must act.
+    #[serde(skip)]
+    pub wakes_at_ms: Option<i64>,
+    /// Who or what holds it: executions, or `person`.
+    pub held_by: Vec<String>,
+}
+
+impl Run {
+    /// Why the run does not go on, as of `now_ms`. Empty for one that has ended.
+    pub fn why(&self, now_ms: i64) -> Vec<Reason> {
+        let status = self.state.status;
+        if status.is_terminal() {
+            return Vec::new();
+        }
+        let mut reasons: Vec<Reason> = self.run_reason().into_iter().collect();
+        let steps = 0..self.state.steps.len() as StepNo;
+        reasons.extend(steps.filter_map(|no| self.step_reason(no, now_ms)));
+        reasons
+    }
+
+    fn run_reason(&self) -> Option<Reason> {
+        let of_run = |code, message: String, held_by: Vec<String>| {
+            let wakes_at_ms = self.header.deadline_at_ms;
+            Some(Reason { code, message, execution_id: None, step_id: None, wakes_at_ms, held_by })
+        };
+        let person = vec!["person".to_owned()];
+        match (self.state.status, self.state.closing) {
+            (_, Some(closing)) => {
+                let why = match closing {
+                    Closing::Failed => "it has failed",
+                    Closing::Cancelled => "it was cancelled",
+                    Closing::TimedOut => "its deadline has passed",
+                };
+                of_run(Waiting::Ending, format!("{why}, and ends once its attempts under way have"), Vec::new())
+            }
+            (RunStatus::AwaitingApproval, None) => {
+                of_run(Waiting::Approval, "the run waits for a person's approval before it begins".to_owned(), person)
+            }
+            (RunStatus::Paused, None) => {
+                let by = self.state.paused_by.as_deref().unwrap_or("somebody");
+                of_run(Waiting::Paused, format!("the run was paused by {by}"), vec![by.to_owned()])
+            }
+            (RunStatus::Pending, None) => {
+                of_run(Waiting::Begin, "the run was accepted and is about to begin".to_owned(), Vec::new())
+            }
+            _ => None,
+        }
+    }
+
+    fn step_reason(&self, no: StepNo, now_ms: i64) -> Option<Reason> {
+        let step = &self.state.steps[no as usize];
+        let plan = &self.plan.steps[no as usize];
+        let live = step.live.as_deref().copied().unwrap_or_default();
+        let later = live.due_at_ms.filter(|at| *at > now_ms);
+        let (code, message, wakes_at_ms, held_by) = match step.status {
+            StepStatus::Blocked => {
+                let open = plan.inputs.iter().filter(|input| !self.state.steps[**input as usize].status.is_terminal());
+                let held: Vec<String> = open.map(|input| self.header.id.execution(*input).to_string()).collect();
+                let message = format!("it waits for {} of its {} inputs", plan.needed, plan.inputs.len());
+                (Waiting::Dependency, message, None, held)
+            }
+            StepStatus::AwaitingApproval if plan.requires_approval && !live.approved => {
+                let message = "it waits for a person's approval".to_owned();
+                (Waiting::Approval, message, live.expires_at_ms, vec!["person".to_owned()])
+            }
+            StepStatus::AwaitingApproval => {
+                let message = "an attempt was cut off and nobody knows whether it took effect: a person must say \
+                               whether to try again"
+                    .to_owned();
+                (Waiting::OutcomeUnknown, message, live.expires_at_ms, vec!["person".to_owned()])
+            }
+            StepStatus::Pending if later.is_some() => {
+                (Waiting::Schedule, "it is scheduled for later".to_owned(), later, Vec::new())
+            }
+            StepStatus::Retrying if later.is_some() => {
+                let made = live.attempt - live.base;
+                let message = format!("attempt {made} of {} has failed; the next one is due", plan.retry.max_attempts);
+                (Waiting::Retry, message, later, Vec::new())
+            }
+            StepStatus::Pending | StepStatus::Retrying => {
+                (Waiting::Slot, "it is due, and waits for a free slot".to_owned(), None, Vec::new())
+            }
+            StepStatus::InProgress => {
+                let until = live.started_at_ms.zip(plan.timeout_ms).map(|(at, timeout_ms)| at + timeout_ms as i64);
+                (Waiting::Attempt, format!("attempt {} is under way", live.attempt), until, Vec::new())
+            }
+            _ => return None,
+        };
+        let (execution_id, step_id) = (Some(self.header.id.execution(no)), Some(plan.id.to_string()));
+        Some(Reason { code, message, execution_id, step_id, wakes_at_ms, held_by })
+    }
+}

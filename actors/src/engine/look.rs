@@ -1,0 +1,84 @@
+//! Looking without touching: why a run waits, and what a trigger would do.
+
+use std::sync::Arc;
+
+use core314_domain::Json;
+use core314_domain::document::FlowDocument;
+use core314_domain::ids::{Owner, RunId};
+use core314_domain::plan::Problem;
+use core314_domain::run::{Reason, Run, RunState, matching_scope};
+use core314_domain::words::RunStatus;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Engine, TellError};
+use crate::ports::{Scope, StoreError};
+
+/// What a trigger would do, without doing it.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct DryRun {
+    /// Whether the flow's conditions hold on this trigger.
+    pub matches: bool,
+    /// The clause that does not hold, or why the conditions cannot be evaluated.
+    pub clause: Option<String>,
+    /// The steps in their order.
+    pub steps: Vec<DryStep>,
+}
+
+/// A step of a dry run.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct DryStep {
+    pub id: String,
+    pub action_type: String,
+    pub action_target: String,
+    /// The steps that it waits for.
+    pub inputs: Vec<String>,
+    pub requires_approval: bool,
+    /// What would be sent; null where it depends on the outputs of earlier steps.
+    pub action_payload: Value,
+    /// Why the payload is not known.
+    pub unknown: Option<String>,
+}
+
+impl Engine {
+    /// Why a run of the caller's does not go on, and where it stands.
+    pub async fn why(&self, scope: Scope, run: RunId) -> Result<(RunStatus, Vec<Reason>), TellError> {
+        let runtime = &self.inner.runtime;
+        let stored = self.stored_run(scope, run).await?.ok_or(TellError::NotFound)?;
+        let flow = &stored.header.flow;
+        let ready = runtime.plans.version(runtime.catalog.as_ref(), flow.id, flow.version).await?;
+        let state = RunState::load(&stored.state).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        let status = state.status;
+        let run = Run::rehydrate(Arc::new(stored.header), ready.plan, state, &stored.attempts);
+        Ok((status, run.why(runtime.now_ms())))
+    }
+
+    /// What a trigger of this document would do.
+    pub fn dry_run(&self, document: &FlowDocument, owner: &Owner, context: Json) -> Result<DryRun, Vec<Problem>> {
+        let plan = self.inner.runtime.plans.compile(document)?;
+        let mut scope = matching_scope(context.clone(), Arc::default(), owner, self.now_ms());
+        let clause = match plan.condition.failing_clause(&scope) {
+            Ok(clause) => clause,
+            Err(error) => Some(error.to_string()),
+        };
+        scope.input = context;
+        let name = |no: &u32| plan.steps[*no as usize].id.to_string();
+        let steps = plan.steps.iter().map(|step| {
+            let (action_payload, unknown) = match step.payload.render(&scope) {
+                Ok(payload) => (payload, None),
+                Err(error) => (Value::Null, Some(error.to_string())),
+            };
+            DryStep {
+                id: step.id.to_string(),
+                action_type: step.action_type.to_string(),
+                action_target: step.action_target.to_string(),
+                inputs: step.inputs.iter().map(name).collect(),
+                requires_approval: step.requires_approval,
+                action_payload,
+                unknown,
+            }
+        });
+        Ok(DryRun { matches: clause.is_none(), clause, steps: steps.collect() })
+    }
+}

@@ -1,0 +1,33 @@
+//! `GET /api/v1/execution-log/slowest?hours=&limit=`: the attempts that took longest.
+
+use actix_web::{HttpRequest, HttpResponse};
+use core314_actors::ports::resource::Resource;
+use core314_actors::ports::views::Paged;
+
+use super::statistics::{HOUR_MS, hours_of};
+use crate::http::auth::Role;
+use crate::http::openapi::Doc;
+use crate::http::problem::Problem;
+use crate::http::query::Query;
+use crate::http::{Shared, page, resources};
+
+const DEFAULT_ITEMS: usize = 10;
+const MOST_ITEMS: usize = 100;
+
+pub fn doc() -> Doc {
+    Doc::role("Lists the attempts of the last hours that took longest, the slowest first.", Role::Viewer)
+        .query::<u16>("hours", "How many hours back: 1 to 8,784, by default 24.")
+        .query::<u16>("limit", "How many items: 1 to 100, by default 10.")
+        .ok_as("The attempts, in one page.", resources::page_schema(Resource::Log))
+}
+
+pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
+    let scope = state.keys.identify(req.headers())?.read(req.headers())?;
+    let mut query = Query::of(&req)?;
+    let hours = hours_of(&mut query);
+    let limit = query.number("limit", 1, MOST_ITEMS).unwrap_or(DEFAULT_ITEMS);
+    query.finish()?;
+    let since_ms = state.engine.now_ms() - hours * HOUR_MS;
+    let items = state.views.slowest(scope, since_ms, limit).await?;
+    Ok(page::answer(Paged { items, next: None }))
+}

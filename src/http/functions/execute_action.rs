@@ -1,0 +1,144 @@
+//! `POST /functions/v1/execute-action`: performs an entry of the queue and waits for its result.
+//!
+//! Entries perform themselves as soon as they may, so what this adds is not to wait for an entry's time, and to hear how it
+//! ended. `auto_execute` takes the user's next due entry.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::engine::TellError;
+use core314_actors::flow_run::Remark;
+use core314_actors::ports::Scope;
+use core314_actors::ports::resource::Resource;
+use core314_actors::ports::views::{Filter, Page};
+use core314_domain::ids::{ExecutionId, UserId};
+use core314_domain::run::Command;
+use core314_domain::words::ExecutionStatus;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::http::auth::Role;
+use crate::http::executions::parts_of;
+use crate::http::openapi::Doc;
+use crate::http::problem::Problem;
+use crate::http::{Shared, State, ask, body, input};
+
+/// Longer than an attempt may take by default; what takes longer goes on, and the answer says so.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What is to be performed. Other fields are ignored.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ExecuteActionRequest")]
+struct Input {
+    execution_queue_id: Option<ExecutionId>,
+    /// Take the user's next due entry.
+    auto_execute: Option<bool>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ExecuteActionAnswer")]
+struct View {
+    success: bool,
+    /// The last attempt's row; null where none has ended yet.
+    execution_log_id: Option<Value>,
+    execution_queue_id: Value,
+    action_type: Value,
+    action_target: Value,
+    execution_duration_ms: Value,
+    execution_result: Value,
+    error: Option<Value>,
+}
+
+pub fn doc() -> Doc {
+    Doc::role("Performs an entry of the queue, and waits for its result.", Role::Operator)
+        .body::<Input>()
+        .problem(StatusCode::NOT_FOUND)
+        .problem(StatusCode::CONFLICT)
+        .ok::<View>("How it ended.")
+}
+
+pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
+    let credential = state.keys.identify(req.headers())?;
+    credential.allows(Role::Operator)?;
+    let (_, mut value) = body::read_json(&req, payload, &state.settings).await?;
+    let user: Option<UserId> = ask::take_user(&mut value)?;
+    let input: Input = input::read(value)?;
+    let caller = credential.act(req.headers(), user)?;
+    caller.owner()?;
+    let id = match (input.execution_queue_id, input.auto_execute) {
+        (Some(id), _) => id,
+        (None, Some(true)) => next_due(&state, caller.scope).await?,
+        (None, _) => return Err(Problem::field("execution_queue_id", "is required, or auto_execute: true")),
+    };
+    let remark = Remark { by: Some(caller.by.as_str().into()), ..Remark::default() };
+    let row = perform(&state, caller.scope, id, remark).await?;
+    Ok(HttpResponse::Ok().json(view(&state, caller.scope, row).await?))
+}
+
+/// The entry that is dispatched first: by urgency, then priority, then due time.
+async fn next_due(state: &State, scope: Scope) -> Result<ExecutionId, Problem> {
+    let pending = Filter::of([("execution_status", json!(ExecutionStatus::Pending))]);
+    let page = Page { limit: state.settings.max_page_items, after: None };
+    let entries = state.views.list(scope, Resource::Executions, pending, page).await?.items;
+    let now = crate::http::flows::rfc3339(state.engine.now_ms());
+    let is_due = |row: &&Value| row["execute_after"].as_str() <= now.as_deref();
+    let urgency = |row: &Value| ["critical", "high", "medium", "low"].iter().position(|word| row["urgency"] == *word);
+    let order = |row: &&Value| {
+        let due = row["execute_after"].as_str().map(str::to_owned);
+        (urgency(row), row["priority"].as_i64(), due)
+    };
+    let first = entries.iter().filter(is_due).min_by_key(order);
+    let id = first.and_then(|row| row["id"].as_str()).and_then(|id| id.parse().ok());
+    id.ok_or_else(|| Problem::NotFound("nothing is due".to_owned()))
+}
+
+/// Lets the entry run now, and waits for its end. The row as it is then.
+async fn perform(state: &State, scope: Scope, id: ExecutionId, remark: Remark) -> Result<Value, Problem> {
+    let (id, run, step) = parts_of(&id.to_string())?;
+    let missing = || Problem::no_row("execution");
+    let look = async || state.views.one(scope, Resource::Executions, id.0).await;
+    let row = look().await?.ok_or_else(missing)?;
+    if has_ended(&row) {
+        return Ok(row);
+    }
+    match state.engine.tell(scope, run, Command::RunNow { step }, remark).await {
+        Ok(()) => {}
+        Err(TellError::NotFound) => return Err(missing()),
+        // It ended in between.
+        Err(TellError::Refused(core314_domain::run::Refusal::Ended(_))) => return look().await?.ok_or_else(missing),
+        Err(error) => return Err(error.into()),
+    }
+    let ended = async { Ok::<_, Problem>(look().await?.is_some_and(|row| has_ended(&row))) };
+    state.engine.wait_for_end(id.0, PATIENCE, ended).await?;
+    look().await?.ok_or_else(missing)
+}
+
+fn has_ended(row: &Value) -> bool {
+    let status: Option<ExecutionStatus> = row["execution_status"].as_str().and_then(|word| word.parse().ok());
+    status.is_some_and(ExecutionStatus::is_terminal)
+}
+
+async fn view(state: &State, scope: Scope, row: Value) -> Result<View, Problem> {
+    let attempts = Filter::of([("execution_queue_id", row["id"].clone())]);
+    let page = Page { limit: 1, after: None };
+    let log = state.views.list(scope, Resource::Log, attempts, page).await?.items;
+    let status = row["execution_status"].as_str().unwrap_or_default();
+    let success = status == ExecutionStatus::Completed.as_str();
+    let error = match &row["execution_error"] {
+        _ if success => None,
+        Value::Null => Some(json!(format!("the execution is {status}"))),
+        error => Some(error.clone()),
+    };
+    Ok(View {
+        success,
+        execution_log_id: log.first().map(|attempt| attempt["id"].clone()),
+        execution_queue_id: row["id"].clone(),
+        action_type: row["action_type"].clone(),
+        action_target: row["action_target"].clone(),
+        execution_duration_ms: row["execution_duration_ms"].clone(),
+        execution_result: row["execution_result"].clone(),
+        error,
+    })
+}
