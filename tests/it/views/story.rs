@@ -376,11 +376,10 @@ fn state(status: RunStatus, steps: &[StepStatus]) -> RunState {
         })
     };
     RunState {
-        status,
-        steps: steps.iter().map(|s| Step { status: *s, live: live(*s)
         paused_by: None,
         reopened: 0,
-    }).collect(),
+        status,
+        steps: steps.iter().map(|s| Step { status: *s, live: live(*s) }).collect(),
         closing: None,
         error: None,
         started_at_ms: (status != RunStatus::Pending).then_some(T0 + 1),
