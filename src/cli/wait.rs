@@ -1,7 +1,7 @@
 //! Waiting for the end of a run or an execution, by looking at it again and again.
 //!
-//! The server could hold the request instead; looking works through every proxy, survives its restart being short, and
-//! shows what happens meanwhile.
+//! The server could hold the request instead; looking works through every proxy, outlives a short restart of the server,
+//! and shows what happens meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use super::session::Session;
 /// The first looks follow each other closely, because most runs are short; the later ones spare the server.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A server that restarts is away for some seconds; one that is away for longer is not coming back by itself.
+const ABSENCE: Duration = Duration::from_secs(20);
 
 /// What is waited for.
 pub struct Watched<'a> {
@@ -37,13 +39,24 @@ pub async fn until_ended(
     let Watched { noun, resource, id, status, is_terminal } = *watched;
     let progress = Progress::new();
     let since = Instant::now();
+    let mut seen_at = since;
     let mut pause = FIRST_PAUSE;
+    let mut now = String::new();
     loop {
-        let row = session.client.get(&[resource, id], &[]).await?;
-        look(&row, &progress).await?;
-        let now = row[status].as_str().unwrap_or_default();
-        if is_terminal(now) {
-            return Ok(row);
+        let seen = async {
+            let row = session.client.get(&[resource, id], &[]).await?;
+            look(&row, &progress).await.map(|()| row)
+        };
+        match seen.await {
+            Ok(row) => {
+                seen_at = Instant::now();
+                now = row[status].as_str().unwrap_or_default().to_owned();
+                if is_terminal(&now) {
+                    return Ok(row);
+                }
+            }
+            Err(failure) if is_passing(&failure) && seen_at.elapsed() < ABSENCE => {}
+            Err(failure) => return Err(failure),
         }
         let waited = since.elapsed();
         let Some(left) = patience.checked_sub(waited) else {
@@ -56,4 +69,9 @@ pub async fn until_ended(
         tokio::time::sleep(pause.min(left)).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Whether the server may answer the same question soon: it restarts, or has too much to do.
+fn is_passing(failure: &Failure) -> bool {
+    failure.exit == Exit::Unreachable || matches!(failure.problem["status"].as_u64(), Some(429 | 503))
 }

@@ -29,7 +29,7 @@ pub fn configuration(config: &Config) -> Finding {
         return Finding::wrong(note, "correct it, so that it says what is meant");
     }
     let changed = config.shown().iter().filter(|shown| shown.source != "default").count();
-    Finding::well(format!("{changed} keys differ from the defaults; `core314 config show --changed` lists them"))
+    Finding::well(format!("keys that differ from the defaults: {changed} (`core314 config show --changed`)"))
 }
 
 /// Whether secrets are set, long enough, and not somebody's example.

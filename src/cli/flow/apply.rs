@@ -2,7 +2,10 @@
 //!
 //! All files are read before the first request, so that a mistake in the last one leaves nothing half done.
 
+use std::path::PathBuf;
+
 use clap::Args;
+use core314_domain::document::FlowDocument;
 use serde_json::Value;
 
 use super::change::{Change, row, without_document};
@@ -21,8 +24,9 @@ pub struct ApplyArgs {
 }
 
 pub async fn apply(session: &Session<'_>, args: &ApplyArgs) -> Result<Exit, Failure> {
+    let documents = args.files.documents()?;
     let mut applied = Vec::new();
-    let outcome = apply_all(session, args, &mut applied).await;
+    let outcome = apply_all(session, &documents, args.prune, &mut applied).await;
     if !session.printer.is_table() {
         // What was done before a failure is done, and so it is said.
         session.printer.value(&Value::Array(applied))?;
@@ -30,8 +34,12 @@ pub async fn apply(session: &Session<'_>, args: &ApplyArgs) -> Result<Exit, Fail
     outcome.map(|()| Exit::Done)
 }
 
-async fn apply_all(session: &Session<'_>, args: &ApplyArgs, applied: &mut Vec<Value>) -> Result<(), Failure> {
-    let documents = args.files.documents()?;
+async fn apply_all(
+    session: &Session<'_>,
+    documents: &[(PathBuf, FlowDocument)],
+    is_pruned: bool,
+    applied: &mut Vec<Value>,
+) -> Result<(), Failure> {
     let client = &session.client;
     let progress = Progress::new();
     let mut say = |row: Value| {
@@ -50,7 +58,7 @@ async fn apply_all(session: &Session<'_>, args: &ApplyArgs, applied: &mut Vec<Va
         };
         say(made.map_err(|failure| in_file(path, failure))?)?;
     }
-    if !args.prune {
+    if !is_pruned {
         return Ok(());
     }
     let pruned = without_document(client, documents.iter().map(|(_, document)| document)).await?;

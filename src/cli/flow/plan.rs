@@ -1,5 +1,7 @@
 //! `core314 flow plan`: what `apply` would do, place by place, and which runs stay on the version they began with.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use core314_domain::words::RunStatus;
 use serde_json::{Value, json};
@@ -96,7 +98,8 @@ fn lines(row: &Value) -> String {
     };
     for difference in row["differences"].as_array().into_iter().flatten() {
         let place = difference["place"].as_str().unwrap_or_default();
-        text += &format!("\n    {place}: {} -> {}", short(&difference["before"]), short(&difference["after"]));
+        let (before, after) = (short(&difference["before"]), short(&difference["after"]));
+        let _ = write!(text, "\n    {place}: {before} -> {after}");
     }
     text
 }

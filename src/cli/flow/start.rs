@@ -41,7 +41,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "KEY")]
     run_key: Option<String>,
     /// What to do where a run with this key is under way.
-    #[arg(long, value_enum, requires = "run_key")]
+    #[arg(long, value_enum, value_name = "WHAT", requires = "run_key")]
     on_conflict: Option<OnConflict>,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The shape is checked here; what only the server knows (its action types, limits and targets) is asked of it.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use core314_domain::document::FlowDocument;
@@ -65,7 +66,7 @@ fn lines(verdict: &Value) -> String {
             let place = finding["pointer"].as_str().filter(|place| !place.is_empty());
             let place = place.map_or_else(String::new, |place| format!("{place}: "));
             let message = finding["message"].as_str().or(finding.as_str()).unwrap_or_default();
-            text += &format!("\n         {kind}{place}{message}");
+            let _ = write!(text, "\n         {kind}{place}{message}");
         }
     }
     text
