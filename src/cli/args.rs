@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::str::FromStr;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -26,6 +28,14 @@ pub struct Limit {
 pub struct Id {
     /// Its id, as the list shows it.
     pub id: Uuid,
+}
+
+/// One of a closed set of words, which help and shell completion then show.
+pub fn word<T>(all: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all).try_map(|word| word.parse::<T>())
 }
 
 /// Filters of a list, as its query.

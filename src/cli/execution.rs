@@ -8,7 +8,7 @@ use core314_domain::words::ExecutionStatus;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::args::{self, Id, Limit, query};
+use super::args::{self, Id, Limit, query, word};
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
 use super::session::Session;
@@ -54,7 +54,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "ID")]
     run: Option<Uuid>,
     /// Only executions with this status.
-    #[arg(long)]
+    #[arg(long, value_name = "STATUS", value_parser = word::<ExecutionStatus>(ExecutionStatus::ALL.iter().map(|word| word.as_str())))]
     status: Option<ExecutionStatus>,
     #[command(flatten)]
     page: Limit,

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use core314_domain::words::TriggerType;
 use serde_json::{Value, json};
 
-use super::args::{self, Limit, Query, query};
+use super::args::{self, Limit, Query, query, word};
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
 use super::session::Session;
@@ -75,7 +75,7 @@ pub struct Named {
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// Only flows of this trigger.
-    #[arg(long)]
+    #[arg(long, value_name = "TYPE", value_parser = word::<TriggerType>(TriggerType::ALL.iter().map(|word| word.as_str())))]
     trigger: Option<TriggerType>,
     /// Only flows that start runs, or that do not.
     #[arg(long, value_name = "true|false")]

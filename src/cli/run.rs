@@ -5,7 +5,7 @@ use core314_domain::words::RunStatus;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::args::{Id, Limit, query};
+use super::args::{Id, Limit, query, word};
 use super::execution::EXECUTIONS;
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
@@ -68,7 +68,7 @@ pub enum RunCommand {
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// Only runs with this status.
-    #[arg(long)]
+    #[arg(long, value_name = "STATUS", value_parser = word::<RunStatus>(RunStatus::ALL.iter().map(|word| word.as_str())))]
     status: Option<RunStatus>,
     /// Only runs of this flow.
     #[arg(long, value_name = "NAME")]

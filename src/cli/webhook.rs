@@ -5,7 +5,7 @@ use core314_domain::words::TriggerType;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::args::{Id, Limit};
+use super::args::{Id, Limit, word};
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
 use super::session::Session;
@@ -52,7 +52,7 @@ pub struct CreateArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "trigger")]
     flow: Option<String>,
     /// The trigger whose flows it starts.
-    #[arg(long, default_value = "webhook")]
+    #[arg(long, value_name = "TYPE", default_value = "webhook", value_parser = word::<TriggerType>(TriggerType::ALL.iter().map(|word| word.as_str())))]
     trigger: TriggerType,
     /// How senders prove themselves: `url_secret`, `standard_webhooks`, `github`, `slack`, `hmac` or `bearer`.
     #[arg(long, value_name = "WAY")]

@@ -293,6 +293,17 @@ async fn the_doctor_looks_with_a_server_and_without() {
 }
 
 #[tokio::test]
+async fn the_doctor_and_the_proof_read_postgresql_without_a_server() {
+    let installation = Installation::new(StoreKind::Postgres).await;
+    let (_, text) = installation.run(&["doctor", "--server", "http://127.0.0.1:1"]);
+    assert!(text.contains("problem  store: "), "there is no table yet: {text}");
+    assert_eq!(Server::start(&installation).terminate(), Some(0));
+    let (_, text) = installation.run(&["doctor", "--server", "http://127.0.0.1:1"]);
+    assert!(text.contains("ok       store: reachable, schema "), "{text}");
+    assert_eq!(installation.run(&["log", "verify"]).0, 0);
+}
+
+#[tokio::test]
 async fn what_is_generated_goes_to_the_standard_output() {
     let installation = installation().await;
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

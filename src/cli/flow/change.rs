@@ -3,6 +3,8 @@
 //! A flow is found by its name; what is sent is the difference, against the version it was computed from, so that a change
 //! that somebody else makes meanwhile is not lost.
 
+use std::collections::BTreeSet;
+
 use core314_domain::document::FlowDocument;
 use serde_json::{Map, Value, json};
 
@@ -64,10 +66,11 @@ impl Change {
 /// Flows of the server that no document names.
 pub async fn without_document<'a>(
     client: &Client,
-    documents: impl Iterator<Item = &'a FlowDocument> + Clone,
+    documents: impl Iterator<Item = &'a FlowDocument>,
 ) -> Result<Vec<Value>, Failure> {
+    let named: BTreeSet<&str> = documents.map(|document| document.flow_name.as_str()).collect();
     let mut flows = client.list(&["flows"], &[], MOST_FLOWS).await?;
-    flows.retain(|flow| !documents.clone().any(|document| flow["flow_name"] == document.flow_name.as_str()));
+    flows.retain(|flow| flow["flow_name"].as_str().is_some_and(|name| !named.contains(name)));
     Ok(flows)
 }
 
