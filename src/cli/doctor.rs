@@ -118,9 +118,13 @@ fn store(config: &Config) -> Finding {
             "reachable, schema {} of a newer release than this one ({})",
             schema.applied, schema.known
         )),
+        Err(error) if config.database_url().starts_with("sqlite:") => Finding::wrong(
+            format!("{error:#}"),
+            "start the server once, which makes it, or name the right directory with --data-dir",
+        ),
         Err(error) => Finding::wrong(
             format!("{error:#}"),
-            "start the server once, which makes it, or name the right one with --data-dir or --database-url",
+            "check that PostgreSQL runs and --database-url leads to it; the first start of the server makes roles and tables",
         ),
     }
 }
