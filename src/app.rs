@@ -24,6 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, LogFormat, local};
+pub use crate::store::SchemaState;
 use crate::store::SqlStore;
 use crate::telemetry;
 pub use development::Development;
@@ -57,13 +58,19 @@ pub fn run(config: &Config, development: Option<Development>) -> anyhow::Result<
 
 /// Proves the append-only tables of the configured store, beside a server that has it open.
 pub fn verify_log(config: &Config) -> anyhow::Result<LedgerReport> {
-    let io = prepare()?;
-    io.block_on(async {
-        let mut options = node::store_options(config)?;
-        options.read_only = true;
-        let store = SqlStore::open(&config.database_url(), options).await.context("the store cannot be opened")?;
-        Ok(store.verify().await?)
-    })
+    prepare()?.block_on(async { Ok(store_to_look_at(config).await?.verify().await?) })
+}
+
+/// Which schema the configured store has, read beside a server that may have it open.
+pub fn store_schema(config: &Config) -> anyhow::Result<SchemaState> {
+    prepare()?.block_on(async { Ok(store_to_look_at(config).await?.schema().await?) })
+}
+
+/// The configured store, opened so that nothing can be changed.
+async fn store_to_look_at(config: &Config) -> anyhow::Result<SqlStore> {
+    let mut options = node::store_options(config)?;
+    options.read_only = true;
+    SqlStore::open(&config.database_url(), options).await.context("the store cannot be opened")
 }
 
 /// The threads for I/O.

@@ -3,16 +3,28 @@
 //! Commands that concern a running server speak to its HTTP API like any other client (`cli/client.rs`); those that start
 //! one, or open the store, go through the composition root. Exit codes are a contract: see [`outcome::Exit`].
 
-mod apply;
+mod actors;
+mod args;
 mod bench;
 mod client;
+mod dead_letters;
+mod doctor;
+mod execution;
 mod flow;
 mod log;
 mod outcome;
 mod print;
+mod progress;
+mod reference;
 mod run;
 mod server;
+mod session;
 mod show;
+#[cfg(test)]
+mod tests;
+mod token;
+mod wait;
+mod webhook;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,10 +34,14 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, Inputs, Setting};
 use outcome::{Exit, Failure};
 use print::{Output, Printer};
+use session::online;
 
 /// A self-hosted automation runtime that heals itself.
+///
+/// You write flows: when this happens, under these conditions, do these things. A server runs them durably and in order,
+/// tries again what failed, and logs every attempt. These commands start a server, and talk with a running one.
 #[derive(Debug, Parser)]
-#[command(name = "core314", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "core314", version, propagate_version = true, arg_required_else_help = true, after_help = FIRST_STEPS)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -33,82 +49,103 @@ struct Cli {
     command: Command,
 }
 
+const FIRST_STEPS: &str = "\
+First steps:
+  core314 dev --demo               start a server with sample flows on this machine
+  core314 flow list                in a second terminal: what there is
+  core314 flow run NAME --follow   start a flow and watch its steps
+  core314 run list                 what ran; `run show ID` has every attempt, `run why ID` what it waits for
+  core314 flow apply FILE          save a flow of your own
+  core314 doctor                   when something is wrong
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not allowed, 5 the server cannot be reached.
+`core314 COMMAND --help` explains a command.";
+
+/// Headings of `--help`.
+const SERVER: &str = "Which server, and how results are printed";
+const SET_UP: &str = "Configuration";
+
 /// What every command takes.
 #[derive(Debug, Args)]
 struct Global {
     /// How results are printed.
-    #[arg(long, short, global = true, value_enum, default_value = "table", env = "CORE314_OUTPUT")]
+    #[arg(long, short, global = true, value_enum, default_value = "table", env = "CORE314_OUTPUT", help_heading = SERVER)]
     output: Output,
     /// The server to talk to; without it the one that `core314 dev` runs here, else `http://127.0.0.1:3140`.
-    #[arg(long, global = true, value_name = "URL", env = "CORE314_SERVER")]
+    #[arg(long, global = true, value_name = "URL", env = "CORE314_SERVER", help_heading = SERVER)]
     server: Option<String>,
     /// A service key or user token; without it the one that `core314 dev` made here.
-    #[arg(long, global = true, value_name = "KEY", env = "CORE314_KEY", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "KEY", env = "CORE314_KEY", hide_env_values = true, help_heading = SERVER)]
     key: Option<String>,
     /// The user on whose behalf a service key acts.
-    #[arg(long, global = true, value_name = "UUID", env = "CORE314_USER")]
+    #[arg(long, global = true, value_name = "UUID", env = "CORE314_USER", help_heading = SERVER)]
     user: Option<uuid::Uuid>,
+    /// The organization in which it acts; without it in the user's own tenant.
+    #[arg(long, global = true, value_name = "UUID", env = "CORE314_ORGANIZATION", help_heading = SERVER)]
+    organization: Option<uuid::Uuid>,
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = SET_UP)]
     config: Option<PathBuf>,
     /// The directory of what is kept on this machine (`data.dir`).
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = SET_UP)]
     data_dir: Option<String>,
     /// The database (`store.database_url`).
-    #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL", hide_env_values = true, help_heading = SET_UP)]
     database_url: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the server, for production: weak or absent secrets are refused.
-    Serve(server::ServeArgs),
     /// Run the server for one developer: embedded store, a user and a key made and printed.
     Dev(server::DevArgs),
+    /// Run the server, for production: weak or absent secrets are refused.
+    Serve(server::ServeArgs),
     /// Flows: as files, and by name.
     #[command(subcommand)]
-    Flow(FlowCommand),
-    /// Runs of flows.
+    Flow(flow::FlowCommand),
+    /// Runs of flows: what happened, what they wait for; cancel, pause, retry.
     #[command(subcommand)]
-    Run(RunCommand),
-    /// The append-only tables.
+    Run(run::RunCommand),
+    /// Steps of runs, and single actions without a flow.
     #[command(subcommand)]
-    Log(LogCommand),
+    Execution(execution::ExecutionCommand),
+    /// List what waits for a person's decision.
+    Approvals(args::Limit),
+    /// Let an execution that waits for a decision go on.
+    Approve(execution::DecideArgs),
+    /// Refuse an execution that waits for a decision.
+    Reject(execution::DecideArgs),
+    /// The execution log: every attempt, in rows and figures, and the proof that nobody has changed it.
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    /// Addresses at which others start flows.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
+    /// Keys with which programs reach the server.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// What could not be processed and was set aside.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
+    /// The live supervision tree, for those who run the platform.
+    Actors(actors::ActorsArgs),
+    /// Check configuration, secrets, data directory, store, clock, server and key, and say what to mend.
+    Doctor,
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Load this installation's engine and print throughput and latency.
     Bench(bench::BenchArgs),
-}
-
-#[derive(Debug, Subcommand)]
-enum FlowCommand {
-    /// Create the flows of these files, or change the ones of their names.
-    Apply(apply::ApplyArgs),
-    /// Start a run of a flow.
-    Run(flow::RunArgs),
-    /// List flows, the newest first.
-    List(flow::ListArgs),
-}
-
-#[derive(Debug, Subcommand)]
-enum RunCommand {
-    /// List runs, the newest first.
-    List(run::ListArgs),
-    /// Show a run with its executions and attempts.
-    Show(run::ShowArgs),
-}
-
-#[derive(Debug, Subcommand)]
-enum LogCommand {
-    /// Recompute every hash chain and checkpoint of the append-only tables, beside a running server or without one.
-    Verify,
+    /// Print the completion script for a shell.
+    Completions(reference::CompletionsArgs),
+    /// Print the manual page, or write one for each command.
+    Man(reference::ManArgs),
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Print what is in force and where each value comes from, secrets masked.
-    Show,
+    Show(show::ShowArgs),
 }
 
 /// Does what the command line says.
@@ -131,16 +168,33 @@ impl Command {
         match self {
             Self::Serve(args) => server::serve(global, &args),
             Self::Dev(args) => server::dev(global, &args),
-            Self::Flow(FlowCommand::Apply(args)) => apply::apply(global, printer, &args),
-            Self::Flow(FlowCommand::Run(args)) => flow::run(global, printer, &args),
-            Self::Flow(FlowCommand::List(args)) => flow::list(global, printer, &args),
-            Self::Run(RunCommand::List(args)) => run::list(global, printer, &args),
-            Self::Run(RunCommand::Show(args)) => run::show(global, printer, &args),
-            Self::Log(LogCommand::Verify) => log::verify(global, printer),
-            Self::Config(ConfigCommand::Show) => show::show(global, printer),
+            Self::Flow(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Run(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Execution(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Approvals(page) => {
+                online(global, printer, async |session| execution::approvals(&session, &page).await)
+            }
+            Self::Approve(args) => decide(global, printer, "approve", args),
+            Self::Reject(args) => decide(global, printer, "reject", args),
+            Self::Log(log::LogCommand::Verify) => log::verify(global, printer),
+            Self::Log(log::LogCommand::Online(command)) => {
+                online(global, printer, async |session| command.perform(&session).await)
+            }
+            Self::Webhook(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Token(command) => online(global, printer, async |session| command.perform(session).await),
+            Self::DeadLetters(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Actors(args) => online(global, printer, async |session| actors::perform(session, args).await),
+            Self::Doctor => doctor::doctor(global, printer),
+            Self::Config(ConfigCommand::Show(args)) => show::show(global, printer, &args),
             Self::Bench(args) => bench::bench(global, printer, &args),
+            Self::Completions(args) => reference::completions(&args),
+            Self::Man(args) => reference::man(&args),
         }
     }
+}
+
+fn decide(global: &Global, printer: &Printer, verb: &str, args: execution::DecideArgs) -> Result<Exit, Failure> {
+    online(global, printer, async |session| execution::decide(&session, verb, args).await)
 }
 
 impl Global {
@@ -167,38 +221,5 @@ impl Global {
     /// The configuration in force.
     fn load(&self) -> Result<Config, Failure> {
         Ok(Config::load(&self.inputs(&[]))?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn global_flags_may_follow_the_command_and_become_settings() {
-        let cli = Cli::try_parse_from(["core314", "run", "list", "--data-dir", "/d", "-o", "json"]).unwrap();
-        assert_eq!(cli.global.output, Output::Json);
-        let listen = "127.0.0.1:1".to_owned();
-        let inputs = cli.global.inputs(&[("server.listen", "--listen", Some(&listen)), ("log.filter", "--log", None)]);
-        assert_eq!(
-            inputs.flags,
-            [
-                Setting::new("data.dir", "/d", "flag --data-dir"),
-                Setting::new("server.listen", "127.0.0.1:1", "flag --listen")
-            ]
-        );
-    }
-
-    #[test]
-    fn a_wrong_word_is_wrong_usage() {
-        for words in [&["core314", "fly"][..], &["core314", "run", "show"], &["core314", "run", "list", "-o", "xml"]] {
-            assert_eq!(Cli::try_parse_from(words).expect_err("wrong").exit_code(), 2);
-        }
     }
 }

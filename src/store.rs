@@ -24,6 +24,7 @@ mod plans;
 mod pool;
 mod postgres;
 mod rows;
+mod schema;
 mod sqlite;
 mod views;
 
@@ -38,6 +39,7 @@ use connection::{Bulk, Connection, Connector, READ_ALL};
 use failure::Failure;
 use heads::Heads;
 use pool::Pool;
+pub use schema::SchemaState;
 use sqlite::FileLock;
 
 /// The newest persisted formats that this release writes and reads.
@@ -116,6 +118,9 @@ impl SqlStore {
         let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
         let mut store = match sqlite::path_of(url) {
             Some(path) => {
+                if options.read_only {
+                    sqlite::check_presence(&path)?;
+                }
                 let lock = if options.read_only { None } else { Some(sqlite::lock(&path)?) };
                 let readers = Pools::Sqlite(sqlite::readers(&path, &options));
                 Self::new(sqlite::connector(&path, &options), readers, 1, lock, &options)

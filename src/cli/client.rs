@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::IF_MATCH;
+use reqwest::header::{DATE, IF_MATCH};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 
@@ -14,6 +14,12 @@ use crate::config::local::DevFile;
 const DEFAULT_SERVER: &str = "http://127.0.0.1:3140";
 /// A server answers any request of the command line within seconds; a silent one is unreachable.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// No answer is larger: a page has some megabytes.
+const MOST_BYTES: usize = 64 << 20;
+/// A filter that scans may answer with empty pages and a cursor; a server that never ends is left.
+const MOST_EMPTY_PAGES: usize = 1_000;
+
+const OLDER: &str = "the server does not know this yet: run the same version of core314 on both sides";
 
 /// A server, and who asks it.
 #[derive(Debug)]
@@ -22,6 +28,18 @@ pub struct Client {
     base: Url,
     key: Option<String>,
     user: Option<uuid::Uuid>,
+    organization: Option<uuid::Uuid>,
+    /// The user that was named, not the one that `core314 dev` made.
+    named_user: Option<uuid::Uuid>,
+}
+
+/// A server's answer to a question about itself.
+#[derive(Debug)]
+pub struct Probe {
+    pub is_success: bool,
+    /// The `Date` header (RFC 9110, 6.6.1).
+    pub date: Option<String>,
+    pub body: Value,
 }
 
 /// Whom to ask, and as whom.
@@ -47,7 +65,24 @@ impl Client {
         let builder = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
         let builder = if is_here { builder.no_proxy() } else { builder };
         let http = builder.build().map_err(|error| anyhow::anyhow!("the HTTP client cannot be made: {error}"))?;
-        Ok(Self { http, base, key: target.key, user: target.user })
+        let Target { key, user, .. } = target;
+        Ok(Self { http, base, key, user, organization: global.organization, named_user: global.user })
+    }
+
+    /// The same for what belongs to the platform: a service key then names no user, unless one was named.
+    #[must_use]
+    pub fn for_platform(self) -> Self {
+        Self { user: self.named_user, ..self }
+    }
+
+    /// Where requests go.
+    pub fn server(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Whether requests carry a key.
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
     }
 
     /// Reads.
@@ -65,10 +100,36 @@ impl Client {
         self.send(self.request(Method::PATCH, path).header(IF_MATCH, format!("\"v{version}\"")).json(body)).await
     }
 
+    /// Removes something.
+    pub async fn delete(&self, path: &[&str]) -> Result<Value, Failure> {
+        self.send(self.request(Method::DELETE, path)).await
+    }
+
+    /// Reads a document that is not JSON.
+    pub async fn text(&self, path: &[&str], query: &[(&str, String)]) -> Result<String, Failure> {
+        let (status, bytes) = self.answer(self.request(Method::GET, path).query(query)).await?;
+        if !status.is_success() {
+            return Err(self.refusal(status, &serde_json::from_slice(&bytes).unwrap_or_default()));
+        }
+        String::from_utf8(bytes).map_err(|_| Failure::new(Exit::Failed, "the server's answer is not UTF-8"))
+    }
+
+    /// Asks the server about itself, without a key.
+    pub async fn probe(&self, path: &str) -> Result<Probe, Failure> {
+        let mut url = self.base.clone();
+        url.path_segments_mut().expect("http and https URLs have a path").pop_if_empty().push(path);
+        let response = self.http.get(url).send().await.map_err(|error| self.unreachable(&error))?;
+        let is_success = response.status().is_success();
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
+        let body = serde_json::from_slice(&self.body(response).await?).unwrap_or_default();
+        Ok(Probe { is_success, date, body })
+    }
+
     /// Reads items of a list, page by page, up to a number.
     pub async fn list(&self, path: &[&str], query: &[(&str, String)], most: usize) -> Result<Vec<Value>, Failure> {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
+        let mut empty_pages = 0;
         while items.len() < most {
             let mut query = query.to_vec();
             query.push(("limit", (most - items.len()).min(500).to_string()));
@@ -77,12 +138,15 @@ impl Client {
             let Value::Array(rows) = page["items"].take() else {
                 return Err(Failure::new(Exit::Failed, "the server's answer has no items: is it a Core314 server?"));
             };
+            let before = items.len();
             items.extend(rows);
+            empty_pages = if items.len() == before { empty_pages + 1 } else { 0 };
             cursor = page["next_cursor"].as_str().map(str::to_owned);
-            if cursor.is_none() {
+            if cursor.is_none() || empty_pages > MOST_EMPTY_PAGES {
                 break;
             }
         }
+        items.truncate(most);
         Ok(items)
     }
 
@@ -100,26 +164,42 @@ impl Client {
         if let Some(user) = self.user {
             request = request.header("X-User-Id", user.to_string());
         }
+        if let Some(organization) = self.organization {
+            request = request.header("X-Organization-Id", organization.to_string());
+        }
         request
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Value, Failure> {
-        let unreachable = |error: reqwest::Error| {
-            let mut why: &dyn std::error::Error = &error;
-            while let Some(cause) = why.source() {
-                why = cause;
-            }
-            Failure::new(Exit::Unreachable, format!("{} cannot be reached: {why}", self.base))
-                .hint("start it with `core314 dev` or `core314 serve`, or name another with --server or CORE314_SERVER")
-        };
-        let response = request.send().await.map_err(unreachable)?;
-        let status = response.status();
-        let bytes = response.bytes().await.map_err(unreachable)?;
+        let (status, bytes) = self.answer(request).await?;
         let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        if status.is_success() {
-            return Ok(body);
+        if status.is_success() { Ok(body) } else { Err(self.refusal(status, &body)) }
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        Ok((response.status(), self.body(response).await?))
+    }
+
+    async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            if bytes.len() + chunk.len() > MOST_BYTES {
+                return Err(Failure::new(Exit::Failed, format!("the answer has more than {MOST_BYTES} bytes"))
+                    .hint("ask for fewer rows with --limit"));
+            }
+            bytes.extend_from_slice(&chunk);
         }
-        Err(self.refusal(status, &body))
+        Ok(bytes)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let mut why: &dyn std::error::Error = error;
+        while let Some(cause) = why.source() {
+            why = cause;
+        }
+        Failure::new(Exit::Unreachable, format!("{} cannot be reached: {why}", self.base))
+            .hint("start it with `core314 dev` or `core314 serve`, or name another with --server or CORE314_SERVER")
     }
 
     /// What an error answer means for whoever asked.
@@ -143,9 +223,11 @@ impl Client {
                 (Exit::NotAllowed, Some("the key is not one of this server: check --key or CORE314_KEY"))
             }
             StatusCode::FORBIDDEN => (Exit::NotAllowed, Some("use the key of somebody who may do this")),
+            StatusCode::NOT_FOUND if message.contains("nothing at this path") => (Exit::NotFound, Some(OLDER)),
             StatusCode::NOT_FOUND => {
-                (Exit::NotFound, Some("`core314 flow list` and `core314 run list` show what this user has here"))
+                (Exit::NotFound, Some("the `list` command beside this one shows what this user has here"))
             }
+            StatusCode::METHOD_NOT_ALLOWED => (Exit::Failed, Some(OLDER)),
             StatusCode::PRECONDITION_FAILED => {
                 (Exit::Failed, Some("it was changed in the meantime: run the command again"))
             }
@@ -156,7 +238,7 @@ impl Client {
         };
         let is_without_user = message.contains("X-User-Id");
         let hint = if is_without_user { Some("name the user it acts for with --user or CORE314_USER") } else { hint };
-        Failure { exit, message, hint: hint.map(str::to_owned) }
+        Failure { exit, message, hint: hint.map(str::to_owned), problem: problem.clone() }
     }
 }
 
@@ -195,6 +277,7 @@ mod tests {
             server: server.map(str::to_owned),
             key: key.map(str::to_owned),
             user: None,
+            organization: None,
             config: None,
             data_dir: None,
             database_url: None,
@@ -224,13 +307,28 @@ mod tests {
         // The default provider may have been installed by another test of this process.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = Url::parse("http://127.0.0.1:1/prefix/").expect("a URL");
-        Client { http: reqwest::Client::new(), base, key: None, user: None }
+        let http = reqwest::Client::new();
+        Client { http, base, key: None, user: None, organization: None, named_user: None }
     }
 
     #[test]
     fn paths_are_escaped_below_the_servers_own() {
         let request = client().request(Method::POST, &["flows", "a/b c", "trigger"]).build().expect("a request");
         assert_eq!(request.url().as_str(), "http://127.0.0.1:1/prefix/api/v1/flows/a%2Fb%20c/trigger");
+    }
+
+    #[test]
+    fn what_belongs_to_the_platform_is_asked_for_nobody() {
+        let headers = |client: &Client| {
+            let request = client.request(Method::GET, &["actors"]).build().expect("a request");
+            ["X-User-Id", "X-Organization-Id"].map(|name| request.headers().contains_key(name))
+        };
+        let made = Client { user: Some(uuid::Uuid::from_u128(1)), ..client() };
+        assert_eq!(headers(&made), [true, false]);
+        assert_eq!(headers(&made.for_platform()), [false, false]);
+        let named = Some(uuid::Uuid::from_u128(2));
+        let named = Client { user: named, named_user: named, organization: named, ..client() };
+        assert_eq!(headers(&named.for_platform()), [true, true]);
     }
 
     #[test]

@@ -1,19 +1,23 @@
-//! `core314 flow run` and `flow list`.
+//! `core314 flow`: flows as files, and by name.
 
-use std::time::{Duration, Instant};
+mod apply;
+mod change;
+mod documents;
+mod export;
+mod plan;
+mod start;
+mod validate;
 
-use clap::Args;
-use core314_domain::words::{RunStatus, TriggerType};
+use clap::{Args, Subcommand};
+use core314_domain::words::TriggerType;
 use serde_json::{Value, json};
 
-use super::Global;
-use super::client::{self, Client};
+use super::args::{self, Limit, Query, query, word};
 use super::outcome::{Exit, Failure};
-use super::print::{Columns, Printer};
+use super::print::Columns;
+use super::session::Session;
 
-/// How often a run is looked at while it is waited for.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-const COLUMNS: Columns<'_> = &[
+const FLOWS: Columns<'_> = &[
     ("NAME", "flow_name"),
     ("VERSION", "flow_version"),
     ("ACTIVE", "is_active"),
@@ -23,111 +27,133 @@ const COLUMNS: Columns<'_> = &[
     ("LAST RUN", "last_executed_at"),
     ("ID", "id"),
 ];
+const VERSIONS: Columns<'_> = &[
+    ("VERSION", "flow_version"),
+    ("SAVED", "created_at"),
+    ("BY", "created_by"),
+    ("ACTIVE", "is_active"),
+    ("TRIGGER", "trigger_type"),
+];
 
+#[derive(Debug, Subcommand)]
+pub enum FlowCommand {
+    /// Check documents without saving them, and name everything that is wrong.
+    Validate(documents::Paths),
+    /// Show what `apply` would change, place by place.
+    Plan(plan::PlanArgs),
+    /// Create the flows of these files, or change the ones of their names.
+    Apply(apply::ApplyArgs),
+    /// Write flows as documents.
+    Export(export::ExportArgs),
+    /// List flows, the newest first.
+    List(ListArgs),
+    /// Show a flow with everything in it.
+    Show(Named),
+    /// List the versions of a flow, the newest first.
+    Versions(VersionsArgs),
+    /// Start a run of a flow, or many.
+    Run(start::RunArgs),
+    /// Show what a run would do, without doing it.
+    DryRun(DryRunArgs),
+    /// Start no runs of a flow until it is resumed; runs under way go on.
+    Pause(Named),
+    /// Let a paused flow start runs again.
+    Resume(Named),
+    /// Copy a flow under a new name.
+    Clone(CloneArgs),
+    /// Delete a flow.
+    Delete(Named),
+}
+
+/// One flow.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub struct Named {
     /// The flow's name or id.
     name: String,
-    /// The trigger's context: a JSON object, or @FILE with one.
-    #[arg(long, value_name = "JSON|@FILE")]
-    context: Option<String>,
-    /// Wait for the run's end; it fails the command unless the run has completed.
-    #[arg(long)]
-    wait: bool,
-    /// How long to wait at most.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
-    timeout: u64,
 }
 
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// Only flows of this trigger.
-    #[arg(long)]
+    #[arg(long, value_name = "TYPE", value_parser = word::<TriggerType>(TriggerType::ALL.iter().map(|word| word.as_str())))]
     trigger: Option<TriggerType>,
-    /// How many at most.
-    #[arg(long, default_value_t = 50, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
-    limit: usize,
+    /// Only flows that start runs, or that do not.
+    #[arg(long, value_name = "true|false")]
+    active: Option<bool>,
+    #[command(flatten)]
+    page: Limit,
 }
 
-pub fn list(global: &Global, printer: &Printer, args: &ListArgs) -> Result<Exit, Failure> {
-    let client = Client::new(global)?;
-    let query: Vec<_> = args.trigger.map(|trigger| ("trigger_type", trigger.to_string())).into_iter().collect();
-    let rows = client::block_on(client.list(&["flows"], &query, args.limit))?;
-    printer.rows(COLUMNS, &rows)?;
-    Ok(Exit::Done)
+#[derive(Debug, Args)]
+pub struct VersionsArgs {
+    #[command(flatten)]
+    flow: Named,
+    #[command(flatten)]
+    page: Limit,
 }
 
-pub fn run(global: &Global, printer: &Printer, args: &RunArgs) -> Result<Exit, Failure> {
-    let context = args.context.as_deref().map_or(Ok(json!({})), context)?;
-    let client = Client::new(global)?;
-    client::block_on(async {
-        let run = client.post(&["flows", &args.name, "trigger"], &json!({"trigger_context": context})).await?;
-        let id = run["id"].as_str().unwrap_or_default().to_owned();
-        if !args.wait {
-            printer.line(&format!("{id} {}", run["run_status"].as_str().unwrap_or_default()))?;
-            printer.line(&format!("`core314 run show {id}` shows how it goes on"))?;
-            return if printer.is_table() { Ok(Exit::Done) } else { printer.value(&run).map(|()| Exit::Done) };
-        }
-        let run = ended(&client, &id, Duration::from_secs(args.timeout)).await?;
-        let status = run["run_status"].as_str().unwrap_or_default();
-        let milliseconds = run["duration_ms"].as_i64().unwrap_or_default();
-        printer.line(&format!("{id} {status} in {milliseconds} ms"))?;
-        if !printer.is_table() {
-            printer.value(&run)?;
-        }
-        if status == RunStatus::Completed.as_str() {
-            return Ok(Exit::Done);
-        }
-        let why = run["error"].as_str().map_or_else(String::new, |error| format!(": {error}"));
-        let failure = Failure::new(Exit::Failed, format!("the run is {status}{why}"));
-        Err(failure.hint(format!("`core314 run show {id}` shows its attempts")))
-    })
+#[derive(Debug, Args)]
+pub struct DryRunArgs {
+    #[command(flatten)]
+    flow: Named,
+    /// What the flow would see as `trigger`: a JSON object, or @FILE with one.
+    #[arg(long, value_name = "JSON|@FILE")]
+    input: Option<String>,
 }
 
-/// The run, once it has ended.
-async fn ended(client: &Client, id: &str, patience: Duration) -> Result<Value, Failure> {
-    let since = Instant::now();
-    loop {
-        let run = client.get(&["runs", id], &[]).await?;
-        let status = run["run_status"].as_str().unwrap_or_default();
-        if status.parse::<RunStatus>().is_ok_and(RunStatus::is_terminal) {
-            return Ok(run);
+#[derive(Debug, Args)]
+pub struct CloneArgs {
+    #[command(flatten)]
+    flow: Named,
+    /// The name of the copy.
+    new_name: String,
+}
+
+impl FlowCommand {
+    pub async fn perform(self, session: &Session<'_>) -> Result<Exit, Failure> {
+        match self {
+            Self::Validate(files) => validate::validate(session, &files).await,
+            Self::Plan(args) => plan::plan(session, &args).await,
+            Self::Apply(args) => apply::apply(session, &args).await,
+            Self::Export(args) => export::export(session, &args).await,
+            Self::List(args) => {
+                let filters = query([
+                    ("trigger_type", args.trigger.map(|trigger| trigger.to_string())),
+                    ("is_active", args.active.map(|active| active.to_string())),
+                ]);
+                session.list(&["flows"], &filters, args.page.limit, FLOWS).await
+            }
+            Self::Show(flow) => show(session, &flow.name).await,
+            Self::Versions(args) => {
+                let id = session.flow_id(&args.flow.name).await?;
+                session.list(&["flows", &id, "versions"], &Query::new(), args.page.limit, VERSIONS).await
+            }
+            Self::Run(args) => start::run(session, &args).await,
+            Self::DryRun(args) => dry_run(session, &args).await,
+            Self::Pause(flow) => act(session, &flow, "pause", &json!({})).await,
+            Self::Resume(flow) => act(session, &flow, "resume", &json!({})).await,
+            Self::Clone(args) => act(session, &args.flow, "clone", &json!({"flow_name": args.new_name})).await,
+            Self::Delete(flow) => {
+                let id = session.flow_id(&flow.name).await?;
+                session.delete(&["flows", &id], &flow.name).await
+            }
         }
-        if since.elapsed() >= patience {
-            let message = format!("the run is {status} after {} s; it goes on", patience.as_secs());
-            return Err(Failure::new(Exit::Failed, message).hint(format!("`core314 run show {id}` shows what it does")));
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// The context as it is given, or from a file.
-fn context(given: &str) -> Result<Value, Failure> {
-    let wrong = |why: String| {
-        Failure::new(Exit::Usage, format!("--context {why}")).hint("such as --context '{\"host\": \"web-1\"}'")
-    };
-    let text = match given.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| wrong(format!("@{path}: {error}")))?,
-        None => given.to_owned(),
-    };
-    let value: Value = serde_json::from_str(&text).map_err(|error| wrong(format!("is no JSON: {error}")))?;
-    if value.is_object() { Ok(value) } else { Err(wrong("must be a JSON object".to_owned())) }
+async fn act(session: &Session<'_>, flow: &Named, verb: &str, body: &Value) -> Result<Exit, Failure> {
+    let id = session.flow_id(&flow.name).await?;
+    session.act(&["flows", &id, verb], body, FLOWS).await
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+async fn show(session: &Session<'_>, name: &str) -> Result<Exit, Failure> {
+    let id = session.flow_id(name).await?;
+    session.show(&["flows", &id], &Query::new()).await
+}
 
-    #[test]
-    fn a_context_is_an_object_given_or_in_a_file() {
-        assert_eq!(context("{\"a\": 1}").unwrap(), json!({"a": 1}));
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "{\"b\": 2}").unwrap();
-        assert_eq!(context(&format!("@{}", file.path().display())).unwrap(), json!({"b": 2}));
-        for (given, words) in [("[1]", "JSON object"), ("{", "no JSON"), ("@/nonexistent", "@/nonexistent: ")] {
-            let failure = context(given).expect_err(given);
-            assert_eq!(failure.exit, Exit::Usage);
-            assert!(failure.message.contains(words), "{}", failure.message);
-        }
-    }
+async fn dry_run(session: &Session<'_>, args: &DryRunArgs) -> Result<Exit, Failure> {
+    let context = args.input.as_deref().map_or(Ok(json!({})), |given| args::object("--input", given))?;
+    let id = session.flow_id(&args.flow.name).await?;
+    let answer = session.client.post(&["flows", &id, "dry-run"], &json!({"trigger_context": context})).await?;
+    session.printer.value(&answer).map(|()| Exit::Done)
 }

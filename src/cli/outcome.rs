@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 use crate::config::ConfigError;
 
 /// Exit codes: a contract with scripts.
@@ -32,11 +34,13 @@ pub struct Failure {
     pub message: String,
     /// What to do next.
     pub hint: Option<String>,
+    /// The server's problem document (RFC 9457), where one is behind it.
+    pub problem: Value,
 }
 
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None }
+        Self { exit, message: message.into(), hint: None, problem: Value::Null }
     }
 
     /// Says what to do next.

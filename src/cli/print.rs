@@ -34,8 +34,7 @@ pub struct Printer {
 
 impl Printer {
     pub fn new(output: Output) -> Self {
-        let bold = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { output, bold }
+        Self { output, bold: is_coloured(&io::stdout()) }
     }
 
     /// Whether a person reads.
@@ -54,35 +53,77 @@ impl Printer {
     /// Prints one value whole.
     pub fn value(&self, value: &Value) -> Result<(), Failure> {
         match self.output {
-            Output::Json => put(&format!("{value:#}\n")),
+            Output::Json => put(&format!("{}\n", escaped(&format!("{value:#}")))),
             Output::Table | Output::Yaml => put(&serde_norway::to_string(value)
                 .map_err(|error| anyhow::anyhow!("the result has no YAML form: {error}"))?),
         }
     }
 
-    /// Prints a line for people.
+    /// Prints lines for people; programs get nothing of it.
     pub fn line(&self, text: &str) -> Result<(), Failure> {
-        if self.is_table() { put(&format!("{text}\n")) } else { Ok(()) }
+        if self.is_table() { put(&format!("{}\n", harmless_lines(text))) } else { Ok(()) }
     }
 
     /// Prints a heading for people.
     pub fn heading(&self, text: &str) -> Result<(), Failure> {
-        let text = if self.bold { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
-        self.line(&format!("\n{text}"))
+        if !self.is_table() {
+            return Ok(());
+        }
+        let text = harmless(text);
+        put(&if self.bold { format!("\n\x1b[1m{text}\x1b[0m\n") } else { format!("\n{text}\n") })
+    }
+
+    /// Prints a document as it is, such as an exported flow.
+    pub fn document(text: &str) -> Result<(), Failure> {
+        put(text)
     }
 
     /// Says what went wrong, whatever form results have.
     pub fn failure(failure: &Failure) {
-        let red = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let (on, off) = if red { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-        // A server's words must not steer the terminal; lines may stay.
-        let message: String =
-            failure.message.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
-        eprintln!("{on}error:{off} {message}");
+        let (on, off) = if is_coloured(&io::stderr()) { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+        eprintln!("{on}error:{off} {}", harmless_lines(&failure.message));
         if let Some(hint) = &failure.hint {
-            eprintln!("       {hint}");
+            eprintln!("       {}", harmless_lines(hint));
         }
     }
+}
+
+/// Colours are for terminals, unless `NO_COLOR` (no-color.org) says something.
+fn is_coloured(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether a character steers the terminal or reorders what is read: control characters, and Unicode's invisible marks of
+/// direction and joining. Whoever may name a flow or make an action fail chooses such text.
+fn is_steering(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
+}
+
+/// One line of text that cannot steer the terminal.
+pub fn harmless(text: &str) -> String {
+    text.chars().map(|c| if is_steering(c) { ' ' } else { c }).collect()
+}
+
+/// The same for text whose line ends are our own.
+fn harmless_lines(text: &str) -> String {
+    text.chars().map(|c| if is_steering(c) && c != '\n' { ' ' } else { c }).collect()
+}
+
+/// JSON that a terminal can show: what steers stands as an escape, which reads back as the same text. The serialiser
+/// itself escapes only what the format demands.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Such a character can stand in a JSON string only, except for line ends, which stand between tokens.
+        if is_steering(c) && c != '\n' {
+            // All that steers is in the first plane, so that four digits suffice.
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }
 
 /// Writes to the standard output. A reader that has gone away, such as `head`, is no failure.
@@ -121,8 +162,7 @@ fn cell(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    // What a server sends must not steer the terminal.
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = harmless(&text);
     if text.chars().count() <= CELL_CHARACTERS {
         return text;
     }
@@ -141,6 +181,19 @@ mod tests {
         let text = table(&[("NAME", "name"), ("N", "n"), ("MORE", "more")], &rows, false);
         assert_eq!(text, "NAME           N   MORE\na              12  [1]\nlong [2J name  -   -\n");
         assert!(table(&[("NAME", "name")], &[], true).starts_with("\x1b[1mNAME\x1b[0m"));
+    }
+
+    #[test]
+    fn nothing_that_is_printed_steers_the_terminal() {
+        let hostile = "a\x1b[2J\u{9b}31m\u{202e}b\u{feff}\r\nc";
+        assert_eq!(harmless(hostile), "a [2J 31m b   c");
+        assert_eq!(harmless_lines(hostile), "a [2J 31m b  \nc");
+        let value = json!({"name": hostile});
+        let json = escaped(&format!("{value:#}"));
+        assert!(json.chars().all(|c| c == '\n' || !is_steering(c)), "{json:?}");
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), value, "it reads back as it was");
+        let yaml = serde_norway::to_string(&value).unwrap();
+        assert!(!yaml.contains(['\x1b', '\u{9b}', '\r']), "{yaml:?}");
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! `core314 run list` and `run show`.
+//! `core314 run`: runs of flows, what they wait for, and the verbs on them.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use core314_domain::words::RunStatus;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
-use super::Global;
-use super::client::{self, Client};
+use super::args::{Id, Limit, query, word};
+use super::execution::EXECUTIONS;
 use super::outcome::{Exit, Failure};
-use super::print::{Columns, Printer};
+use super::print::Columns;
+use super::session::Session;
 
-const RUNS: Columns<'_> = &[
+pub const RUNS: Columns<'_> = &[
     ("RUN", "id"),
     ("FLOW", "flow_name"),
     ("STATUS", "run_status"),
@@ -18,18 +20,9 @@ const RUNS: Columns<'_> = &[
     ("MS", "duration_ms"),
     ("ERROR", "error"),
 ];
-const EXECUTIONS: Columns<'_> = &[
-    ("STEP", "step_id"),
-    ("ACTION", "action_type"),
-    ("STATUS", "execution_status"),
-    ("RETRY", "current_retry_attempt"),
-    ("MS", "execution_duration_ms"),
-    ("ERROR", "execution_error"),
-    ("EXECUTION", "id"),
-];
 const ATTEMPTS: Columns<'_> = &[
     ("STARTED", "started_at"),
-    ("STEP", "step_no"),
+    ("STEP", "step_id"),
     ("ACTION", "action_type"),
     ("RETRY", "retry_attempt"),
     ("STATUS", "execution_status"),
@@ -38,69 +31,140 @@ const ATTEMPTS: Columns<'_> = &[
     ("MS", "execution_duration_ms"),
     ("ERROR", "execution_error"),
 ];
+const REASONS: Columns<'_> = &[
+    ("STEP", "step_id"),
+    ("REASON", "code"),
+    ("WAKES AT", "wakes_at"),
+    ("HELD BY", "held_by"),
+    ("EXPLANATION", "message"),
+    ("EXECUTION", "execution_id"),
+];
+const EVENTS: Columns<'_> = &[("AT", "at"), ("EVENT", "event"), ("STEP", "step_id"), ("DETAIL", "detail")];
 /// A run may have more executions and attempts; a person does not read them one by one.
 const MOST_ROWS: usize = 1_000;
+
+#[derive(Debug, Subcommand)]
+pub enum RunCommand {
+    /// List runs, the newest first.
+    List(ListArgs),
+    /// Show a run with its executions and attempts.
+    Show(Id),
+    /// Say what a run waits for, and who or what can make it go on.
+    Why(Id),
+    /// Show what happened in a run, in order.
+    Timeline(TimelineArgs),
+    /// End a run; calls under way are cut off.
+    Cancel(CancelArgs),
+    /// Start no further steps of a run; calls under way end.
+    Pause(Id),
+    /// Let a paused run go on.
+    Resume(Id),
+    /// Go on with a failed run, from the step that failed.
+    Retry(Id),
+    /// Start a new run of the same flow with the same input, from the beginning.
+    Restart(Id),
+}
 
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// Only runs with this status.
-    #[arg(long)]
+    #[arg(long, value_name = "STATUS", value_parser = word::<RunStatus>(RunStatus::ALL.iter().map(|word| word.as_str())))]
     status: Option<RunStatus>,
-    /// Only runs of the flow of this name.
+    /// Only runs of this flow.
     #[arg(long, value_name = "NAME")]
     flow: Option<String>,
-    /// How many at most.
-    #[arg(long, default_value_t = 20, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
-    limit: usize,
+    /// Only runs with this key (`flow run --run-key`).
+    #[arg(long, value_name = "KEY")]
+    run_key: Option<String>,
+    #[command(flatten)]
+    page: Limit,
 }
 
 #[derive(Debug, Args)]
-pub struct ShowArgs {
-    /// The run's id.
-    id: uuid::Uuid,
+pub struct TimelineArgs {
+    #[command(flatten)]
+    run: Id,
+    #[command(flatten)]
+    page: Limit,
 }
 
-pub fn list(global: &Global, printer: &Printer, args: &ListArgs) -> Result<Exit, Failure> {
-    let client = Client::new(global)?;
-    let rows = client::block_on(async {
-        let mut query = Vec::new();
-        query.extend(args.status.map(|status| ("run_status", status.to_string())));
-        if let Some(name) = &args.flow {
-            query.push(("orchestration_flow_id", flow_id(&client, name).await?));
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    #[command(flatten)]
+    run: Id,
+    /// Why, for the log.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl RunCommand {
+    pub async fn perform(self, session: &Session<'_>) -> Result<Exit, Failure> {
+        match self {
+            Self::List(args) => list(session, args).await,
+            Self::Show(run) => show(session, run.id).await,
+            Self::Why(run) => why(session, run.id).await,
+            Self::Timeline(args) => {
+                let path = ["runs", &args.run.id.to_string(), "timeline"];
+                session.list(&path, &Vec::new(), args.page.limit, EVENTS).await
+            }
+            Self::Cancel(args) => {
+                let reason = args.reason.map(|reason| ("reason".to_owned(), json!(reason)));
+                act(session, args.run.id, "cancel", reason.into_iter().collect()).await
+            }
+            Self::Pause(run) => act(session, run.id, "pause", Map::new()).await,
+            Self::Resume(run) => act(session, run.id, "resume", Map::new()).await,
+            Self::Retry(run) => act(session, run.id, "retry", Map::new()).await,
+            Self::Restart(run) => act(session, run.id, "restart", Map::new()).await,
         }
-        client.list(&["runs"], &query, args.limit).await
-    })?;
-    printer.rows(RUNS, &rows)?;
+    }
+}
+
+async fn act(session: &Session<'_>, run: Uuid, verb: &str, body: Map<String, Value>) -> Result<Exit, Failure> {
+    session.act(&["runs", &run.to_string(), verb], &Value::Object(body), RUNS).await
+}
+
+async fn list(session: &Session<'_>, args: ListArgs) -> Result<Exit, Failure> {
+    let flow = match &args.flow {
+        Some(name) => Some(session.flow_id(name).await?),
+        None => None,
+    };
+    let filters = query([
+        ("run_status", args.status.map(|status| status.to_string())),
+        ("orchestration_flow_id", flow),
+        ("run_key", args.run_key),
+    ]);
+    session.list(&["runs"], &filters, args.page.limit, RUNS).await
+}
+
+async fn why(session: &Session<'_>, run: Uuid) -> Result<Exit, Failure> {
+    let answer = session.client.get(&["runs", &run.to_string(), "why"], &[]).await?;
+    if !session.printer.is_table() {
+        return session.printer.value(&answer).map(|()| Exit::Done);
+    }
+    let status = answer["run_status"].as_str().unwrap_or_default();
+    session.printer.line(&format!("the run is {status}"))?;
+    if let Some(reasons) = answer["reasons"].as_array().filter(|reasons| !reasons.is_empty()) {
+        session.printer.rows(REASONS, reasons)?;
+    }
     Ok(Exit::Done)
 }
 
-async fn flow_id(client: &Client, name: &str) -> Result<String, Failure> {
-    let flows = client.list(&["flows"], &[("flow_name", name.to_owned())], 1).await?;
-    let id = flows.first().and_then(|flow| flow["id"].as_str());
-    id.map(str::to_owned).ok_or_else(|| {
-        Failure::new(Exit::NotFound, format!("there is no flow '{name}'"))
-            .hint("`core314 flow list` shows those there are")
-    })
-}
-
-pub fn show(global: &Global, printer: &Printer, args: &ShowArgs) -> Result<Exit, Failure> {
-    let client = Client::new(global)?;
-    let id = args.id.to_string();
-    let (run, mut executions, mut attempts) = client::block_on(async {
-        let run = client.get(&["runs", &id], &[]).await?;
-        let of_run = [("flow_run_id", id.clone())];
-        let executions = client.list(&["executions"], &of_run, MOST_ROWS).await?;
-        let attempts = client.list(&["execution-log"], &of_run, MOST_ROWS).await?;
-        Ok((run, executions, attempts))
-    })?;
+async fn show(session: &Session<'_>, run: Uuid) -> Result<Exit, Failure> {
+    let (client, printer) = (&session.client, session.printer);
+    let id = run.to_string();
+    let run = client.get(&["runs", &id], &[]).await?;
+    let of_run = [("flow_run_id", id)];
+    let mut executions = client.list(&["executions"], &of_run, MOST_ROWS).await?;
+    let mut attempts = client.list(&["execution-log"], &of_run, MOST_ROWS).await?;
     executions.sort_by_key(|row| row["step_no"].as_i64());
     attempts.sort_by_key(|row| (row["started_at"].as_str().map(str::to_owned), row["retry_attempt"].as_i64()));
     if !printer.is_table() {
         printer.value(&json!({"run": run, "executions": executions, "attempts": attempts}))?;
         return Ok(Exit::Done);
     }
+    name_steps(&mut attempts, &executions);
     printer.rows(RUNS, std::slice::from_ref(&run))?;
-    if !matches!(run["output"], Value::Null) {
+    if !run["output"].is_null() {
         printer.line(&format!("\noutput: {}", run["output"]))?;
     }
     printer.heading("Executions")?;
@@ -108,4 +172,28 @@ pub fn show(global: &Global, printer: &Printer, args: &ShowArgs) -> Result<Exit,
     printer.heading("Attempts")?;
     printer.rows(ATTEMPTS, &attempts)?;
     Ok(Exit::Done)
+}
+
+/// The log has the ids of executions; people know steps by the names that the flow gives them.
+fn name_steps(attempts: &mut [Value], executions: &[Value]) {
+    for attempt in attempts {
+        let own = executions.iter().find(|execution| execution["id"] == attempt["execution_queue_id"]);
+        if let (Some(own), Value::Object(members)) = (own, attempt) {
+            members.insert("step_id".to_owned(), own["step_id"].clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_get_the_names_of_their_steps() {
+        let executions = [json!({"id": "e1", "step_id": "drain"}), json!({"id": "e2", "step_id": "restart"})];
+        let mut attempts = [json!({"execution_queue_id": "e2"}), json!({"execution_queue_id": "gone"})];
+        name_steps(&mut attempts, &executions);
+        assert_eq!(attempts[0]["step_id"], "restart");
+        assert_eq!(attempts[1]["step_id"], Value::Null);
+    }
 }

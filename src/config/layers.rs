@@ -30,7 +30,8 @@ const FILE_VARIABLE: &str = "CORE314_CONFIG";
 const UNUSED: &[(&str, &str)] = &[("CORE314_SECRET_KEY", "this version stores no secrets")];
 
 /// Names that belong to the command line.
-const CLIENT_NAMES: &[&str] = &[FILE_VARIABLE, "CORE314_SERVER", "CORE314_KEY", "CORE314_USER", "CORE314_OUTPUT"];
+const CLIENT_NAMES: &[&str] =
+    &[FILE_VARIABLE, "CORE314_SERVER", "CORE314_KEY", "CORE314_USER", "CORE314_ORGANIZATION", "CORE314_OUTPUT"];
 
 /// What orchestrators and test runs set by themselves: Kubernetes names a service's addresses this way.
 const FOREIGN_PREFIXES: &[&str] = &["CORE314_PORT", "CORE314_SERVICE_HOST", "CORE314_SERVICE_PORT", "CORE314_TEST_"];

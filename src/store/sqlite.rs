@@ -40,6 +40,15 @@ pub(super) fn path_of(url: &str) -> Option<PathBuf> {
     Some(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
 }
 
+/// Whoever only looks makes no file; the database's own message would not say which one it misses.
+pub(super) fn check_presence(path: &Path) -> Result<(), StoreError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let shown = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Err(StoreError::Refused(format!("there is no database at {}", shown.display())))
+}
+
 /// Locks the file for this process.
 pub(super) fn lock(path: &Path) -> Result<FileLock, StoreError> {
     let mut name = path.as_os_str().to_owned();

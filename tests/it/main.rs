@@ -1,9 +1,11 @@
 //! The integration tests: the real binary and its adapters, on both stores.
 
 mod alertmanager;
+mod commands;
 mod crash;
 mod exclusive;
 mod executors;
+mod scripted;
 mod sink;
 mod store;
 mod supervised;

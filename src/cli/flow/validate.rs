@@ -1,0 +1,90 @@
+//! `core314 flow validate`: whether documents would be accepted, and everything that is wrong with each.
+//!
+//! The shape is checked here; what only the server knows (its action types, limits and targets) is asked of it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use core314_domain::document::FlowDocument;
+use serde_json::{Value, json};
+
+use super::documents::{Paths, Read};
+use crate::cli::outcome::{Exit, Failure};
+use crate::cli::progress::Progress;
+use crate::cli::session::Session;
+
+pub async fn validate(session: &Session<'_>, files: &Paths) -> Result<Exit, Failure> {
+    let files = files.read()?;
+    let progress = Progress::new();
+    let mut verdicts = Vec::new();
+    for (at, Read { path, document }) in files.iter().enumerate() {
+        progress.step(at, files.len(), &path.display().to_string());
+        let verdict = match document {
+            Ok(document) => ask(session, path, document).await?,
+            Err(why) => json!({"file": shown(path), "valid": false, "errors": [{"pointer": "", "message": why}]}),
+        };
+        progress.clear();
+        session.printer.line(&lines(&verdict))?;
+        verdicts.push(verdict);
+    }
+    let wrong = verdicts.iter().filter(|verdict| verdict["valid"] != true).count();
+    if !session.printer.is_table() {
+        session.printer.value(&Value::Array(verdicts))?;
+    }
+    if wrong == 0 {
+        return Ok(Exit::Done);
+    }
+    let message = format!("{wrong} of {} documents would be refused", files.len());
+    Err(Failure::new(Exit::Failed, message).hint("docs/flows.md explains the document"))
+}
+
+async fn ask(session: &Session<'_>, path: &Path, document: &FlowDocument) -> Result<Value, Failure> {
+    let found = match session.client.post(&["flows", "validate"], &document.to_value()).await {
+        Ok(answer) => answer,
+        // Refused for what it says; anything else is no verdict.
+        Err(failure) if failure.exit == Exit::Failed && failure.problem["errors"].is_array() => failure.problem,
+        Err(failure) => return Err(failure),
+    };
+    let list = |member: &str| found[member].as_array().cloned().unwrap_or_default();
+    let (errors, warnings) = (list("errors"), list("warnings"));
+    // An answer that lists no error and does not deny is a yes.
+    let is_valid = errors.is_empty() && found["valid"] != false;
+    Ok(json!({"file": shown(path), "flow_name": document.flow_name, "valid": is_valid, "errors": errors,
+        "warnings": warnings}))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// A verdict for people: a line for the file, and one for each thing that is wrong or doubtful.
+fn lines(verdict: &Value) -> String {
+    let file = verdict["file"].as_str().unwrap_or_default();
+    let mut text = if verdict["valid"] == true { format!("ok       {file}") } else { format!("invalid  {file}") };
+    for (kind, member) in [("", "errors"), ("warning: ", "warnings")] {
+        for finding in verdict[member].as_array().into_iter().flatten() {
+            let place = finding["pointer"].as_str().filter(|place| !place.is_empty());
+            let place = place.map_or_else(String::new, |place| format!("{place}: "));
+            let message = finding["message"].as_str().or(finding.as_str()).unwrap_or_default();
+            let _ = write!(text, "\n         {kind}{place}{message}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_names_every_place() {
+        let verdict = json!({"file": "a.yaml", "valid": false,
+            "errors": [{"pointer": "/flow_name", "message": "is required"}, {"pointer": "", "message": "line 2"}],
+            "warnings": ["shadows flow 'b'"]});
+        assert_eq!(
+            lines(&verdict),
+            "invalid  a.yaml\n         /flow_name: is required\n         line 2\n         warning: shadows flow 'b'"
+        );
+        assert_eq!(lines(&json!({"file": "b.yaml", "valid": true})), "ok       b.yaml");
+    }
+}
