@@ -22,6 +22,7 @@ mod functions;
 mod hooks;
 mod idempotency;
 mod input;
+mod notifications;
 mod operations;
 mod page;
 mod pages;
@@ -44,6 +45,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpServer, web};
 use core314_actors::engine::Engine;
+use core314_actors::ports::notifications::Notifications;
 use core314_actors::ports::views::Views;
 
 use auth::Keys;
@@ -56,6 +58,7 @@ pub use settings::{AuthSettings, HttpSettings, KeyDigest};
 pub struct Api {
     pub engine: Engine,
     pub views: Arc<dyn Views>,
+    pub notifications: Arc<dyn Notifications>,
     pub settings: HttpSettings,
     pub auth: AuthSettings,
 }
@@ -64,6 +67,7 @@ pub struct Api {
 struct State {
     engine: Engine,
     views: Arc<dyn Views>,
+    notifications: Arc<dyn Notifications>,
     settings: HttpSettings,
     keys: Keys,
 }
@@ -89,6 +93,11 @@ fn routes() -> RouteTable {
         .get("/api/v1/flows/{id}", flows::show::handle)
         .patch("/api/v1/flows/{id}", flows::patch::handle)
         .post("/api/v1/webhooks", webhooks::create::handle)
+        .get("/api/v1/notifications", notifications::list::handle)
+        .get("/api/v1/notifications/unread-count", notifications::unread_count::handle)
+        .post("/api/v1/notifications/read-all", notifications::read_all::handle)
+        .post("/api/v1/notifications/{id}/read", notifications::read::handle)
+        .post("/api/v1/notifications/{id}/archive", notifications::archive::handle)
         .get("/api/v1/actors", actors::list::handle)
         .post("/api/v1/actors/{path:.+}/restart", actors::restart::handle)
         .get("/healthz", operations::healthz::handle)
@@ -111,7 +120,13 @@ fn configure(app: &mut ServiceConfig, state: &Shared, metrics: &web::Data<HttpMe
 pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
     let settings = api.settings.clone();
     let keys = Keys::new(&api.auth);
-    let state = Shared::new(State { engine: api.engine, views: api.views, settings: api.settings, keys });
+    let state = Shared::new(State {
+        engine: api.engine,
+        views: api.views,
+        notifications: api.notifications,
+        settings: api.settings,
+        keys,
+    });
     let metrics = web::Data::new(HttpMetrics::new(&routes().paths()));
     let server =
         HttpServer::new(move || App::new().configure(|app| configure(app, &state, &metrics)).wrap(from_fn(envelope)));

@@ -15,6 +15,7 @@
 mod executions;
 mod flows;
 mod log;
+pub(super) mod notifications;
 #[cfg(test)]
 mod plans;
 mod reader;

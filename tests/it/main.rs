@@ -4,6 +4,8 @@ mod alertmanager;
 mod crash;
 mod exclusive;
 mod executors;
+mod notify;
+mod providers;
 mod sink;
 mod store;
 mod supervised;

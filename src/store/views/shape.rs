@@ -53,6 +53,8 @@ const TIME: &[&str] = &[
     "approved_at",
     "last_retry_at",
     "next_retry_at",
+    "read_at",
+    "archived_at",
 ];
 
 /// Columns that the API leaves out: those that repeat an id as it is stored, and the place in a chain that all tenants
