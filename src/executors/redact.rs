@@ -218,7 +218,7 @@ fn secret_url(text: &str, secrets: &mut Vec<String>) -> String {
         return REDACTED.to_owned();
     };
     let path = url.path().trim_start_matches('/');
-    let whole = [text.trim(), url.as_str(), path].into_iter().chain(url.query()).chain(url.password());
+    let whole = [path].into_iter().chain(url.query()).chain(url.password());
     let query: Vec<_> = url.query_pairs().map(|(_, value)| value).collect();
     let parts = path.split('/').chain(query.iter().map(AsRef::as_ref));
     let parts = parts.filter(|part| part.chars().count() >= MIN_URL_PART_CHARS);
