@@ -45,10 +45,10 @@ struct Provider {
     judge: fn(Value) -> Result<Value, Failure>,
 }
 
-/// What is posted, and the most bytes of it that the provider takes.
+/// What is posted, and the most bytes of it that the provider takes, where it says so.
 struct Message {
     body: Value,
-    max_bytes: usize,
+    max_bytes: Option<usize>,
 }
 
 /// The target of this word; a problem that lists them all where there is none.
@@ -129,8 +129,8 @@ impl Provider {
         let message = (self.read)(&mut reader);
         let body = message.body.to_string().into_bytes();
         // Templates may become longer or shorter.
-        if reading == Reading::Rendered && body.len() > message.max_bytes {
-            let (bytes, most) = (body.len(), message.max_bytes);
+        let bytes = body.len();
+        if let Some(most) = message.max_bytes.filter(|most| reading == Reading::Rendered && bytes > *most) {
             reader.problem(&[], format!("the message has {bytes} bytes as JSON, at most {most} are taken"));
         }
         if !reader.problems.is_empty() {

@@ -207,6 +207,41 @@ async fn what_fails(server: &Server, slack: &str) {
     assert_eq!(pointers, ["/flow_steps/0/config/action_payload", "/flow_steps/1/config/action_payload/text"]);
 }
 
+/// The process dies when the notification lies in the inbox and nobody knows yet: the next attempt finds it there.
+async fn a_crash_after_the_delivery(kind: StoreKind) {
+    let installation = Installation::new(kind).await;
+    let armed = [("CORE314_FAILPOINTS", "attempt.after=kill@1".to_owned())];
+    let mut dying = Server::start_with(&installation, &armed).expect("the server becomes ready");
+    let steps = vec![tell("inbox", "in_app", json!({"title": "Once", "message": "and once only"}))];
+    let flow = json!({"flow_name": "once", "trigger_type": "manual", "flow_steps": steps,
+        "retry_policy": {"max_attempts": 3, "backoff_seconds": 0.01}});
+    dying.create("/api/v1/flows", flow).await;
+    // It may die before it answers; the run is durable all the same.
+    drop(dying.request(Method::POST, "/api/v1/flows/once/trigger", Some(json!({}))).await);
+    dying.wait();
+
+    let server = Server::start(&installation);
+    let started = std::time::Instant::now();
+    while server.all("/api/v1/runs?run_status=completed").await.is_empty() {
+        assert!(started.elapsed().as_secs() < 60, "the run does not end");
+    }
+    let log = get(&server, ME, "/api/v1/execution-log").await;
+    assert_eq!(field(&log, "execution_error_code"), [&json!(null), &json!("outcome_unknown")]);
+    let inbox = get(&server, ME, "/api/v1/notifications").await;
+    assert_eq!(field(&inbox, "title"), ["Once"]);
+    assert_eq!(log["items"][0]["execution_result"], json!({"notification_id": inbox["items"][0]["id"]}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_crash_after_the_delivery_on_sqlite() {
+    a_crash_after_the_delivery(StoreKind::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_crash_after_the_delivery_on_postgres() {
+    a_crash_after_the_delivery(StoreKind::Postgres).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn three_places_on_sqlite() {
     three_places(StoreKind::Sqlite).await;

@@ -36,8 +36,6 @@ const MAX_TEXT_CHARS: usize = 40_000;
 const MAX_BLOCKS: usize = 50;
 /// More are refused with `too_many_attachments`.
 const MAX_ATTACHMENTS: usize = 100;
-/// Slack names no limit; fifty blocks of the largest texts stay below this.
-const MAX_BYTES: usize = 1 << 20;
 
 fn read(reader: &mut Reader<'_>) -> Message {
     reader.only(&KEYS);
@@ -63,7 +61,7 @@ fn read(reader: &mut Reader<'_>) -> Message {
         }
     }
     let message = KEYS[1..].iter().filter_map(|key| Some(((*key).to_owned(), reader.get(key)?.clone())));
-    Message { body: Value::Object(message.collect::<Map<_, _>>()), max_bytes: MAX_BYTES }
+    Message { body: Value::Object(message.collect::<Map<_, _>>()), max_bytes: None }
 }
 
 /// The text `ok` and nothing else is a success.

@@ -32,7 +32,7 @@ pub const KEY: &str = "platform-key";
 const SECRET: &str = "a secret of at least thirty-two bytes";
 pub const USER: UserId = UserId(Uuid::from_u128(7));
 pub const STRANGER: UserId = UserId(Uuid::from_u128(8));
-const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(9));
+pub const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(9));
 /// The largest body that the server under test reads.
 pub const MAX_BODY_BYTES: usize = 16_384;
 

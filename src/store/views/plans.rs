@@ -4,17 +4,18 @@
 #[path = "../../../tests/it/views/bed.rs"]
 mod bed;
 
+use core314_actors::ports::notifications::{Addressee, Audience, NotificationFilter};
 use core314_actors::ports::views::{ExecutionFilter, FlowFilter, LogFilter, Page, Paged, RunFilter};
 use core314_actors::ports::{Scope, StoreError};
-use core314_domain::ids::{FlowId, LogId, RunId, TenantId};
-use core314_domain::words::{ExecutionStatus, RunStatus, TriggerType};
+use core314_domain::ids::{FlowId, LogId, NotificationId, RunId, TenantId, UserId};
+use core314_domain::words::{ExecutionStatus, NotificationStatus, RunStatus, TriggerType};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use super::reader::Reader;
 use super::statement::{Arg, Statement};
-use super::{SqlStore, executions, flows, log, runs, statistics};
+use super::{SqlStore, executions, flows, log, notifications, runs, statistics};
 use crate::store::StoreOptions;
 use crate::store::connection::Connection;
 use bed::{Bed, Lit, Narrow};
@@ -120,10 +121,31 @@ fn flow_rows(no: i64) -> [Narrow; 2] {
         .map(|(table, columns)| Narrow { table, columns })
 }
 
+/// The older half has been read.
+fn notice_row(no: i64) -> Narrow {
+    let of: Lit = tenant(owner(no)).0.into();
+    let columns = [
+        ("id", NotificationId::new(T0 + no, no as u128).0.into()),
+        ("tenant_id", of.clone()),
+        ("user_id", of),
+        ("execution_queue_id", run(no).execution(0).0.into()),
+        ("type", "info".into()),
+        ("title", "t".into()),
+        ("message", "m".into()),
+        ("severity", "low".into()),
+        ("status", if no < RUNS / 2 { "read" } else { "unread" }.into()),
+        ("metadata", "{}".into()),
+        ("created_at_ms", (T0 + no).into()),
+        ("updated_at_ms", (T0 + no).into()),
+    ];
+    Narrow { table: "notices", columns: columns.to_vec() }
+}
+
 async fn filled(bed: &Bed) -> SqlStore {
     let options = StoreOptions { read_limit: std::time::Duration::from_secs(20), ..StoreOptions::default() };
     let store = SqlStore::open(&bed.url, options).await.expect("the store opens");
     let mut rows: Vec<Narrow> = (0..500).flat_map(flow_rows).chain((0..RUNS).flat_map(run_rows)).collect();
+    rows.extend((0..RUNS).map(notice_row));
     rows.sort_by_key(|row| row.table);
     bed.insert(&rows).await;
     assert_eq!(bed.texts("SELECT CAST(count(*) AS text) FROM flow_runs").await, [RUNS.to_string()]);
@@ -169,6 +191,12 @@ async fn ask(reader: &mut Reader, no: i64) -> Result<Vec<(&'static [&'static str
     ask!(log::list(reader, LogFilter::default(), page), "log_by_tenant");
     ask!(log::list(reader, LogFilter { success: Some(false), ..LogFilter::default() }, page), "log_failed");
     ask!(log::list(reader, LogFilter { run: oldest, ..LogFilter::default() }, page), "log_attempt");
+    let inbox = tenant(owner(no));
+    let inbox = Audience::User(Addressee { tenant: inbox, user: UserId(inbox.0) });
+    ask!(notifications::list(reader, inbox, NotificationFilter::default(), page), "notices_by_user");
+    let unread = NotificationFilter { status: Some(NotificationStatus::Unread), ..NotificationFilter::default() };
+    ask!(notifications::list(reader, inbox, unread, page), "notices_unread");
+    ask!(notifications::unread_count(reader, inbox), "notices_unread");
     ask!(executions::one(reader, run(no).execution(0)), "runs_pkey" "runs_by_tenant");
     ask!(statistics::since(reader, T0, T0 + 86_400_000), "statistics_pkey" "sqlite_autoindex_statistics_1");
     Ok(asked)
