@@ -143,8 +143,8 @@ impl Provider {
 }
 
 /// What is kept of a provider's answer: its headers tell nothing that a later step could use.
-fn kept(output: &Value) -> Value {
-    json!({"status": output["status"], "body": output["body"]})
+fn kept(mut output: Value) -> Value {
+    json!({"status": output["status"].take(), "body": output["body"].take()})
 }
 
 /// An answer that is none of those which the provider documents.

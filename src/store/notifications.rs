@@ -12,9 +12,10 @@ use core314_actors::ports::{BoxFuture, StoreError};
 use core314_domain::ids::NotificationId;
 use core314_domain::words::NotificationStatus;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::SqlStore;
-use super::cell::{Cell, Row, Rows};
+use super::cell::{Cell, Rows};
 use super::connection::Bulk;
 use super::failure::Failure;
 use super::views::notifications as views;
@@ -25,14 +26,21 @@ const DELIVER: Bulk = Bulk {
     after: " ON CONFLICT (execution_queue_id) WHERE execution_queue_id IS NOT NULL DO NOTHING",
 };
 const DELIVERED: &str = "SELECT id FROM notices WHERE execution_queue_id = $1 AND tenant_id = $2";
-const READ: &str = "UPDATE notices SET status = 'read', read_at_ms = $4, updated_at_ms = $4 \
-    WHERE id = $1 AND tenant_id = $2 AND user_id = $3 AND status = 'unread'";
-const ARCHIVE: &str = "UPDATE notices SET status = 'archived', archived_at_ms = $4, updated_at_ms = $4 \
-    WHERE id = $1 AND tenant_id = $2 AND user_id = $3 AND status <> 'archived'";
+pub(super) const READ: Bulk = Bulk {
+    before: "WITH u (id, tenant_id, user_id, at_ms) AS (",
+    after: ") UPDATE notices SET status = 'read', read_at_ms = u.at_ms, updated_at_ms = u.at_ms FROM u \
+            WHERE notices.id = u.id AND notices.tenant_id = u.tenant_id AND notices.user_id = u.user_id \
+            AND notices.status = 'unread' RETURNING notices.id",
+};
+pub(super) const ARCHIVED: Bulk = Bulk {
+    before: "WITH u (id, tenant_id, user_id, at_ms) AS (",
+    after: ") UPDATE notices SET status = 'archived', archived_at_ms = u.at_ms, updated_at_ms = u.at_ms FROM u \
+            WHERE notices.id = u.id AND notices.tenant_id = u.tenant_id AND notices.user_id = u.user_id \
+            AND notices.status <> 'archived' RETURNING notices.id",
+};
 /// In pieces, so that a full inbox does not hold up who else writes.
-const READ_SOME: &str = "UPDATE notices SET status = 'read', read_at_ms = $3, updated_at_ms = $3 WHERE id IN \
-    (SELECT id FROM notices WHERE tenant_id = $1 AND user_id = $2 AND status = 'unread' AND created_at_ms <= $3 \
-     ORDER BY id DESC LIMIT 1000) AND status = 'unread' RETURNING id";
+const SOME_UNREAD: &str = "SELECT id FROM notices WHERE tenant_id = $1 AND user_id = $2 AND status = 'unread' \
+    AND created_at_ms <= $3 ORDER BY id DESC LIMIT 1000";
 
 impl Inbox for SqlStore {
     fn deliver(&self, notification: Notification) -> BoxFuture<'_, Result<NotificationId, StoreError>> {
@@ -62,28 +70,50 @@ impl Notifications for SqlStore {
         now_ms: i64,
     ) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(async move {
-            let sql = match mark {
+            let bulk = match mark {
                 Mark::Read => READ,
-                Mark::Archived => ARCHIVE,
+                Mark::Archived => ARCHIVED,
             };
-            write(self, sql, &[id.0.into(), user.tenant.0.into(), user.user.0.into(), now_ms.into()]).await?;
+            let mut connection = self.writers()?.lend().await?;
+            connection.begin_write().await?;
+            connection.bulk(bulk, &marked(user, [id.0], now_ms)).await?;
+            connection.commit().await?;
+            connection.give_back();
             views::one(self, user, id).await
         })
     }
 
     fn read_all(&self, user: Addressee, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>> {
         Box::pin(async move {
-            let cells = [user.tenant.0.into(), user.user.0.into(), now_ms.into()];
             let mut read = 0;
-            loop {
-                let some = write(self, READ_SOME, &cells).await?.len();
+            while let Some(some) = read_some(self, user, now_ms).await? {
                 read += some as i64;
-                if some == 0 {
-                    return Ok(read);
-                }
             }
+            Ok(read)
         })
     }
+}
+
+/// Marks the next piece of what is unread, and says how many those were; `None` when nothing is left.
+async fn read_some(store: &SqlStore, user: Addressee, now_ms: i64) -> Result<Option<usize>, Failure> {
+    let mut connection = store.writers()?.lend().await?;
+    connection.begin_write().await?;
+    let cells = [user.tenant.0.into(), user.user.0.into(), now_ms.into()];
+    let unread = connection.fetch(SOME_UNREAD, &cells).await?;
+    let ids = unread.iter().map(|row| row.fields().uuid()).collect::<Result<Vec<_>, _>>()?;
+    let read = connection.bulk(READ, &marked(user, ids, now_ms)).await?;
+    connection.commit().await?;
+    connection.give_back();
+    Ok((!unread.is_empty()).then_some(read.len()))
+}
+
+/// The rows of [`READ`] and [`ARCHIVED`].
+fn marked(user: Addressee, ids: impl IntoIterator<Item = Uuid>, at_ms: i64) -> Rows<'static> {
+    let mut rows = Rows::new(4);
+    for id in ids {
+        rows.push([id.into(), user.tenant.0.into(), user.user.0.into(), at_ms.into()]);
+    }
+    rows
 }
 
 async fn deliver(store: &SqlStore, notification: &Notification) -> Result<NotificationId, Failure> {
@@ -115,14 +145,4 @@ async fn deliver(store: &SqlStore, notification: &Notification) -> Result<Notifi
     connection.give_back();
     let row = found.first().ok_or_else(|| Failure::Corrupt("the notification was not delivered".to_owned()))?;
     Ok(NotificationId(row.fields().uuid()?))
-}
-
-/// One statement in a transaction of its own.
-async fn write(store: &SqlStore, sql: &'static str, cells: &[Cell<'_>]) -> Result<Vec<Row>, Failure> {
-    let mut connection = store.writers()?.lend().await?;
-    connection.begin_write().await?;
-    let rows = connection.fetch(sql, cells).await?;
-    connection.commit().await?;
-    connection.give_back();
-    Ok(rows)
 }

@@ -7,12 +7,12 @@ use core314_actors::ports::Scope;
 use super::cell::{Cell, Rows};
 use super::commit::{batch, definitions, effects, runs};
 use super::connection::{Bulk, Connection};
-use super::{SqlStore, StoreOptions, engine, heads};
+use super::{SqlStore, StoreOptions, engine, heads, notifications};
 
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
 
-const WRITTEN: [Keyed; 7] = [
+const WRITTEN: [Keyed; 9] = [
     ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
     ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
     ("batch::LEASES", batch::LEASES, "i"),
@@ -20,6 +20,8 @@ const WRITTEN: [Keyed; 7] = [
     ("effects::DECIDED", effects::DECIDED, "uuitui"),
     ("heads::HEADS", heads::HEADS, "ti"),
     ("heads::MOVED_HEADS", heads::MOVED_HEADS, "tiihui"),
+    ("notifications::READ", notifications::READ, "uuui"),
+    ("notifications::ARCHIVED", notifications::ARCHIVED, "uuui"),
 ];
 const READ: [Keyed; 3] = [
     ("engine::RUNS", engine::RUNS, "u"),

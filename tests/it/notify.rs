@@ -39,12 +39,12 @@ async fn get(server: &Server, who: Who, path: &str) -> Value {
     body
 }
 
-fn tell(id: &str, target: &str, payload: Value) -> Value {
+fn tell(id: &str, target: &str, payload: &Value) -> Value {
     json!({"id": id, "config": {"action_type": "send_notification", "action_target": target, "action_payload": payload}})
 }
 
 /// Saves a flow, runs it and gives the run once it has ended.
-async fn run(server: &Server, who: Who, name: &str, steps: Vec<Value>, context: Value) -> Value {
+async fn run(server: &Server, who: Who, name: &str, steps: &[Value], context: &Value) -> Value {
     let flow = json!({"flow_name": name, "trigger_type": "manual", "flow_steps": steps,
         "retry_policy": {"max_attempts": 2, "backoff_seconds": 0.01}});
     let (status, saved) = ask(server, who, Method::POST, "/api/v1/flows", Some(flow)).await;
@@ -75,22 +75,22 @@ async fn three_places(kind: StoreKind) {
         tell(
             "chat",
             "slack",
-            json!({"url": format!("{}{}", slack.url, slack::GOOD), "text": "{{ trigger.host }} is down"}),
+            &json!({"url": format!("{}{}", slack.url, slack::GOOD), "text": "{{ trigger.host }} is down"}),
         ),
         tell(
             "team",
             "teams",
-            json!({"url": format!("{}{}", teams.url, teams::GOOD), "title": "Down",
+            &json!({"url": format!("{}{}", teams.url, teams::GOOD), "title": "Down",
             "text": "{{ trigger.host }}", "facts": [{"title": "Since", "value": "{{ trigger.minutes }}"}]}),
         ),
         tell(
             "inbox",
             "in_app",
-            json!({"title": "{{ trigger.host }} is down", "message": "Look at it.", "type": "alert",
+            &json!({"title": "{{ trigger.host }} is down", "message": "Look at it.", "type": "alert",
             "metadata": {"host": "{{ trigger.host }}"}}),
         ),
     ];
-    let run = run(&server, ME, "tell-everybody", steps, json!({"host": "web-1", "minutes": 7})).await;
+    let run = run(&server, ME, "tell-everybody", &steps, &json!({"host": "web-1", "minutes": 7})).await;
     assert_eq!(run["run_status"], "completed", "{run}");
     assert_eq!(slack.shown(), [json!({"text": "web-1 is down"})]);
     assert_eq!(slack.keys()[0], slack.keys()[1]);
@@ -177,8 +177,8 @@ async fn the_inbox(server: &Server, run: &Value) {
 /// Within an organization a flow may tell a colleague; whoever started it has nothing in their own inbox.
 async fn colleagues(server: &Server) {
     let mine = Who(USER, Some(GROUP));
-    let note = |id: &str| tell(id, "in_app", json!({"title": "Your turn", "message": "Please.", "user_id": OTHER}));
-    let run = run(server, mine, "hand-over", vec![note("one"), note("two")], json!({})).await;
+    let note = |id: &str| tell(id, "in_app", &json!({"title": "Your turn", "message": "Please.", "user_id": OTHER}));
+    let run = run(server, mine, "hand-over", &[note("one"), note("two")], &json!({})).await;
     assert_eq!(run["run_status"], "completed", "{run}");
     assert_eq!(get(server, COLLEAGUE, "/api/v1/notifications/unread-count").await, json!({"unread_count": 2}));
     for who in [mine, STRANGER, ME] {
@@ -192,14 +192,14 @@ async fn colleagues(server: &Server) {
 /// A final refusal ends the run at once, in the provider's words; a mistake is refused when the flow is saved.
 async fn what_fails(server: &Server, slack: &str) {
     let (archived, _, words) = slack::OTHERS[0];
-    let steps = vec![tell("chat", "slack", json!({"url": format!("{slack}{archived}"), "text": "x"}))];
-    let run = run(server, ME, "tell-nobody", steps, json!({})).await;
+    let steps = vec![tell("chat", "slack", &json!({"url": format!("{slack}{archived}"), "text": "x"}))];
+    let run = run(server, ME, "tell-nobody", &steps, &json!({})).await;
     assert_eq!(run["run_status"], "failed");
     let log = get(server, ME, &format!("/api/v1/execution-log?flow_run_id={}", run["id"].as_str().expect("id"))).await;
     assert_eq!(field(&log, "execution_error"), [&json!(format!("410 Gone: {words}"))], "one attempt");
 
     let wrong = json!({"flow_name": "wrong", "trigger_type": "manual", "flow_steps": [
-        tell("a", "slak", json!({"text": "x"})), tell("b", "teams", json!({"url": "https://x.example/", "facts": []})),
+        tell("a", "slak", &json!({"text": "x"})), tell("b", "teams", &json!({"url": "https://x.example/", "facts": []})),
     ]});
     let (status, problem) = ask(server, ME, Method::POST, "/api/v1/flows", Some(wrong)).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
@@ -212,7 +212,7 @@ async fn a_crash_after_the_delivery(kind: StoreKind) {
     let installation = Installation::new(kind).await;
     let armed = [("CORE314_FAILPOINTS", "attempt.after=kill@1".to_owned())];
     let mut dying = Server::start_with(&installation, &armed).expect("the server becomes ready");
-    let steps = vec![tell("inbox", "in_app", json!({"title": "Once", "message": "and once only"}))];
+    let steps = vec![tell("inbox", "in_app", &json!({"title": "Once", "message": "and once only"}))];
     let flow = json!({"flow_name": "once", "trigger_type": "manual", "flow_steps": steps,
         "retry_policy": {"max_attempts": 3, "backoff_seconds": 0.01}});
     dying.create("/api/v1/flows", flow).await;

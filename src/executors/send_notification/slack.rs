@@ -66,7 +66,7 @@ fn read(reader: &mut Reader<'_>) -> Message {
 
 /// The text `ok` and nothing else is a success.
 fn judge(output: Value) -> Result<Value, Failure> {
-    if output["body"].as_str().map(str::trim) == Some("ok") { Ok(kept(&output)) } else { Err(unexpected(&output)) }
+    if output["body"].as_str().map(str::trim) == Some("ok") { Ok(kept(output)) } else { Err(unexpected(&output)) }
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ fn read_facts(reader: &mut Reader<'_>) -> Vec<Value> {
 fn judge(output: Value) -> Result<Value, Failure> {
     let text = output["body"].as_str().map(str::trim).unwrap_or_default();
     if output["status"] == 202 || matches!(text, "" | "1") {
-        return Ok(kept(&output));
+        return Ok(kept(output));
     }
     Err(status_behind(text).map_or_else(|| unexpected(&output), |status| Code::of_status(status, text)))
 }

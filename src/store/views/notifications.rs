@@ -4,7 +4,7 @@ use core314_actors::ports::StoreError;
 use core314_actors::ports::notifications::{Addressee, Audience, NotificationFilter};
 use core314_actors::ports::views::{Page, Paged};
 use core314_domain::ids::NotificationId;
-use core314_domain::words::NotificationStatus;
+use core314_domain::words::{NotificationStatus, NotificationType, Severity};
 use serde_json::Value;
 
 use super::reader::{Filter, Reader};
@@ -48,15 +48,15 @@ pub(super) async fn list(
     let mut hit = |column, word: Option<&'static str>| {
         rest.hits.extend(word.map(|word| (column, Arg::Text(word.to_owned()))));
     };
-    hit("type", filter.kind.map(|kind| kind.as_str()));
-    hit("severity", filter.severity.map(|severity| severity.as_str()));
+    hit("type", filter.kind.map(NotificationType::as_str));
+    hit("severity", filter.severity.map(Severity::as_str));
     let user = match audience {
         Audience::User(user) => vec![("user_id", Arg::Id(user.user.0))],
         Audience::Platform => Vec::new(),
     };
     match filter.status {
         Some(NotificationStatus::Unread) if !user.is_empty() => rest.indexed = Some("status = 'unread'"),
-        status => hit("status", status.map(|status| status.as_str())),
+        status => hit("status", status.map(NotificationStatus::as_str)),
     }
     let keyset = reader.keyset("tenant_id", user, "id", page.after);
     let keys = reader.keys("notices", &keyset, &rest, page.limit).await?;
