@@ -60,8 +60,16 @@ fn read(reader: &mut Reader<'_>) -> Message {
             reader.problem(&["attachments", &place], format!("must be an object, is {}", kind(attachment)));
         }
     }
-    let message = KEYS[1..].iter().filter_map(|key| Some(((*key).to_owned(), reader.get(key)?.clone())));
+    let message = KEYS[1..].iter().filter_map(|key| Some(((*key).to_owned(), without_nulls(reader.get(key)?))));
     Message { body: Value::Object(message.collect::<Map<_, _>>()), max_bytes: None }
+}
+
+/// A list without the items that a template has left out.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().filter(|item| !item.is_null()).cloned().collect(),
+        other => other.clone(),
+    }
 }
 
 /// The text `ok` and nothing else is a success.
@@ -84,8 +92,7 @@ mod tests {
 
     #[test]
     fn the_message_is_the_payload_without_its_address_and_without_nulls() {
-        let payload =
-            json!({"url": URL, "text": "hi", "blocks": [{"type": "divider"}], "thread_ts": null, "mrkdwn": false});
+        let payload = json!({"url": URL, "text": "hi", "blocks": [null, {"type": "divider"}], "thread_ts": null, "mrkdwn": false});
         let call = PROVIDER.call(&payload, Reading::Rendered).expect("good").expect("a call");
         let body: Value = serde_json::from_slice(&call.body).expect("JSON");
         assert_eq!(body, json!({"text": "hi", "blocks": [{"type": "divider"}], "mrkdwn": false}));
