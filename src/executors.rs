@@ -9,18 +9,21 @@ mod failure;
 mod outbound;
 mod payload;
 mod redact;
+mod send_notification;
 mod transform;
 mod trigger_webhook;
 
 use std::sync::Arc;
 
 use core314_actors::ports::executor::Executor;
+use core314_actors::ports::notifications::Inbox;
 use serde::Deserialize;
 
 use api_call::ApiCall;
 use client::HttpClient;
 pub use client::{ClientError, HttpSettings};
 pub use outbound::OutboundSettings;
+use send_notification::SendNotification;
 use transform::Transform;
 use trigger_webhook::TriggerWebhook;
 
@@ -34,8 +37,13 @@ pub struct ExecutorSettings {
     pub outbound: OutboundSettings,
 }
 
-/// Every executor there is. The process must have installed its TLS provider.
-pub fn all(settings: &ExecutorSettings) -> Result<Vec<Arc<dyn Executor>>, ClientError> {
+/// Every executor there is; in-app notifications go into these inboxes. The process must have installed its TLS provider.
+pub fn all(settings: &ExecutorSettings, inbox: Arc<dyn Inbox>) -> Result<Vec<Arc<dyn Executor>>, ClientError> {
     let http = Arc::new(HttpClient::new(settings.http.clone(), settings.outbound.clone())?);
-    Ok(vec![Arc::new(ApiCall::new(http.clone())), Arc::new(TriggerWebhook::new(http)), Arc::new(Transform)])
+    Ok(vec![
+        Arc::new(ApiCall::new(http.clone())),
+        Arc::new(SendNotification::new(http.clone(), inbox)),
+        Arc::new(TriggerWebhook::new(http)),
+        Arc::new(Transform),
+    ])
 }

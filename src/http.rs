@@ -24,6 +24,7 @@ mod functions;
 mod hooks;
 mod idempotency;
 mod input;
+mod notifications;
 mod openapi;
 mod operations;
 mod page;
@@ -49,6 +50,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpServer, web};
 use core314_actors::engine::Engine;
+use core314_actors::ports::notifications::Notifications;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::Views;
 
@@ -62,6 +64,7 @@ pub use settings::{AuthSettings, HttpSettings, KeyDigest};
 pub struct Api {
     pub engine: Engine,
     pub views: Arc<dyn Views>,
+    pub notifications: Arc<dyn Notifications>,
     pub settings: HttpSettings,
     pub auth: AuthSettings,
 }
@@ -70,6 +73,7 @@ pub struct Api {
 struct State {
     engine: Engine,
     views: Arc<dyn Views>,
+    notifications: Arc<dyn Notifications>,
     settings: HttpSettings,
     keys: Keys,
 }
@@ -136,6 +140,15 @@ fn routes() -> RouteTable {
         .post("/api/v1/dead-letters/{id}/retry", dead_letters::settle::retry, dead_letters::settle::retry_doc())
         .post("/api/v1/dead-letters/{id}/discard", dead_letters::settle::discard, dead_letters::settle::discard_doc())
         .post("/api/v1/webhooks", webhooks::create::handle, webhooks::create::doc())
+        .get("/api/v1/notifications", notifications::list::handle, notifications::list::doc())
+        .get(
+            "/api/v1/notifications/unread-count",
+            notifications::unread_count::handle,
+            notifications::unread_count::doc(),
+        )
+        .post("/api/v1/notifications/read-all", notifications::read_all::handle, notifications::read_all::doc())
+        .post("/api/v1/notifications/{id}/read", notifications::read::handle, notifications::read::doc())
+        .post("/api/v1/notifications/{id}/archive", notifications::archive::handle, notifications::archive::doc())
         .list("/api/v1/audit-log", Resource::Audit, "Lists changes of state that matter.")
         .show("/api/v1/audit-log/{id}", Resource::Audit, "Shows a change of state.")
         .get("/api/v1/actors", actors::list::handle, actors::list::doc())
@@ -162,7 +175,13 @@ fn configure(app: &mut ServiceConfig, state: &Shared, metrics: &web::Data<HttpMe
 pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
     let settings = api.settings.clone();
     let keys = Keys::new(&api.auth);
-    let state = Shared::new(State { engine: api.engine, views: api.views, settings: api.settings, keys });
+    let state = Shared::new(State {
+        engine: api.engine,
+        views: api.views,
+        notifications: api.notifications,
+        settings: api.settings,
+        keys,
+    });
     let metrics = web::Data::new(HttpMetrics::new(&routes().paths()));
     let server =
         HttpServer::new(move || App::new().configure(|app| configure(app, &state, &metrics)).wrap(from_fn(envelope)));

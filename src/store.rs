@@ -19,6 +19,7 @@ mod heads;
 mod json;
 mod ledger;
 mod migrations;
+mod notifications;
 #[cfg(test)]
 mod plans;
 mod pool;

@@ -67,7 +67,9 @@ impl Plans {
         let mut problems = Vec::new();
         for (no, step) in document.flow_steps.iter().enumerate() {
             let executor = self.executors.iter().find(|e| e.action_type() == step.config.action_type);
-            for problem in executor.map(|e| e.check(&step.config.action_payload)).unwrap_or_default() {
+            for problem in
+                executor.map(|e| e.check(&step.config.action_target, &step.config.action_payload)).unwrap_or_default()
+            {
                 let pointer = format!("/flow_steps/{no}/config/action_payload{}", problem.pointer);
                 problems.push(Problem { pointer, ..problem });
             }

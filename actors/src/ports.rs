@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod executor;
 pub mod ledger;
+pub mod notifications;
 pub mod resource;
 pub mod store;
 pub mod views;

@@ -45,7 +45,7 @@ impl Node {
     ) -> anyhow::Result<Self> {
         let mut settings = engine_settings(config)?;
         settings.slots_per_partition = extras.slots_per_partition.unwrap_or(settings.slots_per_partition);
-        let mut executors = executors::all(&config.section("executors")?)?;
+        let mut executors = executors::all(&config.section("executors")?, store.clone())?;
         executors.extend(extras.executors);
         let clock = Arc::new(SystemClock::default());
         let node = RowId::new(clock.now_ms(), rand::random());
@@ -70,7 +70,13 @@ impl Node {
             jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),
             jwt_leeway_seconds: config.number("auth.jwt_leeway_seconds"),
         };
-        let api = Api { engine: self.engine.clone(), views: self.store.clone(), settings, auth };
+        let api = Api {
+            engine: self.engine.clone(),
+            views: self.store.clone(),
+            notifications: self.store.clone(),
+            settings,
+            auth,
+        };
         http::serve(api, listener).context("the HTTP server cannot be started")
     }
 }

@@ -53,7 +53,7 @@ impl Executor for ApiCall {
         "api_call"
     }
 
-    fn check(&self, payload: &Value) -> Vec<Problem> {
+    fn check(&self, _: &str, payload: &Value) -> Vec<Problem> {
         read(payload, Reading::Document).err().unwrap_or_default()
     }
 

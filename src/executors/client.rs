@@ -118,11 +118,22 @@ impl HttpClient {
 
     /// Performs an attempt whose request was read from its payload, or could not be.
     pub async fn perform(&self, attempt: &Attempt, call: Result<Call, Vec<Problem>>) -> Performed {
-        let redactor = Redactor::new(&attempt.payload);
+        self.perform_with(attempt, call, &Redactor::new(&attempt.payload), Ok).await
+    }
+
+    /// The same with a redactor of the caller's, and where an expected status is not yet a success: `judge` gets the
+    /// output and says what it means.
+    pub async fn perform_with(
+        &self,
+        attempt: &Attempt,
+        call: Result<Call, Vec<Problem>>,
+        redactor: &Redactor,
+        judge: fn(Value) -> Result<Value, Failure>,
+    ) -> Performed {
         let mut http = None;
         let outcome = match call {
             Err(problems) => Err(invalid(&problems)),
-            Ok(call) => self.timed(call, attempt.timeout, &redactor, &mut http).await,
+            Ok(call) => self.timed(call, attempt.timeout, redactor, &mut http).await.and_then(judge),
         };
         let outcome = match outcome {
             Ok(output) => Outcome::Completed(Arc::new(redactor.result(output))),
@@ -225,7 +236,8 @@ impl HttpClient {
     }
 }
 
-fn invalid(problems: &[Problem]) -> Failure {
+/// Why a payload cannot be sent.
+pub fn invalid(problems: &[Problem]) -> Failure {
     let list: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect();
     Code::InvalidPayload.failure(list.join("; "))
 }

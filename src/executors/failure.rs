@@ -30,11 +30,17 @@ pub enum Code {
     HttpStatus,
     /// The response is larger than the configuration allows.
     ResponseTooLarge,
+    /// The status means success, and the response says otherwise.
+    UnexpectedAnswer,
+    /// This server's own store cannot be reached, or is busy.
+    StoreUnavailable,
+    /// This server's own store refuses the row.
+    StoreRefused,
 }
 
 impl Code {
     #[cfg(test)]
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::InvalidPayload,
         Self::ForbiddenAddress,
         Self::Timeout,
@@ -46,6 +52,9 @@ impl Code {
         Self::RateLimited,
         Self::HttpStatus,
         Self::ResponseTooLarge,
+        Self::UnexpectedAnswer,
+        Self::StoreUnavailable,
+        Self::StoreRefused,
     ];
 
     /// The word in logs and conditions.
@@ -62,6 +71,9 @@ impl Code {
             Self::RateLimited => "rate_limited",
             Self::HttpStatus => "http_status",
             Self::ResponseTooLarge => "response_too_large",
+            Self::UnexpectedAnswer => "unexpected_answer",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::StoreRefused => "store_refused",
         }
     }
 
@@ -69,13 +81,31 @@ impl Code {
     /// [`Failure::fatal`] where they are judged.
     const fn is_retryable(self) -> bool {
         match self {
-            Self::Timeout | Self::Connect | Self::Tls | Self::Protocol | Self::RateLimited | Self::HttpStatus => true,
+            Self::Timeout
+            | Self::Connect
+            | Self::Tls
+            | Self::Protocol
+            | Self::RateLimited
+            | Self::HttpStatus
+            | Self::StoreUnavailable => true,
             Self::InvalidPayload
             | Self::ForbiddenAddress
             | Self::Certificate
             | Self::Redirect
-            | Self::ResponseTooLarge => false,
+            | Self::ResponseTooLarge
+            | Self::UnexpectedAnswer
+            | Self::StoreRefused => false,
         }
+    }
+
+    /// What an unexpected status means: 429 asks for patience, 408, 425 and 5xx may pass, others are final.
+    pub fn of_status(status: u16, message: impl Into<String>) -> Failure {
+        let failure = match status {
+            429 => Self::RateLimited.failure(message),
+            408 | 425 | 500..=599 => Self::HttpStatus.failure(message),
+            _ => Failure::fatal(Self::HttpStatus.word(), message),
+        };
+        Failure { details: Some(serde_json::json!({"status": status})), ..failure }
     }
 
     /// A failure of this kind.

@@ -74,6 +74,60 @@ impl<'a> Reader<'a> {
         value.as_str()
     }
 
+    /// A text that says something, of at most so many characters.
+    pub fn said(&mut self, key: &str, max_chars: usize) -> Option<&'a str> {
+        let text = self.text(key)?;
+        let count = text.chars().count();
+        let problem = if text.trim().is_empty() {
+            "must not be empty".to_owned()
+        } else if count > max_chars {
+            format!("has {count} characters, at most {max_chars} are possible")
+        } else if text.contains('\0') {
+            "must not contain the NUL character".to_owned()
+        } else {
+            return Some(text);
+        };
+        self.problem(&[key], problem);
+        None
+    }
+
+    /// A boolean.
+    pub fn flag(&mut self, key: &str) -> Option<bool> {
+        let value = self.get(key)?;
+        if !value.is_boolean() {
+            self.problem(&[key], format!("must be a boolean, is {}", kind(value)));
+        }
+        value.as_bool()
+    }
+
+    /// An object.
+    pub fn object(&mut self, key: &str) -> Option<&'a Map<String, Value>> {
+        let value = self.get(key)?;
+        if !value.is_object() {
+            self.problem(&[key], format!("must be an object, is {}", kind(value)));
+        }
+        value.as_object()
+    }
+
+    /// A list of at most so many items, of which those are given that can be read now, each with its place. An item that
+    /// is null is left out.
+    pub fn list(&mut self, key: &str, max_items: usize) -> Vec<(String, &'a Value)> {
+        let items = match self.get(key) {
+            None => return Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.problem(&[key], format!("must be a list, is {}", kind(other)));
+                return Vec::new();
+            }
+        };
+        if items.len() > max_items {
+            self.problem(&[key], format!("has {} items, at most {max_items} are possible", items.len()));
+            return Vec::new();
+        }
+        let readable = items.iter().enumerate().filter(|(_, item)| !item.is_null() && !self.is_open(item));
+        readable.map(|(place, item)| (place.to_string(), item)).collect()
+    }
+
     /// An object of scalars, or lists of them, as pairs of texts: headers, query, form. A member that is null is left
     /// out, so that a template can leave it out.
     pub fn pairs(&mut self, key: &str) -> Vec<(&'a str, String)> {
@@ -108,7 +162,8 @@ fn is_template(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.contains("{{") || text.contains("{%"))
 }
 
-fn scalar(value: &Value) -> Option<String> {
+/// A text, a number or a boolean, as text.
+pub fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

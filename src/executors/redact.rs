@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use core314_domain::Json;
 use regex::Regex;
+use reqwest::Url;
 use serde_json::Value;
 
 /// What stands in the place of a secret.
@@ -16,6 +17,8 @@ pub const REDACTED: &str = "[redacted]";
 
 /// Shorter values are not looked for in answers: they would be found everywhere.
 const MIN_SECRET_CHARS: usize = 6;
+/// Shorter parts of a secret address are words that stand in many addresses.
+const MIN_URL_PART_CHARS: usize = 16;
 /// How many of an attempt's own secrets are looked for.
 const MAX_SECRETS: usize = 32;
 
@@ -63,9 +66,9 @@ const FORMS: [(&str, &str); 9] = [
         r"\b(?:whsec_[\w+/=-]{8,}|sk-[\w-]{16,}|xox[a-z]-[\w-]{10,}|gh[a-z]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|AKIA[0-9A-Z]{16})",
         REDACTED,
     ),
-    // Addresses whose path is the secret: Slack, Telegram, Discord, and this server's own hooks.
+    // Addresses whose path is the secret: Slack, Teams, Telegram, Discord, and this server's own hooks.
     (
-        r"(?i)(hooks\.slack\.com/[a-z]+/|api\.telegram\.org/bot|/api/webhooks/\d+/|/hooks/[0-9a-f-]{36}/)[\w:/-]+",
+        r"(?i)(hooks\.slack(?:-gov)?\.com/[a-z]+/|/webhookb2/|api\.telegram\.org/bot|/api/webhooks/\d+/|/hooks/[0-9a-f-]{36}/)[\w:/@-]+",
         "$1[redacted]",
     ),
 ];
@@ -78,7 +81,7 @@ static SUSPICIOUS: LazyLock<Regex> = LazyLock::new(|| {
         "bearer|basic",
         "://[!-.0-~]*@|[?&](?:key|sig|signature|auth|code)=",
         r"eyJ|whsec_|\bsk-|xox[a-z]-|gh[a-z]_|github_pat_|glpat-|AKIA",
-        r"hooks\.slack\.com/|api\.telegram\.org/|/api/webhooks/|/hooks/",
+        r"hooks\.slack(?:-gov)?\.com/|/webhookb2/|api\.telegram\.org/|/api/webhooks/|/hooks/",
     ];
     Regex::new(&format!("(?i-u){}", parts.join("|"))).expect("the parts are constant and tested")
 });
@@ -110,10 +113,25 @@ impl Redactor {
     pub fn new(payload: &Json) -> Self {
         let mut secrets = Vec::new();
         let logged = redacted(payload, false, &mut secrets).map_or_else(|| payload.clone(), Arc::new);
-        // The longest first: a secret may be part of another.
-        secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets.truncate(MAX_SECRETS);
-        Self { logged, secrets }
+        Self { logged, secrets }.in_order()
+    }
+
+    /// The same for a payload whose `url` is itself the secret that lets one send, as that of a chat's webhook is. Of it
+    /// scheme, host and port remain.
+    pub fn with_secret_url(payload: &Json) -> Self {
+        let mut redactor = Self::new(payload);
+        if let Some(text) = payload.get("url").and_then(Value::as_str) {
+            let shown = secret_url(text, &mut redactor.secrets);
+            Arc::make_mut(&mut redactor.logged)["url"] = Value::String(shown);
+        }
+        redactor.in_order()
+    }
+
+    /// The longest first: a secret may be part of another.
+    fn in_order(mut self) -> Self {
+        self.secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+        self.secrets.truncate(MAX_SECRETS);
+        self
     }
 
     /// The payload as the log may keep it; the same allocation when it holds no secret.
@@ -193,6 +211,21 @@ fn redacted(value: &Value, is_secret: bool, secrets: &mut Vec<String>) -> Option
     }
 }
 
+/// Remembers an address and the parts of it that tell secrets, and gives what may be shown of it.
+fn secret_url(text: &str, secrets: &mut Vec<String>) -> String {
+    let Ok(url) = Url::parse(text.trim()) else {
+        remember(text, secrets);
+        return REDACTED.to_owned();
+    };
+    let path = url.path().trim_start_matches('/');
+    let whole = [path].into_iter().chain(url.query()).chain(url.password());
+    let query: Vec<_> = url.query_pairs().map(|(_, value)| value).collect();
+    let parts = path.split('/').chain(query.iter().map(AsRef::as_ref));
+    let parts = parts.filter(|part| part.chars().count() >= MIN_URL_PART_CHARS);
+    secrets.extend(whole.filter(|part| part.chars().count() >= MIN_SECRET_CHARS).chain(parts).map(str::to_owned));
+    format!("{}/{REDACTED}", url.origin().ascii_serialization())
+}
+
 /// A header's value is a secret as a whole and without its scheme: `Bearer x` and `x`.
 fn remember(text: &str, secrets: &mut Vec<String>) {
     let bare = text.split_once(' ').map(|(_, rest)| rest.trim());
@@ -252,6 +285,14 @@ mod tests {
             ("https://h/x?sig=abc%2F&a=1", "https://h/x?sig=[redacted]&a=1"),
             ("https://h/x?access_token=abc", "https://h/x?access_token=[redacted]"),
             ("https://hooks.slack.com/services/T0/B0/xyz failed", "https://hooks.slack.com/services/[redacted] failed"),
+            (
+                "POST https://hooks.slack-gov.com/services/T0/B0/xyz is gone",
+                "POST https://hooks.slack-gov.com/services/[redacted] is gone",
+            ),
+            (
+                "https://x.webhook.office.com/webhookb2/11-2@3-4/IncomingWebhook/ab/56 is gone",
+                "https://x.webhook.office.com/webhookb2/[redacted] is gone",
+            ),
             ("invalid key whsec_C2FVsBQIhrscChlQIMV", "invalid key [redacted]"),
             ("sk-abcdefghijklmnopqrst is wrong", "[redacted] is wrong"),
             ("xoxb-0000000000-x ghp_00000000000000000000 AKIA0000000000000000", "[redacted] [redacted] [redacted]"),
@@ -311,6 +352,29 @@ mod tests {
         let echoed = json!({"args": ["x planted-one y", {"t": "planted-two"}], "n": 1});
         assert_eq!(redactor.result(echoed), json!({"args": ["x [redacted] y", {"t": "[redacted]"}], "n": 1}));
         assert_eq!(redactor.message("bad planted-two", 100), "bad [redacted]");
+    }
+
+    #[test]
+    fn an_address_that_is_a_secret_keeps_its_origin_alone() {
+        let url =
+            "https://joe:planted-pw@chat.example:8443/services/T0/planted-token-0001?sv=1.0&sig=planted-signature";
+        let redactor = Redactor::with_secret_url(&Arc::new(json!({"url": url, "text": "hi"})));
+        let shown = json!({"url": "https://chat.example:8443/[redacted]", "text": "hi"});
+        assert_eq!(*redactor.logged_payload(), shown);
+        for words in [
+            format!("cannot reach {url}"),
+            "POST /services/T0/planted-token-0001 HTTP/1.1".to_owned(),
+            "no such hook: planted-token-0001".to_owned(),
+            "bad signature planted-signature".to_owned(),
+            "https://chat.example:8443/services/T0/planted-token-0001".to_owned(),
+        ] {
+            assert!(!redactor.message(&words, 500).contains("planted"), "{}", redactor.message(&words, 500));
+            assert!(!redactor.result(json!([words])).to_string().contains("planted"));
+        }
+        let broken = Redactor::with_secret_url(&Arc::new(json!({"url": "planted, no URL"})));
+        assert_eq!(*broken.logged_payload(), json!({"url": "[redacted]"}));
+        let none = Arc::new(json!({"text": "hi"}));
+        assert!(Arc::ptr_eq(&none, &Redactor::with_secret_url(&none).logged_payload()));
     }
 
     #[test]

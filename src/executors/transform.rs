@@ -22,7 +22,7 @@ impl Executor for Transform {
         "transform"
     }
 
-    fn check(&self, payload: &Value) -> Vec<Problem> {
+    fn check(&self, _: &str, payload: &Value) -> Vec<Problem> {
         let Ok(mut reader) = Reader::new(payload, Reading::Document) else {
             // Any value is an answer.
             return Vec::new();
@@ -74,9 +74,9 @@ mod tests {
 
     #[test]
     fn keys_beside_values_would_be_lost() {
-        assert_eq!(Transform.check(&json!({"values": 1})), []);
-        assert_eq!(Transform.check(&json!({"a": 1, "b": 2})), []);
-        let problems = Transform.check(&json!({"values": 1, "b": 2}));
+        assert_eq!(Transform.check("", &json!({"values": 1})), []);
+        assert_eq!(Transform.check("", &json!({"a": 1, "b": 2})), []);
+        let problems = Transform.check("", &json!({"values": 1, "b": 2}));
         assert_eq!(problems[0].message, "unknown key 'b'; known: values");
     }
 }

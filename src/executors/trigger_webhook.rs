@@ -46,7 +46,7 @@ impl Executor for TriggerWebhook {
         "trigger_webhook"
     }
 
-    fn check(&self, payload: &Value) -> Vec<Problem> {
+    fn check(&self, _: &str, payload: &Value) -> Vec<Problem> {
         read(payload, Reading::Document).err().unwrap_or_default()
     }
 

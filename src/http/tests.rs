@@ -3,6 +3,7 @@
 mod flows;
 mod hooks;
 mod hostile;
+mod notifications;
 mod operations;
 mod support;
 mod surface;

@@ -16,6 +16,7 @@ mod executions;
 mod flows;
 mod list;
 mod log;
+pub(super) mod notifications;
 #[cfg(test)]
 mod plans;
 mod reader;

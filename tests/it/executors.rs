@@ -1,6 +1,7 @@
 //! Executors against real servers on this machine.
 
 mod exchange;
+mod notification;
 mod outbound;
 mod receiver;
 mod server;
@@ -11,8 +12,10 @@ use std::time::Duration;
 
 use core314::executors::{self, ExecutorSettings, HttpSettings, OutboundSettings};
 use core314_actors::ports::executor::{Attempt, Executor, Performed};
+use core314_actors::ports::notifications::Inbox;
+use core314_actors::testkit::memory_inbox::MemoryInbox;
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{RunId, TenantId};
+use core314_domain::ids::{Owner, RunId, UserId};
 use core314_domain::log::Failure;
 use core314_domain::plan::{FlowPlan, PlanLimits};
 use core314_domain::run::Outcome;
@@ -50,9 +53,13 @@ fn settings() -> ExecutorSettings {
 }
 
 fn executor_with(settings: &ExecutorSettings, action_type: &str) -> Arc<dyn Executor> {
+    executor_delivering(settings, action_type, Arc::new(MemoryInbox::default()))
+}
+
+fn executor_delivering(settings: &ExecutorSettings, action_type: &str, inbox: Arc<dyn Inbox>) -> Arc<dyn Executor> {
     // The first test of the process installs it; to the others its presence is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let all = executors::all(settings).expect("a client");
+    let all = executors::all(settings, inbox).expect("a client");
     all.into_iter().find(|executor| executor.action_type() == action_type).expect("a known action type")
 }
 
@@ -63,7 +70,7 @@ fn executor(action_type: &str) -> Arc<dyn Executor> {
 fn attempt(payload: Value, timeout: Duration) -> Attempt {
     let run = RunId::new(1_700_000_000_000, 42);
     Attempt {
-        tenant: TenantId(Uuid::from_u128(7)),
+        owner: Owner::new(UserId(Uuid::from_u128(7)), None),
         run,
         step: 0,
         execution: run.execution(0),
@@ -103,7 +110,8 @@ fn assert_failed(performed: &Performed, code: &str, retryable: bool) {
 
 #[test]
 fn the_documents_examples_are_flows_that_can_be_saved() {
-    let all: Vec<Arc<dyn Executor>> = ["api_call", "trigger_webhook", "transform"].map(executor).to_vec();
+    let all: Vec<Arc<dyn Executor>> =
+        ["api_call", "trigger_webhook", "send_notification", "transform"].map(executor).to_vec();
     let types: Vec<&str> = all.iter().map(|executor| executor.action_type()).collect();
     let page = include_str!("../../docs/actions.md");
     let examples: Vec<&str> =
@@ -112,9 +120,10 @@ fn the_documents_examples_are_flows_that_can_be_saved() {
     for (example, executor) in examples.iter().zip(&all) {
         let flow = FlowDocument::from_text(example).unwrap_or_else(|e| panic!("{e}\n{example}"));
         FlowPlan::compile(&flow, &types, &PlanLimits::default()).unwrap_or_else(|e| panic!("{e:?}\n{example}"));
-        let config = &flow.flow_steps[0].config;
-        assert_eq!(config.action_type, executor.action_type());
-        assert_eq!(executor.check(&Value::clone(&config.action_payload)), [], "{example}");
+        for config in flow.flow_steps.iter().map(|step| &step.config) {
+            assert_eq!(config.action_type, executor.action_type());
+            assert_eq!(executor.check(&config.action_target, &Value::clone(&config.action_payload)), [], "{example}");
+        }
     }
 }
 

@@ -5,6 +5,8 @@ mod commands;
 mod crash;
 mod exclusive;
 mod executors;
+mod notify;
+mod providers;
 mod scripted;
 mod sink;
 mod store;

@@ -42,6 +42,11 @@ on_both! {
     core314_actors::testkit::store_suite::queue_and_wake_ups_page_in_order => queue_and_wake_ups_page_in_order,
     core314_actors::testkit::store_suite::statistics_and_tail_fit_together => statistics_and_tail_fit_together,
     core314_actors::testkit::store_suite::awkward_values_keep_the_chains => awkward_values_keep_the_chains,
+    core314_actors::testkit::notification_suite::an_execution_is_told_once => an_execution_is_told_once,
+    core314_actors::testkit::notification_suite::lists_filter_and_page => lists_filter_and_page,
+    core314_actors::testkit::notification_suite::marks_never_go_back => marks_never_go_back,
+    core314_actors::testkit::notification_suite::everything_is_read_at_once => everything_is_read_at_once,
+    core314_actors::testkit::notification_suite::an_inbox_is_its_users_own => an_inbox_is_its_users_own,
     super::one_chain_from_many_hands => one_chain_from_many_hands,
     super::a_dropped_commit_leaves_all_or_nothing => a_dropped_commit_leaves_all_or_nothing,
 }

@@ -51,6 +51,8 @@ id! {
     WebhookId;
     /// A row of the execution log.
     LogId;
+    /// A notification in a user's inbox.
+    NotificationId;
     /// Any other row.
     RowId;
 }

@@ -86,6 +86,23 @@ words! {
     }
     /// What becomes of an attempt that was under way when its node died.
     OnUnknownOutcome { Retry = "retry", Verify = "verify", Park = "park" }
+    /// What a notification is about.
+    NotificationType { Alert = "alert", Notify = "notify", Info = "info", Warning = "warning", Error = "error" }
+    /// What has become of a notification in its user's inbox.
+    NotificationStatus { Unread = "unread", Read = "read", Archived = "archived" }
+    /// How much something matters.
+    Severity { Low = "low", Medium = "medium", High = "high", Critical = "critical" }
+}
+
+impl NotificationType {
+    /// The severity of a notification that names none.
+    pub const fn default_severity(self) -> Severity {
+        match self {
+            Self::Alert | Self::Error => Severity::High,
+            Self::Warning => Severity::Medium,
+            Self::Notify | Self::Info => Severity::Low,
+        }
+    }
 }
 
 impl RunStatus {

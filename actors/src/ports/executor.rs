@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use core314_domain::Json;
-use core314_domain::ids::{ExecutionId, RunId, StepNo, TenantId};
+use core314_domain::ids::{ExecutionId, Owner, RunId, StepNo};
 use core314_domain::log::HttpFigures;
 use core314_domain::plan::Problem;
 use core314_domain::run::Outcome;
@@ -17,9 +17,9 @@ pub trait Executor: Send + Sync + 'static {
     /// The word in documents and tables.
     fn action_type(&self) -> &'static str;
 
-    /// What is wrong with a payload, as far as it can be seen before its templates are rendered. Pointers are relative
-    /// to the payload.
-    fn check(&self, payload: &Value) -> Vec<Problem>;
+    /// What is wrong with a payload for this `action_target`, as far as it can be seen before its templates are rendered.
+    /// Pointers are relative to the payload.
+    fn check(&self, target: &str, payload: &Value) -> Vec<Problem>;
 
     /// Performs the action once. Always answers: a failure is an answer. Dropping the future cancels the action.
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed>;
@@ -39,7 +39,8 @@ pub trait Executor: Send + Sync + 'static {
 /// What an executor is asked to do.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    pub tenant: TenantId,
+    /// Of the run.
+    pub owner: Owner,
     pub run: RunId,
     pub step: StepNo,
     pub execution: ExecutionId,

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use core314_domain::words::{
-    ApprovalStatus, ExecutionMode, ExecutionStatus, OnErrorAction, RunStatus, TriggerType, Urgency,
+    ApprovalStatus, ExecutionMode, ExecutionStatus, NotificationStatus, NotificationType, OnErrorAction, RunStatus,
+    Severity, TriggerType, Urgency,
 };
 
 /// Type of a column, as answers show it.
@@ -136,6 +137,13 @@ resources! {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, event_type: Text, actor: Text,
         subject_type: Text, subject_id: Id or null, decision_event_id: Id or null, summary: Text, details: Json,
         partition: Integer, created_at: Time,
+    }
+    /// Messages inside the product, each in the inbox of one user.
+    Notifications = "notifications", "notification", ["user_id", "user_id status"] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, rule_id: Id or null,
+        execution_queue_id: Id or null, type: Word(NotificationType), title: Text, message: Text,
+        severity: Word(Severity), status: Word(NotificationStatus), action_url: Text or null, metadata: Json,
+        created_at: Time, updated_at: Time, read_at: Time or null, archived_at: Time or null,
     }
     /// Work that was set aside.
     DeadLetters = "dead_letter_list", "dead letter", [] {

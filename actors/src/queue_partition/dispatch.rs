@@ -57,7 +57,7 @@ impl QueuePartition {
         }
         let timeout_ms = plan.timeout_ms.unwrap_or(self.runtime.settings.attempt_timeout_ms);
         let request = Attempt {
-            tenant: header.owner.tenant,
+            owner: header.owner,
             run,
             step,
             execution: run.execution(step),

@@ -43,7 +43,7 @@ impl Executor for ScriptedExecutor {
         "scripted"
     }
 
-    fn check(&self, _: &Value) -> Vec<Problem> {
+    fn check(&self, _: &str, _: &Value) -> Vec<Problem> {
         Vec::new()
     }
 

@@ -37,7 +37,7 @@ impl Executor for Probe {
         "bench_probe"
     }
 
-    fn check(&self, _: &Value) -> Vec<Problem> {
+    fn check(&self, _: &str, _: &Value) -> Vec<Problem> {
         Vec::new()
     }
 

@@ -43,17 +43,11 @@ impl Answer {
         // As many bytes as redaction may look at.
         let head = &self.body[..self.body.len().min(MAX_MESSAGE_CHARS * 8)];
         let message = format!("{}: {}", self.status, String::from_utf8_lossy(head));
-        let details = Some(serde_json::json!({"status": self.status.as_u16()}));
-        let failure = match self.status.as_u16() {
-            429 => Code::RateLimited.failure(message),
-            408 | 425 | 500..=599 => Code::HttpStatus.failure(message),
-            _ => return Failure { details, ..Failure::fatal(Code::HttpStatus.word(), message) },
-        };
         let retry_after_ms = match self.status.as_u16() {
             429 | 503 => retry_after::wish_ms(&self.headers, now, max_retry_after_ms),
             _ => None,
         };
-        Failure { retry_after_ms, details, ..failure }
+        Failure { retry_after_ms, ..Code::of_status(self.status.as_u16(), message) }
     }
 }
 

@@ -98,6 +98,7 @@ async fn a_socket_is_served_bounded_and_let_go() {
         Api {
             engine: server.engine.clone(),
             views: server.views.clone(),
+            notifications: server.inbox.clone(),
             settings: HttpSettings {
                 workers: 1,
                 header_timeout_ms: 1_000,

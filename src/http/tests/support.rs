@@ -14,6 +14,7 @@ use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page, Paged, StatisticsView, Views};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_actors::settings::EngineSettings;
+use core314_actors::testkit::memory_inbox::MemoryInbox;
 use core314_actors::testkit::memory_store::MemoryStore;
 use core314_actors::testkit::scripted_executor::ScriptedExecutor;
 use core314_domain::ids::{FlowId, OrganizationId, RowId, UserId};
@@ -31,7 +32,7 @@ pub const KEY: &str = "platform-key";
 const SECRET: &str = "a secret of at least thirty-two bytes";
 pub const USER: UserId = UserId(Uuid::from_u128(7));
 pub const STRANGER: UserId = UserId(Uuid::from_u128(8));
-const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(9));
+pub const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(9));
 /// The largest body that the server under test reads.
 pub const MAX_BODY_BYTES: usize = 16_384;
 
@@ -39,6 +40,7 @@ pub const MAX_BODY_BYTES: usize = 16_384;
 pub struct Server {
     pub engine: Engine,
     pub views: Arc<RecordingViews>,
+    pub inbox: Arc<MemoryInbox>,
     state: Shared,
     metrics: web::Data<HttpMetrics>,
 }
@@ -76,6 +78,7 @@ impl Server {
         .await
         .expect("the engine starts on an empty store");
         let views = Arc::new(RecordingViews { store, asked: Mutex::default() });
+        let inbox = Arc::new(MemoryInbox::default());
         let auth = AuthSettings {
             service_key_sha256: vec![KeyDigest::of(KEY)],
             jwt_secret: SECRET.to_owned(),
@@ -84,11 +87,12 @@ impl Server {
         let state = Shared::new(State {
             engine: engine.clone(),
             views: views.clone(),
+            notifications: inbox.clone(),
             settings: HttpSettings { max_body_bytes: MAX_BODY_BYTES, ..HttpSettings::default() },
             keys: Keys::new(&auth),
         });
         let metrics = web::Data::new(HttpMetrics::new(&routes().paths()));
-        Self { engine, views, state, metrics }
+        Self { engine, views, inbox, state, metrics }
     }
 
     /// Sends one request.

@@ -24,13 +24,57 @@ async fn a_flow_is_triggered_by_its_id_or_its_name() {
 }
 
 #[actix_web::test]
-async fn what_does_not_work_yet_is_refused_by_name() {
+async fn a_name_is_bounded_and_what_becomes_of_a_conflict_needs_one() {
     let server = Server::start().await;
     server.flow(&flow_document("orders")).await;
-    for field in ["wait_seconds", "run_key", "on_conflict"] {
-        let answer = server.post("/api/v1/flows/orders/trigger", &json!({field: 1})).await;
+    for (body, field) in [
+        (json!({"run_key": ""}), "run_key"),
+        (json!({"run_key": "x".repeat(256)}), "run_key"),
+        (json!({"on_conflict": "reject"}), "on_conflict"),
+        (json!({"run_key": "a", "on_conflict": "shrug"}), "on_conflict"),
+        (json!({"wait_seconds": 301}), "wait_seconds"),
+        (json!({"wait_seconds": -1}), "wait_seconds"),
+    ] {
+        let answer = server.post("/api/v1/flows/orders/trigger", &body).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", answer.text);
+        assert_eq!(answer.json()["errors"][0]["pointer"], format!("/{field}"), "{body}");
+    }
+}
+
+#[actix_web::test]
+async fn a_live_run_keeps_its_name() {
+    let server = Server::start().await;
+    let mut document = flow_document("orders");
+    document["requires_approval"] = json!(true);
+    server.flow(&document).await;
+    let trigger = async |body: Value| server.post("/api/v1/flows/orders/trigger", &body).await;
+    let first = trigger(json!({"run_key": "a"})).await.json();
+    let same = trigger(json!({"run_key": "a"})).await;
+    assert_eq!((same.status, &same.json()["id"]), (StatusCode::ACCEPTED, &first["id"]));
+    let other = trigger(json!({"run_key": "b"})).await.json();
+    assert_ne!(other["id"], first["id"]);
+    let refused = trigger(json!({"run_key": "a", "on_conflict": "reject"})).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+    let next = trigger(json!({"run_key": "a", "on_conflict": "cancel_running"})).await;
+    assert_eq!(next.status, StatusCode::ACCEPTED, "{}", next.text);
+    assert_ne!(next.json()["id"], first["id"]);
+}
+
+#[actix_web::test]
+async fn many_triggers_are_answered_one_by_one() {
+    let server = Server::start().await;
+    server.flow(&flow_document("orders")).await;
+    let triggers: Vec<Value> =
+        (0..40).map(|n| json!({"trigger_context": {"n": n}, "run_key": format!("k{}", n % 39)})).collect();
+    let answer = server.post("/api/v1/flows/orders/trigger/bulk", &json!({"triggers": triggers})).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    assert_eq!(answer.json()["accepted"], 39);
+    let results = answer.json()["results"].as_array().unwrap().clone();
+    assert_eq!(results.len(), 40);
+    assert!(results[39]["error"].as_str().unwrap().contains("run_key"), "{}", results[39]);
+    for bad in [json!({"triggers": []}), json!({"triggers": vec![json!({}); 1_001]}), json!({})] {
+        let answer = server.post("/api/v1/flows/orders/trigger/bulk", &bad).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
-        assert_eq!(answer.json()["errors"][0]["pointer"], format!("/{field}"));
     }
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::executions::Walk;
 use super::log::OfRun;
 use super::reader::{Index, Keys, Reader, SCAN_ROWS};
-use super::{executions, flows, log, runs};
+use super::{executions, flows, log, notifications, runs};
 
 /// How many rows are compared at once.
 const CHUNK_ROWS: usize = 250;
@@ -34,6 +34,7 @@ impl Source {
             Resource::Executions => executions::walk(filter),
             Resource::Log => log::source(reader, filter),
             Resource::Audit => Self::Index(Index::newest("audit")),
+            Resource::Notifications => Self::Index(notifications::index(reader, filter)),
             Resource::DeadLetters => Self::Index(Index::newest("dead_letters")),
         }
     }

@@ -4,17 +4,18 @@
 #[path = "../../../tests/it/views/bed.rs"]
 mod bed;
 
+use core314_actors::ports::notifications::{Addressee, Audience};
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page, Paged};
 use core314_actors::ports::{Scope, StoreError};
-use core314_domain::ids::{FlowId, LogId, RunId, TenantId};
+use core314_domain::ids::{FlowId, LogId, NotificationId, RunId, TenantId, UserId};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use super::reader::Reader;
 use super::statement::{Arg, Statement};
-use super::{SqlStore, executions, list, statistics};
+use super::{SqlStore, executions, list, notifications, statistics};
 use crate::store::StoreOptions;
 use crate::store::connection::Connection;
 use bed::{Bed, Lit, Narrow};
@@ -120,10 +121,31 @@ fn flow_rows(no: i64) -> [Narrow; 2] {
         .map(|(table, columns)| Narrow { table, columns })
 }
 
+/// The older half has been read.
+fn notice_row(no: i64) -> Narrow {
+    let of: Lit = tenant(owner(no)).0.into();
+    let columns = [
+        ("id", NotificationId::new(T0 + no, no as u128).0.into()),
+        ("tenant_id", of.clone()),
+        ("user_id", of),
+        ("execution_queue_id", run(no).execution(0).0.into()),
+        ("type", "info".into()),
+        ("title", "t".into()),
+        ("message", "m".into()),
+        ("severity", "low".into()),
+        ("status", if no < RUNS / 2 { "read" } else { "unread" }.into()),
+        ("metadata", "{}".into()),
+        ("created_at_ms", (T0 + no).into()),
+        ("updated_at_ms", (T0 + no).into()),
+    ];
+    Narrow { table: "notices", columns: columns.to_vec() }
+}
+
 async fn filled(bed: &Bed) -> SqlStore {
     let options = StoreOptions { read_limit: std::time::Duration::from_secs(20), ..StoreOptions::default() };
     let store = SqlStore::open(&bed.url, options).await.expect("the store opens");
     let mut rows: Vec<Narrow> = (0..500).flat_map(flow_rows).chain((0..RUNS).flat_map(run_rows)).collect();
+    rows.extend((0..RUNS).map(notice_row));
     rows.sort_by_key(|row| row.table);
     bed.insert(&rows).await;
     assert_eq!(bed.texts("SELECT CAST(count(*) AS text) FROM flow_runs").await, [RUNS.to_string()]);
@@ -138,7 +160,9 @@ async fn ask(reader: &mut Reader, no: i64) -> Result<Vec<(&'static [&'static str
     let of = |column: &'static str, value: Value| Filter::of([(column, value)]);
     let by_trigger = Filter::of([("is_active", true.into()), ("trigger_type", "webhook".into())]);
     let flow_and_status = Filter::of([("orchestration_flow_id", flow.clone()), ("run_status", "running".into())]);
-    let lists: [(Resource, Filter, &'static [&'static str]); 12] = [
+    let user = json!(tenant(owner(no)));
+    let unread = Filter::of([("user_id", user.clone()), ("status", "unread".into())]);
+    let lists: [(Resource, Filter, &'static [&'static str]); 14] = [
         (Resource::Flows, Filter::default(), &["flows_by_id"]),
         (Resource::Flows, by_trigger, &["flows_by_trigger"]),
         (Resource::Flows, of("flow_name", "f7".into()), &["flows_tenant_id_flow_name_key", "sqlite_autoindex_flows_2"]),
@@ -151,6 +175,8 @@ async fn ask(reader: &mut Reader, no: i64) -> Result<Vec<(&'static [&'static str
         (Resource::Log, Filter::default(), &["log_by_tenant"]),
         (Resource::Log, of("success", false.into()), &["log_failed"]),
         (Resource::Log, of("flow_run_id", run), &["log_attempt"]),
+        (Resource::Notifications, of("user_id", user.clone()), &["notices_by_user"]),
+        (Resource::Notifications, unread, &["notices_unread"]),
     ];
     let mut asked = Vec::new();
     for (resource, filter, indexes) in lists {
@@ -167,6 +193,10 @@ async fn ask(reader: &mut Reader, no: i64) -> Result<Vec<(&'static [&'static str
         let keys = reader.asked.drain(..).filter(|statement| !statement.sql.contains("execution_queue"));
         asked.extend(keys.map(|statement| (indexes, statement)));
     }
+    let inbox = tenant(owner(no));
+    let inbox = Audience::User(Addressee { tenant: inbox, user: UserId(inbox.0) });
+    notifications::unread_count(reader, inbox).await?;
+    asked.extend(reader.asked.drain(..).map(|statement| (["notices_unread"].as_slice(), statement)));
     executions::rows(reader, &[self::run(no).execution(0).0]).await?;
     asked.extend(reader.asked.drain(..).map(|statement| (["runs_pkey", "runs_by_tenant"].as_slice(), statement)));
     statistics::since(reader, T0, T0 + 86_400_000).await?;

@@ -1,7 +1,7 @@
 //! The rows of the tests: two tenants with flows, runs in every state, a log, approvals, reviews and statistics.
 
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{ExecutionId, FlowId, LogId, OrganizationId, Owner, RowId, RunId, UserId};
+use core314_domain::ids::{ExecutionId, FlowId, LogId, NotificationId, OrganizationId, Owner, RowId, RunId, UserId};
 use core314_domain::run::step::{Live, Step, StepStatus};
 use core314_domain::run::{Closing, RunState};
 use core314_domain::stats::{BUCKET_WIDTHS_MS, Stat, bucket_start_ms};
@@ -71,6 +71,7 @@ impl Story {
             story.chained_runs(owner, chain);
             story.statistics(owner);
             story.audit(owner);
+            story.notice(owner);
         }
         story
     }
@@ -319,6 +320,30 @@ impl Story {
                 ("summary", "made".into()),
                 ("details", json!({"a": 1}).into()),
                 ("at_ms", T0.into()),
+            ],
+        );
+    }
+
+    fn notice(&mut self, owner: Owner) {
+        let id = NotificationId::new(T0, self.random());
+        self.add(
+            "notices",
+            [
+                ("id", id.0.into()),
+                ("tenant_id", owner.tenant.0.into()),
+                ("user_id", owner.user.0.into()),
+                ("organization_id", owner.organization.map(|o| o.0).into()),
+                ("type", "info".into()),
+                ("title", "Done".into()),
+                ("message", "it's done".into()),
+                ("severity", "low".into()),
+                ("status", "archived".into()),
+                ("action_url", "/runs".into()),
+                ("metadata", json!({"a": 1}).into()),
+                ("created_at_ms", T0.into()),
+                ("updated_at_ms", (T0 + 2).into()),
+                ("read_at_ms", (T0 + 1).into()),
+                ("archived_at_ms", (T0 + 2).into()),
             ],
         );
     }

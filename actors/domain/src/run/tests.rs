@@ -72,6 +72,7 @@ impl Bench {
             recommendation_id: None,
             parent_run_id: None,
             idempotency_key: None,
+            run_key: None,
             accepted_at_ms: 0,
             deadline_at_ms: plan.deadline_ms,
         };

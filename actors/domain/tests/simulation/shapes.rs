@@ -59,6 +59,7 @@ fn header(plan: &FlowPlan) -> RunHeader {
         recommendation_id: None,
         parent_run_id: None,
         idempotency_key: None,
+        run_key: None,
         accepted_at_ms: START_MS,
         deadline_at_ms: plan.deadline_ms.map(|ms| START_MS + ms),
     }

@@ -1,0 +1,108 @@
+//! Notifications: in-app messages, each in the inbox of one user.
+//!
+//! Whoever sends one needs [`Inbox`] alone; whoever shows a user's inbox needs [`Notifications`]. Rows are the contract's
+//! columns, as in [`super::views`].
+
+use core314_domain::ids::{ExecutionId, NotificationId, Owner, TenantId, UserId};
+use core314_domain::words::{NotificationStatus, NotificationType, Severity};
+use serde_json::{Map, Value};
+
+use super::views::{Page, Paged};
+use super::{BoxFuture, Scope, StoreError};
+
+/// Takes notifications in.
+pub trait Inbox: Send + Sync + 'static {
+    /// Puts a notification into its user's inbox, durably. An execution brings one, however often it is repeated: the
+    /// answer is the id of the row that stands, and a repetition changes nothing in it.
+    fn deliver(&self, notification: Notification) -> BoxFuture<'_, Result<NotificationId, StoreError>>;
+}
+
+/// A notification to deliver.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notification {
+    /// Of the row, if it is the first of its execution.
+    pub id: NotificationId,
+    /// The tenant that it belongs to, and the user in whose inbox it goes.
+    pub owner: Owner,
+    pub execution: ExecutionId,
+    pub kind: NotificationType,
+    pub severity: Severity,
+    pub title: String,
+    pub message: String,
+    pub action_url: Option<String>,
+    pub metadata: Map<String, Value>,
+    pub at_ms: i64,
+}
+
+/// Shows inboxes and keeps their state. What is not the audience's own does not exist for it.
+pub trait Notifications: Send + Sync + 'static {
+    /// A page of notifications, newest first.
+    fn list(
+        &self,
+        audience: Audience,
+        filter: NotificationFilter,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Paged, StoreError>>;
+
+    /// How many are unread.
+    fn unread_count(&self, audience: Audience) -> BoxFuture<'_, Result<i64, StoreError>>;
+
+    /// Marks one as read, or archives it, and gives its row. A mark never goes back: what is archived is not made read,
+    /// and what bears the mark already keeps its time.
+    fn mark(
+        &self,
+        user: Addressee,
+        id: NotificationId,
+        mark: Mark,
+        now_ms: i64,
+    ) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
+
+    /// Marks all as read that are unread and not younger than `now_ms`, and says how many those were.
+    fn read_all(&self, user: Addressee, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>>;
+}
+
+/// Whose notifications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    User(Addressee),
+    /// Those of all users of all tenants.
+    Platform,
+}
+
+/// A user in a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addressee {
+    pub tenant: TenantId,
+    pub user: UserId,
+}
+
+impl From<Owner> for Addressee {
+    fn from(owner: Owner) -> Self {
+        Self { tenant: owner.tenant, user: owner.user }
+    }
+}
+
+impl Audience {
+    /// The tenants whose rows may be looked at.
+    pub const fn scope(self) -> Scope {
+        match self {
+            Self::User(user) => Scope::Tenant(user.tenant),
+            Self::Platform => Scope::Platform,
+        }
+    }
+}
+
+/// Which notifications.
+#[derive(Debug, Clone, Default)]
+pub struct NotificationFilter {
+    pub status: Option<NotificationStatus>,
+    pub kind: Option<NotificationType>,
+    pub severity: Option<Severity>,
+}
+
+/// What a user does with a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    Read,
+    Archived,
+}
