@@ -11,6 +11,7 @@
 
 mod development;
 mod node;
+mod reload;
 mod throwaway;
 
 use std::net::TcpListener;
@@ -25,9 +26,10 @@ use tokio::sync::mpsc;
 
 use crate::config::{Config, LogFormat, local};
 use crate::store::SqlStore;
-use crate::telemetry;
+use crate::telemetry::{self, LogFilter};
 pub use development::Development;
 use node::Node;
+use reload::Reloader;
 pub use throwaway::{BenchStore, bench};
 
 /// Supervision catches panics; a build that aborts on them cannot heal anything.
@@ -44,12 +46,12 @@ pub enum Ended {
 
 /// Runs a server until its end.
 pub fn run(config: &Config, development: Option<Development>) -> anyhow::Result<Ended> {
-    start_log(config)?;
+    let log_filter = start_log(config)?;
     for note in config.notes() {
         tracing::warn!("{note}");
     }
     let io = prepare()?;
-    let ended = actix::System::new().block_on(live(config, development, io.handle()));
+    let ended = actix::System::new().block_on(live(config, development, io.handle(), log_filter));
     // Whatever still runs there has been cut off by the engine.
     io.shutdown_timeout(Duration::from_secs(1));
     ended
@@ -72,7 +74,7 @@ fn prepare() -> anyhow::Result<Runtime> {
     io.context("the threads for I/O cannot be started")
 }
 
-fn start_log(config: &Config) -> anyhow::Result<()> {
+fn start_log(config: &Config) -> anyhow::Result<LogFilter> {
     let lines = match config.log_format() {
         LogFormat::Text => telemetry::Lines::Text,
         LogFormat::Json => telemetry::Lines::Json,
@@ -80,8 +82,15 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
     telemetry::start(config.text("log.filter"), lines)
 }
 
-async fn live(config: &Config, development: Option<Development>, io: &Handle) -> anyhow::Result<Ended> {
+async fn live(
+    config: &Config,
+    development: Option<Development>,
+    io: &Handle,
+    log_filter: LogFilter,
+) -> anyhow::Result<Ended> {
     let mut signals = Signals::listen()?;
+    let hangup = signal(SignalKind::hangup()).context("signals cannot be listened to")?;
+    let certificate = node::certificate(config)?;
     let listen = config.listen();
     let listener =
         TcpListener::bind(listen).with_context(|| format!("server.listen: {listen} cannot be listened on"))?;
@@ -94,11 +103,13 @@ async fn live(config: &Config, development: Option<Development>, io: &Handle) ->
     });
     let store = node::open_store(config, &config.database_url(), io).await?;
     let node = Node::start(config, store, io, node::Extras::default(), on_root_failure).await?;
-    let server = node.serve(config, listener)?;
+    let server = node.serve(config, listener, certificate.clone())?;
     let handle = server.handle();
     let mut answering = actix::spawn(server);
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    actix::spawn(Reloader { config: config.clone(), certificate, log_filter, hangup }.run());
     let receiver = match development {
-        Some(development) => development.set_up(config, &node.engine, address).await,
+        Some(development) => development.set_up(config, &node.engine, scheme, address).await,
         None => Ok(None),
     };
     if receiver.is_ok() {

@@ -32,6 +32,7 @@ mod runs;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod webhooks;
 
 use std::io;
@@ -51,6 +52,7 @@ use envelope::envelope;
 use operations::HttpMetrics;
 use route_table::RouteTable;
 pub use settings::{AuthSettings, HttpSettings, KeyDigest};
+pub use tls::{Certificate, Reloaded};
 
 /// What the server answers from.
 pub struct Api {
@@ -58,6 +60,8 @@ pub struct Api {
     pub views: Arc<dyn Views>,
     pub settings: HttpSettings,
     pub auth: AuthSettings,
+    /// Present where this server speaks TLS.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 /// What handlers share.
@@ -121,7 +125,10 @@ pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
         .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
         .client_request_timeout(Duration::from_millis(settings.header_timeout_ms))
         .shutdown_timeout(settings.drain_seconds)
-        .disable_signals()
-        .listen(listener)?;
+        .disable_signals();
+    let server = match api.certificate {
+        Some(certificate) => server.listen_rustls_0_23(listener, certificate.server_config())?,
+        None => server.listen(listener)?,
+    };
     Ok(server.run())
 }

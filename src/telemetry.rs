@@ -3,7 +3,9 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,19 +16,31 @@ pub enum Lines {
     Json,
 }
 
+/// Which lines are written: can be changed while the process runs.
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// Another filter from now on.
+    pub fn set(&self, filter: &str) -> anyhow::Result<()> {
+        self.0.reload(parse(filter)?).context("the filter of log lines cannot be changed")
+    }
+}
+
 /// Starts to write log lines that pass the filter. To be called once in a process.
-pub fn start(filter: &str, lines: Lines) -> anyhow::Result<()> {
-    let filter = parse(filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let started = match lines {
+pub fn start(filter: &str, lines: Lines) -> anyhow::Result<LogFilter> {
+    let (filter, handle) = reload::Layer::new(parse(filter)?);
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = match lines {
         Lines::Text => {
             let colours =
                 io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            builder.with_ansi(colours).try_init()
+            layer.with_ansi(colours).boxed()
         }
-        Lines::Json => builder.json().flatten_event(true).try_init(),
+        Lines::Json => layer.json().flatten_event(true).boxed(),
     };
-    started.map_err(|error| anyhow::anyhow!("log lines cannot be written: {error}"))
+    let started = tracing_subscriber::registry().with(filter).with(layer).try_init();
+    started.map_err(|error| anyhow::anyhow!("log lines cannot be written: {error}"))?;
+    Ok(LogFilter(handle))
 }
 
 fn parse(filter: &str) -> anyhow::Result<EnvFilter> {

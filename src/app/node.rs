@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use crate::config::{Config, ConfigError, Problem};
 use crate::executors;
-use crate::http::{self, Api, AuthSettings, HttpSettings, KeyDigest};
+use crate::http::{self, Api, AuthSettings, Certificate, HttpSettings, KeyDigest};
 use crate::store::{SqlStore, StoreOptions};
 
 /// A running node.
@@ -62,21 +62,32 @@ impl Node {
         Ok(Self { engine: engine.await.context("the engine cannot be started")?, store })
     }
 
-    /// Answers HTTP on a listener, as the configuration says. The server runs while it is awaited.
-    pub fn serve(&self, config: &Config, listener: TcpListener) -> anyhow::Result<Server> {
+    /// Answers HTTP on a listener, as the configuration says; with a certificate over TLS alone. The server runs while it
+    /// is awaited.
+    pub fn serve(
+        &self,
+        config: &Config,
+        listener: TcpListener,
+        certificate: Option<Arc<Certificate>>,
+    ) -> anyhow::Result<Server> {
         let settings = http_settings(config)?;
         let auth = AuthSettings {
             service_key_sha256: config.secret("auth.service_key").map(KeyDigest::of).into_iter().collect(),
             jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),
             jwt_leeway_seconds: config.number("auth.jwt_leeway_seconds"),
         };
-        let api = Api { engine: self.engine.clone(), views: self.store.clone(), settings, auth };
+        let api = Api { engine: self.engine.clone(), views: self.store.clone(), settings, auth, certificate };
         http::serve(api, listener).context("the HTTP server cannot be started")
     }
 }
 
 fn engine_settings(config: &Config) -> Result<EngineSettings, ConfigError> {
     config.section_with("engine", &[("drain_ms", config.grace().as_millis() as u64)])
+}
+
+/// The certificate that the configuration names, if it names one.
+pub fn certificate(config: &Config) -> anyhow::Result<Option<Arc<Certificate>>> {
+    Certificate::load(&http_settings(config)?.tls).context("http.tls: the certificate cannot be used")
 }
 
 /// The section, and what no key alone can say: whether the values go together.

@@ -206,6 +206,8 @@ fn listening_to_the_world_in_the_clear_must_be_asked_for() {
         assert!(message.contains("allow_insecure_listen = true"), "{message}");
         assert_eq!(check(open, "true"), Ok(()));
     }
+    let environment = [("CORE314_LISTEN", "0.0.0.0:1"), ("CORE314__HTTP__TLS__CERTIFICATE", "/etc/core314/tls.crt")];
+    assert_eq!(load("", &environment).unwrap().check_safety(Mode::Dev), Ok(()), "not in the clear");
 }
 
 #[test]

@@ -8,10 +8,11 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpResponse, web};
+use actix_web::{Error, HttpRequest, HttpResponse, web};
 use serde_json::Value;
 use tracing::Instrument;
 
+use super::Shared;
 use super::operations::HttpMetrics;
 use super::problem::Problem;
 
@@ -47,6 +48,9 @@ pub async fn envelope(
     };
     for (name, value) in SECURITY_HEADERS {
         answered.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    if let Some(value) = strict_transport_security(answered.request()) {
+        answered.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, value);
     }
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         answered.headers_mut().insert(REQUEST_ID, value);
@@ -91,6 +95,13 @@ fn request_id(headers: &HeaderMap) -> String {
         .filter(|id| (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic))
         .and_then(|id| std::str::from_utf8(id).ok());
     usable.map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned)
+}
+
+/// Only over TLS: in the clear the header could be anybody's, and browsers pass over it (RFC 6797, section 7.2).
+fn strict_transport_security(req: &HttpRequest) -> Option<HeaderValue> {
+    let seconds = req.app_data::<Shared>()?.settings.tls.hsts_seconds;
+    let is_wanted = req.app_config().secure() && seconds > 0;
+    is_wanted.then(|| HeaderValue::from_str(&format!("max-age={seconds}")).ok()).flatten()
 }
 
 /// The path, without the secret that a webhook's path ends with.

@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 
 use core314_domain::json::MAX_DEPTH;
 
+use super::tls::TlsSettings;
+
 /// How much of everything the server takes at once.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +39,8 @@ pub struct HttpSettings {
     pub max_page_items: usize,
     /// How clients reach this server, such as `https://core314.example`; empty: as the request's `Host` says.
     pub public_url: String,
+    /// TLS by this server itself.
+    pub tls: TlsSettings,
 }
 
 impl Default for HttpSettings {
@@ -54,6 +58,7 @@ impl Default for HttpSettings {
             default_page_items: 50,
             max_page_items: 500,
             public_url: String::new(),
+            tls: TlsSettings::default(),
         }
     }
 }
@@ -82,6 +87,9 @@ impl HttpSettings {
         let is_url = self.public_url.starts_with("http://") || self.public_url.starts_with("https://");
         if !(self.public_url.is_empty() || is_url) {
             found.push("http.public_url must begin with http:// or https://".to_owned());
+        }
+        if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
+            found.push("http.tls.certificate and http.tls.key go together: set both, or neither".to_owned());
         }
         found
     }

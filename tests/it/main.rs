@@ -9,4 +9,5 @@ mod store;
 mod supervised;
 mod support;
 mod tamper;
+mod tls;
 mod views;

@@ -96,6 +96,7 @@ async fn a_socket_is_served_bounded_and_let_go() {
     let address = listener.local_addr().unwrap();
     let running = serve(
         Api {
+            certificate: None,
             engine: server.engine.clone(),
             views: server.views.clone(),
             settings: HttpSettings {
