@@ -200,6 +200,11 @@ impl Config {
         self.value(key).to_bool().expect("its rule is true or false")
     }
 
+    /// Whether a list has nothing in it.
+    pub fn is_empty(&self, key: &str) -> bool {
+        self.value(key).as_array().expect("its rule is a list").is_empty()
+    }
+
     /// Every key with its value and source, secrets masked.
     pub fn shown(&self) -> Vec<Shown> {
         self.values.iter().map(|(key, value)| show::shown(key, value, self.source(key))).collect()

@@ -14,6 +14,7 @@
 mod actors;
 mod auth;
 mod body;
+mod client;
 mod envelope;
 mod execution_log;
 mod executions;
@@ -72,6 +73,12 @@ struct State {
     keys: Keys,
 }
 
+impl State {
+    fn new(engine: Engine, views: Arc<dyn Views>, settings: HttpSettings, auth: &AuthSettings) -> Self {
+        Self { engine, views, keys: Keys::new(auth), settings }
+    }
+}
+
 /// The state as handlers take it.
 type Shared = web::Data<State>;
 
@@ -114,8 +121,7 @@ fn configure(app: &mut ServiceConfig, state: &Shared, metrics: &web::Data<HttpMe
 /// end.
 pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
     let settings = api.settings.clone();
-    let keys = Keys::new(&api.auth);
-    let state = Shared::new(State { engine: api.engine, views: api.views, settings: api.settings, keys });
+    let state = Shared::new(State::new(api.engine, api.views, api.settings, &api.auth));
     let metrics = web::Data::new(HttpMetrics::new(&routes().paths()));
     let server =
         HttpServer::new(move || App::new().configure(|app| configure(app, &state, &metrics)).wrap(from_fn(envelope)));

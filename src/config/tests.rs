@@ -208,6 +208,10 @@ fn listening_to_the_world_in_the_clear_must_be_asked_for() {
     }
     let environment = [("CORE314_LISTEN", "0.0.0.0:1"), ("CORE314__HTTP__TLS__CERTIFICATE", "/etc/core314/tls.crt")];
     assert_eq!(load("", &environment).unwrap().check_safety(Mode::Dev), Ok(()), "not in the clear");
+    let environment = [("CORE314_LISTEN", "0.0.0.0:1"), ("CORE314__HTTP__TRUSTED_PROXIES", "10.0.0.0/8, 127.0.0.1/32")];
+    assert_eq!(load("", &environment).unwrap().check_safety(Mode::Dev), Ok(()), "a proxy terminates TLS");
+    let message = refusal("", &[("CORE314__HTTP__TRUSTED_PROXIES", "localhost")]);
+    assert!(message.contains("must be a list of networks in CIDR notation, such as 10.0.0.0/8"), "{message}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tracing::Instrument;
 
 use super::Shared;
+use super::client::Client;
 use super::operations::HttpMetrics;
 use super::problem::Problem;
 
@@ -34,10 +35,13 @@ pub async fn envelope(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let metrics = req.app_data::<web::Data<HttpMetrics>>().cloned();
+    let settings = req.app_data::<Shared>().map(|state| &state.settings);
+    let client = settings.map(|settings| Client::find(&req, &settings.trusted_proxies, settings.forwarded_by));
+    let address = client.as_ref().and_then(|client| client.address).map(tracing::field::display);
     let request_id = request_id(req.headers());
     let instance = masked(req.path());
     let is_function = req.path().starts_with("/functions/");
-    let span = tracing::info_span!("request", %request_id, method = %req.method(), path = %instance);
+    let span = tracing::info_span!("request", %request_id, client = address, method = %req.method(), path = %instance);
     let answered = next.call(req).instrument(span.clone()).await?.map_into_boxed_body();
     let mut answered = match problem_of(&answered) {
         Some(problem) => {
@@ -100,7 +104,7 @@ fn request_id(headers: &HeaderMap) -> String {
 /// Only over TLS: in the clear the header could be anybody's, and browsers pass over it (RFC 6797, section 7.2).
 fn strict_transport_security(req: &HttpRequest) -> Option<HeaderValue> {
     let seconds = req.app_data::<Shared>()?.settings.tls.hsts_seconds;
-    let is_wanted = req.app_config().secure() && seconds > 0;
+    let is_wanted = seconds > 0 && Client::of(req)?.is_secure;
     is_wanted.then(|| HeaderValue::from_str(&format!("max-age={seconds}")).ok()).flatten()
 }
 

@@ -3,11 +3,13 @@
 
 use std::fmt;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use core314_domain::json::MAX_DEPTH;
 
+use super::client::ForwardedBy;
 use super::tls::TlsSettings;
 
 /// How much of everything the server takes at once.
@@ -39,6 +41,12 @@ pub struct HttpSettings {
     pub max_page_items: usize,
     /// How clients reach this server, such as `https://core314.example`; empty: as the request's `Host` says.
     pub public_url: String,
+    /// Where proxies stand whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Which forwarding headers those write.
+    pub forwarded_by: ForwardedBy,
+    /// Whether `/metrics` is open to everybody.
+    pub metrics_public: bool,
     /// TLS by this server itself.
     pub tls: TlsSettings,
 }
@@ -58,6 +66,9 @@ impl Default for HttpSettings {
             default_page_items: 50,
             max_page_items: 500,
             public_url: String::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_by: ForwardedBy::default(),
+            metrics_public: false,
             tls: TlsSettings::default(),
         }
     }

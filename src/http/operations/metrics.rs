@@ -1,23 +1,25 @@
 //! `GET /metrics`: Prometheus text. Labels are routes, classes of status and kinds of actors, never a user or a run.
 //!
-//! Open to this machine; from beyond it, or through a proxy, a platform key is required.
+//! Open to this machine; from beyond it, or through a proxy, a platform key is required, unless it is configured to be
+//! open.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use actix_web::http::header::{FORWARDED, X_FORWARDED_FOR};
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::Engine;
 
 use super::HttpMetrics;
 use super::exposition::{Exposition, Type};
 use crate::http::Shared;
+use crate::http::client::Client;
 use crate::http::problem::Problem;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics>) -> Result<HttpResponse, Problem> {
-    if !is_local(&req) {
+    let is_open = state.settings.metrics_public || Client::of(&req).is_some_and(|client| client.is_local);
+    if !is_open {
         state.keys.identify(req.headers())?.platform_only(req.headers())?;
     }
     let mut page = Exposition::default();
@@ -26,12 +28,6 @@ pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics
     actors(&mut page, &state.engine);
     requests(&mut page, &http);
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(page.finish()))
-}
-
-/// Whether somebody on this machine asks for themselves.
-fn is_local(req: &HttpRequest) -> bool {
-    let is_forwarded = req.headers().contains_key(FORWARDED) || req.headers().contains_key(X_FORWARDED_FOR);
-    !is_forwarded && req.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
 fn counters(page: &mut Exposition, engine: &Engine) {
@@ -85,22 +81,4 @@ fn requests(page: &mut Exposition, http: &HttpMetrics) {
     let requests = http.requests();
     let each = requests.iter().map(|(route, class, n)| (vec![("route", *route), ("status", *class)], *n as f64));
     page.family(Type::Counter, "core314_http_requests_total", "Requests by route and class of status.", each);
-}
-
-#[cfg(test)]
-mod tests {
-    use actix_web::test::TestRequest;
-
-    use super::*;
-
-    #[test]
-    fn only_this_machine_is_local() {
-        let peer = |address: &str| TestRequest::get().peer_addr(address.parse().unwrap());
-        assert!(is_local(&peer("127.0.0.1:9").to_http_request()));
-        assert!(is_local(&peer("[::1]:9").to_http_request()));
-        assert!(is_local(&peer("[::ffff:127.0.0.1]:9").to_http_request()));
-        assert!(!is_local(&peer("192.0.2.1:9").to_http_request()));
-        assert!(!is_local(&peer("127.0.0.1:9").insert_header((X_FORWARDED_FOR, "192.0.2.1")).to_http_request()));
-        assert!(!is_local(&TestRequest::get().to_http_request()));
-    }
 }
