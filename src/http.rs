@@ -15,6 +15,7 @@ mod actors;
 mod auth;
 mod body;
 mod client;
+mod cors;
 mod envelope;
 mod execution_log;
 mod executions;
@@ -26,8 +27,10 @@ mod input;
 mod operations;
 mod page;
 mod pages;
+mod prefer;
 mod problem;
 mod query;
+mod rate_limit;
 mod route_table;
 mod runs;
 mod settings;
@@ -47,10 +50,13 @@ use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpServer, web};
 use core314_actors::engine::Engine;
 use core314_actors::ports::views::Views;
+use tokio::sync::Semaphore;
 
 use auth::Keys;
 use envelope::envelope;
 use operations::HttpMetrics;
+use rate_limit::RateLimit;
+pub use rate_limit::RateLimitSettings;
 use route_table::RouteTable;
 pub use settings::{AuthSettings, HttpSettings, KeyDigest};
 pub use tls::{Certificate, Reloaded};
@@ -71,11 +77,16 @@ struct State {
     views: Arc<dyn Views>,
     settings: HttpSettings,
     keys: Keys,
+    limit: Arc<RateLimit>,
+    /// A permit for each request that may be under way.
+    in_flight: Semaphore,
 }
 
 impl State {
     fn new(engine: Engine, views: Arc<dyn Views>, settings: HttpSettings, auth: &AuthSettings) -> Self {
-        Self { engine, views, keys: Keys::new(auth), settings }
+        let limit = Arc::new(RateLimit::new(settings.rate_limit));
+        let keys = Keys::new(auth, limit.clone());
+        Self { engine, views, keys, limit, in_flight: Semaphore::new(settings.max_in_flight), settings }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::telemetry::LogFilter;
 /// The key that takes effect at once.
 const LOG_FILTER: &str = "log.filter";
 /// How often nothing is done where there is no certificate.
-const NEVER: Duration = Duration::from_secs(86_400);
+const NEVER: Duration = Duration::from_hours(24);
 
 /// Looks after what can change, until it is dropped.
 pub struct Reloader {

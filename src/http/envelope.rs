@@ -8,17 +8,19 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpRequest, HttpResponse, web};
+use actix_web::{Error, HttpResponse, web};
 use serde_json::Value;
 use tracing::Instrument;
 
-use super::Shared;
 use super::client::Client;
 use super::operations::HttpMetrics;
 use super::problem::Problem;
+use super::{Shared, State, cors};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
+/// When somebody who found too many here may come back.
+const BUSY_SECONDS: u64 = 1;
 
 /// Nothing here is ever shown inside another page, run as a script, or kept by a cache.
 const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
@@ -35,14 +37,15 @@ pub async fn envelope(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let metrics = req.app_data::<web::Data<HttpMetrics>>().cloned();
-    let settings = req.app_data::<Shared>().map(|state| &state.settings);
-    let client = settings.map(|settings| Client::find(&req, &settings.trusted_proxies, settings.forwarded_by));
-    let address = client.as_ref().and_then(|client| client.address).map(tracing::field::display);
+    let state = req.app_data::<Shared>().expect("every server is configured with one").clone();
+    let client = Client::find(&req, &state.settings.trusted_proxies, state.settings.forwarded_by);
+    let origin = cors::allowed(&state.settings.cors_origins, req.headers()).cloned();
+    let address = client.address.map(tracing::field::display);
     let request_id = request_id(req.headers());
     let instance = masked(req.path());
     let is_function = req.path().starts_with("/functions/");
     let span = tracing::info_span!("request", %request_id, client = address, method = %req.method(), path = %instance);
-    let answered = next.call(req).instrument(span.clone()).await?.map_into_boxed_body();
+    let answered = answer(req, next, &state, origin.is_some()).instrument(span.clone()).await?;
     let mut answered = match problem_of(&answered) {
         Some(problem) => {
             let response = write(&problem, &instance, &request_id, is_function);
@@ -53,8 +56,11 @@ pub async fn envelope(
     for (name, value) in SECURITY_HEADERS {
         answered.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    if let Some(value) = strict_transport_security(answered.request()) {
+    if let Some(value) = strict_transport_security(&client, state.settings.tls.hsts_seconds) {
         answered.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, value);
+    }
+    if !state.settings.cors_origins.is_empty() {
+        cors::write(answered.headers_mut(), origin);
     }
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         answered.headers_mut().insert(REQUEST_ID, value);
@@ -65,6 +71,25 @@ pub async fn envelope(
     }
     span.in_scope(|| tracing::debug!(status = status.as_u16(), "answered"));
     Ok(answered)
+}
+
+/// Answers what needs no handler: a page that asks what it may send, and whoever comes while too many are here. Those who
+/// run the process are always let in, because then they want to know why.
+async fn answer(
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+    state: &State,
+    is_allowed_origin: bool,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if is_allowed_origin && cors::is_preflight(req.method(), req.headers()) {
+        return Ok(req.into_response(cors::preflight()));
+    }
+    let _permit = match state.in_flight.try_acquire() {
+        Ok(permit) => Some(permit),
+        Err(_) if ["/healthz", "/readyz", "/metrics"].contains(&req.path()) => None,
+        Err(_) => return Ok(req.error_response(Problem::Busy { retry_after_seconds: BUSY_SECONDS })),
+    };
+    Ok(next.call(req).await?.map_into_boxed_body())
 }
 
 /// The problem that a handler returned. What the framework itself refuses becomes one of ours.
@@ -102,9 +127,8 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 /// Only over TLS: in the clear the header could be anybody's, and browsers pass over it (RFC 6797, section 7.2).
-fn strict_transport_security(req: &HttpRequest) -> Option<HeaderValue> {
-    let seconds = req.app_data::<Shared>()?.settings.tls.hsts_seconds;
-    let is_wanted = seconds > 0 && Client::of(req)?.is_secure;
+fn strict_transport_security(client: &Client, seconds: u64) -> Option<HeaderValue> {
+    let is_wanted = seconds > 0 && client.is_secure;
     is_wanted.then(|| HeaderValue::from_str(&format!("max-age={seconds}")).ok()).flatten()
 }
 

@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use core314_domain::json::MAX_DEPTH;
 
 use super::client::ForwardedBy;
+use super::cors;
+use super::rate_limit::RateLimitSettings;
 use super::tls::TlsSettings;
 
 /// How much of everything the server takes at once.
@@ -41,6 +43,12 @@ pub struct HttpSettings {
     pub max_page_items: usize,
     /// How clients reach this server, such as `https://core314.example`; empty: as the request's `Host` says.
     pub public_url: String,
+    /// Requests under way at once; more get 503.
+    pub max_in_flight: usize,
+    /// Pages of which origins may use the API from a browser.
+    pub cors_origins: Vec<String>,
+    /// How often each tenant may ask.
+    pub rate_limit: RateLimitSettings,
     /// Where proxies stand whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Which forwarding headers those write.
@@ -66,6 +74,9 @@ impl Default for HttpSettings {
             default_page_items: 50,
             max_page_items: 500,
             public_url: String::new(),
+            max_in_flight: 10_000,
+            cors_origins: Vec::new(),
+            rate_limit: RateLimitSettings::default(),
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::default(),
             metrics_public: false,
@@ -79,6 +90,7 @@ impl HttpSettings {
     pub fn problems(&self) -> Vec<String> {
         let bounds = [
             ("max_connections_per_worker", self.max_connections_per_worker, 1, 1_000_000),
+            ("max_in_flight", self.max_in_flight, 1, 1_000_000),
             ("max_body_bytes", self.max_body_bytes, 1_024, 64 << 20),
             ("max_json_depth", self.max_json_depth, 1, MAX_DEPTH),
             ("max_page_items", self.max_page_items, 1, 500),
@@ -99,6 +111,7 @@ impl HttpSettings {
         if !(self.public_url.is_empty() || is_url) {
             found.push("http.public_url must begin with http:// or https://".to_owned());
         }
+        found.extend(self.cors_origins.iter().filter_map(|entry| cors::problem(entry)));
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             found.push("http.tls.certificate and http.tls.key go together: set both, or neither".to_owned());
         }

@@ -27,6 +27,8 @@ pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics
     gauges(&mut page, &state.engine);
     actors(&mut page, &state.engine);
     requests(&mut page, &http);
+    let limited = state.limit.refused() as f64;
+    page.single(Type::Counter, "core314_rate_limited_total", "Requests of tenants that ask too often.", limited);
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(page.finish()))
 }
 

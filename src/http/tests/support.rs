@@ -96,6 +96,11 @@ impl Server {
         Self { engine, views, state, metrics }
     }
 
+    /// Takes the place of a request under way.
+    pub fn hold_a_permit(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.state.in_flight.try_acquire().unwrap()
+    }
+
     /// Sends one request.
     pub async fn send(&self, request: TestRequest) -> Answer {
         let app = App::new().configure(|app| configure(app, &self.state, &self.metrics)).wrap(from_fn(envelope));
