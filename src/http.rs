@@ -42,6 +42,7 @@ mod webhooks;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -69,6 +70,8 @@ pub struct Api {
     pub auth: AuthSettings,
     /// Present where this server speaks TLS.
     pub certificate: Option<Arc<Certificate>>,
+    /// Spans that no collector of traces got; present where there is one.
+    pub dropped_spans: Option<Arc<AtomicU64>>,
 }
 
 /// What handlers share.
@@ -133,7 +136,7 @@ fn configure(app: &mut ServiceConfig, state: &Shared, metrics: &web::Data<HttpMe
 pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
     let settings = api.settings.clone();
     let state = Shared::new(State::new(api.engine, api.views, api.settings, &api.auth));
-    let metrics = web::Data::new(HttpMetrics::new(&routes().paths()));
+    let metrics = web::Data::new(HttpMetrics::new(&routes().paths(), api.dropped_spans));
     let server =
         HttpServer::new(move || App::new().configure(|app| configure(app, &state, &metrics)).wrap(from_fn(envelope)));
     let server = if settings.workers == 0 { server } else { server.workers(settings.workers) };

@@ -9,6 +9,8 @@ use core314_domain::ids::{RowId, RunId, StepNo};
 use core314_domain::log::Failure;
 use core314_domain::run::{AttemptReport, Outcome};
 use futures_util::FutureExt;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::attempts::Attempts;
 use crate::clock::Clock;
@@ -95,9 +97,11 @@ pub fn perform(
     done: impl FnOnce() + Send + 'static,
 ) {
     let (run, step, number) = (attempt.run, attempt.step, attempt.attempt);
+    let span = attempt_span(&attempt, executor.action_type());
+    let recorded = span.clone();
     let clock = runtime.clock.clone();
     let table = attempts.clone();
-    let task = runtime.io.spawn(async move {
+    let task = async move {
         failpoint::hit("attempt.before");
         let started_at_ms = clock.now_ms();
         let started = Instant::now();
@@ -109,6 +113,7 @@ pub fn perform(
             Ok(Err(panic)) => failed(&payload, Failure::retryable("executor_panicked", panic_text(panic.as_ref()))),
             Err(_) => failed(&payload, timed_out(timeout)),
         };
+        record_outcome(&recorded, &performed.outcome);
         failpoint::hit("attempt.after");
         let report = AttemptReport {
             outcome: performed.outcome,
@@ -121,8 +126,34 @@ pub fn perform(
         if table.end(run, step, number, report) {
             done();
         }
-    });
+    };
+    let task = runtime.io.spawn(task.instrument(span));
     attempts.abortable(run, step, number, task.abort_handle());
+}
+
+/// For traces. On the level of debugging, so that it costs nothing where nobody collects them.
+fn attempt_span(attempt: &Attempt, action_type: &'static str) -> Span {
+    let trace = attempt.trace();
+    tracing::debug_span!(
+        "attempt",
+        trace_id = %format_args!("{:032x}", trace.trace),
+        span_id = %format_args!("{:016x}", trace.span),
+        run_id = %attempt.run,
+        execution_id = %attempt.execution,
+        step = attempt.step,
+        attempt = attempt.attempt,
+        action_type,
+        outcome = Empty,
+        error = Empty,
+    )
+}
+
+fn record_outcome(span: &Span, outcome: &Outcome) {
+    match outcome {
+        Outcome::Completed(_) => span.record("outcome", "completed"),
+        Outcome::Failed(failure) => span.record("outcome", "failed").record("error", &*failure.code),
+        Outcome::Cancelled => span.record("outcome", "cancelled"),
+    };
 }
 
 /// How much longer than its deadline an attempt may take before it is cut off from outside.

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -69,6 +70,7 @@ impl Node {
         config: &Config,
         listener: TcpListener,
         certificate: Option<Arc<Certificate>>,
+        dropped_spans: Option<Arc<AtomicU64>>,
     ) -> anyhow::Result<Server> {
         let settings = http_settings(config)?;
         let auth = AuthSettings {
@@ -76,7 +78,8 @@ impl Node {
             jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),
             jwt_leeway_seconds: config.number("auth.jwt_leeway_seconds"),
         };
-        let api = Api { engine: self.engine.clone(), views: self.store.clone(), settings, auth, certificate };
+        let (engine, views) = (self.engine.clone(), self.store.clone());
+        let api = Api { engine, views, settings, auth, certificate, dropped_spans };
         http::serve(api, listener).context("the HTTP server cannot be started")
     }
 }

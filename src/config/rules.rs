@@ -121,6 +121,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("auth.jwt_leeway_seconds", Int(0, 300)),
     ("log.filter", Text(1, 1000)),
     ("log.format", Word(&["text", "json"])),
+    ("telemetry.otlp_endpoint", WebUrl),
+    ("telemetry.queue_spans", Int(16, 1_000_000)),
     ("shutdown.grace_seconds", Int(0, 3_600)),
 ];
 

@@ -10,4 +10,5 @@ mod supervised;
 mod support;
 mod tamper;
 mod tls;
+mod traces;
 mod views;

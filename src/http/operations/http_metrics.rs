@@ -2,6 +2,7 @@
 //! client can make a series.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::http::StatusCode;
@@ -12,6 +13,7 @@ pub struct HttpMetrics {
     routes: BTreeMap<&'static str, [AtomicU64; 5]>,
     unmatched: [AtomicU64; 5],
     webhooks_refused: AtomicU64,
+    dropped_spans: Option<Arc<AtomicU64>>,
 }
 
 /// The label of requests that no route matched.
@@ -19,11 +21,12 @@ const UNMATCHED: &str = "unmatched";
 
 impl HttpMetrics {
     /// Counters for these routes, all at zero.
-    pub fn new(routes: &[&'static str]) -> Self {
+    pub fn new(routes: &[&'static str], dropped_spans: Option<Arc<AtomicU64>>) -> Self {
         Self {
             routes: routes.iter().map(|route| (*route, Default::default())).collect(),
             unmatched: Default::default(),
             webhooks_refused: AtomicU64::new(0),
+            dropped_spans,
         }
     }
 
@@ -41,6 +44,11 @@ impl HttpMetrics {
 
     pub fn webhooks_refused(&self) -> u64 {
         self.webhooks_refused.load(Ordering::Relaxed)
+    }
+
+    /// Spans that no collector of traces got.
+    pub fn dropped_spans(&self) -> u64 {
+        self.dropped_spans.as_ref().map_or(0, |dropped| dropped.load(Ordering::Relaxed))
     }
 
     /// Route, class of status and count, where something was counted.
@@ -61,7 +69,7 @@ mod tests {
 
     #[test]
     fn only_known_routes_have_series() {
-        let metrics = HttpMetrics::new(&["/a", "/b"]);
+        let metrics = HttpMetrics::new(&["/a", "/b"], None);
         metrics.count(Some("/a"), StatusCode::OK);
         metrics.count(Some("/a"), StatusCode::NOT_FOUND);
         metrics.count(Some("/made-up"), StatusCode::NOT_FOUND);

@@ -29,6 +29,8 @@ pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics
     requests(&mut page, &http);
     let limited = state.limit.refused() as f64;
     page.single(Type::Counter, "core314_rate_limited_total", "Requests of tenants that ask too often.", limited);
+    let dropped = http.dropped_spans() as f64;
+    page.single(Type::Counter, "core314_spans_dropped_total", "Spans that no collector of traces got.", dropped);
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(page.finish()))
 }
 

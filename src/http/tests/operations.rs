@@ -97,6 +97,7 @@ async fn a_socket_is_served_bounded_and_let_go() {
     let running = serve(
         Api {
             certificate: None,
+            dropped_spans: None,
             engine: server.engine.clone(),
             views: server.views.clone(),
             settings: HttpSettings {

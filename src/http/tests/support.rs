@@ -92,7 +92,7 @@ impl Server {
             jwt_leeway_seconds: 0,
         };
         let state = Shared::new(State::new(engine.clone(), views.clone(), settings, &auth));
-        let metrics = web::Data::new(HttpMetrics::new(&routes().paths()));
+        let metrics = web::Data::new(HttpMetrics::new(&routes().paths(), None));
         Self { engine, views, state, metrics }
     }
 
