@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
-use core314_domain::ids::RowId;
+use core314_domain::ids::{RowId, StepNo};
 use core314_domain::log::LogEntry;
 use core314_domain::run::step::StepStatus;
 use core314_domain::run::{Change, Command, Decision, Effect, Grant, Refusal, Run, Timing};
-use core314_domain::words::{OnUnknownOutcome, RunStatus};
+use core314_domain::words::{ExecutionStatus, OnUnknownOutcome, RunStatus};
 use serde_json::json;
 
 use crate::failpoint;
@@ -35,6 +35,8 @@ pub struct Decided {
     /// What to store; `None` when nothing changed.
     pub write: Option<Box<RunWrite>>,
     pub effects: Vec<Effect>,
+    /// Steps that have ended by it, for metrics.
+    pub ends: Vec<(StepNo, ExecutionStatus)>,
     pub unused_slots: usize,
     pub refusal: Option<Refusal>,
     /// The run has ended.
@@ -55,6 +57,14 @@ pub struct FlowRunArgs {
     pub timing: Timing,
     /// Present until the accept is decided.
     pub accept: Option<Arc<Accepting>>,
+}
+
+fn ends(changes: &[Change]) -> Vec<(StepNo, ExecutionStatus)> {
+    let end = |change: &Change| match change {
+        Change::StepEnded { step, status } => Some((*step, status.execution_status())),
+        _ => None,
+    };
+    changes.iter().filter_map(end).collect()
 }
 
 /// What the accept of a run writes beside its header.
@@ -104,6 +114,7 @@ impl Behaviour for FlowRun {
                 is_quarantine,
                 write: None,
                 effects: Vec::new(),
+                ends: Vec::new(),
                 unused_slots: msg.slots,
                 refusal: Some(refusal),
                 ended: self.run.state.status.is_terminal(),
@@ -132,6 +143,7 @@ impl FlowRun {
             is_quarantine,
             write: changed.then(|| Box::new(self.write(&decision, now_ms))),
             unused_slots: decision.unused_slots,
+            ends: ends(&decision.changes),
             effects: decision.effects,
             refusal: None,
             ended: self.run.state.status.is_terminal(),

@@ -15,6 +15,7 @@ use tracing::{Instrument, Span};
 use crate::attempts::Attempts;
 use crate::clock::Clock;
 use crate::failpoint;
+use crate::meters::Meters;
 use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::{Attempt, Executor, Performed};
@@ -37,6 +38,7 @@ pub struct Runtime {
     /// Where stores, executors and timers of I/O run.
     pub io: tokio::runtime::Handle,
     pub counters: Counters,
+    pub meters: Meters,
     /// Ends the process, with this reason: a restart of actors would heal nothing.
     pub give_up: Arc<dyn Fn(String) + Send + Sync>,
 }
@@ -51,7 +53,6 @@ pub struct Counters {
     pub batches: AtomicU64,
     pub writes: AtomicU64,
     pub commit_retries: AtomicU64,
-    pub commit_time_us: AtomicU64,
     pub refused_busy: AtomicU64,
     pub actor_deaths: AtomicU64,
 }
@@ -101,7 +102,10 @@ pub fn perform(
     let recorded = span.clone();
     let clock = runtime.clock.clone();
     let table = attempts.clone();
+    let for_meters = runtime.clone();
     let task = async move {
+        let meter = for_meters.meters.action(executor.action_type());
+        let _under_way = meter.begin();
         failpoint::hit("attempt.before");
         let started_at_ms = clock.now_ms();
         let started = Instant::now();
@@ -113,6 +117,7 @@ pub fn perform(
             Ok(Err(panic)) => failed(&payload, Failure::retryable("executor_panicked", panic_text(panic.as_ref()))),
             Err(_) => failed(&payload, timed_out(timeout)),
         };
+        meter.performed(started.elapsed().as_micros() as u64);
         record_outcome(&recorded, &performed.outcome);
         failpoint::hit("attempt.after");
         let report = AttemptReport {

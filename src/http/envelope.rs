@@ -5,6 +5,8 @@
 //! - An answer always carries `X-Request-Id`: the client's own where it sent a usable one.
 //! - The secret in a webhook's path reaches neither log nor answer.
 
+use std::time::Instant;
+
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -40,6 +42,7 @@ pub async fn envelope(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
     let metrics = req.app_data::<web::Data<HttpMetrics>>().cloned();
     let state = req.app_data::<Shared>().expect("every server is configured with one").clone();
     let client = Client::find(&req, &state.settings.trusted_proxies, state.settings.forwarded_by);
@@ -87,7 +90,7 @@ pub async fn envelope(
     let status = answered.status();
     let route = answered.request().match_pattern();
     if let Some(metrics) = metrics {
-        metrics.count(route.as_deref(), status);
+        metrics.count(route.as_deref(), answered.request().method(), status, started.elapsed());
     }
     span.record("route", route.as_deref()).record("status", status.as_u16());
     span.in_scope(|| tracing::debug!("answered"));

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::commit_writer::CommitWriter;
 use crate::failpoint;
 use crate::ingress::Ingress;
+use crate::meters::Meters;
 use crate::plans::Plans;
 use crate::ports::StoreError;
 use crate::ports::catalog::Catalog;
@@ -70,6 +71,7 @@ impl Engine {
             clock: parts.clock,
             store: parts.store,
             catalog: parts.catalog,
+            meters: Meters::new(executors.keys().copied()),
             executors,
             io: parts.io,
             counters: Counters::default(),

@@ -55,8 +55,8 @@ async fn metrics_count_and_have_no_label_that_a_client_can_make() {
     let text = server.send(here).await.text;
     for line in [
         "core314_runs_accepted_total 1",
-        "core314_http_requests_total{route=\"/api/v1/flows/{flow}/trigger\",status=\"2xx\"} 1",
-        "core314_http_requests_total{route=\"unmatched\",status=\"4xx\"} 1",
+        "core314_http_requests_total{route=\"/api/v1/flows/{flow}/trigger\",method=\"POST\",status=\"2xx\"} 1",
+        "core314_http_requests_total{route=\"unmatched\",method=\"GET\",status=\"4xx\"} 1",
         "core314_actors{kind=\"queue_partition\"} 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is missing:\n{text}");
