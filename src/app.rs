@@ -30,7 +30,7 @@ use crate::config::{Config, LogFormat, local};
 use crate::store::SqlStore;
 use crate::telemetry::{self, LogFilter, Telemetry, TraceSettings};
 pub use development::Development;
-use node::Node;
+use node::{Front, Node};
 use reload::Reloader;
 pub use throwaway::{BenchStore, bench};
 
@@ -123,7 +123,8 @@ async fn live(
     });
     let store = node::open_store(config, &config.database_url(), io).await?;
     let node = Node::start(config, store, io, node::Extras::default(), on_root_failure).await?;
-    let server = node.serve(config, listener, certificate.clone(), instruments.dropped)?;
+    let front = Front { certificate: certificate.clone(), dropped_spans: instruments.dropped, ..Front::default() };
+    let server = node.serve(config, listener, front)?;
     let handle = server.handle();
     let mut answering = actix::spawn(server);
     let scheme = if certificate.is_some() { "https" } else { "http" };

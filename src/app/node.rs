@@ -35,6 +35,17 @@ pub struct Extras {
     pub slots_per_partition: Option<usize>,
 }
 
+/// How a node shows itself, beyond the configuration.
+#[derive(Default)]
+pub struct Front {
+    /// With it the node speaks TLS alone.
+    pub certificate: Option<Arc<Certificate>>,
+    /// Spans that no collector of traces got; present where there is one.
+    pub dropped_spans: Option<Arc<AtomicU64>>,
+    /// For who measures how much the node can take.
+    pub has_no_rate_limit: bool,
+}
+
 impl Node {
     /// Starts the engine over a store; what was left of an earlier life is taken up at once.
     pub async fn start(
@@ -63,16 +74,13 @@ impl Node {
         Ok(Self { engine: engine.await.context("the engine cannot be started")?, store })
     }
 
-    /// Answers HTTP on a listener, as the configuration says; with a certificate over TLS alone. The server runs while it
-    /// is awaited.
-    pub fn serve(
-        &self,
-        config: &Config,
-        listener: TcpListener,
-        certificate: Option<Arc<Certificate>>,
-        dropped_spans: Option<Arc<AtomicU64>>,
-    ) -> anyhow::Result<Server> {
-        let settings = http_settings(config)?;
+    /// Answers HTTP on a listener, as the configuration says. The server runs while it is awaited.
+    pub fn serve(&self, config: &Config, listener: TcpListener, front: Front) -> anyhow::Result<Server> {
+        let Front { certificate, dropped_spans, has_no_rate_limit } = front;
+        let mut settings = http_settings(config)?;
+        if has_no_rate_limit {
+            settings.rate_limit.per_second = 0;
+        }
         let auth = AuthSettings {
             service_key_sha256: config.secret("auth.service_key").map(KeyDigest::of).into_iter().collect(),
             jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),

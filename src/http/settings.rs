@@ -112,6 +112,9 @@ impl HttpSettings {
             found.push("http.public_url must begin with http:// or https://".to_owned());
         }
         found.extend(self.cors_origins.iter().filter_map(|entry| cors::problem(entry)));
+        if self.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+            found.push("http.trusted_proxies has a network of all addresses: name those of the proxies".to_owned());
+        }
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             found.push("http.tls.certificate and http.tls.key go together: set both, or neither".to_owned());
         }
@@ -183,11 +186,26 @@ mod tests {
     #[test]
     fn the_defaults_can_be_used_and_bad_values_name_their_key() {
         assert_eq!(HttpSettings::default().problems(), Vec::<String>::new());
-        let bad = HttpSettings { max_page_items: 501, public_url: "example.org".to_owned(), ..HttpSettings::default() };
-        assert_eq!(
-            bad.problems(),
-            ["http.max_page_items is 501, must be 1 to 500", "http.public_url must begin with http:// or https://"]
-        );
+        let mut bad = HttpSettings {
+            max_page_items: 501,
+            public_url: "example.org".to_owned(),
+            cors_origins: vec!["*".to_owned()],
+            trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")],
+            ..HttpSettings::default()
+        };
+        bad.tls.key = "tls.key".into();
+        let problems = bad.problems();
+        let expected = [
+            "http.max_page_items is 501, must be 1 to 500",
+            "http.public_url must begin with http:// or https://",
+            "http.cors_origins has '*'",
+            "http.trusted_proxies has a network of all addresses",
+            "http.tls.certificate and http.tls.key go together",
+        ];
+        assert_eq!(problems.len(), expected.len(), "{problems:?}");
+        for (problem, beginning) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(beginning), "{problem}");
+        }
     }
 
     #[test]

@@ -83,6 +83,16 @@ async fn the_page_has_every_metric_and_nothing_that_prometheus_would_refuse() {
     }
     assert_eq!(page.len(), METRICS.len(), "every metric is in the list: {:?}", page.keys());
 
+    let manual = include_str!("../../../docs/operations.md");
+    for (name, kind, labels) in METRICS {
+        let line = format!("| `{name}` | {kind} | ");
+        let line =
+            manual.lines().find_map(|l| l.strip_prefix(&line)).unwrap_or_else(|| panic!("'{line}' in the manual"));
+        let mut said: Vec<&str> = line.split('|').next().unwrap_or_default().trim().split(", ").collect();
+        said.retain(|label| !label.is_empty());
+        said.sort_unstable();
+        assert_eq!(said, labels, "labels of {name} in the manual");
+    }
     let scripted = [("action_type", "scripted"), ("status", "completed")];
     assert_eq!(value(&page, "core314_executions_ended_total", "core314_executions_ended_total", &scripted), 2);
     assert_eq!(value(&page, "core314_executor_seconds", "core314_executor_seconds_count", &scripted), 2);
