@@ -47,7 +47,7 @@ impl Drop for UnderWay<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionFigures {
     pub action_type: &'static str,
-    /// Executions that ended, by their last status; those with none are left out.
+    /// Executions that ended, by each status that ends one.
     pub ended: Vec<(&'static str, u64)>,
     pub under_way: u64,
     pub performed: Counted,
@@ -76,17 +76,19 @@ impl Meters {
         self.runs_ended[status as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Runs that ended, by status; those with none are left out.
+    /// Runs that ended, by each status that ends one: also where there was none, so that a rate has a beginning.
     pub fn runs_ended(&self) -> Vec<(&'static str, u64)> {
         let all = RunStatus::ALL.iter().zip(&self.runs_ended);
-        all.map(|(status, n)| (status.as_str(), n.load(Ordering::Relaxed))).filter(|(_, n)| *n > 0).collect()
+        let ends = all.filter(|(status, _)| status.is_terminal());
+        ends.map(|(status, n)| (status.as_str(), n.load(Ordering::Relaxed))).collect()
     }
 
     /// What was measured of each type of action; of types without an executor only where there was one.
     pub fn actions(&self) -> Vec<ActionFigures> {
         let known = self.actions.iter().map(|(name, meter)| meter.figures(name));
         let other = self.other.figures(OTHER);
-        known.chain((!other.ended.is_empty()).then_some(other)).collect()
+        let has_other = other.ended.iter().any(|(_, n)| *n > 0);
+        known.chain(has_other.then_some(other)).collect()
     }
 }
 
@@ -113,10 +115,10 @@ impl ActionMeter {
 
     fn figures(&self, action_type: &'static str) -> ActionFigures {
         let all = ExecutionStatus::ALL.iter().zip(&self.ended);
-        let ended = all.map(|(status, n)| (status.as_str(), n.load(Ordering::Relaxed))).filter(|(_, n)| *n > 0);
+        let ends = all.filter(|(status, _)| status.is_terminal());
         ActionFigures {
             action_type,
-            ended: ended.collect(),
+            ended: ends.map(|(status, n)| (status.as_str(), n.load(Ordering::Relaxed))).collect(),
             under_way: self.under_way.load(Ordering::Relaxed),
             performed: self.performed.counted(),
         }
@@ -137,13 +139,17 @@ mod tests {
         ["made", "up"].iter().for_each(|name| meters.action(name).ended(ExecutionStatus::Failed));
         let under_way = meters.action("api_call").begin();
         let figures = meters.actions();
-        assert_eq!((figures[0].action_type, figures[0].ended.as_slice()), ("api_call", &[("completed", 2)][..]));
+        let ends = |failed, completed| {
+            [("completed", completed), ("failed", failed), ("cancelled", 0), ("expired", 0), ("skipped", 0)].to_vec()
+        };
+        assert_eq!((figures[0].action_type, &figures[0].ended), ("api_call", &ends(0, 2)));
         assert_eq!((figures[0].under_way, figures[0].performed.count), (1, 1));
-        assert_eq!((figures[1].action_type, figures[1].ended.as_slice()), ("other", &[("failed", 2)][..]));
+        assert_eq!((figures[1].action_type, &figures[1].ended), ("other", &ends(2, 0)));
         drop(under_way);
         assert_eq!(meters.actions()[0].under_way, 0);
         meters.run_ended(RunStatus::TimedOut);
-        assert_eq!(meters.runs_ended(), [("timed_out", 1)]);
+        let expected = [("completed", 0), ("failed", 0), ("rolled_back", 0), ("cancelled", 0), ("timed_out", 1)];
+        assert_eq!(meters.runs_ended(), expected);
         for (n, status) in ExecutionStatus::ALL.iter().enumerate() {
             assert_eq!(*status as usize, n, "a status is its own place");
         }

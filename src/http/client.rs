@@ -52,7 +52,10 @@ impl Client {
     /// Reads it from a request and leaves it there, for [`Client::of`].
     pub fn find(req: &ServiceRequest, trusted: &[IpNet], by: ForwardedBy) -> Self {
         let peer = req.peer_addr().map(|peer| peer.ip());
-        let client = Self::read(peer, req.app_config().secure(), req.headers(), trusted, by);
+        // HTTP/2 has no Host header: the authority of the URI stands for it.
+        let authority = req.uri().authority().and_then(|authority| host_name(authority.as_str()));
+        let mut client = Self::read(peer, req.app_config().secure(), req.headers(), trusted, by);
+        client.host = client.host.or(authority);
         req.extensions_mut().insert(client.clone());
         client
     }

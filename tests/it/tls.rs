@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use reqwest::{Client, StatusCode, Version};
 
-use super::support::{Installation, Server, StoreKind, tail};
+use serde_json::{Value, json};
+
+use super::support::{Installation, SERVICE_KEY, Server, StoreKind, USER, tail};
 
 /// The files of an installation's certificate.
 struct Files {
@@ -50,6 +52,18 @@ impl Trusting {
         client.get(format!("{}/healthz", server.url.replace("http://", "https://"))).send().await
     }
 
+    /// Saves a webhook over HTTP/2, and gives its URL.
+    async fn webhook_url(&self, server: &Server) -> String {
+        let root = reqwest::Certificate::from_pem(self.0.as_bytes()).expect("PEM");
+        let client = Client::builder().tls_certs_only([root]).build().expect("a client");
+        let request = client.post(format!("{}/api/v1/webhooks", server.url.replace("http://", "https://")));
+        let request = request.bearer_auth(SERVICE_KEY).header("X-User-Id", USER);
+        let answer = request.json(&json!({"name": "h", "trigger_type": "webhook"})).send().await.expect("an answer");
+        assert_eq!((answer.status(), answer.version()), (StatusCode::CREATED, Version::HTTP_2));
+        let saved: Value = answer.json().await.expect("JSON");
+        saved["url"].as_str().expect("a URL").to_owned()
+    }
+
     async fn until_trusted(&self, server: &Server, installation: &Installation) {
         let started = Instant::now();
         while self.get(server, false).await.is_err() {
@@ -80,6 +94,9 @@ async fn a_renewed_certificate_needs_no_restart_and_a_broken_one_does_no_harm() 
     assert_eq!(answer.headers()["strict-transport-security"], "max-age=31536000");
     assert_eq!(first.get(&server, true).await.expect("trusted").version(), Version::HTTP_11);
     assert!(server.http.get(format!("{}/healthz", server.url)).send().await.is_err(), "nothing in the clear");
+
+    let url = first.webhook_url(&server).await;
+    assert!(url.starts_with(&server.url.replace("http://", "https://")), "{url} is where the server was reached");
 
     let second = files.renew();
     second.until_trusted(&server, &installation).await;
