@@ -117,7 +117,7 @@ fn prepare(settings: &TraceSettings) -> anyhow::Result<(Spans, Traces)> {
     let (queue, receiver) = mpsc::channel(settings.queue_spans);
     let dropped = Arc::new(AtomicU64::new(0));
     let exporter = Exporter::new(&settings.endpoint, &settings.environment, receiver, dropped.clone())
-        .context("telemetry.otlp_endpoint: the client for it cannot be made")?;
+        .context("telemetry.otlp_endpoint: nothing can be sent there")?;
     let spans = Spans { queue: queue.clone(), dropped: dropped.clone() };
     Ok((spans, Traces { exporter, flusher: Flusher(queue), dropped }))
 }

@@ -21,7 +21,7 @@ pub fn shown(key: &str, value: &Value, source: String) -> Shown {
     let plain = plain(value);
     let value = match (rules::rule(key), plain.as_str()) {
         (Some(rule), Some(text)) if rule.is_secret() && !text.is_empty() => MASK.into(),
-        (Some(Rule::DatabaseUrl), Some(text)) => without_password(text).into(),
+        (Some(Rule::DatabaseUrl | Rule::WebUrl), Some(text)) => without_password(text).into(),
         _ => plain,
     };
     Shown { key: key.to_owned(), value, source }

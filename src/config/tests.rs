@@ -154,10 +154,12 @@ fn what_is_shown_holds_no_secret() {
     let environment = [
         ("CORE314_SERVICE_KEY", STRONG),
         ("CORE314_DATABASE_URL", "postgres://core:hunt@er2@db/core314?password=hunter3&sslmode=require"),
+        ("CORE314__TELEMETRY__OTLP_ENDPOINT", "https://us:hunter4@collector.example"),
     ];
     let config = load("", &environment).unwrap();
     let text = serde_json::to_string(&config.shown()).unwrap();
     assert!(!text.contains(STRONG) && !text.contains("er2@") && !text.contains("hunter3"), "{text}");
+    assert!(!text.contains("hunter4") && text.contains("https://us:********@collector.example"), "{text}");
     assert!(text.contains("postgres://core:********@db/core314?password=********&sslmode=require"), "{text}");
     assert!(text.contains(
         r#"{"key":"auth.service_key","value":"********","source":"environment variable CORE314_SERVICE_KEY"}"#

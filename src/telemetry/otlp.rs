@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, StatusCode, Url};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -33,7 +33,7 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 pub struct Exporter {
     queue: Receiver<Item>,
     client: Client,
-    url: String,
+    url: Url,
     resource: Value,
     dropped: Arc<AtomicU64>,
     /// Whether the last batch arrived; a change is worth a line.
@@ -57,7 +57,9 @@ impl Exporter {
         environment: &str,
         queue: Receiver<Item>,
         dropped: Arc<AtomicU64>,
-    ) -> reqwest::Result<Self> {
+    ) -> anyhow::Result<Self> {
+        let mut url = Url::parse(endpoint)?;
+        url.set_path(&format!("{}/v1/traces", url.path().trim_end_matches('/')));
         let client = Client::builder().timeout(SEND_TIMEOUT).redirect(reqwest::redirect::Policy::none()).build()?;
         let resource = [
             ("service.name", "core314"),
@@ -65,7 +67,6 @@ impl Exporter {
             ("deployment.environment.name", environment),
         ];
         let resource = resource.map(|(key, text)| attribute(key, &Attribute::Text(text.to_owned())));
-        let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         Ok(Self { queue, client, url, resource: json!({"attributes": resource}), dropped, is_reached: true })
     }
 
@@ -108,7 +109,8 @@ impl Exporter {
         match &outcome {
             Ok(_) if !self.is_reached => tracing::info!("the collector of traces is reached again"),
             Err(why) if self.is_reached => {
-                tracing::warn!(url = self.url, why, "traces are dropped: the collector does not take them");
+                // Without the address, which may have a password in it.
+                tracing::warn!(why, "traces are dropped: the collector does not take them");
             }
             Ok(_) | Err(_) => {}
         }
@@ -116,7 +118,8 @@ impl Exporter {
     }
 
     async fn try_send(&self, body: String) -> Sent {
-        let request = self.client.post(&self.url).header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
+        let request =
+            self.client.post(self.url.clone()).header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => return Sent::Later(error.without_url().to_string()),
@@ -286,6 +289,18 @@ mod tests {
                 "status": {"code": 2},
             })
         );
+    }
+
+    #[test]
+    fn what_is_no_address_stops_the_start() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let exporter = |endpoint| {
+            let queue = tokio::sync::mpsc::channel(1).1;
+            Exporter::new(endpoint, "test", queue, Arc::default()).map(|exporter| exporter.url.to_string())
+        };
+        assert_eq!(exporter("http://127.0.0.1:4318").unwrap(), "http://127.0.0.1:4318/v1/traces");
+        assert_eq!(exporter("https://collector.example/otlp/").unwrap(), "https://collector.example/otlp/v1/traces");
+        assert!(exporter("http://").is_err());
     }
 
     #[test]
