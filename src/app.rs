@@ -11,9 +11,12 @@
 
 mod development;
 mod node;
+mod reload;
 mod throwaway;
 
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -26,9 +29,10 @@ use tokio::sync::mpsc;
 use crate::config::{Config, LogFormat, local};
 pub use crate::store::SchemaState;
 use crate::store::SqlStore;
-use crate::telemetry;
+use crate::telemetry::{self, LogFilter, Telemetry, TraceSettings};
 pub use development::Development;
-use node::Node;
+use node::{Front, Node};
+use reload::Reloader;
 pub use throwaway::{BenchStore, bench};
 
 /// Supervision catches panics; a build that aborts on them cannot heal anything.
@@ -45,12 +49,18 @@ pub enum Ended {
 
 /// Runs a server until its end.
 pub fn run(config: &Config, development: Option<Development>) -> anyhow::Result<Ended> {
-    start_log(config)?;
+    let Telemetry { log_filter, traces } = start_telemetry(config)?;
     for note in config.notes() {
         tracing::warn!("{note}");
     }
     let io = prepare()?;
-    let ended = actix::System::new().block_on(live(config, development, io.handle()));
+    let dropped = traces.as_ref().map(|traces| traces.dropped.clone());
+    let flusher = traces.map(|traces| traces.start(io.handle()));
+    let instruments = Instruments { log_filter, dropped };
+    let ended = actix::System::new().block_on(live(config, development, io.handle(), instruments));
+    if let Some(flusher) = flusher {
+        io.block_on(flusher.flush());
+    }
     // Whatever still runs there has been cut off by the engine.
     io.shutdown_timeout(Duration::from_secs(1));
     ended
@@ -79,16 +89,35 @@ fn prepare() -> anyhow::Result<Runtime> {
     io.context("the threads for I/O cannot be started")
 }
 
-fn start_log(config: &Config) -> anyhow::Result<()> {
+/// What a server has in hand of its own telemetry.
+struct Instruments {
+    log_filter: LogFilter,
+    /// Spans that no collector got; present where there is one.
+    dropped: Option<Arc<AtomicU64>>,
+}
+
+fn start_telemetry(config: &Config) -> anyhow::Result<Telemetry> {
     let lines = match config.log_format() {
         LogFormat::Text => telemetry::Lines::Text,
         LogFormat::Json => telemetry::Lines::Json,
     };
-    telemetry::start(config.text("log.filter"), lines)
+    let traces = config.secret("telemetry.otlp_endpoint").map(|endpoint| TraceSettings {
+        endpoint: endpoint.to_owned(),
+        queue_spans: config.number("telemetry.queue_spans") as usize,
+        environment: config.text("engine.environment").to_owned(),
+    });
+    telemetry::start(config.text("log.filter"), lines, traces.as_ref())
 }
 
-async fn live(config: &Config, development: Option<Development>, io: &Handle) -> anyhow::Result<Ended> {
+async fn live(
+    config: &Config,
+    development: Option<Development>,
+    io: &Handle,
+    instruments: Instruments,
+) -> anyhow::Result<Ended> {
     let mut signals = Signals::listen()?;
+    let hangup = signal(SignalKind::hangup()).context("signals cannot be listened to")?;
+    let certificate = node::certificate(config)?;
     let listen = config.listen();
     let listener =
         TcpListener::bind(listen).with_context(|| format!("server.listen: {listen} cannot be listened on"))?;
@@ -101,11 +130,14 @@ async fn live(config: &Config, development: Option<Development>, io: &Handle) ->
     });
     let store = node::open_store(config, &config.database_url(), io).await?;
     let node = Node::start(config, store, io, node::Extras::default(), on_root_failure).await?;
-    let server = node.serve(config, listener)?;
+    let front = Front { certificate: certificate.clone(), dropped_spans: instruments.dropped, ..Front::default() };
+    let server = node.serve(config, listener, front)?;
     let handle = server.handle();
     let mut answering = actix::spawn(server);
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    actix::spawn(Reloader { config: config.clone(), certificate, log_filter: instruments.log_filter, hangup }.run());
     let receiver = match development {
-        Some(development) => development.set_up(config, &node.engine, address).await,
+        Some(development) => development.set_up(config, &node.engine, scheme, address).await,
         None => Ok(None),
     };
     if receiver.is_ok() {

@@ -86,6 +86,7 @@ impl fmt::Display for ConfigError {
 /// The configuration in force.
 #[derive(Debug, Clone)]
 pub struct Config {
+    inputs: Inputs,
     figment: Figment,
     /// Every key with its value.
     values: BTreeMap<String, Value>,
@@ -105,7 +106,7 @@ impl Config {
         let (figment, notes) = layers::figment(inputs)?;
         let merged = layers::dictionary(&figment)?;
         let values = layers::flatten(&merged);
-        let config = Self { figment, values, notes };
+        let config = Self { inputs: inputs.clone(), figment, values, notes };
         let wrong: Vec<Problem> = rules::RULES
             .iter()
             .filter_map(|(key, rule)| {
@@ -114,6 +115,17 @@ impl Config {
             })
             .collect();
         if wrong.is_empty() { Ok(config) } else { Err(ConfigError(wrong)) }
+    }
+
+    /// Reads the same places again: the file may have been changed.
+    pub fn reread(&self) -> Result<Self, ConfigError> {
+        Self::load(&self.inputs)
+    }
+
+    /// The keys whose values differ from those of an earlier reading.
+    pub fn changed_since(&self, earlier: &Self) -> Vec<String> {
+        let differs = |(key, value): &(&String, &Value)| show::plain(value) != show::plain(earlier.value(key));
+        self.values.iter().filter(differs).map(|(key, _)| key.clone()).collect()
     }
 
     /// Whether this may be run in this mode: unsafe combinations are refused.
@@ -186,6 +198,11 @@ impl Config {
     /// A yes or no by its key.
     pub fn flag(&self, key: &str) -> bool {
         self.value(key).to_bool().expect("its rule is true or false")
+    }
+
+    /// Whether a list has nothing in it.
+    pub fn is_empty(&self, key: &str) -> bool {
+        self.value(key).as_array().expect("its rule is a list").is_empty()
     }
 
     /// Every key with its value and source, secrets masked.

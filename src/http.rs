@@ -15,6 +15,8 @@ mod actors;
 mod ask;
 mod auth;
 mod body;
+mod client;
+mod cors;
 mod dead_letters;
 mod envelope;
 mod execution_log;
@@ -32,17 +34,20 @@ mod pages;
 mod prefer;
 mod problem;
 mod query;
+mod rate_limit;
 mod resources;
 mod route_table;
 mod runs;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod webhooks;
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -53,12 +58,16 @@ use core314_actors::engine::Engine;
 use core314_actors::ports::notifications::Notifications;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::Views;
+use tokio::sync::Semaphore;
 
 use auth::Keys;
 use envelope::envelope;
 use operations::HttpMetrics;
+use rate_limit::RateLimit;
+pub use rate_limit::RateLimitSettings;
 use route_table::RouteTable;
 pub use settings::{AuthSettings, HttpSettings, KeyDigest};
+pub use tls::{Certificate, Reloaded};
 
 /// What the server answers from.
 pub struct Api {
@@ -67,6 +76,10 @@ pub struct Api {
     pub notifications: Arc<dyn Notifications>,
     pub settings: HttpSettings,
     pub auth: AuthSettings,
+    /// Present where this server speaks TLS.
+    pub certificate: Option<Arc<Certificate>>,
+    /// Spans that no collector of traces got; present where there is one.
+    pub dropped_spans: Option<Arc<AtomicU64>>,
 }
 
 /// What handlers share.
@@ -76,6 +89,23 @@ struct State {
     notifications: Arc<dyn Notifications>,
     settings: HttpSettings,
     keys: Keys,
+    limit: Arc<RateLimit>,
+    /// A permit for each request that may be under way.
+    in_flight: Semaphore,
+}
+
+impl State {
+    fn new(
+        engine: Engine,
+        views: Arc<dyn Views>,
+        notifications: Arc<dyn Notifications>,
+        settings: HttpSettings,
+        auth: &AuthSettings,
+    ) -> Self {
+        let limit = Arc::new(RateLimit::new(settings.rate_limit));
+        let keys = Keys::new(auth, limit.clone());
+        Self { engine, views, notifications, keys, limit, in_flight: Semaphore::new(settings.max_in_flight), settings }
+    }
 }
 
 /// The state as handlers take it.
@@ -174,15 +204,8 @@ fn configure(app: &mut ServiceConfig, state: &Shared, metrics: &web::Data<HttpMe
 /// end.
 pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
     let settings = api.settings.clone();
-    let keys = Keys::new(&api.auth);
-    let state = Shared::new(State {
-        engine: api.engine,
-        views: api.views,
-        notifications: api.notifications,
-        settings: api.settings,
-        keys,
-    });
-    let metrics = web::Data::new(HttpMetrics::new(&routes().paths()));
+    let state = Shared::new(State::new(api.engine, api.views, api.notifications, api.settings, &api.auth));
+    let metrics = web::Data::new(HttpMetrics::new(&routes().paths(), api.dropped_spans));
     let server =
         HttpServer::new(move || App::new().configure(|app| configure(app, &state, &metrics)).wrap(from_fn(envelope)));
     let server = if settings.workers == 0 { server } else { server.workers(settings.workers) };
@@ -191,7 +214,10 @@ pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
         .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
         .client_request_timeout(Duration::from_millis(settings.header_timeout_ms))
         .shutdown_timeout(settings.drain_seconds)
-        .disable_signals()
-        .listen(listener)?;
+        .disable_signals();
+    let server = match api.certificate {
+        Some(certificate) => server.listen_rustls_0_23(listener, certificate.server_config())?,
+        None => server.listen(listener)?,
+    };
     Ok(server.run())
 }

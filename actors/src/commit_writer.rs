@@ -130,13 +130,14 @@ impl CommitWriter {
 async fn commit(runtime: &Runtime, batch: Vec<Write>) -> CommitResult {
     Counters::add(&runtime.counters.batches, 1);
     Counters::add(&runtime.counters.writes, batch.len() as u64);
+    runtime.meters.commit_writes.record(batch.len() as u64);
     let mut pause = Duration::from_millis(50);
     loop {
         failpoint::hit("commit.before");
         let started = Instant::now();
         let result = runtime.store.commit(batch.clone()).await;
         failpoint::hit("commit.after");
-        Counters::add(&runtime.counters.commit_time_us, started.elapsed().as_micros() as u64);
+        runtime.meters.commit_time.record(started.elapsed().as_micros() as u64);
         let Err(StoreError::Unavailable(message)) = result else { return result };
         Counters::add(&runtime.counters.commit_retries, 1);
         tracing::warn!(%message, writes = batch.len(), "the store is away; the batch is tried again");

@@ -72,7 +72,12 @@ pub struct FlowDraft {
 impl Engine {
     /// Takes a trigger: answers when its run is durable.
     pub async fn trigger(&self, trigger: Trigger) -> Result<Triggered, TriggerError> {
-        self.inner.ingress.trigger(trigger).await
+        let triggered = self.inner.ingress.trigger(trigger).await;
+        if let Ok(Triggered::Accepted(run) | Triggered::Repeated(run)) = &triggered {
+            // Leads from the request's log lines and span to the run, whose own trace begins here.
+            tracing::Span::current().record("run_id", tracing::field::display(run.run));
+        }
+        triggered
     }
 
     /// Checks a document without saving it.

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use core314_domain::Json;
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::RowId;
+use core314_domain::ids::{RowId, StepNo};
 use core314_domain::log::LogEntry;
 use core314_domain::run::step::StepStatus;
 use core314_domain::run::{Change, Command, Decision, Effect, Grant, Refusal, Run, Timing};
-use core314_domain::words::{OnUnknownOutcome, RunStatus};
+use core314_domain::words::{ExecutionStatus, OnUnknownOutcome, RunStatus};
 use serde_json::json;
 
 use crate::failpoint;
@@ -51,6 +51,8 @@ pub struct Decided {
     /// What to store; `None` when nothing changed.
     pub write: Option<Box<RunWrite>>,
     pub effects: Vec<Effect>,
+    /// Steps that have ended by it, for metrics.
+    pub ends: Vec<(StepNo, ExecutionStatus)>,
     pub unused_slots: usize,
     pub refusal: Option<Refusal>,
     /// The run has ended.
@@ -71,6 +73,14 @@ pub struct FlowRunArgs {
     pub timing: Timing,
     /// Present until the accept is decided.
     pub accept: Option<Arc<Accepting>>,
+}
+
+fn ends(changes: &[Change]) -> Vec<(StepNo, ExecutionStatus)> {
+    let end = |change: &Change| match change {
+        Change::StepEnded { step, status } => Some((*step, status.execution_status())),
+        _ => None,
+    };
+    changes.iter().filter_map(end).collect()
 }
 
 /// What the accept of a run writes beside its header.
@@ -121,6 +131,7 @@ impl Behaviour for FlowRun {
                 is_quarantine,
                 write: None,
                 effects: Vec::new(),
+                ends: Vec::new(),
                 unused_slots: msg.slots,
                 refusal: Some(refusal),
                 ended: self.run.state.status.is_terminal(),
@@ -150,6 +161,7 @@ impl FlowRun {
             is_quarantine: matches!(*msg.command, Command::Quarantine { .. }),
             write: changed.then(|| Box::new(self.write(decision, msg, ended_before, now_ms))),
             unused_slots: decision.unused_slots,
+            ends: ends(&decision.changes),
             effects: decision.effects.clone(),
             refusal: None,
             ended: self.run.state.status.is_terminal(),

@@ -18,7 +18,7 @@ mod timers;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use core314_domain::ids::{RunId, StepNo};
 use core314_domain::plan::FlowPlan;
@@ -41,6 +41,9 @@ use ready::ReadyQueue;
 use runs::Resident;
 use statistics::Statistics;
 use timers::Timers;
+
+/// Between two looks at the queue's age.
+const AGE_INTERVAL_MS: i64 = 1_000;
 
 /// What whoever told a run something hears back, once it is durable.
 #[derive(Debug)]
@@ -143,6 +146,9 @@ pub struct PartitionShared {
     pub resident: AtomicU32,
     /// Entries that wait for a slot; for metrics.
     pub ready: AtomicU32,
+    /// Since when the one of them waits that has waited longest, in milliseconds since the Unix epoch, as it was about a
+    /// second ago; 0: none waits. For metrics.
+    pub ready_since_ms: AtomicI64,
 }
 
 /// What a partition is made of.
@@ -168,6 +174,8 @@ pub struct QueuePartition {
     /// Which run a child is.
     children: HashMap<u64, RunId>,
     ready: ReadyQueue,
+    /// When the queue's age was looked at last.
+    age_published_ms: i64,
     /// Attempts that use a slot.
     running: HashSet<(RunId, StepNo)>,
     /// Slots given to commands that are not decided yet.
@@ -205,6 +213,7 @@ impl Behaviour for QueuePartition {
             runs: HashMap::new(),
             children: HashMap::new(),
             ready: ReadyQueue::default(),
+            age_published_ms: 0,
             running: args.shared.attempts.running().into_iter().collect(),
             granted: 0,
             starting: 0,
@@ -310,6 +319,7 @@ impl QueuePartition {
         self.load(ctx);
         self.shared.resident.store(self.runs.len() as u32, Ordering::Relaxed);
         self.shared.ready.store(self.ready.len() as u32, Ordering::Relaxed);
+        self.publish_age();
         let undecided = || self.runs.values().any(|r| !r.asked.is_empty() || !r.waiting.is_empty());
         if self.draining
             && !undecided()
@@ -319,6 +329,19 @@ impl QueuePartition {
             && self.outbox.is_clear()
         {
             ctx.stop();
+        }
+    }
+
+    /// Says how old the queue is. Once a second is enough, as the search costs as much as the queue is long.
+    fn publish_age(&mut self) {
+        if self.ready.is_empty() {
+            self.age_published_ms = 0;
+            return self.shared.ready_since_ms.store(0, Ordering::Relaxed);
+        }
+        let now_ms = self.runtime.now_ms();
+        if now_ms - self.age_published_ms >= AGE_INTERVAL_MS {
+            self.age_published_ms = now_ms;
+            self.shared.ready_since_ms.store(self.ready.waits_since_ms().unwrap_or(0), Ordering::Relaxed);
         }
     }
 

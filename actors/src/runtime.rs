@@ -9,11 +9,14 @@ use core314_domain::ids::{RowId, RunId, StepNo};
 use core314_domain::log::Failure;
 use core314_domain::run::{AttemptReport, Outcome};
 use futures_util::FutureExt;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::attempts::Attempts;
 use crate::clock::Clock;
 use crate::ends::Ends;
 use crate::failpoint;
+use crate::meters::Meters;
 use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::{Attempt, Executor, Performed};
@@ -37,6 +40,7 @@ pub struct Runtime {
     pub io: tokio::runtime::Handle,
     pub counters: Counters,
     pub ends: Ends,
+    pub meters: Meters,
     /// Ends the process, with this reason: a restart of actors would heal nothing.
     pub give_up: Arc<dyn Fn(String) + Send + Sync>,
 }
@@ -51,7 +55,6 @@ pub struct Counters {
     pub batches: AtomicU64,
     pub writes: AtomicU64,
     pub commit_retries: AtomicU64,
-    pub commit_time_us: AtomicU64,
     pub refused_busy: AtomicU64,
     pub actor_deaths: AtomicU64,
 }
@@ -97,9 +100,14 @@ pub fn perform(
     done: impl FnOnce() + Send + 'static,
 ) {
     let (run, step, number) = (attempt.run, attempt.step, attempt.attempt);
+    let span = attempt_span(&attempt, executor.action_type());
+    let recorded = span.clone();
     let clock = runtime.clock.clone();
     let table = attempts.clone();
-    let task = runtime.io.spawn(async move {
+    let for_meters = runtime.clone();
+    let task = async move {
+        let meter = for_meters.meters.action(executor.action_type());
+        let _under_way = meter.begin();
         failpoint::hit("attempt.before");
         let started_at_ms = clock.now_ms();
         let started = Instant::now();
@@ -111,6 +119,8 @@ pub fn perform(
             Ok(Err(panic)) => failed(&payload, Failure::retryable("executor_panicked", panic_text(panic.as_ref()))),
             Err(_) => failed(&payload, timed_out(timeout)),
         };
+        meter.performed(started.elapsed().as_micros() as u64);
+        record_outcome(&recorded, &performed.outcome);
         failpoint::hit("attempt.after");
         let report = AttemptReport {
             outcome: performed.outcome,
@@ -123,8 +133,34 @@ pub fn perform(
         if table.end(run, step, number, report) {
             done();
         }
-    });
+    };
+    let task = runtime.io.spawn(task.instrument(span));
     attempts.abortable(run, step, number, task.abort_handle());
+}
+
+/// For traces. On the level of debugging, so that it costs nothing where nobody collects them.
+fn attempt_span(attempt: &Attempt, action_type: &'static str) -> Span {
+    let trace = attempt.trace();
+    tracing::debug_span!(
+        "attempt",
+        trace_id = %format_args!("{:032x}", trace.trace),
+        span_id = %format_args!("{:016x}", trace.span),
+        run_id = %attempt.run,
+        execution_id = %attempt.execution,
+        step = attempt.step,
+        attempt = attempt.attempt,
+        action_type,
+        outcome = Empty,
+        error = Empty,
+    )
+}
+
+fn record_outcome(span: &Span, outcome: &Outcome) {
+    match outcome {
+        Outcome::Completed(_) => span.record("outcome", "completed"),
+        Outcome::Failed(failure) => span.record("outcome", "failed").record("error", &*failure.code),
+        Outcome::Cancelled => span.record("outcome", "cancelled"),
+    };
 }
 
 /// How much longer than its deadline an attempt may take before it is cut off from outside.

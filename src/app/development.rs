@@ -30,10 +30,11 @@ impl Development {
         mut self,
         config: &Config,
         engine: &Engine,
+        scheme: &str,
         address: SocketAddr,
     ) -> anyhow::Result<Option<Receiver>> {
         let credentials = &mut self.credentials;
-        credentials.server = format!("http://{}", reachable(address));
+        credentials.server = format!("{scheme}://{}", reachable(address));
         credentials.webhook_url =
             format!("{}/hooks/{}/{}", credentials.server, credentials.webhook_id, credentials.webhook_secret);
         // What is in force: the environment may have said another key.

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -16,7 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::config::{Config, ConfigError, Problem};
 use crate::executors;
-use crate::http::{self, Api, AuthSettings, HttpSettings, KeyDigest};
+use crate::http::{self, Api, AuthSettings, Certificate, HttpSettings, KeyDigest};
 use crate::store::{SqlStore, StoreOptions};
 
 /// A running node.
@@ -32,6 +33,17 @@ pub struct Extras {
     pub executors: Vec<Arc<dyn Executor>>,
     /// Instead of the configured number.
     pub slots_per_partition: Option<usize>,
+}
+
+/// How a node shows itself, beyond the configuration.
+#[derive(Default)]
+pub struct Front {
+    /// With it the node speaks TLS alone.
+    pub certificate: Option<Arc<Certificate>>,
+    /// Spans that no collector of traces got; present where there is one.
+    pub dropped_spans: Option<Arc<AtomicU64>>,
+    /// For who measures how much the node can take.
+    pub has_no_rate_limit: bool,
 }
 
 impl Node {
@@ -63,8 +75,12 @@ impl Node {
     }
 
     /// Answers HTTP on a listener, as the configuration says. The server runs while it is awaited.
-    pub fn serve(&self, config: &Config, listener: TcpListener) -> anyhow::Result<Server> {
-        let settings = http_settings(config)?;
+    pub fn serve(&self, config: &Config, listener: TcpListener, front: Front) -> anyhow::Result<Server> {
+        let Front { certificate, dropped_spans, has_no_rate_limit } = front;
+        let mut settings = http_settings(config)?;
+        if has_no_rate_limit {
+            settings.rate_limit.per_second = 0;
+        }
         let auth = AuthSettings {
             service_key_sha256: config.secret("auth.service_key").map(KeyDigest::of).into_iter().collect(),
             jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),
@@ -76,6 +92,8 @@ impl Node {
             notifications: self.store.clone(),
             settings,
             auth,
+            certificate,
+            dropped_spans,
         };
         http::serve(api, listener).context("the HTTP server cannot be started")
     }
@@ -83,6 +101,11 @@ impl Node {
 
 fn engine_settings(config: &Config) -> Result<EngineSettings, ConfigError> {
     config.section_with("engine", &[("drain_ms", config.grace().as_millis() as u64)])
+}
+
+/// The certificate that the configuration names, if it names one.
+pub fn certificate(config: &Config) -> anyhow::Result<Option<Arc<Certificate>>> {
+    Certificate::load(&http_settings(config)?.tls).context("http.tls: the certificate cannot be used")
 }
 
 /// The section, and what no key alone can say: whether the values go together.

@@ -9,7 +9,7 @@ use anyhow::Context;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
-use super::node::{self, Extras};
+use super::node::{self, Extras, Front};
 use super::prepare;
 use crate::bench::{self, Figures, Installation, NodeOptions, Plan};
 use crate::config::Config;
@@ -68,7 +68,7 @@ impl<'a> Throwaway<'a> {
         if options.http {
             let listener = TcpListener::bind("127.0.0.1:0").context("no port of this machine is free")?;
             url = Some(format!("http://{}", listener.local_addr()?));
-            let server = node.serve(self.config, listener)?;
+            let server = node.serve(self.config, listener, Front { has_no_rate_limit: true, ..Front::default() })?;
             handle = Some(server.handle());
             actix::spawn(server);
         }

@@ -9,8 +9,11 @@ use crate::config::local::DevFile;
 use crate::config::{Config, Inputs, Mode, Setting};
 
 /// What `core314 dev` prefers to the defaults; a file, the environment and flags go over it.
-const DEV_PRESETS: &[(&str, &str)] =
-    &[("engine.environment", "development"), ("executors.outbound.allow_loopback", "true")];
+const DEV_PRESETS: &[(&str, &str)] = &[
+    ("engine.environment", "development"),
+    ("executors.outbound.allow_loopback", "true"),
+    ("http.cors_origins", "localhost"),
+];
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {

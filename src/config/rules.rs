@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use figment::value::{Num, Value};
+use ipnet::IpNet;
 
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +30,11 @@ pub enum Rule {
     Words(&'static [&'static str]),
     /// A list of port numbers.
     Ports,
+    /// A list of networks in CIDR notation.
+    Networks,
 }
 
-use Rule::{Address, DatabaseUrl, Flag, Int, Ports, Secret, Text, Texts, WebUrl, Word, Words};
+use Rule::{Address, DatabaseUrl, Flag, Int, Networks, Ports, Secret, Text, Texts, WebUrl, Word, Words};
 
 const DAY_MS: i64 = 86_400_000;
 const LARGEST_BYTES: i64 = 64 << 20;
@@ -102,11 +105,24 @@ pub const RULES: &[(&str, Rule)] = &[
     ("http.default_page_items", Int(1, 500)),
     ("http.max_page_items", Int(1, 500)),
     ("http.public_url", WebUrl),
+    ("http.max_in_flight", Int(1, 1_000_000)),
+    ("http.cors_origins", Texts),
+    ("http.trusted_proxies", Networks),
+    ("http.forwarded_by", Word(&["x-forwarded", "forwarded"])),
+    ("http.metrics_public", Flag),
+    ("http.rate_limit.per_second", Int(0, 1_000_000)),
+    ("http.rate_limit.burst", Int(1, 1_000_000)),
+    ("http.tls.certificate", Text(0, 4096)),
+    ("http.tls.key", Text(0, 4096)),
+    ("http.tls.reload_seconds", Int(1, 3_600)),
+    ("http.tls.hsts_seconds", Int(0, 63_072_000)),
     ("auth.jwt_secret", Secret),
     ("auth.service_key", Secret),
     ("auth.jwt_leeway_seconds", Int(0, 300)),
     ("log.filter", Text(1, 1000)),
     ("log.format", Word(&["text", "json"])),
+    ("telemetry.otlp_endpoint", WebUrl),
+    ("telemetry.queue_spans", Int(16, 1_000_000)),
     ("shutdown.grace_seconds", Int(0, 3_600)),
 ];
 
@@ -148,6 +164,7 @@ impl Rule {
             Texts => "a list of texts".to_owned(),
             Words(words) => format!("a list of {}", words.join(", ")),
             Ports => "a list of port numbers, 1 to 65535".to_owned(),
+            Networks => "a list of networks in CIDR notation, such as 10.0.0.0/8 or 127.0.0.1/32".to_owned(),
         }
     }
 
@@ -166,6 +183,7 @@ impl Rule {
             Texts => each(value, |item| item.as_str().is_some_and(|text| !text.is_empty())),
             Words(words) => each(value, |item| item.as_str().is_some_and(|text| words.contains(&text))),
             Ports => each(value, |item| number(item).is_some_and(|n| (1..=65_535).contains(&n))),
+            Networks => each(value, |item| item.as_str().is_some_and(|text| text.parse::<IpNet>().is_ok())),
         };
         if is_right { Ok(()) } else { Err(format!("{}must be {}", self.found(value), self.allowed())) }
     }
@@ -177,7 +195,7 @@ impl Rule {
         match self {
             Int(..) => text.trim().parse::<i64>().map(Value::from).map_err(|_| wrong()),
             Flag => text.trim().parse::<bool>().map(Value::from).map_err(|_| wrong()),
-            Texts | Words(_) => Ok(Value::from(items().map(Value::from).collect::<Vec<_>>())),
+            Texts | Words(_) | Networks => Ok(Value::from(items().map(Value::from).collect::<Vec<_>>())),
             Ports => {
                 let ports: Result<Vec<u16>, _> = items().map(str::parse).collect();
                 ports.map(Value::from).map_err(|_| wrong())

@@ -22,10 +22,13 @@ pub fn check(config: &Config, mode: Mode) -> Vec<Problem> {
     if mode == Mode::Serve {
         found.extend(secrets(config));
     }
-    if !config.listen().ip().is_loopback() && !config.flag("server.allow_insecure_listen") {
+    let is_covered = !config.text("http.tls.certificate").is_empty() || !config.is_empty("http.trusted_proxies");
+    if !(config.listen().ip().is_loopback() || is_covered || config.flag("server.allow_insecure_listen")) {
         let message = format!(
-            "{} can be reached from other machines, and this server speaks no TLS: listen on 127.0.0.1, or set \
-             server.allow_insecure_listen = true (CORE314__SERVER__ALLOW_INSECURE_LISTEN=true) where a proxy terminates TLS",
+            "{} can be reached from other machines in the clear: name a certificate in http.tls.certificate and \
+             http.tls.key, declare the proxy that terminates TLS in http.trusted_proxies, listen on 127.0.0.1, or set \
+             server.allow_insecure_listen = true (CORE314__SERVER__ALLOW_INSECURE_LISTEN=true) where the network may be \
+             trusted",
             config.listen()
         );
         found.push(config.problem("server.listen", message));

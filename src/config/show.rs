@@ -18,13 +18,18 @@ pub struct Shown {
 
 /// A key with its value, masked where it is a secret.
 pub fn shown(key: &str, value: &Value, source: String) -> Shown {
-    let plain = serde_json::to_value(value).unwrap_or_default();
+    let plain = plain(value);
     let value = match (rules::rule(key), plain.as_str()) {
         (Some(rule), Some(text)) if rule.is_secret() && !text.is_empty() => MASK.into(),
-        (Some(Rule::DatabaseUrl), Some(text)) => without_password(text).into(),
+        (Some(Rule::DatabaseUrl | Rule::WebUrl), Some(text)) => without_password(text).into(),
         _ => plain,
     };
     Shown { key: key.to_owned(), value, source }
+}
+
+/// A value without the mark of its source.
+pub fn plain(value: &Value) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or_default()
 }
 
 /// A URL with its password masked, be it before the host or in the query.

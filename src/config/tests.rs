@@ -154,10 +154,12 @@ fn what_is_shown_holds_no_secret() {
     let environment = [
         ("CORE314_SERVICE_KEY", STRONG),
         ("CORE314_DATABASE_URL", "postgres://core:hunt@er2@db/core314?password=hunter3&sslmode=require"),
+        ("CORE314__TELEMETRY__OTLP_ENDPOINT", "https://us:hunter4@collector.example"),
     ];
     let config = load("", &environment).unwrap();
     let text = serde_json::to_string(&config.shown()).unwrap();
     assert!(!text.contains(STRONG) && !text.contains("er2@") && !text.contains("hunter3"), "{text}");
+    assert!(!text.contains("hunter4") && text.contains("https://us:********@collector.example"), "{text}");
     assert!(text.contains("postgres://core:********@db/core314?password=********&sslmode=require"), "{text}");
     assert!(text.contains(
         r#"{"key":"auth.service_key","value":"********","source":"environment variable CORE314_SERVICE_KEY"}"#
@@ -206,6 +208,12 @@ fn listening_to_the_world_in_the_clear_must_be_asked_for() {
         assert!(message.contains("allow_insecure_listen = true"), "{message}");
         assert_eq!(check(open, "true"), Ok(()));
     }
+    let environment = [("CORE314_LISTEN", "0.0.0.0:1"), ("CORE314__HTTP__TLS__CERTIFICATE", "/etc/core314/tls.crt")];
+    assert_eq!(load("", &environment).unwrap().check_safety(Mode::Dev), Ok(()), "not in the clear");
+    let environment = [("CORE314_LISTEN", "0.0.0.0:1"), ("CORE314__HTTP__TRUSTED_PROXIES", "10.0.0.0/8, 127.0.0.1/32")];
+    assert_eq!(load("", &environment).unwrap().check_safety(Mode::Dev), Ok(()), "a proxy terminates TLS");
+    let message = refusal("", &[("CORE314__HTTP__TRUSTED_PROXIES", "localhost")]);
+    assert!(message.contains("must be a list of networks in CIDR notation, such as 10.0.0.0/8"), "{message}");
 }
 
 #[test]

@@ -22,6 +22,8 @@ const KEYS: [&str; 8] = ["method", "url", "headers", "query", "json", "form", "b
 const BODIES: [&str; 3] = ["json", "form", "body"];
 /// The header by which the other side can tell a repetition (draft-ietf-httpapi-idempotency-key-header).
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The header by which the other side can put its own part into the run's trace (W3C Trace Context).
+pub const TRACEPARENT: &str = "traceparent";
 /// Headers that belong to the connection. `Host` is among them because the outbound rules judge the host of the URL.
 const CONNECTION_HEADERS: [&str; 9] = [
     "connection",
@@ -68,6 +70,8 @@ impl Executor for ApiCall {
                 let mut call = call.expect("a rendered payload without problems has a URL");
                 let key = HeaderValue::from_str(&attempt.idempotency_key()).expect("an id is visible ASCII");
                 call.headers.entry(IDEMPOTENCY_KEY).or_insert(key);
+                let trace = HeaderValue::from_str(&attempt.trace().to_string()).expect("digits are visible ASCII");
+                call.headers.entry(TRACEPARENT).or_insert(trace);
                 call
             });
             http.perform(&attempt, call).await

@@ -16,7 +16,7 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 
-use super::api_call::{IDEMPOTENCY_KEY, read_headers, read_url};
+use super::api_call::{IDEMPOTENCY_KEY, TRACEPARENT, read_headers, read_url};
 use super::client::{Call, HttpClient, Statuses};
 use super::payload::{Reader, Reading};
 use super::redact::Redactor;
@@ -89,6 +89,8 @@ impl Delivery {
         if let Some(signature) = signature {
             insert(SIGNATURE, &signature);
         }
+        let trace = HeaderValue::from_str(&attempt.trace().to_string()).expect("digits are visible ASCII");
+        headers.entry(TRACEPARENT).or_insert(trace);
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         let expected = vec![Statuses::SUCCESS];
         Call { method: Method::POST, url, headers, body, expected, follow_redirects: false }

@@ -6,6 +6,7 @@
 //! The credential is known before the body is read, so that a stranger cannot make the server read one. Only then is it
 //! known for whom a service key acts, because the body may name the user.
 //!
+//! - Whoever acts in a tenant counts against the tenant's rate, on whatever way in.
 //! - A caller's [`Scope`] is the wall between tenants: every read takes it, every write takes the caller's `Owner`.
 //! - The nil id is the platform's own tenant; no header, body or token may name it.
 
@@ -14,12 +15,15 @@ mod service_key;
 mod tests;
 mod user_token;
 
+use std::sync::Arc;
+
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use core314_actors::ports::Scope;
 use core314_domain::ids::{OrganizationId, Owner, UserId};
 use uuid::Uuid;
 
 use super::problem::Problem;
+use super::rate_limit::RateLimit;
 use super::settings::AuthSettings;
 use service_key::ServiceKeys;
 use user_token::UserTokens;
@@ -54,11 +58,18 @@ impl Role {
 pub struct Keys {
     service: ServiceKeys,
     users: Option<UserTokens>,
+    limit: Arc<RateLimit>,
 }
 
-/// A proven identity.
+/// A proven identity, which may ask as often as its tenant may.
+pub struct Credential {
+    identity: Identity,
+    limit: Arc<RateLimit>,
+}
+
+/// Who somebody has proven to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credential {
+enum Identity {
     /// A platform key, by the name that logs show.
     Service {
         key: String,
@@ -82,27 +93,62 @@ pub struct Caller {
 }
 
 impl Keys {
-    pub fn new(settings: &AuthSettings) -> Self {
+    pub fn new(settings: &AuthSettings, limit: Arc<RateLimit>) -> Self {
         let users = (!settings.jwt_secret.is_empty()).then(|| UserTokens::new(settings));
-        Self { service: ServiceKeys::new(settings.service_key_sha256.clone()), users }
+        Self { service: ServiceKeys::new(settings.service_key_sha256.clone()), users, limit }
     }
 
     /// Whose credentials the request carries.
     pub fn identify(&self, headers: &HeaderMap) -> Result<Credential, Problem> {
         let token = bearer(headers)?;
-        if let Some(key) = self.service.name_of(token) {
-            return Ok(Credential::Service { key });
-        }
-        match &self.users {
-            Some(users) => users.verify(token),
-            None => Err(invalid("the bearer token is not a known service key")),
-        }
+        let identity = match (self.service.name_of(token), &self.users) {
+            (Some(key), _) => Identity::Service { key },
+            (None, Some(users)) => users.verify(token)?,
+            (None, None) => return Err(invalid("the bearer token is not a known service key")),
+        };
+        Ok(Credential { identity, limit: self.limit.clone() })
     }
 }
 
 impl Credential {
     /// Whether the credential suffices for what this role may do.
     pub fn allows(&self, needed: Role) -> Result<(), Problem> {
+        self.identity.allows(needed)
+    }
+
+    /// Only for a platform key that acts for nobody else.
+    pub fn platform_only(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        self.identity.platform_only(headers)
+    }
+
+    /// Reads need no body.
+    pub fn read(self, headers: &HeaderMap) -> Result<Scope, Problem> {
+        self.act(headers, None).map(|caller| caller.scope)
+    }
+
+    /// For whom the credential acts in this request; `body_user` is the body's `user_id`. Counts against the rate of the
+    /// tenant, so it is called once in a request.
+    pub fn act(self, headers: &HeaderMap, body_user: Option<UserId>) -> Result<Caller, Problem> {
+        let caller = self.identity.act(headers, body_user)?;
+        if let Scope::Tenant(tenant) = caller.scope {
+            self.limit.take(tenant)?;
+        }
+        Ok(caller)
+    }
+}
+
+impl Identity {
+    fn platform_only(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let caller = self.clone().act(headers, None)?;
+        match caller.scope {
+            Scope::Platform => Ok(()),
+            Scope::Tenant(_) => {
+                Err(Problem::Forbidden(format!("this is for a platform key that names no user in {USER_HEADER}")))
+            }
+        }
+    }
+
+    fn allows(&self, needed: Role) -> Result<(), Problem> {
         match self {
             Self::User { role, .. } if *role < needed => Err(Problem::Forbidden(format!(
                 "this needs the role {}, the token has {}",
@@ -113,24 +159,7 @@ impl Credential {
         }
     }
 
-    /// Only for a platform key that acts for nobody else.
-    pub fn platform_only(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let caller = self.clone().act(headers, None)?;
-        match caller.scope {
-            Scope::Platform => Ok(()),
-            Scope::Tenant(_) => {
-                Err(Problem::Forbidden(format!("this is for a platform key that names no user in {USER_HEADER}")))
-            }
-        }
-    }
-
-    /// Reads need no body.
-    pub fn read(self, headers: &HeaderMap) -> Result<Scope, Problem> {
-        self.act(headers, None).map(|caller| caller.scope)
-    }
-
-    /// For whom the credential acts in this request; `body_user` is the body's `user_id`.
-    pub fn act(self, headers: &HeaderMap, body_user: Option<UserId>) -> Result<Caller, Problem> {
+    fn act(self, headers: &HeaderMap, body_user: Option<UserId>) -> Result<Caller, Problem> {
         let named = named_user(headers, body_user)?;
         let organization = id_header(headers, ORGANIZATION_HEADER)?.map(OrganizationId);
         match self {

@@ -62,6 +62,7 @@ pub async fn handle(
             invalid: true,
         });
     };
+    state.limit.take(webhook.owner.tenant)?;
     let (bytes, context) = body::read_json(&req, payload, &state.settings).await?;
     let idempotency = delivery(&req, webhook.id, &bytes)?;
     match state.engine.trigger(trigger(&webhook, context, rest(&req)?, idempotency)).await? {

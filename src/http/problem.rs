@@ -60,6 +60,8 @@ pub enum Problem {
     ConditionError { flow: String, message: String },
     #[error("the server could not do this; its log says why, under the request's id")]
     Internal,
+    #[error("this tenant asks too often: come back in {retry_after_seconds} s")]
+    RateLimited { retry_after_seconds: u64 },
     #[error("the runtime cannot take more work just now: come back in {retry_after_seconds} s")]
     Busy { retry_after_seconds: u64 },
     #[error("the store cannot be reached just now: come back in {retry_after_seconds} s")]
@@ -104,6 +106,7 @@ impl Problem {
             Self::InvalidFlow(_) => Kind::InvalidFlow,
             Self::ConditionError { .. } => Kind::ConditionError,
             Self::Internal => Kind::Internal,
+            Self::RateLimited { .. } => Kind::RateLimited,
             Self::Busy { .. } => Kind::Busy,
             Self::StoreUnavailable { .. } => Kind::StoreUnavailable,
         }
@@ -139,9 +142,9 @@ impl Problem {
                 (header::WWW_AUTHENTICATE, r#"Bearer realm="core314", error="invalid_token""#.to_owned())
             }
             Self::MethodNotAllowed { allow, .. } => (header::ALLOW, allow.to_string()),
-            Self::Busy { retry_after_seconds } | Self::StoreUnavailable { retry_after_seconds } => {
-                (header::RETRY_AFTER, retry_after_seconds.to_string())
-            }
+            Self::RateLimited { retry_after_seconds }
+            | Self::Busy { retry_after_seconds }
+            | Self::StoreUnavailable { retry_after_seconds } => (header::RETRY_AFTER, retry_after_seconds.to_string()),
             _ => return None,
         };
         HeaderValue::from_str(&value).ok().map(|value| (name, value))
@@ -199,6 +202,7 @@ mod tests {
         assert_eq!(header(Problem::Busy { retry_after_seconds: 3 }).expect("present"), r#"retry-after: "3""#);
         let allow = Problem::MethodNotAllowed { method: "PUT".to_owned(), allow: "GET, HEAD".into() };
         assert_eq!(header(allow).expect("present"), r#"allow: "GET, HEAD""#);
+        assert_eq!(header(Problem::RateLimited { retry_after_seconds: 1 }).expect("present"), r#"retry-after: "1""#);
         assert_eq!(header(Problem::Internal), None);
     }
 }

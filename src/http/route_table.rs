@@ -1,13 +1,14 @@
 //! The list of endpoints, as the server is built from it: which method at which path calls which handler, and what the
 //! endpoint says of itself.
 //!
-//! A path that exists answers any other method with 405 and names the possible ones; GET answers HEAD too.
+//! A path that exists answers any other method with 405 and names the possible ones, and OPTIONS with their names; GET
+//! answers HEAD too.
 
 use std::future::ready;
 use std::sync::Arc;
 
 use actix_web::guard::{self, Guard};
-use actix_web::http::Method;
+use actix_web::http::{Method, header};
 use actix_web::web::ServiceConfig;
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route, web};
 use core314_actors::ports::resource::Resource;
@@ -108,12 +109,12 @@ impl RouteTable {
     /// Puts the endpoints into a server.
     pub fn configure(self, app: &mut ServiceConfig) {
         for (path, endpoints) in self.paths {
-            let allow = allow(&endpoints);
+            let allow: Arc<str> = format!("{}, OPTIONS", allow(&endpoints)).into();
             let mut resource = web::resource(path);
             for endpoint in endpoints {
                 resource = resource.route(endpoint.route);
             }
-            let other = move |req: HttpRequest| ready(Err::<HttpResponse, _>(other_method(&req, allow.clone())));
+            let other = move |req: HttpRequest| ready(other_method(&req, allow.clone()));
             app.service(resource.default_service(web::to(other)));
         }
     }
@@ -128,8 +129,11 @@ fn allow(endpoints: &[Endpoint]) -> Arc<str> {
     methods.join(", ").into()
 }
 
-fn other_method(req: &HttpRequest, allow: Arc<str>) -> Problem {
-    Problem::MethodNotAllowed { method: req.method().as_str().chars().take(20).collect(), allow }
+fn other_method(req: &HttpRequest, allow: Arc<str>) -> Result<HttpResponse, Problem> {
+    if req.method() == Method::OPTIONS {
+        return Ok(HttpResponse::NoContent().insert_header((header::ALLOW, &*allow)).finish());
+    }
+    Err(Problem::MethodNotAllowed { method: req.method().as_str().chars().take(20).collect(), allow })
 }
 
 /// What every path that is not in the table answers.

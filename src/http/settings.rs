@@ -3,10 +3,16 @@
 
 use std::fmt;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use core314_domain::json::MAX_DEPTH;
+
+use super::client::ForwardedBy;
+use super::cors;
+use super::rate_limit::RateLimitSettings;
+use super::tls::TlsSettings;
 
 /// How much of everything the server takes at once.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,6 +43,20 @@ pub struct HttpSettings {
     pub max_page_items: usize,
     /// How clients reach this server, such as `https://core314.example`; empty: as the request's `Host` says.
     pub public_url: String,
+    /// Requests under way at once; more get 503.
+    pub max_in_flight: usize,
+    /// Pages of which origins may use the API from a browser.
+    pub cors_origins: Vec<String>,
+    /// How often each tenant may ask.
+    pub rate_limit: RateLimitSettings,
+    /// Where proxies stand whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Which forwarding headers those write.
+    pub forwarded_by: ForwardedBy,
+    /// Whether `/metrics` is open to everybody.
+    pub metrics_public: bool,
+    /// TLS by this server itself.
+    pub tls: TlsSettings,
 }
 
 impl Default for HttpSettings {
@@ -54,6 +74,13 @@ impl Default for HttpSettings {
             default_page_items: 50,
             max_page_items: 500,
             public_url: String::new(),
+            max_in_flight: 10_000,
+            cors_origins: Vec::new(),
+            rate_limit: RateLimitSettings::default(),
+            trusted_proxies: Vec::new(),
+            forwarded_by: ForwardedBy::default(),
+            metrics_public: false,
+            tls: TlsSettings::default(),
         }
     }
 }
@@ -63,6 +90,7 @@ impl HttpSettings {
     pub fn problems(&self) -> Vec<String> {
         let bounds = [
             ("max_connections_per_worker", self.max_connections_per_worker, 1, 1_000_000),
+            ("max_in_flight", self.max_in_flight, 1, 1_000_000),
             ("max_body_bytes", self.max_body_bytes, 1_024, 64 << 20),
             ("max_json_depth", self.max_json_depth, 1, MAX_DEPTH),
             ("max_page_items", self.max_page_items, 1, 500),
@@ -82,6 +110,13 @@ impl HttpSettings {
         let is_url = self.public_url.starts_with("http://") || self.public_url.starts_with("https://");
         if !(self.public_url.is_empty() || is_url) {
             found.push("http.public_url must begin with http:// or https://".to_owned());
+        }
+        found.extend(self.cors_origins.iter().filter_map(|entry| cors::problem(entry)));
+        if self.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+            found.push("http.trusted_proxies has a network of all addresses: name those of the proxies".to_owned());
+        }
+        if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
+            found.push("http.tls.certificate and http.tls.key go together: set both, or neither".to_owned());
         }
         found
     }
@@ -151,11 +186,26 @@ mod tests {
     #[test]
     fn the_defaults_can_be_used_and_bad_values_name_their_key() {
         assert_eq!(HttpSettings::default().problems(), Vec::<String>::new());
-        let bad = HttpSettings { max_page_items: 501, public_url: "example.org".to_owned(), ..HttpSettings::default() };
-        assert_eq!(
-            bad.problems(),
-            ["http.max_page_items is 501, must be 1 to 500", "http.public_url must begin with http:// or https://"]
-        );
+        let mut bad = HttpSettings {
+            max_page_items: 501,
+            public_url: "example.org".to_owned(),
+            cors_origins: vec!["*".to_owned()],
+            trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")],
+            ..HttpSettings::default()
+        };
+        bad.tls.key = "tls.key".into();
+        let problems = bad.problems();
+        let expected = [
+            "http.max_page_items is 501, must be 1 to 500",
+            "http.public_url must begin with http:// or https://",
+            "http.cors_origins has '*'",
+            "http.trusted_proxies has a network of all addresses",
+            "http.tls.certificate and http.tls.key go together",
+        ];
+        assert_eq!(problems.len(), expected.len(), "{problems:?}");
+        for (problem, beginning) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(beginning), "{problem}");
+        }
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The HTTP surface as clients see it, over a real engine and a store in memory.
 
+mod edge;
 mod flows;
 mod hooks;
 mod hostile;
+mod metrics;
 mod notifications;
 mod operations;
+mod prometheus;
 mod support;
 mod surface;
 mod triggers;

@@ -13,4 +13,6 @@ mod store;
 mod supervised;
 mod support;
 mod tamper;
+mod tls;
+mod traces;
 mod views;

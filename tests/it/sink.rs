@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 pub struct Received {
     pub path: String,
     pub key: String,
+    pub traceparent: String,
+    pub content_type: String,
     pub body: Value,
 }
 
@@ -76,9 +78,15 @@ impl Sink {
 }
 
 async fn receive_one(sink: web::Data<Sink>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
-    let key = request.headers().get("Idempotency-Key").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let header = |name| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let received = Received { path: request.path().to_owned(), key, body };
+    let received = Received {
+        path: request.path().to_owned(),
+        key: header("Idempotency-Key"),
+        traceparent: header("traceparent"),
+        content_type: header("Content-Type"),
+        body,
+    };
     sink.received.lock().unwrap_or_else(PoisonError::into_inner).push(received);
     sink.arrived.notify_waiters();
     HttpResponse::Ok().json(serde_json::json!({"ok": true}))

@@ -178,10 +178,15 @@ impl Server {
         self.child.wait().expect("it can be waited for").code()
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
+        nix::sys::signal::kill(pid, signal).expect("it can be signalled");
+    }
+
     /// Asks it to stop, and gives its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it can be signalled");
+        self.signal(nix::sys::signal::Signal::SIGTERM);
         self.child.wait().expect("it can be waited for").code()
     }
 

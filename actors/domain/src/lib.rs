@@ -18,6 +18,7 @@ pub mod plan;
 pub mod retry;
 pub mod run;
 pub mod stats;
+pub mod trace;
 pub mod words;
 
 /// Shared, immutable JSON.

@@ -14,6 +14,7 @@ use crate::commit_writer::CommitWriter;
 use crate::ends::Ends;
 use crate::failpoint;
 use crate::ingress::Ingress;
+use crate::meters::Meters;
 use crate::plans::Plans;
 use crate::ports::StoreError;
 use crate::ports::catalog::Catalog;
@@ -71,6 +72,7 @@ impl Engine {
             clock: parts.clock,
             store: parts.store,
             catalog: parts.catalog,
+            meters: Meters::new(executors.keys().copied()),
             executors,
             io: parts.io,
             counters: Counters::default(),

@@ -8,6 +8,7 @@ use core314_domain::ids::{ExecutionId, Owner, RunId, StepNo};
 use core314_domain::log::HttpFigures;
 use core314_domain::plan::Problem;
 use core314_domain::run::Outcome;
+use core314_domain::trace::TraceContext;
 use serde_json::Value;
 
 use super::BoxFuture;
@@ -56,6 +57,11 @@ impl Attempt {
     /// The same in all attempts of an execution, so that a repetition does no double harm where the other side can tell.
     pub fn idempotency_key(&self) -> String {
         self.execution.to_string()
+    }
+
+    /// The attempt's place in the trace of its run, for the `traceparent` header of what it sends.
+    pub fn trace(&self) -> TraceContext {
+        TraceContext::of_attempt(self.run, self.step, self.attempt)
     }
 }
 

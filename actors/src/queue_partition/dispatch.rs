@@ -34,7 +34,7 @@ impl QueuePartition {
                 Effect::CancelAttempt { step, attempt } => self.cut_off(run, step, attempt),
                 Effect::Enqueue { step, order } => {
                     if let Some(header) = self.runs.get(&run).and_then(|r| r.header.as_ref()) {
-                        self.ready.push(header.owner.tenant, order, run, step);
+                        self.ready.push(header.owner.tenant, order, run, step, self.runtime.now_ms());
                     }
                 }
             }

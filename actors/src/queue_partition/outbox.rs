@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use core314_domain::ids::RunId;
+use core314_domain::ids::{RunId, StepNo};
 use core314_domain::run::{Command, Effect};
+use core314_domain::words::ExecutionStatus;
 use serde_json::Value;
 
 use super::runs::Ask;
@@ -22,6 +23,8 @@ use crate::supervision::Ctx;
 pub struct Pending {
     pub write: Arc<RunWrite>,
     pub effects: Vec<Effect>,
+    /// Steps that end by it, for metrics.
+    pub ends: Vec<(StepNo, ExecutionStatus)>,
     pub asks: Vec<Ask>,
 }
 
@@ -52,6 +55,7 @@ impl Pending {
         write.reopened = write.reopened.take().or(newer.reopened.filter(|_| earlier.is_none()));
         write.ended = newer.ended.or(earlier.filter(|_| has_ended));
         self.effects.extend(later.effects);
+        self.ends.extend(later.ends);
         self.asks.extend(later.asks);
     }
 }
@@ -194,8 +198,8 @@ impl QueuePartition {
             resident.writes -= 1;
         }
         self.record_statistics(&pending.write, log_seq, ctx);
+        self.measure(&pending);
         if pending.write.ended.is_some() {
-            Counters::add(&self.runtime.counters.runs_ended, 1);
             self.runtime.ends.tell(run.0);
         }
         self.set_timer(run, pending.write.timing.wake_at_ms, ctx);
@@ -212,6 +216,22 @@ impl QueuePartition {
             }
         }
         self.leave_if_done(run, ctx);
+    }
+
+    /// Counts what has ended. Of a commit whose outcome was lost this node counts nothing.
+    fn measure(&self, pending: &Pending) {
+        let meters = &self.runtime.meters;
+        if let Some(end) = &pending.write.ended {
+            Counters::add(&self.runtime.counters.runs_ended, 1);
+            meters.run_ended(end.status);
+        }
+        for entry in &pending.write.log {
+            meters.queue_wait.record(entry.queue_wait_ms.max(0) as u64);
+        }
+        let Some(plan) = self.runs.get(&pending.write.id).and_then(|resident| resident.plan.as_ref()) else { return };
+        for (step, status) in &pending.ends {
+            meters.action(&plan.steps[*step as usize].action_type).ended(*status);
+        }
     }
 
     /// It is not known, or not so, that the write was stored: the run is read again and told again what it was told.

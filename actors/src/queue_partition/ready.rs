@@ -1,25 +1,28 @@
 //! The entries that may start: ordered within a tenant, tenants in turn.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
 use core314_domain::ids::{RunId, StepNo, TenantId};
 
 /// Entries by tenant. Each tenant that has one is in the ring once, so that a flood of one delays no other.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
-    tenants: BTreeMap<TenantId, BTreeSet<(i64, RunId, StepNo)>>,
+    /// Each entry with the time since when it waits here.
+    tenants: BTreeMap<TenantId, BTreeMap<(i64, RunId, StepNo), i64>>,
     ring: VecDeque<TenantId>,
     len: usize,
 }
 
 impl ReadyQueue {
     /// Adds an entry; one that is there already stays.
-    pub fn push(&mut self, tenant: TenantId, order: i64, run: RunId, step: StepNo) {
+    pub fn push(&mut self, tenant: TenantId, order: i64, run: RunId, step: StepNo, now_ms: i64) {
         let entries = self.tenants.entry(tenant).or_default();
         if entries.is_empty() {
             self.ring.push_back(tenant);
         }
-        if entries.insert((order, run, step)) {
+        if let Entry::Vacant(place) = entries.entry((order, run, step)) {
+            place.insert(now_ms);
             self.len += 1;
         }
     }
@@ -28,7 +31,7 @@ impl ReadyQueue {
     pub fn pop(&mut self) -> Option<(RunId, StepNo)> {
         let tenant = self.ring.pop_front()?;
         let entries = self.tenants.get_mut(&tenant)?;
-        let (_, run, step) = entries.pop_first()?;
+        let ((_, run, step), _) = entries.pop_first()?;
         self.len -= 1;
         if entries.is_empty() {
             self.tenants.remove(&tenant);
@@ -36,6 +39,11 @@ impl ReadyQueue {
             self.ring.push_back(tenant);
         }
         Some((run, step))
+    }
+
+    /// Since when the entry waits that has waited longest. Looks at every entry.
+    pub fn waits_since_ms(&self) -> Option<i64> {
+        self.tenants.values().flat_map(BTreeMap::values).min().copied()
     }
 
     /// How many entries there are.
@@ -60,10 +68,11 @@ mod tests {
         let run = |n: u128| RunId::new(n as i64, n << 24);
         let mut queue = ReadyQueue::default();
         for order in [30, 10, 20] {
-            queue.push(a, order, run(order as u128), 0);
+            queue.push(a, order, run(order as u128), 0, 1_000 + order);
         }
-        queue.push(b, 99, run(99), 0);
-        queue.push(a, 10, run(10), 0);
+        queue.push(b, 99, run(99), 0, 1_500);
+        queue.push(a, 10, run(10), 0, 2_000);
+        assert_eq!(queue.waits_since_ms(), Some(1_010), "an entry waits since it came first");
         assert_eq!(queue.len(), 4, "an entry is there once");
         let popped: Vec<RunId> = std::iter::from_fn(|| queue.pop()).map(|(run, _)| run).collect();
         assert_eq!(popped, [run(10), run(99), run(20), run(30)]);

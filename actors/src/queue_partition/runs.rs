@@ -192,7 +192,8 @@ impl QueuePartition {
         if let Some(refusal) = decided.refusal {
             ask.answer(Answer::Refused(refusal));
         } else if let Some(write) = decided.write {
-            let pending = Pending { write: write.into(), effects: decided.effects, asks: vec![ask] };
+            let pending =
+                Pending { write: write.into(), effects: decided.effects, ends: decided.ends, asks: vec![ask] };
             self.starting += pending.starts();
             resident.writes += u32::from(self.outbox.push(pending));
             return;

@@ -17,11 +17,13 @@ const OTHER: UserId = UserId(Uuid::from_u128(8));
 const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(9));
 
 fn keys() -> Keys {
-    Keys::new(&AuthSettings {
-        service_key_sha256: vec![KeyDigest::of("another-key"), KeyDigest::of(KEY)],
-        jwt_secret: SECRET.to_owned(),
-        jwt_leeway_seconds: 0,
-    })
+    let service_key_sha256 = vec![KeyDigest::of("another-key"), KeyDigest::of(KEY)];
+    let settings = AuthSettings { service_key_sha256, jwt_secret: SECRET.to_owned(), jwt_leeway_seconds: 0 };
+    Keys::new(&settings, no_limit())
+}
+
+fn no_limit() -> Arc<RateLimit> {
+    Arc::new(RateLimit::new(crate::http::RateLimitSettings::default()))
 }
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -32,8 +34,8 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     map
 }
 
-fn identify(token: &str) -> Result<Credential, Problem> {
-    keys().identify(&headers(&[("authorization", &format!("Bearer {token}"))]))
+fn identify(token: &str) -> Result<Identity, Problem> {
+    keys().identify(&headers(&[("authorization", &format!("Bearer {token}"))])).map(|credential| credential.identity)
 }
 
 fn claims() -> Value {
@@ -68,11 +70,11 @@ fn with_header(token: &str, header: &str) -> String {
 
 #[test]
 fn a_user_token_says_who_where_and_as_what() {
-    let expected = Credential::User { user: USER, organization: Some(ORGANIZATION), role: Role::Operator };
+    let expected = Identity::User { user: USER, organization: Some(ORGANIZATION), role: Role::Operator };
     assert_eq!(identify(&token(&claims())), Ok(expected));
-    let viewer = Credential::User { user: USER, organization: Some(ORGANIZATION), role: Role::Viewer };
+    let viewer = Identity::User { user: USER, organization: Some(ORGANIZATION), role: Role::Viewer };
     assert_eq!(identify(&token(&without("role"))), Ok(viewer));
-    let own = Credential::User { user: USER, organization: None, role: Role::Admin };
+    let own = Identity::User { user: USER, organization: None, role: Role::Admin };
     assert_eq!(identify(&token(&without("org"))), Ok(own));
 }
 
@@ -126,7 +128,10 @@ fn claims_that_were_changed_after_signing_are_refused() {
 
 #[test]
 fn without_a_configured_secret_no_token_is_valid() {
-    let keys = Keys::new(&AuthSettings { service_key_sha256: vec![KeyDigest::of(KEY)], ..AuthSettings::default() });
+    let keys = Keys::new(
+        &AuthSettings { service_key_sha256: vec![KeyDigest::of(KEY)], ..AuthSettings::default() },
+        no_limit(),
+    );
     let bearer = |token: &str| keys.identify(&headers(&[("authorization", &format!("Bearer {token}"))]));
     assert!(bearer(&signed(&claims(), Algorithm::HS256, "")).is_err());
     assert!(bearer(KEY).is_ok());
@@ -149,7 +154,7 @@ fn the_authorization_header_is_read_as_its_rfc_says() {
     assert!(with(&["Bearer platform-key", "Bearer platform-key"]).is_err());
 }
 
-fn service() -> Credential {
+fn service() -> Identity {
     identify(KEY).expect("a known key")
 }
 
@@ -210,7 +215,7 @@ fn a_user_token_cannot_act_for_others() {
 
 #[test]
 fn roles_include_those_below_them() {
-    let holder = |role| Credential::User { user: USER, organization: Some(ORGANIZATION), role };
+    let holder = |role| Identity::User { user: USER, organization: Some(ORGANIZATION), role };
     let roles = [Role::Viewer, Role::Operator, Role::Admin];
     for (have, role) in roles.into_iter().enumerate() {
         for (need, needed) in roles.into_iter().enumerate() {

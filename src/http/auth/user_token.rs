@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Credential, Role, invalid};
+use super::{Identity, Role, invalid};
 use crate::http::problem::Problem;
 use crate::http::settings::AuthSettings;
 
@@ -40,7 +40,7 @@ impl UserTokens {
     }
 
     /// Whose token it is.
-    pub fn verify(&self, token: &str) -> Result<Credential, Problem> {
+    pub fn verify(&self, token: &str) -> Result<Identity, Problem> {
         let claims =
             decode::<Claims>(token, &self.key, &self.validation).map_err(|error| invalid(reason(error.kind())))?.claims;
         if claims.sub.is_nil() || claims.org.is_some_and(|org| org.is_nil()) {
@@ -51,7 +51,7 @@ impl UserTokens {
             None => Role::Admin,
             Some(_) => claims.role.unwrap_or(Role::Viewer),
         };
-        Ok(Credential::User { user: UserId(claims.sub), organization: claims.org.map(OrganizationId), role })
+        Ok(Identity::User { user: UserId(claims.sub), organization: claims.org.map(OrganizationId), role })
     }
 }
 

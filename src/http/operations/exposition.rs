@@ -1,6 +1,9 @@
-//! The Prometheus text format, as much of it as is needed: counters and gauges.
+//! The Prometheus text format (<https://prometheus.io/docs/instrumenting/exposition_formats/>), as much of it as is needed:
+//! counters, gauges and histograms.
 
 use std::fmt::Write;
+
+use core314_actors::histogram::Counted;
 
 /// A page of metrics being written.
 #[derive(Default)]
@@ -37,9 +40,30 @@ impl Exposition {
         };
         self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
         for (labels, value) in samples {
-            let labels: Vec<String> = labels.iter().map(|(key, text)| format!("{key}=\"{}\"", escaped(text))).collect();
-            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-            self.line(format_args!("{name}{labels} {value}\n"));
+            self.line(format_args!("{name}{} {value}\n", written(&labels)));
+        }
+    }
+
+    /// A histogram for each set of labels. `per` is how many of the counted units make one of the metric's: 1e6 where
+    /// microseconds were counted and seconds are told.
+    pub fn histograms<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        per: f64,
+        series: impl IntoIterator<Item = (Vec<(&'a str, &'a str)>, Counted)>,
+    ) {
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} histogram\n"));
+        for (labels, counted) in series {
+            let plain = written(&labels);
+            let bounds = counted.buckets.iter().map(|(bound, count)| ((*bound as f64 / per).to_string(), *count));
+            for (bound, count) in bounds.chain([("+Inf".to_owned(), counted.count)]) {
+                let mut with_bound = labels.clone();
+                with_bound.push(("le", &bound));
+                self.line(format_args!("{name}_bucket{} {count}\n", written(&with_bound)));
+            }
+            let sum = counted.sum as f64 / per;
+            self.line(format_args!("{name}_sum{plain} {sum}\n{name}_count{plain} {}\n", counted.count));
         }
     }
 
@@ -52,6 +76,11 @@ impl Exposition {
     }
 }
 
+fn written(labels: &[(&str, &str)]) -> String {
+    let labels: Vec<String> = labels.iter().map(|(key, text)| format!("{key}=\"{}\"", escaped(text))).collect();
+    if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) }
+}
+
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -59,6 +88,20 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_is_told_in_its_unit_and_cumulative() {
+        let mut page = Exposition::default();
+        let counted = Counted { buckets: vec![(50, 1), (2_500, 3)], count: 4, sum: 1_000_000 };
+        page.histograms("took_seconds", "How long.", 1e6, [(vec![("route", "/a")], counted)]);
+        assert_eq!(
+            page.finish(),
+            "# HELP took_seconds How long.\n# TYPE took_seconds histogram\n\
+             took_seconds_bucket{route=\"/a\",le=\"0.00005\"} 1\ntook_seconds_bucket{route=\"/a\",le=\"0.0025\"} 3\n\
+             took_seconds_bucket{route=\"/a\",le=\"+Inf\"} 4\n\
+             took_seconds_sum{route=\"/a\"} 1\ntook_seconds_count{route=\"/a\"} 4\n"
+        );
+    }
 
     #[test]
     fn the_text_is_what_prometheus_reads() {

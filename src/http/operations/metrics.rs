@@ -1,21 +1,27 @@
 //! `GET /metrics`: Prometheus text. Labels are routes, classes of status and kinds of actors, never a user or a run.
 //!
-//! Open to this machine; from beyond it, or through a proxy, a platform key is required.
+//! Open to this machine; from beyond it, or through a proxy, a platform key is required, unless it is configured to be
+//! open.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{FORWARDED, X_FORWARDED_FOR};
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::Engine;
+use core314_actors::meters::ActionFigures;
+use core314_actors::queue_partition::PartitionShared;
 
 use super::HttpMetrics;
 use super::exposition::{Exposition, Type};
 use crate::http::Shared;
+use crate::http::client::Client;
 use crate::http::openapi::{Access, Doc};
 use crate::http::problem::Problem;
 
+/// How many of what histograms count make a second.
+const MICROS: f64 = 1e6;
+const MILLIS: f64 = 1e3;
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub fn doc() -> Doc {
@@ -27,28 +33,32 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics>) -> Result<HttpResponse, Problem> {
-    if !is_local(&req) {
+    let is_open = state.settings.metrics_public || Client::of(&req).is_some_and(|client| client.is_local);
+    if !is_open {
         state.keys.identify(req.headers())?.platform_only(req.headers())?;
     }
     let mut page = Exposition::default();
+    let build = [(vec![("version", env!("CARGO_PKG_VERSION"))], 1.0)];
+    page.family(Type::Gauge, "core314_build_info", "Which version this is.", build);
     counters(&mut page, &state.engine);
-    gauges(&mut page, &state.engine);
+    executions(&mut page, &state.engine);
+    queue(&mut page, &state.engine);
+    commits(&mut page, &state.engine);
     actors(&mut page, &state.engine);
     requests(&mut page, &http);
+    let in_flight = state.settings.max_in_flight.saturating_sub(state.in_flight.available_permits()) as f64;
+    page.single(Type::Gauge, "core314_http_in_flight", "Requests under way.", in_flight);
+    let limited = state.limit.refused() as f64;
+    page.single(Type::Counter, "core314_rate_limited_total", "Requests of tenants that ask too often.", limited);
+    let dropped = http.dropped_spans() as f64;
+    page.single(Type::Counter, "core314_spans_dropped_total", "Spans that no collector of traces got.", dropped);
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(page.finish()))
-}
-
-/// Whether somebody on this machine asks for themselves.
-fn is_local(req: &HttpRequest) -> bool {
-    let is_forwarded = req.headers().contains_key(FORWARDED) || req.headers().contains_key(X_FORWARDED_FOR);
-    !is_forwarded && req.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
 fn counters(page: &mut Exposition, engine: &Engine) {
     let counted = &engine.runtime().counters;
-    let all: [(&str, &str, &AtomicU64); 9] = [
+    let all: [(&str, &str, &AtomicU64); 8] = [
         ("core314_runs_accepted_total", "Runs accepted, durably.", &counted.runs_accepted),
-        ("core314_runs_ended_total", "Runs that reached their end.", &counted.runs_ended),
         ("core314_attempts_started_total", "Attempts started.", &counted.attempts_started),
         ("core314_attempts_failed_total", "Attempts that failed.", &counted.attempts_failed),
         ("core314_commits_total", "Transactions committed.", &counted.batches),
@@ -60,20 +70,51 @@ fn counters(page: &mut Exposition, engine: &Engine) {
     for (name, help, counter) in all {
         page.single(Type::Counter, name, help, counter.load(Ordering::Relaxed) as f64);
     }
-    let seconds = counted.commit_time_us.load(Ordering::Relaxed) as f64 / 1e6;
-    page.single(Type::Counter, "core314_commit_seconds_total", "Time spent in transactions.", seconds);
 }
 
-fn gauges(page: &mut Exposition, engine: &Engine) {
-    let sum = |of: fn(&core314_actors::queue_partition::PartitionShared) -> u32| {
-        engine.partitions().iter().map(|partition| f64::from(of(partition))).sum()
-    };
+/// Runs and executions, by how they ended and what they did.
+fn executions(page: &mut Exposition, engine: &Engine) {
+    let meters = &engine.runtime().meters;
+    let runs = meters.runs_ended().into_iter().map(|(status, n)| (vec![("status", status)], n as f64));
+    page.family(Type::Counter, "core314_runs_ended_total", "Runs that reached their end, by status.", runs);
+    let actions = meters.actions();
+    let ended = actions.iter().flat_map(|action| {
+        let labels = move |status| vec![("action_type", action.action_type), ("status", status)];
+        action.ended.iter().map(move |(status, n)| (labels(*status), *n as f64))
+    });
+    let help = "Executions that ended, by type of action and status.";
+    page.family(Type::Counter, "core314_executions_ended_total", help, ended);
+    let of_type = |action: &ActionFigures| vec![("action_type", action.action_type)];
+    let under_way = actions.iter().map(|action| (of_type(action), action.under_way as f64));
+    page.family(Type::Gauge, "core314_attempts_under_way", "Attempts that executors are at.", under_way);
+    let performed = actions.iter().map(|action| (of_type(action), action.performed.clone()));
+    page.histograms("core314_executor_seconds", "How long executors took, by type of action.", MICROS, performed);
+}
+
+fn queue(page: &mut Exposition, engine: &Engine) {
+    let sum =
+        |of: fn(&PartitionShared) -> u32| engine.partitions().iter().map(|partition| f64::from(of(partition))).sum();
     let resident = sum(|partition| partition.resident.load(Ordering::Relaxed));
     page.single(Type::Gauge, "core314_resident_runs", "Runs in memory.", resident);
     let ready = sum(|partition| partition.ready.load(Ordering::Relaxed));
     page.single(Type::Gauge, "core314_ready_entries", "Entries in memory that wait for a slot.", ready);
+    let since = engine.partitions().iter().map(|partition| partition.ready_since_ms.load(Ordering::Relaxed));
+    let oldest = since.filter(|since| *since > 0).min();
+    let age = oldest.map_or(0.0, |since| (engine.runtime().now_ms() - since).max(0) as f64 / MILLIS);
+    page.single(Type::Gauge, "core314_queue_age_seconds", "How long the oldest of those entries has waited.", age);
     let credits = engine.free_credits() as f64;
     page.single(Type::Gauge, "core314_free_credits", "Triggers that could still wait for their commit.", credits);
+    let waited = [(Vec::new(), engine.runtime().meters.queue_wait.counted())];
+    let help = "From when an execution could have started to when it did.";
+    page.histograms("core314_dispatch_latency_seconds", help, MILLIS, waited);
+}
+
+fn commits(page: &mut Exposition, engine: &Engine) {
+    let meters = &engine.runtime().meters;
+    let sizes = [(Vec::new(), meters.commit_writes.counted())];
+    page.histograms("core314_commit_batch_writes", "Changes in one transaction.", 1.0, sizes);
+    let times = [(Vec::new(), meters.commit_time.counted())];
+    page.histograms("core314_commit_seconds", "How long a transaction took.", MICROS, times);
 }
 
 fn actors(page: &mut Exposition, engine: &Engine) {
@@ -93,24 +134,11 @@ fn requests(page: &mut Exposition, http: &HttpMetrics) {
     let refused = http.webhooks_refused() as f64;
     page.single(Type::Counter, "core314_webhooks_refused_total", "Deliveries of unproven senders.", refused);
     let requests = http.requests();
-    let each = requests.iter().map(|(route, class, n)| (vec![("route", *route), ("status", *class)], *n as f64));
-    page.family(Type::Counter, "core314_http_requests_total", "Requests by route and class of status.", each);
-}
-
-#[cfg(test)]
-mod tests {
-    use actix_web::test::TestRequest;
-
-    use super::*;
-
-    #[test]
-    fn only_this_machine_is_local() {
-        let peer = |address: &str| TestRequest::get().peer_addr(address.parse().unwrap());
-        assert!(is_local(&peer("127.0.0.1:9").to_http_request()));
-        assert!(is_local(&peer("[::1]:9").to_http_request()));
-        assert!(is_local(&peer("[::ffff:127.0.0.1]:9").to_http_request()));
-        assert!(!is_local(&peer("192.0.2.1:9").to_http_request()));
-        assert!(!is_local(&peer("127.0.0.1:9").insert_header((X_FORWARDED_FOR, "192.0.2.1")).to_http_request()));
-        assert!(!is_local(&TestRequest::get().to_http_request()));
-    }
+    let each =
+        requests.iter().map(|r| (vec![("route", r.route), ("method", r.method), ("status", r.class)], r.count as f64));
+    let help = "Requests by route, method and class of status.";
+    page.family(Type::Counter, "core314_http_requests_total", help, each);
+    let times = http.times();
+    let times = times.iter().map(|(route, time)| (vec![("route", *route)], time.clone()));
+    page.histograms("core314_http_request_seconds", "How long requests took, by route.", MICROS, times);
 }

@@ -55,8 +55,8 @@ async fn metrics_count_and_have_no_label_that_a_client_can_make() {
     let text = server.send(here).await.text;
     for line in [
         "core314_runs_accepted_total 1",
-        "core314_http_requests_total{route=\"/api/v1/flows/{flow}/trigger\",status=\"2xx\"} 1",
-        "core314_http_requests_total{route=\"unmatched\",status=\"4xx\"} 1",
+        "core314_http_requests_total{route=\"/api/v1/flows/{flow}/trigger\",method=\"POST\",status=\"2xx\"} 1",
+        "core314_http_requests_total{route=\"unmatched\",method=\"GET\",status=\"4xx\"} 1",
         "core314_actors{kind=\"queue_partition\"} 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is missing:\n{text}");
@@ -96,6 +96,8 @@ async fn a_socket_is_served_bounded_and_let_go() {
     let address = listener.local_addr().unwrap();
     let running = serve(
         Api {
+            certificate: None,
+            dropped_spans: None,
             engine: server.engine.clone(),
             views: server.views.clone(),
             notifications: server.inbox.clone(),
@@ -118,13 +120,18 @@ async fn a_socket_is_served_bounded_and_let_go() {
         );
         [
             raw(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+            raw(address, b"HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+            raw(address, b"OPTIONS /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
             raw(address, b"\x16\x03\x01 this is no HTTP\r\n\r\n"),
             raw(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\n"),
             raw(address, slow_body.as_bytes()),
         ]
     });
-    let [good, garbage, slow_head, slow_body] = answers.await.unwrap();
+    let [good, head, options, garbage, slow_head, slow_body] = answers.await.unwrap();
     assert!(good.starts_with("HTTP/1.1 200") && good.ends_with(r#"{"status":"alive"}"#), "{good}");
+    assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "no body: {head}");
+    assert!(head.contains("content-length: 18\r\n"), "the length that GET's would have: {head}");
+    assert!(options.starts_with("HTTP/1.1 204") && options.contains("allow: GET, HEAD, OPTIONS\r\n"), "{options}");
     assert!(garbage.starts_with("HTTP/1.1 400"), "{garbage}");
     assert!(slow_head.starts_with("HTTP/1.1 408"), "{slow_head}");
     assert!(slow_body.starts_with("HTTP/1.1 408") && slow_body.contains("request_timeout"), "{slow_body}");

@@ -23,7 +23,6 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::http::auth::Keys;
 use crate::http::envelope::envelope;
 use crate::http::operations::HttpMetrics;
 use crate::http::{AuthSettings, HttpSettings, KeyDigest, Shared, State, configure, routes};
@@ -63,7 +62,18 @@ impl Answer {
 }
 
 impl Server {
+    /// What servers under test are told, unless a test says more.
+    pub fn settings() -> HttpSettings {
+        let mut settings = HttpSettings { max_body_bytes: MAX_BODY_BYTES, ..HttpSettings::default() };
+        settings.tls.hsts_seconds = 31_536_000;
+        settings
+    }
+
     pub async fn start() -> Self {
+        Self::start_with(Self::settings()).await
+    }
+
+    pub async fn start_with(settings: HttpSettings) -> Self {
         let store = Arc::new(MemoryStore::default());
         let engine = Engine::start(Parts {
             settings: EngineSettings { partitions: 1, arbiters: 1, ..EngineSettings::default() },
@@ -84,15 +94,14 @@ impl Server {
             jwt_secret: SECRET.to_owned(),
             jwt_leeway_seconds: 0,
         };
-        let state = Shared::new(State {
-            engine: engine.clone(),
-            views: views.clone(),
-            notifications: inbox.clone(),
-            settings: HttpSettings { max_body_bytes: MAX_BODY_BYTES, ..HttpSettings::default() },
-            keys: Keys::new(&auth),
-        });
-        let metrics = web::Data::new(HttpMetrics::new(&routes().paths()));
+        let state = Shared::new(State::new(engine.clone(), views.clone(), inbox.clone(), settings, &auth));
+        let metrics = web::Data::new(HttpMetrics::new(&routes().paths(), None));
         Self { engine, views, inbox, state, metrics }
+    }
+
+    /// Takes the place of a request under way.
+    pub fn hold_a_permit(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.state.in_flight.try_acquire().unwrap()
     }
 
     /// Sends one request.

@@ -46,7 +46,7 @@ async fn a_problem_is_written_as_its_rfc_says_and_its_type_leads_to_a_page() {
 async fn another_method_is_answered_with_the_possible_ones_and_get_answers_head() {
     let server = Server::start().await;
     let answer = server.send(admin(Method::DELETE, "/api/v1/flows")).await;
-    assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD, POST"));
+    assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD, POST, OPTIONS"));
     let head = server.send(admin(Method::HEAD, "/api/v1/flows")).await;
     assert_eq!(head.status, StatusCode::OK);
 }

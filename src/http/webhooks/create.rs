@@ -1,7 +1,6 @@
 //! `POST /api/v1/webhooks`: makes an endpoint and shows its secret, this once.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::HOST;
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -14,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::http::auth::Role;
+use crate::http::client::Client;
 use crate::http::flows::rfc3339;
 use crate::http::input::Fields;
 use crate::http::openapi::Doc;
@@ -128,8 +128,10 @@ fn view(webhook: &Webhook, base_url: &str, secret: String) -> View {
 fn base_url(req: &HttpRequest, state: &State) -> String {
     match state.settings.public_url.trim_end_matches('/') {
         "" => {
-            let host = req.headers().get(HOST).and_then(|host| host.to_str().ok());
-            format!("http://{}", host.unwrap_or(req.app_config().host()))
+            let client = Client::of(req);
+            let scheme = if client.as_ref().is_some_and(|client| client.is_secure) { "https" } else { "http" };
+            let host = client.and_then(|client| client.host);
+            format!("{scheme}://{}", host.as_deref().unwrap_or(req.app_config().host()))
         }
         configured => configured.to_owned(),
     }
