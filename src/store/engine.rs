@@ -43,7 +43,7 @@ pub(super) const LAST_ATTEMPTS: Bulk = Bulk {
     before: "WITH u (id) AS (",
     after: ") SELECT l.run_id, l.step_no, l.attempt, l.is_final, l.result, l.error FROM u CROSS JOIN log l \
             WHERE l.run_id = u.id AND NOT EXISTS (SELECT 1 FROM log m WHERE m.run_id = l.run_id \
-            AND m.step_no = l.step_no AND m.attempt = l.attempt + 1) ORDER BY l.run_id, l.step_no",
+            AND m.step_no = l.step_no AND m.attempt > l.attempt) ORDER BY l.run_id, l.step_no",
 };
 pub(super) const STATISTICS: Bulk = Bulk {
     before: "WITH u (partition, tenant_id, action_type, bucket_width_ms, bucket_start_ms) AS (",
