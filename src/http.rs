@@ -26,6 +26,7 @@ mod functions;
 mod hooks;
 mod idempotency;
 mod input;
+mod nodes;
 mod notifications;
 mod openapi;
 mod operations;
@@ -124,6 +125,8 @@ fn routes() -> RouteTable {
         .post("/functions/v1/execute-action", functions::execute_action::handle, functions::execute_action::doc())
         .post("/api/v1/flows/{flow}/trigger/bulk", flows::trigger::bulk, flows::trigger::bulk_doc())
         .list("/api/v1/runs", Resource::Runs, "Lists runs.")
+        // Before the verbs of one run, for which its path would be taken.
+        .post("/api/v1/runs/bulk/{verb}", runs::bulk::handle, runs::bulk::doc())
         .show("/api/v1/runs/{id}", Resource::Runs, "Shows a run.")
         .post("/api/v1/runs/{id}/cancel", runs::control::cancel, runs::control::cancel_doc())
         .post("/api/v1/runs/{id}/pause", runs::control::pause, runs::control::pause_doc())
@@ -165,6 +168,7 @@ fn routes() -> RouteTable {
         .get("/api/v1/flows/{id}/versions", flows::versions::handle, flows::versions::doc())
         .post("/api/v1/flows/{id}/dry-run", flows::dry_run::handle, flows::dry_run::doc())
         .get("/api/v1/flows/{id}/export", flows::export::handle, flows::export::doc())
+        .get("/api/v1/flow-templates", flows::templates::handle, flows::templates::doc())
         .list("/api/v1/dead-letters", Resource::DeadLetters, "Lists work that was set aside.")
         .show("/api/v1/dead-letters/{id}", Resource::DeadLetters, "Shows work that was set aside.")
         .post("/api/v1/dead-letters/{id}/retry", dead_letters::settle::retry, dead_letters::settle::retry_doc())
@@ -181,6 +185,8 @@ fn routes() -> RouteTable {
         .post("/api/v1/notifications/{id}/archive", notifications::archive::handle, notifications::archive::doc())
         .list("/api/v1/audit-log", Resource::Audit, "Lists changes of state that matter.")
         .show("/api/v1/audit-log/{id}", Resource::Audit, "Shows a change of state.")
+        .get("/api/v1/nodes", nodes::list::handle, nodes::list::doc())
+        .get("/api/v1/partitions", nodes::partitions::handle, nodes::partitions::doc())
         .get("/api/v1/actors", actors::list::handle, actors::list::doc())
         .post("/api/v1/actors/{path:.+}/restart", actors::restart::handle, actors::restart::doc())
         .get("/healthz", operations::healthz::handle, operations::healthz::doc())

@@ -7,6 +7,7 @@ pub mod delete;
 pub mod dry_run;
 pub mod export;
 pub mod patch;
+pub mod templates;
 pub mod trigger;
 pub mod validate;
 pub mod versions;

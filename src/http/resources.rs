@@ -74,6 +74,13 @@ pub fn filter(query: &mut Query, resource: Resource) -> Filter {
     filter
 }
 
+/// A column and what it must equal, from texts; an error says what is expected.
+pub fn wanted(resource: Resource, name: &str, text: &str) -> Result<(&'static str, Value), String> {
+    let column =
+        resource.column(name).filter(|column| can_filter(column)).ok_or("is not a column that can be compared")?;
+    Ok((column.name, value_of(column, text)?))
+}
+
 /// Whether a column has one value that can be compared.
 fn can_filter(column: &Column) -> bool {
     !matches!(column.kind, Kind::Json | Kind::Ids | Kind::Texts)

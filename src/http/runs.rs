@@ -1,5 +1,6 @@
 //! Runs of flows.
 
+pub mod bulk;
 pub mod control;
 pub mod restart;
 pub mod timeline;

@@ -1,0 +1,160 @@
+//! `POST /api/v1/runs/bulk/{verb}`: the same for every run that a filter finds, with a preview, a bound, and a stop when too
+//! many refuse.
+//!
+//! Runs are found first and told one by one, so that what a verb changes does not change what is found.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::engine::{Engine, Restart};
+use core314_actors::flow_run::Remark;
+use core314_actors::ports::Scope;
+use core314_actors::ports::resource::Resource;
+use core314_actors::ports::views::{Filter, Page};
+use core314_domain::ids::RunId;
+use core314_domain::run::Command;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::http::ask::{self, Asked};
+use crate::http::auth::Role;
+use crate::http::openapi::Doc;
+use crate::http::problem::Problem;
+use crate::http::{Shared, State, resources};
+
+const MOST_RUNS: usize = 1_000;
+/// How many pages are looked at for a filter that no index answers.
+const MOST_PAGES: usize = 20;
+/// From so many runs on, the rate of refusals counts.
+const FEW: usize = 10;
+
+core314_domain::words! {
+    /// What is done to each run.
+    Verb { Cancel = "cancel", Pause = "pause", Resume = "resume", Retry = "retry", Restart = "restart" }
+}
+
+/// Which runs, and how far to go.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "BulkRuns")]
+struct Input {
+    /// Columns of runs and what they must equal, such as `{"run_status": "failed"}`. At least one.
+    filter: BTreeMap<String, Value>,
+    /// Only say which runs would be told.
+    #[serde(default)]
+    preview: bool,
+    /// At most so many runs, the newest first: 1 to 1,000, by default 1,000.
+    limit: Option<usize>,
+    /// Stop once more than this part of the runs has refused, from the tenth run on: 0 to 1, by default 0.5.
+    max_error_rate: Option<f64>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BulkRunsAnswer")]
+struct View {
+    /// The runs that the filter found, within the limit.
+    run_ids: Vec<RunId>,
+    /// Whether there are more than the limit let in.
+    more: bool,
+    done: usize,
+    refused: Vec<Refused>,
+    /// Whether it stopped early because too many refused.
+    stopped: bool,
+}
+
+/// A run that would not.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RefusedRun")]
+struct Refused {
+    run_id: RunId,
+    error: String,
+}
+
+pub fn doc() -> Doc {
+    Doc::role("Cancels, pauses, resumes, retries or restarts every run that a filter finds.", Role::Operator)
+        .body::<Input>()
+        .problem(StatusCode::CONFLICT)
+        .ok::<View>("What was done, or would be.")
+}
+
+pub async fn handle(
+    req: HttpRequest,
+    payload: web::Payload,
+    verb: web::Path<String>,
+    state: Shared,
+) -> Result<HttpResponse, Problem> {
+    let asked: Asked<Input> = ask::read(&req, payload, &state, Role::Operator).await?;
+    let verb: Verb = verb.parse().map_err(|_| Problem::no_row("verb"))?;
+    let limit = asked.input.limit.unwrap_or(MOST_RUNS);
+    if !(1..=MOST_RUNS).contains(&limit) {
+        return Err(Problem::field("limit", format!("must be 1 to {MOST_RUNS}")));
+    }
+    let rate = asked.input.max_error_rate.unwrap_or(0.5);
+    if !(0.0..=1.0).contains(&rate) {
+        return Err(Problem::field("max_error_rate", "must be 0 to 1"));
+    }
+    let (run_ids, more) = find(&state, asked.caller.scope, filter(&asked.input.filter)?, limit).await?;
+    let mut view = View { run_ids, more, done: 0, refused: Vec::new(), stopped: false };
+    if !asked.input.preview {
+        for (seen, run) in view.run_ids.clone().into_iter().enumerate() {
+            if seen >= FEW && view.refused.len() as f64 > rate * seen as f64 {
+                view.stopped = true;
+                break;
+            }
+            match tell(&state.engine, asked.caller.scope, run, verb, &asked).await {
+                Ok(()) => view.done += 1,
+                Err(problem) => view.refused.push(Refused { run_id: run, error: problem.to_string() }),
+            }
+        }
+    }
+    Ok(HttpResponse::Ok().json(view))
+}
+
+fn filter(wanted: &BTreeMap<String, Value>) -> Result<Filter, Problem> {
+    if wanted.is_empty() {
+        return Err(Problem::field("filter", "must name at least one column"));
+    }
+    let mut filter = Filter::default();
+    for (name, value) in wanted {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        let (column, value) = resources::wanted(Resource::Runs, name, &text)
+            .map_err(|message| Problem::field("filter", format!("{name}: {message}")))?;
+        filter.and(column, value);
+    }
+    Ok(filter)
+}
+
+async fn find(state: &State, scope: Scope, filter: Filter, limit: usize) -> Result<(Vec<RunId>, bool), Problem> {
+    let (mut found, mut after) = (Vec::new(), None);
+    for _ in 0..MOST_PAGES {
+        let page = Page { limit: state.settings.max_page_items.min(limit - found.len()), after };
+        let paged = state.views.list(scope, Resource::Runs, filter.clone(), page).await?;
+        found.extend(paged.items.iter().filter_map(|row| row["id"].as_str()?.parse::<RunId>().ok()));
+        after = paged.next;
+        if after.is_none() || found.len() >= limit {
+            break;
+        }
+    }
+    Ok((found, after.is_some()))
+}
+
+async fn tell(engine: &Engine, scope: Scope, run: RunId, verb: Verb, asked: &Asked<Input>) -> Result<(), Problem> {
+    let by = asked.caller.by.as_str();
+    let command = match verb {
+        Verb::Cancel => Command::Cancel { reason: format!("cancelled by {by}") },
+        Verb::Pause => Command::Pause { by: by.into() },
+        Verb::Resume => Command::Resume,
+        Verb::Retry => Command::Retry { step: None },
+        Verb::Restart => {
+            let again = Restart { by: by.to_owned(), idempotency: None };
+            return Ok(engine.restart(scope, run, again).await.map(drop)?);
+        }
+    };
+    let remark = Remark { by: Some(by.into()), ..Remark::default() };
+    Ok(engine.tell(scope, run, command, remark).await?)
+}
