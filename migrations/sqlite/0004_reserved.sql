@@ -1,0 +1,1 @@
+-- Why: the number belongs to work that is merged beside this; whoever merges replaces the file.
