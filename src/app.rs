@@ -10,6 +10,7 @@
 //! up, the process ends at once with a status of its own, so that whoever supervises it starts it again.
 
 mod development;
+mod local_socket;
 mod node;
 mod throwaway;
 
@@ -27,6 +28,7 @@ use crate::config::{Config, LogFormat, local};
 use crate::store::SqlStore;
 use crate::telemetry;
 pub use development::Development;
+use local_socket::LocalSocket;
 use node::Node;
 pub use throwaway::{BenchStore, bench};
 
@@ -94,7 +96,8 @@ async fn live(config: &Config, development: Option<Development>, io: &Handle) ->
     });
     let store = node::open_store(config, &config.database_url(), io).await?;
     let node = Node::start(config, store, io, node::Extras::default(), on_root_failure).await?;
-    let server = node.serve(config, listener)?;
+    let (socket, _local_socket) = LocalSocket::listen(&config.data_dir());
+    let server = node.serve(config, listener, socket)?;
     let handle = server.handle();
     let mut answering = actix::spawn(server);
     let receiver = match development {

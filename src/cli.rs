@@ -13,6 +13,7 @@ mod print;
 mod run;
 mod server;
 mod show;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,10 +40,11 @@ struct Global {
     /// How results are printed.
     #[arg(long, short, global = true, value_enum, default_value = "table", env = "CORE314_OUTPUT")]
     output: Output,
-    /// The server to talk to; without it the one that `core314 dev` runs here, else `http://127.0.0.1:3140`.
+    /// The server to talk to; without it (and a key) the one that runs on the data directory, else
+    /// `http://127.0.0.1:3140`.
     #[arg(long, global = true, value_name = "URL", env = "CORE314_SERVER")]
     server: Option<String>,
-    /// A service key or user token; without it the one that `core314 dev` made here.
+    /// A service key or user token; without it (and a server) the socket in the data directory needs none.
     #[arg(long, global = true, value_name = "KEY", env = "CORE314_KEY", hide_env_values = true)]
     key: Option<String>,
     /// The user on whose behalf a service key acts.
@@ -71,6 +73,9 @@ enum Command {
     /// Runs of flows.
     #[command(subcommand)]
     Run(RunCommand),
+    /// Service keys.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// The append-only tables.
     #[command(subcommand)]
     Log(LogCommand),
@@ -97,6 +102,16 @@ enum RunCommand {
     List(run::ListArgs),
     /// Show a run with its executions and attempts.
     Show(run::ShowArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a key, and print it this once.
+    Create(token::CreateArgs),
+    /// List keys, the newest first.
+    List(token::ListArgs),
+    /// Revoke a key.
+    Revoke(token::RevokeArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -136,6 +151,9 @@ impl Command {
             Self::Flow(FlowCommand::List(args)) => flow::list(global, printer, &args),
             Self::Run(RunCommand::List(args)) => run::list(global, printer, &args),
             Self::Run(RunCommand::Show(args)) => run::show(global, printer, &args),
+            Self::Token(TokenCommand::Create(args)) => token::create(global, printer, &args),
+            Self::Token(TokenCommand::List(args)) => token::list(global, printer, &args),
+            Self::Token(TokenCommand::Revoke(args)) => token::revoke(global, printer, &args),
             Self::Log(LogCommand::Verify) => log::verify(global, printer),
             Self::Config(ConfigCommand::Show) => show::show(global, printer),
             Self::Bench(args) => bench::bench(global, printer, &args),

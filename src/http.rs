@@ -33,10 +33,12 @@ mod runs;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod webhooks;
 
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +50,7 @@ use core314_actors::engine::Engine;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::Views;
 
-use auth::Keys;
+use auth::{Keys, note_local_socket};
 use envelope::envelope;
 use operations::HttpMetrics;
 use route_table::RouteTable;
@@ -95,6 +97,11 @@ fn routes() -> RouteTable {
         .show("/api/v1/flows/{id}", Resource::Flows, "Shows a flow with its statistics.")
         .patch("/api/v1/flows/{id}", flows::patch::handle, flows::patch::doc())
         .post("/api/v1/webhooks", webhooks::create::handle, webhooks::create::doc())
+        .list("/api/v1/tokens", Resource::Tokens, "Lists service keys.")
+        .post("/api/v1/tokens", tokens::create::handle, tokens::create::doc())
+        .show("/api/v1/tokens/{id}", Resource::Tokens, "Shows a service key.")
+        .patch("/api/v1/tokens/{id}", tokens::patch::handle, tokens::patch::doc())
+        .delete("/api/v1/tokens/{id}", tokens::revoke::handle, tokens::revoke::doc())
         .list("/api/v1/audit-log", Resource::Audit, "Lists changes of state that matter.")
         .show("/api/v1/audit-log/{id}", Resource::Audit, "Shows a change of state.")
         .get("/api/v1/actors", actors::list::handle, actors::list::doc())
@@ -116,11 +123,11 @@ fn configure(app: &mut ServiceConfig, state: &Shared, metrics: &web::Data<HttpMe
     app.default_service(web::to(route_table::nothing_here));
 }
 
-/// Starts answering on a listener. The caller awaits the server and handles signals; stopping it lets requests under way
-/// end.
-pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
+/// Starts answering on a listener, and on the socket of this machine's own user, where there is one. The caller awaits
+/// the server and handles signals; stopping it lets requests under way end.
+pub fn serve(api: Api, listener: TcpListener, socket: Option<UnixListener>) -> io::Result<Server> {
     let settings = api.settings.clone();
-    let keys = Keys::new(&api.auth);
+    let keys = Keys::new(&api.auth, api.engine.clone()).map_err(io::Error::other)?;
     let state = Shared::new(State { engine: api.engine, views: api.views, settings: api.settings, keys });
     let metrics = web::Data::new(HttpMetrics::new(&routes().paths()));
     let server =
@@ -132,6 +139,11 @@ pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
         .client_request_timeout(Duration::from_millis(settings.header_timeout_ms))
         .shutdown_timeout(settings.drain_seconds)
         .disable_signals()
+        .on_connect(note_local_socket)
         .listen(listener)?;
+    let server = match socket {
+        Some(socket) => server.listen_uds(socket)?,
+        None => server,
+    };
     Ok(server.run())
 }

@@ -1,5 +1,6 @@
 //! The engine as the shell sees it: started once, asked by handlers and commands, drained at the end.
 
+mod keys;
 mod start;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::queue_partition::{Answer, PartitionMsg, PartitionShared};
 use crate::runtime::Runtime;
 use crate::supervision::{Ref, RestartError, Snapshot, Tree, Watchdog};
 
+pub use keys::{KeyDraft, KeyError};
 pub use start::{Parts, StartError};
 
 /// A running engine. Clones share it.

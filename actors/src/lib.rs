@@ -11,6 +11,7 @@ pub mod engine;
 pub mod failpoint;
 pub mod flow_run;
 pub mod ingress;
+pub mod known_keys;
 pub mod plans;
 pub mod ports;
 pub mod queue_partition;

@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use crate::attempts::Attempts;
 use crate::clock::Clock;
 use crate::failpoint;
+use crate::known_keys::KnownKeys;
 use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::{Attempt, Executor, Performed};
@@ -31,6 +32,7 @@ pub struct Runtime {
     pub store: Arc<dyn Store>,
     pub catalog: Arc<dyn Catalog>,
     pub plans: Plans,
+    pub known_keys: KnownKeys,
     pub executors: BTreeMap<&'static str, Arc<dyn Executor>>,
     /// Where stores, executors and timers of I/O run.
     pub io: tokio::runtime::Handle,

@@ -1,6 +1,7 @@
 //! One node: a store, an engine over it, and the HTTP API in front.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,16 +63,33 @@ impl Node {
         Ok(Self { engine: engine.await.context("the engine cannot be started")?, store })
     }
 
-    /// Answers HTTP on a listener, as the configuration says. The server runs while it is awaited.
-    pub fn serve(&self, config: &Config, listener: TcpListener) -> anyhow::Result<Server> {
-        let settings = http_settings(config)?;
-        let auth = AuthSettings {
-            service_key_sha256: config.secret("auth.service_key").map(KeyDigest::of).into_iter().collect(),
-            jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),
-            jwt_leeway_seconds: config.number("auth.jwt_leeway_seconds"),
-        };
+    /// Answers HTTP on a listener and perhaps a socket, as the configuration says. The server runs while it is awaited.
+    pub fn serve(
+        &self,
+        config: &Config,
+        listener: TcpListener,
+        socket: Option<UnixListener>,
+    ) -> anyhow::Result<Server> {
+        let (settings, auth) = (http_settings(config)?, auth_settings(config));
         let api = Api { engine: self.engine.clone(), views: self.store.clone(), settings, auth };
-        http::serve(api, listener).context("the HTTP server cannot be started")
+        http::serve(api, listener, socket).context("the HTTP server cannot be started")
+    }
+}
+
+fn auth_settings(config: &Config) -> AuthSettings {
+    AuthSettings {
+        service_key_sha256: config.secret("auth.service_key").map(KeyDigest::of).into_iter().collect(),
+        jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),
+        jwt_leeway_seconds: config.number("auth.jwt_leeway_seconds"),
+        issuer: config.text("auth.issuer").to_owned(),
+        audience: config.text("auth.audience").to_owned(),
+        jwks_url: config.text("auth.jwks_url").to_owned(),
+        jwks_file: config.text("auth.jwks_file").to_owned(),
+        jwks_refresh_seconds: config.number("auth.jwks_refresh_seconds"),
+        jwks_least_interval_seconds: config.number("auth.jwks_least_interval_seconds"),
+        jwks_timeout_ms: config.number("auth.jwks_timeout_ms"),
+        failed_attempts_burst: config.number("auth.failed_attempts_burst"),
+        failed_attempts_per_minute: config.number("auth.failed_attempts_per_minute"),
     }
 }
 

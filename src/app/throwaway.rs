@@ -68,7 +68,7 @@ impl<'a> Throwaway<'a> {
         if options.http {
             let listener = TcpListener::bind("127.0.0.1:0").context("no port of this machine is free")?;
             url = Some(format!("http://{}", listener.local_addr()?));
-            let server = node.serve(self.config, listener)?;
+            let server = node.serve(self.config, listener, None)?;
             handle = Some(server.handle());
             actix::spawn(server);
         }

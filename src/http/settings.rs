@@ -88,8 +88,7 @@ impl HttpSettings {
 }
 
 /// Who is let in.
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone)]
 pub struct AuthSettings {
     /// SHA-256 digests, 64 hexadecimal digits each, of the platform's service keys.
     pub service_key_sha256: Vec<KeyDigest>,
@@ -97,6 +96,43 @@ pub struct AuthSettings {
     pub jwt_secret: String,
     /// How far the clocks of token issuers may be off.
     pub jwt_leeway_seconds: u64,
+    /// What a token's `iss` must be; empty: anything.
+    pub issuer: String,
+    /// What must be among a token's `aud`; empty: anything.
+    pub audience: String,
+    /// Where token issuers publish their keys; empty: nowhere.
+    pub jwks_url: String,
+    /// A file with the keys of token issuers; empty: none. Goes before the address.
+    pub jwks_file: String,
+    /// How long a set of keys is believed.
+    pub jwks_refresh_seconds: u64,
+    /// The least time between two readings of it.
+    pub jwks_least_interval_seconds: u64,
+    /// How long one reading may take.
+    pub jwks_timeout_ms: u64,
+    /// Failed attempts that one client address has at once.
+    pub failed_attempts_burst: u64,
+    /// Failed attempts that it has each minute after that.
+    pub failed_attempts_per_minute: u64,
+}
+
+impl Default for AuthSettings {
+    fn default() -> Self {
+        Self {
+            service_key_sha256: Vec::new(),
+            jwt_secret: String::new(),
+            jwt_leeway_seconds: 0,
+            issuer: String::new(),
+            audience: String::new(),
+            jwks_url: String::new(),
+            jwks_file: String::new(),
+            jwks_refresh_seconds: 300,
+            jwks_least_interval_seconds: 10,
+            jwks_timeout_ms: 5_000,
+            failed_attempts_burst: 20,
+            failed_attempts_per_minute: 30,
+        }
+    }
 }
 
 impl fmt::Debug for AuthSettings {
@@ -106,7 +142,7 @@ impl fmt::Debug for AuthSettings {
             .field("service_keys", &self.service_key_sha256.len())
             .field("has_jwt_secret", &!self.jwt_secret.is_empty())
             .field("jwt_leeway_seconds", &self.jwt_leeway_seconds)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -33,6 +33,8 @@ migrations! {
     1 "0001_tables.sql",
     2 "0002_views.sql",
     3 "0003_row_level_security.sql",
+    4 "0004_reserved.sql",
+    5 "0005_service_keys.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

@@ -82,6 +82,11 @@ words! {
     }
     /// What becomes of an attempt that was under way when its node died.
     OnUnknownOutcome { Retry = "retry", Verify = "verify", Park = "park" }
+    /// What somebody may do in a tenant. Each role may do what those before it may: a viewer reads, an operator also
+    /// triggers and decides, an admin also writes definitions and makes keys.
+    Role { Viewer = "viewer", Operator = "operator", Admin = "admin" }
+    /// How far a service key reaches: over its own tenant, or over all of them.
+    KeyScope { Tenant = "tenant", Platform = "platform" }
 }
 
 impl RunStatus {

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::commit_writer::CommitWriter;
 use crate::failpoint;
 use crate::ingress::Ingress;
+use crate::known_keys::KnownKeys;
 use crate::plans::Plans;
 use crate::ports::StoreError;
 use crate::ports::catalog::Catalog;
@@ -65,6 +66,7 @@ impl Engine {
             node: parts.node,
             epoch,
             environment: settings.environment.as_str().into(),
+            known_keys: KnownKeys::default(),
             plans: Plans::new(parts.executors, settings.plan_limits(), settings.cached_plans),
             settings,
             clock: parts.clock,

@@ -131,6 +131,11 @@ resources! {
         subject_type: Text, subject_id: Id or null, decision_event_id: Id or null, summary: Text, details: Json,
         partition: Integer, created_at: Time,
     }
+    /// Service keys; the view knows no digest.
+    Tokens = "service_keys", "service key", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, scope: Text, roles: Texts,
+        expires_at: Time or null, revoked_at: Time or null, created_at: Time, updated_at: Time,
+    }
 }
 
 impl Resource {

@@ -44,7 +44,7 @@ pub async fn handle(
     flow: web::Path<String>,
     state: Shared,
 ) -> Result<HttpResponse, Problem> {
-    let credential = state.keys.identify(req.headers())?;
+    let credential = state.keys.identify(&req).await?;
     credential.allows(Role::Operator)?;
     let (bytes, value) = body::read_json_or_nothing(&req, payload, &state.settings).await?;
     let input: Input = input::read(value)?;

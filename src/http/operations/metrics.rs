@@ -28,7 +28,7 @@ pub fn doc() -> Doc {
 
 pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics>) -> Result<HttpResponse, Problem> {
     if !is_local(&req) {
-        state.keys.identify(req.headers())?.platform_only(req.headers())?;
+        state.keys.identify(&req).await?.platform_only(req.headers())?;
     }
     let mut page = Exposition::default();
     counters(&mut page, &state.engine);

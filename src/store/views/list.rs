@@ -34,6 +34,7 @@ impl Source {
             Resource::Executions => executions::walk(filter),
             Resource::Log => log::source(reader, filter),
             Resource::Audit => Self::Index(Index::newest("audit")),
+            Resource::Tokens => Self::Index(Index::newest("keys")),
         }
     }
 

@@ -213,7 +213,11 @@ impl History {
                     }
                 }
                 Write::Flow(flow) => drop(self.flows.insert(flow.id, (**flow).clone())),
-                Write::Webhook(..) | Write::Audit(_) | Write::DeadLetter(_) | Write::Statistics(_) => {}
+                Write::Webhook(..)
+                | Write::ServiceKey(..)
+                | Write::Audit(_)
+                | Write::DeadLetter(_)
+                | Write::Statistics(_) => {}
             }
         }
     }
