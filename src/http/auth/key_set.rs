@@ -1,6 +1,6 @@
 //! A JSON Web Key Set (RFC 7517): the public keys of whoever issues user tokens.
 //!
-//! Each key verifies one algorithm, pinned here by the key's type: RSA does RS256, P-256 does ES256, Ed25519 does EdDSA.
+//! Each key verifies one algorithm, pinned here by the key's type: RSA does RS256, P-256 does ES256, Ed25519 does `EdDSA`.
 //! What a token says of its algorithm only chooses among the keys; it never changes how a key is used, so that no public
 //! key can be taken for a secret. Symmetric keys and keys for encryption are left out.
 

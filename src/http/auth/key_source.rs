@@ -235,8 +235,8 @@ mod tests {
         AuthSettings { jwks_refresh_seconds: refresh, jwks_least_interval_seconds: least, ..AuthSettings::default() }
     }
 
-    fn source(settings: AuthSettings) -> KeySource {
-        KeySource::new(&settings).expect("usable").expect("configured")
+    fn source(settings: &AuthSettings) -> KeySource {
+        KeySource::new(settings).expect("usable").expect("configured")
     }
 
     async fn has(source: &KeySource, id: &str) -> Option<bool> {
@@ -246,11 +246,11 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_key_has_the_set_read_again_but_not_too_often() {
         let url = publisher(vec![(200, only("rsa")), (200, only("ec"))]);
-        let eager = source(AuthSettings { jwks_url: url, ..settings(3_600, 0) });
+        let eager = source(&AuthSettings { jwks_url: url, ..settings(3_600, 0) });
         assert_eq!(has(&eager, "rsa").await, Some(true));
         assert_eq!(has(&eager, "ec").await, Some(true), "the set was read again");
         let url = publisher(vec![(200, only("rsa")), (200, only("ec"))]);
-        let patient = source(AuthSettings { jwks_url: url, ..settings(3_600, 3_600) });
+        let patient = source(&AuthSettings { jwks_url: url, ..settings(3_600, 3_600) });
         assert_eq!(has(&patient, "rsa").await, Some(true));
         for _ in 0..5 {
             assert_eq!(has(&patient, "ec").await, Some(false), "it was read a moment ago");
@@ -262,18 +262,18 @@ mod tests {
         let answers = [(200, only("rsa")), (500, String::new()), (302, String::new()), (200, "{}".to_owned())];
         let large = (200, " ".repeat(MOST_BYTES + 1));
         let url = publisher(answers.into_iter().chain([large]).collect());
-        let old = source(AuthSettings { jwks_url: url, ..settings(0, 0) });
+        let old = source(&AuthSettings { jwks_url: url, ..settings(0, 0) });
         for _ in 0..7 {
             assert_eq!(has(&old, "rsa").await, Some(true));
         }
-        let nobody = source(AuthSettings { jwks_url: "http://127.0.0.1:1/".to_owned(), ..settings(0, 0) });
+        let nobody = source(&AuthSettings { jwks_url: "http://127.0.0.1:1/".to_owned(), ..settings(0, 0) });
         assert_eq!(has(&nobody, "rsa").await, None);
     }
 
     #[tokio::test]
     async fn a_set_that_is_too_old_is_read_again() {
         let url = publisher(vec![(200, only("rsa")), (200, only("ec"))]);
-        let source = source(AuthSettings { jwks_url: url, ..settings(0, 0) });
+        let source = source(&AuthSettings { jwks_url: url, ..settings(0, 0) });
         assert!(source.keys(None).await.expect("there").has("rsa"));
         assert!(source.keys(None).await.expect("there").has("ec"));
     }
@@ -285,7 +285,7 @@ mod tests {
         let error = KeySource::new(&settings).err().expect("an empty file is refused");
         assert!(error.to_string().starts_with("auth.jwks_file /"), "{error}");
         std::fs::write(file.path(), only("rsa")).unwrap();
-        let source = source(settings);
+        let source = source(&settings);
         assert_eq!(has(&source, "rsa").await, Some(true));
         std::fs::write(file.path(), only("ed")).unwrap();
         assert_eq!(has(&source, "rsa").await, Some(true), "nobody has asked for another");

@@ -91,7 +91,9 @@ impl UserTokens {
     }
 
     fn check(&self, token: &str, key: &DecodingKey, pinned: Algorithm) -> Result<Claims, ErrorKind> {
-        decode::<Claims>(token, key, &self.validation(pinned)).map(|token| token.claims).map_err(|e| e.into_kind())
+        decode::<Claims>(token, key, &self.validation(pinned))
+            .map(|token| token.claims)
+            .map_err(jsonwebtoken::errors::Error::into_kind)
     }
 
     fn validation(&self, pinned: Algorithm) -> Validation {
