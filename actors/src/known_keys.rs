@@ -57,3 +57,48 @@ impl KnownKeys {
         self.by_hash.retain(|_, (_, key)| key.id != id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core314_domain::ids::Owner;
+    use core314_domain::words::{KeyScope, Role};
+
+    use super::*;
+    use crate::ports::store::{KeyWrite, Store, Write};
+    use crate::testkit::memory_store::MemoryStore;
+    use crate::testkit::store_suite::samples::{NOW_MS, Samples};
+
+    const HASH: [u8; 32] = [3; 32];
+
+    async fn apply(store: &MemoryStore, samples: &mut Samples, owner: Owner, write: KeyWrite) {
+        let audit = samples.audit(owner, 0);
+        store.commit(vec![Write::ServiceKey(Box::new(write), audit)]).await.expect("it commits");
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_believed_until_it_is_forgotten() {
+        let (store, samples, known) = (MemoryStore::default(), &mut Samples::new(1), KnownKeys::default());
+        let owner = samples.owner();
+        let key = ServiceKey {
+            id: samples.row_id(),
+            owner,
+            name: "k".to_owned(),
+            scope: KeyScope::Tenant,
+            roles: vec![Role::Viewer],
+            created_at_ms: NOW_MS,
+            expires_at_ms: Some(NOW_MS + 10),
+            revoked_at_ms: None,
+        };
+        let id = key.id;
+        assert_eq!(known.find(&store, HASH).await.expect("reads"), None);
+        let create = KeyWrite::Create { key: key.clone(), key_hash: HASH, limit: 1 };
+        apply(&store, samples, owner, create).await;
+        let found = known.find(&store, HASH).await.expect("reads").expect("a key that nobody had is looked for again");
+        assert_eq!(*found, key);
+        assert!(found.is_live(NOW_MS) && found.is_live(NOW_MS + 9) && !found.is_live(NOW_MS + 10));
+        apply(&store, samples, owner, KeyWrite::Revoke { tenant: owner.tenant, id, at_ms: NOW_MS }).await;
+        assert!(known.find(&store, HASH).await.expect("reads").expect("known").is_live(NOW_MS), "it is believed");
+        known.forget(id);
+        assert!(!known.find(&store, HASH).await.expect("reads").expect("known").is_live(NOW_MS));
+    }
+}

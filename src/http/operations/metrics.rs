@@ -23,6 +23,7 @@ pub fn doc() -> Doc {
         .problem(StatusCode::UNAUTHORIZED)
         .problem(StatusCode::FORBIDDEN)
         .problem(StatusCode::UNPROCESSABLE_ENTITY)
+        .problem(StatusCode::TOO_MANY_REQUESTS)
         .text(CONTENT_TYPE, "The exposition.")
 }
 

@@ -154,3 +154,22 @@ async fn guessing_is_slowed_down_and_good_credentials_never_wait() {
     let nobody = server.http.get(format!("{}{FLOWS}", server.url)).send().await.expect("an answer").status();
     assert_eq!(nobody, StatusCode::UNAUTHORIZED, "whoever tries nothing has not failed");
 }
+
+#[tokio::test]
+async fn an_issuer_whose_keys_cannot_be_trusted_stops_the_start() {
+    let installation = Installation::new(StoreKind::Sqlite).await;
+    let empty = installation.dir.path().join("empty.json");
+    std::fs::write(&empty, "{\"keys\": []}").expect("a file");
+    let empty = empty.display().to_string();
+    for (key, value, words) in [
+        ("CORE314__AUTH__JWKS_FILE", "/nonexistent/jwks.json", "auth.jwks_file /nonexistent/jwks.json: "),
+        ("CORE314__AUTH__JWKS_FILE", &empty, "it has no key for RS256"),
+        ("CORE314__AUTH__JWKS_URL", "http://id.example/keys", "auth.jwks_url: must begin with https://"),
+    ] {
+        let output = installation.command(&["serve"]).env("CORE314_LISTEN", "127.0.0.1:0").env(key, value).output();
+        let output = output.expect("the binary runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(words), "{told}");
+    }
+}
