@@ -26,10 +26,10 @@ async fn the_first_key_needs_no_key(kind: StoreKind) {
     let mode = std::fs::metadata(path(&installation)).expect("the socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "it is its user's alone");
 
-    let (exit, made, words) = keyless(&installation, &["token", "create", "first", "--platform", "--output", "json"]);
+    let (exit, answer, words) = keyless(&installation, &["token", "create", "first", "--platform", "--output", "json"]);
     assert_eq!(exit, 0, "{words}");
-    let made: Value = serde_json::from_str(&made).expect("JSON");
-    let first = Caller::new("first", made["key"].as_str().expect("a key"));
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    let first = Caller::new("first", answer["key"].as_str().expect("a key"));
     let (status, actors) = first.send(&server, Method::GET, "/api/v1/actors", None).await;
     assert_eq!(status, StatusCode::OK, "{actors}");
     let (exit, listed, _) = keyless(&installation, &["token", "list", "--output", "json"]);

@@ -4,6 +4,8 @@
 //! the owner's ids, by each way in; members try what their role does not allow; a platform key that names nobody tries
 //! to write. Afterwards the owner's rows are what they were.
 
+use std::time::{Duration, Instant};
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -30,9 +32,15 @@ async fn seed(server: &Server) -> Seeds {
     let trigger = format!("/api/v1/flows/{flow_id}/trigger");
     let (status, run) = owner.send(server, Method::POST, &trigger, Some(json!({}))).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{run}");
-    while owner.list(server, "/api/v1/runs").await[0]["run_status"] != "completed" {}
+    let started = Instant::now();
+    let in_time = || assert!(started.elapsed() < Duration::from_mins(1), "the owner's run does not end");
+    while owner.list(server, "/api/v1/runs").await[0]["run_status"] != "completed" {
+        in_time();
+    }
     // Statistics are written behind the log.
-    while figure(&owner, server, "/api/v1/execution-log/statistics", "total_executions").await == json!(0) {}
+    while figure(&owner, server, "/api/v1/execution-log/statistics", "total_executions").await == json!(0) {
+        in_time();
+    }
     Seeds { flow, flow_id }
 }
 
