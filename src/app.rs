@@ -10,6 +10,7 @@
 //! up, the process ends at once with a status of its own, so that whoever supervises it starts it again.
 
 mod development;
+mod local_socket;
 mod node;
 mod reload;
 mod throwaway;
@@ -31,6 +32,7 @@ pub use crate::store::SchemaState;
 use crate::store::SqlStore;
 use crate::telemetry::{self, LogFilter, Telemetry, TraceSettings};
 pub use development::Development;
+use local_socket::LocalSocket;
 use node::{Front, Node};
 use reload::Reloader;
 pub use throwaway::{BenchStore, bench};
@@ -131,7 +133,8 @@ async fn live(
     let store = node::open_store(config, &config.database_url(), io).await?;
     let node = Node::start(config, store, io, node::Extras::default(), on_root_failure).await?;
     let front = Front { certificate: certificate.clone(), dropped_spans: instruments.dropped, ..Front::default() };
-    let server = node.serve(config, listener, front)?;
+    let (socket, _local_socket) = LocalSocket::listen(&config.data_dir());
+    let server = node.serve(config, listener, Front { socket, ..front })?;
     let handle = server.handle();
     let mut answering = actix::spawn(server);
     let scheme = if certificate.is_some() { "https" } else { "http" };

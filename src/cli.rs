@@ -71,10 +71,11 @@ struct Global {
     /// How results are printed.
     #[arg(long, short, global = true, value_enum, default_value = "table", env = "CORE314_OUTPUT", help_heading = SERVER)]
     output: Output,
-    /// The server to talk to; without it the one that `core314 dev` runs here, else `http://127.0.0.1:3140`.
+    /// The server to talk to; without it (and a key) the one that runs on the data directory, else
+    /// `http://127.0.0.1:3140`.
     #[arg(long, global = true, value_name = "URL", env = "CORE314_SERVER", help_heading = SERVER)]
     server: Option<String>,
-    /// A service key or user token; without it the one that `core314 dev` made here.
+    /// A service key or user token; without it (and a server) the socket in the data directory needs none.
     #[arg(long, global = true, value_name = "KEY", env = "CORE314_KEY", hide_env_values = true, help_heading = SERVER)]
     key: Option<String>,
     /// The user on whose behalf a service key acts.

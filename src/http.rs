@@ -43,10 +43,12 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tokens;
 mod webhooks;
 
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -61,7 +63,7 @@ use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::Views;
 use tokio::sync::Semaphore;
 
-use auth::Keys;
+use auth::{KeySourceError, Keys, note_local_socket};
 use envelope::envelope;
 use operations::HttpMetrics;
 use rate_limit::RateLimit;
@@ -102,10 +104,18 @@ impl State {
         notifications: Arc<dyn Notifications>,
         settings: HttpSettings,
         auth: &AuthSettings,
-    ) -> Self {
+    ) -> Result<Self, KeySourceError> {
         let limit = Arc::new(RateLimit::new(settings.rate_limit));
-        let keys = Keys::new(auth, limit.clone());
-        Self { engine, views, notifications, keys, limit, in_flight: Semaphore::new(settings.max_in_flight), settings }
+        let keys = Keys::new(auth, engine.clone(), limit.clone())?;
+        Ok(Self {
+            engine,
+            views,
+            notifications,
+            keys,
+            limit,
+            in_flight: Semaphore::new(settings.max_in_flight),
+            settings,
+        })
     }
 }
 
@@ -183,6 +193,11 @@ fn routes() -> RouteTable {
         .post("/api/v1/notifications/read-all", notifications::read_all::handle, notifications::read_all::doc())
         .post("/api/v1/notifications/{id}/read", notifications::read::handle, notifications::read::doc())
         .post("/api/v1/notifications/{id}/archive", notifications::archive::handle, notifications::archive::doc())
+        .list("/api/v1/tokens", Resource::Tokens, "Lists service keys.")
+        .post("/api/v1/tokens", tokens::create::handle, tokens::create::doc())
+        .show("/api/v1/tokens/{id}", Resource::Tokens, "Shows a service key.")
+        .patch("/api/v1/tokens/{id}", tokens::patch::handle, tokens::patch::doc())
+        .delete("/api/v1/tokens/{id}", tokens::revoke::handle, tokens::revoke::doc())
         .list("/api/v1/audit-log", Resource::Audit, "Lists changes of state that matter.")
         .show("/api/v1/audit-log/{id}", Resource::Audit, "Shows a change of state.")
         .get("/api/v1/nodes", nodes::list::handle, nodes::list::doc())
@@ -206,11 +221,13 @@ fn configure(app: &mut ServiceConfig, state: &Shared, metrics: &web::Data<HttpMe
     app.default_service(web::to(route_table::nothing_here));
 }
 
-/// Starts answering on a listener. The caller awaits the server and handles signals; stopping it lets requests under way
-/// end.
-pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
+/// Starts answering on a listener, and on the socket of this machine's own user, where there is one. The caller awaits
+/// the server and handles signals; stopping it lets requests under way end.
+pub fn serve(api: Api, listener: TcpListener, socket: Option<UnixListener>) -> io::Result<Server> {
     let settings = api.settings.clone();
-    let state = Shared::new(State::new(api.engine, api.views, api.notifications, api.settings, &api.auth));
+    let state =
+        State::new(api.engine, api.views, api.notifications, api.settings, &api.auth).map_err(io::Error::other)?;
+    let state = Shared::new(state);
     let metrics = web::Data::new(HttpMetrics::new(&routes().paths(), api.dropped_spans));
     let server =
         HttpServer::new(move || App::new().configure(|app| configure(app, &state, &metrics)).wrap(from_fn(envelope)));
@@ -220,10 +237,15 @@ pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
         .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
         .client_request_timeout(Duration::from_millis(settings.header_timeout_ms))
         .shutdown_timeout(settings.drain_seconds)
-        .disable_signals();
+        .disable_signals()
+        .on_connect(note_local_socket);
     let server = match api.certificate {
         Some(certificate) => server.listen_rustls_0_23(listener, certificate.server_config())?,
         None => server.listen(listener)?,
+    };
+    let server = match socket {
+        Some(socket) => server.listen_uds(socket)?,
+        None => server,
     };
     Ok(server.run())
 }

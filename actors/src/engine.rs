@@ -1,6 +1,7 @@
 //! The engine as the shell sees it: started once, asked by handlers and commands, drained at the end.
 
 mod act;
+mod keys;
 mod look;
 mod start;
 
@@ -23,6 +24,7 @@ use crate::runtime::Runtime;
 use crate::supervision::{Ref, RestartError, Snapshot, Tree, Watchdog};
 
 pub use act::{Restart, TellError, Verdict};
+pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
 pub use start::{Parts, StartError};
 

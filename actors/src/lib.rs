@@ -13,6 +13,7 @@ pub mod failpoint;
 pub mod flow_run;
 pub mod histogram;
 pub mod ingress;
+pub mod known_keys;
 pub mod meters;
 pub mod plans;
 pub mod ports;

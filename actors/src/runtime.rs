@@ -16,6 +16,7 @@ use crate::attempts::Attempts;
 use crate::clock::Clock;
 use crate::ends::Ends;
 use crate::failpoint;
+use crate::known_keys::KnownKeys;
 use crate::meters::Meters;
 use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
@@ -35,6 +36,7 @@ pub struct Runtime {
     pub store: Arc<dyn Store>,
     pub catalog: Arc<dyn Catalog>,
     pub plans: Plans,
+    pub known_keys: KnownKeys,
     pub executors: BTreeMap<&'static str, Arc<dyn Executor>>,
     /// Where stores, executors and timers of I/O run.
     pub io: tokio::runtime::Handle,

@@ -1,6 +1,7 @@
 //! One node: a store, an engine over it, and the HTTP API in front.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub struct Front {
     pub dropped_spans: Option<Arc<AtomicU64>>,
     /// For who measures how much the node can take.
     pub has_no_rate_limit: bool,
+    /// The socket of this machine's own user.
+    pub socket: Option<UnixListener>,
 }
 
 impl Node {
@@ -76,26 +79,38 @@ impl Node {
 
     /// Answers HTTP on a listener, as the configuration says. The server runs while it is awaited.
     pub fn serve(&self, config: &Config, listener: TcpListener, front: Front) -> anyhow::Result<Server> {
-        let Front { certificate, dropped_spans, has_no_rate_limit } = front;
+        let Front { certificate, dropped_spans, has_no_rate_limit, socket } = front;
         let mut settings = http_settings(config)?;
         if has_no_rate_limit {
             settings.rate_limit.per_second = 0;
         }
-        let auth = AuthSettings {
-            service_key_sha256: config.secret("auth.service_key").map(KeyDigest::of).into_iter().collect(),
-            jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),
-            jwt_leeway_seconds: config.number("auth.jwt_leeway_seconds"),
-        };
         let api = Api {
             engine: self.engine.clone(),
             views: self.store.clone(),
             notifications: self.store.clone(),
             settings,
-            auth,
+            auth: auth_settings(config),
             certificate,
             dropped_spans,
         };
-        http::serve(api, listener).context("the HTTP server cannot be started")
+        http::serve(api, listener, socket).context("the HTTP server cannot be started")
+    }
+}
+
+fn auth_settings(config: &Config) -> AuthSettings {
+    AuthSettings {
+        service_key_sha256: config.secret("auth.service_key").map(KeyDigest::of).into_iter().collect(),
+        jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),
+        jwt_leeway_seconds: config.number("auth.jwt_leeway_seconds"),
+        issuer: config.text("auth.issuer").to_owned(),
+        audience: config.text("auth.audience").to_owned(),
+        jwks_url: config.text("auth.jwks_url").to_owned(),
+        jwks_file: config.text("auth.jwks_file").to_owned(),
+        jwks_refresh_seconds: config.number("auth.jwks_refresh_seconds"),
+        jwks_least_interval_seconds: config.number("auth.jwks_least_interval_seconds"),
+        jwks_timeout_ms: config.number("auth.jwks_timeout_ms"),
+        failed_attempts_burst: config.number("auth.failed_attempts_burst"),
+        failed_attempts_per_minute: config.number("auth.failed_attempts_per_minute"),
     }
 }
 

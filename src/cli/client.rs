@@ -1,6 +1,9 @@
 //! The API's client: one request, one answer or one failure that says what to do next.
+//!
+//! Without a server and a key it goes to the socket in the data directory, where a server of the same user lets it in.
 
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{DATE, IF_MATCH};
@@ -9,9 +12,11 @@ use serde_json::Value;
 
 use super::Global;
 use super::outcome::{Exit, Failure};
-use crate::config::local::DevFile;
+use crate::config::local::{DevFile, socket_path};
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:3140";
+/// What stands in requests over the socket; nobody resolves it.
+const SOCKET_SERVER: &str = "http://localhost";
 /// A server answers any request of the command line within seconds; a silent one is unreachable.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// No answer is larger: a page has some megabytes.
@@ -48,13 +53,16 @@ struct Target {
     server: String,
     key: Option<String>,
     user: Option<uuid::Uuid>,
+    /// Where to connect, in place of the server's address.
+    socket: Option<PathBuf>,
 }
 
 impl Client {
     /// The client that flags, environment and the credentials of `core314 dev` describe.
     pub fn new(global: &Global) -> Result<Self, Failure> {
         let config = global.load()?;
-        let target = Target::of(global, read_dev_file(&config.data_dir())?);
+        let data_dir = config.data_dir();
+        let target = Target::of(global, read_dev_file(&data_dir)?, live_socket(&data_dir));
         let wrong = |why: String| Failure::new(Exit::Usage, format!("--server '{}' {why}", target.server));
         let base = Url::parse(&target.server).map_err(|error| wrong(format!("is no URL: {error}")))?;
         if !matches!(base.scheme(), "http" | "https") {
@@ -64,6 +72,10 @@ impl Client {
         let is_here = matches!(base.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         let builder = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
         let builder = if is_here { builder.no_proxy() } else { builder };
+        let builder = match target.socket {
+            Some(path) => builder.unix_socket(path),
+            None => builder,
+        };
         let http = builder.build().map_err(|error| anyhow::anyhow!("the HTTP client cannot be made: {error}"))?;
         let Target { key, user, .. } = target;
         Ok(Self { http, base, key, user, organization: global.organization, named_user: global.user })
@@ -243,16 +255,30 @@ impl Client {
 }
 
 impl Target {
-    /// A key that `core314 dev` made is sent to its own server and to no other.
-    fn of(global: &Global, dev: Option<DevFile>) -> Self {
+    /// A key that `core314 dev` made is sent to its own server and to no other. The socket is for whoever names neither
+    /// server nor key.
+    fn of(global: &Global, dev: Option<DevFile>, socket: Option<PathBuf>) -> Self {
+        if global.server.is_none()
+            && global.key.is_none()
+            && let Some(path) = socket
+        {
+            let user = global.user.or(dev.map(|dev| dev.user_id));
+            return Self { server: SOCKET_SERVER.to_owned(), key: None, user, socket: Some(path) };
+        }
         let server = global.server.clone().or_else(|| dev.as_ref().map(|dev| dev.server.clone()));
         let server = server.filter(|server| !server.is_empty()).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
         let server = server.trim_end_matches('/').to_owned();
         match dev.filter(|dev| global.key.is_none() && dev.server == server) {
-            Some(dev) => Self { server, key: Some(dev.key), user: global.user.or(Some(dev.user_id)) },
-            None => Self { server, key: global.key.clone(), user: global.user },
+            Some(dev) => Self { server, key: Some(dev.key), user: global.user.or(Some(dev.user_id)), socket: None },
+            None => Self { server, key: global.key.clone(), user: global.user, socket: None },
         }
     }
+}
+
+/// The socket in the data directory, if somebody listens on it.
+fn live_socket(data_dir: &Path) -> Option<PathBuf> {
+    let path = socket_path(data_dir);
+    UnixStream::connect(&path).is_ok().then_some(path)
 }
 
 fn read_dev_file(data_dir: &Path) -> Result<Option<DevFile>, Failure> {
@@ -291,16 +317,37 @@ mod tests {
     #[test]
     fn the_development_key_goes_to_its_own_server_alone() {
         let file = dev("http://127.0.0.1:4000");
-        let found = Target::of(&global(None, None), Some(file.clone()));
-        assert!(found == Target { server: file.server.clone(), key: Some(file.key.clone()), user: Some(file.user_id) });
-        let found = Target::of(&global(Some("http://127.0.0.1:4000/"), None), Some(file.clone()));
+        let found = Target::of(&global(None, None), Some(file.clone()), None);
+        let key = Some(file.key.clone());
+        assert!(found == Target { server: file.server.clone(), key, user: Some(file.user_id), socket: None });
+        let found = Target::of(&global(Some("http://127.0.0.1:4000/"), None), Some(file.clone()), None);
         assert_eq!(found.key.as_ref(), Some(&file.key));
-        let elsewhere = Target::of(&global(Some("https://example.org"), None), Some(file.clone()));
-        assert!(elsewhere == Target { server: "https://example.org".to_owned(), key: None, user: None });
-        let own_key = Target::of(&global(None, Some("mine")), Some(file));
+        let elsewhere = Target::of(&global(Some("https://example.org"), None), Some(file.clone()), None);
+        assert!(elsewhere == Target { server: "https://example.org".to_owned(), key: None, user: None, socket: None });
+        let own_key = Target::of(&global(None, Some("mine")), Some(file), None);
         assert_eq!((own_key.key.as_deref(), own_key.user), (Some("mine"), None));
-        assert_eq!(Target::of(&global(None, None), None).server, DEFAULT_SERVER);
-        assert_eq!(Target::of(&global(None, None), Some(dev(""))).server, DEFAULT_SERVER);
+        assert_eq!(Target::of(&global(None, None), None, None).server, DEFAULT_SERVER);
+        assert_eq!(Target::of(&global(None, None), Some(dev("")), None).server, DEFAULT_SERVER);
+    }
+
+    #[test]
+    fn the_socket_is_for_whoever_names_neither_server_nor_key() {
+        let (file, path) = (dev("http://127.0.0.1:4000"), PathBuf::from("/d/core314.sock"));
+        let found = Target::of(&global(None, None), Some(file.clone()), Some(path.clone()));
+        assert!(found.socket.as_ref() == Some(&path) && found.key.is_none() && found.user == Some(file.user_id));
+        for (server, key) in [(Some("https://example.org"), None), (None, Some("mine"))] {
+            assert!(Target::of(&global(server, key), None, Some(path.clone())).socket.is_none());
+        }
+    }
+
+    #[test]
+    fn a_socket_that_nobody_listens_on_is_none() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(live_socket(dir.path()), None);
+        let listener = std::os::unix::net::UnixListener::bind(socket_path(dir.path())).expect("it is free");
+        assert_eq!(live_socket(dir.path()), Some(socket_path(dir.path())));
+        drop(listener);
+        assert_eq!(live_socket(dir.path()), None, "its server has died");
     }
 
     fn client() -> Client {

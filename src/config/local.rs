@@ -80,6 +80,11 @@ pub fn make_dir(data_dir: &Path) -> io::Result<()> {
     })
 }
 
+/// The socket by which the command line of the same user reaches the server.
+pub fn socket_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("core314.sock")
+}
+
 fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("dev.json")
 }

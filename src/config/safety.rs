@@ -22,6 +22,11 @@ pub fn check(config: &Config, mode: Mode) -> Vec<Problem> {
     if mode == Mode::Serve {
         found.extend(secrets(config));
     }
+    if !config.text("auth.jwks_url").is_empty() && !config.text("auth.jwks_file").is_empty() {
+        found.push(
+            config.problem("auth.jwks_url", "must be empty where auth.jwks_file is set: keys come from one place"),
+        );
+    }
     let is_covered = !config.text("http.tls.certificate").is_empty() || !config.is_empty("http.trusted_proxies");
     if !(config.listen().ip().is_loopback() || is_covered || config.flag("server.allow_insecure_listen")) {
         let message = format!(
@@ -36,9 +41,15 @@ pub fn check(config: &Config, mode: Mode) -> Vec<Problem> {
     found
 }
 
+fn has_issuer_keys(config: &Config) -> bool {
+    !config.text("auth.jwks_url").is_empty() || !config.text("auth.jwks_file").is_empty()
+}
+
 fn secrets(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     match config.secret("auth.jwt_secret") {
+        // Tokens of an identity provider need no secret here.
+        None if has_issuer_keys(config) => {}
         None => {
             let message = "must be set; make one with `openssl rand -hex 32` and set CORE314_JWT_SECRET";
             found.push(config.problem("auth.jwt_secret", message));

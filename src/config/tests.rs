@@ -194,6 +194,18 @@ fn serve_needs_strong_secrets() {
 }
 
 #[test]
+fn an_identity_providers_keys_stand_in_for_the_secret_and_come_from_one_place() {
+    let serve = |environment: &[(&str, &str)]| load("", environment).unwrap().check_safety(Mode::Serve);
+    let url = ("CORE314__AUTH__JWKS_URL", "https://id.example/keys");
+    let file = ("CORE314__AUTH__JWKS_FILE", "keys.json");
+    assert_eq!((serve(&[url]), serve(&[file])), (Ok(()), Ok(())));
+    let both = serve(&[url, file]).expect_err("two places").to_string();
+    assert!(both.contains("auth.jwks_url") && both.contains("must be empty where auth.jwks_file is set"), "{both}");
+    let weak = serve(&[url, ("CORE314_JWT_SECRET", "short")]).expect_err("a weak secret stays one").to_string();
+    assert!(weak.contains("auth.jwt_secret"), "{weak}");
+}
+
+#[test]
 fn listening_to_the_world_in_the_clear_must_be_asked_for() {
     let check = |listen: &str, allow: &str| {
         let environment = [("CORE314_LISTEN", listen), ("CORE314__SERVER__ALLOW_INSECURE_LISTEN", allow)];

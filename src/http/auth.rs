@@ -1,15 +1,19 @@
 //! Who is calling, and what they may see and do.
 //!
 //! ```text
-//! Authorization ── Keys::identify ──> Credential ── allows(role)? ── act(headers, body's user_id) ──> Caller
+//! request ── Keys::identify ──> Credential ── allows(role)? ── act(headers, body's user_id) ──> Caller
 //! ```
 //! The credential is known before the body is read, so that a stranger cannot make the server read one. Only then is it
 //! known for whom a service key acts, because the body may name the user.
 //!
-//! - Whoever acts in a tenant counts against the tenant's rate, on whatever way in.
 //! - A caller's [`Scope`] is the wall between tenants: every read takes it, every write takes the caller's `Owner`.
 //! - The nil id is the platform's own tenant; no header, body or token may name it.
+//! - Failed attempts are slowed down by their client's address, and a good credential is never asked to wait for them.
 
+mod failures;
+mod key_set;
+mod key_source;
+mod local_socket;
 mod service_key;
 #[cfg(test)]
 mod tests;
@@ -17,62 +21,62 @@ mod user_token;
 
 use std::sync::Arc;
 
+use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use core314_actors::engine::Engine;
 use core314_actors::ports::Scope;
 use core314_domain::ids::{OrganizationId, Owner, UserId};
+use core314_domain::words::KeyScope;
+pub use core314_domain::words::Role;
 use uuid::Uuid;
 
 use super::problem::Problem;
 use super::rate_limit::RateLimit;
-use super::settings::AuthSettings;
-use service_key::ServiceKeys;
+use super::settings::{AuthSettings, KeyDigest};
+use failures::Failures;
+pub use key_source::KeySourceError;
+use local_socket::is_local_socket;
+pub use local_socket::{client_address, note_local_socket};
+pub use service_key::fresh_key;
+use service_key::{ServiceKeys, is_issued};
 use user_token::UserTokens;
 
 const USER_HEADER: &str = "X-User-Id";
 const ORGANIZATION_HEADER: &str = "X-Organization-Id";
-
-/// What somebody may do in a tenant. Each role may do what those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Reads.
-    Viewer,
-    /// Triggers and decides.
-    Operator,
-    /// Writes definitions.
-    Admin,
-}
-
-impl Role {
-    /// The word in tokens and documents.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-}
+/// A longer bearer token is refused unread.
+const MAX_TOKEN_BYTES: usize = 8_192;
+/// Who calls over the socket in the data directory, which its user alone can open.
+const LOCAL: &str = "local";
 
 /// Everything that opens a door.
 pub struct Keys {
-    service: ServiceKeys,
-    users: Option<UserTokens>,
+    engine: Engine,
+    configured: ServiceKeys,
+    users: UserTokens,
+    failures: Failures,
     limit: Arc<RateLimit>,
 }
 
-/// A proven identity, which may ask as often as its tenant may.
+/// Proven credentials, and how often their tenant may ask.
+#[derive(Clone)]
 pub struct Credential {
     identity: Identity,
     limit: Arc<RateLimit>,
 }
 
-/// Who somebody has proven to be.
+/// A proven identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Identity {
     /// A platform key, by the name that logs show.
     Service {
         key: String,
+        role: Role,
+    },
+    /// A tenant's key, and whom it acts for unless it names somebody.
+    TenantKey {
+        key: String,
+        owner: Owner,
+        role: Role,
     },
     User {
         user: UserId,
@@ -93,24 +97,60 @@ pub struct Caller {
 }
 
 impl Keys {
-    pub fn new(settings: &AuthSettings, limit: Arc<RateLimit>) -> Self {
-        let users = (!settings.jwt_secret.is_empty()).then(|| UserTokens::new(settings));
-        Self { service: ServiceKeys::new(settings.service_key_sha256.clone()), users, limit }
+    /// An error says what is wrong with the file of keys.
+    pub fn new(settings: &AuthSettings, engine: Engine, limit: Arc<RateLimit>) -> Result<Self, KeySourceError> {
+        Ok(Self {
+            engine,
+            configured: ServiceKeys::new(settings.service_key_sha256.clone()),
+            users: UserTokens::new(settings)?,
+            failures: Failures::new(settings.failed_attempts_burst, settings.failed_attempts_per_minute),
+            limit,
+        })
     }
 
     /// Whose credentials the request carries.
-    pub fn identify(&self, headers: &HeaderMap) -> Result<Credential, Problem> {
-        let token = bearer(headers)?;
-        let identity = match (self.service.name_of(token), &self.users) {
-            (Some(key), _) => Identity::Service { key },
-            (None, Some(users)) => users.verify(token)?,
-            (None, None) => return Err(invalid("the bearer token is not a known service key")),
-        };
+    pub async fn identify(&self, req: &HttpRequest) -> Result<Credential, Problem> {
+        let proven = self.prove(req).await;
+        let identity = match proven {
+            Err(Problem::Unauthenticated { invalid: true, .. }) => match client_address(req) {
+                Some(address) => self.failures.count(address).and(proven),
+                None => proven,
+            },
+            proven => proven,
+        }?;
         Ok(Credential { identity, limit: self.limit.clone() })
+    }
+
+    async fn prove(&self, req: &HttpRequest) -> Result<Identity, Problem> {
+        if is_local_socket(req) && !req.headers().contains_key(AUTHORIZATION) {
+            return Ok(Identity::Service { key: LOCAL.to_owned(), role: Role::Admin });
+        }
+        let token = bearer(req.headers())?;
+        if let Some(key) = self.configured.name_of(token) {
+            return Ok(Identity::Service { key, role: Role::Admin });
+        }
+        if is_issued(token) { self.issued(token).await } else { self.users.verify(token).await }
+    }
+
+    /// A key of the store.
+    async fn issued(&self, token: &str) -> Result<Identity, Problem> {
+        let Some(found) = self.engine.live_service_key(KeyDigest::of(token).0).await? else {
+            return Err(invalid("the service key is unknown, has expired, or was revoked"));
+        };
+        let (key, role) = (found.id.to_string(), found.role());
+        Ok(match found.scope {
+            KeyScope::Platform => Identity::Service { key, role },
+            KeyScope::Tenant => Identity::TenantKey { key, owner: found.owner, role },
+        })
     }
 }
 
 impl Credential {
+    /// What it may do.
+    pub fn role(&self) -> Role {
+        self.identity.role()
+    }
+
     /// Whether the credential suffices for what this role may do.
     pub fn allows(&self, needed: Role) -> Result<(), Problem> {
         self.identity.allows(needed)
@@ -138,7 +178,24 @@ impl Credential {
 }
 
 impl Identity {
-    fn platform_only(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    /// What it may do.
+    pub fn role(&self) -> Role {
+        match self {
+            Self::Service { role, .. } | Self::TenantKey { role, .. } | Self::User { role, .. } => *role,
+        }
+    }
+
+    /// Whether the credential suffices for what this role may do.
+    pub fn allows(&self, needed: Role) -> Result<(), Problem> {
+        let role = self.role();
+        if role < needed {
+            return Err(Problem::Forbidden(format!("this needs the role {needed}, yours is {role}")));
+        }
+        Ok(())
+    }
+
+    /// Only for a platform key that acts for nobody else.
+    pub fn platform_only(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let caller = self.clone().act(headers, None)?;
         match caller.scope {
             Scope::Platform => Ok(()),
@@ -148,22 +205,13 @@ impl Identity {
         }
     }
 
-    fn allows(&self, needed: Role) -> Result<(), Problem> {
-        match self {
-            Self::User { role, .. } if *role < needed => Err(Problem::Forbidden(format!(
-                "this needs the role {}, the token has {}",
-                needed.as_str(),
-                role.as_str()
-            ))),
-            Self::User { .. } | Self::Service { .. } => Ok(()),
-        }
-    }
-
-    fn act(self, headers: &HeaderMap, body_user: Option<UserId>) -> Result<Caller, Problem> {
+    /// For whom it acts in this request.
+    pub fn act(self, headers: &HeaderMap, body_user: Option<UserId>) -> Result<Caller, Problem> {
         let named = named_user(headers, body_user)?;
         let organization = id_header(headers, ORGANIZATION_HEADER)?.map(OrganizationId);
         match self {
-            Self::Service { key } => as_service(&key, named, organization),
+            Self::Service { key, .. } => as_service(&key, named, organization),
+            Self::TenantKey { key, owner, .. } => as_tenant_key(&key, owner, named, organization),
             Self::User { user, organization: own, .. } => as_user(user, own, named, organization),
         }
     }
@@ -185,6 +233,23 @@ fn as_service(key: &str, user: Option<UserId>, organization: Option<Organization
     }
     let scope = owner.map_or(Scope::Platform, |owner| Scope::Tenant(owner.tenant));
     Ok(Caller { scope, owner, by: format!("service:{key}") })
+}
+
+/// Within an organization a key may act for any of its users; a user without one is alone in their tenant.
+fn as_tenant_key(
+    key: &str,
+    own: Owner,
+    named: Option<UserId>,
+    organization: Option<OrganizationId>,
+) -> Result<Caller, Problem> {
+    if organization.is_some() && organization != own.organization {
+        return Err(Problem::Forbidden("a tenant's key acts in its own organization alone".to_owned()));
+    }
+    if own.organization.is_none() && named.is_some_and(|named| named != own.user) {
+        return Err(Problem::Forbidden("the key of a user without organization acts for that user alone".to_owned()));
+    }
+    let owner = Owner { user: named.unwrap_or(own.user), ..own };
+    Ok(Caller { scope: Scope::Tenant(owner.tenant), owner: Some(owner), by: format!("service:{key}") })
 }
 
 fn as_user(
@@ -244,6 +309,9 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     }
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
     match token.trim() {
+        token if token.len() > MAX_TOKEN_BYTES => {
+            Err(invalid("the bearer token is longer than any that is accepted here"))
+        }
         token if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => Ok(token),
         _ => Err(invalid("the Authorization header is not of the form: Bearer TOKEN")),
     }

@@ -58,12 +58,14 @@ pub enum Problem {
     InvalidFlow(Vec<DocumentProblem>),
     #[error("the conditions of flow '{flow}' cannot be evaluated on this trigger: {message}")]
     ConditionError { flow: String, message: String },
+    #[error("there were too many requests: come back in {retry_after_seconds} s")]
+    RateLimited { retry_after_seconds: u64 },
     #[error("the server could not do this; its log says why, under the request's id")]
     Internal,
-    #[error("this tenant asks too often: come back in {retry_after_seconds} s")]
-    RateLimited { retry_after_seconds: u64 },
     #[error("the runtime cannot take more work just now: come back in {retry_after_seconds} s")]
     Busy { retry_after_seconds: u64 },
+    #[error("the keys that verify user tokens cannot be read just now: come back in {retry_after_seconds} s")]
+    KeysUnavailable { retry_after_seconds: u64 },
     #[error("the store cannot be reached just now: come back in {retry_after_seconds} s")]
     StoreUnavailable { retry_after_seconds: u64 },
 }
@@ -105,9 +107,10 @@ impl Problem {
             Self::InvalidRequest(_) => Kind::InvalidRequest,
             Self::InvalidFlow(_) => Kind::InvalidFlow,
             Self::ConditionError { .. } => Kind::ConditionError,
-            Self::Internal => Kind::Internal,
             Self::RateLimited { .. } => Kind::RateLimited,
+            Self::Internal => Kind::Internal,
             Self::Busy { .. } => Kind::Busy,
+            Self::KeysUnavailable { .. } => Kind::KeysUnavailable,
             Self::StoreUnavailable { .. } => Kind::StoreUnavailable,
         }
     }
@@ -144,6 +147,7 @@ impl Problem {
             Self::MethodNotAllowed { allow, .. } => (header::ALLOW, allow.to_string()),
             Self::RateLimited { retry_after_seconds }
             | Self::Busy { retry_after_seconds }
+            | Self::KeysUnavailable { retry_after_seconds }
             | Self::StoreUnavailable { retry_after_seconds } => (header::RETRY_AFTER, retry_after_seconds.to_string()),
             _ => return None,
         };

@@ -33,7 +33,7 @@ pub fn show(resource: Resource) -> impl Fn(HttpRequest, web::Path<String>, Share
 }
 
 async fn answer_list(resource: Resource, req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
-    let scope = state.keys.identify(req.headers())?.read(req.headers())?;
+    let scope = state.keys.identify(&req).await?.read(req.headers())?;
     let mut query = Query::of(&req)?;
     let filter = filter(&mut query, resource);
     let page = page::wanted(&mut query, &state.settings);
@@ -47,7 +47,7 @@ async fn answer_one(
     id: web::Path<String>,
     state: Shared,
 ) -> Result<HttpResponse, Problem> {
-    let scope = state.keys.identify(req.headers())?.read(req.headers())?;
+    let scope = state.keys.identify(&req).await?.read(req.headers())?;
     let missing = || Problem::no_row(resource.noun());
     let id: Uuid = id.parse().map_err(|_| missing())?;
     let row = state.views.one(scope, resource, id).await?.ok_or_else(missing)?;

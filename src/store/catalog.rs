@@ -1,10 +1,10 @@
-//! Definitions as the ingress needs them: flows and webhooks.
+//! Definitions as the ingress needs them: flows, webhooks and service keys.
 
-use core314_actors::ports::catalog::{Catalog, StoredFlow};
+use core314_actors::ports::catalog::{Catalog, ServiceKey, StoredFlow};
 use core314_actors::ports::store::{Webhook, WebhookTarget};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, TenantId, WebhookId};
+use core314_domain::ids::{FlowId, RowId, TenantId, WebhookId};
 use core314_domain::words::TriggerType;
 use uuid::Uuid;
 
@@ -34,6 +34,17 @@ const FLOW_VERSION: &str = "SELECT v.flow_id, v.tenant_id, coalesce(f.user_id, v
     WHERE v.flow_id = $1 AND v.flow_version = $2";
 const WEBHOOK: &str = "SELECT id, tenant_id, user_id, organization_id, name, verification, secret_hash, trigger_type, \
     flow_id, is_active, created_at_ms FROM webhooks WHERE id = $1";
+/// The columns of a service key as [`service_key`] reads them.
+macro_rules! key_columns {
+    () => {
+        "SELECT id, tenant_id, user_id, organization_id, name, scope, roles, created_at_ms, expires_at_ms, \
+         revoked_at_ms FROM keys "
+    };
+}
+
+const KEY_BY_HASH: &str = concat!(key_columns!(), "WHERE key_hash = $1");
+/// Without a tenant: any.
+const KEY_BY_ID: &str = concat!(key_columns!(), "WHERE id = $1 AND ($2 IS NULL OR tenant_id = $2)");
 
 impl Catalog for SqlStore {
     fn active_flows(
@@ -49,13 +60,7 @@ impl Catalog for SqlStore {
     }
 
     fn flow(&self, scope: Scope, id: FlowId) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
-        Box::pin(async move {
-            let tenant: Option<Uuid> = match scope {
-                Scope::Tenant(tenant) => Some(tenant.0),
-                Scope::Platform => None,
-            };
-            Ok(flows(self, scope, FLOW, &[id.0.into(), tenant.into()]).await?.pop())
-        })
+        Box::pin(async move { Ok(flows(self, scope, FLOW, &[id.0.into(), tenant_of(scope).into()]).await?.pop()) })
     }
 
     fn flow_by_name(&self, tenant: TenantId, name: String) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
@@ -76,6 +81,29 @@ impl Catalog for SqlStore {
             let rows = self.read(Scope::Platform).await?.fetch(WEBHOOK, &[id.0.into()]).await?;
             Ok(rows.first().map(|row| webhook(row.fields())).transpose()?)
         })
+    }
+
+    fn service_key(&self, key_hash: [u8; 32]) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>> {
+        Box::pin(async move {
+            let rows = self.read(Scope::Platform).await?.fetch(KEY_BY_HASH, &[key_hash.into()]).await?;
+            Ok(rows.first().map(|row| service_key(row.fields())).transpose()?)
+        })
+    }
+
+    fn service_key_by_id(&self, scope: Scope, id: RowId) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>> {
+        Box::pin(async move {
+            let cells = [id.0.into(), tenant_of(scope).into()];
+            let rows = self.read(scope).await?.fetch(KEY_BY_ID, &cells).await?;
+            Ok(rows.first().map(|row| service_key(row.fields())).transpose()?)
+        })
+    }
+}
+
+/// The scope's tenant; none for the platform.
+fn tenant_of(scope: Scope) -> Option<Uuid> {
+    match scope {
+        Scope::Tenant(tenant) => Some(tenant.0),
+        Scope::Platform => None,
     }
 }
 
@@ -111,4 +139,23 @@ fn webhook(mut fields: Fields<'_>) -> Result<Webhook, Failure> {
         (None, None) => return Err(Failure::Corrupt(format!("webhook {id} starts nothing"))),
     };
     Ok(Webhook { id, owner, name, verification, secret_hash, target, is_active: f.bool()?, created_at_ms: f.int()? })
+}
+
+fn service_key(mut fields: Fields<'_>) -> Result<ServiceKey, Failure> {
+    let f = &mut fields;
+    let id = RowId(f.uuid()?);
+    let owner = owner(f)?;
+    let (name, scope) = (f.text()?, f.word()?);
+    let roles = serde_json::from_str(&f.text()?)
+        .map_err(|e| Failure::Corrupt(format!("the roles of service key {id} cannot be read: {e}")))?;
+    Ok(ServiceKey {
+        id,
+        owner,
+        name,
+        scope,
+        roles,
+        created_at_ms: f.int()?,
+        expires_at_ms: f.maybe_int()?,
+        revoked_at_ms: f.maybe_int()?,
+    })
 }

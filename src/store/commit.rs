@@ -19,6 +19,7 @@ mod check;
 pub(super) mod definitions;
 pub(super) mod effects;
 mod history;
+mod keys;
 pub(super) mod runs;
 mod settlements;
 

@@ -1,5 +1,6 @@
 //! The integration tests: the real binary and its adapters, on both stores.
 
+mod access;
 mod alertmanager;
 mod commands;
 mod crash;

@@ -92,6 +92,11 @@ words! {
     NotificationStatus { Unread = "unread", Read = "read", Archived = "archived" }
     /// How much something matters.
     Severity { Low = "low", Medium = "medium", High = "high", Critical = "critical" }
+    /// What somebody may do in a tenant. Each role may do what those before it may: a viewer reads, an operator also
+    /// triggers and decides, an admin also writes definitions and makes keys.
+    Role { Viewer = "viewer", Operator = "operator", Admin = "admin" }
+    /// How far a service key reaches: over its own tenant, or over all of them.
+    KeyScope { Tenant = "tenant", Platform = "platform" }
 }
 
 impl NotificationType {

@@ -14,6 +14,7 @@ use crate::commit_writer::CommitWriter;
 use crate::ends::Ends;
 use crate::failpoint;
 use crate::ingress::Ingress;
+use crate::known_keys::KnownKeys;
 use crate::meters::Meters;
 use crate::plans::Plans;
 use crate::ports::StoreError;
@@ -67,6 +68,7 @@ impl Engine {
             node: parts.node,
             epoch,
             environment: settings.environment.as_str().into(),
+            known_keys: KnownKeys::default(),
             plans: Plans::new(parts.executors, settings.plan_limits(), settings.cached_plans),
             settings,
             clock: parts.clock,

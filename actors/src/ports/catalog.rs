@@ -1,8 +1,8 @@
-//! Definitions: flows and webhooks, as the ingress needs them.
+//! Definitions: flows and webhooks as the ingress needs them, and the service keys that let callers in.
 
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, Owner, TenantId, WebhookId};
-use core314_domain::words::TriggerType;
+use core314_domain::ids::{FlowId, Owner, RowId, TenantId, WebhookId};
+use core314_domain::words::{KeyScope, Role, TriggerType};
 
 use super::store::Webhook;
 use super::{BoxFuture, Scope, StoreError};
@@ -27,6 +27,40 @@ pub trait Catalog: Send + Sync + 'static {
 
     /// A webhook, of any tenant: whoever calls it proves who they are by its verification.
     fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>>;
+
+    /// The service key with this digest, of any tenant, revoked and expired ones too: whoever holds it is its caller.
+    fn service_key(&self, key_hash: [u8; 32]) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>>;
+
+    /// A service key by its id.
+    fn service_key_by_id(&self, scope: Scope, id: RowId) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>>;
+}
+
+/// A service key as stored, without its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceKey {
+    pub id: RowId,
+    /// Whom a tenant's key acts for unless it names somebody; the platform for a key of platform scope.
+    pub owner: Owner,
+    pub name: String,
+    pub scope: KeyScope,
+    /// At least one; the highest of them says what the key may do.
+    pub roles: Vec<Role>,
+    pub created_at_ms: i64,
+    /// Absent: it does not expire.
+    pub expires_at_ms: Option<i64>,
+    pub revoked_at_ms: Option<i64>,
+}
+
+impl ServiceKey {
+    /// The highest of its roles.
+    pub fn role(&self) -> Role {
+        self.roles.iter().copied().max().unwrap_or(Role::Viewer)
+    }
+
+    /// Whether it opens anything at this time.
+    pub fn is_live(&self, now_ms: i64) -> bool {
+        self.revoked_at_ms.is_none() && self.expires_at_ms.is_none_or(|expires_at_ms| now_ms < expires_at_ms)
+    }
 }
 
 /// A flow as stored.

@@ -150,6 +150,11 @@ resources! {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, flow_run_id: Id or null, actor_path: Text,
         message: Text, failure: Text, settlement: Text or null, settled_at: Time or null, created_at: Time,
     }
+    /// Service keys; the view knows no digest.
+    Tokens = "service_keys", "service key", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, scope: Text, roles: Texts,
+        expires_at: Time or null, revoked_at: Time or null, created_at: Time, updated_at: Time,
+    }
 }
 
 impl Resource {

@@ -11,6 +11,7 @@ use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::{RunStatus, TriggerType};
 use serde_json::Value;
 
+use super::catalog::ServiceKey;
 use super::{BoxFuture, StoreError};
 
 /// What the engine needs of a database.
@@ -70,6 +71,7 @@ pub enum Write {
     Run(Arc<RunWrite>),
     Flow(Box<FlowWrite>),
     Webhook(Box<Webhook>, AuditEntry),
+    ServiceKey(Box<KeyWrite>, AuditEntry),
     Audit(Box<AuditEntry>),
     DeadLetter(Box<DeadLetter>),
     Statistics(Box<StatisticsWrite>),
@@ -225,6 +227,22 @@ pub enum WebhookTarget {
     Flow(FlowId),
 }
 
+/// A change of a service key.
+#[derive(Debug, Clone)]
+pub enum KeyWrite {
+    /// A new key. A tenant that has `limit` live ones already gets [`RejectCode::LimitReached`].
+    Create {
+        key: ServiceKey,
+        /// SHA-256 of the key; the key itself is never stored.
+        key_hash: [u8; 32],
+        limit: usize,
+    },
+    /// A key that does not exist, or is revoked, is a conflict.
+    Rename { tenant: TenantId, id: RowId, name: String, at_ms: i64 },
+    /// A key that does not exist, or is revoked already, is a conflict.
+    Revoke { tenant: TenantId, id: RowId, at_ms: i64 },
+}
+
 /// Work that was set aside because it kills whoever handles it.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
@@ -271,6 +289,8 @@ pub enum Outcome {
 pub enum RejectCode {
     /// The tenant has a flow, or a webhook, of this name.
     NameTaken,
+    /// The tenant has as many of these as it may have.
+    LimitReached,
     /// Any other constraint.
     Constraint,
 }

@@ -17,8 +17,10 @@ use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::TriggerType;
 use serde_json::Value;
 
-use crate::ports::catalog::{Catalog, StoredFlow};
-use crate::ports::store::{DeadLetter, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write};
+use crate::ports::catalog::{Catalog, ServiceKey, StoredFlow};
+use crate::ports::store::{
+    DeadLetter, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
+};
 use crate::ports::{BoxFuture, Scope, StoreError};
 
 /// The store.
@@ -46,6 +48,7 @@ pub struct Rows {
     webhooks: BTreeMap<WebhookId, Webhook>,
     keys: BTreeMap<(TenantId, String), ([u8; 32], Value)>,
     live_keys: BTreeMap<(TenantId, FlowId, Arc<str>), RunId>,
+    service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
 }
 
 impl MemoryStore {
@@ -115,6 +118,13 @@ impl Rows {
                 self.audit.push(audit);
                 Outcome::Committed { log_seq: None }
             }
+            Write::ServiceKey(write, audit) => {
+                let outcome = self.service_key(*write);
+                if matches!(outcome, Outcome::Committed { .. }) {
+                    self.audit.push(audit);
+                }
+                outcome
+            }
             Write::Audit(entry) => {
                 self.audit.push(*entry);
                 Outcome::Committed { log_seq: None }
@@ -152,6 +162,34 @@ impl Rows {
                 Outcome::Committed { log_seq: None }
             }
         }
+    }
+
+    fn service_key(&mut self, write: KeyWrite) -> Outcome {
+        let live =
+            |key: &&mut (ServiceKey, [u8; 32]), tenant| key.0.owner.tenant == tenant && key.0.revoked_at_ms.is_none();
+        match write {
+            KeyWrite::Create { key, key_hash, limit } => {
+                let count = self.service_keys.values_mut().filter(|other| live(other, key.owner.tenant)).count();
+                if count >= limit {
+                    let message = "the tenant has too many keys".to_owned();
+                    return Outcome::Rejected { code: RejectCode::LimitReached, message };
+                }
+                self.service_keys.insert(key.id, (key, key_hash));
+            }
+            KeyWrite::Rename { tenant, id, name, .. } => {
+                let Some(key) = self.service_keys.get_mut(&id).filter(|key| live(key, tenant)) else {
+                    return Outcome::Conflict;
+                };
+                key.0.name = name;
+            }
+            KeyWrite::Revoke { tenant, id, at_ms } => {
+                let Some(key) = self.service_keys.get_mut(&id).filter(|key| live(key, tenant)) else {
+                    return Outcome::Conflict;
+                };
+                key.0.revoked_at_ms = Some(at_ms);
+            }
+        }
+        Outcome::Committed { log_seq: None }
     }
 
     fn run(&mut self, write: RunWrite) -> Outcome {
@@ -339,5 +377,15 @@ impl Catalog for MemoryStore {
 
     fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>> {
         ready(Ok(self.rows().webhooks.get(&id).cloned()))
+    }
+
+    fn service_key(&self, key_hash: [u8; 32]) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>> {
+        let rows = self.rows();
+        ready(Ok(rows.service_keys.values().find(|(_, hash)| *hash == key_hash).map(|(key, _)| key.clone())))
+    }
+
+    fn service_key_by_id(&self, scope: Scope, id: RowId) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>> {
+        let found = self.rows().service_keys.get(&id).map(|(key, _)| key.clone());
+        ready(Ok(found.filter(|key| scope == Scope::Platform || scope == Scope::Tenant(key.owner.tenant))))
     }
 }

@@ -57,7 +57,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
-    state.keys.identify(req.headers())?.platform_only(req.headers())?;
+    state.keys.identify(&req).await?.platform_only(req.headers())?;
     let mut query = Query::of(&req)?;
     let kind: Option<String> = query.optional("kind");
     let settings = &state.settings;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::http::Shared;
+use crate::http::auth::Role;
 use crate::http::openapi::{Access, Doc};
 use crate::http::problem::Problem;
 
@@ -24,7 +25,9 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, path: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
-    state.keys.identify(req.headers())?.platform_only(req.headers())?;
+    let credential = state.keys.identify(&req).await?;
+    credential.allows(Role::Admin)?;
+    credential.platform_only(req.headers())?;
     let path = path.into_inner();
     state.engine.restart_actor(&path)?;
     Ok(HttpResponse::Accepted().json(View { path, restarting: true }))

@@ -16,7 +16,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
-    let scope = state.keys.identify(req.headers())?.read(req.headers())?;
+    let scope = state.keys.identify(&req).await?.read(req.headers())?;
     let mut query = Query::of(&req)?;
     let page = page::wanted(&mut query, &state.settings);
     query.finish()?;

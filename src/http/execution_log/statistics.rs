@@ -47,7 +47,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
-    let scope = state.keys.identify(req.headers())?.read(req.headers())?;
+    let scope = state.keys.identify(&req).await?.read(req.headers())?;
     let mut query = Query::of(&req)?;
     let hours = hours_of(&mut query);
     query.finish()?;

@@ -48,7 +48,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
-    let scope = state.keys.identify(req.headers())?.read(req.headers())?;
+    let scope = state.keys.identify(&req).await?.read(req.headers())?;
     let mut query = Query::of(&req)?;
     let hours = hours_of(&mut query);
     let minutes = query.number("interval_minutes", 1, 7 * 24 * 60).map_or(DEFAULT_MINUTES, |m| m as i64);

@@ -23,7 +23,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
-    let credential = state.keys.identify(req.headers())?;
+    let credential = state.keys.identify(&req).await?;
     credential.allows(Role::Admin)?;
     let caller = credential.act(req.headers(), None)?;
     let owner = caller.owner()?;

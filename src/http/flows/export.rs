@@ -17,7 +17,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, id: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
-    let scope = state.keys.identify(req.headers())?.read(req.headers())?;
+    let scope = state.keys.identify(&req).await?.read(req.headers())?;
     let mut query = Query::of(&req)?;
     let format: Option<String> = query.optional("format");
     if format.as_deref().is_some_and(|format| format != "yaml" && format != "json") {

@@ -33,7 +33,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, id: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
-    let scope = state.keys.identify(req.headers())?.read(req.headers())?;
+    let scope = state.keys.identify(&req).await?.read(req.headers())?;
     let mut query = Query::of(&req)?;
     let before: Option<i64> = query.optional("cursor");
     query.finish()?;

@@ -60,7 +60,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
-    let credential = state.keys.identify(req.headers())?;
+    let credential = state.keys.identify(&req).await?;
     credential.allows(Role::Operator)?;
     let (_, mut value) = body::read_json(&req, payload, &state.settings).await?;
     let user: Option<UserId> = ask::take_user(&mut value)?;

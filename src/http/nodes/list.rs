@@ -29,7 +29,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
-    state.keys.identify(req.headers())?.platform_only(req.headers())?;
+    state.keys.identify(&req).await?.platform_only(req.headers())?;
     let runtime = state.engine.runtime();
     let node = View {
         id: runtime.node,

@@ -30,7 +30,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
-    state.keys.identify(req.headers())?.platform_only(req.headers())?;
+    state.keys.identify(&req).await?.platform_only(req.headers())?;
     let runtime = state.engine.runtime();
     let partitions = state.engine.partitions().iter().enumerate().map(|(partition, shared)| View {
         partition,

@@ -23,7 +23,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
-    let audience = audience(&state, req.headers())?;
+    let audience = audience(&state, &req).await?;
     let mut query = Query::of(&req)?;
     let filter = NotificationFilter {
         status: query.optional("status"),

@@ -22,7 +22,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
-    let user = addressee(&state, req.headers())?;
+    let user = addressee(&state, &req).await?;
     let read_count = state.notifications.read_all(user, state.engine.now_ms()).await?;
     Ok(HttpResponse::Ok().json(View { read_count }))
 }

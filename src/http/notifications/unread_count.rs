@@ -22,7 +22,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
-    let audience = audience(&state, req.headers())?;
+    let audience = audience(&state, &req).await?;
     Query::of(&req)?.finish()?;
     Ok(HttpResponse::Ok().json(View { unread_count: state.notifications.unread_count(audience).await? }))
 }

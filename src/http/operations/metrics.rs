@@ -29,13 +29,14 @@ pub fn doc() -> Doc {
         .problem(StatusCode::UNAUTHORIZED)
         .problem(StatusCode::FORBIDDEN)
         .problem(StatusCode::UNPROCESSABLE_ENTITY)
+        .problem(StatusCode::TOO_MANY_REQUESTS)
         .text(CONTENT_TYPE, "The exposition.")
 }
 
 pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics>) -> Result<HttpResponse, Problem> {
     let is_open = state.settings.metrics_public || Client::of(&req).is_some_and(|client| client.is_local);
     if !is_open {
-        state.keys.identify(req.headers())?.platform_only(req.headers())?;
+        state.keys.identify(&req).await?.platform_only(req.headers())?;
     }
     let mut page = Exposition::default();
     let build = [(vec![("version", env!("CARGO_PKG_VERSION"))], 1.0)];

@@ -1,6 +1,6 @@
 //! What the engine's refusals mean to a client. No catch-all arm: a new refusal must be given its status here.
 
-use core314_actors::engine::{SaveError, TellError};
+use core314_actors::engine::{KeyError, SaveError, TellError};
 use core314_actors::ingress::TriggerError;
 use core314_actors::ports::StoreError;
 use core314_actors::supervision::RestartError;
@@ -38,6 +38,18 @@ impl From<SaveError> for Problem {
             SaveError::Conflict => Self::PreconditionFailed,
             SaveError::NotFound => Self::no_row("flow"),
             SaveError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::NotFound => Self::no_row("service key"),
+            KeyError::TooMany { limit } => {
+                Self::Conflict(format!("there are {limit} live keys already: revoke some that nobody uses"))
+            }
+            KeyError::Store(error) => error.into(),
         }
     }
 }

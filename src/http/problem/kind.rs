@@ -60,6 +60,7 @@ kinds! {
     RateLimited = "rate-limited", TOO_MANY_REQUESTS, "You ask too often";
     Internal = "internal", INTERNAL_SERVER_ERROR, "The server is at fault";
     Busy = "busy", SERVICE_UNAVAILABLE, "The runtime takes no more work just now";
+    KeysUnavailable = "keys-unavailable", SERVICE_UNAVAILABLE, "The keys of user tokens cannot be read";
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "The store cannot be reached";
 }
 
@@ -104,7 +105,7 @@ mod tests {
             "malformed-body malformed-request unauthenticated forbidden not-found no-matching-flow method-not-allowed \
              request-timeout name-taken flow-inactive idempotency-key-reused conflict precondition-failed \
              payload-too-large unsupported-media-type invalid-request invalid-flow condition-error rate-limited internal \
-             busy store-unavailable"
+             busy keys-unavailable store-unavailable"
         );
     }
 }

@@ -39,7 +39,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, id: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
-    let scope = state.keys.identify(req.headers())?.read(req.headers())?;
+    let scope = state.keys.identify(&req).await?.read(req.headers())?;
     let id = id_of(&id)?;
     let run = state.views.one(scope, Resource::Runs, id.0).await?.ok_or_else(|| Problem::no_row("run"))?;
     let of_run = Filter::of([("flow_run_id", json!(id))]);

@@ -38,7 +38,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, id: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
-    let scope = state.keys.identify(req.headers())?.read(req.headers())?;
+    let scope = state.keys.identify(&req).await?.read(req.headers())?;
     let run_id = id_of(&id)?;
     let (run_status, reasons) = state.engine.why(scope, run_id).await?;
     let reasons =

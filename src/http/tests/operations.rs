@@ -110,6 +110,7 @@ async fn a_socket_is_served_bounded_and_let_go() {
             auth: AuthSettings { service_key_sha256: vec![KeyDigest::of(KEY)], ..AuthSettings::default() },
         },
         listener,
+        None,
     )
     .unwrap();
     let handle = running.handle();

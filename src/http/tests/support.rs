@@ -92,9 +92,9 @@ impl Server {
         let auth = AuthSettings {
             service_key_sha256: vec![KeyDigest::of(KEY)],
             jwt_secret: SECRET.to_owned(),
-            jwt_leeway_seconds: 0,
+            ..AuthSettings::default()
         };
-        let state = Shared::new(State::new(engine.clone(), views.clone(), inbox.clone(), settings, &auth));
+        let state = Shared::new(State::new(engine.clone(), views.clone(), inbox.clone(), settings, &auth).unwrap());
         let metrics = web::Data::new(HttpMetrics::new(&routes().paths(), None));
         Self { engine, views, inbox, state, metrics }
     }

@@ -83,7 +83,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
-    let credential = state.keys.identify(req.headers())?;
+    let credential = state.keys.identify(&req).await?;
     credential.allows(Role::Admin)?;
     let (_, value) = body::read_json(&req, payload, &state.settings).await?;
     let input = Input::read(value)?;

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use core314_actors::ports::store::{ApprovalWrite, Outcome, RejectCode, RunWrite, Write};
+use core314_actors::ports::store::{ApprovalWrite, KeyWrite, Outcome, RejectCode, RunWrite, Write};
 use core314_domain::audit::AuditEntry;
 use core314_domain::log::LogEntry;
 
@@ -40,6 +40,7 @@ fn holds_nul(write: &Write) -> bool {
             nul(&flow.document.flow_name) || has_nul(&flow.document.to_value()) || audit_holds_nul(&flow.audit)
         }
         Write::Webhook(webhook, audit) => nul(&webhook.name) || nul(&webhook.verification) || audit_holds_nul(audit),
+        Write::ServiceKey(key, audit) => key_holds_nul(key) || audit_holds_nul(audit),
         Write::Audit(audit) => audit_holds_nul(audit),
         Write::DeadLetter(letter) => nul(&letter.actor_path) || nul(&letter.message) || nul(&letter.failure),
         Write::DeleteFlow(deletion) => audit_holds_nul(&deletion.audit),
@@ -48,6 +49,14 @@ fn holds_nul(write: &Write) -> bool {
         }
         Write::SettleDeadLetter(settlement) => audit_holds_nul(&settlement.audit),
         Write::Statistics(statistics) => statistics.rows.iter().any(|(key, _)| nul(&key.action_type)),
+    }
+}
+
+fn key_holds_nul(write: &KeyWrite) -> bool {
+    match write {
+        KeyWrite::Create { key, .. } => key.name.contains('\0'),
+        KeyWrite::Rename { name, .. } => name.contains('\0'),
+        KeyWrite::Revoke { .. } => false,
     }
 }
 

@@ -75,7 +75,7 @@ fn audits(write: &Write) -> &[AuditEntry] {
     match write {
         Write::Run(run) => &run.audit,
         Write::Flow(flow) => std::slice::from_ref(&flow.audit),
-        Write::Webhook(_, audit) => std::slice::from_ref(audit),
+        Write::Webhook(_, audit) | Write::ServiceKey(_, audit) => std::slice::from_ref(audit),
         Write::Audit(audit) => std::slice::from_ref(audit),
         Write::DeleteFlow(deletion) => std::slice::from_ref(&deletion.audit),
         Write::Review(review) => std::slice::from_ref(&review.audit),

@@ -36,6 +36,7 @@ impl Source {
             Resource::Audit => Self::Index(Index::newest("audit")),
             Resource::Notifications => Self::Index(notifications::index(reader, filter)),
             Resource::DeadLetters => Self::Index(Index::newest("dead_letters")),
+            Resource::Tokens => Self::Index(Index::newest("keys")),
         }
     }
 

@@ -83,6 +83,24 @@ async fn seen(raw: &mut Raw, table: &str, tenant: Option<&str>) -> (i64, i64) {
     (counts[0].0.parse().expect("a number"), counts[0].1.parse().expect("a number"))
 }
 
+/// A tenant may see that a key exists, and never what it is compared with.
+#[tokio::test]
+async fn no_tenant_reads_a_digest() {
+    let bed = Bed::postgres().await;
+    let raw = &mut bed.raw().await;
+    for (sql, allowed) in [
+        ("SELECT id, name, roles FROM keys", true),
+        ("SELECT * FROM service_keys", true),
+        ("SELECT key_hash FROM keys", false),
+        ("SELECT * FROM keys", false),
+        ("SELECT id FROM keys WHERE key_hash = 'x'::bytea", false),
+    ] {
+        let outcome = raw.run(&format!("BEGIN; SET LOCAL ROLE core314_tenant; {sql}")).await;
+        raw.run("ROLLBACK").await.expect("rolls back");
+        assert_eq!(outcome.is_ok(), allowed, "{sql}: {outcome:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_owner_migrates_and_another_login_works() {
     let owner_url = fresh_database().await;

@@ -214,6 +214,7 @@ impl History {
                 }
                 Write::Flow(flow) => drop(self.flows.insert(flow.id, (**flow).clone())),
                 Write::Webhook(..)
+                | Write::ServiceKey(..)
                 | Write::Audit(_)
                 | Write::DeadLetter(_)
                 | Write::Statistics(_)

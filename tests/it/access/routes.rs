@@ -1,0 +1,133 @@
+//! One case for every route of the API: whom it is for, and how somebody else would try to reach through it.
+//!
+//! The routes come from `GET /api/v1` of the running server. A route without a case fails the suite: whoever adds one
+//! says here how it keeps tenants apart.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::callers::Caller;
+use crate::support::Server;
+
+/// What a route does with callers.
+#[derive(Debug, Clone, Copy)]
+pub enum Case {
+    /// Has nothing of any tenant, or proves its callers by its own means.
+    Open,
+    /// A list of rows: a stranger's is empty.
+    List,
+    /// A row of the list at this path: a stranger finds none.
+    Row(&'static str),
+    /// Figures: a stranger's add up to nothing.
+    Figures(&'static str),
+    /// For a platform key that names no user.
+    Platform,
+    /// Makes something of the caller's own: nobody else notices, whatever names they choose. The role that it needs.
+    Make(&'static str, fn(&Seeds) -> Value),
+    /// Acts on a row of the list at this path, which for a stranger does not exist.
+    Act(&'static str, &'static str, fn(&Seeds) -> Value),
+    /// Names a row in its body, which for a stranger does not exist.
+    Name(&'static str, StatusCode, fn(&Seeds) -> Value),
+}
+
+/// What the owner has.
+#[derive(Debug)]
+pub struct Seeds {
+    pub flow: Value,
+    pub flow_id: String,
+}
+
+pub const CASES: &[(&str, &str, Case)] = &[
+    ("POST", "/hooks/{webhook_id}/{secret}", Case::Open),
+    ("POST", "/api/v1/flows/{flow}/trigger", Case::Act("operator", "/api/v1/flows", |_| json!({}))),
+    (
+        "POST",
+        "/functions/v1/orchestrator-engine",
+        Case::Name(
+            "operator",
+            StatusCode::NOT_FOUND,
+            |seeds| json!({"trigger_type": "manual", "flow_id": seeds.flow_id}),
+        ),
+    ),
+    ("GET", "/api/v1/runs", Case::List),
+    ("GET", "/api/v1/runs/{id}", Case::Row("/api/v1/runs")),
+    ("GET", "/api/v1/executions", Case::List),
+    ("GET", "/api/v1/executions/{id}", Case::Row("/api/v1/executions")),
+    ("GET", "/api/v1/execution-log", Case::List),
+    ("GET", "/api/v1/execution-log/statistics", Case::Figures("total_executions")),
+    ("GET", "/api/v1/execution-log/{id}", Case::Row("/api/v1/execution-log")),
+    ("GET", "/api/v1/flows", Case::List),
+    ("POST", "/api/v1/flows", Case::Make("admin", |seeds| seeds.flow.clone())),
+    ("GET", "/api/v1/flows/{id}", Case::Row("/api/v1/flows")),
+    ("PATCH", "/api/v1/flows/{id}", Case::Act("admin", "/api/v1/flows", |_| json!({"is_active": false}))),
+    (
+        "POST",
+        "/api/v1/webhooks",
+        Case::Name(
+            "admin",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            |seeds| json!({"name": "reach", "flow_id": seeds.flow_id}),
+        ),
+    ),
+    ("GET", "/api/v1/tokens", Case::List),
+    ("POST", "/api/v1/tokens", Case::Make("admin", |_| json!({"name": "seed", "roles": ["viewer"]}))),
+    ("GET", "/api/v1/tokens/{id}", Case::Row("/api/v1/tokens")),
+    ("PATCH", "/api/v1/tokens/{id}", Case::Act("admin", "/api/v1/tokens", |_| json!({"name": "mine"}))),
+    ("DELETE", "/api/v1/tokens/{id}", Case::Act("admin", "/api/v1/tokens", |_| Value::Null)),
+    ("GET", "/api/v1/audit-log", Case::List),
+    ("GET", "/api/v1/audit-log/{id}", Case::Row("/api/v1/audit-log")),
+    ("GET", "/api/v1/actors", Case::Platform),
+    ("POST", "/api/v1/actors/{path:.+}/restart", Case::Platform),
+    ("GET", "/healthz", Case::Open),
+    ("GET", "/readyz", Case::Open),
+    ("GET", "/metrics", Case::Open),
+    ("GET", "/problems/{slug}", Case::Open),
+    ("GET", "/api/v1", Case::Open),
+    ("GET", "/api/openapi.json", Case::Open),
+    ("GET", "/api/docs", Case::Open),
+    ("GET", "/", Case::Open),
+];
+
+/// A route of the server with its case.
+#[derive(Debug)]
+pub struct Route {
+    pub method: Method,
+    pub path: String,
+    pub case: Case,
+}
+
+impl Route {
+    /// Every route. Panics where one has no case, or a case no route.
+    pub async fn all(server: &Server) -> Vec<Self> {
+        let (_, index) = Caller::platform().send(server, Method::GET, "/api/v1", None).await;
+        let lines = index["endpoints"].as_array().expect("a list").iter().filter_map(Value::as_str);
+        let listed = lines.flat_map(|line| {
+            let (methods, path) = line.split_once(" /").expect("methods and a path");
+            let methods = methods.split(", ").filter(|method| *method != "HEAD");
+            methods.map(move |method| (method.to_owned(), format!("/{path}"))).collect::<Vec<_>>()
+        });
+        let listed: Vec<(String, String)> = listed.collect();
+        let case_of = |method: &str, path: &str| CASES.iter().find(|case| (case.0, case.1) == (method, path));
+        let without: Vec<&(String, String)> =
+            listed.iter().filter(|(method, path)| case_of(method, path).is_none()).collect();
+        assert!(without.is_empty(), "say in tests/it/access/routes.rs how these keep tenants apart: {without:?}");
+        let gone: Vec<_> = CASES
+            .iter()
+            .filter(|case| !listed.iter().any(|(m, p)| (m.as_str(), p.as_str()) == (case.0, case.1)))
+            .collect();
+        assert!(gone.is_empty(), "these routes are gone: {gone:?}");
+        let route = |(method, path): (String, String)| Self {
+            case: case_of(&method, &path).expect("just looked for").2,
+            method: method.parse().expect("a method"),
+            path,
+        };
+        listed.into_iter().map(route).collect()
+    }
+
+    /// The path with something in the place of its parameter, if it has one.
+    pub fn filled(&self, value: &str) -> String {
+        let Some((before, rest)) = self.path.split_once('{') else { return self.path.clone() };
+        let (_, after) = rest.split_once('}').expect("a parameter ends");
+        format!("{before}{value}{after}")
+    }
+}
