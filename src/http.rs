@@ -48,6 +48,7 @@ use core314_actors::engine::Engine;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::Views;
 
+use crate::vault::Vault;
 use auth::Keys;
 use envelope::envelope;
 use operations::HttpMetrics;
@@ -57,6 +58,7 @@ pub use settings::{AuthSettings, HttpSettings, KeyDigest};
 /// What the server answers from.
 pub struct Api {
     pub engine: Engine,
+    pub vault: Vault,
     pub views: Arc<dyn Views>,
     pub settings: HttpSettings,
     pub auth: AuthSettings,
@@ -65,6 +67,7 @@ pub struct Api {
 /// What handlers share.
 struct State {
     engine: Engine,
+    vault: Vault,
     views: Arc<dyn Views>,
     settings: HttpSettings,
     keys: Keys,
@@ -76,7 +79,8 @@ type Shared = web::Data<State>;
 /// Every endpoint. The ones that are called most stand first, because routes are tried in order.
 fn routes() -> RouteTable {
     RouteTable::default()
-        .post("/hooks/{webhook_id}/{secret}", hooks::handle, hooks::doc())
+        .post("/hooks/{webhook_id}/{secret}", hooks::by_secret::handle, hooks::by_secret::doc())
+        .post("/hooks/{webhook_id}", hooks::signed::handle, hooks::signed::doc())
         .post("/api/v1/flows/{flow}/trigger", flows::trigger::handle, flows::trigger::doc())
         .post(
             "/functions/v1/orchestrator-engine",
@@ -94,7 +98,20 @@ fn routes() -> RouteTable {
         .post("/api/v1/flows", flows::create::handle, flows::create::doc())
         .show("/api/v1/flows/{id}", Resource::Flows, "Shows a flow with its statistics.")
         .patch("/api/v1/flows/{id}", flows::patch::handle, flows::patch::doc())
+        .list("/api/v1/webhooks", Resource::Webhooks, "Lists webhooks.")
         .post("/api/v1/webhooks", webhooks::create::handle, webhooks::create::doc())
+        .show("/api/v1/webhooks/{id}", Resource::Webhooks, "Shows a webhook.")
+        .patch("/api/v1/webhooks/{id}", webhooks::patch::handle, webhooks::patch::doc())
+        .delete("/api/v1/webhooks/{id}", webhooks::delete::handle, webhooks::delete::doc())
+        .post("/api/v1/webhooks/{id}/rotate", webhooks::rotate::handle, webhooks::rotate::doc())
+        .post("/api/v1/webhooks/{id}/test", webhooks::test::handle, webhooks::test::doc())
+        .get("/api/v1/webhooks/{id}/deliveries", webhooks::deliveries::handle, webhooks::deliveries::doc())
+        .get("/api/v1/webhooks/{id}/deliveries/{delivery}", webhooks::delivery::handle, webhooks::delivery::doc())
+        .get(
+            "/api/v1/webhooks/{id}/deliveries/{delivery}/why-not",
+            webhooks::why_not::handle,
+            webhooks::why_not::doc(),
+        )
         .list("/api/v1/audit-log", Resource::Audit, "Lists changes of state that matter.")
         .show("/api/v1/audit-log/{id}", Resource::Audit, "Shows a change of state.")
         .get("/api/v1/actors", actors::list::handle, actors::list::doc())
@@ -121,7 +138,7 @@ fn configure(app: &mut ServiceConfig, state: &Shared, metrics: &web::Data<HttpMe
 pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
     let settings = api.settings.clone();
     let keys = Keys::new(&api.auth);
-    let state = Shared::new(State { engine: api.engine, views: api.views, settings: api.settings, keys });
+    let state = Shared::new(State { engine: api.engine, vault: api.vault, views: api.views, settings: api.settings, keys });
     let metrics = web::Data::new(HttpMetrics::new(&routes().paths()));
     let server =
         HttpServer::new(move || App::new().configure(|app| configure(app, &state, &metrics)).wrap(from_fn(envelope)));

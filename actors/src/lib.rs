@@ -18,3 +18,4 @@ pub mod runtime;
 pub mod settings;
 pub mod supervision;
 pub mod testkit;
+pub mod webhooks;

@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod resource;
 pub mod store;
 pub mod views;
+pub mod webhook;
 
 use std::pin::Pin;
 

@@ -18,6 +18,7 @@ use crate::config::{Config, ConfigError, Problem};
 use crate::executors;
 use crate::http::{self, Api, AuthSettings, HttpSettings, KeyDigest};
 use crate::store::{SqlStore, StoreOptions};
+use crate::vault::Vault;
 
 /// A running node.
 pub struct Node {
@@ -70,7 +71,8 @@ impl Node {
             jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),
             jwt_leeway_seconds: config.number("auth.jwt_leeway_seconds"),
         };
-        let api = Api { engine: self.engine.clone(), views: self.store.clone(), settings, auth };
+        let vault = Vault::new(config.secret("secrets.key"));
+        let api = Api { engine: self.engine.clone(), vault, views: self.store.clone(), settings, auth };
         http::serve(api, listener).context("the HTTP server cannot be started")
     }
 }

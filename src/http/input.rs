@@ -55,15 +55,6 @@ impl Fields {
         self.errors.push(FieldError::body(name, message));
     }
 
-    /// Ends the reading; fields that nobody asked for are errors.
-    pub fn finish(mut self) -> Result<(), Problem> {
-        let known = self.known.join(", ");
-        let others =
-            self.left.keys().map(|name| FieldError::body(name, format!("is not known here; known are: {known}")));
-        self.errors.extend(others.take(20));
-        self.ignore_others()
-    }
-
     /// Ends the reading; fields that nobody asked for do not matter.
     pub fn ignore_others(self) -> Result<(), Problem> {
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::InvalidRequest(self.errors)) }
@@ -90,14 +81,13 @@ mod tests {
         assert_eq!(fields.optional::<u8>("count"), None);
         assert_eq!(fields.required::<bool>("is_active"), None);
         assert_eq!(fields.optional::<String>("note"), None);
-        let Err(Problem::InvalidRequest(errors)) = fields.finish() else { panic!("must fail") };
+        let Err(Problem::InvalidRequest(errors)) = fields.ignore_others() else { panic!("must fail") };
         let text = serde_json::to_value(&errors).expect("serialises");
         assert_eq!(
             text,
             json!([
                 {"pointer": "/count", "message": "invalid type: string \"x\", expected u8"},
                 {"pointer": "/is_active", "message": "is required"},
-                {"pointer": "/speed", "message": "is not known here; known are: count, is_active, note"},
             ])
         );
     }

@@ -20,6 +20,7 @@ pub(super) mod definitions;
 pub(super) mod effects;
 mod history;
 pub(super) mod runs;
+pub(super) mod webhooks;
 
 use core314_actors::ports::StoreError;
 use core314_actors::ports::store::{Outcome, RejectCode, Write};

@@ -18,7 +18,7 @@ use core314_domain::words::TriggerType;
 use serde_json::Value;
 
 use crate::ports::catalog::{Catalog, StoredFlow};
-use crate::ports::store::{DeadLetter, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write};
+use crate::ports::store::{DeadLetter, Delivery, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write};
 use crate::ports::{BoxFuture, Scope, StoreError};
 
 /// The store.
@@ -40,6 +40,7 @@ pub struct Rows {
     pub log: Vec<(RunId, TenantId, u16, i64, LogEntry)>,
     pub audit: Vec<AuditEntry>,
     pub dead_letters: Vec<DeadLetter>,
+    pub deliveries: Vec<Delivery>,
     pub statistics: BTreeMap<StatKey, Stat>,
     covered: BTreeMap<u16, i64>,
     flows: BTreeMap<FlowId, Vec<StoredFlow>>,
@@ -110,8 +111,23 @@ impl Rows {
                 Outcome::Committed { log_seq: None }
             }
             Write::Webhook(webhook, audit) => {
+                if self.webhooks.get(&webhook.id).map_or(0, |w| w.version) + 1 != webhook.version {
+                    return Outcome::Conflict;
+                }
                 self.webhooks.insert(webhook.id, *webhook);
                 self.audit.push(audit);
+                Outcome::Committed { log_seq: None }
+            }
+            Write::WebhookRemoval(removal) => {
+                if self.webhooks.remove(&removal.id).is_none() {
+                    return Outcome::Conflict;
+                }
+                self.deliveries.retain(|delivery| delivery.webhook != removal.id);
+                self.audit.push(removal.audit);
+                Outcome::Committed { log_seq: None }
+            }
+            Write::Delivery(delivery) => {
+                self.deliveries.push(*delivery);
                 Outcome::Committed { log_seq: None }
             }
             Write::Audit(entry) => {

@@ -83,7 +83,7 @@ fn answer(flow: StoredFlow) -> HttpResponse {
 }
 
 /// Whether `If-Match`, where there is one, names this version. Weak tags never match (RFC 9110, 13.1.1).
-fn check_version(headers: &HeaderMap, version: i64) -> Result<(), Problem> {
+pub fn check_version(headers: &HeaderMap, version: i64) -> Result<(), Problem> {
     let current = etag(version).1;
     let mut given = headers.get_all(IF_MATCH).peekable();
     if given.peek().is_none() {

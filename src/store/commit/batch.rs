@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
-use super::{definitions, effects, history, runs};
+use super::{definitions, effects, history, runs, webhooks};
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -32,7 +32,8 @@ impl<'a, 'c> Batch<'a, 'c> {
         runs::accept(&mut self);
         runs::advance(&mut self).await?;
         definitions::flows(&mut self).await?;
-        definitions::webhooks(&mut self).await?;
+        webhooks::webhooks(&mut self).await?;
+        webhooks::deliveries(&mut self).await?;
         effects::statistics(&mut self).await?;
         effects::counters(&mut self);
         effects::dead_letters(&mut self);
@@ -71,7 +72,12 @@ impl<'a, 'c> Batch<'a, 'c> {
             .filter_map(|(i, write)| match write {
                 Write::Run(run) => Some((i, run.partition, run.epoch)),
                 Write::Statistics(statistics) => Some((i, statistics.partition, statistics.epoch)),
-                Write::Flow(_) | Write::Webhook(..) | Write::Audit(_) | Write::DeadLetter(_) => None,
+                Write::Flow(_)
+                | Write::Webhook(..)
+                | Write::WebhookRemoval(_)
+                | Write::Delivery(_)
+                | Write::Audit(_)
+                | Write::DeadLetter(_) => None,
             })
             .collect();
         let partitions: BTreeSet<u16> = claims.iter().map(|(_, partition, _)| *partition).collect();

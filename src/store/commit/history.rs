@@ -76,7 +76,8 @@ fn audits(write: &Write) -> &[AuditEntry] {
         Write::Run(run) => &run.audit,
         Write::Flow(flow) => std::slice::from_ref(&flow.audit),
         Write::Webhook(_, audit) => std::slice::from_ref(audit),
+        Write::WebhookRemoval(removal) => std::slice::from_ref(&removal.audit),
         Write::Audit(audit) => std::slice::from_ref(audit),
-        Write::DeadLetter(_) | Write::Statistics(_) => &[],
+        Write::Delivery(_) | Write::DeadLetter(_) | Write::Statistics(_) => &[],
     }
 }

@@ -213,7 +213,12 @@ impl History {
                     }
                 }
                 Write::Flow(flow) => drop(self.flows.insert(flow.id, (**flow).clone())),
-                Write::Webhook(..) | Write::Audit(_) | Write::DeadLetter(_) | Write::Statistics(_) => {}
+                Write::Webhook(..)
+                | Write::WebhookRemoval(_)
+                | Write::Delivery(_)
+                | Write::Audit(_)
+                | Write::DeadLetter(_)
+                | Write::Statistics(_) => {}
             }
         }
     }
