@@ -1,7 +1,7 @@
 //! Taking the fields out of a JSON object: all that is wrong is said at once, each with its place.
 //!
-//! A field that is null counts as absent. A field that nobody asked for is an error that lists the known ones, unless
-//! the reader ends with [`Fields::ignore_others`].
+//! A field that is null counts as absent. [`Fields`] ignores those that nobody asked for, as the function endpoints do;
+//! [`read`] refuses them.
 
 use core314_domain::document;
 use serde::de::DeserializeOwned;
@@ -12,7 +12,6 @@ use super::problem::{FieldError, Problem};
 /// The fields of a body that have not been taken yet.
 pub struct Fields {
     left: Map<String, Value>,
-    known: Vec<&'static str>,
     errors: Vec<FieldError>,
 }
 
@@ -20,7 +19,7 @@ impl Fields {
     /// The fields of this body, which must be an object.
     pub fn of(body: Value) -> Result<Self, Problem> {
         match body {
-            Value::Object(left) => Ok(Self { left, known: Vec::new(), errors: Vec::new() }),
+            Value::Object(left) => Ok(Self { left, errors: Vec::new() }),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 Err(Problem::InvalidRequest(vec![FieldError::whole_body("must be a JSON object")]))
             }
@@ -29,7 +28,6 @@ impl Fields {
 
     /// A field that may be absent.
     pub fn optional<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
-        self.known.push(name);
         let value = self.left.remove(name).filter(|value| !value.is_null())?;
         match serde_json::from_value(value) {
             Ok(field) => Some(field),
