@@ -26,6 +26,7 @@ use crate::http::auth::Keys;
 use crate::http::envelope::envelope;
 use crate::http::operations::HttpMetrics;
 use crate::http::{AuthSettings, HttpSettings, KeyDigest, Shared, State, configure, routes};
+use crate::vault::Vault;
 
 pub const KEY: &str = "platform-key";
 const SECRET: &str = "a secret of at least thirty-two bytes";
@@ -83,6 +84,7 @@ impl Server {
         };
         let state = Shared::new(State {
             engine: engine.clone(),
+            vault: Vault::new(Some(SECRET)),
             views: views.clone(),
             settings: HttpSettings { max_body_bytes: MAX_BODY_BYTES, ..HttpSettings::default() },
             keys: Keys::new(&auth),
