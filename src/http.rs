@@ -107,11 +107,7 @@ fn routes() -> RouteTable {
         .post("/api/v1/webhooks/{id}/test", webhooks::test::handle, webhooks::test::doc())
         .get("/api/v1/webhooks/{id}/deliveries", webhooks::deliveries::handle, webhooks::deliveries::doc())
         .get("/api/v1/webhooks/{id}/deliveries/{delivery}", webhooks::delivery::handle, webhooks::delivery::doc())
-        .get(
-            "/api/v1/webhooks/{id}/deliveries/{delivery}/why-not",
-            webhooks::why_not::handle,
-            webhooks::why_not::doc(),
-        )
+        .get("/api/v1/webhooks/{id}/deliveries/{delivery}/why-not", webhooks::why_not::handle, webhooks::why_not::doc())
         .list("/api/v1/audit-log", Resource::Audit, "Lists changes of state that matter.")
         .show("/api/v1/audit-log/{id}", Resource::Audit, "Shows a change of state.")
         .get("/api/v1/actors", actors::list::handle, actors::list::doc())
@@ -138,7 +134,8 @@ fn configure(app: &mut ServiceConfig, state: &Shared, metrics: &web::Data<HttpMe
 pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
     let settings = api.settings.clone();
     let keys = Keys::new(&api.auth);
-    let state = Shared::new(State { engine: api.engine, vault: api.vault, views: api.views, settings: api.settings, keys });
+    let state =
+        Shared::new(State { engine: api.engine, vault: api.vault, views: api.views, settings: api.settings, keys });
     let metrics = web::Data::new(HttpMetrics::new(&routes().paths()));
     let server =
         HttpServer::new(move || App::new().configure(|app| configure(app, &state, &metrics)).wrap(from_fn(envelope)));

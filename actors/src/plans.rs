@@ -14,8 +14,8 @@ use dashmap::DashMap;
 
 use crate::ports::catalog::{Catalog, StoredFlow};
 use crate::ports::executor::Executor;
-use crate::webhooks::ReadyWebhook;
 use crate::ports::{Scope, StoreError};
+use crate::webhooks::ReadyWebhook;
 
 /// A flow that can run.
 #[derive(Debug, Clone)]

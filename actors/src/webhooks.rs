@@ -55,8 +55,7 @@ impl ReadyWebhook {
                 let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
                 let template = Template::parse(body, &Names { roots: ANSWER_ROOTS, steps: &steps });
                 answer = Some(
-                    template
-                        .map_err(|error| wrong(format!("/respond/body{}", error.pointer), error.to_string()))?,
+                    template.map_err(|error| wrong(format!("/respond/body{}", error.pointer), error.to_string()))?,
                 );
             }
         }
@@ -101,8 +100,11 @@ fn collect(value: &Value, names: &mut BTreeSet<String>) {
                 let name: String = if let Some(rest) = rest.strip_prefix('.') {
                     rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
                 } else {
-                    let quoted = rest.strip_prefix("['").map(|r| (r, '\'')).or(rest.strip_prefix("[\"").map(|r| (r, '"')));
-                    quoted.and_then(|(rest, quote)| rest.split_once(quote)).map_or_else(String::new, |(n, _)| n.to_owned())
+                    let quoted =
+                        rest.strip_prefix("['").map(|r| (r, '\'')).or(rest.strip_prefix("[\"").map(|r| (r, '"')));
+                    quoted
+                        .and_then(|(rest, quote)| rest.split_once(quote))
+                        .map_or_else(String::new, |(n, _)| n.to_owned())
                 };
                 if !name.is_empty() {
                     names.insert(name);
@@ -162,7 +164,8 @@ mod tests {
 
     #[test]
     fn an_answer_may_name_any_step_and_nothing_unknown() {
-        let body = json!({"a": "{{ steps.one.output }}", "b": ["{{ steps['two-b'].status }}"], "c": "{{ run.output }}"});
+        let body =
+            json!({"a": "{{ steps.one.output }}", "b": ["{{ steps['two-b'].status }}"], "c": "{{ run.output }}"});
         assert_eq!(step_names(&body).into_iter().collect::<Vec<_>>(), ["one", "two-b"]);
         assert!(ReadyWebhook::compile(webhook(None, Some(body))).is_ok());
         let error = ReadyWebhook::compile(webhook(None, Some(json!({"a": "{{ secret.x }}"})))).expect_err("unknown");

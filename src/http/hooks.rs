@@ -24,12 +24,8 @@ use taking::View;
 
 /// What every endpoint that takes deliveries says of itself.
 fn described(doc: Doc) -> Doc {
-    const FORMS: &[&str] = &[
-        "application/json",
-        "application/x-www-form-urlencoded",
-        "text/plain",
-        "application/cloudevents+json",
-    ];
+    const FORMS: &[&str] =
+        &["application/json", "application/x-www-form-urlencoded", "text/plain", "application/cloudevents+json"];
     doc.body_in::<Value>(FORMS)
         .problem(StatusCode::CONFLICT)
         .answer::<View>(StatusCode::ACCEPTED, "The run is durable, and goes on.")

@@ -10,3 +10,4 @@ mod supervised;
 mod support;
 mod tamper;
 mod views;
+mod webhooks;

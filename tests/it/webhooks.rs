@@ -85,10 +85,7 @@ fn providers() -> Vec<Provider> {
             }),
             headers: |body, _, at_s, secret| {
                 let signature = hex(&mac(secret.as_bytes(), &format!("v0:{at_s}:{body}")));
-                vec![
-                    ("X-Slack-Request-Timestamp", at_s.to_string()),
-                    ("X-Slack-Signature", format!("v0={signature}")),
-                ]
+                vec![("X-Slack-Request-Timestamp", at_s.to_string()), ("X-Slack-Signature", format!("v0={signature}"))]
             },
             has_window: true,
         },
@@ -323,9 +320,10 @@ async fn every_form_of_body_is_read(kind: StoreKind) {
     let made = webhook(&server, "forms", &json!({})).await;
     let event = json!({"specversion": "1.0", "id": "e1", "source": "/shop", "type": "paid", "data": {"n": 1}});
     let attributes = json!({"specversion": "1.0", "id": "e2", "source": "/shop", "type": "paid"});
-    let binary: Vec<(&str, String)> = [("ce-specversion", "1.0"), ("ce-id", "e2"), ("ce-source", "/shop"), ("ce-type", "paid")]
-        .map(|(name, value)| (name, value.to_owned()))
-        .into();
+    let binary: Vec<(&str, String)> =
+        [("ce-specversion", "1.0"), ("ce-id", "e2"), ("ce-source", "/shop"), ("ce-type", "paid")]
+            .map(|(name, value)| (name, value.to_owned()))
+            .into();
     let typed = |media_type: &str| vec![("Content-Type", media_type.to_owned())];
     let form = typed("application/x-www-form-urlencoded");
     let mut structured = event.clone();
@@ -334,7 +332,12 @@ async fn every_form_of_body_is_read(kind: StoreKind) {
     with_type["datacontenttype"] = json!("application/json");
     for (headers, body, trigger, attributes) in [
         (form.clone(), "a=1&b=x+y".to_owned(), json!({"a": "1", "b": "x y"}), Value::Null),
-        (form, "payload=%7B%22type%22%3A%22block_actions%22%7D".to_owned(), json!({"type": "block_actions"}), Value::Null),
+        (
+            form,
+            "payload=%7B%22type%22%3A%22block_actions%22%7D".to_owned(),
+            json!({"type": "block_actions"}),
+            Value::Null,
+        ),
         (typed("text/plain"), "hello".to_owned(), json!("hello"), Value::Null),
         (typed("application/cloudevents+json"), event.to_string(), json!({"n": 1}), structured),
         (binary, r#"{"n":2}"#.to_owned(), json!({"n": 2}), with_type),
@@ -372,7 +375,8 @@ async fn every_form_of_body_is_read(kind: StoreKind) {
 async fn a_webhook_is_changed_rotated_tried_and_removed(kind: StoreKind) {
     let (_installation, server) = start(kind).await;
     server.create("/api/v1/flows", flow("any", &json!("trigger.wanted == true"))).await;
-    let made = webhook(&server, "shop", &json!({"respond": {"wait_seconds": 1, "body": {"ok": "{{ run.status }}"}}})).await;
+    let made =
+        webhook(&server, "shop", &json!({"respond": {"wait_seconds": 1, "body": {"ok": "{{ run.status }}"}}})).await;
     let at = format!("/api/v1/webhooks/{}", id(&made));
     let shown = server.get(&at).await;
     assert_eq!((&shown["version"], &shown["respond"]["wait_seconds"]), (&json!(1), &json!(1)));
@@ -380,7 +384,11 @@ async fn a_webhook_is_changed_rotated_tried_and_removed(kind: StoreKind) {
     assert_eq!(server.all("/api/v1/webhooks").await, [shown]);
     let patch = async |body: Value| server.request(Method::PATCH, &at, Some(body)).await.expect("an answer");
     let (status, changed) = patch(json!({"name": "store", "respond": null, "dedup_key": "trigger.id"})).await;
-    assert_eq!((status, &changed["version"], &changed["respond"]), (StatusCode::OK, &json!(2), &Value::Null), "{changed}");
+    assert_eq!(
+        (status, &changed["version"], &changed["respond"]),
+        (StatusCode::OK, &json!(2), &Value::Null),
+        "{changed}"
+    );
     let (status, problem) = patch(json!({"dedup_key": "trigger."})).await;
     assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("/dedup_key")));
     let stale = server.http.patch(format!("{}{at}", server.url)).header("If-Match", "\"v1\"");
@@ -411,9 +419,11 @@ async fn a_webhook_is_changed_rotated_tried_and_removed(kind: StoreKind) {
     assert_eq!(post(&server, &path(&made), &[], &body(1)).await.0, StatusCode::ACCEPTED);
     assert_eq!(post(&server, &second, &[], &body(2)).await.0, StatusCode::ACCEPTED);
     let third = rotate(json!({"grace_seconds": 0})).await;
-    for (path, expected) in
-        [(path(&made), StatusCode::UNAUTHORIZED), (second, StatusCode::UNAUTHORIZED), (third.clone(), StatusCode::ACCEPTED)]
-    {
+    for (path, expected) in [
+        (path(&made), StatusCode::UNAUTHORIZED),
+        (second, StatusCode::UNAUTHORIZED),
+        (third.clone(), StatusCode::ACCEPTED),
+    ] {
         assert_eq!(post(&server, &path, &[], &body(3)).await.0, expected);
     }
     assert_eq!(patch(json!({"is_active": false})).await.0, StatusCode::OK);
@@ -472,7 +482,10 @@ async fn slack_and_github_are_greeted(kind: StoreKind) {
         let made = webhook(&server, provider.name, &more).await;
         let body = json!({"token": "x", "challenge": "3eZbrw1a", "type": "url_verification"}).to_string();
         let mut headers = (provider.headers)(&body, "g", now_s(), provider.secret);
-        headers.iter_mut().filter(|(name, _)| *name == "X-GitHub-Event").for_each(|header| "ping".clone_into(&mut header.1));
+        headers
+            .iter_mut()
+            .filter(|(name, _)| *name == "X-GitHub-Event")
+            .for_each(|header| "ping".clone_into(&mut header.1));
         let (status, answer) = post(&server, &path(&made), &headers, &body).await;
         let expected = if provider.name == "slack" { json!({"challenge": "3eZbrw1a"}) } else { json!({"run_ids": []}) };
         assert_eq!((status, answer), (StatusCode::OK, expected));

@@ -129,7 +129,8 @@ impl Engine {
         let ingress = Ingress::new(runtime.clone(), partitions);
         let writer = writers.into_iter().next().expect("there is at least one worker");
         let delivery_credits = Arc::new(Semaphore::new(MAX_PENDING_DELIVERIES));
-        let inner = Inner { runtime, tree: root, _watchdog: watchdog, writer, ingress, partitions: shared, delivery_credits };
+        let inner =
+            Inner { runtime, tree: root, _watchdog: watchdog, writer, ingress, partitions: shared, delivery_credits };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -11,8 +11,8 @@ use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::RunStatus;
 use serde_json::Value;
 
-use super::{BoxFuture, StoreError};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
+use super::{BoxFuture, StoreError};
 
 /// What the engine needs of a database.
 pub trait Store: Send + Sync + 'static {

@@ -18,7 +18,9 @@ use core314_domain::words::TriggerType;
 use serde_json::Value;
 
 use crate::ports::catalog::{Catalog, StoredFlow};
-use crate::ports::store::{DeadLetter, Delivery, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write};
+use crate::ports::store::{
+    DeadLetter, Delivery, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
+};
 use crate::ports::{BoxFuture, Scope, StoreError};
 
 /// The store.

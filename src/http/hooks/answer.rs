@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
-use core314_actors::engine::Engine;
 use core314_actors::ports::Scope;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page};
 use core314_actors::webhooks::ReadyWebhook;
+use core314_domain::Json;
 use core314_domain::expr::{self, StepView};
 use core314_domain::ids::RunId;
 use core314_domain::run::matching_scope;
@@ -23,33 +23,38 @@ use crate::http::problem::Problem;
 /// Steps are read in pages of so many.
 const PAGE_STEPS: usize = 500;
 
-/// Waits for the run's end, for this long at most; whether it has come. The run goes on either way.
+/// The run's row once it has ended; `None` when it has not within this time. The run goes on either way.
 ///
-/// To be connected to `Engine::wait_for_end`: until then no run ends within the wait, and every answer is `202`.
-async fn has_ended(_engine: &Engine, _run: RunId, _wait: Duration) -> bool {
-    std::future::ready(false).await
+/// To be connected to `Engine::wait_for_end`: until then no run is seen to end, and every answer is `202`.
+async fn ended(_state: &State, _scope: Scope, _run: RunId, _wait: Duration) -> Result<Option<Value>, Problem> {
+    std::future::ready(Ok(None)).await
 }
 
-/// The answer to whoever sent the delivery.
-pub async fn of_run(state: &State, ready: &ReadyWebhook, run: RunId) -> Result<HttpResponse, Problem> {
-    let accepted = || HttpResponse::Accepted().json(View { run_ids: vec![run], why_not: Vec::new() });
-    let Some(respond) = &ready.webhook.respond else { return Ok(accepted()) };
-    if !has_ended(&state.engine, run, Duration::from_secs(respond.wait_seconds.into())).await {
-        return Ok(accepted());
+/// The answer to whoever sent the delivery. The run is durable: whatever goes wrong from here on, the sender is told so,
+/// because an error would make it deliver again.
+pub async fn of_run(state: &State, ready: &ReadyWebhook, run: RunId, request: &Json) -> HttpResponse {
+    match own_answer(state, ready, run, request).await {
+        Ok(Some(answer)) => HttpResponse::Ok().json(answer),
+        Ok(None) => HttpResponse::Accepted().json(View { run_ids: vec![run], why_not: Vec::new() }),
+        Err(message) => {
+            tracing::warn!(%run, webhook = %ready.webhook.id, message, "a flow's own answer could not be given");
+            HttpResponse::Accepted().json(json!({"run_ids": [run], "respond_error": message}))
+        }
     }
+}
+
+/// The flow's own answer; `None` where the webhook asks for none, or the run has not ended in time.
+async fn own_answer(state: &State, ready: &ReadyWebhook, run: RunId, request: &Json) -> Result<Option<Value>, String> {
+    let Some(respond) = &ready.webhook.respond else { return Ok(None) };
     let scope = Scope::Tenant(ready.webhook.owner.tenant);
-    let Some(row) = state.views.one(scope, Resource::Runs, run.0).await? else { return Ok(accepted()) };
-    let body = if ready.webhook.respond.as_ref().is_some_and(|respond| respond.body.is_some()) {
-        let steps = steps(state, scope, run).await?;
-        rendered(ready, &row, steps, state.engine.now_ms())
-    } else {
-        Ok(own(&row))
-    };
-    match body {
-        Ok(body) => Ok(HttpResponse::Ok().json(body)),
-        // The run is done: an error would make the sender deliver it again.
-        Err(message) => Ok(HttpResponse::Accepted().json(json!({"run_ids": [run], "respond_error": message}))),
+    let wait = Duration::from_secs(respond.wait_seconds.into());
+    let told = |problem: Problem| problem.to_string();
+    let Some(row) = ended(state, scope, run, wait).await.map_err(told)? else { return Ok(None) };
+    if respond.body.is_none() {
+        return Ok(Some(own(&row)));
     }
+    let steps = steps(state, scope, run).await.map_err(told)?;
+    rendered(ready, &row, request, steps, state.engine.now_ms()).map(Some)
 }
 
 /// The run's output; of a run that has none to give, how it ended.
@@ -64,11 +69,12 @@ fn own(row: &Value) -> Value {
 fn rendered(
     ready: &ReadyWebhook,
     row: &Value,
+    request: &Json,
     steps: BTreeMap<Arc<str>, StepView>,
     now_ms: i64,
 ) -> Result<Value, String> {
     let member = |name: &str| Arc::new(row[name].clone());
-    let matching = matching_scope(member("trigger_context"), Arc::default(), &ready.webhook.owner, now_ms);
+    let matching = matching_scope(member("trigger_context"), request.clone(), &ready.webhook.owner, now_ms);
     let scope = expr::Scope {
         input: member("input"),
         steps: Arc::new(steps),
@@ -140,10 +146,14 @@ mod tests {
         let row = json!({"id": "r", "run_status": "completed", "output": {"n": 2}, "trigger_context": {"who": "me"}});
         let step = StepView { status: "completed", output: Arc::new(json!({"body": 7})), error: None };
         let steps = BTreeMap::from([(Arc::from("ask"), step)]);
-        let body = json!({"a": "{{ steps.ask.output.body }}", "b": "{{ run.output.n }}", "c": "for {{ trigger.who }}"});
-        let answer = rendered(&ready(body), &row, steps.clone(), 1);
-        assert_eq!(answer, Ok(json!({"a": 7, "b": 2, "c": "for me"})));
-        let missing = rendered(&ready(json!("{{ steps.other.output }}")), &row, steps, 1);
+        let body = json!({
+            "a": "{{ steps.ask.output.body }}", "b": "{{ run.output.n }}", "c": "for {{ trigger.who }}",
+            "d": "{{ webhook.query.q }}",
+        });
+        let request: Json = Arc::new(json!({"query": {"q": "1"}}));
+        let answer = rendered(&ready(body), &row, &request, steps.clone(), 1);
+        assert_eq!(answer, Ok(json!({"a": 7, "b": 2, "c": "for me", "d": "1"})));
+        let missing = rendered(&ready(json!("{{ steps.other.output }}")), &row, &request, steps, 1);
         assert!(missing.expect_err("there is no such step").contains("other"));
     }
 

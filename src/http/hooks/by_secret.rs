@@ -7,8 +7,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::sender;
 use super::signature::Proof;
 use super::taking::{self, Incoming};
-use crate::http::operations::HttpMetrics;
 use crate::http::openapi::{Access, Doc};
+use crate::http::operations::HttpMetrics;
 use crate::http::problem::Problem;
 use crate::http::{Shared, body};
 

@@ -64,9 +64,8 @@ fn data(media_type: Option<&str>, bytes: &[u8], max_depth: usize) -> Result<Valu
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Problem> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        Problem::MalformedBody(format!("the body is not UTF-8 from byte {} on", error.valid_up_to()))
-    })
+    std::str::from_utf8(bytes)
+        .map_err(|error| Problem::MalformedBody(format!("the body is not UTF-8 from byte {} on", error.valid_up_to())))
 }
 
 /// An object of texts; a name that is given more than once has a list of them.
@@ -204,7 +203,10 @@ mod tests {
     fn the_payload_of_a_form_is_its_json() {
         let payload = "payload=%7B%22action%22%3A%22opened%22%7D";
         assert_eq!(trigger(FORM, payload), Ok(json!({"action": "opened"})));
-        assert_eq!(trigger(FORM, &format!("{payload}&b=1")), Ok(json!({"payload": "{\"action\":\"opened\"}", "b": "1"})));
+        assert_eq!(
+            trigger(FORM, &format!("{payload}&b=1")),
+            Ok(json!({"payload": "{\"action\":\"opened\"}", "b": "1"}))
+        );
         assert_eq!(trigger(FORM, "payload=text"), Ok(json!({"payload": "text"})));
         for bad in ["payload=%7B", "payload=%7B%22a%22%3A1%2C%22a%22%3A2%7D"] {
             assert!(matches!(trigger(FORM, bad), Err(Problem::MalformedBody(_))), "{bad}");
@@ -224,13 +226,8 @@ mod tests {
         assert_eq!(structured(&encoded), expected(json!({"n": 1}), &attributes));
         encoded["datacontenttype"] = json!("image/png");
         assert_eq!(structured(&encoded).map(|content| content.trigger), Ok(json!("eyJuIjoxfQ==")));
-        let headers = [
-            ("ce-specversion", "1.0"),
-            ("ce-id", "1"),
-            ("ce-source", "/s"),
-            ("ce-type", "t"),
-            ("ce-subject", "a%20b"),
-        ];
+        let headers =
+            [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/s"), ("ce-type", "t"), ("ce-subject", "a%20b")];
         assert_eq!(content(&headers, "").map(|content| content.trigger), Ok(Value::Null));
         let with_type = [&headers[..], &[("content-type", "application/json")]].concat();
         let mut typed = attributes;
@@ -255,7 +252,10 @@ mod tests {
         assert!(matches!(trigger("text/plain; charset=latin1", "x"), Err(Problem::UnsupportedMediaType { .. })));
         let fields: Vec<String> = (0..=MAX_FIELDS).map(|n| format!("f{n}=1")).collect();
         assert!(trigger(FORM, &fields.join("&")).is_err());
-        assert!(read(TestRequest::post().append_header(("content-type", FORM)).to_http_request().headers(), b"\xff", 64).is_err());
+        assert!(
+            read(TestRequest::post().append_header(("content-type", FORM)).to_http_request().headers(), b"\xff", 64)
+                .is_err()
+        );
     }
 
     #[test]

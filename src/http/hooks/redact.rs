@@ -4,8 +4,7 @@ use actix_web::http::header::HeaderMap;
 use serde_json::{Map, Value};
 
 /// A name with one of these in it holds what opens a door.
-const TELLING: [&str; 8] =
-    ["authorization", "cookie", "password", "passwd", "secret", "token", "api-key", "api_key"];
+const TELLING: [&str; 8] = ["authorization", "cookie", "password", "passwd", "secret", "token", "api-key", "api_key"];
 const MASK: &str = "***";
 /// The largest body that is kept, in bytes of JSON.
 const MAX_BODY_BYTES: usize = 16_384;

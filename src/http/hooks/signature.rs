@@ -111,7 +111,8 @@ impl Message<'_> {
         while let Some(open) = rest.find('{') {
             mac.update(&rest.as_bytes()[..open]);
             let from = &rest[open..];
-            let known = [("{body}", self.body), ("{timestamp}", self.timestamp.as_bytes()), ("{id}", self.id.as_bytes())];
+            let known =
+                [("{body}", self.body), ("{timestamp}", self.timestamp.as_bytes()), ("{id}", self.id.as_bytes())];
             let (name, value) = known.into_iter().find(|(name, _)| from.starts_with(name)).unwrap_or(("{", b"{"));
             mac.update(value);
             rest = &from[name.len()..];

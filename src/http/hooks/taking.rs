@@ -87,11 +87,12 @@ pub async fn take(state: &State, incoming: Incoming<'_>) -> Result<HttpResponse,
     let key = idempotency.as_ref().map(|named| named.key.clone());
     let trigger = trigger(&incoming.ready.webhook, context.clone(), request.clone(), idempotency);
     match state.engine.trigger(trigger).await {
-        Ok(Triggered::Accepted(run)) => Ok(answer::of_run(state, incoming.ready, run.run).await?),
+        Ok(Triggered::Accepted(run)) => Ok(answer::of_run(state, incoming.ready, run.run, &request).await),
         Ok(Triggered::Repeated(run)) => {
-            let delivery = Delivery { run: Some(run.run), ..row(state, &incoming, kept(key), DeliveryStatus::Duplicate) };
+            let delivery =
+                Delivery { run: Some(run.run), ..row(state, &incoming, kept(key), DeliveryStatus::Duplicate) };
             state.engine.note_delivery(delivery);
-            Ok(answer::of_run(state, incoming.ready, run.run).await?)
+            Ok(answer::of_run(state, incoming.ready, run.run, &request).await)
         }
         Ok(Triggered::NoMatch(why_not)) => {
             let row = row(state, &incoming, kept(key), DeliveryStatus::NoMatch);
@@ -100,7 +101,9 @@ pub async fn take(state: &State, incoming: Incoming<'_>) -> Result<HttpResponse,
             Ok(HttpResponse::Ok().json(View { run_ids: Vec::new(), why_not }))
         }
         // Nothing is added to what a busy runtime has to do: the sender comes back with it.
-        Err(error @ (TriggerError::Busy { .. } | TriggerError::Store(_) | TriggerError::Failed(_))) => Err(error.into()),
+        Err(error @ (TriggerError::Busy { .. } | TriggerError::Store(_) | TriggerError::Failed(_))) => {
+            Err(error.into())
+        }
         Err(error) => {
             let problem = Problem::from(error);
             note_failed(state, &incoming, &kept(key), &problem);

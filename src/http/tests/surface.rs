@@ -52,8 +52,16 @@ async fn another_method_is_answered_with_the_possible_ones_and_get_answers_head(
 }
 
 /// The paths that need no credentials, or prove their callers otherwise.
-const OPEN: [&str; 7] =
-    ["/hooks/{webhook_id}/{secret}", "/healthz", "/readyz", "/metrics", "/problems/{slug}", "/api/v1", "/"];
+const OPEN: [&str; 8] = [
+    "/hooks/{webhook_id}/{secret}",
+    "/hooks/{webhook_id}",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/problems/{slug}",
+    "/api/v1",
+    "/",
+];
 
 #[actix_web::test]
 async fn no_endpoint_answers_a_stranger() {

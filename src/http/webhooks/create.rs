@@ -96,7 +96,8 @@ fn options(verification: Verification, form: Option<HmacForm>) -> Result<Value, 
         }
         (Verification::Hmac, Some(form)) => {
             let stored = json!(form);
-            let wrong = |(field, message)| Problem::InvalidRequest(vec![FieldError::at(&format!("/hmac/{field}"), message)]);
+            let wrong =
+                |(field, message)| Problem::InvalidRequest(vec![FieldError::at(&format!("/hmac/{field}"), message)]);
             form.scheme().map_err(wrong)?;
             Ok(stored)
         }

@@ -36,11 +36,14 @@ struct Input {
 }
 
 pub fn doc() -> Doc {
-    Doc::role("Makes a new secret of a webhook, shown this once; the one before ends after a time of grace.", Role::Admin)
-        .optional_body::<Input>()
-        .problem(StatusCode::CONFLICT)
-        .problem(StatusCode::PRECONDITION_FAILED)
-        .ok::<View>("The webhook with its new secret.")
+    Doc::role(
+        "Makes a new secret of a webhook, shown this once; the one before ends after a time of grace.",
+        Role::Admin,
+    )
+    .optional_body::<Input>()
+    .problem(StatusCode::CONFLICT)
+    .problem(StatusCode::PRECONDITION_FAILED)
+    .ok::<View>("The webhook with its new secret.")
 }
 
 pub async fn handle(
@@ -66,9 +69,7 @@ pub async fn handle(
     let secrets = rotated(&stored.secrets, new, now_ms, now_ms + i64::from(grace_seconds) * 1_000);
     let webhook = Webhook { secrets, version: stored.version + 1, updated_at_ms: now_ms, ..stored };
     state.engine.save_webhook(webhook.clone(), caller.by, AuditEvent::WebhookRotated).await.map_err(not_saved)?;
-    Ok(HttpResponse::Ok()
-        .insert_header(etag(webhook.version))
-        .json(View::new(webhook, &base_url(&req, &state), text)))
+    Ok(HttpResponse::Ok().insert_header(etag(webhook.version)).json(View::new(webhook, &base_url(&req, &state), text)))
 }
 
 /// The new secret, and those before that are still valid, which now have an end. What has an end keeps it, if it is

@@ -55,7 +55,11 @@ fn check(verification: Verification, text: &str) -> Result<(), String> {
     if verification == Verification::StandardWebhooks {
         let bytes = LENIENT_BASE64.decode(text.strip_prefix("whsec_").unwrap_or(text));
         let is_sound = bytes.is_ok_and(|bytes| STANDARD_KEY_BYTES.contains(&bytes.len()));
-        return if is_sound { Ok(()) } else { Err("must be 24 to 64 bytes in base64, after whsec_ or alone".to_owned()) };
+        return if is_sound {
+            Ok(())
+        } else {
+            Err("must be 24 to 64 bytes in base64, after whsec_ or alone".to_owned())
+        };
     }
     if !(LEAST_CHARS..=MOST_CHARS).contains(&text.chars().count()) {
         return Err(format!("must have {LEAST_CHARS} to {MOST_CHARS} characters"));

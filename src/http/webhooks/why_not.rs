@@ -26,8 +26,11 @@ struct View {
 }
 
 pub fn doc() -> Doc {
-    Doc::role("Says why a delivery started nothing: for each flow that was asked, the clause that failed.", Role::Viewer)
-        .ok::<View>("The reasons.")
+    Doc::role(
+        "Says why a delivery started nothing: for each flow that was asked, the clause that failed.",
+        Role::Viewer,
+    )
+    .ok::<View>("The reasons.")
 }
 
 pub async fn handle(
@@ -48,7 +51,9 @@ fn view(row: &Value) -> View {
     let detail = match status.parse() {
         Ok(DeliveryStatus::Accepted) => "it started a run".to_owned(),
         Ok(DeliveryStatus::Duplicate) => "it was delivered before, and its first copy started a run".to_owned(),
-        Ok(DeliveryStatus::NoMatch) if asked == 0 => "the tenant had no active flow of the webhook's trigger".to_owned(),
+        Ok(DeliveryStatus::NoMatch) if asked == 0 => {
+            "the tenant had no active flow of the webhook's trigger".to_owned()
+        }
         Ok(DeliveryStatus::NoMatch) => format!("the conditions of none of the {asked} flows that were asked held"),
         Ok(DeliveryStatus::Failed) | Err(_) => row["error"].as_str().unwrap_or("it failed").to_owned(),
     };
