@@ -6,8 +6,8 @@ use core314_actors::ports::views::Filter;
 use uuid::Uuid;
 
 use super::list::Source;
-use super::reader::{Index, Keys, Reader, uuid_of};
-use super::statement::Arg;
+use super::reader::{Keys, Reader, uuid_of};
+use super::statement::{Arg, Keyset};
 
 /// The deliveries of one webhook.
 pub(super) struct OfWebhook(Uuid);
@@ -21,19 +21,32 @@ pub(super) fn source(filter: &mut Filter) -> Source {
 
 impl OfWebhook {
     pub async fn keys(&self, reader: &mut Reader, after: Option<Uuid>, limit: usize) -> Result<Keys, StoreError> {
-        let started = Index {
-            equal: vec![("trigger_source", Arg::Text(format!("webhook:{}", self.0)))],
-            condition: Some("webhook IS NOT NULL"),
-            ..Index::newest("runs")
-        };
-        let others = Index { equal: vec![("webhook_id", Arg::Id(self.0))], ..Index::newest("deliveries") };
+        let source = Arg::Text(format!("webhook:{}", self.0));
+        let runs = "SELECT id FROM runs WHERE webhook IS NOT NULL AND ";
+        let started = page(reader, runs, ("trigger_source", source), after, limit + 1).await?;
+        let others = "SELECT id FROM deliveries WHERE ";
+        let others = page(reader, others, ("webhook_id", Arg::Id(self.0)), after, limit + 1).await?;
         // Of either there may be as many as the page takes; what one page leaves out is found by the next.
-        let (started, others) = (reader.keys(&started, after, limit).await?, reader.keys(&others, after, limit).await?);
-        let more = started.next.is_some() || others.next.is_some();
-        let mut ids = [started.ids, others.ids].concat();
+        let mut ids = [started, others].concat();
         ids.sort_unstable_by(|one, other| other.cmp(one));
-        let more = more || ids.len() > limit;
+        let more = ids.len() > limit;
         ids.truncate(limit);
         Ok(Keys { next: ids.last().copied().filter(|_| more), ids })
     }
+}
+
+/// Ids of one of the two tables, newest first. Its index begins with the webhook, whose tenant is one more condition.
+async fn page(
+    reader: &mut Reader,
+    select: &str,
+    of: (&'static str, Arg),
+    after: Option<Uuid>,
+    limit: usize,
+) -> Result<Vec<Uuid>, StoreError> {
+    let keyset = Keyset { equal: vec![of], id: "id", before: after.unwrap_or(Uuid::max()) };
+    let mut statement = reader.statement(select);
+    statement.push_keyset(&keyset);
+    reader.push_tenant(&mut statement, "tenant_id");
+    statement.push_order(&keyset, limit);
+    Ok(reader.rows::<(Uuid,)>(statement).await?.into_iter().map(|(id,)| id).collect())
 }
