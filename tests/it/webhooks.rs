@@ -42,8 +42,15 @@ fn mac(key: &[u8], message: &str) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
+
+/// Names and values.
+type Headers = Vec<(&'static str, String)>;
 
 /// A provider: how its webhook is made, what it sends and how it signs.
 struct Provider {
@@ -52,7 +59,7 @@ struct Provider {
     secret: &'static str,
     body: Value,
     /// Headers of a delivery: body, id and time of sending, secret.
-    headers: fn(&str, &str, i64, &str) -> Vec<(&'static str, String)>,
+    headers: fn(&str, &str, i64, &str) -> Headers,
     has_window: bool,
 }
 

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::sender;
 use super::signature::Proof;
-use super::taking::{self, Incoming};
+use super::taking::{self, Incoming, Origin};
 use crate::http::openapi::{Access, Doc};
 use crate::http::operations::HttpMetrics;
 use crate::http::problem::Problem;
@@ -34,5 +34,5 @@ pub async fn handle(
     let bytes = body::read(&req, payload, &state.settings).await?;
     let proof = Proof { id: None, replay: None };
     let (headers, query) = (req.headers(), req.query_string());
-    taking::take(&state, Incoming { ready: &ready, headers, query, body: &bytes, proof, test: None }).await
+    taking::take(&state, Incoming { ready: &ready, headers, query, body: &bytes, proof, origin: Origin::Outside }).await
 }

@@ -17,7 +17,7 @@ use crate::http::problem::Problem;
 const EXPECTED: &str = "application/json, application/x-www-form-urlencoded, text/plain or a CloudEvent";
 const FORM: &str = "application/x-www-form-urlencoded";
 const CLOUD_EVENT: &str = "application/cloudevents+json";
-/// Begins the headers that hold a CloudEvent's attributes.
+/// Begins the headers that hold a cloud event's attributes.
 const CE_PREFIX: &str = "ce-";
 /// The fields of a form, and the attributes of an event, at most.
 const MAX_FIELDS: usize = 1_000;
@@ -27,7 +27,7 @@ const MAX_FIELDS: usize = 1_000;
 pub struct Content {
     /// What flows see as `trigger`.
     pub trigger: Value,
-    /// The attributes of a CloudEvent: what flows see as `webhook.event`.
+    /// The attributes of a cloud event: what flows see as `webhook.event`.
     pub event: Option<Map<String, Value>>,
 }
 
@@ -159,16 +159,9 @@ fn percent_decoded(text: &str) -> String {
     while at < bytes.len() {
         let code = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
         let code = code.filter(|code| code.bytes().all(|b| b.is_ascii_hexdigit()));
-        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                at += 3;
-            }
-            None => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
-        }
+        let byte = code.and_then(|code| u8::from_str_radix(code, 16).ok());
+        decoded.push(byte.unwrap_or(bytes[at]));
+        at += if byte.is_some() { 3 } else { 1 };
     }
     String::from_utf8_lossy(&decoded).into_owned()
 }

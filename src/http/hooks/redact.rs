@@ -49,8 +49,8 @@ pub fn masked(value: Value) -> Value {
 }
 
 fn is_telling(name: &str) -> bool {
-    let contains = |part: &&str| name.as_bytes().windows(part.len()).any(|w| w.eq_ignore_ascii_case(part.as_bytes()));
-    TELLING.iter().any(|part| contains(&part))
+    let contains = |part: &str| name.as_bytes().windows(part.len()).any(|w| w.eq_ignore_ascii_case(part.as_bytes()));
+    TELLING.iter().any(|part| contains(part))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::sender;
-use super::taking::{self, Incoming};
+use super::taking::{self, Incoming, Origin};
 use crate::http::openapi::{Access, Doc};
 use crate::http::operations::HttpMetrics;
 use crate::http::problem::Problem;
@@ -33,5 +33,5 @@ pub async fn handle(
         return Err(sender::refusal());
     };
     let (headers, query) = (req.headers(), req.query_string());
-    taking::take(&state, Incoming { ready: &ready, headers, query, body: &bytes, proof, test: None }).await
+    taking::take(&state, Incoming { ready: &ready, headers, query, body: &bytes, proof, origin: Origin::Outside }).await
 }

@@ -53,8 +53,20 @@ pub struct Incoming<'a> {
     pub query: &'a str,
     pub body: &'a [u8],
     pub proof: Proof,
-    /// Sent by a tenant's own people, to try the webhook: it has no name of its own but the one that is given here.
-    pub test: Option<Option<IdempotencyRequest>>,
+    pub origin: Origin,
+}
+
+/// Where a delivery comes from.
+pub enum Origin {
+    Outside,
+    /// A tenant's own people try the webhook: the delivery has no name but the one that they give it.
+    Test(Option<IdempotencyRequest>),
+}
+
+impl Origin {
+    fn is_test(&self) -> bool {
+        matches!(self, Self::Test(_))
+    }
 }
 
 /// Takes a delivery, and answers its sender.
@@ -75,9 +87,9 @@ pub async fn take(state: &State, incoming: Incoming<'_>) -> Result<HttpResponse,
     if let Some(event) = content.event {
         request.insert("event".to_owned(), Value::Object(event));
     }
-    let (context, request): (Json, Json) = (Arc::new(content.trigger), Arc::new(Value::Object(request)));
-    let kept = |key| Kept { trigger: (*context).clone(), request: request.clone(), key };
-    let idempotency = match named(state, &incoming, &context, &request, event) {
+    let (payload, request): (Json, Json) = (Arc::new(content.trigger), Arc::new(Value::Object(request)));
+    let kept = |key| Kept { trigger: (*payload).clone(), request: request.clone(), key };
+    let idempotency = match named(state, &incoming, &payload, &request, event) {
         Ok(idempotency) => idempotency,
         Err(problem) => {
             note_failed(state, &incoming, &kept(None), &problem);
@@ -85,7 +97,7 @@ pub async fn take(state: &State, incoming: Incoming<'_>) -> Result<HttpResponse,
         }
     };
     let key = idempotency.as_ref().map(|named| named.key.clone());
-    let trigger = trigger(&incoming.ready.webhook, context.clone(), request.clone(), idempotency);
+    let trigger = trigger(&incoming.ready.webhook, payload.clone(), request.clone(), idempotency);
     match state.engine.trigger(trigger).await {
         Ok(Triggered::Accepted(run)) => Ok(answer::of_run(state, incoming.ready, run.run, &request).await),
         Ok(Triggered::Repeated(run)) => {
@@ -141,7 +153,7 @@ fn request(incoming: &Incoming<'_>) -> Result<Map<String, Value>, Problem> {
     let mut request = Map::new();
     request.insert("headers".to_owned(), without_nul(Value::Object(headers)));
     request.insert("query".to_owned(), without_nul(Value::Object(query)));
-    if incoming.test.is_some() {
+    if incoming.origin.is_test() {
         request.insert("test".to_owned(), true.into());
     }
     Ok(request)
@@ -160,7 +172,7 @@ fn handshake(incoming: &Incoming<'_>, content: &Content) -> Option<HttpResponse>
     }
 }
 
-/// A CloudEvent is named by its source and id together.
+/// A cloud event is named by its source and id together.
 fn event_name(event: &Map<String, Value>) -> String {
     let part = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
     let digest = Sha256::new().chain_update(part("source")).chain_update(b"\0").chain_update(part("id")).finalize();
@@ -176,7 +188,7 @@ fn named(
     request: &Json,
     event: Option<String>,
 ) -> Result<Option<IdempotencyRequest>, Problem> {
-    if let Some(given) = &incoming.test {
+    if let Origin::Test(given) = &incoming.origin {
         return Ok(given.clone());
     }
     let webhook = &incoming.ready.webhook;
@@ -230,7 +242,7 @@ fn row(state: &State, incoming: &Incoming<'_>, kept: Kept, status: DeliveryStatu
         webhook: webhook.id,
         owner: webhook.owner,
         status,
-        is_test: incoming.test.is_some(),
+        is_test: incoming.origin.is_test(),
         key: kept.key,
         run: None,
         why_not: json!([]),

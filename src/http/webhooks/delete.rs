@@ -20,8 +20,6 @@ pub async fn handle(req: HttpRequest, id: web::Path<String>, state: Shared) -> R
     let caller = credential.act(req.headers(), None)?;
     caller.owner()?;
     let webhook = find(&state, caller.scope, &id).await?;
-    match state.engine.remove_webhook(&webhook, caller.by).await? {
-        true => Ok(HttpResponse::NoContent().finish()),
-        false => Err(missing()),
-    }
+    let is_gone_by_us = state.engine.remove_webhook(&webhook, caller.by).await?;
+    if is_gone_by_us { Ok(HttpResponse::NoContent().finish()) } else { Err(missing()) }
 }

@@ -31,17 +31,26 @@ struct Input {
     /// What a delivery triggers from now on; or give `flow_id`.
     trigger_type: Option<TriggerType>,
     flow_id: Option<FlowId>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default)]
     #[schemars(with = "Option<String>")]
-    dedup_key: Option<Option<String>>,
-    #[serde(default, deserialize_with = "given")]
+    dedup_key: Change<String>,
+    #[serde(default)]
     #[schemars(with = "Option<Respond>")]
-    respond: Option<Option<Respond>>,
+    respond: Change<Respond>,
 }
 
-/// Tells a null from an absent field.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// A field that null takes away and absence leaves.
+#[derive(Debug, Default, PartialEq)]
+enum Change<T> {
+    #[default]
+    Leave,
+    To(Option<T>),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self::To)
+    }
 }
 
 impl Input {
@@ -52,10 +61,10 @@ impl Input {
         if self.trigger_type.is_some() || self.flow_id.is_some() {
             webhook.target = target(self.trigger_type, self.flow_id)?;
         }
-        if let Some(dedup_key) = &self.dedup_key {
+        if let Change::To(dedup_key) = &self.dedup_key {
             dedup_key.clone_into(&mut webhook.dedup_key);
         }
-        if let Some(respond) = &self.respond {
+        if let Change::To(respond) = &self.respond {
             respond.clone_into(&mut webhook.respond);
         }
         webhook.is_active = self.is_active.unwrap_or(webhook.is_active);
@@ -130,9 +139,9 @@ mod tests {
     #[test]
     fn null_takes_away_and_absence_leaves() {
         let read = |body| input::read::<Input>(body).expect("sound");
-        assert_eq!(read(json!({})).dedup_key, None);
-        assert_eq!(read(json!({"dedup_key": null})).dedup_key, Some(None));
-        assert_eq!(read(json!({"dedup_key": "trigger.id"})).dedup_key, Some(Some("trigger.id".to_owned())));
+        assert_eq!(read(json!({})).dedup_key, Change::Leave);
+        assert_eq!(read(json!({"dedup_key": null})).dedup_key, Change::To(None));
+        assert_eq!(read(json!({"dedup_key": "trigger.id"})).dedup_key, Change::To(Some("trigger.id".to_owned())));
         assert!(input::read::<Input>(json!({"secret": "x"})).is_err(), "a secret is changed by a rotation");
     }
 }

@@ -32,14 +32,14 @@ pub fn kept(
         None => fresh(verification),
     };
     let kept = if verification.is_signature() {
-        Kept::Sealed(vault.seal(text.as_bytes(), &purpose(id)).map_err(refused)?)
+        Kept::Sealed(vault.seal(text.as_bytes(), &purpose(id)).map_err(|error| refused(&error))?)
     } else {
         Kept::Digest(KeyDigest::of(&text).0)
     };
     Ok((text, WebhookSecret { kept, ends_at_ms: None }))
 }
 
-fn refused(error: VaultError) -> Problem {
+fn refused(error: &VaultError) -> Problem {
     Problem::Conflict(format!("{error}; url_secret and bearer need no key"))
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{find, missing};
 use crate::http::auth::Role;
 use crate::http::hooks::signature::Proof;
-use crate::http::hooks::taking::{self, Incoming, View};
+use crate::http::hooks::taking::{self, Incoming, Origin, View};
 use crate::http::openapi::Doc;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::{Shared, body, idempotency, input};
@@ -70,7 +70,7 @@ pub async fn handle(
         query: "",
         body: &sent,
         proof: Proof { id: None, replay: None },
-        test: Some(idempotency),
+        origin: Origin::Test(idempotency),
     };
     taking::take(&state, incoming).await
 }

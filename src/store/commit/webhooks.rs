@@ -101,7 +101,8 @@ fn row(webhook: &Webhook) -> [Cell<'_>; 16] {
 fn secret(secret: &WebhookSecret) -> Value {
     let mut stored = match &secret.kept {
         Kept::Digest(digest) => {
-            json!({"sha256": digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()})
+            let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+            json!({"sha256": digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect::<String>()})
         }
         Kept::Sealed(text) => json!({"sealed": text}),
     };
