@@ -1,15 +1,14 @@
 //! Webhooks as providers call them: signed, mis-signed, out of the window, delivered twice, on both stores.
 
+mod providers;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 use super::support::{Installation, Server, StoreKind};
+use providers::{STANDARD_SECRET, providers};
 
 const SECRET_KEY: &str = "test-secret-key-0123456789-0123456789-abcdef";
 const UNKNOWN: &str = "0190a000-0000-7000-8000-0000000000ff";
@@ -33,99 +32,6 @@ fn flow(name: &str, conditions: &Value) -> Value {
 
 fn now_s() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() as i64
-}
-
-fn mac(key: &[u8], message: &str) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
-    mac.update(message.as_bytes());
-    mac.finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
-}
-
-/// Names and values.
-type Headers = Vec<(&'static str, String)>;
-
-/// A provider: how its webhook is made, what it sends and how it signs.
-struct Provider {
-    name: &'static str,
-    webhook: Value,
-    secret: &'static str,
-    body: Value,
-    /// Headers of a delivery: body, id and time of sending, secret.
-    headers: fn(&str, &str, i64, &str) -> Headers,
-    has_window: bool,
-}
-
-const STANDARD_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-fn providers() -> Vec<Provider> {
-    vec![
-        Provider {
-            name: "github",
-            webhook: json!({"verification": "github"}),
-            secret: "It's a Secret to Everybody",
-            body: json!({"action": "opened", "issue": {"number": 1347}, "repository": {"full_name": "octocat/Hello-World"}}),
-            headers: |body, id, _, secret| {
-                vec![
-                    ("X-GitHub-Event", "issues".to_owned()),
-                    ("X-GitHub-Delivery", id.to_owned()),
-                    ("X-Hub-Signature-256", format!("sha256={}", hex(&mac(secret.as_bytes(), body)))),
-                ]
-            },
-            has_window: false,
-        },
-        Provider {
-            name: "slack",
-            webhook: json!({"verification": "slack"}),
-            secret: "8f742231b10e8888abcd99yyyzzz85a5",
-            body: json!({
-                "token": "XXYYZZ", "team_id": "TXXXXXXXX", "api_app_id": "AXXXXXXXXX", "type": "event_callback",
-                "event": {"type": "name_of_event", "event_ts": "1234567890.123456", "user": "UXXXXXXX1"},
-                "event_id": "Ev08MFMKH6", "event_time": 1_234_567_890,
-            }),
-            headers: |body, _, at_s, secret| {
-                let signature = hex(&mac(secret.as_bytes(), &format!("v0:{at_s}:{body}")));
-                vec![("X-Slack-Request-Timestamp", at_s.to_string()), ("X-Slack-Signature", format!("v0={signature}"))]
-            },
-            has_window: true,
-        },
-        Provider {
-            name: "stripe",
-            webhook: json!({"verification": "hmac", "hmac": {"preset": "stripe"}}),
-            secret: "whsec_stripes_own_endpoint_secret",
-            body: json!({"id": "evt_1NG8Du2eZvKYlo2C", "object": "event", "type": "setup_intent.created",
-                "api_version": "2023-10-16", "data": {"object": {"id": "seti_1NG8Du2eZvKYlo2C"}}}),
-            headers: |body, _, at_s, secret| {
-                let signature = hex(&mac(secret.as_bytes(), &format!("{at_s}.{body}")));
-                vec![("Stripe-Signature", format!("t={at_s},v1={signature},v0={}", "0".repeat(64)))]
-            },
-            has_window: true,
-        },
-        Provider {
-            name: "standard",
-            webhook: json!({"verification": "standard_webhooks"}),
-            secret: STANDARD_SECRET,
-            body: json!({"type": "user.created", "timestamp": "2022-11-03T20:26:10.344522Z", "data": {"id": "1f81eb52"}}),
-            headers: |body, id, at_s, secret| {
-                let encoded = secret.strip_prefix("whsec_").expect("its prefix");
-                let key = STANDARD.decode(encoded).expect("base64");
-                let signature = STANDARD.encode(mac(&key, &format!("{id}.{at_s}.{body}")));
-                vec![
-                    ("webhook-id", id.to_owned()),
-                    ("webhook-timestamp", at_s.to_string()),
-                    ("webhook-signature", format!("v1,bm90IGl0 v1,{signature}")),
-                ]
-            },
-            has_window: true,
-        },
-    ]
 }
 
 /// Makes a webhook and gives it as it was answered.
@@ -379,6 +285,29 @@ async fn every_form_of_body_is_read(kind: StoreKind) {
     }
 }
 
+/// Rotates twice, with and without grace, and gives the path of the one secret that is left.
+async fn two_secrets_are_valid_for_a_time(server: &Server, made: &Value) -> String {
+    let at = format!("/api/v1/webhooks/{}/rotate", id(made));
+    let rotate = async |body: Value| {
+        let (status, rotated) = server.request(Method::POST, &at, Some(body)).await.expect("an answer");
+        assert_eq!(status, StatusCode::OK, "{rotated}");
+        path(&rotated)
+    };
+    let body = |n: u32| json!({"wanted": true, "id": n}).to_string();
+    let second = rotate(json!({"grace_seconds": 3_600})).await;
+    assert_eq!(post(server, &path(made), &[], &body(1)).await.0, StatusCode::ACCEPTED);
+    assert_eq!(post(server, &second, &[], &body(2)).await.0, StatusCode::ACCEPTED);
+    let third = rotate(json!({"grace_seconds": 0})).await;
+    for (path, expected) in [
+        (path(made), StatusCode::UNAUTHORIZED),
+        (second, StatusCode::UNAUTHORIZED),
+        (third.clone(), StatusCode::ACCEPTED),
+    ] {
+        assert_eq!(post(server, &path, &[], &body(3)).await.0, expected);
+    }
+    third
+}
+
 async fn a_webhook_is_changed_rotated_tried_and_removed(kind: StoreKind) {
     let (_installation, server) = start(kind).await;
     server.create("/api/v1/flows", flow("any", &json!("trigger.wanted == true"))).await;
@@ -414,25 +343,8 @@ async fn a_webhook_is_changed_rotated_tried_and_removed(kind: StoreKind) {
     assert_eq!(status, StatusCode::OK);
     let kept = deliveries(&server, &made).await;
     assert_eq!((&kept[0]["is_test"], &kept[0]["headers"]["x-kind"]), (&json!(true), &json!("k")));
-    // Two secrets are valid for a time, then one.
-    let rotate = async |body: Value| {
-        let (status, rotated) =
-            server.request(Method::POST, &format!("{at}/rotate"), Some(body)).await.expect("an answer");
-        assert_eq!(status, StatusCode::OK, "{rotated}");
-        path(&rotated)
-    };
+    let third = two_secrets_are_valid_for_a_time(&server, &made).await;
     let body = |n: u32| json!({"wanted": true, "id": n}).to_string();
-    let second = rotate(json!({"grace_seconds": 3_600})).await;
-    assert_eq!(post(&server, &path(&made), &[], &body(1)).await.0, StatusCode::ACCEPTED);
-    assert_eq!(post(&server, &second, &[], &body(2)).await.0, StatusCode::ACCEPTED);
-    let third = rotate(json!({"grace_seconds": 0})).await;
-    for (path, expected) in [
-        (path(&made), StatusCode::UNAUTHORIZED),
-        (second, StatusCode::UNAUTHORIZED),
-        (third.clone(), StatusCode::ACCEPTED),
-    ] {
-        assert_eq!(post(&server, &path, &[], &body(3)).await.0, expected);
-    }
     assert_eq!(patch(json!({"is_active": false})).await.0, StatusCode::OK);
     assert_eq!(post(&server, &third, &[], &body(4)).await.0, StatusCode::UNAUTHORIZED, "at once");
     assert_eq!(patch(json!({"is_active": true})).await.0, StatusCode::OK);
