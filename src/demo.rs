@@ -7,11 +7,12 @@
 use anyhow::Context;
 use core314_actors::engine::{Engine, FlowDraft};
 use core314_actors::ports::catalog::StoredFlow;
-use core314_actors::ports::store::{Webhook, WebhookTarget};
+use core314_actors::ports::webhook::{Kept, Webhook, WebhookSecret, WebhookTarget};
+use core314_domain::audit::AuditEvent;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{Owner, WebhookId};
 use core314_domain::words::TriggerType;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// The receiver's address in the documents, as files of their own.
@@ -38,12 +39,21 @@ pub async fn set_up(engine: &Engine, owner: Owner, receiver: &str, webhook: (Web
             owner,
             name: WEBHOOK_NAME.to_owned(),
             verification: "url_secret".to_owned(),
-            secret_hash: Sha256::digest(secret.as_bytes()).into(),
+            options: json!({}),
+            secrets: vec![WebhookSecret {
+                kept: Kept::Digest(Sha256::digest(secret.as_bytes()).into()),
+                ends_at_ms: None,
+            }],
             target: WebhookTarget::Trigger(TriggerType::Webhook),
+            dedup_key: None,
+            respond: None,
             is_active: true,
+            version: 1,
             created_at_ms: engine.now_ms(),
+            updated_at_ms: engine.now_ms(),
         };
-        engine.create_webhook(webhook, by(owner)).await.context("the demonstration's webhook cannot be made")?;
+        let saved = engine.save_webhook(webhook, by(owner), AuditEvent::WebhookCreated).await;
+        saved.context("the demonstration's webhook cannot be made")?;
     }
     Ok(())
 }

@@ -63,6 +63,7 @@ use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::Views;
 use tokio::sync::Semaphore;
 
+use crate::vault::Vault;
 use auth::{KeySourceError, Keys, note_local_socket};
 use envelope::envelope;
 use operations::HttpMetrics;
@@ -75,6 +76,7 @@ pub use tls::{Certificate, Reloaded};
 /// What the server answers from.
 pub struct Api {
     pub engine: Engine,
+    pub vault: Vault,
     pub views: Arc<dyn Views>,
     pub notifications: Arc<dyn Notifications>,
     pub settings: HttpSettings,
@@ -88,6 +90,7 @@ pub struct Api {
 /// What handlers share.
 struct State {
     engine: Engine,
+    vault: Vault,
     views: Arc<dyn Views>,
     notifications: Arc<dyn Notifications>,
     settings: HttpSettings,
@@ -100,6 +103,7 @@ struct State {
 impl State {
     fn new(
         engine: Engine,
+        vault: Vault,
         views: Arc<dyn Views>,
         notifications: Arc<dyn Notifications>,
         settings: HttpSettings,
@@ -109,6 +113,7 @@ impl State {
         let keys = Keys::new(auth, engine.clone(), limit.clone())?;
         Ok(Self {
             engine,
+            vault,
             views,
             notifications,
             keys,
@@ -125,7 +130,8 @@ type Shared = web::Data<State>;
 /// Every endpoint. The ones that are called most stand first, because routes are tried in order.
 fn routes() -> RouteTable {
     RouteTable::default()
-        .post("/hooks/{webhook_id}/{secret}", hooks::handle, hooks::doc())
+        .post("/hooks/{webhook_id}/{secret}", hooks::by_secret::handle, hooks::by_secret::doc())
+        .post("/hooks/{webhook_id}", hooks::signed::handle, hooks::signed::doc())
         .post("/api/v1/flows/{flow}/trigger", flows::trigger::handle, flows::trigger::doc())
         .post(
             "/functions/v1/orchestrator-engine",
@@ -183,7 +189,16 @@ fn routes() -> RouteTable {
         .show("/api/v1/dead-letters/{id}", Resource::DeadLetters, "Shows work that was set aside.")
         .post("/api/v1/dead-letters/{id}/retry", dead_letters::settle::retry, dead_letters::settle::retry_doc())
         .post("/api/v1/dead-letters/{id}/discard", dead_letters::settle::discard, dead_letters::settle::discard_doc())
+        .list("/api/v1/webhooks", Resource::Webhooks, "Lists webhooks.")
         .post("/api/v1/webhooks", webhooks::create::handle, webhooks::create::doc())
+        .show("/api/v1/webhooks/{id}", Resource::Webhooks, "Shows a webhook.")
+        .patch("/api/v1/webhooks/{id}", webhooks::patch::handle, webhooks::patch::doc())
+        .delete("/api/v1/webhooks/{id}", webhooks::delete::handle, webhooks::delete::doc())
+        .post("/api/v1/webhooks/{id}/rotate", webhooks::rotate::handle, webhooks::rotate::doc())
+        .post("/api/v1/webhooks/{id}/test", webhooks::test::handle, webhooks::test::doc())
+        .get("/api/v1/webhooks/{id}/deliveries", webhooks::deliveries::handle, webhooks::deliveries::doc())
+        .get("/api/v1/webhooks/{id}/deliveries/{delivery}", webhooks::delivery::handle, webhooks::delivery::doc())
+        .get("/api/v1/webhooks/{id}/deliveries/{delivery}/why-not", webhooks::why_not::handle, webhooks::why_not::doc())
         .get("/api/v1/notifications", notifications::list::handle, notifications::list::doc())
         .get(
             "/api/v1/notifications/unread-count",
@@ -225,8 +240,8 @@ fn configure(app: &mut ServiceConfig, state: &Shared, metrics: &web::Data<HttpMe
 /// the server and handles signals; stopping it lets requests under way end.
 pub fn serve(api: Api, listener: TcpListener, socket: Option<UnixListener>) -> io::Result<Server> {
     let settings = api.settings.clone();
-    let state =
-        State::new(api.engine, api.views, api.notifications, api.settings, &api.auth).map_err(io::Error::other)?;
+    let state = State::new(api.engine, api.vault, api.views, api.notifications, api.settings, &api.auth)
+        .map_err(io::Error::other)?;
     let state = Shared::new(state);
     let metrics = web::Data::new(HttpMetrics::new(&routes().paths(), api.dropped_spans));
     let server =

@@ -4,20 +4,21 @@ mod act;
 mod keys;
 mod look;
 mod start;
+mod webhooks;
 
 use std::sync::Arc;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, Owner, TenantId, WebhookId};
+use core314_domain::ids::{FlowId, Owner, TenantId};
 use core314_domain::plan::Problem;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::commit_writer::{CommitWriter, Reply, WriterMsg};
 use crate::ingress::{Ingress, Trigger, TriggerError, Triggered};
 use crate::ports::catalog::StoredFlow;
-use crate::ports::store::{FlowWrite, Outcome, RejectCode, Webhook, Write};
+use crate::ports::store::{FlowWrite, Outcome, RejectCode, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::PartitionShared;
 use crate::runtime::Runtime;
@@ -42,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) writer: Ref<CommitWriter>,
     pub(crate) ingress: Ingress,
     pub(crate) partitions: Vec<Arc<PartitionShared>>,
+    /// How many more rows of deliveries may wait for their commit.
+    pub(crate) delivery_credits: Arc<Semaphore>,
 }
 
 /// Why something was not saved. The variants say what the caller should do.
@@ -135,25 +138,6 @@ impl Engine {
         }
     }
 
-    /// Saves a webhook. A target flow must be the tenant's.
-    pub async fn create_webhook(&self, webhook: Webhook, by: String) -> Result<(), SaveError> {
-        let runtime = &self.inner.runtime;
-        if let crate::ports::store::WebhookTarget::Flow(flow) = webhook.target {
-            let scope = Scope::Tenant(webhook.owner.tenant);
-            runtime.catalog.flow(scope, flow).await?.ok_or(SaveError::NotFound)?;
-        }
-        let audit = AuditEntry {
-            summary: format!("webhook created '{}'", webhook.name),
-            details: json!({"verification": webhook.verification}),
-            ..self.entry(AuditEvent::WebhookCreated, webhook.owner, by, ("webhook", webhook.id.0))
-        };
-        match self.commit(Write::Webhook(Box::new(webhook), audit)).await? {
-            Outcome::Committed { .. } => Ok(()),
-            Outcome::Rejected { code: RejectCode::NameTaken, .. } => Err(SaveError::NameTaken),
-            other => Err(SaveError::Store(unexpected(other))),
-        }
-    }
-
     /// An entry of the audit log on what a person did.
     pub(crate) fn entry(
         &self,
@@ -176,19 +160,9 @@ impl Engine {
         }
     }
 
-    /// A fresh webhook id.
-    pub fn webhook_id(&self) -> WebhookId {
-        WebhookId::new(self.inner.runtime.now_ms(), rand::random())
-    }
-
     /// The time of day.
     pub fn now_ms(&self) -> i64 {
         self.inner.runtime.now_ms()
-    }
-
-    /// A webhook, by its id alone.
-    pub async fn webhook(&self, id: WebhookId) -> Result<Option<Arc<Webhook>>, StoreError> {
-        self.inner.runtime.plans.webhook(self.inner.runtime.catalog.as_ref(), id).await
     }
 
     /// A flow in its present version.

@@ -22,3 +22,4 @@ pub mod runtime;
 pub mod settings;
 pub mod supervision;
 pub mod testkit;
+pub mod webhooks;

@@ -15,8 +15,8 @@ use dashmap::DashMap;
 
 use crate::ports::catalog::{Catalog, StoredFlow};
 use crate::ports::executor::Executor;
-use crate::ports::store::Webhook;
 use crate::ports::{Scope, StoreError};
+use crate::webhooks::ReadyWebhook;
 
 /// A flow that can run.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub struct Plans {
     active: DashMap<(TenantId, TriggerType), Arc<Vec<ReadyFlow>>>,
     /// Flows by id, in their present versions.
     current: DashMap<FlowId, ReadyFlow>,
-    webhooks: DashMap<WebhookId, Arc<Webhook>>,
+    webhooks: DashMap<WebhookId, Arc<ReadyWebhook>>,
     /// How often something was forgotten: what was read before must not be kept after.
     forgotten: AtomicU64,
 }
@@ -138,14 +138,20 @@ impl Plans {
     }
 
     /// A webhook, of any tenant. One that does not exist is asked for again each time.
-    pub async fn webhook(&self, catalog: &dyn Catalog, id: WebhookId) -> Result<Option<Arc<Webhook>>, StoreError> {
+    pub async fn webhook(&self, catalog: &dyn Catalog, id: WebhookId) -> Result<Option<Arc<ReadyWebhook>>, StoreError> {
         if let Some(found) = self.webhooks.get(&id) {
             return Ok(Some(found.clone()));
         }
-        let Some(stored) = catalog.webhook(id).await?.map(Arc::new) else { return Ok(None) };
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
+        let Some(stored) = catalog.webhook(id).await? else { return Ok(None) };
+        let unreadable = |error| StoreError::Corrupt(format!("webhook {id}: {error}"));
+        let ready = Arc::new(ReadyWebhook::compile(stored).map_err(unreadable)?);
         make_room(&self.webhooks, self.capacity);
-        self.webhooks.insert(id, stored.clone());
-        Ok(Some(stored))
+        self.webhooks.insert(id, ready.clone());
+        if self.forgotten.load(Ordering::SeqCst) != forgotten {
+            self.webhooks.remove(&id);
+        }
+        Ok(Some(ready))
     }
 
     /// A flow as it was read, compiled.
@@ -193,6 +199,12 @@ impl Plans {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.active.retain(|(owner, _), _| *owner != tenant);
         self.current.retain(|_, flow| flow.tenant != tenant);
+    }
+
+    /// This webhook was saved or removed.
+    pub fn forget_webhook(&self, id: WebhookId) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.webhooks.remove(&id);
     }
 }
 

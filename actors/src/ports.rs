@@ -10,6 +10,7 @@ pub mod notifications;
 pub mod resource;
 pub mod store;
 pub mod views;
+pub mod webhook;
 
 use std::pin::Pin;
 

@@ -59,6 +59,8 @@ pub struct Counters {
     pub commit_retries: AtomicU64,
     pub refused_busy: AtomicU64,
     pub actor_deaths: AtomicU64,
+    /// Webhook deliveries that started nothing and were not kept either, because too many waited.
+    pub deliveries_left_out: AtomicU64,
 }
 
 impl Counters {

@@ -42,6 +42,8 @@ pub struct EngineSettings {
     pub idempotency_ttl_ms: i64,
     /// Compiled flows held in memory.
     pub cached_plans: usize,
+    /// Deliveries that are kept of one webhook, beside those that started a run.
+    pub kept_deliveries: u32,
     /// How long attempts under way may go on when the node stops.
     pub drain_ms: u64,
     /// What a trigger may bring.
@@ -72,6 +74,7 @@ impl Default for EngineSettings {
             statistics_interval_ms: 1_000,
             idempotency_ttl_ms: 86_400_000,
             cached_plans: 10_000,
+            kept_deliveries: 1_000,
             drain_ms: 10_000,
             max_trigger_bytes: 1 << 20,
             max_steps: 1_000,

@@ -20,6 +20,7 @@ use crate::config::{Config, ConfigError, Problem};
 use crate::executors;
 use crate::http::{self, Api, AuthSettings, Certificate, HttpSettings, KeyDigest};
 use crate::store::{SqlStore, StoreOptions};
+use crate::vault::Vault;
 
 /// A running node.
 pub struct Node {
@@ -86,6 +87,7 @@ impl Node {
         }
         let api = Api {
             engine: self.engine.clone(),
+            vault: Vault::new(config.secret("secrets.key")),
             views: self.store.clone(),
             notifications: self.store.clone(),
             settings,

@@ -55,6 +55,7 @@ pub fn dev(global: &Global, args: &DevArgs) -> Result<Exit, Failure> {
     let source = format!("{}/dev.json", data_dir.display());
     inputs.presets.push(Setting::new("auth.jwt_secret", &*credentials.jwt_secret, &*source));
     inputs.presets.push(Setting::new("auth.service_key", &*credentials.key, &*source));
+    inputs.presets.push(Setting::new("secrets.key", &*credentials.secret_key, &*source));
     let config = Config::load(&inputs)?;
     config.check_safety(Mode::Dev)?;
     let receiver_port = args.demo.then_some(args.receiver_port);

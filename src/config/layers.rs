@@ -20,14 +20,12 @@ const SHORT_NAMES: &[(&str, &str)] = &[
     ("CORE314_DATABASE_OWNER_URL", "store.owner_url"),
     ("CORE314_JWT_SECRET", "auth.jwt_secret"),
     ("CORE314_SERVICE_KEY", "auth.service_key"),
+    ("CORE314_SECRET_KEY", "secrets.key"),
     ("CORE314_LOG", "log.filter"),
 ];
 
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "CORE314_CONFIG";
-
-/// Documented names that this version has no use for, and why.
-const UNUSED: &[(&str, &str)] = &[("CORE314_SECRET_KEY", "this version stores no secrets")];
 
 /// Names that belong to the command line.
 const CLIENT_NAMES: &[&str] =
@@ -146,8 +144,6 @@ fn environment(variables: &[(String, String)]) -> (Vec<Setting>, Vec<String>) {
             if !text.is_empty() {
                 short.push(Setting::new(key, text, source));
             }
-        } else if let Some((_, why)) = UNUSED.iter().find(|(unused, _)| unused == name) {
-            notes.push(format!("{name} is not used: {why}"));
         } else if name.starts_with("CORE314_") && !is_known(name) {
             notes
                 .push(format!("{name} is not used: keys are CORE314__SECTION__KEY, short names are {}", short_names()));

@@ -24,6 +24,9 @@ pub struct DevFile {
     pub key: String,
     /// What users' tokens are signed with.
     pub jwt_secret: String,
+    /// What stored secrets are encrypted with. Files of earlier versions have none.
+    #[serde(default = "random_text")]
+    pub secret_key: String,
     /// The demonstration's webhook.
     pub webhook_id: Uuid,
     pub webhook_secret: String,
@@ -39,6 +42,7 @@ impl DevFile {
             user_id: fresh_id(),
             key: format!("dev_{}", random_text()),
             jwt_secret: random_text(),
+            secret_key: random_text(),
             webhook_id: fresh_id(),
             webhook_secret: random_text(),
             webhook_url: String::new(),

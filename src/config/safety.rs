@@ -56,6 +56,12 @@ fn secrets(config: &Config) -> Vec<Problem> {
         }
         Some(secret) => found.extend(weakness(secret).map(|why| config.problem("auth.jwt_secret", why))),
     }
+    if let Some(key) = config.secret("secrets.key") {
+        found.extend(weakness(key).map(|why| config.problem("secrets.key", why)));
+        if config.secret("auth.jwt_secret") == Some(key) || config.secret("auth.service_key") == Some(key) {
+            found.push(config.problem("secrets.key", "must differ from auth.jwt_secret and auth.service_key"));
+        }
+    }
     if let Some(key) = config.secret("auth.service_key") {
         found.extend(weakness(key).map(|why| config.problem("auth.service_key", why)));
         if config.secret("auth.jwt_secret") == Some(key) {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, BytesMut, Payload};
 use core314_domain::json::parse_json;
 use futures_util::StreamExt;
@@ -79,7 +79,12 @@ fn expect_json(req: &HttpRequest) -> Result<(), Problem> {
 
 /// The media type in lower case, without its parameters; text in another charset than UTF-8 is refused.
 pub fn media_type(req: &HttpRequest) -> Result<Option<String>, Problem> {
-    let Some(value) = req.headers().get(CONTENT_TYPE) else {
+    media_type_of(req.headers())
+}
+
+/// The same of these headers.
+pub fn media_type_of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
         return Ok(None);
     };
     let text = value.to_str().map_err(|_| Problem::MalformedRequest("Content-Type is not readable".to_owned()))?;

@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: the caller's own name for a request, so that a repetition starts nothing twice.
 
 use actix_web::HttpRequest;
+use actix_web::http::header::HeaderMap;
 use core314_actors::ingress::IdempotencyRequest;
 use sha2::{Digest, Sha256};
 
@@ -17,7 +18,12 @@ pub fn of_request(req: &HttpRequest, body: &[u8]) -> Result<Option<IdempotencyRe
 
 /// A header that names something: 1 to 255 visible ASCII characters.
 pub fn header(req: &HttpRequest, name: &'static str) -> Result<Option<String>, Problem> {
-    let mut values = req.headers().get_all(name);
+    header_of(req.headers(), name)
+}
+
+/// The same of these headers.
+pub fn header_of(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(name);
     let Some(value) = values.next() else {
         return Ok(None);
     };

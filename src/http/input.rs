@@ -1,7 +1,7 @@
 //! Taking the fields out of a JSON object: all that is wrong is said at once, each with its place.
 //!
-//! A field that is null counts as absent. A field that nobody asked for is an error that lists the known ones, unless
-//! the reader ends with [`Fields::ignore_others`].
+//! A field that is null counts as absent. [`Fields`] ignores those that nobody asked for, as the function endpoints do;
+//! [`read`] refuses them.
 
 use core314_domain::document;
 use serde::de::DeserializeOwned;
@@ -12,7 +12,6 @@ use super::problem::{FieldError, Problem};
 /// The fields of a body that have not been taken yet.
 pub struct Fields {
     left: Map<String, Value>,
-    known: Vec<&'static str>,
     errors: Vec<FieldError>,
 }
 
@@ -20,7 +19,7 @@ impl Fields {
     /// The fields of this body, which must be an object.
     pub fn of(body: Value) -> Result<Self, Problem> {
         match body {
-            Value::Object(left) => Ok(Self { left, known: Vec::new(), errors: Vec::new() }),
+            Value::Object(left) => Ok(Self { left, errors: Vec::new() }),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 Err(Problem::InvalidRequest(vec![FieldError::whole_body("must be a JSON object")]))
             }
@@ -29,7 +28,6 @@ impl Fields {
 
     /// A field that may be absent.
     pub fn optional<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
-        self.known.push(name);
         let value = self.left.remove(name).filter(|value| !value.is_null())?;
         match serde_json::from_value(value) {
             Ok(field) => Some(field),
@@ -53,15 +51,6 @@ impl Fields {
     /// Adds what is wrong with a field for another reason.
     pub fn wrong(&mut self, name: &'static str, message: impl Into<String>) {
         self.errors.push(FieldError::body(name, message));
-    }
-
-    /// Ends the reading; fields that nobody asked for are errors.
-    pub fn finish(mut self) -> Result<(), Problem> {
-        let known = self.known.join(", ");
-        let others =
-            self.left.keys().map(|name| FieldError::body(name, format!("is not known here; known are: {known}")));
-        self.errors.extend(others.take(20));
-        self.ignore_others()
     }
 
     /// Ends the reading; fields that nobody asked for do not matter.
@@ -90,14 +79,13 @@ mod tests {
         assert_eq!(fields.optional::<u8>("count"), None);
         assert_eq!(fields.required::<bool>("is_active"), None);
         assert_eq!(fields.optional::<String>("note"), None);
-        let Err(Problem::InvalidRequest(errors)) = fields.finish() else { panic!("must fail") };
+        let Err(Problem::InvalidRequest(errors)) = fields.ignore_others() else { panic!("must fail") };
         let text = serde_json::to_value(&errors).expect("serialises");
         assert_eq!(
             text,
             json!([
                 {"pointer": "/count", "message": "invalid type: string \"x\", expected u8"},
                 {"pointer": "/is_active", "message": "is required"},
-                {"pointer": "/speed", "message": "is not known here; known are: count, is_active, note"},
             ])
         );
     }

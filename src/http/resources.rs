@@ -52,9 +52,12 @@ async fn answer_one(
     let id: Uuid = id.parse().map_err(|_| missing())?;
     let row = state.views.one(scope, resource, id).await?.ok_or_else(missing)?;
     let mut answer = HttpResponse::Ok();
-    if resource == Resource::Flows
-        && let Some(version) = row.get("flow_version").and_then(Value::as_i64)
-    {
+    let version = match resource {
+        Resource::Flows => row.get("flow_version"),
+        Resource::Webhooks => row.get("version"),
+        _ => None,
+    };
+    if let Some(version) = version.and_then(Value::as_i64) {
         answer.insert_header(super::flows::etag(version));
     }
     Ok(answer.json(row))

@@ -9,6 +9,7 @@ use core314_domain::words::TriggerType;
 use uuid::Uuid;
 
 use super::cell::{Cell, Fields};
+use super::commit::webhooks::read_secret;
 use super::engine::owner;
 use super::failure::Failure;
 use super::{Pools, SqlStore};
@@ -32,8 +33,9 @@ const FLOW_BY_NAME: &str = concat!(flow_columns!(), "WHERE f.tenant_id = $1 AND 
 const FLOW_VERSION: &str = "SELECT v.flow_id, v.tenant_id, coalesce(f.user_id, v.created_by), f.organization_id, v.flow_version, \
     v.document, v.created_at_ms FROM flow_versions v LEFT JOIN flows f ON f.id = v.flow_id \
     WHERE v.flow_id = $1 AND v.flow_version = $2";
-const WEBHOOK: &str = "SELECT id, tenant_id, user_id, organization_id, name, verification, secret_hash, trigger_type, \
-    flow_id, is_active, created_at_ms FROM webhooks WHERE id = $1";
+const WEBHOOK: &str = "SELECT id, tenant_id, user_id, organization_id, name, verification, options, secrets, \
+    trigger_type, flow_id, dedup_key, respond, is_active, version, created_at_ms, updated_at_ms FROM webhooks \
+    WHERE id = $1";
 /// The columns of a service key as [`service_key`] reads them.
 macro_rules! key_columns {
     () => {
@@ -130,15 +132,37 @@ fn webhook(mut fields: Fields<'_>) -> Result<Webhook, Failure> {
     let f = &mut fields;
     let id = WebhookId(f.uuid()?);
     let owner = owner(f)?;
-    let (name, verification, secret_hash) = (f.text()?, f.text()?, f.hash()?);
+    let (name, verification, options) = (f.text()?, f.text()?, f.json()?);
+    let corrupt = |what: &str| Failure::Corrupt(format!("webhook {id} {what}"));
+    let secrets = f.json()?;
+    let secrets = secrets.as_array().and_then(|stored| stored.iter().map(read_secret).collect());
+    let secrets = secrets.ok_or_else(|| corrupt("has secrets that cannot be read"))?;
     let target = match (f.maybe_text()?, f.maybe_uuid()?) {
         (_, Some(flow)) => WebhookTarget::Flow(FlowId(flow)),
-        (Some(word), None) => WebhookTarget::Trigger(
-            word.parse().map_err(|e| Failure::Corrupt(format!("webhook {id} starts something unknown: {e}")))?,
-        ),
-        (None, None) => return Err(Failure::Corrupt(format!("webhook {id} starts nothing"))),
+        (Some(word), None) => {
+            WebhookTarget::Trigger(word.parse().map_err(|e| corrupt(&format!("starts something unknown: {e}")))?)
+        }
+        (None, None) => return Err(corrupt("starts nothing")),
     };
-    Ok(Webhook { id, owner, name, verification, secret_hash, target, is_active: f.bool()?, created_at_ms: f.int()? })
+    let dedup_key = f.maybe_text()?;
+    let respond = f.maybe_json()?.map(serde_json::from_value).transpose();
+    let respond = respond.map_err(|e| corrupt(&format!("answers in an unknown way: {e}")))?;
+    let (is_active, version, created_at_ms, updated_at_ms) = (f.bool()?, f.int()?, f.int()?, f.int()?);
+    Ok(Webhook {
+        id,
+        owner,
+        name,
+        verification,
+        options,
+        secrets,
+        target,
+        dedup_key,
+        respond,
+        is_active,
+        version,
+        created_at_ms,
+        updated_at_ms,
+    })
 }
 
 fn service_key(mut fields: Fields<'_>) -> Result<ServiceKey, Failure> {

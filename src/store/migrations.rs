@@ -14,7 +14,7 @@ macro_rules! migrations {
         const FILES: &[&str] = &[$($name),*];
 
         /// The number of the newest one.
-        pub(super) const LATEST: i64 = { let mut last = 0; $(last = { assert!($number > last); $number };)* last };
+        pub(super) const LATEST: i64 = { let mut last = 0; $(last = { assert!($number == last + 1); $number };)* last };
 
         pub(super) fn sqlite() -> Migrator {
             migrator(vec![$(migration($number, $name, include_str!(migrations!(@path "sqlite/" $name)))),*])
@@ -36,6 +36,7 @@ migrations! {
     4 "0004_surface.sql",
     5 "0005_notifications.sql",
     6 "0006_service_keys.sql",
+    7 "0007_webhooks.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {
@@ -51,6 +52,8 @@ fn migrator(migrations: Vec<Migration>) -> Migrator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::connection::Connection;
+    use crate::store::{StoreOptions, postgres as on_postgres, sqlite as on_sqlite};
 
     #[test]
     fn the_list_is_the_folder() {
@@ -71,5 +74,59 @@ mod tests {
             assert!(name.starts_with(&format!("{number:04}_")), "{name}");
         }
         assert_eq!(numbers.last(), Some(&LATEST));
+    }
+
+    /// Webhooks of before 0006 kept one digest each.
+    async fn a_webhook_keeps_its_secret(mut connection: Connection, migrator: Migrator, insert: &'static str) {
+        let before = migrator.iter().filter(|m| m.version < 6).cloned().collect();
+        connection.migrate(&self::migrator(before)).await.expect("the schema of before");
+        connection.begin_write().await.expect("begins");
+        connection.run(insert).await.expect("a webhook of before");
+        connection.commit().await.expect("commits");
+        connection.migrate(&migrator).await.expect("the schema of today");
+        connection.begin_read().await.expect("begins");
+        let rows = connection.fetch("SELECT CAST(secrets AS text), updated_at_ms FROM webhooks", &[]).await;
+        let rows = rows.expect("reads");
+        let mut fields = rows[0].fields();
+        let secrets: serde_json::Value = serde_json::from_str(&fields.text().expect("a text")).expect("JSON");
+        assert_eq!(secrets, serde_json::json!([{"sha256": "ab".repeat(32)}]));
+        assert_eq!(fields.int().expect("a number"), 7);
+    }
+
+    #[tokio::test]
+    async fn a_webhook_keeps_its_secret_on_sqlite() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let connector = on_sqlite::connector(&dir.path().join("core314.db"), &StoreOptions::default());
+        let connection = connector.connect().await.expect("it connects");
+        let insert = "INSERT INTO webhooks (id, tenant_id, user_id, name, verification, secret_hash, trigger_type, \
+            is_active, created_at_ms) VALUES (zeroblob(16), zeroblob(16), zeroblob(16), 'w', 'url_secret', \
+            x'abababababababababababababababababababababababababababababababab', 'webhook', 1, 7)";
+        a_webhook_keeps_its_secret(connection, sqlite(), insert).await;
+    }
+
+    #[tokio::test]
+    async fn a_webhook_keeps_its_secret_on_postgres() {
+        let url = std::env::var("CORE314_TEST_POSTGRES_URL")
+            .expect("CORE314_TEST_POSTGRES_URL is not set: run the tests under scripts/with-postgres.sh");
+        let (server, _) = url.rsplit_once('/').expect("the address names a database");
+        let name = format!("migrations_{}", std::process::id());
+        let connect = async |url: &str| {
+            let connector = on_postgres::connector(url, &StoreOptions::default()).expect("a valid address");
+            connector.connect().await.expect("it connects")
+        };
+        connect(&url).await.create_database(&name).await.expect("a database can be created");
+        let url = format!("{server}/{name}");
+        // The login gets the two roles with the schema, in another database of the server.
+        on_postgres::migrate(&url, &StoreOptions::default()).await.expect("the roles are granted");
+        let url = format!("{server}/{name}_before");
+        connect(&format!("{server}/{name}"))
+            .await
+            .create_database(&format!("{name}_before"))
+            .await
+            .expect("another one");
+        let insert = "INSERT INTO webhooks (id, tenant_id, user_id, name, verification, secret_hash, trigger_type, \
+            is_active, created_at_ms) VALUES (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'w', \
+            'url_secret', decode(repeat('ab', 32), 'hex'), 'webhook', true, 7)";
+        a_webhook_keeps_its_secret(connect(&url).await, postgres(), insert).await;
     }
 }

@@ -12,6 +12,7 @@
 //! - A page reads by index: no more than it shows, or at most 2,000 rows where a filter has no index.
 //! - The same stored rows give the same JSON on both stores.
 
+mod deliveries;
 mod executions;
 mod flows;
 mod list;

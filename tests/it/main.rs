@@ -17,3 +17,4 @@ mod tamper;
 mod tls;
 mod traces;
 mod views;
+mod webhooks;

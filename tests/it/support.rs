@@ -223,6 +223,14 @@ impl Server {
         body
     }
 
+    /// A GET as the platform that answers with text.
+    pub async fn get_text(&self, path: &str) -> String {
+        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(SERVICE_KEY);
+        let response = request.send().await.expect("the server answers");
+        assert_eq!(response.status(), StatusCode::OK, "GET {path}");
+        response.text().await.expect("text")
+    }
+
     /// A POST that must create something.
     pub async fn create(&self, path: &str, body: Value) -> Value {
         let (status, answer) = self.request(Method::POST, path, Some(body)).await.expect("the server answers");

@@ -84,6 +84,8 @@ words! {
     OnError {
         Fail = "fail", Continue = "continue", Fallback = "fallback", Compensate = "compensate", Pause = "pause",
     }
+    /// What became of a webhook's delivery, as `webhook_deliveries.delivery_status` shows it.
+    DeliveryStatus { Accepted = "accepted", NoMatch = "no_match", Duplicate = "duplicate", Failed = "failed" }
     /// What becomes of an attempt that was under way when its node died.
     OnUnknownOutcome { Retry = "retry", Verify = "verify", Park = "park" }
     /// What a notification is about.

@@ -8,6 +8,9 @@ use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::ids::{Owner, RowId};
 use serde_json::json;
 
+use tokio::sync::Semaphore;
+
+use super::webhooks::MAX_PENDING_DELIVERIES;
 use super::{Engine, Inner};
 use crate::clock::Clock;
 use crate::commit_writer::CommitWriter;
@@ -131,7 +134,9 @@ impl Engine {
         let watchdog = root.watch(patience).map_err(|e| actors(&e))?;
         let ingress = Ingress::new(runtime.clone(), partitions);
         let writer = writers.into_iter().next().expect("there is at least one worker");
-        let inner = Inner { runtime, tree: root, _watchdog: watchdog, writer, ingress, partitions: shared };
+        let delivery_credits = Arc::new(Semaphore::new(MAX_PENDING_DELIVERIES));
+        let inner =
+            Inner { runtime, tree: root, _watchdog: watchdog, writer, ingress, partitions: shared, delivery_credits };
         Ok(Self { inner: Arc::new(inner) })
     }
 

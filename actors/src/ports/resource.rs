@@ -132,6 +132,18 @@ resources! {
         security_level: Text or null, data_classification: Text or null, tags: Texts, metadata: Json or null,
         partition: Integer, created_at: Time,
     }
+    /// Endpoints that others call.
+    Webhooks = "webhook_endpoints", "webhook", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, verification: Text,
+        options: Json, trigger_type: Text or null, flow_id: Id or null, dedup_key: Text or null, respond: Json or
+        null, is_active: Boolean, path: Text, version: Integer, created_at: Time, updated_at: Time,
+    }
+    /// Verified deliveries to webhooks: those that started a run, told by the run's row under the run's id, and others.
+    Deliveries = "webhook_deliveries", "delivery", ["webhook_id"] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, webhook_id: Id, delivery_status: Text,
+        is_test: Boolean, delivery_key: Text or null, run_ids: Ids, why_not: Json, error: Text or null, headers:
+        Json, query: Json, body: Json or null, is_body_cut: Boolean, received_at: Time,
+    }
     /// Changes of state that matter; append-only.
     Audit = "decision_audit_log", "entry of the audit log", [] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, event_type: Text, actor: Text,

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use core314_domain::audit::AuditEntry;
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId, WebhookId};
+use core314_domain::ids::{FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId};
 use core314_domain::log::LogEntry;
 use core314_domain::run::{LastAttempt, RunHeader, SavedState, Timing};
 use core314_domain::stats::{Stat, StatKey};
-use core314_domain::words::{RunStatus, TriggerType};
+use core314_domain::words::RunStatus;
 use serde_json::Value;
 
 use super::catalog::ServiceKey;
+pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
 use super::{BoxFuture, StoreError};
 
 /// What the engine needs of a database.
@@ -71,6 +72,8 @@ pub enum Write {
     Run(Arc<RunWrite>),
     Flow(Box<FlowWrite>),
     Webhook(Box<Webhook>, AuditEntry),
+    WebhookRemoval(Box<WebhookRemoval>),
+    Delivery(Box<Delivery>),
     ServiceKey(Box<KeyWrite>, AuditEntry),
     Audit(Box<AuditEntry>),
     DeadLetter(Box<DeadLetter>),
@@ -203,28 +206,6 @@ pub struct Settlement {
     pub how: &'static str,
     pub audit: AuditEntry,
     pub at_ms: i64,
-}
-
-/// A webhook endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Webhook {
-    pub id: WebhookId,
-    pub owner: Owner,
-    pub name: String,
-    /// How it verifies its callers; `url_secret` for now.
-    pub verification: String,
-    /// SHA-256 of the secret; the secret itself is never stored.
-    pub secret_hash: [u8; 32],
-    pub target: WebhookTarget,
-    pub is_active: bool,
-    pub created_at_ms: i64,
-}
-
-/// What a webhook starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebhookTarget {
-    Trigger(TriggerType),
-    Flow(FlowId),
 }
 
 /// A change of a service key.

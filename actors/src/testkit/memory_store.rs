@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::ports::catalog::{Catalog, ServiceKey, StoredFlow};
 use crate::ports::store::{
-    DeadLetter, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
+    DeadLetter, Delivery, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -42,6 +42,7 @@ pub struct Rows {
     pub log: Vec<(RunId, TenantId, u16, i64, LogEntry)>,
     pub audit: Vec<AuditEntry>,
     pub dead_letters: Vec<DeadLetter>,
+    pub deliveries: Vec<Delivery>,
     pub statistics: BTreeMap<StatKey, Stat>,
     covered: BTreeMap<u16, i64>,
     flows: BTreeMap<FlowId, Vec<StoredFlow>>,
@@ -114,6 +115,9 @@ impl Rows {
                 Outcome::Committed { log_seq: None }
             }
             Write::Webhook(webhook, audit) => {
+                if self.webhooks.get(&webhook.id).map_or(0, |w| w.version) + 1 != webhook.version {
+                    return Outcome::Conflict;
+                }
                 self.webhooks.insert(webhook.id, *webhook);
                 self.audit.push(audit);
                 Outcome::Committed { log_seq: None }
@@ -124,6 +128,18 @@ impl Rows {
                     self.audit.push(audit);
                 }
                 outcome
+            }
+            Write::WebhookRemoval(removal) => {
+                if self.webhooks.remove(&removal.id).is_none() {
+                    return Outcome::Conflict;
+                }
+                self.deliveries.retain(|delivery| delivery.webhook != removal.id);
+                self.audit.push(removal.audit);
+                Outcome::Committed { log_seq: None }
+            }
+            Write::Delivery(delivery) => {
+                self.deliveries.push(*delivery);
+                Outcome::Committed { log_seq: None }
             }
             Write::Audit(entry) => {
                 self.audit.push(*entry);

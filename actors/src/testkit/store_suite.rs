@@ -18,7 +18,7 @@ use crate::ports::Scope;
 use crate::ports::catalog::Catalog;
 use crate::ports::ledger::Ledger;
 use crate::ports::store::{
-    DeadLetter, Outcome, RejectCode, RunWrite, StatisticsWrite, Store, Webhook, WebhookTarget, Write,
+    DeadLetter, Outcome, RejectCode, RunWrite, StatisticsWrite, Store, Webhook, WebhookRemoval, WebhookTarget, Write,
 };
 use samples::{NOW_MS, Samples};
 
@@ -261,18 +261,8 @@ pub async fn webhooks_read_back(store: &(impl Store + Catalog)) {
     let mut samples = Samples::new(8);
     let owner = samples.owner();
     for target in [WebhookTarget::Trigger(TriggerType::Event), WebhookTarget::Flow(samples.flow_id())] {
-        let webhook = Webhook {
-            id: WebhookId(samples.row_id().0),
-            owner,
-            name: format!("{target:?}"),
-            verification: "url_secret".to_owned(),
-            secret_hash: [7; 32],
-            target,
-            is_active: true,
-            created_at_ms: NOW_MS,
-        };
-        let audit = samples.audit(owner, 2);
-        let write = Write::Webhook(Box::new(webhook.clone()), audit);
+        let webhook = samples.webhook(target);
+        let write = Write::Webhook(Box::new(webhook.clone()), samples.audit(webhook.owner, 2));
         assert_eq!(log_seq(&commit(store, vec![write]).await[0]), None);
         assert_eq!(store.webhook(webhook.id).await.expect("reads"), Some(webhook));
     }
@@ -288,6 +278,33 @@ pub async fn webhooks_read_back(store: &(impl Store + Catalog)) {
     };
     let batch = vec![Write::DeadLetter(Box::new(letter)), Write::Audit(Box::new(samples.audit(owner, 0)))];
     assert!(commit(store, batch).await.iter().all(|outcome| matches!(outcome, Outcome::Committed { .. })));
+}
+
+/// A webhook changes from one version to the next, goes, and does not come back by a late change.
+pub async fn webhooks_change_and_go(store: &(impl Store + Catalog)) {
+    take(store).await;
+    let mut samples = Samples::new(31);
+    let webhook = samples.webhook(WebhookTarget::Trigger(TriggerType::Webhook));
+    let save = |webhook: &Webhook, samples: &mut Samples| {
+        Write::Webhook(Box::new(webhook.clone()), samples.audit(webhook.owner, 1))
+    };
+    assert_eq!(log_seq(&commit(store, vec![save(&webhook, &mut samples)]).await[0]), None);
+    let changed = Webhook { version: 2, is_active: false, dedup_key: None, respond: None, ..webhook.clone() };
+    assert_eq!(log_seq(&commit(store, vec![save(&changed, &mut samples)]).await[0]), None);
+    assert_eq!(commit(store, vec![save(&changed, &mut samples)]).await, [Outcome::Conflict], "it has version 2 by now");
+    assert_eq!(commit(store, vec![save(&webhook, &mut samples)]).await, [Outcome::Conflict], "it exists");
+    assert_eq!(store.webhook(webhook.id).await.expect("reads"), Some(changed.clone()));
+    let delivery = samples.delivery(&webhook);
+    assert_eq!(log_seq(&commit(store, vec![Write::Delivery(Box::new(delivery))]).await[0]), None);
+    let removal = |samples: &mut Samples| {
+        let (id, tenant) = (webhook.id, webhook.owner.tenant);
+        Write::WebhookRemoval(Box::new(WebhookRemoval { id, tenant, audit: samples.audit(webhook.owner, 1) }))
+    };
+    assert_eq!(log_seq(&commit(store, vec![removal(&mut samples)]).await[0]), None);
+    assert_eq!(commit(store, vec![removal(&mut samples)]).await, [Outcome::Conflict], "it is gone");
+    let late = Webhook { version: 3, ..changed };
+    assert_eq!(commit(store, vec![save(&late, &mut samples)]).await, [Outcome::Conflict], "it is gone for good");
+    assert_eq!(store.webhook(webhook.id).await.expect("reads"), None);
 }
 
 /// Queue and wake-ups are paged in order by partition, without gaps or repetitions.

@@ -83,8 +83,8 @@ async fn what_a_proven_sender_gets_wrong_is_said() {
     let server = Server::start().await;
     let path = webhook(&server).await;
     let status = async |request: TestRequest| server.send(request).await.status;
-    let form = TestRequest::post().uri(&path).insert_header(("Content-Type", "application/x-www-form-urlencoded"));
-    assert_eq!(status(form.set_payload("a=1")).await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let xml = TestRequest::post().uri(&path).insert_header(("Content-Type", "application/xml"));
+    assert_eq!(status(xml.set_payload("<a/>")).await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_eq!(status(TestRequest::post().uri(&path).set_payload("{")).await, StatusCode::BAD_REQUEST);
     let large = delivery(&path, &json!("x".repeat(MAX_BODY_BYTES)));
     assert_eq!(status(large).await, StatusCode::PAYLOAD_TOO_LARGE);

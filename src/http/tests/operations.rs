@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::support::{KEY, Server, USER, flow_document, platform};
 use crate::http::{Api, AuthSettings, HttpSettings, KeyDigest, serve};
+use crate::vault::Vault;
 
 #[actix_web::test]
 async fn a_whole_process_is_alive_and_ready_and_an_ended_one_says_what_is_missing() {
@@ -99,6 +100,7 @@ async fn a_socket_is_served_bounded_and_let_go() {
             certificate: None,
             dropped_spans: None,
             engine: server.engine.clone(),
+            vault: Vault::new(None),
             views: server.views.clone(),
             notifications: server.inbox.clone(),
             settings: HttpSettings {

@@ -26,6 +26,7 @@ use uuid::Uuid;
 use crate::http::envelope::envelope;
 use crate::http::operations::HttpMetrics;
 use crate::http::{AuthSettings, HttpSettings, KeyDigest, Shared, State, configure, routes};
+use crate::vault::Vault;
 
 pub const KEY: &str = "platform-key";
 const SECRET: &str = "a secret of at least thirty-two bytes";
@@ -94,7 +95,10 @@ impl Server {
             jwt_secret: SECRET.to_owned(),
             ..AuthSettings::default()
         };
-        let state = Shared::new(State::new(engine.clone(), views.clone(), inbox.clone(), settings, &auth).unwrap());
+        let state = Shared::new(
+            State::new(engine.clone(), Vault::new(Some(SECRET)), views.clone(), inbox.clone(), settings, &auth)
+                .unwrap(),
+        );
         let metrics = web::Data::new(HttpMetrics::new(&routes().paths(), None));
         Self { engine, views, inbox, state, metrics }
     }

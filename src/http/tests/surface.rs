@@ -52,8 +52,9 @@ async fn another_method_is_answered_with_the_possible_ones_and_get_answers_head(
 }
 
 /// The paths that need no credentials, or prove their callers otherwise.
-const OPEN: [&str; 9] = [
+const OPEN: [&str; 10] = [
     "/hooks/{webhook_id}/{secret}",
+    "/hooks/{webhook_id}",
     "/healthz",
     "/readyz",
     "/metrics",

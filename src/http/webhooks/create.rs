@@ -1,83 +1,54 @@
 //! `POST /api/v1/webhooks`: makes an endpoint and shows its secret, this once.
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use core314_actors::engine::SaveError;
-use core314_actors::ports::store::{Webhook, WebhookTarget};
-use core314_domain::ids::{FlowId, UserId, WebhookId};
+use core314_actors::ports::webhook::{Respond, Webhook};
+use core314_domain::audit::AuditEvent;
+use core314_domain::ids::{FlowId, UserId};
 use core314_domain::words::TriggerType;
 use schemars::JsonSchema;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
+use super::{View, base_url, check, not_saved, secret, target};
 use crate::http::auth::Role;
-use crate::http::client::Client;
-use crate::http::flows::rfc3339;
-use crate::http::input::Fields;
+use crate::http::flows::etag;
+use crate::http::hooks::scheme::{HmacForm, Verification};
 use crate::http::openapi::Doc;
-use crate::http::problem::Problem;
-use crate::http::settings::KeyDigest;
-use crate::http::{Shared, State, body};
+use crate::http::problem::{FieldError, Problem};
+use crate::http::{Shared, body, input};
 
-/// How callers can be verified.
-const VERIFICATIONS: &[&str] = &["url_secret"];
-const MAX_NAME_CHARS: usize = 200;
-
-/// What a client may say.
+/// The endpoint to make.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "WebhookToMake")]
 struct Input {
+    /// For whom a service key acts, where no header says so.
     user_id: Option<UserId>,
+    /// 1 to 200 characters, unique in the tenant.
     name: String,
-    verification: String,
-    target: WebhookTarget,
-}
-
-impl Input {
-    fn read(body: Value) -> Result<Self, Problem> {
-        let mut fields = Fields::of(body)?;
-        let user_id = fields.optional("user_id");
-        let name: Option<String> = fields.required("name");
-        if name.as_ref().is_some_and(|name| name.trim().is_empty() || name.chars().count() > MAX_NAME_CHARS) {
-            fields.wrong("name", format!("must have 1 to {MAX_NAME_CHARS} characters"));
-        }
-        let verification: String = fields.optional("verification").unwrap_or_else(|| VERIFICATIONS[0].to_owned());
-        if !VERIFICATIONS.contains(&verification.as_str()) {
-            fields.wrong("verification", format!("must be one of: {}", VERIFICATIONS.join(", ")));
-        }
-        let target = match (fields.optional::<TriggerType>("trigger_type"), fields.optional::<FlowId>("flow_id")) {
-            (Some(trigger), None) => Some(WebhookTarget::Trigger(trigger)),
-            (None, Some(flow)) => Some(WebhookTarget::Flow(flow)),
-            (Some(_), Some(_)) | (None, None) => None,
-        };
-        if target.is_none() {
-            fields.wrong("trigger_type", "exactly one of trigger_type and flow_id is required");
-        }
-        fields.finish()?;
-        let refused = "the end of the reading refuses what is missing";
-        Ok(Self { user_id, name: name.expect(refused), verification, target: target.expect(refused) })
-    }
-}
-
-/// The endpoint as its maker sees it.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "NewWebhook")]
-struct View {
-    id: WebhookId,
-    name: String,
-    verification: String,
+    /// How callers prove themselves; `url_secret` where nothing is said.
+    verification: Option<Verification>,
+    /// For `hmac`: the form of its signatures.
+    hmac: Option<HmacForm>,
+    /// The secret, where the provider hands out its own; a fresh one is made where nothing is said.
+    secret: Option<String>,
+    /// What a delivery triggers: the newest active flow of this type whose conditions hold. Or give `flow_id`.
     trigger_type: Option<TriggerType>,
+    /// The flow that every delivery starts, whatever its conditions say.
     flow_id: Option<FlowId>,
-    /// Where callers post to. It ends with the secret.
-    url: String,
-    /// Shown this once; only its digest is kept.
-    secret: String,
-    created_at: Option<String>,
+    /// CEL over `trigger` and `webhook`: deliveries for which it gives the same value are one.
+    dedup_key: Option<String>,
+    /// Makes callers wait for the flow's own answer.
+    respond: Option<Respond>,
+    /// Whether deliveries are taken: true where nothing is said.
+    is_active: Option<bool>,
 }
 
 pub fn doc() -> Doc {
     Doc::role("Makes a webhook, and shows its secret this once.", Role::Admin)
-        .body::<Map<String, Value>>()
+        .body::<Input>()
         .problem(StatusCode::CONFLICT)
         .answer::<View>(StatusCode::CREATED, "The webhook with its secret.")
 }
@@ -86,92 +57,84 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let credential = state.keys.identify(&req).await?;
     credential.allows(Role::Admin)?;
     let (_, value) = body::read_json(&req, payload, &state.settings).await?;
-    let input = Input::read(value)?;
+    let input: Input = input::read(value)?;
     let caller = credential.act(req.headers(), input.user_id)?;
-    let secret = BASE64.encode(rand::random::<[u8; 32]>());
+    let owner = caller.owner()?;
+    let verification = input.verification.unwrap_or(Verification::UrlSecret);
+    let options = options(verification, input.hmac)?;
+    let target = target(input.trigger_type, input.flow_id)?;
+    let (id, now_ms) = (state.engine.webhook_id(), state.engine.now_ms());
+    let (text, secret) = secret::kept(&state.vault, id, verification, input.secret)?;
     let webhook = Webhook {
-        id: state.engine.webhook_id(),
-        owner: caller.owner()?,
+        id,
+        owner,
         name: input.name,
-        verification: input.verification,
-        secret_hash: KeyDigest::of(&secret).0,
-        target: input.target,
-        is_active: true,
-        created_at_ms: state.engine.now_ms(),
+        verification: verification.as_str().to_owned(),
+        options,
+        secrets: vec![secret],
+        target,
+        dedup_key: input.dedup_key,
+        respond: input.respond,
+        is_active: input.is_active.unwrap_or(true),
+        version: 1,
+        created_at_ms: now_ms,
+        updated_at_ms: now_ms,
     };
-    let view = view(&webhook, &base_url(&req, &state), secret);
-    match state.engine.create_webhook(webhook, caller.by).await {
-        Ok(()) => Ok(HttpResponse::Created().json(view)),
-        Err(SaveError::NotFound) => Err(Problem::field("flow_id", "there is no such flow")),
-        Err(error) => Err(error.into()),
-    }
+    check(&webhook)?;
+    state.engine.save_webhook(webhook.clone(), caller.by, AuditEvent::WebhookCreated).await.map_err(not_saved)?;
+    Ok(HttpResponse::Created()
+        .insert_header((LOCATION, format!("/api/v1/webhooks/{id}")))
+        .insert_header(etag(webhook.version))
+        .json(View::new(webhook, &base_url(&req, &state), text)))
 }
 
-fn view(webhook: &Webhook, base_url: &str, secret: String) -> View {
-    let (trigger_type, flow_id) = match webhook.target {
-        WebhookTarget::Trigger(trigger) => (Some(trigger), None),
-        WebhookTarget::Flow(flow) => (None, Some(flow)),
-    };
-    View {
-        id: webhook.id,
-        name: webhook.name.clone(),
-        verification: webhook.verification.clone(),
-        trigger_type,
-        flow_id,
-        url: format!("{base_url}/hooks/{}/{secret}", webhook.id),
-        secret,
-        created_at: rfc3339(webhook.created_at_ms),
-    }
-}
-
-/// How callers reach this server: as it is configured, else as this request did.
-fn base_url(req: &HttpRequest, state: &State) -> String {
-    match state.settings.public_url.trim_end_matches('/') {
-        "" => {
-            let client = Client::of(req);
-            let scheme = if client.as_ref().is_some_and(|client| client.is_secure) { "https" } else { "http" };
-            let host = client.and_then(|client| client.host);
-            format!("{scheme}://{}", host.as_deref().unwrap_or(req.app_config().host()))
+/// The form of signatures as it is stored: as the client gave it, once it is known to be sound.
+fn options(verification: Verification, form: Option<HmacForm>) -> Result<Value, Problem> {
+    match (verification, form) {
+        (Verification::Hmac, None) => {
+            Err(Problem::field("hmac", "is required for the verification hmac: a preset, or a header and the rest"))
         }
-        configured => configured.to_owned(),
+        (Verification::Hmac, Some(form)) => {
+            let stored = json!(form);
+            let wrong =
+                |(field, message)| Problem::InvalidRequest(vec![FieldError::at(&format!("/hmac/{field}"), message)]);
+            form.scheme().map_err(wrong)?;
+            Ok(stored)
+        }
+        (_, Some(_)) => Err(Problem::field("hmac", "is for the verification hmac alone")),
+        (_, None) => Ok(json!({})),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn a_webhook_names_what_it_starts() {
-        let input = Input::read(json!({"name": "orders", "trigger_type": "webhook"})).expect("valid");
-        assert_eq!(input.target, WebhookTarget::Trigger(TriggerType::Webhook));
-        assert_eq!(input.verification, "url_secret");
-        let flow = uuid::Uuid::from_u128(1);
-        let input = Input::read(json!({"name": "orders", "flow_id": flow})).expect("valid");
-        assert_eq!(input.target, WebhookTarget::Flow(FlowId(flow)));
+    fn only_hmac_has_a_form_and_it_must_be_sound() {
+        let stripe = || serde_json::from_value::<HmacForm>(json!({"preset": "stripe"})).expect("a form");
+        assert_eq!(options(Verification::Hmac, Some(stripe())), Ok(json!({"preset": "stripe"})));
+        assert_eq!(options(Verification::Github, None), Ok(json!({})));
+        for (way, form, words) in [
+            (Verification::Hmac, None, "/hmac: is required"),
+            (Verification::Github, Some(stripe()), "/hmac: is for"),
+            (Verification::Hmac, Some(HmacForm::default()), "/hmac/header: is required"),
+        ] {
+            let problem = options(way, form).expect_err(words);
+            assert!(problem.to_string().starts_with(words), "{problem}");
+        }
     }
 
     #[test]
     fn what_is_wrong_names_the_field_and_what_is_known() {
         for (body, words) in [
-            (json!({"name": "a"}), "/trigger_type: exactly one of"),
-            (
-                json!({"name": "a", "trigger_type": "webhook", "flow_id": uuid::Uuid::nil()}),
-                "/trigger_type: exactly one",
-            ),
-            (json!({"trigger_type": "webhook"}), "/name: is required"),
-            (json!({"name": " ", "trigger_type": "webhook"}), "/name: must have 1 to 200"),
-            (json!({"name": "x".repeat(201), "trigger_type": "webhook"}), "/name: must have 1 to 200"),
-            (
-                json!({"name": "a", "trigger_type": "webhook", "verification": "none"}),
-                "/verification: must be one of: url_secret",
-            ),
-            (json!({"name": "a", "trigger_type": "webhook", "secret": "x"}), "/secret: is not known here; known are"),
+            (json!({"name": "a", "verification": "none"}), "standard_webhooks"),
+            (json!({"trigger_type": "webhook"}), "name"),
+            (json!({"name": "a", "speed": 1}), "dedup_key"),
+            (json!({"name": "a", "hmac": {"algorithm": "md5"}}), "/hmac/algorithm"),
         ] {
-            let problem = Input::read(body).err().expect(words);
-            assert!(problem.to_string().starts_with(words), "{problem}");
+            let problem = input::read::<Input>(body).err().expect(words);
+            assert!(problem.to_string().contains(words), "{problem}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
-use super::{definitions, effects, history, keys, runs, settlements};
+use super::{definitions, effects, history, keys, runs, settlements, webhooks};
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -33,7 +33,8 @@ impl<'a, 'c> Batch<'a, 'c> {
         runs::accept(&mut self);
         runs::advance(&mut self).await?;
         definitions::flows(&mut self).await?;
-        definitions::webhooks(&mut self).await?;
+        webhooks::webhooks(&mut self).await?;
+        webhooks::deliveries(&mut self).await?;
         settlements::settle(&mut self).await?;
         keys::keys(&mut self).await?;
         effects::statistics(&mut self).await?;

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use core314_actors::ports::store::{ApprovalWrite, KeyWrite, Outcome, RejectCode, RunWrite, Write};
+use core314_actors::ports::store::{ApprovalWrite, KeyWrite, Outcome, RejectCode, RunWrite, Webhook, Write};
 use core314_domain::audit::AuditEntry;
 use core314_domain::log::LogEntry;
 
@@ -39,7 +39,13 @@ fn holds_nul(write: &Write) -> bool {
         Write::Flow(flow) => {
             nul(&flow.document.flow_name) || has_nul(&flow.document.to_value()) || audit_holds_nul(&flow.audit)
         }
-        Write::Webhook(webhook, audit) => nul(&webhook.name) || nul(&webhook.verification) || audit_holds_nul(audit),
+        Write::Webhook(webhook, audit) => webhook_holds_nul(webhook) || audit_holds_nul(audit),
+        Write::WebhookRemoval(removal) => audit_holds_nul(&removal.audit),
+        Write::Delivery(delivery) => {
+            delivery.key.as_deref().is_some_and(nul)
+                || delivery.error.as_deref().is_some_and(nul)
+                || [&delivery.why_not, &*delivery.request, &delivery.body].into_iter().any(has_nul)
+        }
         Write::ServiceKey(key, audit) => key_holds_nul(key) || audit_holds_nul(audit),
         Write::Audit(audit) => audit_holds_nul(audit),
         Write::DeadLetter(letter) => nul(&letter.actor_path) || nul(&letter.message) || nul(&letter.failure),
@@ -58,6 +64,12 @@ fn key_holds_nul(write: &KeyWrite) -> bool {
         KeyWrite::Rename { name, .. } => name.contains('\0'),
         KeyWrite::Revoke { .. } => false,
     }
+}
+
+fn webhook_holds_nul(webhook: &Webhook) -> bool {
+    let texts = [&webhook.name, &webhook.verification].into_iter().chain(&webhook.dedup_key);
+    let body = webhook.respond.as_ref().and_then(|respond| respond.body.as_ref());
+    texts.into_iter().any(|text| text.contains('\0')) || has_nul(&webhook.options) || body.is_some_and(has_nul)
 }
 
 fn run_holds_nul(run: &RunWrite) -> bool {

@@ -1,9 +1,9 @@
-//! Flows and webhooks: written by people, so one at a time.
+//! Flows: written by people, so one at a time.
 //!
 //! Names are looked up before they are written: somebody who tries a taken name again and again would otherwise make
 //! every batch abort and be halved.
 
-use core314_actors::ports::store::{FlowWrite, Outcome, RejectCode, Webhook, WebhookTarget, Write};
+use core314_actors::ports::store::{FlowWrite, Outcome, RejectCode, Write};
 
 use super::batch::Batch;
 use crate::store::cell::{Cell, Rows};
@@ -30,15 +30,6 @@ pub(in crate::store) const NEXT_FLOW: Bulk = Bulk {
 pub(super) const FLOW_VERSION: Bulk = Bulk {
     before: "INSERT INTO flow_versions (flow_id, flow_version, tenant_id, document, created_by, created_at_ms) ",
     after: "",
-};
-const WEBHOOK_NAMED: &str = "SELECT id FROM webhooks WHERE tenant_id = $1 AND name = $2";
-/// A webhook of this id in another tenant is left alone, and nothing is returned.
-const WEBHOOK: Bulk = Bulk {
-    before: "INSERT INTO webhooks (id, tenant_id, user_id, organization_id, name, verification, secret_hash, \
-             trigger_type, flow_id, is_active, created_at_ms) ",
-    after: " ON CONFLICT (id) DO UPDATE SET name = excluded.name, verification = excluded.verification, \
-            secret_hash = excluded.secret_hash, trigger_type = excluded.trigger_type, flow_id = excluded.flow_id, \
-            is_active = excluded.is_active WHERE webhooks.tenant_id = excluded.tenant_id RETURNING id",
 };
 
 /// Writes flows and their versions.
@@ -104,47 +95,4 @@ fn flow_row<'a>(write: &'a FlowWrite, document: &'a str) -> [Cell<'a>; 14] {
         write.at_ms.into(),
         write.at_ms.into(),
     ]
-}
-
-/// Writes webhooks, new or changed.
-pub(super) async fn webhooks(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
-    let writes = batch.survivors().filter_map(|(i, write)| match write {
-        Write::Webhook(webhook, _) => Some((i, &**webhook)),
-        _ => None,
-    });
-    for (i, write) in writes.collect::<Vec<_>>() {
-        batch.outcomes[i] = webhook(batch.connection, write).await?;
-    }
-    Ok(())
-}
-
-async fn webhook(connection: &mut Connection, webhook: &Webhook) -> Result<Option<Outcome>, Failure> {
-    let tenant = webhook.owner.tenant.0;
-    let named = connection.fetch(WEBHOOK_NAMED, &[tenant.into(), webhook.name.as_str().into()]).await?;
-    if let Some(row) = named.first()
-        && row.fields().uuid()? != webhook.id.0
-    {
-        let message = format!("the tenant has a webhook named '{}' already", webhook.name);
-        return Ok(Some(Outcome::Rejected { code: RejectCode::NameTaken, message }));
-    }
-    let (trigger, flow) = match webhook.target {
-        WebhookTarget::Trigger(trigger) => (Some(trigger.as_str()), None),
-        WebhookTarget::Flow(flow) => (None, Some(flow.0)),
-    };
-    let mut rows = Rows::new(11);
-    rows.push([
-        webhook.id.0.into(),
-        tenant.into(),
-        webhook.owner.user.0.into(),
-        webhook.owner.organization.map(|o| o.0).into(),
-        webhook.name.as_str().into(),
-        webhook.verification.as_str().into(),
-        webhook.secret_hash.into(),
-        trigger.into(),
-        flow.into(),
-        webhook.is_active.into(),
-        webhook.created_at_ms.into(),
-    ]);
-    let written = !connection.bulk(WEBHOOK, &rows).await?.is_empty();
-    Ok((!written).then_some(Outcome::Conflict))
 }

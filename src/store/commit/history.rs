@@ -80,6 +80,7 @@ fn audits(write: &Write) -> &[AuditEntry] {
         Write::DeleteFlow(deletion) => std::slice::from_ref(&deletion.audit),
         Write::Review(review) => std::slice::from_ref(&review.audit),
         Write::SettleDeadLetter(settlement) => std::slice::from_ref(&settlement.audit),
-        Write::DeadLetter(_) | Write::Statistics(_) => &[],
+        Write::WebhookRemoval(removal) => std::slice::from_ref(&removal.audit),
+        Write::Delivery(_) | Write::DeadLetter(_) | Write::Statistics(_) => &[],
     }
 }

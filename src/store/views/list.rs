@@ -9,10 +9,11 @@ use core314_actors::ports::views::{Filter, Page, Paged};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::deliveries::OfWebhook;
 use super::executions::Walk;
 use super::log::OfRun;
 use super::reader::{Index, Keys, Reader, SCAN_ROWS};
-use super::{executions, flows, log, notifications, runs};
+use super::{deliveries, executions, flows, log, notifications, runs};
 
 /// How many rows are compared at once.
 const CHUNK_ROWS: usize = 250;
@@ -22,6 +23,7 @@ pub(super) enum Source {
     Index(Index),
     Executions(Walk),
     LogOfRun(OfRun),
+    Deliveries(OfWebhook),
     /// The filter contradicts itself.
     Nothing,
 }
@@ -33,6 +35,8 @@ impl Source {
             Resource::Runs => Self::Index(runs::index(reader, filter)),
             Resource::Executions => executions::walk(filter),
             Resource::Log => log::source(reader, filter),
+            Resource::Webhooks => Self::Index(Index::newest("webhooks")),
+            Resource::Deliveries => deliveries::source(filter),
             Resource::Audit => Self::Index(Index::newest("audit")),
             Resource::Notifications => Self::Index(notifications::index(reader, filter)),
             Resource::DeadLetters => Self::Index(Index::newest("dead_letters")),
@@ -45,6 +49,7 @@ impl Source {
             Self::Index(index) => reader.keys(index, after, limit).await,
             Self::Executions(walk) => walk.keys(reader, after, limit).await,
             Self::LogOfRun(of) => of.keys(reader, after, limit).await,
+            Self::Deliveries(of) => of.keys(reader, after, limit).await,
             Self::Nothing => Ok(Keys { ids: Vec::new(), next: None }),
         }
     }

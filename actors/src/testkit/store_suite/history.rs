@@ -214,6 +214,8 @@ impl History {
                 }
                 Write::Flow(flow) => drop(self.flows.insert(flow.id, (**flow).clone())),
                 Write::Webhook(..)
+                | Write::WebhookRemoval(_)
+                | Write::Delivery(_)
                 | Write::ServiceKey(..)
                 | Write::Audit(_)
                 | Write::DeadLetter(_)

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, LogId, OrganizationId, Owner, RowId, RunId, UserId};
+use core314_domain::ids::{FlowId, LogId, OrganizationId, Owner, RowId, RunId, UserId, WebhookId};
 use core314_domain::log::{Failure, HttpFigures, LogEntry, OUTCOME_UNKNOWN};
 use core314_domain::run::{FlowRef, RunHeader, SavedState, Timing};
-use core314_domain::words::{ExecutionStatus, RunStatus, TriggerType};
+use core314_domain::words::{DeliveryStatus, ExecutionStatus, RunStatus, TriggerType};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::ports::store::{Accept, ApprovalWrite, FlowWrite, Idempotency, RunEnd, RunWrite};
+use crate::ports::store::{Accept, ApprovalWrite, Delivery, FlowWrite, Idempotency, RunEnd, RunWrite};
+use crate::ports::webhook::{Kept, Respond, Webhook, WebhookSecret, WebhookTarget};
 
 /// The time of all samples.
 pub const NOW_MS: i64 = 1_790_000_000_000;
@@ -56,6 +57,47 @@ impl Samples {
             summary: "it began".to_owned(),
             details: json!({"n": self.rng.random_range(0..100), "a": [1.5, null]}),
             at_ms: NOW_MS,
+        }
+    }
+
+    /// A new webhook with every optional part.
+    pub fn webhook(&mut self, target: WebhookTarget) -> Webhook {
+        let id = WebhookId(self.row_id().0);
+        let ended = WebhookSecret { kept: Kept::Digest(self.rng.random()), ends_at_ms: Some(NOW_MS) };
+        Webhook {
+            id,
+            owner: self.owner(),
+            name: format!("webhook {id}"),
+            verification: "hmac".to_owned(),
+            options: json!({"header": "x-signature"}),
+            secrets: vec![WebhookSecret { kept: Kept::Sealed("v1.k.x".to_owned()), ends_at_ms: None }, ended],
+            target,
+            dedup_key: Some("trigger.id".to_owned()),
+            respond: Some(Respond { wait_seconds: 5, body: Some(json!({"answer": "{{ run.output }}"})) }),
+            is_active: true,
+            version: 1,
+            created_at_ms: NOW_MS,
+            updated_at_ms: NOW_MS + 1,
+        }
+    }
+
+    /// A delivery of the webhook that no flow wanted.
+    pub fn delivery(&mut self, webhook: &Webhook) -> Delivery {
+        Delivery {
+            id: self.row_id(),
+            webhook: webhook.id,
+            owner: webhook.owner,
+            status: DeliveryStatus::NoMatch,
+            is_test: false,
+            key: Some("msg_1".to_owned()),
+            run: None,
+            why_not: json!([{"flow_id": self.flow_id(), "flow_name": "f", "clause": "trigger.n == 1"}]),
+            error: None,
+            request: Arc::new(json!({"headers": {"x-kind": "order"}, "query": {"a": "1"}})),
+            body: json!({"n": 2}),
+            is_body_cut: false,
+            received_at_ms: NOW_MS,
+            keep: None,
         }
     }
 
