@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::failpoint;
 use crate::ports::store::{Accept, ApprovalWrite, Idempotency, RunEnd, RunWrite};
-use crate::queue_partition::{PartitionMsg, QueuePartition};
+use crate::queue_partition::{News, PartitionMsg, QueuePartition};
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, Ctx, Ref};
 
@@ -35,6 +35,8 @@ pub struct Decided {
     /// What to store; `None` when nothing changed.
     pub write: Option<Box<RunWrite>>,
     pub effects: Vec<Effect>,
+    /// What to tell once it is stored.
+    pub news: News,
     pub unused_slots: usize,
     pub refusal: Option<Refusal>,
     /// The run has ended.
@@ -104,6 +106,7 @@ impl Behaviour for FlowRun {
                 is_quarantine,
                 write: None,
                 effects: Vec::new(),
+                news: self.news(Vec::new()),
                 unused_slots: msg.slots,
                 refusal: Some(refusal),
                 ended: self.run.state.status.is_terminal(),
@@ -133,10 +136,15 @@ impl FlowRun {
             write: changed.then(|| Box::new(self.write(&decision, now_ms))),
             unused_slots: decision.unused_slots,
             effects: decision.effects,
+            news: self.news(decision.changes),
             refusal: None,
             ended: self.run.state.status.is_terminal(),
             idle: self.is_idle(),
         }
+    }
+
+    fn news(&self, changes: Vec<Change>) -> News {
+        News { header: self.run.header.clone(), plan: self.run.plan.clone(), changes }
     }
 
     fn is_idle(&self) -> bool {

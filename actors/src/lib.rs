@@ -9,6 +9,7 @@ pub mod clock;
 pub mod commit_writer;
 pub mod engine;
 pub mod failpoint;
+pub mod feed;
 pub mod flow_run;
 pub mod ingress;
 pub mod plans;

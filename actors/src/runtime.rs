@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use crate::attempts::Attempts;
 use crate::clock::Clock;
 use crate::failpoint;
+use crate::feed::Feed;
 use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::{Attempt, Executor, Performed};
@@ -35,6 +36,8 @@ pub struct Runtime {
     /// Where stores, executors and timers of I/O run.
     pub io: tokio::runtime::Handle,
     pub counters: Counters,
+    /// Where committed changes are told.
+    pub feed: Feed,
     /// Ends the process, with this reason: a restart of actors would heal nothing.
     pub give_up: Arc<dyn Fn(String) + Send + Sync>,
 }

@@ -12,7 +12,7 @@ use core314_domain::run::{Command, Effect};
 use serde_json::Value;
 
 use super::runs::Ask;
-use super::{Answer, PartitionMsg, QueuePartition};
+use super::{Answer, News, PartitionMsg, QueuePartition};
 use crate::commit_writer::{CommitResult, Reply, WriterMsg};
 use crate::ports::store::{Outcome, RunWrite, Write};
 use crate::runtime::Counters;
@@ -23,6 +23,7 @@ pub struct Pending {
     pub write: Arc<RunWrite>,
     pub effects: Vec<Effect>,
     pub asks: Vec<Ask>,
+    pub news: News,
 }
 
 impl Pending {
@@ -49,6 +50,7 @@ impl Pending {
         write.ended = newer.ended.or(write.ended);
         self.effects.extend(later.effects);
         self.asks.extend(later.asks);
+        self.news.changes.extend(later.news.changes);
     }
 }
 
@@ -61,12 +63,15 @@ pub struct Outbox {
     sent: Vec<Pending>,
     /// The number of the commit under way.
     under_way: Option<u64>,
+    /// It is of the actor's earlier life.
+    is_earlier: bool,
 }
 
 impl Outbox {
     /// A commit of the actor's earlier life is still under way (0: none is).
     pub fn await_earlier(&mut self, batch: u64) {
         self.under_way = (batch != 0).then_some(batch);
+        self.is_earlier = batch != 0;
     }
 
     /// Whether an earlier life's commit is awaited, so that the store may not be read yet.
@@ -142,6 +147,10 @@ impl QueuePartition {
         if self.outbox.under_way != Some(batch) {
             return;
         }
+        if std::mem::take(&mut self.outbox.is_earlier) {
+            // What the earlier life had committed was told to nobody.
+            self.runtime.feed.begin_anew();
+        }
         self.outbox.under_way = None;
         let sent = std::mem::take(&mut self.outbox.sent);
         match result {
@@ -192,6 +201,7 @@ impl QueuePartition {
             Counters::add(&self.runtime.counters.runs_ended, 1);
         }
         self.set_timer(run, pending.write.timing.wake_at_ms, ctx);
+        self.tell_news(&pending);
         pending.asks.into_iter().for_each(|ask| ask.answer(Answer::Committed));
         self.act(run, pending.effects, ctx);
         // After the effects: one of them may cut off an attempt that is logged here.
@@ -210,6 +220,7 @@ impl QueuePartition {
         let run = pending.write.id;
         if let Some(resident) = self.runs.get_mut(&run) {
             resident.writes -= 1;
+            resident.untold = true;
             let starts = pending.effects.into_iter().filter(|e| matches!(e, Effect::StartAttempt { .. }));
             resident.held.extend(starts);
         }

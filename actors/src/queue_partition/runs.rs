@@ -33,6 +33,8 @@ pub struct Resident {
     pub loading: bool,
     /// Writes that are not committed yet.
     pub writes: u32,
+    /// A write's outcome was unknown: once loaded, it is told how the run stands.
+    pub untold: bool,
     /// Starts whose commit had an unknown outcome: made up for if it turns out to be stored.
     pub held: Vec<Effect>,
     pub deaths: u32,
@@ -180,7 +182,8 @@ impl QueuePartition {
         if let Some(refusal) = decided.refusal {
             ask.answer(Answer::Refused(refusal));
         } else if let Some(write) = decided.write {
-            let pending = Pending { write: write.into(), effects: decided.effects, asks: vec![ask] };
+            let pending =
+                Pending { write: write.into(), effects: decided.effects, asks: vec![ask], news: decided.news };
             self.starting += pending.starts();
             resident.writes += u32::from(self.outbox.push(pending));
             return;
