@@ -14,6 +14,7 @@
 mod actors;
 mod auth;
 mod body;
+mod connection;
 mod envelope;
 mod execution_log;
 mod flows;
@@ -31,6 +32,7 @@ mod resources;
 mod route_table;
 mod runs;
 mod settings;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod webhooks;
@@ -52,7 +54,7 @@ use auth::Keys;
 use envelope::envelope;
 use operations::HttpMetrics;
 use route_table::RouteTable;
-pub use settings::{AuthSettings, HttpSettings, KeyDigest};
+pub use settings::{AuthSettings, HttpSettings, KeyDigest, StreamSettings};
 
 /// What the server answers from.
 pub struct Api {
@@ -97,6 +99,7 @@ fn routes() -> RouteTable {
         .post("/api/v1/webhooks", webhooks::create::handle, webhooks::create::doc())
         .list("/api/v1/audit-log", Resource::Audit, "Lists changes of state that matter.")
         .show("/api/v1/audit-log/{id}", Resource::Audit, "Shows a change of state.")
+        .get("/api/v1/stream", stream::handle, stream::doc())
         .get("/api/v1/actors", actors::list::handle, actors::list::doc())
         .post("/api/v1/actors/{path:.+}/restart", actors::restart::handle, actors::restart::doc())
         .get("/healthz", operations::healthz::handle, operations::healthz::doc())
@@ -126,7 +129,9 @@ pub fn serve(api: Api, listener: TcpListener) -> io::Result<Server> {
     let server =
         HttpServer::new(move || App::new().configure(|app| configure(app, &state, &metrics)).wrap(from_fn(envelope)));
     let server = if settings.workers == 0 { server } else { server.workers(settings.workers) };
+    let stuck_after_ms = settings.send_timeout_ms;
     let server = server
+        .on_connect(move |connection, _| connection::close_when_stuck(connection, stuck_after_ms))
         .max_connections(settings.max_connections_per_worker)
         .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
         .client_request_timeout(Duration::from_millis(settings.header_timeout_ms))

@@ -62,6 +62,8 @@ pub enum Problem {
     Internal,
     #[error("the runtime cannot take more work just now: come back in {retry_after_seconds} s")]
     Busy { retry_after_seconds: u64 },
+    #[error("the tenant has as many streams open as it may: close one, or come back in {retry_after_seconds} s")]
+    TooManyStreams { retry_after_seconds: u64 },
     #[error("the store cannot be reached just now: come back in {retry_after_seconds} s")]
     StoreUnavailable { retry_after_seconds: u64 },
 }
@@ -105,6 +107,7 @@ impl Problem {
             Self::ConditionError { .. } => Kind::ConditionError,
             Self::Internal => Kind::Internal,
             Self::Busy { .. } => Kind::Busy,
+            Self::TooManyStreams { .. } => Kind::TooManyStreams,
             Self::StoreUnavailable { .. } => Kind::StoreUnavailable,
         }
     }
@@ -139,9 +142,9 @@ impl Problem {
                 (header::WWW_AUTHENTICATE, r#"Bearer realm="core314", error="invalid_token""#.to_owned())
             }
             Self::MethodNotAllowed { allow, .. } => (header::ALLOW, allow.to_string()),
-            Self::Busy { retry_after_seconds } | Self::StoreUnavailable { retry_after_seconds } => {
-                (header::RETRY_AFTER, retry_after_seconds.to_string())
-            }
+            Self::Busy { retry_after_seconds }
+            | Self::TooManyStreams { retry_after_seconds }
+            | Self::StoreUnavailable { retry_after_seconds } => (header::RETRY_AFTER, retry_after_seconds.to_string()),
             _ => return None,
         };
         HeaderValue::from_str(&value).ok().map(|value| (name, value))

@@ -6,6 +6,7 @@ mod exclusive;
 mod executors;
 mod sink;
 mod store;
+mod stream;
 mod supervised;
 mod support;
 mod tamper;

@@ -60,6 +60,8 @@ fn counters(page: &mut Exposition, engine: &Engine) {
     for (name, help, counter) in all {
         page.single(Type::Counter, name, help, counter.load(Ordering::Relaxed) as f64);
     }
+    let dropped = engine.feed().dropped() as f64;
+    page.single(Type::Counter, "core314_streams_dropped_total", "Streams ended as read too slowly.", dropped);
     let seconds = counted.commit_time_us.load(Ordering::Relaxed) as f64 / 1e6;
     page.single(Type::Counter, "core314_commit_seconds_total", "Time spent in transactions.", seconds);
 }
@@ -72,6 +74,8 @@ fn gauges(page: &mut Exposition, engine: &Engine) {
     page.single(Type::Gauge, "core314_resident_runs", "Runs in memory.", resident);
     let ready = sum(|partition| partition.ready.load(Ordering::Relaxed));
     page.single(Type::Gauge, "core314_ready_entries", "Entries in memory that wait for a slot.", ready);
+    let streams = engine.feed().clients() as f64;
+    page.single(Type::Gauge, "core314_streams", "Streams of changes that are open.", streams);
     let credits = engine.free_credits() as f64;
     page.single(Type::Gauge, "core314_free_credits", "Triggers that could still wait for their commit.", credits);
 }

@@ -57,6 +57,7 @@ kinds! {
     InvalidRequest = "invalid-request", UNPROCESSABLE_ENTITY, "The request does not make sense";
     InvalidFlow = "invalid-flow", UNPROCESSABLE_ENTITY, "The flow document has problems";
     ConditionError = "condition-error", UNPROCESSABLE_ENTITY, "A flow's conditions cannot be evaluated";
+    TooManyStreams = "too-many-streams", TOO_MANY_REQUESTS, "The tenant has too many streams open";
     Internal = "internal", INTERNAL_SERVER_ERROR, "The server is at fault";
     Busy = "busy", SERVICE_UNAVAILABLE, "The runtime takes no more work just now";
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "The store cannot be reached";
@@ -102,8 +103,8 @@ mod tests {
             slugs.join(" "),
             "malformed-body malformed-request unauthenticated forbidden not-found no-matching-flow method-not-allowed \
              request-timeout name-taken flow-inactive idempotency-key-reused conflict precondition-failed \
-             payload-too-large unsupported-media-type invalid-request invalid-flow condition-error internal busy \
-             store-unavailable"
+             payload-too-large unsupported-media-type invalid-request invalid-flow condition-error too-many-streams \
+             internal busy store-unavailable"
         );
     }
 }
