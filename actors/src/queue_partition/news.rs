@@ -57,9 +57,8 @@ impl QueuePartition {
     /// Tells what has been stored.
     pub(super) fn tell_news(&self, stored: &Pending) {
         let News { header, plan, changes } = &stored.news;
-        let is_new = stored.write.accept.is_some();
-        if let Some(error) = run_change(changes).or(is_new.then_some(None)) {
-            self.tell_run(header, stored.write.state.status, error);
+        if stored.write.accept.is_some() || changes.iter().any(changes_run) {
+            self.tell_run(header, stored.write.state.status, changes.iter().find_map(error_of_run));
         }
         if self.runtime.feed.listens(Scope::Tenant(header.owner.tenant), Topic::Executions) {
             let ends: BTreeMap<StepNo, StepStatus> = changes.iter().filter_map(step_change).collect();
@@ -98,11 +97,14 @@ impl QueuePartition {
     }
 }
 
-/// Whether the run's own state has changed, and with what error.
-fn run_change(changes: &[Change]) -> Option<Option<&str>> {
-    changes.iter().rev().find_map(|change| match change {
-        Change::RunEnded { error, .. } => Some(error.as_deref()),
-        Change::RunAwaitsApproval | Change::RunStarted { .. } | Change::RunPaused | Change::RunResumed => Some(None),
+/// Whether the run's own state is another.
+fn changes_run(change: &Change) -> bool {
+    match change {
+        Change::RunAwaitsApproval
+        | Change::RunStarted { .. }
+        | Change::RunPaused
+        | Change::RunResumed
+        | Change::RunEnded { .. } => true,
         Change::RunClosing { .. }
         | Change::StepReleased { .. }
         | Change::StepStarted { .. }
@@ -111,8 +113,16 @@ fn run_change(changes: &[Change]) -> Option<Option<&str>> {
         | Change::StepEnded { .. }
         | Change::ApprovalRequested { .. }
         | Change::ApprovalDecided { .. }
-        | Change::AttemptLogged(_) => None,
-    })
+        | Change::AttemptLogged(_) => false,
+    }
+}
+
+/// Why the run has ended badly.
+fn error_of_run(change: &Change) -> Option<&str> {
+    match change {
+        Change::RunEnded { error, .. } => error.as_deref(),
+        _ => None,
+    }
 }
 
 /// Which step went where.
@@ -148,9 +158,8 @@ mod tests {
             ended(1, StepStatus::Failed),
             Change::RunEnded { status: RunStatus::Failed, error: Some("no".to_owned()), at_ms: 2 },
         ];
-        assert_eq!(run_change(&changes), Some(Some("no")));
-        assert_eq!(run_change(&changes[..3]), Some(None));
-        assert_eq!(run_change(&changes[1..4]), None);
+        assert_eq!(changes.iter().map(changes_run).collect::<Vec<_>>(), [true, false, false, false, true]);
+        assert_eq!(changes.iter().find_map(error_of_run), Some("no"));
         let last: BTreeMap<_, _> = changes.iter().filter_map(step_change).collect();
         assert_eq!(last.into_iter().collect::<Vec<_>>(), [(0, StepStatus::Completed), (1, StepStatus::Failed)]);
     }

@@ -220,9 +220,8 @@ impl QueuePartition {
         let run = pending.write.id;
         if let Some(resident) = self.runs.get_mut(&run) {
             resident.writes -= 1;
-            resident.untold = true;
             let starts = pending.effects.into_iter().filter(|e| matches!(e, Effect::StartAttempt { .. }));
-            resident.held.extend(starts);
+            resident.held.get_or_insert_default().extend(starts);
         }
         self.reload(run, pending.asks, ctx);
     }

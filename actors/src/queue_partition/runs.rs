@@ -33,10 +33,9 @@ pub struct Resident {
     pub loading: bool,
     /// Writes that are not committed yet.
     pub writes: u32,
-    /// A write's outcome was unknown: once loaded, it is told how the run stands.
-    pub untold: bool,
-    /// Starts whose commit had an unknown outcome: made up for if it turns out to be stored.
-    pub held: Vec<Effect>,
+    /// Present when a write's outcome was unknown: once the run is loaded, the feed is told how it stands, and these
+    /// starts are made up for if they turn out to be stored.
+    pub held: Option<Vec<Effect>>,
     pub deaths: u32,
     /// How many actors it has had.
     pub generation: u32,
