@@ -69,6 +69,12 @@ fn tell(feed: &Feed, scope: Scope, topic: Topic, id: u64, n: u64) {
     feed.publish(scope, topic, id, || json!({"id": id, "n": n}));
 }
 
+/// Lets simulated time pass.
+async fn pass(time: Duration) {
+    let nothing = std::future::pending::<()>();
+    tokio::time::timeout(time, nothing).await.expect_err("nothing comes");
+}
+
 /// Whether nothing comes for a while.
 async fn is_quiet(subscription: &mut Subscription) -> bool {
     tokio::time::timeout(GATHER * 3, subscription.next()).await.is_err()
@@ -155,7 +161,7 @@ async fn who_comes_back_misses_nothing_and_hears_nothing_twice() {
     drop(client);
     for n in 2..5 {
         tell(&feed, tenant(1), Topic::Runs, n, n);
-        tokio::time::sleep(GATHER * 2).await;
+        pass(GATHER * 2).await;
     }
     let mut again = listen(&feed, tenant(1), "runs", Some(&first.id));
     assert_eq!(begun(&mut again).await, first.id);
@@ -260,16 +266,16 @@ async fn a_hub_lives_a_minute_longer_than_its_last_client() {
     let feed = feed();
     let mut client = listen(&feed, tenant(1), "runs", None);
     let place = begun(&mut client).await;
-    tokio::time::sleep(LINGER * 3).await;
+    pass(LINGER * 3).await;
     drop(client);
-    tokio::time::sleep(LINGER / 2).await;
+    pass(LINGER / 2).await;
     assert!(feed.listens(tenant(1), Topic::Runs));
     let mut client = listen(&feed, tenant(1), "runs", Some(&place));
     begun(&mut client).await;
-    tokio::time::sleep(LINGER).await;
+    pass(LINGER).await;
     assert!(feed.listens(tenant(1), Topic::Runs), "somebody is there again");
     drop(client);
-    tokio::time::sleep(LINGER + Duration::from_secs(1)).await;
+    pass(LINGER + Duration::from_secs(1)).await;
     assert!(!feed.listens(tenant(1), Topic::Runs));
     assert_eq!((feed.0.hubs.len(), feed.0.listening.load(Ordering::Relaxed)), (0, 0));
     let mut late = listen(&feed, tenant(1), "runs", Some(&place));
