@@ -15,6 +15,7 @@ use core314_actors::ports::executor::Executor;
 use serde::Serialize;
 
 pub use measure::{Cost, Latency};
+pub use workload::StreamFigures;
 
 /// What a workload needs of an installation.
 #[derive(Clone, Default)]
@@ -69,6 +70,8 @@ pub enum Workload {
     W4,
     /// Nothing to do.
     W7,
+    /// Clients of the live stream while runs go by.
+    Stream,
 }
 
 /// What one workload showed.
@@ -88,6 +91,9 @@ pub struct Figures {
     /// Commits and writes that the store was given.
     pub batches: u64,
     pub writes: u64,
+    /// Of the live stream's clients, where the workload has some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamFigures>,
 }
 
 /// Runs the plan, one workload after the other, each on a fresh installation.
@@ -105,6 +111,7 @@ pub async fn run<I: Installation>(
             Workload::W3 => workload::flows(&installation, plan).await?,
             Workload::W4 => workload::webhooks(&installation, plan).await?,
             Workload::W7 => workload::idle(&installation, plan).await?,
+            Workload::Stream => workload::streams(&installation, plan).await?,
         };
         report(&figures);
         all.push(figures);
@@ -128,6 +135,7 @@ impl Figures {
             cpu_percent: None,
             batches: 0,
             writes: 0,
+            stream: None,
         }
     }
 
@@ -137,8 +145,9 @@ impl Figures {
             format!("  p50 {:.2} ms  p99 {:.2} ms  max {:.1} ms", l.p50_ms, l.p99_ms, l.max_ms)
         });
         let cpu = self.cpu_percent.map_or_else(String::new, |p| format!("  {p:.2} % of a core"));
+        let stream = self.stream.map_or_else(String::new, |stream| stream.line());
         format!(
-            "{:?} {:<8} {:>9.0} {}/s  {:>7.1} µs CPU each  {:>7.0} bytes each  {:>5.1} writes a commit{latency}{cpu}",
+            "{:?} {:<8} {:>9.0} {}/s  {:>7.1} µs CPU each  {:>7.0} bytes each  {:>5.1} writes a commit{latency}{cpu}{stream}",
             self.workload,
             self.store,
             self.per_second,

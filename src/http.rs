@@ -16,6 +16,7 @@ mod ask;
 mod auth;
 mod body;
 mod client;
+mod connection;
 mod cors;
 mod dead_letters;
 mod envelope;
@@ -40,6 +41,7 @@ mod resources;
 mod route_table;
 mod runs;
 mod settings;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -70,7 +72,7 @@ use operations::HttpMetrics;
 use rate_limit::RateLimit;
 pub use rate_limit::RateLimitSettings;
 use route_table::RouteTable;
-pub use settings::{AuthSettings, HttpSettings, KeyDigest};
+pub use settings::{AuthSettings, HttpSettings, KeyDigest, StreamSettings};
 pub use tls::{Certificate, Reloaded};
 
 /// What the server answers from.
@@ -215,6 +217,7 @@ fn routes() -> RouteTable {
         .delete("/api/v1/tokens/{id}", tokens::revoke::handle, tokens::revoke::doc())
         .list("/api/v1/audit-log", Resource::Audit, "Lists changes of state that matter.")
         .show("/api/v1/audit-log/{id}", Resource::Audit, "Shows a change of state.")
+        .get("/api/v1/stream", stream::handle, stream::doc())
         .get("/api/v1/nodes", nodes::list::handle, nodes::list::doc())
         .get("/api/v1/partitions", nodes::partitions::handle, nodes::partitions::doc())
         .get("/api/v1/actors", actors::list::handle, actors::list::doc())
@@ -247,13 +250,17 @@ pub fn serve(api: Api, listener: TcpListener, socket: Option<UnixListener>) -> i
     let server =
         HttpServer::new(move || App::new().configure(|app| configure(app, &state, &metrics)).wrap(from_fn(envelope)));
     let server = if settings.workers == 0 { server } else { server.workers(settings.workers) };
+    let stuck_after_ms = settings.send_timeout_ms;
     let server = server
         .max_connections(settings.max_connections_per_worker)
         .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
         .client_request_timeout(Duration::from_millis(settings.header_timeout_ms))
         .shutdown_timeout(settings.drain_seconds)
         .disable_signals()
-        .on_connect(note_local_socket);
+        .on_connect(move |connection, data| {
+            note_local_socket(connection, data);
+            connection::close_when_stuck(connection, stuck_after_ms);
+        });
     let server = match api.certificate {
         Some(certificate) => server.listen_rustls_0_23(listener, certificate.server_config())?,
         None => server.listen(listener)?,

@@ -3,10 +3,17 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use chrono::{DateTime, SecondsFormat};
+
 /// Tells the time of day in milliseconds since the epoch.
 pub trait Clock: Send + Sync + 'static {
     /// Never less than an earlier answer of the same process.
     fn now_ms(&self) -> i64;
+}
+
+/// A time as it is shown, with milliseconds.
+pub fn rfc3339(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// The machine's clock. When that is set back, this one stands still until it has caught up.

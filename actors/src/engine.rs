@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::commit_writer::{CommitWriter, Reply, WriterMsg};
+use crate::feed::Feed;
 use crate::ingress::{Ingress, Trigger, TriggerError, Triggered};
 use crate::ports::catalog::StoredFlow;
 use crate::ports::store::{FlowWrite, Outcome, RejectCode, Write};
@@ -183,6 +184,11 @@ impl Engine {
     /// What the engine shares with those who measure it.
     pub fn runtime(&self) -> &Arc<Runtime> {
         &self.inner.runtime
+    }
+
+    /// Where committed changes are told: to publish some, or to listen.
+    pub fn feed(&self) -> &Feed {
+        &self.inner.runtime.feed
     }
 
     /// Each partition's figures.

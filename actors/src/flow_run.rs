@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::failpoint;
 use crate::ports::store::{Accept, ApprovalWrite, Idempotency, RunEnd, RunWrite};
-use crate::queue_partition::{PartitionMsg, QueuePartition};
+use crate::queue_partition::{News, PartitionMsg, QueuePartition};
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, Ctx, Ref};
 
@@ -53,6 +53,8 @@ pub struct Decided {
     pub effects: Vec<Effect>,
     /// Steps that have ended by it, for metrics.
     pub ends: Vec<(StepNo, ExecutionStatus)>,
+    /// What to tell once it is stored.
+    pub news: News,
     pub unused_slots: usize,
     pub refusal: Option<Refusal>,
     /// The run has ended.
@@ -132,6 +134,7 @@ impl Behaviour for FlowRun {
                 write: None,
                 effects: Vec::new(),
                 ends: Vec::new(),
+                news: self.news(Vec::new()),
                 unused_slots: msg.slots,
                 refusal: Some(refusal),
                 ended: self.run.state.status.is_terminal(),
@@ -163,10 +166,15 @@ impl FlowRun {
             unused_slots: decision.unused_slots,
             ends: ends(&decision.changes),
             effects: decision.effects.clone(),
+            news: self.news(decision.changes.clone()),
             refusal: None,
             ended: self.run.state.status.is_terminal(),
             idle: self.is_idle(),
         }
+    }
+
+    fn news(&self, changes: Vec<Change>) -> News {
+        News { header: self.run.header.clone(), plan: self.run.plan.clone(), changes }
     }
 
     fn is_idle(&self) -> bool {

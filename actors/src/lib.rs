@@ -10,6 +10,7 @@ pub mod commit_writer;
 pub mod ends;
 pub mod engine;
 pub mod failpoint;
+pub mod feed;
 pub mod flow_run;
 pub mod histogram;
 pub mod ingress;

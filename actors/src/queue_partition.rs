@@ -10,6 +10,7 @@
 
 mod dispatch;
 mod load;
+mod news;
 mod outbox;
 mod ready;
 mod runs;
@@ -36,6 +37,7 @@ use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, ChildExit, Ctx, Ref};
 use core314_domain::stats::{Stat, StatKey};
 
+pub use news::News;
 use outbox::Outbox;
 use ready::ReadyQueue;
 use runs::Resident;
@@ -227,7 +229,12 @@ impl Behaviour for QueuePartition {
             draining: false,
         };
         // A commit of an earlier life is awaited before anything is read: what it stores must be seen.
-        partition.outbox.await_earlier(args.shared.committing.load(Ordering::Acquire));
+        let committing = args.shared.committing.load(Ordering::Acquire);
+        partition.outbox.await_earlier(committing);
+        if life > 1 && committing == 0 {
+            // The outcome of a commit may have come to the earlier life, which told nobody.
+            partition.runtime.feed.begin_anew();
+        }
 
         partition.read_timers(ctx);
         partition.read_statistics_tail(ctx);

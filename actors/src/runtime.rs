@@ -16,6 +16,7 @@ use crate::attempts::Attempts;
 use crate::clock::Clock;
 use crate::ends::Ends;
 use crate::failpoint;
+use crate::feed::Feed;
 use crate::known_keys::KnownKeys;
 use crate::meters::Meters;
 use crate::plans::Plans;
@@ -43,6 +44,8 @@ pub struct Runtime {
     pub counters: Counters,
     pub ends: Ends,
     pub meters: Meters,
+    /// Where committed changes are told.
+    pub feed: Feed,
     /// Ends the process, with this reason: a restart of actors would heal nothing.
     pub give_up: Arc<dyn Fn(String) + Send + Sync>,
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use core314_actors::clock::SystemClock;
 use core314_actors::engine::{Engine, Parts};
+use core314_actors::feed::{Limits, Subscription};
 use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
+use core314_actors::ports::Scope;
 use core314_actors::settings::EngineSettings;
 use core314_actors::testkit::memory_store::{MemoryStore, Rows};
 use core314_actors::testkit::scripted_executor::ScriptedExecutor;
@@ -298,4 +300,64 @@ fn statistics_follow_and_survive_a_restart() {
     }
     world.until("all runs are counted once", |rows| total(rows) == (40, 60));
     world.stop(&second);
+}
+
+/// Listens to runs and restarts as the platform does.
+fn listen(world: &World, engine: &Engine) -> Subscription {
+    let limits = Limits { clients: 1, clients_per_tenant: 1 };
+    let topics = "runs,actors".parse().expect("known topics");
+    let mut subscription = engine.feed().subscribe(Scope::Platform, topics, None, limits).expect("let in");
+    next_block(world, &mut subscription);
+    subscription
+}
+
+fn next_block(world: &World, subscription: &mut Subscription) -> String {
+    let next = async { tokio::time::timeout(Duration::from_secs(20), subscription.next()).await };
+    let block = world.io.block_on(next).expect("something comes").expect("the stream goes on");
+    String::from_utf8(block.to_vec()).expect("text")
+}
+
+#[test]
+fn the_feed_tells_of_commits_whose_outcome_was_lost() {
+    let world = World::new();
+    let flow = world.flow(1, "sequential", &[json!({}), json!({})]);
+    let engine = world.start();
+    let mut feed = listen(&world, &engine);
+    let mut untold = std::collections::BTreeSet::new();
+    for round in 0..20 {
+        world.store.lose_after(1 + round % 3);
+        untold.insert(world.accept(&engine, flow).to_string());
+    }
+    world.until("the runs end", all_ended);
+    while !untold.is_empty() {
+        let block = next_block(&world, &mut feed);
+        let data = block.lines().find_map(|line| line.strip_prefix("data: ")).expect("an event");
+        let data: Value = serde_json::from_str(data).expect("JSON");
+        for change in data["changes"].as_array().expect("no reset was needed") {
+            if change["run_status"] == "completed" {
+                untold.remove(change["id"].as_str().expect("an id"));
+            }
+        }
+    }
+    world.stop(&engine);
+}
+
+#[test]
+fn a_partition_that_was_restarted_makes_listeners_start_anew() {
+    let world = World::new();
+    let flow = world.flow(1, "sequential", &[json!({})]);
+    let engine = world.start();
+    let mut feed = listen(&world, &engine);
+    let run = world.accept(&engine, flow);
+    while !next_block(&world, &mut feed).contains("completed") {}
+    engine.restart_actor("core314/partitions/partition-00").expect("there is such an actor");
+    // What was not sent when the new life began, such as the word of the restart itself, is part of what is read anew.
+    while !next_block(&world, &mut feed).contains("event: reset\n") {}
+    let later = world.accept(&engine, flow);
+    let mut block = String::new();
+    while !(block.contains(&later.to_string()) && block.contains("completed")) {
+        block = next_block(&world, &mut feed);
+        assert!(!block.contains(&run.to_string()), "{block}");
+    }
+    world.stop(&engine);
 }

@@ -40,6 +40,14 @@ impl Meter {
     }
 }
 
+/// Memory of this process that is in RAM.
+pub fn resident_bytes() -> u64 {
+    // proc(5): `VmRSS:` and a number of KiB.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1_024
+}
+
 fn own_cpu_us() -> u64 {
     let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF);
     usage.map_or(0, |u| {

@@ -1,6 +1,7 @@
 //! The workloads themselves.
 
 mod probe;
+mod stream;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use super::measure::{Latency, Meter};
 use super::{Figures, Installation, Node, NodeOptions, Plan, Workload};
 use probe::Probe;
+pub use stream::{StreamFigures, streams};
 
 /// Actions in the queue that is drained.
 const BACKLOG: u64 = 50_000;
@@ -28,9 +30,19 @@ fn owner() -> Owner {
 }
 
 async fn save_flow(engine: &Engine, name: &str, trigger: &str, steps: Value) -> anyhow::Result<FlowId> {
+    save_flow_of(engine, owner(), name, trigger, steps).await
+}
+
+async fn save_flow_of(
+    engine: &Engine,
+    owner: Owner,
+    name: &str,
+    trigger: &str,
+    steps: Value,
+) -> anyhow::Result<FlowId> {
     let document = json!({"flow_name": name, "trigger_type": trigger, "flow_steps": steps});
     let document = FlowDocument::from_value(document)?;
-    let draft = FlowDraft { owner: owner(), document, by: "bench".to_owned() };
+    let draft = FlowDraft { owner, document, by: "bench".to_owned() };
     Ok(engine.create_flow(draft).await?.id)
 }
 

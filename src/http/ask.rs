@@ -37,7 +37,7 @@ pub async fn read<T: DeserializeOwned>(
     state: &State,
     role: Role,
 ) -> Result<Asked<T>, Problem> {
-    let credential = state.keys.identify(&req).await?;
+    let credential = state.keys.identify(req).await?;
     credential.allows(role)?;
     let (bytes, mut value) = body::read_json_or_nothing(req, payload, &state.settings).await?;
     let user = take_user(&mut value)?;

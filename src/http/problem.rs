@@ -66,6 +66,8 @@ pub enum Problem {
     Busy { retry_after_seconds: u64 },
     #[error("the keys that verify user tokens cannot be read just now: come back in {retry_after_seconds} s")]
     KeysUnavailable { retry_after_seconds: u64 },
+    #[error("the tenant has as many streams open as it may: close one, or come back in {retry_after_seconds} s")]
+    TooManyStreams { retry_after_seconds: u64 },
     #[error("the store cannot be reached just now: come back in {retry_after_seconds} s")]
     StoreUnavailable { retry_after_seconds: u64 },
 }
@@ -111,6 +113,7 @@ impl Problem {
             Self::Internal => Kind::Internal,
             Self::Busy { .. } => Kind::Busy,
             Self::KeysUnavailable { .. } => Kind::KeysUnavailable,
+            Self::TooManyStreams { .. } => Kind::TooManyStreams,
             Self::StoreUnavailable { .. } => Kind::StoreUnavailable,
         }
     }
@@ -148,6 +151,7 @@ impl Problem {
             Self::RateLimited { retry_after_seconds }
             | Self::Busy { retry_after_seconds }
             | Self::KeysUnavailable { retry_after_seconds }
+            | Self::TooManyStreams { retry_after_seconds }
             | Self::StoreUnavailable { retry_after_seconds } => (header::RETRY_AFTER, retry_after_seconds.to_string()),
             _ => return None,
         };

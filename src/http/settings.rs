@@ -29,6 +29,8 @@ pub struct HttpSettings {
     pub header_timeout_ms: u64,
     /// How long a client may take to send a request's body.
     pub body_timeout_ms: u64,
+    /// How long a client may leave what was sent to it unread before its connection is closed.
+    pub send_timeout_ms: u32,
     /// How long `/readyz` waits for the store.
     pub ready_timeout_ms: u64,
     /// How long requests under way may take once the server is told to stop.
@@ -43,6 +45,7 @@ pub struct HttpSettings {
     pub max_page_items: usize,
     /// How clients reach this server, such as `https://core314.example`; empty: as the request's `Host` says.
     pub public_url: String,
+    pub stream: StreamSettings,
     /// Requests under way at once; more get 503.
     pub max_in_flight: usize,
     /// Pages of which origins may use the API from a browser.
@@ -59,6 +62,26 @@ pub struct HttpSettings {
     pub tls: TlsSettings,
 }
 
+/// How much `/api/v1/stream` serves.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamSettings {
+    /// Streams that are open at once; more get 503.
+    pub max_clients: usize,
+    /// Streams of one tenant; more get 429.
+    pub max_clients_per_tenant: usize,
+    /// How often a stream without changes says that it lives, and proves its caller again.
+    pub heartbeat_seconds: u64,
+    /// After this time a stream ends, and its client comes back.
+    pub max_seconds: u64,
+}
+
+impl Default for StreamSettings {
+    fn default() -> Self {
+        Self { max_clients: 5_000, max_clients_per_tenant: 500, heartbeat_seconds: 15, max_seconds: 3_600 }
+    }
+}
+
 impl Default for HttpSettings {
     fn default() -> Self {
         Self {
@@ -67,6 +90,7 @@ impl Default for HttpSettings {
             keep_alive_seconds: 75,
             header_timeout_ms: 5_000,
             body_timeout_ms: 10_000,
+            send_timeout_ms: 30_000,
             ready_timeout_ms: 2_000,
             drain_seconds: 10,
             max_body_bytes: 1 << 20,
@@ -81,6 +105,7 @@ impl Default for HttpSettings {
             forwarded_by: ForwardedBy::default(),
             metrics_public: false,
             tls: TlsSettings::default(),
+            stream: StreamSettings::default(),
         }
     }
 }
@@ -93,12 +118,17 @@ impl HttpSettings {
             ("max_in_flight", self.max_in_flight, 1, 1_000_000),
             ("max_body_bytes", self.max_body_bytes, 1_024, 64 << 20),
             ("max_json_depth", self.max_json_depth, 1, MAX_DEPTH),
+            ("stream.max_clients", self.stream.max_clients, 1, 1_000_000),
+            ("stream.max_clients_per_tenant", self.stream.max_clients_per_tenant, 1, 1_000_000),
             ("max_page_items", self.max_page_items, 1, 500),
             ("default_page_items", self.default_page_items, 1, self.max_page_items),
         ];
         let times = [
             ("header_timeout_ms", self.header_timeout_ms, 1_000, 600_000),
             ("body_timeout_ms", self.body_timeout_ms, 100, 600_000),
+            ("send_timeout_ms", self.send_timeout_ms.into(), 100, 600_000),
+            ("stream.heartbeat_seconds", self.stream.heartbeat_seconds, 1, 60),
+            ("stream.max_seconds", self.stream.max_seconds, 1, 86_400),
             ("ready_timeout_ms", self.ready_timeout_ms, 10, 60_000),
             ("keep_alive_seconds", self.keep_alive_seconds, 1, 3_600),
             ("drain_seconds", self.drain_seconds, 0, 3_600),

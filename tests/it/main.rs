@@ -11,6 +11,7 @@ mod providers;
 mod scripted;
 mod sink;
 mod store;
+mod stream;
 mod supervised;
 mod support;
 mod tamper;

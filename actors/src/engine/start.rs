@@ -6,24 +6,26 @@ use std::time::Duration;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::ids::{Owner, RowId};
+use serde::Serialize;
 use serde_json::json;
 
 use tokio::sync::Semaphore;
 
 use super::webhooks::MAX_PENDING_DELIVERIES;
 use super::{Engine, Inner};
-use crate::clock::Clock;
+use crate::clock::{Clock, rfc3339};
 use crate::commit_writer::CommitWriter;
 use crate::ends::Ends;
 use crate::failpoint;
+use crate::feed::{Feed, Topic};
 use crate::ingress::Ingress;
 use crate::known_keys::KnownKeys;
 use crate::meters::Meters;
 use crate::plans::Plans;
-use crate::ports::StoreError;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::Executor;
 use crate::ports::store::{Store, Write};
+use crate::ports::{Scope, StoreError};
 use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
 use crate::runtime::{Counters, Runtime};
 use crate::settings::EngineSettings;
@@ -79,6 +81,7 @@ impl Engine {
             catalog: parts.catalog,
             meters: Meters::new(executors.keys().copied()),
             executors,
+            feed: Feed::new(parts.io.clone()),
             io: parts.io,
             counters: Counters::default(),
             ends: Ends::default(),
@@ -144,6 +147,8 @@ impl Engine {
     /// then is cut off: its outcome is unknown, and the next start treats it so.
     pub async fn stop(&self) -> Exit {
         self.inner.ingress.close();
+        // Streams would hold up the HTTP server's end.
+        self.inner.runtime.feed.close();
         let remembered = self.remember(AuditEvent::NodeStopped, "node stopped", json!({})).await;
         if let Err(error) = remembered {
             tracing::warn!(%error, "the node's end could not be written to the audit log");
@@ -178,7 +183,10 @@ fn node_entry(runtime: &Runtime, event: AuditEvent, summary: String, details: se
 fn hooks(runtime: &Arc<Runtime>) -> Hooks {
     let (for_restart, for_exit, give_up) = (runtime.clone(), runtime.clone(), runtime.give_up.clone());
     Hooks {
-        on_restart: Some(Box::new(move |event| remember_restart(&for_restart, event))),
+        on_restart: Some(Box::new(move |event| {
+            tell_restart(&for_restart, event);
+            remember_restart(&for_restart, event);
+        })),
         on_exit: Some(Box::new(move |exit| {
             if exit.reason.is_abnormal() {
                 Counters::add(&for_exit.counters.actor_deaths, 1);
@@ -193,6 +201,29 @@ fn hooks(runtime: &Arc<Runtime>) -> Hooks {
 fn before_handle(kind: &'static str, path: &str) {
     failpoint::hit(&format!("actor.{kind}"));
     failpoint::hit(&format!("actor_at.{path}"));
+}
+
+/// A restart, on the feed.
+#[derive(Serialize)]
+struct RestartChange<'a> {
+    /// The actor's path.
+    id: &'a str,
+    kind: &'static str,
+    reason: String,
+    /// How often it has been restarted since the process began.
+    restarts: u32,
+    /// RFC 3339.
+    at: String,
+}
+
+fn tell_restart(runtime: &Runtime, event: &ActorRestarted) {
+    runtime.feed.publish(Scope::Platform, Topic::Actors, &event.path, || RestartChange {
+        id: &event.path,
+        kind: event.kind,
+        reason: event.reason.to_string(),
+        restarts: event.nth,
+        at: rfc3339(runtime.now_ms()),
+    });
 }
 
 /// Writes a restart to the audit log, past the commit writer: that may be the one that was restarted.

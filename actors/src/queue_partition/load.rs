@@ -181,9 +181,13 @@ impl QueuePartition {
         resident.plan = Some(flow.plan.clone());
         resident.version = stored.version;
         resident.ended = state.status.is_terminal();
-        let held = std::mem::take(&mut resident.held);
-        let held: Vec<Effect> = held.into_iter().filter(|e| was_stored(&state, e)).collect();
+        let held = resident.held.take();
+        let is_untold = held.is_some();
+        let held: Vec<Effect> = held.into_iter().flatten().filter(|e| was_stored(&state, e)).collect();
         let state = Run::rehydrate(header, flow.plan, state, &stored.attempts);
+        if is_untold {
+            self.tell_all(&state);
+        }
         if !self.start_actor(run, state, stored.timing, None, ctx) {
             return self
                 .give_up(run, |ask| ask.answer(Answer::Failed("the run's actor could not be started".to_owned())));

@@ -13,7 +13,7 @@ use core314_domain::words::ExecutionStatus;
 use serde_json::Value;
 
 use super::runs::Ask;
-use super::{Answer, PartitionMsg, QueuePartition};
+use super::{Answer, News, PartitionMsg, QueuePartition};
 use crate::commit_writer::{CommitResult, Reply, WriterMsg};
 use crate::ports::store::{Outcome, RunWrite, Write};
 use crate::runtime::Counters;
@@ -26,6 +26,7 @@ pub struct Pending {
     /// Steps that end by it, for metrics.
     pub ends: Vec<(StepNo, ExecutionStatus)>,
     pub asks: Vec<Ask>,
+    pub news: News,
 }
 
 impl Pending {
@@ -57,6 +58,7 @@ impl Pending {
         self.effects.extend(later.effects);
         self.ends.extend(later.ends);
         self.asks.extend(later.asks);
+        self.news.changes.extend(later.news.changes);
     }
 }
 
@@ -69,12 +71,15 @@ pub struct Outbox {
     sent: Vec<Pending>,
     /// The number of the commit under way.
     under_way: Option<u64>,
+    /// It is of the actor's earlier life.
+    is_earlier: bool,
 }
 
 impl Outbox {
     /// A commit of the actor's earlier life is still under way (0: none is).
     pub fn await_earlier(&mut self, batch: u64) {
         self.under_way = (batch != 0).then_some(batch);
+        self.is_earlier = batch != 0;
     }
 
     /// Whether an earlier life's commit is awaited, so that the store may not be read yet.
@@ -150,6 +155,10 @@ impl QueuePartition {
         if self.outbox.under_way != Some(batch) {
             return;
         }
+        if std::mem::take(&mut self.outbox.is_earlier) {
+            // What the earlier life had committed was told to nobody.
+            self.runtime.feed.begin_anew();
+        }
         self.outbox.under_way = None;
         let sent = std::mem::take(&mut self.outbox.sent);
         match result {
@@ -203,6 +212,7 @@ impl QueuePartition {
             self.runtime.ends.tell(run.0);
         }
         self.set_timer(run, pending.write.timing.wake_at_ms, ctx);
+        self.tell_news(&pending);
         pending.asks.into_iter().for_each(|ask| ask.answer(Answer::Committed));
         self.act(run, pending.effects, ctx);
         // After the effects: one of them may cut off an attempt that is logged here.
@@ -241,7 +251,7 @@ impl QueuePartition {
         if let Some(resident) = self.runs.get_mut(&run) {
             resident.writes -= 1;
             let starts = pending.effects.into_iter().filter(|e| matches!(e, Effect::StartAttempt { .. }));
-            resident.held.extend(starts);
+            resident.held.get_or_insert_default().extend(starts);
         }
         self.reload(run, pending.asks, ctx);
     }

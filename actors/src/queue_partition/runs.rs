@@ -33,8 +33,9 @@ pub struct Resident {
     pub loading: bool,
     /// Writes that are not committed yet.
     pub writes: u32,
-    /// Starts whose commit had an unknown outcome: made up for if it turns out to be stored.
-    pub held: Vec<Effect>,
+    /// Present when a write's outcome was unknown: once the run is loaded, the feed is told how it stands, and these
+    /// starts are made up for if they turn out to be stored.
+    pub held: Option<Vec<Effect>>,
     pub deaths: u32,
     /// How many actors it has had.
     pub generation: u32,
@@ -192,8 +193,13 @@ impl QueuePartition {
         if let Some(refusal) = decided.refusal {
             ask.answer(Answer::Refused(refusal));
         } else if let Some(write) = decided.write {
-            let pending =
-                Pending { write: write.into(), effects: decided.effects, ends: decided.ends, asks: vec![ask] };
+            let pending = Pending {
+                write: write.into(),
+                effects: decided.effects,
+                ends: decided.ends,
+                asks: vec![ask],
+                news: decided.news,
+            };
             self.starting += pending.starts();
             resident.writes += u32::from(self.outbox.push(pending));
             return;

@@ -178,5 +178,6 @@ impl Doc {
 
 /// The schema of a type, by reference where it has a name.
 fn of<T: JsonSchema>() -> SchemaOf {
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the type need not be static")]
     Arc::new(|generator| generator.subschema_for::<T>())
 }

@@ -71,6 +71,8 @@ fn counters(page: &mut Exposition, engine: &Engine) {
     for (name, help, counter) in all {
         page.single(Type::Counter, name, help, counter.load(Ordering::Relaxed) as f64);
     }
+    let dropped = engine.feed().dropped() as f64;
+    page.single(Type::Counter, "core314_streams_dropped_total", "Streams ended as read too slowly.", dropped);
 }
 
 /// Runs and executions, by how they ended and what they did.
@@ -103,6 +105,8 @@ fn queue(page: &mut Exposition, engine: &Engine) {
     let oldest = since.filter(|since| *since > 0).min();
     let age = oldest.map_or(0.0, |since| (engine.runtime().now_ms() - since).max(0) as f64 / MILLIS);
     page.single(Type::Gauge, "core314_queue_age_seconds", "How long the oldest of those entries has waited.", age);
+    let streams = engine.feed().clients() as f64;
+    page.single(Type::Gauge, "core314_streams", "Streams of changes that are open.", streams);
     let credits = engine.free_credits() as f64;
     page.single(Type::Gauge, "core314_free_credits", "Triggers that could still wait for their commit.", credits);
     let waited = [(Vec::new(), engine.runtime().meters.queue_wait.counted())];

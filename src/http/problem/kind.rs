@@ -58,6 +58,7 @@ kinds! {
     InvalidFlow = "invalid-flow", UNPROCESSABLE_ENTITY, "The flow document has problems";
     ConditionError = "condition-error", UNPROCESSABLE_ENTITY, "A flow's conditions cannot be evaluated";
     RateLimited = "rate-limited", TOO_MANY_REQUESTS, "You ask too often";
+    TooManyStreams = "too-many-streams", TOO_MANY_REQUESTS, "The tenant has too many streams open";
     Internal = "internal", INTERNAL_SERVER_ERROR, "The server is at fault";
     Busy = "busy", SERVICE_UNAVAILABLE, "The runtime takes no more work just now";
     KeysUnavailable = "keys-unavailable", SERVICE_UNAVAILABLE, "The keys of user tokens cannot be read";
@@ -104,8 +105,8 @@ mod tests {
             slugs.join(" "),
             "malformed-body malformed-request unauthenticated forbidden not-found no-matching-flow method-not-allowed \
              request-timeout name-taken flow-inactive idempotency-key-reused conflict precondition-failed \
-             payload-too-large unsupported-media-type invalid-request invalid-flow condition-error rate-limited internal \
-             busy keys-unavailable store-unavailable"
+             payload-too-large unsupported-media-type invalid-request invalid-flow condition-error rate-limited \
+             too-many-streams internal busy keys-unavailable store-unavailable"
         );
     }
 }
