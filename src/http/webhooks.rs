@@ -11,7 +11,6 @@ pub mod test;
 pub mod why_not;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::HOST;
 use core314_actors::engine::SaveError;
 use core314_actors::ports::Scope;
 use core314_actors::ports::webhook::{Respond, Webhook, WebhookTarget};
@@ -26,6 +25,7 @@ use super::State;
 use super::flows::rfc3339;
 use super::hooks::scheme::Verification;
 use super::problem::{FieldError, Problem};
+use crate::http::client::Client;
 
 const MAX_NAME_CHARS: usize = 200;
 
@@ -122,8 +122,10 @@ fn not_saved(error: SaveError) -> Problem {
 fn base_url(req: &HttpRequest, state: &State) -> String {
     match state.settings.public_url.trim_end_matches('/') {
         "" => {
-            let host = req.headers().get(HOST).and_then(|host| host.to_str().ok());
-            format!("http://{}", host.unwrap_or(req.app_config().host()))
+            let client = Client::of(req);
+            let scheme = if client.as_ref().is_some_and(|client| client.is_secure) { "https" } else { "http" };
+            let host = client.and_then(|client| client.host);
+            format!("{scheme}://{}", host.as_deref().unwrap_or(req.app_config().host()))
         }
         configured => configured.to_owned(),
     }

@@ -71,6 +71,9 @@ impl Origin {
 
 /// Takes a delivery, and answers its sender.
 pub async fn take(state: &State, incoming: Incoming<'_>) -> Result<HttpResponse, Problem> {
+    if !incoming.origin.is_test() {
+        state.limit.take(incoming.ready.webhook.owner.tenant)?;
+    }
     let mut request = request(&incoming)?;
     let content = match content::read(incoming.headers, incoming.body, state.settings.max_json_depth) {
         Ok(content) => content,
