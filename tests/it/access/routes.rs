@@ -16,6 +16,10 @@ pub enum Case {
     Open,
     /// A list of rows: a stranger's is empty.
     List,
+    /// A list that may be empty for the owner, too.
+    Sparse,
+    /// Something beneath a row of the list at this path, which for a stranger does not exist.
+    Part(&'static str),
     /// A row of the list at this path: a stranger finds none.
     Row(&'static str),
     /// Figures: a stranger's add up to nothing.
@@ -35,10 +39,17 @@ pub enum Case {
 pub struct Seeds {
     pub flow: Value,
     pub flow_id: String,
+    pub execution_id: String,
+}
+
+/// A body that says nothing.
+fn nothing(_: &Seeds) -> Value {
+    json!({})
 }
 
 pub const CASES: &[(&str, &str, Case)] = &[
     ("POST", "/hooks/{webhook_id}/{secret}", Case::Open),
+    ("POST", "/hooks/{webhook_id}", Case::Open),
     ("POST", "/api/v1/flows/{flow}/trigger", Case::Act("operator", "/api/v1/flows", |_| json!({}))),
     (
         "POST",
@@ -49,17 +60,89 @@ pub const CASES: &[(&str, &str, Case)] = &[
             |seeds| json!({"trigger_type": "manual", "flow_id": seeds.flow_id}),
         ),
     ),
+    (
+        "POST",
+        "/functions/v1/execute-action",
+        Case::Name("operator", StatusCode::NOT_FOUND, |seeds| json!({"execution_queue_id": seeds.execution_id})),
+    ),
+    (
+        "POST",
+        "/api/v1/flows/{flow}/trigger/bulk",
+        Case::Act("operator", "/api/v1/flows", |_| json!({"triggers": [{}]})),
+    ),
     ("GET", "/api/v1/runs", Case::List),
+    (
+        "POST",
+        "/api/v1/runs/bulk/{verb}",
+        Case::Name("operator", StatusCode::OK, |_| json!({"filter": {"run_status": "failed"}})),
+    ),
+    ("POST", "/api/v1/runs/{id}/cancel", Case::Act("operator", "/api/v1/runs", nothing)),
+    ("POST", "/api/v1/runs/{id}/pause", Case::Act("operator", "/api/v1/runs", nothing)),
+    ("POST", "/api/v1/runs/{id}/resume", Case::Act("operator", "/api/v1/runs", nothing)),
+    ("POST", "/api/v1/runs/{id}/retry", Case::Act("operator", "/api/v1/runs", nothing)),
+    ("POST", "/api/v1/runs/{id}/approve", Case::Act("operator", "/api/v1/runs", nothing)),
+    ("POST", "/api/v1/runs/{id}/reject", Case::Act("operator", "/api/v1/runs", nothing)),
+    ("POST", "/api/v1/runs/{id}/restart", Case::Act("operator", "/api/v1/runs", nothing)),
+    ("GET", "/api/v1/runs/{id}/why", Case::Row("/api/v1/runs")),
+    ("GET", "/api/v1/runs/{id}/timeline", Case::Row("/api/v1/runs")),
     ("GET", "/api/v1/runs/{id}", Case::Row("/api/v1/runs")),
     ("GET", "/api/v1/executions", Case::List),
+    (
+        "POST",
+        "/api/v1/executions",
+        Case::Make("operator", |_| json!({"action_type": "transform", "action_payload": {"value": 1}})),
+    ),
+    ("GET", "/api/v1/executions/pending-approvals", Case::Sparse),
     ("GET", "/api/v1/executions/{id}", Case::Row("/api/v1/executions")),
+    ("POST", "/api/v1/executions/{id}/approve", Case::Act("operator", "/api/v1/executions", nothing)),
+    ("POST", "/api/v1/executions/{id}/reject", Case::Act("operator", "/api/v1/executions", nothing)),
+    ("POST", "/api/v1/executions/{id}/cancel", Case::Act("operator", "/api/v1/executions", nothing)),
+    ("POST", "/api/v1/executions/{id}/retry", Case::Act("operator", "/api/v1/executions", nothing)),
     ("GET", "/api/v1/execution-log", Case::List),
     ("GET", "/api/v1/execution-log/statistics", Case::Figures("total_executions")),
+    ("GET", "/api/v1/execution-log/timeline", Case::Sparse),
+    ("GET", "/api/v1/execution-log/slowest", Case::Sparse),
+    ("GET", "/api/v1/execution-log/failed", Case::Sparse),
+    (
+        "POST",
+        "/api/v1/execution-log/{id}/review",
+        Case::Act("operator", "/api/v1/execution-log", |_| json!({"verdict": "ok"})),
+    ),
     ("GET", "/api/v1/execution-log/{id}", Case::Row("/api/v1/execution-log")),
     ("GET", "/api/v1/flows", Case::List),
     ("POST", "/api/v1/flows", Case::Make("admin", |seeds| seeds.flow.clone())),
     ("GET", "/api/v1/flows/{id}", Case::Row("/api/v1/flows")),
     ("PATCH", "/api/v1/flows/{id}", Case::Act("admin", "/api/v1/flows", |_| json!({"is_active": false}))),
+    ("DELETE", "/api/v1/flows/{id}", Case::Act("admin", "/api/v1/flows", nothing)),
+    // It looks at what it is sent, and at nothing else.
+    ("POST", "/api/v1/flows/validate", Case::Open),
+    ("POST", "/api/v1/flows/{id}/pause", Case::Act("admin", "/api/v1/flows", nothing)),
+    ("POST", "/api/v1/flows/{id}/resume", Case::Act("admin", "/api/v1/flows", nothing)),
+    ("POST", "/api/v1/flows/{id}/clone", Case::Act("admin", "/api/v1/flows", |_| json!({"flow_name": "copy"}))),
+    ("GET", "/api/v1/flows/{id}/versions", Case::Part("/api/v1/flows")),
+    ("POST", "/api/v1/flows/{id}/dry-run", Case::Act("operator", "/api/v1/flows", nothing)),
+    ("GET", "/api/v1/flows/{id}/export", Case::Part("/api/v1/flows")),
+    ("GET", "/api/v1/flow-templates", Case::Sparse),
+    ("GET", "/api/v1/dead-letters", Case::List),
+    ("GET", "/api/v1/dead-letters/{id}", Case::Row("/api/v1/dead-letters")),
+    ("POST", "/api/v1/dead-letters/{id}/retry", Case::Act("operator", "/api/v1/dead-letters", nothing)),
+    ("POST", "/api/v1/dead-letters/{id}/discard", Case::Act("operator", "/api/v1/dead-letters", nothing)),
+    ("GET", "/api/v1/notifications", Case::List),
+    ("GET", "/api/v1/notifications/unread-count", Case::Figures("unread_count")),
+    ("POST", "/api/v1/notifications/read-all", Case::Make("viewer", nothing)),
+    ("POST", "/api/v1/notifications/{id}/read", Case::Act("viewer", "/api/v1/notifications", nothing)),
+    ("POST", "/api/v1/notifications/{id}/archive", Case::Act("viewer", "/api/v1/notifications", nothing)),
+    ("GET", "/api/v1/webhooks", Case::List),
+    ("GET", "/api/v1/webhooks/{id}", Case::Row("/api/v1/webhooks")),
+    ("PATCH", "/api/v1/webhooks/{id}", Case::Act("admin", "/api/v1/webhooks", |_| json!({"is_active": false}))),
+    ("DELETE", "/api/v1/webhooks/{id}", Case::Act("admin", "/api/v1/webhooks", nothing)),
+    ("POST", "/api/v1/webhooks/{id}/rotate", Case::Act("admin", "/api/v1/webhooks", nothing)),
+    ("POST", "/api/v1/webhooks/{id}/test", Case::Act("operator", "/api/v1/webhooks", nothing)),
+    ("GET", "/api/v1/webhooks/{id}/deliveries", Case::Part("/api/v1/webhooks")),
+    ("GET", "/api/v1/webhooks/{id}/deliveries/{delivery}", Case::Part("/api/v1/webhooks")),
+    ("GET", "/api/v1/webhooks/{id}/deliveries/{delivery}/why-not", Case::Part("/api/v1/webhooks")),
+    // It never ends: its own tests hold its walls.
+    ("GET", "/api/v1/stream", Case::Open),
     (
         "POST",
         "/api/v1/webhooks",
@@ -76,6 +159,8 @@ pub const CASES: &[(&str, &str, Case)] = &[
     ("DELETE", "/api/v1/tokens/{id}", Case::Act("admin", "/api/v1/tokens", |_| Value::Null)),
     ("GET", "/api/v1/audit-log", Case::List),
     ("GET", "/api/v1/audit-log/{id}", Case::Row("/api/v1/audit-log")),
+    ("GET", "/api/v1/nodes", Case::Platform),
+    ("GET", "/api/v1/partitions", Case::Platform),
     ("GET", "/api/v1/actors", Case::Platform),
     ("POST", "/api/v1/actors/{path:.+}/restart", Case::Platform),
     ("GET", "/healthz", Case::Open),
