@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use core314_actors::ports::store::{Idempotency, Outcome, RunWrite};
-use core314_domain::ids::RunId;
+use core314_domain::ids::{FlowId, RunId};
 use core314_domain::run::RunHeader;
 use uuid::Uuid;
 
@@ -95,19 +95,21 @@ pub(in crate::store) const FREED_NAMES: Bulk = Bulk {
             (SELECT tenant_id, flow_id, run_key, run_id FROM u)",
 };
 
-/// Takes the names of new runs. One whose name a live run has is not accepted, and gives its idempotency key back.
+/// The name that a run has from this write on, with its flow: a new run, or one that is taken up again.
+fn name_of(run: &RunWrite) -> Option<(FlowId, &str)> {
+    let new = run.accept.as_deref().and_then(|accept| Some((accept.header.flow.id, accept.header.run_key.as_deref()?)));
+    new.or_else(|| run.reopened.as_ref()?.key.as_ref().map(|(flow, name)| (*flow, &**name)))
+}
+
+/// Takes the names of runs that begin to live. One whose name another live run has is not accepted, or not taken up again,
+/// and gives its idempotency key back.
 pub(super) async fn claim_names(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
-    let wanted: Vec<(usize, &RunWrite, &RunHeader, &str)> = batch
-        .surviving_runs()
-        .filter_map(|(i, run)| {
-            let header = &*run.accept.as_deref()?.header;
-            Some((i, run, header, header.run_key.as_deref()?))
-        })
-        .collect();
+    let wanted: Vec<(usize, &RunWrite, FlowId, &str)> =
+        batch.surviving_runs().filter_map(|(i, run)| name_of(run).map(|(flow, name)| (i, run, flow, name))).collect();
     // In order, so that two lanes never wait for each other in a circle; a name twice in the batch goes in once.
     let mut claims = BTreeMap::new();
-    for (_, run, header, name) in &wanted {
-        claims.entry((run.tenant, header.flow.id, *name)).or_insert(run.id);
+    for (_, run, flow, name) in &wanted {
+        claims.entry((run.tenant, *flow, *name)).or_insert(run.id);
     }
     let mut rows = Rows::new(4);
     for ((tenant, flow, name), run) in claims {
@@ -117,14 +119,19 @@ pub(super) async fn claim_names(batch: &mut Batch<'_, '_>) -> Result<(), Failure
     for row in batch.connection.bulk(NEW_NAMES, &rows).await? {
         taken.insert(RunId(row.fields().uuid()?));
     }
-    for (i, run, header, name) in wanted {
+    for (i, run, flow, name) in wanted {
         if taken.contains(&run.id) {
             continue;
         }
-        let cells = [run.tenant.0.into(), header.flow.id.0.into(), name.into()];
+        let cells = [run.tenant.0.into(), flow.0.into(), name.into()];
         let found = batch.connection.fetch(NAMED, &cells).await?;
         let row = found.first().ok_or_else(|| Failure::Unavailable("a run's name was just given back".to_owned()))?;
-        batch.outcomes[i] = Some(Outcome::RunKeyTaken { run: RunId(row.fields().uuid()?) });
+        let holder = RunId(row.fields().uuid()?);
+        // An earlier try of this very write took it, and stayed behind its version.
+        if holder == run.id {
+            continue;
+        }
+        batch.outcomes[i] = Some(Outcome::RunKeyTaken { run: holder });
         if let Some(key) = run.accept.as_ref().and_then(|accept| accept.idempotency.as_ref()) {
             batch.connection.fetch(FORGOTTEN_KEY, &[run.tenant.0.into(), key.key.as_str().into()]).await?;
         }
