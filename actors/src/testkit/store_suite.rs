@@ -4,6 +4,7 @@
 //! [`history`] draws seeded random histories, to be applied to two stores that must not differ.
 
 pub mod history;
+pub mod people;
 pub mod samples;
 
 use core314_domain::audit::AuditEvent;
