@@ -17,7 +17,7 @@ async fn an_action_runs_without_a_flow(kind: StoreKind) {
         action["priority"] = json!(1);
         let before = bed.sink.received().len();
         let run = client.post(PATH, action.clone(), 200).await;
-        assert_eq!(pick(&run, "run_status flow_name trigger_type"), json!(["completed", "single action", "manual"]));
+        assert_eq!(pick(&run, "run_status flow_name trigger_type"), json!(["completed", "", "manual"]));
         assert_eq!(bed.sink.received()[before].body, json!({"host": "db-1"}), "templates see the context");
         let id = run["id"].as_str().expect("an id");
         let entries = client.items(&format!("{PATH}?flow_run_id={id}")).await;

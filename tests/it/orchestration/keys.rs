@@ -13,6 +13,7 @@ use crate::support::StoreKind;
 async fn lasting(bed: &Bed, client: &Client<'_>) -> String {
     let mut flow = bed.flow("lasting", &["ask"]);
     flow["flow_steps"][0]["requires_approval"] = json!(true);
+    flow["flow_steps"][0]["config"]["action_payload"]["json"] = json!({});
     let id = client.save(&flow).await;
     format!("/api/v1/flows/{id}/trigger")
 }
