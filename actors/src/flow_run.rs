@@ -159,7 +159,7 @@ impl FlowRun {
         Decided {
             generation: self.generation,
             is_quarantine: matches!(*msg.command, Command::Quarantine { .. }),
-            write: changed.then(|| Box::new(self.write(decision, msg, ended_before, now_ms))),
+            write: changed.then(|| Box::new(self.write(decision, msg, ended_before.as_ref(), now_ms))),
             unused_slots: decision.unused_slots,
             ends: ends(&decision.changes),
             effects: decision.effects.clone(),
@@ -174,7 +174,7 @@ impl FlowRun {
     }
 
     /// What of the decision is stored.
-    fn write(&mut self, decision: &Decision, msg: &Decide, ended_before: Option<RunEnd>, now_ms: i64) -> RunWrite {
+    fn write(&mut self, decision: &Decision, msg: &Decide, ended_before: Option<&RunEnd>, now_ms: i64) -> RunWrite {
         let header = &self.run.header;
         let mut write = RunWrite {
             id: header.id,
@@ -199,7 +199,7 @@ impl FlowRun {
         }
         for change in &decision.changes {
             if matches!(change, Change::RunReopened) {
-                write.reopened.clone_from(&ended_before);
+                write.reopened = ended_before.cloned();
             }
             self.store(change, &msg.remark, &mut write, now_ms);
         }

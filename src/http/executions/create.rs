@@ -62,7 +62,7 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let context = asked.input.context_data.take().unwrap_or_default();
     let trigger = Trigger {
         owner: asked.owner,
-        target: Target::Action(Arc::new(definition(asked.input)?)),
+        target: Target::Action(Arc::new(definition(&asked.input)?)),
         trigger_type: TriggerType::Manual,
         source: TriggerType::Manual.as_str().into(),
         context: Arc::new(Value::Object(context)),
@@ -83,7 +83,7 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
 }
 
 /// The action as a flow of one step.
-fn definition(input: Input) -> Result<FlowDocument, Problem> {
+fn definition(input: &Input) -> Result<FlowDocument, Problem> {
     let config = without_nulls(json!({
         "action_type": input.action_type, "action_target": input.action_target,
         "action_payload": input.action_payload, "priority": input.priority, "urgency": input.urgency,

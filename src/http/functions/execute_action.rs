@@ -26,7 +26,7 @@ use crate::http::problem::Problem;
 use crate::http::{Shared, State, ask, body, input};
 
 /// Longer than an attempt may take by default; what takes longer goes on, and the answer says so.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What is to be performed. Other fields are ignored.
 #[derive(Deserialize, JsonSchema)]

@@ -177,6 +177,7 @@ impl Doc {
 }
 
 /// The schema of a type, by reference where it has a name.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself asks its type to live for ever")]
 fn of<T: JsonSchema>() -> SchemaOf {
     Arc::new(|generator| generator.subschema_for::<T>())
 }

@@ -32,10 +32,8 @@ fn page(description: &Value) -> String {
     page.push_str("<h2>Types</h2>\n");
     for (name, schema) in members(&description["components"]["schemas"]) {
         let text = serde_json::to_string_pretty(schema).expect("a schema has text keys");
-        page.push_str(&format!(
-            "<details id=\"{name}\"><summary>{name}</summary><pre>{}</pre></details>\n",
-            escaped(&text)
-        ));
+        let text = escaped(&text);
+        page.extend(["<details id=\"", name, "\"><summary>", name, "</summary><pre>", &text, "</pre></details>\n"]);
     }
     page.push_str("</main></body></html>\n");
     page

@@ -12,19 +12,19 @@ async fn a_flow_is_changed_by_whoever_has_read_it(kind: StoreKind) {
     for client in bed.clients() {
         let flow = client.save(&bed.flow("versioned", &["call"])).await;
         let path = format!("/api/v1/flows/{flow}");
-        let patch = async |etag: &str, patch: Value| {
+        let change = async |etag: &str, patch: Value| {
             client.ask(Method::PATCH, &path, Some(&patch), &[("If-Match", etag)]).await
         };
-        let changed = patch("\"v1\"", json!({"flow_description": "second"})).await;
+        let changed = change("\"v1\"", json!({"flow_description": "second"})).await;
         assert_eq!((changed.status, changed.header("etag")), (StatusCode::OK, "\"v2\""), "{}", changed.body);
-        let stale = patch("\"v1\"", json!({"flow_description": "third"})).await;
+        let stale = change("\"v1\"", json!({"flow_description": "third"})).await;
         assert_eq!(
             (stale.status, &stale.body["code"]),
             (StatusCode::PRECONDITION_FAILED, &json!("precondition_failed"))
         );
-        assert_eq!(patch("\"v2\"", json!({"speed": 1})).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(change("\"v2\"", json!({"speed": 1})).await.status, StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(
-            patch("\"v2\"", json!({"flow_description": "second"})).await.header("etag"),
+            change("\"v2\"", json!({"flow_description": "second"})).await.header("etag"),
             "\"v2\"",
             "nothing changed"
         );

@@ -7,14 +7,14 @@ use super::bed::{Bed, Client, Started, pick};
 use super::on_both_stores;
 use crate::support::StoreKind;
 
-/// The columns of the contract (data.md, execution_queue).
+/// The columns of the contract (data.md, `execution_queue`).
 const QUEUE: &str = "id tenant_id user_id organization_id created_at updated_at orchestration_flow_id flow_run_id \
     decision_event_id recommendation_id parent_execution_id action_type action_target action_payload action_config \
     execution_status priority urgency scheduled_for execute_after expires_at requires_approval approval_status \
     approved_by approved_at approval_notes max_retry_attempts current_retry_attempt retry_backoff_seconds \
     last_retry_at next_retry_at started_at completed_at execution_duration_ms execution_result execution_error \
     execution_error_code depends_on dependency_mode context_data tags metadata";
-/// The columns of the contract (data.md, execution_log).
+/// The columns of the contract (data.md, `execution_log`).
 const LOG: &str = "id tenant_id user_id organization_id created_at execution_queue_id orchestration_flow_id flow_run_id \
     decision_event_id recommendation_id action_type action_target action_payload action_config execution_status \
     execution_result execution_error execution_error_code execution_error_details started_at completed_at \

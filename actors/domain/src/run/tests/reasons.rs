@@ -2,8 +2,10 @@
 
 use super::*;
 
-/// The reasons as (code, step, wake-up, what holds it).
-fn why(bench: &Bench) -> Vec<(Waiting, Option<String>, Option<i64>, Vec<String>)> {
+/// Code, step, wake-up, and what holds it.
+type Told = (Waiting, Option<String>, Option<i64>, Vec<String>);
+
+fn why(bench: &Bench) -> Vec<Told> {
     let reasons = bench.run.why(bench.now_ms).into_iter();
     reasons.map(|r| (r.code, r.step_id, r.wakes_at_ms, r.held_by)).collect()
 }
