@@ -234,9 +234,10 @@ impl Ingress {
         }
         self.hand_over(&self.partitions[usize::from(number)], PartitionMsg::AcceptAll(all))?;
         let mut answers = Vec::with_capacity(waiting.len());
-        for (accepted, heard) in waiting {
+        for ((accepted, heard), trigger) in waiting.into_iter().zip(&triggers) {
+            let returns = trigger.run_key.as_ref().is_some_and(|named| named.on_conflict == OnConflict::Return);
             answers.push(match self.hear(heard).await {
-                Ok(Answer::RunKeyTaken(run)) => Err(TriggerError::RunKeyTaken(run)),
+                Ok(Answer::RunKeyTaken(run)) if returns => self.existing(run).await.map(Triggered::Repeated),
                 Ok(answer) => self.answered(answer, accepted),
                 Err(error) => Err(error),
             });

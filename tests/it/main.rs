@@ -7,6 +7,7 @@ mod crash;
 mod exclusive;
 mod executors;
 mod notify;
+mod orchestration;
 mod providers;
 mod scripted;
 mod sink;

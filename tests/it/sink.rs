@@ -1,11 +1,12 @@
-//! A real HTTP server that remembers what reached it.
+//! A real HTTP server that remembers what reached it, and answers as a test wants it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -18,10 +19,11 @@ pub struct Received {
 }
 
 /// What reached the server.
-#[derive(Default)]
 pub struct Sink {
     received: Mutex<Vec<Received>>,
     arrived: Notify,
+    status: AtomicU16,
+    is_held: watch::Sender<bool>,
     pub url: String,
 }
 
@@ -32,7 +34,13 @@ impl Sink {
         std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let port = super::support::free_port();
-                let sink = Arc::new(Self { url: format!("http://127.0.0.1:{port}"), ..Self::default() });
+                let sink = Arc::new(Self {
+                    received: Mutex::default(),
+                    arrived: Notify::new(),
+                    status: AtomicU16::new(200),
+                    is_held: watch::Sender::new(false),
+                    url: format!("http://127.0.0.1:{port}"),
+                });
                 let data = web::Data::from(sink.clone());
                 let server =
                     HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(receive_one)))
@@ -46,6 +54,16 @@ impl Sink {
             });
         });
         receive.recv().expect("the sink starts")
+    }
+
+    /// What it answers from now on.
+    pub fn answer(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// Whether answers are held back.
+    pub fn hold(&self, is_held: bool) {
+        self.is_held.send_replace(is_held);
     }
 
     /// Everything so far, in order of arrival.
@@ -89,5 +107,8 @@ async fn receive_one(sink: web::Data<Sink>, request: HttpRequest, body: web::Byt
     };
     sink.received.lock().unwrap_or_else(PoisonError::into_inner).push(received);
     sink.arrived.notify_waiters();
-    HttpResponse::Ok().json(serde_json::json!({"ok": true}))
+    let mut held = sink.is_held.subscribe();
+    held.wait_for(|is_held| !is_held).await.expect("the sink lives as long as its requests");
+    let status = actix_web::http::StatusCode::from_u16(sink.status.load(Ordering::SeqCst)).expect("a status");
+    HttpResponse::build(status).json(serde_json::json!({"ok": status.is_success()}))
 }

@@ -99,6 +99,28 @@ impl Installation {
         }
     }
 
+    /// What the database says to a statement that it must refuse, on PostgreSQL both to the service and to the owner.
+    pub async fn refusals(&self, statement: &str) -> Vec<String> {
+        let statement = || sqlx::AssertSqlSafe(statement.to_owned());
+        match &self.database_url {
+            None => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.sqlite_url()).await.expect("the file opens");
+                let refused = sqlx::raw_sql(statement()).execute(&mut connection).await;
+                vec![refused.expect_err("the store refuses it").to_string()]
+            }
+            Some(url) => {
+                let mut refusals = Vec::new();
+                for role in ["SET ROLE core314_service", "RESET ROLE"] {
+                    let mut connection = sqlx::PgConnection::connect(url).await.expect("the database answers");
+                    sqlx::raw_sql(role).execute(&mut connection).await.expect("the role is granted");
+                    let refused = sqlx::raw_sql(statement()).execute(&mut connection).await;
+                    refusals.push(refused.expect_err("the store refuses it").to_string());
+                }
+                refusals
+            }
+        }
+    }
+
     fn sqlite_url(&self) -> String {
         format!("sqlite:{}", self.data_dir().join("core314.db").display())
     }

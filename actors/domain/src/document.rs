@@ -1,6 +1,9 @@
 //! The flow document: what a person writes, a file holds and `orchestration_flows` shows. Format 1.
 //!
-//! Unknown and duplicate keys are errors. Reading a document checks its shape; [`crate::plan`] checks its sense.
+//! Unknown and duplicate keys are errors, but in documents of the platform that this system continues ([`platform`]).
+//! Reading a document checks its shape; [`crate::plan`] checks its sense.
+
+mod platform;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -133,16 +136,24 @@ pub struct Connections {
 impl FlowDocument {
     /// Reads a document from JSON or YAML text. An error names the line, and the place where that is known.
     pub fn from_text(text: &str) -> Result<Self, ShapeError> {
-        if text.trim_start().starts_with('{') {
-            check_objects(&json::parse_json(text.as_bytes()).map_err(whole)?)?;
-            return read(&mut serde_json::Deserializer::from_str(text));
+        let is_json = text.trim_start().starts_with('{');
+        let parsed = if is_json { json::parse_json(text.as_bytes()) } else { json::parse_yaml(text) };
+        let value = parsed.map_err(whole)?;
+        if platform::wrote(&value) {
+            return Self::from_value(value);
         }
-        check_objects(&json::parse_yaml(text).map_err(whole)?)?;
-        read(serde_norway::Deserializer::from_str(text))
+        check_objects(&value)?;
+        // The text, not the value: only the text still knows the lines that errors name.
+        if is_json {
+            read(&mut serde_json::Deserializer::from_str(text))
+        } else {
+            read(serde_norway::Deserializer::from_str(text))
+        }
     }
 
     /// Reads a document from a value that was parsed strictly.
     pub fn from_value(value: Value) -> Result<Self, ShapeError> {
+        let value = if platform::wrote(&value) { platform::adopted(value) } else { value };
         check_objects(&value)?;
         read(value)
     }

@@ -1,9 +1,12 @@
-//! The examples of the user's page on flows are flows: each one is read, and compiles.
+//! The examples of the user's pages on flows and runs are flows: each one is read, and compiles.
 
 use core314_domain::document::FlowDocument;
 use core314_domain::plan::{FlowPlan, PlanLimits};
 
-const PAGE: &str = include_str!("../../../docs/flows.md");
+const PAGES: [(&str, &str); 2] = [
+    ("docs/flows.md", include_str!("../../../docs/flows.md")),
+    ("docs/runs.md", include_str!("../../../docs/runs.md")),
+];
 const ACTION_TYPES: &[&str] = &["api_call", "trigger_webhook", "transform"];
 
 /// The YAML blocks of a page, each with the number of its first line.
@@ -31,14 +34,20 @@ fn blocks(page: &str) -> Vec<(usize, String)> {
 #[test]
 fn every_example_compiles() {
     let mut names = std::collections::BTreeSet::new();
-    for (line, text) in blocks(PAGE).iter().filter(|(_, text)| text.contains("flow_name")) {
-        let document = FlowDocument::from_text(text).unwrap_or_else(|e| panic!("docs/flows.md, line {line}: {e}"));
-        if let Err(problems) = FlowPlan::compile(&document, ACTION_TYPES, &PlanLimits::default()) {
-            panic!("docs/flows.md, line {line}: {problems:#?}");
+    for (page, text) in PAGES {
+        for (line, text) in blocks(text).iter().filter(|(_, text)| text.contains("flow_name")) {
+            let document = FlowDocument::from_text(text).unwrap_or_else(|e| panic!("{page}, line {line}: {e}"));
+            if let Err(problems) = FlowPlan::compile(&document, ACTION_TYPES, &PlanLimits::default()) {
+                panic!("{page}, line {line}: {problems:#?}");
+            }
+            assert!(
+                names.insert(document.flow_name.clone()),
+                "line {line}: '{}' stands there twice",
+                document.flow_name
+            );
         }
-        assert!(names.insert(document.flow_name.clone()), "line {line}: '{}' stands there twice", document.flow_name);
     }
-    assert!(names.len() >= 10, "the page has its examples: {names:?}");
+    assert!(names.len() >= 10, "the pages have their examples: {names:?}");
 }
 
 #[test]

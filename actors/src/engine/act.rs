@@ -27,6 +27,9 @@ pub enum TellError {
     /// Look at the run: it is not in a state in which this could be done.
     #[error(transparent)]
     Refused(Refusal),
+    /// Wait for the run that has its name: a name is unique among the flow's live runs.
+    #[error("run {0} has this run's run_key and has not ended")]
+    RunKeyTaken(RunId),
     /// Come back in a while.
     #[error("the runtime is busy: try again")]
     Busy,
@@ -67,7 +70,7 @@ impl Engine {
             Ok(Ok(Answer::Committed | Answer::Duplicate { .. })) => Ok(()),
             Ok(Ok(Answer::Refused(refusal))) => Err(TellError::Refused(refusal)),
             Ok(Ok(Answer::NotFound)) => Err(TellError::NotFound),
-            Ok(Ok(Answer::RunKeyTaken(other))) => Err(TellError::Failed(format!("run {other} has its name"))),
+            Ok(Ok(Answer::RunKeyTaken(other))) => Err(TellError::RunKeyTaken(other)),
             Ok(Ok(Answer::Failed(message))) => Err(TellError::Failed(message)),
             Ok(Err(_)) | Err(_) => Err(TellError::Busy),
         }

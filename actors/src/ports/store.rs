@@ -102,7 +102,7 @@ pub struct RunWrite {
     pub approvals: Vec<ApprovalWrite>,
     /// Present when the run has ended: what its flow's counters add.
     pub ended: Option<RunEnd>,
-    /// Present when the run was taken up again: the end that its flow's counters take back.
+    /// Present when the run was taken up again: the end that its flow's counters take back. Its name is taken again.
     pub reopened: Option<RunEnd>,
 }
 

@@ -23,7 +23,7 @@ use crate::supervision::Ctx;
 pub struct Pending {
     pub write: Arc<RunWrite>,
     pub effects: Vec<Effect>,
-    /// Steps that end by it, for metrics.
+    /// Steps that end by it, for metrics and for those who wait.
     pub ends: Vec<(StepNo, ExecutionStatus)>,
     pub asks: Vec<Ask>,
     pub news: News,
@@ -211,6 +211,8 @@ impl QueuePartition {
         if pending.write.ended.is_some() {
             self.runtime.ends.tell(run.0);
         }
+        // Not only those that end with an attempt: whoever waits for an execution hears of its cancellation too.
+        pending.ends.iter().for_each(|(step, _)| self.runtime.ends.tell(run.execution(*step).0));
         self.set_timer(run, pending.write.timing.wake_at_ms, ctx);
         self.tell_news(&pending);
         pending.asks.into_iter().for_each(|ask| ask.answer(Answer::Committed));
@@ -218,9 +220,6 @@ impl QueuePartition {
         // After the effects: one of them may cut off an attempt that is logged here.
         for entry in &pending.write.log {
             self.shared.attempts.settle(run, entry.step, entry.attempt);
-            if entry.is_final {
-                self.runtime.ends.tell(run.execution(entry.step).0);
-            }
             if !entry.success() {
                 Counters::add(&self.runtime.counters.attempts_failed, 1);
             }

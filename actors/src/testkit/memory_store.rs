@@ -239,6 +239,12 @@ impl Rows {
             };
             self.runs.insert(write.id, run);
         }
+        if let Some((flow, key)) = write.reopened.as_ref().and_then(|end| end.key.clone()) {
+            let holder = *self.live_keys.entry((write.tenant, flow, key)).or_insert(write.id);
+            if holder != write.id {
+                return Outcome::RunKeyTaken { run: holder };
+            }
+        }
         if let Some((flow, key)) = write.ended.as_ref().and_then(|end| end.key.clone()) {
             self.live_keys.remove(&(write.tenant, flow, key));
         }

@@ -5,6 +5,7 @@
 
 pub mod history;
 pub mod keys;
+pub mod people;
 pub mod samples;
 
 use core314_domain::audit::AuditEvent;

@@ -80,6 +80,7 @@ impl From<TellError> for Problem {
         match error {
             TellError::NotFound => Self::no_row("run"),
             TellError::Refused(refusal) => Self::Conflict(refusal.to_string()),
+            TellError::RunKeyTaken(_) => Self::Conflict(error.to_string()),
             TellError::Busy => Self::Busy { retry_after_seconds: 1 },
             TellError::Failed(message) => {
                 tracing::warn!(%message, "a run could not be told something");

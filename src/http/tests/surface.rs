@@ -51,6 +51,15 @@ async fn another_method_is_answered_with_the_possible_ones_and_get_answers_head(
     assert_eq!(head.status, StatusCode::OK);
 }
 
+#[test]
+fn every_endpoint_stands_on_the_page_of_the_api() {
+    let page = include_str!("../../../docs/api.md");
+    let names = |path: &str| path.replace(":.+}", "}");
+    let missing: Vec<&str> =
+        routes().paths().into_iter().filter(|path| !page.contains(&format!("{}`", names(path)))).collect();
+    assert_eq!(missing, Vec::<&str>::new(), "docs/api.md names every endpoint");
+}
+
 /// The paths that need no credentials, or prove their callers otherwise.
 const OPEN: [&str; 10] = [
     "/hooks/{webhook_id}/{secret}",

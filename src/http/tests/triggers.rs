@@ -64,13 +64,15 @@ async fn a_live_run_keeps_its_name() {
 async fn many_triggers_are_answered_one_by_one() {
     let server = Server::start().await;
     server.flow(&flow_document("orders")).await;
-    let triggers: Vec<Value> =
-        (0..40).map(|n| json!({"trigger_context": {"n": n}, "run_key": format!("k{}", n % 39)})).collect();
+    let mut triggers: Vec<Value> =
+        (0..40).map(|n| json!({"trigger_context": {"n": n}, "run_key": format!("k{}", n % 38)})).collect();
+    triggers[39]["on_conflict"] = json!("reject");
     let answer = server.post("/api/v1/flows/orders/trigger/bulk", &json!({"triggers": triggers})).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
     assert_eq!(answer.json()["accepted"], 39);
     let results = answer.json()["results"].as_array().unwrap().clone();
     assert_eq!(results.len(), 40);
+    assert_eq!(results[38]["run"]["id"], results[0]["run"]["id"], "the live run of the name");
     assert!(results[39]["error"].as_str().unwrap().contains("run_key"), "{}", results[39]);
     for bad in [json!({"triggers": []}), json!({"triggers": vec![json!({}); 1_001]}), json!({})] {
         let answer = server.post("/api/v1/flows/orders/trigger/bulk", &bad).await;

@@ -1,11 +1,12 @@
 //! Runs: idempotency keys and rows of new ones, versions of known ones.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use core314_actors::ports::store::{Idempotency, Outcome, RunWrite};
-use core314_domain::ids::RunId;
+use core314_domain::ids::{FlowId, RunId};
 use core314_domain::run::RunHeader;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::batch::Batch;
@@ -25,9 +26,13 @@ pub(in crate::store) const FREED_KEY: Bulk = Bulk {
     after: ") UPDATE idempotency_keys SET body_hash = u.body_hash, answer = u.answer, \
             expires_at_ms = u.expires_at_ms FROM u \
             WHERE idempotency_keys.tenant_id = u.tenant_id AND idempotency_keys.key = u.key \
-            AND idempotency_keys.expires_at_ms <= u.now_ms RETURNING idempotency_keys.key",
+            AND idempotency_keys.expires_at_ms <= u.now_ms RETURNING idempotency_keys.tenant_id, idempotency_keys.key",
 };
-const KNOWN_KEY: &str = "SELECT body_hash, answer FROM idempotency_keys WHERE tenant_id = $1 AND key = $2";
+const KNOWN_KEYS: Bulk = Bulk {
+    before: "WITH u (tenant_id, key) AS (",
+    after: ") SELECT k.tenant_id, k.key, k.body_hash, k.answer FROM u \
+            JOIN idempotency_keys k ON k.tenant_id = u.tenant_id AND k.key = u.key",
+};
 
 const NEW_RUNS: Bulk = Bulk {
     before: "INSERT INTO runs (id, tenant_id, user_id, organization_id, partition, flow_id, flow_version, flow_name, \
@@ -50,9 +55,12 @@ pub(in crate::store) const NEXT_STATES: Bulk = Bulk {
             AND run_state.tenant_id = u.tenant_id AND run_state.partition = u.partition RETURNING run_state.run_id",
 };
 
+/// A new run of the batch, by its place, and the key that it wants.
+type Claim<'a> = (usize, &'a RunWrite, &'a RunHeader, &'a Idempotency);
+
 /// Takes the idempotency keys of new runs; a run whose key is taken is a duplicate.
 pub(super) async fn claim_keys(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
-    let wanted: Vec<(usize, &RunWrite, &RunHeader, &Idempotency)> = batch
+    let wanted: Vec<Claim<'_>> = batch
         .surviving_runs()
         .filter_map(|(i, run)| {
             let accept = run.accept.as_deref()?;
@@ -73,12 +81,18 @@ pub(super) async fn claim_keys(batch: &mut Batch<'_, '_>) -> Result<(), Failure>
         let mut fields = row.fields();
         taken.insert((fields.uuid()?, fields.text()?));
     }
-    for (i, run, header, key) in wanted {
-        // Removed, so that the same key a second time in the batch is a repetition.
-        let is_new = taken.remove(&(run.tenant.0, key.key.clone()));
-        if !is_new && !freed(batch.connection, run, header, key).await? {
-            batch.outcomes[i] = Some(duplicate(batch.connection, run, key).await?);
-        }
+    // Removed, so that the same key a second time in the batch is a repetition.
+    let is_repeated = |(_, run, _, key): &&Claim<'_>| !taken.remove(&(run.tenant.0, key.key.clone()));
+    let repeated: Vec<Claim<'_>> = wanted.iter().filter(is_repeated).copied().collect();
+    let mut freed = freed(batch.connection, &repeated).await?;
+    let is_known = |(_, run, _, key): &&Claim<'_>| !freed.remove(&(run.tenant.0, key.key.clone()));
+    let repeated: Vec<Claim<'_>> = repeated.iter().filter(is_known).copied().collect();
+    let known = known(batch.connection, &repeated).await?;
+    for (i, run, _, key) in repeated {
+        let found = known.get(&(run.tenant.0, key.key.clone()));
+        let (hash, answer) =
+            found.ok_or_else(|| Failure::Unavailable("an idempotency key was just removed".to_owned()))?;
+        batch.outcomes[i] = Some(Outcome::Duplicate { answer: answer.clone(), same_request: *hash == key.body_hash });
     }
     Ok(())
 }
@@ -95,19 +109,21 @@ pub(in crate::store) const FREED_NAMES: Bulk = Bulk {
             (SELECT tenant_id, flow_id, run_key, run_id FROM u)",
 };
 
-/// Takes the names of new runs. One whose name a live run has is not accepted, and gives its idempotency key back.
+/// The name that a run has from this write on, with its flow: a new run, or one that is taken up again.
+fn name_of(run: &RunWrite) -> Option<(FlowId, &str)> {
+    let new = run.accept.as_deref().and_then(|accept| Some((accept.header.flow.id, accept.header.run_key.as_deref()?)));
+    new.or_else(|| run.reopened.as_ref()?.key.as_ref().map(|(flow, name)| (*flow, &**name)))
+}
+
+/// Takes the names of runs that begin to live. One whose name another live run has is not accepted, or not taken up again,
+/// and gives its idempotency key back.
 pub(super) async fn claim_names(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
-    let wanted: Vec<(usize, &RunWrite, &RunHeader, &str)> = batch
-        .surviving_runs()
-        .filter_map(|(i, run)| {
-            let header = &*run.accept.as_deref()?.header;
-            Some((i, run, header, header.run_key.as_deref()?))
-        })
-        .collect();
+    let wanted: Vec<(usize, &RunWrite, FlowId, &str)> =
+        batch.surviving_runs().filter_map(|(i, run)| name_of(run).map(|(flow, name)| (i, run, flow, name))).collect();
     // In order, so that two lanes never wait for each other in a circle; a name twice in the batch goes in once.
     let mut claims = BTreeMap::new();
-    for (_, run, header, name) in &wanted {
-        claims.entry((run.tenant, header.flow.id, *name)).or_insert(run.id);
+    for (_, run, flow, name) in &wanted {
+        claims.entry((run.tenant, *flow, *name)).or_insert(run.id);
     }
     let mut rows = Rows::new(4);
     for ((tenant, flow, name), run) in claims {
@@ -117,14 +133,19 @@ pub(super) async fn claim_names(batch: &mut Batch<'_, '_>) -> Result<(), Failure
     for row in batch.connection.bulk(NEW_NAMES, &rows).await? {
         taken.insert(RunId(row.fields().uuid()?));
     }
-    for (i, run, header, name) in wanted {
+    for (i, run, flow, name) in wanted {
         if taken.contains(&run.id) {
             continue;
         }
-        let cells = [run.tenant.0.into(), header.flow.id.0.into(), name.into()];
+        let cells = [run.tenant.0.into(), flow.0.into(), name.into()];
         let found = batch.connection.fetch(NAMED, &cells).await?;
         let row = found.first().ok_or_else(|| Failure::Unavailable("a run's name was just given back".to_owned()))?;
-        batch.outcomes[i] = Some(Outcome::RunKeyTaken { run: RunId(row.fields().uuid()?) });
+        let holder = RunId(row.fields().uuid()?);
+        // An earlier try of this very write took it, and stayed behind its version.
+        if holder == run.id {
+            continue;
+        }
+        batch.outcomes[i] = Some(Outcome::RunKeyTaken { run: holder });
         if let Some(key) = run.accept.as_ref().and_then(|accept| accept.idempotency.as_ref()) {
             batch.connection.fetch(FORGOTTEN_KEY, &[run.tenant.0.into(), key.key.as_str().into()]).await?;
         }
@@ -148,25 +169,40 @@ fn key_row<'a>(run: &RunWrite, key: &'a Idempotency) -> [Cell<'a>; 5] {
     [run.tenant.0.into(), key.key.as_str().into(), key.body_hash.into(), answer, key.expires_at_ms.into()]
 }
 
-/// Takes over a key that had expired when the run was accepted.
-async fn freed(
-    connection: &mut Connection,
-    run: &RunWrite,
-    header: &RunHeader,
-    key: &Idempotency,
-) -> Result<bool, Failure> {
-    let [tenant, name, hash, answer, expires] = key_row(run, key);
+/// Takes over keys that had expired when their runs were accepted. All at once: a bulk trigger that is repeated repeats a
+/// thousand keys.
+async fn freed(connection: &mut Connection, repeated: &[Claim<'_>]) -> Result<HashSet<(Uuid, String)>, Failure> {
     let mut rows = Rows::new(6);
-    rows.push([tenant, name, hash, answer, expires, header.accepted_at_ms.into()]);
-    Ok(!connection.bulk(FREED_KEY, &rows).await?.is_empty())
+    let mut once = HashSet::new();
+    for (_, run, header, key) in repeated {
+        if once.insert((run.tenant, key.key.as_str())) {
+            let [tenant, name, hash, answer, expires] = key_row(run, key);
+            rows.push([tenant, name, hash, answer, expires, header.accepted_at_ms.into()]);
+        }
+    }
+    let mut freed = HashSet::new();
+    for row in connection.bulk(FREED_KEY, &rows).await? {
+        let mut fields = row.fields();
+        freed.insert((fields.uuid()?, fields.text()?));
+    }
+    Ok(freed)
 }
 
-async fn duplicate(connection: &mut Connection, run: &RunWrite, key: &Idempotency) -> Result<Outcome, Failure> {
-    let found = connection.fetch(KNOWN_KEY, &[run.tenant.0.into(), key.key.as_str().into()]).await?;
-    let row = found.first().ok_or_else(|| Failure::Unavailable("an idempotency key was just removed".to_owned()))?;
-    let mut fields = row.fields();
-    let same_request = fields.hash()? == key.body_hash;
-    Ok(Outcome::Duplicate { answer: fields.json()?, same_request })
+/// What was asked and answered under keys, by tenant and key.
+async fn known(
+    connection: &mut Connection,
+    repeated: &[Claim<'_>],
+) -> Result<HashMap<(Uuid, String), ([u8; 32], Value)>, Failure> {
+    let mut rows = Rows::new(2);
+    for (_, run, _, key) in repeated {
+        rows.push([run.tenant.0.into(), key.key.as_str().into()]);
+    }
+    let mut known = HashMap::new();
+    for row in connection.bulk(KNOWN_KEYS, &rows).await? {
+        let mut fields = row.fields();
+        known.insert((fields.uuid()?, fields.text()?), (fields.hash()?, fields.json()?));
+    }
+    Ok(known)
 }
 
 /// Inserts new runs. One that exists already is refused by the primary key.

@@ -16,6 +16,8 @@ use crate::json::merge_patch;
 use crate::plan::PlanLimits;
 use crate::words::{ApprovalStatus, ExecutionStatus, TriggerType};
 
+mod intervening;
+mod reasons;
 mod recovery;
 mod waiting;
 

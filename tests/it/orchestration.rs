@@ -1,0 +1,33 @@
+//! The orchestration layer from end to end: the real binary over HTTP, on both stores, each story told once with a service
+//! key that acts for a user, and once with a user's own token.
+
+mod actions;
+mod approvals;
+mod bed;
+mod control;
+mod figures;
+mod flows;
+mod functions;
+mod keys;
+mod retries;
+mod settled;
+mod story;
+
+/// One test a story and store.
+macro_rules! on_both_stores {
+    ($($story:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+            async fn $story() {
+                super::$story(crate::support::StoreKind::Sqlite).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+            async fn $story() {
+                super::$story(crate::support::StoreKind::Postgres).await;
+            })*
+        }
+    };
+}
+use on_both_stores;

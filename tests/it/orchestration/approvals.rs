@@ -1,0 +1,119 @@
+//! People decide: approve with notes and a form, reject, too late, and not at all.
+
+use serde_json::{Value, json};
+
+use super::bed::{Bed, Client, pick};
+use super::on_both_stores;
+use crate::support::StoreKind;
+
+/// One step that waits for a person.
+fn asking(bed: &Bed, name: &str, more: &Value) -> Value {
+    let mut flow = bed.flow(name, &["ask"]);
+    flow["flow_steps"][0]["requires_approval"] = json!(true);
+    if let Some(seconds) = more.get("expires_in_seconds") {
+        flow["flow_steps"][0]["config"]["expires_in_seconds"] = seconds.clone();
+    }
+    flow
+}
+
+/// What the audit log says of a run, oldest first.
+async fn audited(client: &Client<'_>, run: &str) -> Vec<String> {
+    let rows = client.items(&format!("/api/v1/audit-log?subject_id={run}")).await;
+    rows.iter().rev().map(|row| row["event_type"].as_str().expect("a word").to_owned()).collect()
+}
+
+const DECIDED: &str = "execution_status approval_status approved_by approval_notes";
+
+async fn a_person_decides(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let flow = client.save(&asking(&bed, "asking", &json!({}))).await;
+        let (yes, no) = (client.start(&flow).await, client.start(&flow).await);
+        for run in [&yes, &no] {
+            client.execution(run.execution(0), "awaiting_approval").await;
+        }
+        let pending = client.items("/api/v1/executions/pending-approvals").await;
+        assert_eq!(pending.len(), 2, "{pending:#?}");
+        let why = client.get(&format!("/api/v1/runs/{}/why", yes.id())).await;
+        assert_eq!(pick(&why["reasons"][0], "code held_by step_id"), json!(["approval", ["person"], "ask"]));
+
+        let (user, path) = (client.user.to_string(), format!("/api/v1/executions/{}/approve", yes.execution(0)));
+        let decision = json!({"notes": "go on", "form": {"size": 3}});
+        let approved = client.post(&path, decision, 200).await;
+        assert_eq!(pick(&approved, "approval_status approved_by approval_notes"), json!(["approved", user, "go on"]));
+        assert!(approved["approved_at"].is_string(), "{approved:#}");
+        client.run(yes.id(), "completed").await;
+        client.post(&path, json!({}), 409).await;
+
+        let path = format!("/api/v1/executions/{}/reject", no.execution(0));
+        let rejected = client.post(&path, json!({"notes": "never"}), 200).await;
+        assert_eq!(pick(&rejected, DECIDED), json!(["cancelled", "rejected", user, "never"]));
+        let ended = client.run(no.id(), "failed").await;
+        assert_eq!(ended["error"], "step 'ask': a person refused it");
+
+        assert_eq!(audited(&client, yes.id()).await, ["orchestration_started", "approval_given"]);
+        assert_eq!(audited(&client, no.id()).await, ["orchestration_started", "approval_refused"]);
+        assert_eq!(client.items("/api/v1/executions/pending-approvals").await, Vec::<Value>::new());
+        let too_long = json!({"notes": "x".repeat(2_001)});
+        let refused = client.post(&format!("/api/v1/executions/{}/approve", no.execution(0)), too_long, 422).await;
+        assert_eq!(refused["errors"][0]["pointer"], "/notes");
+    }
+    let mut statuses = bed.installation.rows("SELECT status FROM approvals").await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, ["approved", "approved", "rejected", "rejected"]);
+    let forms = bed.installation.rows("SELECT CAST(form AS TEXT) FROM approvals WHERE form IS NOT NULL").await;
+    let forms: Vec<Value> = forms.iter().map(|form| serde_json::from_str(form).expect("JSON")).collect();
+    assert_eq!(forms, [json!({"size": 3}), json!({"size": 3})]);
+}
+
+async fn nobody_decides(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let soon = client.save(&asking(&bed, "soon", &json!({"expires_in_seconds": 1}))).await;
+        let late = client.start(&soon).await;
+        let expired = client.execution(late.execution(0), "expired").await;
+        assert_eq!(pick(&expired, DECIDED), json!(["expired", "expired", null, null]));
+        client.run(late.id(), "failed").await;
+        client.post(&format!("/api/v1/executions/{}/approve", late.execution(0)), json!({}), 409).await;
+
+        let patient = client.save(&asking(&bed, "patient", &json!({}))).await;
+        let (run, step) = (client.start(&patient).await, client.start(&patient).await);
+        client.post(&format!("/api/v1/runs/{}/cancel", run.id()), json!({"reason": "enough"}), 200).await;
+        assert_eq!(client.run(run.id(), "cancelled").await["error"], "enough");
+        let path = format!("/api/v1/executions/{}/cancel", step.execution(0));
+        client.post(&path, json!({}), 200).await;
+        client.run(step.id(), "cancelled").await;
+        for run in [&run, &step] {
+            let cancelled = client.get(&format!("/api/v1/executions/{}", run.execution(0))).await;
+            assert_eq!(pick(&cancelled, DECIDED), json!(["cancelled", "not_required", null, null]));
+        }
+        client.post(&path, json!({}), 409).await;
+    }
+    // In the table the question itself has lapsed in each of these ways.
+    assert_eq!(bed.installation.rows("SELECT status FROM approvals").await, ["expired"; 6]);
+    assert_eq!(bed.sink.received().len(), 0, "nothing of it was done");
+}
+
+async fn a_run_waits_before_it_begins(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let mut flow = bed.flow("careful", &["act"]);
+        flow["requires_approval"] = json!(true);
+        let flow = client.save(&flow).await;
+        let (yes, no) = (client.start(&flow).await, client.start(&flow).await);
+        assert_eq!(yes.0["run_status"], "awaiting_approval");
+        let waits = client.get(&format!("/api/v1/runs/{}", yes.id())).await;
+        assert_eq!(pick(&waits, "run_status started_at"), json!(["awaiting_approval", null]));
+        let why = client.get(&format!("/api/v1/runs/{}/why", yes.id())).await;
+        assert_eq!(pick(&why["reasons"][0], "code held_by execution_id"), json!(["approval", ["person"], null]));
+        client.post(&format!("/api/v1/runs/{}/approve", yes.id()), json!({"notes": "yes"}), 200).await;
+        client.run(yes.id(), "completed").await;
+        let refused = client.post(&format!("/api/v1/runs/{}/reject", no.id()), json!({}), 200).await;
+        assert_eq!(pick(&refused, "run_status error"), json!(["cancelled", "a person refused the run"]));
+        client.post(&format!("/api/v1/runs/{}/approve", no.id()), json!({}), 409).await;
+        let never_began = client.post(&format!("/api/v1/runs/{}/retry", no.id()), json!({}), 409).await;
+        assert!(never_began["detail"].as_str().is_some_and(|why| why.contains("restart")), "{never_began}");
+    }
+}
+
+on_both_stores!(a_person_decides, nobody_decides, a_run_waits_before_it_begins);

@@ -1,0 +1,172 @@
+//! The function endpoints, in the shapes of the platform that this system continues, and its flow documents.
+
+use serde_json::{Value, json};
+
+use super::bed::{Bed, Client, pick};
+use super::on_both_stores;
+use crate::support::StoreKind;
+
+/// A document as that platform's builder writes it, with columns of its table, nulls, and what we do not know.
+fn theirs(bed: &Bed) -> Value {
+    let step = |id: &str, inputs: Value, outputs: Value| {
+        let payload = json!({"url": format!("{}/{id}", bed.sink.url), "title": "Follow up"});
+        let config = json!({"action_type": "trigger_webhook", "action_target": "tasks", "action_payload": payload,
+            "priority": 3, "urgency": "high", "icon": "bell"});
+        json!({"id": id, "type": "action", "config": config, "label": id, "position": {"x": 100, "y": 100},
+            "connections": {"inputs": inputs, "outputs": outputs}})
+    };
+    json!({
+        "id": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "created_at": "2025-01-01T00:00:00Z", "total_executions": 7,
+        "flow_name": "tell-on-approved-decision", "flow_description": "Tell the team", "flow_category": "notifications",
+        "flow_version": 3, "is_active": true, "is_template": false,
+        "trigger_type": "decision_approved", "trigger_config": {},
+        "flow_steps": [step("step1", json!([]), json!(["step2"])), step("step2", json!(["step1"]), json!([]))],
+        "execution_mode": "mixed", "max_execution_time_seconds": 300,
+        "retry_policy": {"max_attempts": 3, "backoff_seconds": 60, "backoff_strategy": "linear"},
+        "requires_approval": false, "approval_threshold": 0.8, "conditions": {"severity": "high"},
+        "input_schema": null, "output_schema": null, "fallback_flow_id": null,
+        "on_error_action": "stop", "error_notification_channels": ["email"], "tags": ["ops"], "metadata": {"team": "sre"}
+    })
+}
+
+async fn a_document_of_that_platform_is_taken_as_it_is(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let checked = client.post("/api/v1/flows/validate", theirs(&bed), 200).await;
+        assert_eq!(checked, json!({"valid": true, "errors": []}));
+        let flow = client.save(&theirs(&bed)).await;
+        let saved = client.get(&format!("/api/v1/flows/{flow}")).await;
+        assert_eq!(pick(&saved, "flow_version execution_mode tags total_executions"), json!([1, "mixed", ["ops"], 0]));
+        let kept = &saved["metadata"]["unknown_keys"];
+        assert_eq!(
+            pick(
+                kept,
+                "/id /total_executions /retry_policy/backoff_strategy /flow_steps/1/label /flow_steps/0/config/icon"
+            ),
+            json!(["6f9619ff-8b86-4d01-b42d-00cf4fc964ff", 7, "linear", "step2", "bell"])
+        );
+        assert_eq!(saved["metadata"]["team"], "sre");
+        let ours = client.get(&format!("/api/v1/flows/{flow}/export?format=json")).await;
+        let checked = client.post("/api/v1/flows/validate", ours.clone(), 200).await;
+        assert_eq!(checked["valid"], true, "{checked}");
+        let mut strict = ours;
+        strict["icon"] = json!("bell");
+        let checked = client.post("/api/v1/flows/validate", strict, 200).await;
+        assert!(checked["errors"][0]["message"].as_str().is_some_and(|m| m.contains("icon")), "{checked}");
+    }
+}
+
+async fn orchestrate(client: &Client<'_>, more: Value, status: u16) -> Value {
+    let mut request = json!({"trigger_type": "decision_approved", "trigger_source": "decision_approved",
+        "trigger_context": {"severity": "high", "host": "web-1"}, "user_email": "ignored@example.org"});
+    core314_domain::json::merge_patch(&mut request, &more);
+    client.post("/functions/v1/orchestrator-engine", request, status).await
+}
+
+const ORCHESTRATED: &str = "success flow_id flow_name execution_mode steps_created error";
+
+async fn the_orchestrator_starts_the_flow_that_matches(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let nothing = orchestrate(&client, json!({}), 404).await;
+        assert_eq!(pick(&nothing, "success code"), json!([false, "no_matching_flow"]));
+        assert!(nothing["error"].is_string(), "{nothing}");
+        let flow = client.save(&theirs(&bed)).await;
+        let user = json!({"user_id": client.user});
+        let told = orchestrate(&client, user, 200).await;
+        assert_eq!(pick(&told, ORCHESTRATED), json!([true, flow, "tell-on-approved-decision", "mixed", 2, null]));
+        assert_eq!(told["estimated_duration_ms"], 0);
+        let run = client.run(told["orchestration_id"].as_str().expect("a run"), "completed").await;
+        assert_eq!(pick(&run, "trigger_type trigger_source"), json!(["decision_approved", "decision_approved"]));
+        for (place, id) in told["execution_queue_ids"].as_array().expect("a list").iter().enumerate() {
+            let entry = client.execution(id.as_str().expect("an id"), "completed").await;
+            assert_eq!(entry["step_no"], place);
+        }
+        let low = orchestrate(&client, json!({"trigger_context": {"severity": "low"}}), 404).await;
+        assert!(low["success"] == false && low.to_string().contains("severity"), "it says why not: {low}");
+        let named = orchestrate(&client, json!({"flow_id": flow, "trigger_context": {"severity": "low"}}), 200).await;
+        assert_eq!(named["flow_id"], flow, "a named flow starts whatever its conditions say");
+        let wrong = orchestrate(&client, json!({"trigger_type": "telepathy"}), 422).await;
+        assert_eq!(pick(&wrong, "success status"), json!([false, 422]));
+        assert!(wrong["error"].is_string() && wrong["errors"][0]["pointer"] == "/trigger_type", "{wrong}");
+        let foreign = json!({"flow_id": "0190a000-0000-7000-8000-0000000000ff"});
+        assert_eq!(orchestrate(&client, foreign, 404).await["success"], false);
+    }
+}
+
+const EXECUTED: &str = "success execution_queue_id action_type action_target error";
+
+async fn an_entry_is_executed_and_its_result_awaited(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    let far = "2999-01-01T00:00:00Z";
+    for client in bed.clients() {
+        let act =
+            async |request: Value, status: u16| client.post("/functions/v1/execute-action", request, status).await;
+        let nothing_due = act(json!({"auto_execute": true}), 404).await;
+        assert_eq!(pick(&nothing_due, "success error"), json!([false, "nothing is due"]));
+        let mut flow = bed.flow("tonight", &["later", "asks"]);
+        flow["execution_mode"] = json!("parallel");
+        flow["flow_steps"][0]["config"]["scheduled_for"] = json!(far);
+        flow["flow_steps"][1]["requires_approval"] = json!(true);
+        let flow = client.save(&flow).await;
+        bed.sink.answer(200);
+        let run = client.start(&flow).await;
+        let waits = client.execution(run.execution(0), "pending").await;
+        assert_eq!(waits["scheduled_for"], "2999-01-01T00:00:00.000Z");
+        act(json!({"auto_execute": true}), 404).await;
+        let unapproved = act(json!({"execution_queue_id": run.execution(1)}), 409).await;
+        assert_eq!(pick(&unapproved, "success code"), json!([false, "conflict"]));
+
+        let done = act(json!({"execution_queue_id": run.execution(0), "user_id": client.user, "extra": 1}), 200).await;
+        assert_eq!(pick(&done, EXECUTED), json!([true, run.execution(0), "api_call", "receiver", null]));
+        assert_eq!(done["execution_result"]["body"], json!({"ok": true}));
+        assert!(done["execution_duration_ms"].is_u64(), "{done}");
+        let log = client.items(&format!("/api/v1/execution-log?execution_queue_id={}", run.execution(0))).await;
+        assert_eq!(done["execution_log_id"], log[0]["id"]);
+        assert_eq!(act(json!({"execution_queue_id": run.execution(0)}), 200).await, done, "it runs once");
+
+        bed.sink.answer(400);
+        let failing = client.start(&flow).await;
+        client.execution(failing.execution(0), "pending").await;
+        let failed = act(json!({"execution_queue_id": failing.execution(0)}), 200).await;
+        assert_eq!(pick(&failed, "success execution_result"), json!([false, null]));
+        assert!(failed["error"].is_string() && failed["execution_log_id"].is_string(), "{failed}");
+        for (wrong, status) in [
+            (json!({}), 422),
+            (json!({"execution_queue_id": "x"}), 422),
+            (json!([]), 422),
+            (json!({"execution_queue_id": "0190a000-0000-7000-8000-0000000000ff"}), 404),
+        ] {
+            let answer = act(wrong.clone(), status).await;
+            assert!(answer["success"] == false && answer["error"].is_string(), "{wrong}: {answer}");
+        }
+    }
+}
+
+async fn whoever_waits_for_an_execution_hears_of_its_cancellation(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let mut flow = bed.flow("paused", &["later"]);
+        flow["flow_steps"][0]["config"]["scheduled_for"] = json!("2999-01-01T00:00:00Z");
+        let flow = client.save(&flow).await;
+        let run = client.start(&flow).await;
+        client.post(&format!("/api/v1/runs/{}/pause", run.id()), json!({}), 200).await;
+        // A paused run starts nothing: the caller waits until the execution is cancelled.
+        let waits = client.post("/functions/v1/execute-action", json!({"execution_queue_id": run.execution(0)}), 200);
+        let cancels = async {
+            let path = format!("/api/v1/executions/{}", run.execution(0));
+            let is_past = |row: &Value| row["execute_after"].as_str() < Some("2900");
+            client.until(&path, is_past).await;
+            client.post(&format!("{path}/cancel"), json!({}), 200).await;
+        };
+        let (told, ()) = tokio::join!(waits, cancels);
+        assert_eq!(pick(&told, "success execution_log_id error"), json!([false, null, "the execution is cancelled"]));
+    }
+}
+
+on_both_stores!(
+    a_document_of_that_platform_is_taken_as_it_is,
+    the_orchestrator_starts_the_flow_that_matches,
+    an_entry_is_executed_and_its_result_awaited,
+    whoever_waits_for_an_execution_hears_of_its_cancellation,
+);
