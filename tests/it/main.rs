@@ -5,6 +5,7 @@ mod commands;
 mod crash;
 mod exclusive;
 mod executors;
+mod fuzz;
 mod notify;
 mod providers;
 mod scripted;
