@@ -34,7 +34,7 @@ const DELIVERY_HEADER: &str = "webhook-id";
 struct View {
     run_ids: Vec<RunId>,
     /// For each flow that was asked, the clause that does not hold; absent where a run was started.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     why_not: Vec<WhyNot>,
 }
 

@@ -63,6 +63,8 @@ async fn fuzz(kind: StoreKind) {
                 found.note(at, &reply);
                 faults(&root, operation, &shot, &reply)
             }
+            // Waiting for the result of an action that is held is what this endpoint is for.
+            Err(fault) if operation.path == check::WAITING && fault.contains("TimedOut") => Vec::new(),
             Err(fault) => vec![fault],
         };
         for fault in faults {
@@ -95,8 +97,10 @@ impl Found {
     }
 
     fn fault(&mut self, operation: &Operation, fault: &str, line: impl FnOnce() -> String) {
-        let key = format!("{} {}: {fault}", operation.method, operation.path);
-        self.faults.entry(key).or_insert_with(|| (0, line())).0 += 1;
+        // What differs from answer to answer stands further behind.
+        let kind: String = fault.chars().take(40).collect();
+        let key = format!("{} {}: {kind}", operation.method, operation.path);
+        self.faults.entry(key).or_insert_with(|| (0, format!("{fault}\n  {}", line()))).0 += 1;
     }
 
     fn report(&self) -> String {

@@ -6,6 +6,7 @@ mod crash;
 mod exclusive;
 mod executors;
 mod fuzz;
+mod hostile;
 mod notify;
 mod providers;
 mod scripted;

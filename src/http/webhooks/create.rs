@@ -10,7 +10,7 @@ use core314_domain::ids::{FlowId, UserId, WebhookId};
 use core314_domain::words::TriggerType;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::http::auth::Role;
 use crate::http::client::Client;
@@ -24,6 +24,22 @@ use crate::http::{Shared, State, body};
 /// How callers can be verified.
 const VERIFICATIONS: &[&str] = &["url_secret"];
 const MAX_NAME_CHARS: usize = 200;
+
+/// What is taken; exactly one of `trigger_type` and `flow_id` is required. The handler reads it field by field, to say at
+/// once all that is wrong.
+#[derive(JsonSchema)]
+#[schemars(rename = "Webhook", deny_unknown_fields)]
+#[expect(dead_code, reason = "it is only described, never made")]
+struct Wanted {
+    #[schemars(length(min = 1, max = 200))]
+    name: String,
+    #[schemars(extend("enum" = VERIFICATIONS))]
+    verification: Option<String>,
+    /// Matching flows are asked as for this trigger.
+    trigger_type: Option<TriggerType>,
+    /// The flow that every delivery starts.
+    flow_id: Option<FlowId>,
+}
 
 /// What a client may say.
 struct Input {
@@ -77,7 +93,7 @@ struct View {
 
 pub fn doc() -> Doc {
     Doc::role("Makes a webhook, and shows its secret this once.", Role::Admin)
-        .body::<Map<String, Value>>()
+        .body::<Wanted>()
         .problem(StatusCode::CONFLICT)
         .answer::<View>(StatusCode::CREATED, "The webhook with its secret.")
 }

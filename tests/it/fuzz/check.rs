@@ -12,7 +12,7 @@ use super::world::Role;
 /// An answer takes no longer, unless it waits for an action's result.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Waits for the result of the action, which may be held.
-const WAITING: &str = "/functions/v1/execute-action";
+pub const WAITING: &str = "/functions/v1/execute-action";
 
 const MEMBERS: [&str; 7] = ["type", "title", "status", "detail", "instance", "code", "request_id"];
 
@@ -96,7 +96,7 @@ fn wrong_body(root: &Value, documented: &Value, reply: &Reply) -> Option<String>
     };
     let given = header(reply, "content-type").unwrap_or("");
     let essence = given.split(';').next().unwrap_or_default();
-    let Some(media) = content.get(essence) else {
+    let Some(media) = content.get(given).or_else(|| content.get(essence)) else {
         return Some(format!("{given} is not documented"));
     };
     if !essence.ends_with("json") {

@@ -14,6 +14,9 @@ use super::mutate::{ODD_HEADERS, ODD_WORDS};
 use super::world::Role;
 use crate::support::Server;
 
+/// No answer by then is a fault of its own.
+const MOST: Duration = Duration::from_secs(10);
+
 /// An operation of the description.
 pub struct Operation {
     pub method: String,
@@ -229,6 +232,7 @@ impl Shot {
         if let Some(body) = &self.body {
             request = request.body(body.clone());
         }
+        request = request.timeout(MOST);
         let started = Instant::now();
         let answer = request.send().await.map_err(|error| format!("no answer: {error:?}"))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
