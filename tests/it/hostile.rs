@@ -125,7 +125,7 @@ async fn garbage_after_a_request_ends_the_connection_and_nothing_else() {
 async fn a_head_is_bounded_in_size_in_number_and_in_time() {
     let installation = Installation::new(StoreKind::Sqlite).await;
     let server = start(&installation);
-    let many: String = (0..20_000).map(|n| format!("X-{n}: a\r\n")).collect();
+    let many = "X-Many: a\r\n".repeat(20_000);
     let long = format!("X-Long: {}\r\n", "a".repeat(4 << 20));
     let path = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(4 << 20));
     for bomb in [head(&many), head(&long), path] {

@@ -55,7 +55,7 @@ impl Source<'_> {
             }
             "string" => self.text(schema),
             "integer" => self.integer(schema),
-            "number" => json!(self.rng.random_range(0..1_000) as f64 / 4.0),
+            "number" => json!(f64::from(self.rng.random_range(0..1_000)) / 4.0),
             "boolean" => json!(self.rng.random::<bool>()),
             _ => Value::Null,
         }

@@ -117,7 +117,7 @@ impl Source<'_> {
         let bytes = match self.rng.random_range(0..12) {
             0..6 => {
                 self.spoil(&mut body, 0);
-                text_of(&mut body, *RAW_VALUES.choose(self.rng).expect("some"))
+                text_of(&mut body, RAW_VALUES.choose(self.rng).expect("some"))
             }
             6 if body.is_object() => {
                 body["unknown_member"] = self.anything(1);
