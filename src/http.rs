@@ -131,7 +131,12 @@ type Shared = web::Data<State>;
 
 /// Every endpoint. The ones that are called most stand first, because routes are tried in order.
 fn routes() -> RouteTable {
-    RouteTable::default()
+    operations_routes(definition_routes(run_routes(RouteTable::default())))
+}
+
+/// Triggers, runs, executions and their log.
+fn run_routes(table: RouteTable) -> RouteTable {
+    table
         .post("/hooks/{webhook_id}/{secret}", hooks::by_secret::handle, hooks::by_secret::doc())
         .post("/hooks/{webhook_id}", hooks::signed::handle, hooks::signed::doc())
         .post("/api/v1/flows/{flow}/trigger", flows::trigger::handle, flows::trigger::doc())
@@ -174,6 +179,11 @@ fn routes() -> RouteTable {
         .get("/api/v1/execution-log/failed", execution_log::failed::handle, execution_log::failed::doc())
         .show("/api/v1/execution-log/{id}", Resource::Log, "Shows an attempt.")
         .post("/api/v1/execution-log/{id}/review", execution_log::review::handle, execution_log::review::doc())
+}
+
+/// What people set up: flows, webhooks, keys; and their inboxes.
+fn definition_routes(table: RouteTable) -> RouteTable {
+    table
         .list("/api/v1/flows", Resource::Flows, "Lists flows.")
         .post("/api/v1/flows", flows::create::handle, flows::create::doc())
         .post("/api/v1/flows/validate", flows::validate::handle, flows::validate::doc())
@@ -215,6 +225,11 @@ fn routes() -> RouteTable {
         .show("/api/v1/tokens/{id}", Resource::Tokens, "Shows a service key.")
         .patch("/api/v1/tokens/{id}", tokens::patch::handle, tokens::patch::doc())
         .delete("/api/v1/tokens/{id}", tokens::revoke::handle, tokens::revoke::doc())
+}
+
+/// What tells of the runtime itself, and of its API.
+fn operations_routes(table: RouteTable) -> RouteTable {
+    table
         .list("/api/v1/audit-log", Resource::Audit, "Lists changes of state that matter.")
         .show("/api/v1/audit-log/{id}", Resource::Audit, "Shows a change of state.")
         .get("/api/v1/stream", stream::handle, stream::doc())

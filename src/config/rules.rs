@@ -97,7 +97,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("http.workers", Int(0, 256)),
     ("http.max_connections_per_worker", Int(1, 1_000_000)),
     ("http.keep_alive_seconds", Int(1, 3_600)),
-    ("http.header_timeout_ms", Int(100, 600_000)),
+    ("http.header_timeout_ms", Int(1_000, 600_000)),
     ("http.body_timeout_ms", Int(100, 600_000)),
     ("http.send_timeout_ms", Int(100, 600_000)),
     ("http.ready_timeout_ms", Int(10, 60_000)),

@@ -6,6 +6,8 @@ mod commands;
 mod crash;
 mod exclusive;
 mod executors;
+mod fuzz;
+mod hostile;
 mod notify;
 mod orchestration;
 mod providers;

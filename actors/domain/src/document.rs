@@ -20,7 +20,8 @@ pub struct FlowDocument {
     /// The version of this format: 1.
     #[serde(default = "format_1")]
     pub format: u32,
-    /// Unique among the tenant's flows; 1 to 200 characters.
+    /// Unique among the tenant's flows.
+    #[schemars(length(min = 1, max = 200))]
     pub flow_name: String,
     #[serde(default)]
     pub flow_description: String,
@@ -39,10 +40,12 @@ pub struct FlowDocument {
     /// A CEL expression or a matcher over the trigger; absent: always.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub conditions: Value,
+    #[schemars(length(min = 1))]
     pub flow_steps: Vec<StepDocument>,
     #[serde(default = "sequential")]
     pub execution_mode: ExecutionMode,
     /// The run's deadline, from its start; absent: none.
+    #[schemars(range(min = 1, max = 31_536_000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_execution_time_seconds: Option<u64>,
     #[serde(default)]
@@ -50,6 +53,7 @@ pub struct FlowDocument {
     #[serde(default)]
     pub requires_approval: bool,
     /// A decision of less confidence (0 to 1) waits for a person.
+    #[schemars(range(min = 0, max = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_threshold: Option<f64>,
     #[serde(default, skip_serializing_if = "Value::is_null")]
@@ -112,6 +116,7 @@ pub struct ActionDocument {
     #[serde(default)]
     pub action_payload: Value,
     /// 1 (first) to 10.
+    #[schemars(range(min = 1, max = 10))]
     #[serde(default = "five")]
     pub priority: u8,
     #[serde(default = "medium")]

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::ports::catalog::{Catalog, ServiceKey, StoredFlow};
 use crate::ports::store::{
-    DeadLetter, Delivery, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
+    DeadLetter, Delivery, FlowWrite, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -91,29 +91,7 @@ impl Rows {
     fn apply(&mut self, write: Write) -> Outcome {
         match write {
             Write::Run(write) => self.run(Arc::unwrap_or_clone(write)),
-            Write::Flow(write) => {
-                let taken = self.flows.values().filter_map(|v| v.last()).any(|f| {
-                    f.id != write.id
-                        && f.owner.tenant == write.owner.tenant
-                        && f.document.flow_name == write.document.flow_name
-                });
-                if taken {
-                    return Outcome::Rejected { code: RejectCode::NameTaken, message: "the name is taken".to_owned() };
-                }
-                let versions = self.flows.entry(write.id).or_default();
-                if versions.len() as i64 != write.expected_version {
-                    return Outcome::Conflict;
-                }
-                versions.push(StoredFlow {
-                    id: write.id,
-                    owner: write.owner,
-                    version: write.expected_version + 1,
-                    document: write.document,
-                    created_at_ms: write.at_ms,
-                });
-                self.audit.push(write.audit);
-                Outcome::Committed { log_seq: None }
-            }
+            Write::Flow(write) => self.flow(*write),
             Write::Webhook(webhook, audit) => {
                 if self.webhooks.get(&webhook.id).map_or(0, |w| w.version) + 1 != webhook.version {
                     return Outcome::Conflict;
@@ -178,6 +156,28 @@ impl Rows {
                 Outcome::Committed { log_seq: None }
             }
         }
+    }
+
+    fn flow(&mut self, write: FlowWrite) -> Outcome {
+        let taken = self.flows.values().filter_map(|v| v.last()).any(|f| {
+            f.id != write.id && f.owner.tenant == write.owner.tenant && f.document.flow_name == write.document.flow_name
+        });
+        if taken {
+            return Outcome::Rejected { code: RejectCode::NameTaken, message: "the name is taken".to_owned() };
+        }
+        let versions = self.flows.entry(write.id).or_default();
+        if versions.len() as i64 != write.expected_version {
+            return Outcome::Conflict;
+        }
+        versions.push(StoredFlow {
+            id: write.id,
+            owner: write.owner,
+            version: write.expected_version + 1,
+            document: write.document,
+            created_at_ms: write.at_ms,
+        });
+        self.audit.push(write.audit);
+        Outcome::Committed { log_seq: None }
     }
 
     fn service_key(&mut self, write: KeyWrite) -> Outcome {

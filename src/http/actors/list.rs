@@ -51,8 +51,8 @@ impl From<Snapshot> for View {
 pub fn doc() -> Doc {
     Doc::new("Lists every live actor, by path.", Access::Platform)
         .query::<String>("kind", "Only actors of this kind.")
-        .query::<u16>("limit", "How many items at most: 1 to 500, by default 50.")
-        .query::<String>("cursor", "The `next_cursor` of the page before.")
+        .number("limit", "How many items at most, by default 50.", 1, 500)
+        .cursor()
         .ok::<ListView<View>>("A page of the supervision tree.")
 }
 

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::Paged;
 
-use super::statistics::{HOUR_MS, hours_of};
+use super::statistics::{HOUR_MS, MAX_HOURS, hours_of};
 use crate::http::auth::Role;
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
@@ -16,8 +16,8 @@ const MOST_ITEMS: usize = 100;
 
 pub fn doc() -> Doc {
     Doc::role("Lists the attempts of the last hours that took longest, the slowest first.", Role::Viewer)
-        .query::<u16>("hours", "How many hours back: 1 to 8,784, by default 24.")
-        .query::<u16>("limit", "How many items: 1 to 100, by default 10.")
+        .number("hours", "How many hours back, by default 24.", 1, MAX_HOURS)
+        .number("limit", "How many items, by default 10.", 1, MOST_ITEMS)
         .ok_as("The attempts, in one page.", resources::page_schema(Resource::Log))
 }
 

@@ -20,7 +20,7 @@ use crate::http::query::Query;
 
 const DEFAULT_HOURS: usize = 24;
 /// A year: what the log is kept for.
-const MAX_HOURS: usize = 8_784;
+pub(super) const MAX_HOURS: usize = 8_784;
 pub(super) const HOUR_MS: i64 = 3_600_000;
 
 #[derive(Serialize, JsonSchema)]
@@ -42,7 +42,7 @@ struct View {
 
 pub fn doc() -> Doc {
     Doc::role("Figures of the last hours, from counters that are kept as the log grows.", Role::Viewer)
-        .query::<u16>("hours", "How many hours back: 1 to 8,784, by default 24.")
+        .number("hours", "How many hours back, by default 24.", 1, MAX_HOURS)
         .ok::<View>("The figures.")
 }
 

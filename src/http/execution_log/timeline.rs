@@ -5,7 +5,7 @@ use core314_domain::stats::{BUCKET_WIDTHS_MS, Stat};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::statistics::{HOUR_MS, hours_of, ratio};
+use super::statistics::{HOUR_MS, MAX_HOURS, hours_of, ratio};
 use crate::http::Shared;
 use crate::http::auth::Role;
 use crate::http::flows::rfc3339;
@@ -17,6 +17,7 @@ const MINUTE_MS: i64 = 60_000;
 /// Figures are kept by so many minutes: the shortest interval, and what all are multiples of.
 const STEP_MINUTES: i64 = BUCKET_WIDTHS_MS[0] / MINUTE_MS;
 const DEFAULT_MINUTES: i64 = 60;
+const MOST_MINUTES: usize = 7 * 24 * 60;
 /// An answer has no more intervals than this.
 const MOST_INTERVALS: i64 = 1_000;
 
@@ -42,8 +43,8 @@ struct Interval {
 
 pub fn doc() -> Doc {
     Doc::role("Figures of the last hours, interval by interval.", Role::Viewer)
-        .query::<u16>("hours", "How many hours back: 1 to 8,784, by default 24.")
-        .query::<u16>("interval_minutes", "The length of an interval: a multiple of 5, by default 60.")
+        .number("hours", "How many hours back, by default 24.", 1, MAX_HOURS)
+        .number("interval_minutes", "The length of an interval: a multiple of 5, by default 60.", 5, MOST_MINUTES)
         .ok::<View>("The intervals.")
 }
 
@@ -51,7 +52,7 @@ pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Pro
     let scope = state.keys.identify(&req).await?.read(req.headers())?;
     let mut query = Query::of(&req)?;
     let hours = hours_of(&mut query);
-    let minutes = query.number("interval_minutes", 1, 7 * 24 * 60).map_or(DEFAULT_MINUTES, |m| m as i64);
+    let minutes = query.number("interval_minutes", 1, MOST_MINUTES).map_or(DEFAULT_MINUTES, |m| m as i64);
     if minutes % STEP_MINUTES != 0 {
         query.wrong("interval_minutes", format!("must be a multiple of {STEP_MINUTES}"));
     } else if hours * 60 / minutes > MOST_INTERVALS {

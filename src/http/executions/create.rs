@@ -37,6 +37,7 @@ struct Input {
     /// What templates see as `trigger`.
     context_data: Option<Map<String, Value>>,
     /// 1 (first) to 10.
+    #[schemars(range(min = 1, max = 10))]
     priority: Option<u8>,
     urgency: Option<Urgency>,
     /// RFC 3339: not before.

@@ -12,8 +12,9 @@ use crate::http::query::Query;
 
 pub fn doc() -> Doc {
     Doc::role("The document of a flow, as a file would hold it.", Role::Viewer)
-        .query::<String>("format", "`yaml`, the default, or `json`.")
+        .word("format", "By default `yaml`.", &["yaml", "json"])
         .text("application/yaml", "The document.")
+        .ok::<FlowDocument>("The document.")
 }
 
 pub async fn handle(req: HttpRequest, id: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {

@@ -33,6 +33,7 @@ pub struct Input {
     decision_event_id: Option<RowId>,
     recommendation_id: Option<RowId>,
     /// The caller's own name for the run, unique among the flow's live runs; 1 to 255 characters.
+    #[schemars(length(min = 1, max = 255))]
     run_key: Option<String>,
     /// What becomes of the trigger when a live run has its name: that run is answered (`return`, the default), 409
     /// (`reject`), or the live run is cancelled first (`cancel_running`).
@@ -46,7 +47,7 @@ pub struct Input {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Triggers")]
 pub struct Bulk {
-    /// 1 to 1,000.
+    #[schemars(length(min = 1, max = 1_000))]
     triggers: Vec<Input>,
 }
 

@@ -28,19 +28,22 @@ const PAGE: i64 = 50;
 
 pub fn doc() -> Doc {
     Doc::role("Lists the versions of a flow, the newest first.", Role::Viewer)
-        .query::<String>("cursor", "The `next_cursor` of the page before.")
+        .cursor()
         .ok::<ListView<View>>("A page of versions.")
 }
 
 pub async fn handle(req: HttpRequest, id: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
     let scope = state.keys.identify(&req).await?.read(req.headers())?;
     let mut query = Query::of(&req)?;
-    let before: Option<i64> = query.optional("cursor");
+    let before = query.optional::<String>("cursor").map(|text| text.parse::<i64>().ok().filter(|before| *before > 0));
+    if before == Some(None) {
+        query.wrong("cursor", "is not a next_cursor of this server");
+    }
     query.finish()?;
     let missing = || Problem::no_row("flow");
     let id: FlowId = id.parse().map_err(|_| missing())?;
     let flow = state.engine.flow(scope, id).await?.ok_or_else(missing)?;
-    let newest = before.map_or(flow.version, |before| (before - 1).min(flow.version));
+    let newest = before.flatten().map_or(flow.version, |before| (before - 1).min(flow.version));
     let oldest = (newest - PAGE + 1).max(1);
     let mut items = Vec::new();
     for version in (oldest..=newest).rev() {

@@ -42,7 +42,7 @@ const MAX_NAME_CHARS: usize = 200;
 pub struct View {
     pub run_ids: Vec<RunId>,
     /// For each flow that was asked, the clause that does not hold; absent where a run was started.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub why_not: Vec<WhyNot>,
 }
 

@@ -26,6 +26,8 @@ pub fn document<'a>(endpoints: impl Iterator<Item = Listed<'a>>) -> Value {
     }
     let mut schemas = generator.take_definitions(false);
     schemas.insert("Problem".to_owned(), problem_schema());
+    let paths = json!(paths);
+    let schemas = referred(&paths, &schemas);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -74,7 +76,7 @@ fn operation(generator: &mut SchemaGenerator, method: &str, path: &str, names: &
         "responses": responses(generator, names, doc),
     });
     if let Some(body) = &doc.body {
-        operation["requestBody"] = request_body(generator, body);
+        operation["requestBody"] = request_body(generator, body, doc.access);
     }
     match doc.access {
         Access::Open => operation["security"] = json!([]),
@@ -94,7 +96,12 @@ fn operation(generator: &mut SchemaGenerator, method: &str, path: &str, names: &
 fn operation_id(method: &str, path: &str) -> String {
     let words =
         path.split(['/', '{', '}', '-', '_']).filter(|word| !word.is_empty() && *word != "api" && *word != "v1");
-    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+    let name = words.collect::<Vec<_>>().join("_");
+    match (name.as_str(), path) {
+        ("", "/") => format!("{method}_front"),
+        ("", _) => format!("{method}_index"),
+        (name, _) => format!("{method}_{name}"),
+    }
 }
 
 /// The resource that the endpoint belongs to.
@@ -120,11 +127,54 @@ fn acting_for() -> Vec<Value> {
     ]
 }
 
-fn request_body(generator: &mut SchemaGenerator, body: &Body) -> Value {
-    let schema = (body.schema)(generator);
+fn request_body(generator: &mut SchemaGenerator, body: &Body, access: Access) -> Value {
+    let mut schema = (body.schema)(generator);
+    if body.names_user && access != Access::Open {
+        schema = with_user(generator, schema);
+    }
     let content: Map<String, Value> =
         body.media_types.iter().map(|media_type| ((*media_type).to_owned(), json!({"schema": schema}))).collect();
     json!({"required": body.required, "content": content})
+}
+
+/// The schema of a body that may also name the user for whom a service key acts. It stands in its place, because what it
+/// refers to may be part of another body, where nobody is named.
+fn with_user(generator: &SchemaGenerator, schema: Schema) -> Schema {
+    let name = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next()).map(str::to_owned);
+    let Some(definition) = name.as_ref().and_then(|name| generator.definitions().get(name)) else {
+        return schema;
+    };
+    let mut whole = definition.clone();
+    let user =
+        json!({"type": ["string", "null"], "format": "uuid", "description": "The user for whom a service key acts."});
+    whole["title"] = json!(name);
+    if whole.get("properties").is_none() {
+        whole["properties"] = json!({});
+    }
+    whole["properties"]["user_id"] = user;
+    Schema::try_from(whole).expect("a definition is an object")
+}
+
+/// The schemas that something refers to, from the paths on.
+fn referred(paths: &Value, all: &Map<String, Value>) -> Map<String, Value> {
+    let mut kept = Map::new();
+    let mut left = vec![paths.clone()];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Object(members) => {
+                let name = members.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
+                if let Some((name, schema)) = name.and_then(|name| all.get_key_value(name))
+                    && kept.insert(name.clone(), schema.clone()).is_none()
+                {
+                    left.push(schema.clone());
+                }
+                left.extend(members.into_iter().map(|(_, member)| member));
+            }
+            Value::Array(items) => left.extend(items),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    kept
 }
 
 fn responses(generator: &mut SchemaGenerator, names: &[String], doc: &Doc) -> Value {
@@ -135,7 +185,11 @@ fn responses(generator: &mut SchemaGenerator, names: &[String], doc: &Doc) -> Va
             let schema: Schema = schema(generator);
             response["content"] = json!({*media_type: {"schema": schema}});
         }
-        responses.insert(status.as_str().to_owned(), response);
+        // An answer may come in more than one media type.
+        match responses.get_mut(status.as_str()) {
+            Some(known) => known["content"][*media_type] = response["content"][*media_type].take(),
+            None => drop(responses.insert(status.as_str().to_owned(), response)),
+        }
     }
     for status in problems(names, doc) {
         let reference = json!({"$ref": "#/components/schemas/Problem"});
@@ -208,6 +262,7 @@ mod tests {
     fn a_path_loses_its_patterns_and_gives_its_names() {
         assert_eq!(plain("/a/{path:.+}/restart"), ("/a/{path}/restart".to_owned(), vec!["path".to_owned()]));
         assert_eq!(operation_id("get", "/api/v1/flows/{id}"), "get_flows_id");
+        assert_eq!([operation_id("get", "/"), operation_id("get", "/api/v1")], ["get_front", "get_index"]);
         assert_eq!(tag("/api/v1/flows/{id}"), "flows");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use core314_actors::ports::resource::Resource;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::http::auth::Role;
 
@@ -38,6 +38,8 @@ pub struct Body {
     pub media_types: &'static [&'static str],
     pub schema: SchemaOf,
     pub required: bool,
+    /// Whether it may name the user for whom a service key acts.
+    pub names_user: bool,
 }
 
 /// An answer that is no problem.
@@ -80,6 +82,24 @@ impl Doc {
         self.param("query", name, description, of::<T>())
     }
 
+    /// A parameter of the query: a whole number from `least` to `most`.
+    pub fn number(self, name: &'static str, description: &'static str, least: usize, most: usize) -> Self {
+        let schema =
+            move |_: &mut SchemaGenerator| json_schema!({"type": "integer", "minimum": least, "maximum": most});
+        self.param("query", name, description, Arc::new(schema))
+    }
+
+    /// A parameter of the query: one of these words.
+    pub fn word(self, name: &'static str, description: &'static str, words: &'static [&'static str]) -> Self {
+        self.param("query", name, description, Arc::new(move |_| json_schema!({"type": "string", "enum": words})))
+    }
+
+    /// Where the page before ended.
+    pub fn cursor(self) -> Self {
+        let schema = |_: &mut SchemaGenerator| json_schema!({"type": "string", "minLength": 1});
+        self.param("query", "cursor", "The `next_cursor` of the page before.", Arc::new(schema))
+    }
+
     /// A header that may be sent.
     pub fn header<T: JsonSchema>(self, name: &'static str, description: &'static str) -> Self {
         self.param("header", name, description, of::<T>())
@@ -98,32 +118,36 @@ impl Doc {
 
     /// `limit`, `cursor` and `sort` of a list.
     pub fn page(self) -> Self {
-        self.query::<u16>("limit", "How many items at most: 1 to 500, by default 50.")
-            .query::<String>("cursor", "The `next_cursor` of the page before.")
-            .query::<String>("sort", "`-created_at`, the newest first: the order of every list.")
+        self.number("limit", "How many items at most, by default 50.", 1, 500).cursor().word(
+            "sort",
+            "The newest first: the order of every list.",
+            &["-created_at"],
+        )
     }
 
-    /// A body of JSON.
-    pub fn body<T: JsonSchema>(self) -> Self {
-        self.body_in::<T>(&[JSON])
+    /// A body of JSON, which may name the user for whom a service key acts.
+    pub fn body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(Body { media_types: &[JSON], schema: of::<T>(), required: true, names_user: true });
+        self
     }
 
     /// A body in one of these media types.
     pub fn body_in<T: JsonSchema>(mut self, media_types: &'static [&'static str]) -> Self {
-        self.body = Some(Body { media_types, schema: of::<T>(), required: true });
+        self.body = Some(Body { media_types, schema: of::<T>(), required: true, names_user: false });
         self
     }
 
     /// A body of JSON that may be left out.
     pub fn optional_body<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(Body { media_types: &[JSON], schema: of::<T>(), required: false });
+        self.body = Some(Body { media_types: &[JSON], schema: of::<T>(), required: false, names_user: true });
         self
     }
 
     /// `Idempotency-Key`, for what starts something.
     pub fn idempotent(self) -> Self {
         let description = "The caller's own name for the request: a repetition gets the same answer.";
-        self.header::<String>("Idempotency-Key", description).problem(StatusCode::CONFLICT)
+        let schema = |_: &mut SchemaGenerator| json_schema!({"type": "string", "pattern": "^[!-~]{1,255}$"});
+        self.param("header", "Idempotency-Key", description, Arc::new(schema)).problem(StatusCode::CONFLICT)
     }
 
     /// `Prefer: wait=N`: waits for the end of what it starts.

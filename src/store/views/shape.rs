@@ -63,6 +63,8 @@ fn shaped(name: &str, value: Value) -> Result<Value, StoreError> {
             serde_json::from_str(&text).map(one_form).map_err(|e| unreadable(name, &e))
         }
         Value::Number(number) if kind_of(name) == Some(Kind::Boolean) => Ok(Value::Bool(number.as_i64() != Some(0))),
+        // SQLite gives a number out of a step's JSON where PostgreSQL gives its text: the k of k inputs.
+        Value::Number(number) if kind_of(name) == Some(Kind::Text) => Ok(Value::String(number.to_string())),
         value => Ok(value),
     }
 }
@@ -100,6 +102,12 @@ fn unreadable(what: &str, error: &dyn std::fmt::Display) -> StoreError {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_number_in_a_column_of_text_is_its_text() {
+        assert_eq!(shaped("dependency_mode", json!(2)).unwrap(), json!("2"));
+        assert_eq!(shaped("priority", json!(2)).unwrap(), json!(2));
+    }
 
     #[test]
     fn a_row_of_postgresql_is_in_utc_and_without_keys() {

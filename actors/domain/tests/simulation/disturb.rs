@@ -1,7 +1,7 @@
 //! Misfortunes and surprises: deaths, commands out of turn, a clock that is moved.
 
 use core314_domain::ids::StepNo;
-use core314_domain::run::Command;
+use core314_domain::run::{Command, Grant};
 
 use super::checks::Check;
 use super::script::{Crash, Moment, Victim};
@@ -57,5 +57,18 @@ impl World<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// A person takes the run up again, as a whole or from one step on. That may be refused.
+    pub fn take_up_again(&mut self) -> Check {
+        let steps = self.shape.plan.steps.len();
+        let step = self.rng.below(steps + 1).checked_sub(1).map(|no| no as StepNo);
+        let before = self.store.load(self.shape)?;
+        let grant = Grant { slots: 0, epoch: 1, credits: &self.credits };
+        if before.decide(&Command::Retry { step }, grant, self.now_ms).is_ok() {
+            self.actor = None;
+            self.tell(&Command::Retry { step })?;
+        }
+        Ok(())
     }
 }

@@ -131,19 +131,6 @@ impl<'a> World<'a> {
         self.after_the_end()
     }
 
-    /// A person takes the run up again, as a whole or from one step on. That may be refused.
-    fn take_up_again(&mut self) -> Check {
-        let steps = self.shape.plan.steps.len();
-        let step = self.rng.below(steps + 1).checked_sub(1).map(|no| no as StepNo);
-        let before = self.store.load(self.shape)?;
-        let grant = Grant { slots: 0, epoch: 1, credits: &self.credits };
-        if before.decide(&Command::Retry { step }, grant, self.now_ms).is_ok() {
-            self.actor = None;
-            self.tell(&Command::Retry { step })?;
-        }
-        Ok(())
-    }
-
     pub fn has_ended(&self) -> bool {
         self.outbox.is_empty() && self.store.state.as_ref().is_some_and(|s| s.status.is_terminal())
     }
