@@ -236,6 +236,11 @@ impl Shot {
         let started = Instant::now();
         let answer = request.send().await.map_err(|error| format!("no answer: {error:?}"))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
+        let is_endless =
+            headers.get("content-type").is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"));
+        if is_endless {
+            return Ok(Reply { status, headers, body: Vec::new(), took: started.elapsed() });
+        }
         let body = answer.bytes().await.map_err(|error| format!("half an answer: {error:?}"))?.to_vec();
         Ok(Reply { status, headers, body, took: started.elapsed() })
     }

@@ -55,7 +55,7 @@ pub struct World<'a> {
     first_report: Option<(u32, AttemptReport)>,
     pub commits: u64,
     pub ticks: u32,
-    credits: Credits,
+    pub credits: Credits,
     /// What happened, when somebody wants to know.
     pub trace: Option<Vec<String>>,
 }
