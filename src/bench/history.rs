@@ -174,7 +174,13 @@ impl<'a> History<'a> {
         if no % 1_000 == 0 {
             writes.push(Write::DeadLetter(Box::new(dead_letter(id, owner, end_ms))));
         }
-        let end = RunEnd { flow: Some(header.flow.id), key: None, status: *status, duration_ms: end_ms - at_ms, at_ms: end_ms };
+        let end = RunEnd {
+            flow: Some(header.flow.id),
+            key: None,
+            status: *status,
+            duration_ms: end_ms - at_ms,
+            at_ms: end_ms,
+        };
         let live = if *letters == "CA" { format!(r#","l":{{"1":{{"r":{at_ms}}}}}"#) } else { String::new() };
         writes.push(Write::Run(Arc::new(RunWrite {
             id,
