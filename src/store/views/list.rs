@@ -1,7 +1,8 @@
 //! Pages of any resource: which index leads through it, and what is left to look for row by row.
 //!
 //! A filter takes out what its index answers; rows that the index leads to are then compared with the rest as the API
-//! shows them, so that every column can be asked for and both stores agree. How many rows a page looks at is bounded.
+//! shows them, so that every column can be asked for and both stores agree. The database passes over those that it can
+//! tell apart itself, because to read a row costs ten times as much. How many rows a page looks at is bounded.
 
 use core314_actors::ports::StoreError;
 use core314_actors::ports::resource::Resource;
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use super::executions::Walk;
 use super::log::OfRun;
-use super::reader::{Index, Keys, Reader, SCAN_ROWS};
+use super::reader::{Index, Keys, Reader, SCAN_ROWS, uuid_of};
 use super::{executions, flows, log, notifications, runs};
 
 /// How many rows are compared at once.
@@ -48,10 +49,16 @@ impl Source {
         }
     }
 
-    async fn rows(&self, reader: &mut Reader, resource: Resource, ids: &[Uuid]) -> Result<Vec<Value>, StoreError> {
+    async fn rows(
+        &self,
+        reader: &mut Reader,
+        resource: Resource,
+        ids: &[Uuid],
+        filter: &Filter,
+    ) -> Result<Vec<Value>, StoreError> {
         match self {
-            Self::Executions(_) => executions::rows(reader, ids).await,
-            _ => reader.by_keys(resource.view(), ids).await,
+            Self::Executions(_) => executions::rows(reader, ids, filter).await,
+            _ => reader.by_keys(resource, ids, filter).await,
         }
     }
 }
@@ -66,21 +73,21 @@ pub(super) async fn page(
     let source = Source::of(reader, resource, &mut filter);
     if filter.is_empty() {
         let keys = source.keys(reader, page.after, page.limit).await?;
-        return Ok(Paged { items: source.rows(reader, resource, &keys.ids).await?, next: keys.next });
+        return Ok(Paged { items: source.rows(reader, resource, &keys.ids, &filter).await?, next: keys.next });
     }
     let (mut items, mut after, mut seen) = (Vec::new(), page.after, 0);
     loop {
         let keys = source.keys(reader, after, CHUNK_ROWS).await?;
         seen += keys.ids.len();
-        let rows = source.rows(reader, resource, &keys.ids).await?;
-        let last = rows.len();
-        for (no, row) in rows.into_iter().enumerate() {
-            if filter.holds(&row) {
-                items.push(row);
+        for row in source.rows(reader, resource, &keys.ids, &filter).await? {
+            if !filter.holds(&row) {
+                continue;
             }
+            let id = uuid_of(row.get("id"));
+            items.push(row);
             if items.len() == page.limit {
-                let more = no + 1 < last || keys.next.is_some();
-                return Ok(Paged { next: keys.ids.get(no).copied().filter(|_| more), items });
+                let more = id != keys.ids.last().copied() || keys.next.is_some();
+                return Ok(Paged { next: id.filter(|_| more), items });
             }
         }
         after = keys.next;

@@ -304,7 +304,7 @@ async fn ask(reader: &mut Reader, no: i64) -> Result<Vec<(Indexes, Statement)>, 
     let inbox = Audience::User(Addressee { tenant: inbox, user: UserId(inbox.0) });
     notifications::unread_count(reader, inbox).await?;
     asked.extend(reader.asked.drain(..).map(|statement| (["notices_unread"].as_slice(), statement)));
-    executions::rows(reader, &[self::run(no).execution(0).0]).await?;
+    executions::rows(reader, &[self::run(no).execution(0).0], &Filter::default()).await?;
     asked.extend(reader.asked.drain(..).map(|statement| (["runs_pkey", "runs_by_tenant"].as_slice(), statement)));
     slowest::since(reader, T0, FIRST.limit).await?;
     let looks: [Indexes; 3] = [&["log_slow"], &["log_by_tenant"], &[]];
@@ -324,6 +324,7 @@ async fn plan(reader: &mut Reader, statement: &Statement, generic: bool) -> Vec<
         Arg::Id(id) => format!("'{id}'"),
         Arg::Text(text) => format!("'{text}'"),
         Arg::Int(number) => number.to_string(),
+        Arg::Ids(ids) => format!("'{{{}}}'", ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",")),
     };
     match &mut reader.on {
         Connection::Sqlite(link) => {
