@@ -66,7 +66,8 @@ pub struct History<'a> {
     /// Rows of the log so far, and how many there shall be.
     rows: u64,
     wanted: u64,
-    statistics: BTreeMap<StatKey, Stat>,
+    /// By partition.
+    statistics: BTreeMap<(u16, StatKey), Stat>,
     /// The last row of each partition's log.
     ends: BTreeMap<u16, i64>,
     notifications: Vec<Notification>,
@@ -208,25 +209,25 @@ impl<'a> History<'a> {
     fn count(&mut self, partition: u16, owner: Owner, entry: &LogEntry) {
         for bucket_width_ms in BUCKET_WIDTHS_MS {
             let key = StatKey {
-                partition,
                 tenant: owner.tenant,
                 action_type: entry.action_type.to_string(),
                 bucket_width_ms,
                 bucket_start_ms: bucket_start_ms(entry.completed_at_ms, bucket_width_ms),
             };
-            self.statistics.entry(key).or_default().record(entry);
+            self.statistics.entry((partition, key)).or_default().record(entry);
         }
     }
 
     /// Writes the statistics of the time buckets that are over.
     async fn flush(&mut self, until_ms: i64) -> anyhow::Result<()> {
         let all = std::mem::take(&mut self.statistics);
-        let (over, open) = all.into_iter().partition(|(key, _)| key.bucket_start_ms + key.bucket_width_ms <= until_ms);
+        let (over, open) =
+            all.into_iter().partition(|((_, key), _)| key.bucket_start_ms + key.bucket_width_ms <= until_ms);
         self.statistics = open;
-        let over: BTreeMap<StatKey, Stat> = over;
+        let over: BTreeMap<(u16, StatKey), Stat> = over;
         let mut rows: BTreeMap<u16, Vec<(StatKey, Stat)>> = BTreeMap::new();
-        for (key, stat) in over {
-            rows.entry(key.partition).or_default().push((key, stat));
+        for ((partition, key), stat) in over {
+            rows.entry(partition).or_default().push((key, stat));
         }
         let writes = rows.into_iter().map(|(partition, rows)| {
             let covered_seq = self.ends.get(&partition).copied().unwrap_or(0);

@@ -21,6 +21,7 @@ pub(super) mod effects;
 mod history;
 pub(super) mod runs;
 mod settlements;
+pub(super) mod statistics;
 
 use core314_actors::ports::StoreError;
 use core314_actors::ports::store::{Outcome, RejectCode, Write};

@@ -17,7 +17,6 @@ pub const BUCKET_WIDTHS_MS: [i64; 2] = [300_000, 3_600_000];
 /// What a row of statistics is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StatKey {
-    pub partition: u16,
     pub tenant: TenantId,
     pub action_type: String,
     pub bucket_width_ms: i64,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
-use super::{definitions, effects, history, runs, settlements};
+use super::{definitions, effects, history, runs, settlements, statistics};
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -35,7 +35,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         definitions::flows(&mut self).await?;
         definitions::webhooks(&mut self).await?;
         settlements::settle(&mut self).await?;
-        effects::statistics(&mut self).await?;
+        statistics::add(&mut self).await?;
         effects::counters(&mut self);
         effects::dead_letters(&mut self);
         runs::free_names(&mut self);

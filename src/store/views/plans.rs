@@ -350,8 +350,9 @@ fn fault(plan: &[String], indexes: &[&str]) -> Option<&'static str> {
     let scans = |line: &String| {
         let line = line.trim();
         let function = line.contains("VIRTUAL TABLE") || line.contains("CONSTANT ROW");
-        // A subquery is read whole: the few inputs of a step, the part of live runs in one status that a limit bounds.
-        let part = line.starts_with("SCAN live") || line.starts_with("SCAN (subquery");
+        // A subquery is read whole: the few inputs of a step, and what a limit bounds: live runs in one status, the
+        // slowest and the newest attempts.
+        let part = ["SCAN live", "SCAN slow", "SCAN newest", "SCAN (subquery"].iter().any(|p| line.starts_with(p));
         line.contains("Seq Scan") || (line.starts_with("SCAN ") && !function && !part)
     };
     if plan.iter().any(scans) {
