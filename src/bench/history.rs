@@ -37,6 +37,7 @@ const RARE: usize = 20;
 const RARE_RUNS: usize = 50;
 /// What a statistic waits for before it is written whole: attempts end after the run's accept.
 const SETTLED_MS: i64 = 600_000;
+const HOUR_MS: i64 = 3_600_000;
 
 /// Statuses of runs, how many of a thousand have them, and the letters of their two steps.
 const FATES: [(RunStatus, u32, &str); 7] = [
@@ -110,7 +111,7 @@ impl<'a> History<'a> {
             let writes: Vec<Write> = (run_no..run_no + BATCH * 4).flat_map(|no| self.run(no)).collect();
             run_no += BATCH * 4;
             self.commit(writes).await?;
-            if at_ms - settled_ms > BUCKET_WIDTHS_MS[1] {
+            if at_ms - settled_ms > HOUR_MS {
                 settled_ms = at_ms;
                 self.flush(at_ms - SETTLED_MS).await?;
             }

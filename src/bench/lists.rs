@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use core314_actors::ports::resource::{Kind, Resource};
 use core314_actors::ports::views::{Filter, Page};
 use core314_actors::ports::{Scope, StoreError};
@@ -38,6 +39,8 @@ pub struct Case {
     /// Whether an index answers it; else a bounded number of rows is looked at.
     pub is_indexed: bool,
     pub samples: usize,
+    /// How many of them the store ended because they took longer than a read may.
+    pub ended: usize,
     pub latency: Latency,
 }
 
@@ -162,21 +165,22 @@ impl Asker<'_> {
             return Ok(());
         }
         (self.say)(&format!("{who}: {asked}"));
-        let (began, mut latencies) = (Instant::now(), Vec::new());
+        let (began, mut latencies, mut ended) = (Instant::now(), Vec::new(), 0);
         for ask in asks.iter().cycle().take(SAMPLES) {
             let started = Instant::now();
-            self.ask(scope, ask).await.map_err(|e| anyhow::anyhow!("{who}: {asked}: {e}"))?;
+            match self.ask(scope, ask).await {
+                Ok(()) => {}
+                Err(StoreError::Unavailable(_)) => ended += 1,
+                Err(error) => bail!("{who}: {asked}: {error}"),
+            }
             latencies.push(started.elapsed());
             if began.elapsed() > MOST_TIME && latencies.len() >= FEWEST_SAMPLES {
                 break;
             }
         }
-        self.push(who, asked, is_indexed, latencies);
+        let samples = latencies.len();
+        self.cases.push(Case { asked, who, is_indexed, samples, ended, latency: Latency::of(latencies) });
         Ok(())
-    }
-
-    fn push(&mut self, who: &'static str, asked: String, is_indexed: bool, latencies: Vec<Duration>) {
-        self.cases.push(Case { asked, who, is_indexed, samples: latencies.len(), latency: Latency::of(latencies) });
     }
 
     async fn ask(&self, scope: Scope, ask: &Ask) -> Result<(), StoreError> {
@@ -216,7 +220,9 @@ impl Asker<'_> {
                 answer.error_for_status()?.bytes().await?;
                 latencies.push(started.elapsed());
             }
-            self.push(tenant.name, format!("GET {path}"), true, latencies);
+            let (asked, samples) = (format!("GET {path}"), latencies.len());
+            let latency = Latency::of(latencies);
+            self.cases.push(Case { asked, who: tenant.name, is_indexed: true, samples, ended: 0, latency });
         }
         Ok(())
     }
@@ -237,8 +243,11 @@ impl Case {
     pub fn line(&self) -> String {
         let Latency { p50_ms, p99_ms, max_ms } = self.latency;
         format!(
-            "  {:<9} {:<60} p50 {p50_ms:>7.2} ms  p99 {p99_ms:>7.2} ms  max {max_ms:>7.2} ms  ({} times)",
-            self.who, self.asked, self.samples
+            "  {:<9} {:<60} p50 {p50_ms:>7.2} ms  p99 {p99_ms:>7.2} ms  max {max_ms:>7.2} ms  ({} times{})",
+            self.who,
+            self.asked,
+            self.samples,
+            if self.ended > 0 { format!(", {} ended by their time limit", self.ended) } else { String::new() },
         )
     }
 }

@@ -35,6 +35,7 @@ migrations! {
     3 "0003_row_level_security.sql",
     4 "0004_surface.sql",
     5 "0005_notifications.sql",
+    6 "0006_quick_reads.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

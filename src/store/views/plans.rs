@@ -311,9 +311,9 @@ async fn ask(reader: &mut Reader, no: i64) -> Result<Vec<(Indexes, Statement)>, 
     assert_eq!(reader.asked.len(), looks.len(), "{:?}", reader.asked);
     asked.extend(looks.into_iter().zip(reader.asked.drain(..)));
     let statistics = ["statistics_pkey", "sqlite_autoindex_statistics_1"].as_slice();
-    statistics::since(reader, T0 - 60_000, T0 + 86_400_000).await?;
+    statistics::since(reader, T0 - 60_000, T0 + 30 * 86_400_000).await?;
     statistics::timeline(reader, T0, T0 + 86_400_000, 3_600_000).await?;
-    assert_eq!(reader.asked.len(), 4, "two edges, whole hours, and a timeline");
+    assert_eq!(reader.asked.len(), 6, "edges in minutes and in hours, whole days, and a timeline");
     asked.extend(reader.asked.drain(..).map(|statement| (statistics, statement)));
     Ok(asked)
 }
