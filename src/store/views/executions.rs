@@ -18,8 +18,8 @@ use super::list::Source;
 use super::reader::{Keys, Reader, push_filter, uuid_of};
 use super::statement::{Arg, Dialect};
 
-/// How many runs are fetched at once.
-const CHUNK_RUNS: usize = 500;
+/// The most runs that are fetched at once. A page begins with as many as it shows executions, and doubles.
+const MOST_RUNS: usize = 1_000;
 /// The most runs that a page looks at for a status that no index leads to.
 const SCAN_RUNS: usize = 5_000;
 
@@ -47,10 +47,11 @@ impl Walk {
     pub async fn keys(&self, reader: &mut Reader, after: Option<Uuid>, limit: usize) -> Result<Keys, StoreError> {
         let mut before = after.unwrap_or(Uuid::max());
         let mut ids: Vec<Uuid> = Vec::new();
-        let mut seen = 0;
+        let (mut seen, mut chunk) = (0, limit + 1);
         let next = loop {
             let wanted = limit + 1 - ids.len();
-            let most = if self.status.is_some() { CHUNK_RUNS } else { wanted };
+            let most = if self.status.is_some() { chunk.min(SCAN_RUNS - seen) } else { wanted };
+            chunk = (2 * chunk).min(MOST_RUNS);
             let runs = self.chunk(reader, before, most).await?;
             for (run, state) in &runs {
                 let letters = letters(state)?;

@@ -15,8 +15,8 @@ use super::log::OfRun;
 use super::reader::{Index, Keys, Reader, SCAN_ROWS, uuid_of};
 use super::{executions, flows, log, notifications, runs};
 
-/// How many rows are compared at once.
-const CHUNK_ROWS: usize = 250;
+/// The most rows that are compared at once. A page begins with as many as it shows, because most may agree, and doubles.
+const MOST_ROWS: usize = 1_000;
 
 /// What leads through a resource.
 pub(super) enum Source {
@@ -75,9 +75,11 @@ pub(super) async fn page(
         let keys = source.keys(reader, page.after, page.limit).await?;
         return Ok(Paged { items: source.rows(reader, resource, &keys.ids, &filter).await?, next: keys.next });
     }
-    let (mut items, mut after, mut seen) = (Vec::new(), page.after, 0);
+    let (mut items, mut after, mut seen, mut chunk) = (Vec::new(), page.after, 0, page.limit);
     loop {
-        let keys = source.keys(reader, after, CHUNK_ROWS).await?;
+        let wanted = chunk.min(SCAN_ROWS - seen);
+        let keys = source.keys(reader, after, wanted).await?;
+        chunk = (2 * chunk).min(MOST_ROWS);
         seen += keys.ids.len();
         for row in source.rows(reader, resource, &keys.ids, &filter).await? {
             if !filter.holds(&row) {
@@ -91,7 +93,8 @@ pub(super) async fn page(
             }
         }
         after = keys.next;
-        if after.is_none() || seen >= SCAN_ROWS {
+        // A walk that found fewer has looked at as much as it may.
+        if after.is_none() || seen >= SCAN_ROWS || keys.ids.len() < wanted {
             return Ok(Paged { items, next: after });
         }
     }

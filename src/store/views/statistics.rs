@@ -107,7 +107,10 @@ async fn of_all_tenants(
          UNION ALL SELECT (SELECT tenant_id FROM statistics WHERE tenant_id > tenants.id ORDER BY tenant_id LIMIT 1) \
          FROM tenants WHERE tenants.id IS NOT NULL) SELECT ",
     );
-    statement.push(columns).push(" FROM tenants JOIN statistics ON tenant_id = tenants.id WHERE bucket_width_ms = ");
+    // Tenants first: SQLite takes the order of a CROSS JOIN.
+    statement
+        .push(columns)
+        .push(" FROM tenants CROSS JOIN statistics WHERE tenant_id = tenants.id AND bucket_width_ms = ");
     statement.bind(width).push(" AND bucket_start_ms >= ").bind(from).push(" AND bucket_start_ms < ").bind(to);
     reader.rows(statement).await
 }
