@@ -165,9 +165,8 @@ impl Figures {
             format!("  p50 {:.2} ms  p99 {:.2} ms  max {:.1} ms", l.p50_ms, l.p99_ms, l.max_ms)
         });
         let cpu = self.cpu_percent.map_or_else(String::new, |p| format!("  {p:.2} % of a core"));
-        let cases: String = self.cases.iter().map(|case| format!("\n{}", case.line())).collect();
-        format!(
-            "{:?} {:<8} {:>9.0} {}/s  {:>7.1} µs CPU each  {:>7.0} bytes each  {:>5.1} writes a commit{latency}{cpu}{cases}",
+        let own = format!(
+            "{:?} {:<8} {:>9.0} {}/s  {:>7.1} µs CPU each  {:>7.0} bytes each  {:>5.1} writes a commit{latency}{cpu}",
             self.workload,
             self.store,
             self.per_second,
@@ -175,6 +174,8 @@ impl Figures {
             self.cpu_us_each,
             self.bytes_written_each,
             self.writes as f64 / self.batches.max(1) as f64,
-        )
+        );
+        let lines: Vec<String> = std::iter::once(own).chain(self.cases.iter().map(Case::line)).collect();
+        lines.join("\n")
     }
 }

@@ -162,7 +162,7 @@ impl<'a> History<'a> {
         let tenant = &self.tenants[place];
         let owner = tenant.owner;
         let header = header(id, owner, partition, &tenant.flows, flow, at_ms, no);
-        let log = attempts(&mut self.random, *letters, at_ms);
+        let log = attempts(&mut self.random, letters, at_ms);
         for entry in &log {
             self.count(partition, owner, entry);
         }
@@ -170,10 +170,10 @@ impl<'a> History<'a> {
         let ended = status.is_terminal();
         let end_ms = log.last().map_or(at_ms, |entry| entry.completed_at_ms);
         let mut writes = Vec::new();
-        if no % 200 == 0 {
+        if no.is_multiple_of(200) {
             self.notifications.push(notification(id, owner, end_ms));
         }
-        if no % 1_000 == 0 {
+        if no.is_multiple_of(1_000) {
             writes.push(Write::DeadLetter(Box::new(dead_letter(id, owner, end_ms))));
         }
         let end = RunEnd {
@@ -336,7 +336,7 @@ fn header(id: RunId, owner: Owner, partition: u16, flows: &[FlowId], flow: usize
         recommendation_id: None,
         parent_run_id: None,
         idempotency_key: None,
-        run_key: (no % 50 == 0).then(|| format!("host-{no}").into()),
+        run_key: no.is_multiple_of(50).then(|| format!("host-{no}").into()),
         accepted_at_ms: at_ms,
         deadline_at_ms: None,
     }

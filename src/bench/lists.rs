@@ -76,9 +76,9 @@ pub async fn lists(installation: &impl Installation, plan: &Plan, say: &dyn Fn(&
         asker.all(Scope::Tenant(tenant.owner.tenant), tenant.name).await?;
     }
     let node = installation.start(NodeOptions { http: true, ..NodeOptions::default() }).await?;
-    let asked = asker.over_http(&node, &history.tenants[0]).await;
+    let done = asker.over_http(&node, &history.tenants[0]).await;
     (node.stop)().await;
-    asked?;
+    done?;
     Ok(Figures { cases: asker.cases, ..figures })
 }
 

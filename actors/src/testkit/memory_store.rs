@@ -147,9 +147,7 @@ impl Rows {
                 Outcome::Committed { log_seq: None }
             }
             Write::Statistics(write) => {
-                for (key, stat) in write.rows {
-                    self.statistics.entry(key).or_default().merge(&stat);
-                }
+                write.rows.iter().for_each(|(key, stat)| self.statistics.entry(key.clone()).or_default().merge(stat));
                 self.covered.insert(write.partition, write.covered_seq);
                 Outcome::Committed { log_seq: None }
             }

@@ -79,7 +79,7 @@ pub(super) async fn add(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
         for (place, stat) in stored(batch.connection, &sums).await? {
             sums.entry(place).or_default().merge(&stat);
         }
-        batch.connection.bulk(SUMS, &rows(sums.iter().map(|(place, stat)| (place, stat)))).await?;
+        batch.connection.bulk(SUMS, &rows(sums.iter())).await?;
     }
     for write in writes {
         let covered = [write.covered_seq.into(), write.partition.into(), write.epoch.into()];

@@ -249,7 +249,7 @@ fn sqlite_arguments(args: Vec<Arg>) -> Result<SqliteArguments, StoreError> {
             Arg::Int(number) => bound.add(number),
             Arg::Ids(_) => unreachable!("only PostgreSQL is given arrays"),
         }
-        .map_err(unbindable)?;
+        .map_err(|e| unbindable(&e))?;
     }
     Ok(bound)
 }
@@ -263,12 +263,12 @@ fn postgres_arguments(args: Vec<Arg>) -> Result<PgArguments, StoreError> {
             Arg::Int(number) => bound.add(number),
             Arg::Ids(ids) => bound.add(ids),
         }
-        .map_err(unbindable)?;
+        .map_err(|e| unbindable(&e))?;
     }
     Ok(bound)
 }
 
-fn unbindable(error: sqlx::error::BoxDynError) -> StoreError {
+fn unbindable(error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Refused(format!("a value cannot be asked for: {error}"))
 }
 
