@@ -3,6 +3,8 @@
 //! Each workload runs on an installation of its own that is thrown away, with the same durability as in production.
 //! Load, receiver and database are included in the CPU figures, as they share the machine.
 
+mod history;
+mod lists;
 mod measure;
 mod workload;
 
@@ -12,8 +14,12 @@ use std::sync::Arc;
 
 use core314_actors::engine::Engine;
 use core314_actors::ports::executor::Executor;
+use core314_actors::ports::notifications::{Inbox, Notifications};
+use core314_actors::ports::store::Store;
+use core314_actors::ports::views::Views;
 use serde::Serialize;
 
+pub use lists::Case;
 pub use measure::{Cost, Latency};
 pub use workload::StreamFigures;
 
@@ -38,10 +44,21 @@ pub struct Node {
     pub stop: Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>>>,
 }
 
+/// The installation's store, for a workload that asks it without a node between.
+#[derive(Clone)]
+pub struct Ports {
+    pub store: Arc<dyn Store>,
+    pub views: Arc<dyn Views>,
+    pub inbox: Arc<dyn Inbox>,
+    pub notifications: Arc<dyn Notifications>,
+}
+
 /// Starts nodes on one installation, one after the other.
 pub trait Installation {
     /// Starts a node; the one before has been stopped.
     fn start(&self, options: NodeOptions) -> Pin<Box<dyn Future<Output = anyhow::Result<Node>> + '_>>;
+    /// Its store, while no node runs.
+    fn ports(&self) -> Ports;
     /// `sqlite` or `postgres`.
     fn store(&self) -> &str;
 }
@@ -54,6 +71,8 @@ pub struct Plan {
     pub seconds: u64,
     /// How many callers wait at once, where the workload has callers.
     pub callers: usize,
+    /// Rows of the log in the history whose lists are asked for.
+    pub rows: u64,
 }
 
 /// The workloads.
@@ -68,6 +87,9 @@ pub enum Workload {
     W3,
     /// Webhook to durable run to one HTTP call received.
     W4,
+    /// Lists, filters and statistics over a long history.
+    #[value(alias = "w6")]
+    Lists,
     /// Nothing to do.
     W7,
     /// Clients of the live stream while runs go by.
@@ -94,12 +116,16 @@ pub struct Figures {
     /// Of the live stream's clients, where the workload has some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamFigures>,
+    /// What was asked, where the workload asks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<Case>,
 }
 
-/// Runs the plan, one workload after the other, each on a fresh installation.
+/// Runs the plan, one workload after the other, each on a fresh installation. `say` hears how far a long one is.
 pub async fn run<I: Installation>(
     plan: &Plan,
     fresh: impl AsyncFn() -> anyhow::Result<I>,
+    say: &dyn Fn(&str),
     mut report: impl FnMut(&Figures),
 ) -> anyhow::Result<Vec<Figures>> {
     let mut all = Vec::new();
@@ -110,6 +136,7 @@ pub async fn run<I: Installation>(
             Workload::W2 => workload::start_latency(&installation, plan).await?,
             Workload::W3 => workload::flows(&installation, plan).await?,
             Workload::W4 => workload::webhooks(&installation, plan).await?,
+            Workload::Lists => lists::lists(&installation, plan, say).await?,
             Workload::W7 => workload::idle(&installation, plan).await?,
             Workload::Stream => workload::streams(&installation, plan).await?,
         };
@@ -136,17 +163,18 @@ impl Figures {
             batches: 0,
             writes: 0,
             stream: None,
+            cases: Vec::new(),
         }
     }
 
-    /// One line for a person.
+    /// For a person: one line, and one for each question.
     pub fn line(&self) -> String {
         let latency = self.latency.map_or_else(String::new, |l| {
             format!("  p50 {:.2} ms  p99 {:.2} ms  max {:.1} ms", l.p50_ms, l.p99_ms, l.max_ms)
         });
         let cpu = self.cpu_percent.map_or_else(String::new, |p| format!("  {p:.2} % of a core"));
         let stream = self.stream.map_or_else(String::new, |stream| stream.line());
-        format!(
+        let own = format!(
             "{:?} {:<8} {:>9.0} {}/s  {:>7.1} µs CPU each  {:>7.0} bytes each  {:>5.1} writes a commit{latency}{cpu}{stream}",
             self.workload,
             self.store,
@@ -155,6 +183,8 @@ impl Figures {
             self.cpu_us_each,
             self.bytes_written_each,
             self.writes as f64 / self.batches.max(1) as f64,
-        )
+        );
+        let lines: Vec<String> = std::iter::once(own).chain(self.cases.iter().map(Case::line)).collect();
+        lines.join("\n")
     }
 }

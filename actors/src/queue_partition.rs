@@ -35,7 +35,6 @@ use crate::ports::StoreError;
 use crate::ports::store::{StoredRun, TailRow};
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, ChildExit, Ctx, Ref};
-use core314_domain::stats::{Stat, StatKey};
 
 pub use news::News;
 use outbox::Outbox;
@@ -115,7 +114,6 @@ pub enum PartitionMsg {
     Tick,
     /// Statistics are to be written.
     FlushStatistics,
-    StatisticsRead(Result<Vec<(StatKey, Stat)>, StoreError>),
     /// The position that the stored statistics cover, or the one after which was read; and the log behind it.
     StatisticsTail(Result<(i64, Vec<TailRow>), StoreError>),
     StatisticsWritten(CommitResult),
@@ -261,7 +259,6 @@ impl Behaviour for QueuePartition {
             PartitionMsg::WakePage(result) => self.wake_page(result, ctx),
             PartitionMsg::Tick => self.tick(ctx),
             PartitionMsg::FlushStatistics => self.flush_statistics(ctx),
-            PartitionMsg::StatisticsRead(result) => self.statistics_read(result, ctx),
             PartitionMsg::StatisticsTail(result) => self.statistics_tail(result, ctx),
             PartitionMsg::StatisticsWritten(result) => self.statistics_written(&result, ctx),
         }
@@ -284,7 +281,6 @@ impl Behaviour for QueuePartition {
             | PartitionMsg::Read { .. }
             | PartitionMsg::Tick
             | PartitionMsg::FlushStatistics
-            | PartitionMsg::StatisticsRead(_)
             | PartitionMsg::StatisticsTail(_)
             | PartitionMsg::StatisticsWritten(_) => None,
         }

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::node::{self, Extras, Front};
 use super::prepare;
-use crate::bench::{self, Figures, Installation, NodeOptions, Plan};
+use crate::bench::{self, Figures, Installation, NodeOptions, Plan, Ports};
 use crate::config::Config;
 use crate::store::SqlStore;
 
@@ -24,17 +24,18 @@ pub enum BenchStore {
     Postgres(String),
 }
 
-/// Runs the plan; each workload's figures are reported as they are known.
+/// Runs the plan; each workload's figures are reported as they are known, and `say` hears how far a long one is.
 pub fn bench(
     config: &Config,
     store: &BenchStore,
     plan: &Plan,
+    say: &dyn Fn(&str),
     report: impl FnMut(&Figures),
 ) -> anyhow::Result<Vec<Figures>> {
     let io = prepare()?;
     let handle = io.handle();
     let fresh = async || Throwaway::new(config, store, handle).await;
-    actix::System::new().block_on(bench::run(plan, fresh, report))
+    actix::System::new().block_on(bench::run(plan, fresh, say, report))
 }
 
 /// One installation. Its store stays open between its nodes, as the lock of its file belongs to the process.
@@ -89,6 +90,11 @@ impl<'a> Throwaway<'a> {
 impl Installation for Throwaway<'_> {
     fn start(&self, options: NodeOptions) -> Pin<Box<dyn Future<Output = anyhow::Result<bench::Node>> + '_>> {
         Box::pin(self.start_node(options))
+    }
+
+    fn ports(&self) -> Ports {
+        let store = &self.store;
+        Ports { store: store.clone(), views: store.clone(), inbox: store.clone(), notifications: store.clone() }
     }
 
     fn store(&self) -> &str {

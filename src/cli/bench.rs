@@ -6,6 +6,7 @@ use serde_json::json;
 use super::Global;
 use super::outcome::{Exit, Failure};
 use super::print::Printer;
+use super::progress::Progress;
 use crate::app::{self, BenchStore};
 use crate::bench::{Plan, Workload};
 use crate::config::local::DevFile;
@@ -25,6 +26,9 @@ pub struct BenchArgs {
     /// How many callers wait at once.
     #[arg(long, default_value_t = 256, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     callers: usize,
+    /// Rows of the execution log in the history that `lists` asks about.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    rows: u64,
     /// Print JSON, as `--output json` does.
     #[arg(long)]
     json: bool,
@@ -37,9 +41,11 @@ pub fn bench(global: &Global, printer: &Printer, args: &BenchArgs) -> Result<Exi
     inputs.flags.push(Setting::new("auth.service_key", DevFile::fresh().key, "core314 bench"));
     let config = Config::load(&inputs)?;
     let workloads = if args.work.is_empty() { Workload::value_variants().to_vec() } else { args.work.clone() };
-    let plan = Plan { workloads, seconds: args.seconds, callers: args.callers };
+    let plan = Plan { workloads, seconds: args.seconds, callers: args.callers, rows: args.rows };
     let is_table = printer.is_table() && !args.json;
-    let figures = app::bench(&config, &args.store, &plan, |figures| {
+    let progress = Progress::new();
+    let figures = app::bench(&config, &args.store, &plan, &|text| progress.say(text), |figures| {
+        progress.clear();
         if is_table {
             println!("{}", figures.line());
         }

@@ -1,6 +1,6 @@
 //! Lists and single rows of every view of the contract: one handler each, for all of them.
 //!
-//! A list is filtered by any of its columns; those that an index answers are published (`docs/api.md`). Which rows there
+//! A list is filtered by any of its columns; those that an index answers are published (`docs/data.md`). Which rows there
 //! are is the scope's business.
 
 use std::pin::Pin;

@@ -7,7 +7,6 @@ use core314_actors::ports::store::{Outcome, Store, StoredRun, TailRow, Write};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::ids::{FlowId, OrganizationId, Owner, RowId, RunId, TenantId, UserId};
 use core314_domain::run::{FlowRef, LastAttempt, RunHeader, SavedState, Timing};
-use core314_domain::stats::{Stat, StatKey};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -44,13 +43,6 @@ pub(super) const LAST_ATTEMPTS: Bulk = Bulk {
     after: ") SELECT l.run_id, l.step_no, l.attempt, l.is_final, l.result, l.error FROM u CROSS JOIN log l \
             WHERE l.run_id = u.id AND NOT EXISTS (SELECT 1 FROM log m WHERE m.run_id = l.run_id \
             AND m.step_no = l.step_no AND m.attempt > l.attempt) ORDER BY l.run_id, l.step_no",
-};
-pub(super) const STATISTICS: Bulk = Bulk {
-    before: "WITH u (partition, tenant_id, action_type, bucket_width_ms, bucket_start_ms) AS (",
-    after: ") SELECT t.tenant_id, t.action_type, t.bucket_width_ms, t.bucket_start_ms, t.executions, t.successful, \
-            t.failed, t.attempts, t.duration_sum_ms, t.sketch FROM u CROSS JOIN statistics t \
-            WHERE t.tenant_id = u.tenant_id AND t.bucket_width_ms = u.bucket_width_ms \
-            AND t.bucket_start_ms = u.bucket_start_ms AND t.action_type = u.action_type AND t.partition = u.partition",
 };
 const COVERED: &str = "SELECT covered_seq FROM partition_leases WHERE partition = $1";
 const LOG_END: &str = "SELECT seq, last_id FROM chain_heads WHERE chain = $1 AND partition = $2";
@@ -97,12 +89,12 @@ impl Store for SqlStore {
         Box::pin(async move { Ok(load_runs(self, &runs).await?) })
     }
 
-    fn statistics_rows(
-        &self,
-        partition: u16,
-        keys: Vec<StatKey>,
-    ) -> BoxFuture<'_, Result<(Vec<(StatKey, Stat)>, i64), StoreError>> {
-        Box::pin(async move { Ok(statistics_rows(self, partition, &keys).await?) })
+    fn statistics_position(&self, partition: u16) -> BoxFuture<'_, Result<i64, StoreError>> {
+        Box::pin(async move {
+            let mut connection = self.read(Scope::Platform).await?;
+            let covered = connection.fetch(COVERED, &[partition.into()]).await?;
+            Ok(covered.first().map_or(Ok(0), |row| row.fields().int())?)
+        })
     }
 
     fn log_tail(
@@ -241,50 +233,6 @@ pub(super) fn owner(fields: &mut Fields<'_>) -> Result<Owner, Failure> {
         user: UserId(fields.uuid()?),
         organization: fields.maybe_uuid()?.map(OrganizationId),
     })
-}
-
-async fn statistics_rows(
-    store: &SqlStore,
-    partition: u16,
-    keys: &[StatKey],
-) -> Result<(Vec<(StatKey, Stat)>, i64), Failure> {
-    let mut wanted = Rows::new(5);
-    for key in keys {
-        wanted.push([
-            partition.into(),
-            key.tenant.0.into(),
-            key.action_type.as_str().into(),
-            key.bucket_width_ms.into(),
-            key.bucket_start_ms.into(),
-        ]);
-    }
-    let mut connection = store.read(Scope::Platform).await?;
-    let rows = connection.bulk(STATISTICS, &wanted).await?;
-    let found = rows.iter().map(|row| statistics_row(partition, row.fields())).collect::<Result<_, _>>()?;
-    let covered = connection.fetch(COVERED, &[partition.into()]).await?;
-    let covered = covered.first().map_or(Ok(0), |row| row.fields().int())?;
-    Ok((found, covered))
-}
-
-fn statistics_row(partition: u16, mut fields: Fields<'_>) -> Result<(StatKey, Stat), Failure> {
-    let f = &mut fields;
-    let key = StatKey {
-        partition,
-        tenant: TenantId(f.uuid()?),
-        action_type: f.text()?,
-        bucket_width_ms: f.int()?,
-        bucket_start_ms: f.int()?,
-    };
-    let stat = Stat {
-        executions: f.int()?,
-        successful: f.int()?,
-        failed: f.int()?,
-        attempts: f.int()?,
-        duration_sum_ms: f.int()?,
-        sketch: serde_json::from_str(&f.text()?)
-            .map_err(|e| Failure::Corrupt(format!("a sketch of statistics cannot be read: {e}")))?,
-    };
-    Ok((key, stat))
 }
 
 /// On a connection of its own: after a crash the search may take longer than a read is allowed to.

@@ -37,6 +37,7 @@ migrations! {
     5 "0005_notifications.sql",
     6 "0006_service_keys.sql",
     7 "0007_webhooks.sql",
+    8 "0008_quick_reads.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

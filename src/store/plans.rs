@@ -5,7 +5,7 @@
 use core314_actors::ports::Scope;
 
 use super::cell::{Cell, Rows};
-use super::commit::{batch, definitions, effects, runs, webhooks};
+use super::commit::{batch, definitions, effects, runs, statistics, webhooks};
 use super::connection::{Bulk, Connection};
 use super::{SqlStore, StoreOptions, engine, heads, notifications};
 
@@ -28,7 +28,7 @@ const WRITTEN: [Keyed; 11] = [
 const READ: [Keyed; 3] = [
     ("engine::RUNS", engine::RUNS, "u"),
     ("engine::LAST_ATTEMPTS", engine::LAST_ATTEMPTS, "u"),
-    ("engine::STATISTICS", engine::STATISTICS, "iutii"),
+    ("statistics::STORED", statistics::STORED, "iutii"),
 ];
 
 fn rows(types: &str, count: usize) -> Rows<'static> {
@@ -94,6 +94,10 @@ async fn postgres_looks_up_by_index() {
     assert_eq!(scans(&mut connection, &WRITTEN, is_scan).await, [""; 0]);
     assert_eq!(scans(&mut connection, &READ, is_scan).await, [""; 0]);
     connection.begin_write().await.expect("begins");
-    let held = [("batch::LEASES_HELD", batch::LEASES_HELD, "i"), ("heads::HEADS_HELD", heads::HEADS_HELD, "ti")];
+    let held = [
+        ("batch::LEASES_HELD", batch::LEASES_HELD, "i"),
+        ("heads::HEADS_HELD", heads::HEADS_HELD, "ti"),
+        ("statistics::HELD", statistics::HELD, "iutii"),
+    ];
     assert_eq!(scans(&mut connection, &held, is_scan).await, [""; 0]);
 }

@@ -52,8 +52,8 @@ impl Views for SqlStore {
         Box::pin(async move {
             let mut reader = Reader::begin(self, scope).await?;
             match resource {
-                Resource::Executions => Ok(executions::rows(&mut reader, &[id]).await?.pop()),
-                _ => reader.by_key(resource.view(), id).await,
+                Resource::Executions => Ok(executions::rows(&mut reader, &[id], &Filter::default()).await?.pop()),
+                _ => reader.by_key(resource, id).await,
             }
         })
     }

@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use core314::store::{SqlStore, StoreOptions};
-use core314_actors::ports::StoreError;
 use core314_actors::ports::ledger::Ledger;
-use core314_actors::ports::store::{Outcome, Store, Write};
+use core314_actors::ports::store::{Outcome, StatisticsWrite, Store, Write};
+use core314_actors::ports::views::Views;
+use core314_actors::ports::{Scope, StoreError};
 use core314_actors::testkit::store_suite::samples::Samples;
 use core314_actors::testkit::store_suite::{self, commit_run, history, holds, take};
+use core314_domain::stats::{BUCKET_WIDTHS_MS, Stat, StatKey};
 use rand::Rng;
 
 use bed::Bed;
@@ -56,6 +58,7 @@ on_both! {
     core314_actors::testkit::notification_suite::marks_never_go_back => marks_never_go_back,
     core314_actors::testkit::notification_suite::everything_is_read_at_once => everything_is_read_at_once,
     core314_actors::testkit::notification_suite::an_inbox_is_its_users_own => an_inbox_is_its_users_own,
+    super::what_partitions_count_adds_up => what_partitions_count_adds_up,
     super::one_chain_from_many_hands => one_chain_from_many_hands,
     super::a_dropped_commit_leaves_all_or_nothing => a_dropped_commit_leaves_all_or_nothing,
 }
@@ -70,6 +73,41 @@ async fn random_histories_leave_both_databases_the_same() {
         history::compare(seed, 40, &*sqlite, &*postgres).await;
         assert_eq!(holds(&*sqlite).await.rows, holds(&*postgres).await.rows, "seed {seed}");
     }
+}
+
+/// Partitions that count for one tenant at once lose nothing, whether or not their rows were there.
+async fn what_partitions_count_adds_up(store: &SqlStore) {
+    const PARTITIONS: u16 = 16;
+    let mut samples = Samples::new(19);
+    let epoch = store.take_partitions(samples.row_id(), PARTITIONS, 0).await.expect("partitions can be taken");
+    let tenant = samples.owner().tenant;
+    let key = |no: i64| StatKey {
+        tenant,
+        action_type: "http".to_owned(),
+        bucket_width_ms: BUCKET_WIDTHS_MS[0],
+        bucket_start_ms: (no % 3) * BUCKET_WIDTHS_MS[0],
+    };
+    for round in 1..=3 {
+        let commits = (0..PARTITIONS).map(|partition| {
+            let rows = (0..4).map(|no| {
+                let mut stat = Stat::default();
+                stat.record_attempt(true, no > 0, Some(10 * no));
+                (key(no), stat)
+            });
+            let write = StatisticsWrite { partition, epoch, rows: rows.collect(), covered_seq: round };
+            store.commit(vec![Write::Statistics(Box::new(write))])
+        });
+        for outcomes in futures_util::future::join_all(commits).await {
+            assert_eq!(outcomes.expect("it commits"), [Outcome::Committed { log_seq: None }]);
+        }
+        let view = store.statistics(Scope::Tenant(tenant), 0, 3 * BUCKET_WIDTHS_MS[0]).await.expect("a sum");
+        let times = round * i64::from(PARTITIONS);
+        let [(action_type, stat)] = view.by_action_type.as_slice() else { panic!("one type: {view:?}") };
+        assert_eq!((action_type.as_str(), stat.attempts, stat.sketch.count()), ("http", 4 * times, 4 * times));
+        assert_eq!((stat.executions, stat.successful, stat.failed), (4 * times, 3 * times, times));
+        assert_eq!(stat.duration_sum_ms, 60 * times);
+    }
+    assert_eq!(store.statistics_position(0).await.expect("reads"), 3);
 }
 
 /// Writers that append to one chain at once never fork it.

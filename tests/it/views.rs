@@ -8,6 +8,7 @@ use core314_actors::ports::Scope;
 use core314_actors::ports::resource::{Kind, Resource};
 use core314_actors::ports::views::{Filter, Page, Paged, Views};
 use core314_domain::ids::{LogId, RunId};
+use core314_domain::stats::Stat;
 use serde_json::{Value, json};
 
 use bed::Bed;
@@ -426,6 +427,49 @@ async fn statistics_add_up_whatever_the_window() {
                 assert_eq!(sketched, expected * tenants, "{from}..{to}");
             }
         }
+    }
+}
+
+/// Days came later than hours: the migration sums up what was counted before them.
+#[tokio::test]
+async fn days_are_summed_up_from_the_hours_before_them() {
+    const DAY_MS: i64 = 86_400_000;
+    let owner = core314_domain::ids::TenantId(uuid::Uuid::from_u128(6));
+    let (mut rows, mut expected) = (Vec::new(), Stat::default());
+    for hour in 0..72_i64 {
+        let mut stat = Stat::default();
+        (0..=hour % 5).for_each(|n| stat.record_attempt(true, n > 0, Some(n * hour)));
+        expected.merge(&stat);
+        let columns = [
+            ("partition", (hour % 3).into()),
+            ("tenant_id", owner.0.into()),
+            ("action_type", "api_call".into()),
+            ("bucket_width_ms", 3_600_000_i64.into()),
+            ("bucket_start_ms", (hour * 3_600_000).into()),
+            ("executions", stat.executions.into()),
+            ("successful", stat.successful.into()),
+            ("failed", stat.failed.into()),
+            ("attempts", stat.attempts.into()),
+            ("duration_sum_ms", stat.duration_sum_ms.into()),
+            ("sketch", serde_json::to_value(&stat.sketch).expect("a sketch is JSON").into()),
+        ];
+        rows.push(bed::Narrow { table: "statistics", columns: columns.to_vec() });
+    }
+    for bed in Bed::both().await {
+        let store = SqlStore::open(&bed.url, StoreOptions::default()).await.expect("the store opens");
+        bed.insert(&rows).await;
+        bed.run(if bed.is_postgres {
+            format!("RESET ROLE; {}", include_str!("../../migrations/postgres/0008_quick_reads.sql"))
+        } else {
+            include_str!("../../migrations/sqlite/0008_quick_reads.sql").to_owned()
+        })
+        .await;
+        let view = store.statistics(Scope::Tenant(owner), 0, 3 * DAY_MS - 1).await.expect("read");
+        assert_eq!(view.by_action_type, [("api_call".to_owned(), expected.clone())], "{}", bed.url);
+        let days = store.timeline(Scope::Tenant(owner), 0, 3 * DAY_MS - 1, DAY_MS).await.expect("read");
+        assert_eq!(days.iter().map(|(start_ms, _)| *start_ms).collect::<Vec<_>>(), [0, DAY_MS, 2 * DAY_MS]);
+        let forced = "SELECT CAST(relforcerowsecurity AS text) FROM pg_class WHERE relname = 'statistics'";
+        assert!(!bed.is_postgres || bed.texts(forced).await == ["true"], "row-level security is forced again");
     }
 }
 

@@ -10,14 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::ids::TenantId;
 use crate::log::LogEntry;
 
-/// The widths of the time buckets that are kept, in milliseconds: short ones for the edges of a window, long ones for
-/// its body.
-pub const BUCKET_WIDTHS_MS: [i64; 2] = [300_000, 3_600_000];
+/// The widths of the time buckets that are kept, in milliseconds, each a multiple of the one before: five minutes for the
+/// edges of a window, hours and days for its body. A window of a month reads about a hundred of them.
+pub const BUCKET_WIDTHS_MS: [i64; 3] = [300_000, 3_600_000, 86_400_000];
 
 /// What a row of statistics is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StatKey {
-    pub partition: u16,
     pub tenant: TenantId,
     pub action_type: String,
     pub bucket_width_ms: i64,

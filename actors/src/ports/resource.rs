@@ -199,6 +199,21 @@ mod tests {
     }
 
     #[test]
+    fn the_page_says_which_filters_an_index_answers() {
+        let page = include_str!("../../../docs/data.md");
+        let quoted = |filters: &&str| {
+            let names: Vec<String> = filters.split(' ').map(|name| format!("`{name}`")).collect();
+            names.join(" with ")
+        };
+        for resource in Resource::ALL {
+            let filters: Vec<String> = resource.indexed().iter().map(quoted).collect();
+            let filters = if filters.is_empty() { "none".to_owned() } else { filters.join(", ") };
+            let line = format!("| `{}` | {filters} |", resource.view());
+            assert!(page.contains(&line), "docs/data.md lacks the line\n{line}");
+        }
+    }
+
+    #[test]
     fn indexed_filters_name_columns() {
         for resource in Resource::ALL {
             for name in resource.indexed().iter().flat_map(|filters| filters.split(' ')) {

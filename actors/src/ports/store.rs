@@ -51,8 +51,8 @@ pub trait Store: Send + Sync + 'static {
     /// Runs as they are stored; those that do not exist are left out.
     fn load_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<StoredRun>, StoreError>>;
 
-    /// The statistics of a partition as stored: for these keys their rows, and the log position they cover.
-    fn statistics_rows(&self, partition: u16, keys: Vec<StatKey>) -> BoxFuture<'_, Result<StatisticsRows, StoreError>>;
+    /// The position of a partition's log up to which its attempts are counted in the statistics.
+    fn statistics_position(&self, partition: u16) -> BoxFuture<'_, Result<i64, StoreError>>;
 
     /// What the log holds of a partition behind a position: for each attempt its number and what statistics need.
     fn log_tail(&self, partition: u16, after_seq: i64, limit: usize)
@@ -61,9 +61,6 @@ pub trait Store: Send + Sync + 'static {
     /// Whether the store answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
-
-/// Rows of statistics, and the position of the partition's log that all of them cover.
-pub type StatisticsRows = (Vec<(StatKey, Stat)>, i64);
 
 /// A change to commit.
 #[derive(Debug, Clone)]
@@ -236,12 +233,13 @@ pub struct DeadLetter {
     pub at_ms: i64,
 }
 
-/// Statistics of one partition, complete up to a position of its log.
+/// What statistics gain from one partition's log, up to a position of it: the gain and the position are one commit, so
+/// that no attempt counts twice.
 #[derive(Debug, Clone)]
 pub struct StatisticsWrite {
     pub partition: u16,
     pub epoch: i64,
-    /// The rows' whole new values.
+    /// What is added.
     pub rows: Vec<(StatKey, Stat)>,
     pub covered_seq: i64,
 }

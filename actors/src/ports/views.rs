@@ -85,6 +85,11 @@ impl Filter {
         self.0.remove(column)
     }
 
+    /// The columns and what they must equal.
+    pub fn columns(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.0.iter().map(|(column, value)| (*column, value))
+    }
+
     /// Whether everything was seen to.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

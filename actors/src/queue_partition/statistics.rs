@@ -20,10 +20,8 @@ use crate::supervision::Ctx;
 #[derive(Debug, Default)]
 pub struct Statistics {
     deltas: BTreeMap<StatKey, Stat>,
-    /// Taken for a write that is under way.
-    writing: BTreeMap<StatKey, Stat>,
-    /// The position that the write under way counts up to.
-    writing_position: i64,
+    /// A write is under way.
+    writing: bool,
     /// The last position of the log that is counted.
     position: i64,
     /// The last position that was committed while the tail was still being read.
@@ -65,7 +63,6 @@ impl QueuePartition {
         let (is_final, success, duration_ms) = figures;
         for bucket_width_ms in BUCKET_WIDTHS_MS {
             let key = StatKey {
-                partition: self.number,
                 tenant,
                 action_type: action_type.to_owned(),
                 bucket_width_ms,
@@ -95,7 +92,7 @@ impl QueuePartition {
         let read = async move {
             let after = match after {
                 Some(after) => after,
-                None => store.statistics_rows(number, Vec::new()).await?.1,
+                None => store.statistics_position(number).await?,
             };
             Ok((after, store.log_tail(number, after, TAIL_PAGE).await?))
         };
@@ -129,48 +126,21 @@ impl QueuePartition {
         self.arm_statistics(ctx);
     }
 
-    /// Begins to write what was counted: the rows are read, added to, and written whole.
+    /// Begins to write what was counted: the store adds it to what it has.
     pub(super) fn flush_statistics(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.statistics.armed = false;
         if !self.statistics.ready {
             return self.read_statistics_tail(ctx);
         }
-        if self.statistics.deltas.is_empty() || !self.statistics.writing.is_empty() {
+        if self.statistics.deltas.is_empty() || self.statistics.writing {
             return;
         }
-        self.statistics.writing = std::mem::take(&mut self.statistics.deltas);
-        self.statistics.writing_position = self.statistics.position;
-        let keys: Vec<StatKey> = self.statistics.writing.keys().cloned().collect();
-        let (store, number) = (self.runtime.store.clone(), self.number);
-        let read = async move { store.statistics_rows(number, keys).await.map(|(rows, _)| rows) };
-        self.read(ctx, read, PartitionMsg::StatisticsRead);
-    }
-
-    /// The stored rows came: added to, they are written.
-    pub(super) fn statistics_read(
-        &mut self,
-        result: Result<Vec<(StatKey, Stat)>, StoreError>,
-        ctx: &mut Ctx<'_, Self>,
-    ) {
-        let stored = match result {
-            Ok(stored) => stored,
-            Err(error) => {
-                tracing::warn!(partition = self.number, %error, "statistics could not be read; they are counted again");
-                for (key, stat) in std::mem::take(&mut self.statistics.writing) {
-                    self.statistics.deltas.entry(key).or_default().merge(&stat);
-                }
-                return self.arm_statistics(ctx);
-            }
-        };
-        let mut rows = self.statistics.writing.clone();
-        for (key, stat) in stored {
-            rows.entry(key).or_default().merge(&stat);
-        }
+        self.statistics.writing = true;
         let write = StatisticsWrite {
             partition: self.number,
             epoch: self.runtime.epoch,
-            rows: rows.into_iter().collect(),
-            covered_seq: self.statistics.writing_position,
+            rows: std::mem::take(&mut self.statistics.deltas).into_iter().collect(),
+            covered_seq: self.statistics.position,
         };
         let (me, life, shared) = (ctx.me(), self.life, self.shared.clone());
         self.shared.counting.store(true, Ordering::Release);
@@ -186,7 +156,7 @@ impl QueuePartition {
 
     /// The write is over. Where it is not known to be stored, the store and the log are asked what is counted.
     pub(super) fn statistics_written(&mut self, result: &CommitResult, ctx: &mut Ctx<'_, Self>) {
-        self.statistics.writing.clear();
+        self.statistics.writing = false;
         if matches!(result.as_deref(), Ok([Outcome::Committed { .. }])) {
             return self.arm_statistics(ctx);
         }

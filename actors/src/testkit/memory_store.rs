@@ -151,7 +151,7 @@ impl Rows {
                 Outcome::Committed { log_seq: None }
             }
             Write::Statistics(write) => {
-                self.statistics.extend(write.rows);
+                write.rows.iter().for_each(|(key, stat)| self.statistics.entry(key.clone()).or_default().merge(stat));
                 self.covered.insert(write.partition, write.covered_seq);
                 Outcome::Committed { log_seq: None }
             }
@@ -333,15 +333,8 @@ impl Store for MemoryStore {
         ready(Ok(runs.iter().filter_map(|run| rows.runs.get(run).cloned()).collect()))
     }
 
-    fn statistics_rows(
-        &self,
-        partition: u16,
-        keys: Vec<StatKey>,
-    ) -> BoxFuture<'_, Result<(Vec<(StatKey, Stat)>, i64), StoreError>> {
-        let rows = self.rows();
-        let found =
-            keys.into_iter().filter_map(|key| rows.statistics.get(&key).map(|stat| (key.clone(), stat.clone())));
-        ready(Ok((found.collect(), rows.covered.get(&partition).copied().unwrap_or(0))))
+    fn statistics_position(&self, partition: u16) -> BoxFuture<'_, Result<i64, StoreError>> {
+        ready(Ok(self.rows().covered.get(&partition).copied().unwrap_or(0)))
     }
 
     fn log_tail(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
-use super::{definitions, effects, history, keys, runs, settlements, webhooks};
+use super::{definitions, effects, history, keys, runs, settlements, statistics, webhooks};
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -37,7 +37,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         webhooks::deliveries(&mut self).await?;
         settlements::settle(&mut self).await?;
         keys::keys(&mut self).await?;
-        effects::statistics(&mut self).await?;
+        statistics::add(&mut self).await?;
         effects::counters(&mut self);
         effects::dead_letters(&mut self);
         runs::free_names(&mut self);

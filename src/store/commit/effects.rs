@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use core314_actors::ports::store::{ApprovalWrite, RunEnd, RunWrite, StatisticsWrite, Write};
+use core314_actors::ports::store::{ApprovalWrite, RunEnd, RunWrite, Write};
 use core314_domain::ids::{FlowId, TenantId};
 use core314_domain::words::RunStatus;
 
 use super::batch::Batch;
 use crate::store::cell::{Cell, Rows};
-use crate::store::connection::{Bulk, Connection};
+use crate::store::connection::Bulk;
 use crate::store::failure::Failure;
 use crate::store::json;
 
@@ -33,14 +33,6 @@ const COUNTERS: Bulk = Bulk {
             last_at_ms = CASE WHEN excluded.last_at_ms > flow_counters.last_at_ms THEN excluded.last_at_ms \
             ELSE flow_counters.last_at_ms END",
 };
-const STATISTICS: Bulk = Bulk {
-    before: "INSERT INTO statistics (partition, tenant_id, action_type, bucket_width_ms, bucket_start_ms, executions, \
-             successful, failed, attempts, duration_sum_ms, sketch) ",
-    after: " ON CONFLICT (tenant_id, bucket_width_ms, bucket_start_ms, action_type, partition) DO UPDATE SET \
-            executions = excluded.executions, successful = excluded.successful, failed = excluded.failed, \
-            attempts = excluded.attempts, duration_sum_ms = excluded.duration_sum_ms, sketch = excluded.sketch",
-};
-const COVERED: &str = "UPDATE partition_leases SET covered_seq = $1 WHERE partition = $2 AND epoch = $3";
 const DEAD_LETTERS: Bulk = Bulk {
     before: "INSERT INTO dead_letters (id, tenant_id, user_id, organization_id, run_id, actor_path, message, failure, \
              created_at_ms) ",
@@ -146,41 +138,6 @@ impl Counter {
         self.duration_sum_ms += sign * end.duration_ms;
         self.last_at_ms = self.last_at_ms.max(end.at_ms);
     }
-}
-
-/// Replaces rows of statistics and notes the position that they cover.
-pub(super) async fn statistics(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
-    let writes = batch.survivors().filter_map(|(_, write)| match write {
-        Write::Statistics(statistics) => Some(&**statistics),
-        _ => None,
-    });
-    for write in writes.collect::<Vec<_>>() {
-        flush(batch.connection, write).await?;
-    }
-    Ok(())
-}
-
-async fn flush(connection: &mut Connection, write: &StatisticsWrite) -> Result<(), Failure> {
-    let mut rows = Rows::new(11);
-    for (key, stat) in &write.rows {
-        let sketch = serde_json::to_string(&stat.sketch).expect("a sketch has whole numbers alone");
-        rows.push([
-            write.partition.into(),
-            key.tenant.0.into(),
-            key.action_type.as_str().into(),
-            key.bucket_width_ms.into(),
-            key.bucket_start_ms.into(),
-            stat.executions.into(),
-            stat.successful.into(),
-            stat.failed.into(),
-            stat.attempts.into(),
-            stat.duration_sum_ms.into(),
-            sketch.into(),
-        ]);
-    }
-    connection.bulk(STATISTICS, &rows).await?;
-    let covered = [write.covered_seq.into(), write.partition.into(), write.epoch.into()];
-    connection.fetch(COVERED, &covered).await.map(drop)
 }
 
 /// Sets work aside for a person.

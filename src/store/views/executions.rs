@@ -5,6 +5,7 @@
 //! ended, so that only those are walked; any other walk looks at no more than [`SCAN_RUNS`] runs a page.
 
 use core314_actors::ports::StoreError;
+use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::Filter;
 use core314_domain::ids::{ExecutionId, RunId, StepNo};
 use core314_domain::run::step::StepStatus;
@@ -14,11 +15,11 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::list::Source;
-use super::reader::{Keys, Reader, uuid_of};
-use super::statement::Arg;
+use super::reader::{Keys, Reader, push_filter, uuid_of};
+use super::statement::{Arg, Dialect};
 
-/// How many runs are fetched at once.
-const CHUNK_RUNS: usize = 500;
+/// The most runs that are fetched at once. A page begins with as many as it shows executions, and doubles.
+const MOST_RUNS: usize = 1_000;
 /// The most runs that a page looks at for a status that no index leads to.
 const SCAN_RUNS: usize = 5_000;
 
@@ -46,10 +47,11 @@ impl Walk {
     pub async fn keys(&self, reader: &mut Reader, after: Option<Uuid>, limit: usize) -> Result<Keys, StoreError> {
         let mut before = after.unwrap_or(Uuid::max());
         let mut ids: Vec<Uuid> = Vec::new();
-        let mut seen = 0;
+        let (mut seen, mut chunk) = (0, limit + 1);
         let next = loop {
             let wanted = limit + 1 - ids.len();
-            let most = if self.status.is_some() { CHUNK_RUNS } else { wanted };
+            let most = if self.status.is_some() { chunk.min(SCAN_RUNS - seen) } else { wanted };
+            chunk = (2 * chunk).min(MOST_RUNS);
             let runs = self.chunk(reader, before, most).await?;
             for (run, state) in &runs {
                 let letters = letters(state)?;
@@ -127,15 +129,20 @@ fn matching(run: RunId, letters: &str, status: Option<ExecutionStatus>) -> impl 
 }
 
 /// The contract's rows of executions, in their order.
-pub(super) async fn rows(reader: &mut Reader, ids: &[Uuid]) -> Result<Vec<Value>, StoreError> {
+pub(super) async fn rows(reader: &mut Reader, ids: &[Uuid], filter: &Filter) -> Result<Vec<Value>, StoreError> {
     let mut runs: Vec<Uuid> = ids.iter().filter_map(|id| ExecutionId(*id).parts()).map(|(run, _)| run.0).collect();
     runs.dedup();
     if runs.is_empty() {
         return Ok(Vec::new());
     }
     let mut statement = reader.select("execution_queue");
-    statement.push("v.row_key IN (").bind_all(runs.into_iter().map(Arg::Id)).push(") AND CAST(v.id AS text) IN (");
-    statement.bind_all(ids.iter().map(|id| Arg::Text(id.to_string()))).push(")");
+    statement.push_one_of("v.row_key", &runs).push(" AND ");
+    if statement.dialect == Dialect::Postgres {
+        statement.push_one_of("v.id", ids);
+    } else {
+        statement.push("v.id IN (").bind_all(ids.iter().map(|id| Arg::Text(id.to_string()))).push(")");
+    }
+    push_filter(&mut statement, Resource::Executions, filter);
     let mut items = reader.objects(statement).await?;
     items.sort_by_cached_key(|item| std::cmp::Reverse(item["id"].as_str().map(str::to_owned)));
     Ok(items)

@@ -1,7 +1,8 @@
 //! Pages of any resource: which index leads through it, and what is left to look for row by row.
 //!
 //! A filter takes out what its index answers; rows that the index leads to are then compared with the rest as the API
-//! shows them, so that every column can be asked for and both stores agree. How many rows a page looks at is bounded.
+//! shows them, so that every column can be asked for and both stores agree. The database passes over those that it can
+//! tell apart itself, because to read a row costs ten times as much. How many rows a page looks at is bounded.
 
 use core314_actors::ports::StoreError;
 use core314_actors::ports::resource::Resource;
@@ -12,11 +13,11 @@ use uuid::Uuid;
 use super::deliveries::OfWebhook;
 use super::executions::Walk;
 use super::log::OfRun;
-use super::reader::{Index, Keys, Reader, SCAN_ROWS};
+use super::reader::{Index, Keys, Reader, SCAN_ROWS, uuid_of};
 use super::{deliveries, executions, flows, log, notifications, runs};
 
-/// How many rows are compared at once.
-const CHUNK_ROWS: usize = 250;
+/// The most rows that are compared at once. A page begins with as many as it shows, because most may agree, and doubles.
+const MOST_ROWS: usize = 1_000;
 
 /// What leads through a resource.
 pub(super) enum Source {
@@ -54,10 +55,16 @@ impl Source {
         }
     }
 
-    async fn rows(&self, reader: &mut Reader, resource: Resource, ids: &[Uuid]) -> Result<Vec<Value>, StoreError> {
+    async fn rows(
+        &self,
+        reader: &mut Reader,
+        resource: Resource,
+        ids: &[Uuid],
+        filter: &Filter,
+    ) -> Result<Vec<Value>, StoreError> {
         match self {
-            Self::Executions(_) => executions::rows(reader, ids).await,
-            _ => reader.by_keys(resource.view(), ids).await,
+            Self::Executions(_) => executions::rows(reader, ids, filter).await,
+            _ => reader.by_keys(resource, ids, filter).await,
         }
     }
 }
@@ -72,25 +79,28 @@ pub(super) async fn page(
     let source = Source::of(reader, resource, &mut filter);
     if filter.is_empty() {
         let keys = source.keys(reader, page.after, page.limit).await?;
-        return Ok(Paged { items: source.rows(reader, resource, &keys.ids).await?, next: keys.next });
+        return Ok(Paged { items: source.rows(reader, resource, &keys.ids, &filter).await?, next: keys.next });
     }
-    let (mut items, mut after, mut seen) = (Vec::new(), page.after, 0);
+    let (mut items, mut after, mut seen, mut chunk) = (Vec::new(), page.after, 0, page.limit);
     loop {
-        let keys = source.keys(reader, after, CHUNK_ROWS).await?;
+        let wanted = chunk.min(SCAN_ROWS - seen);
+        let keys = source.keys(reader, after, wanted).await?;
+        chunk = (2 * chunk).min(MOST_ROWS);
         seen += keys.ids.len();
-        let rows = source.rows(reader, resource, &keys.ids).await?;
-        let last = rows.len();
-        for (no, row) in rows.into_iter().enumerate() {
-            if filter.holds(&row) {
-                items.push(row);
+        for row in source.rows(reader, resource, &keys.ids, &filter).await? {
+            if !filter.holds(&row) {
+                continue;
             }
+            let id = uuid_of(row.get("id"));
+            items.push(row);
             if items.len() == page.limit {
-                let more = no + 1 < last || keys.next.is_some();
-                return Ok(Paged { next: keys.ids.get(no).copied().filter(|_| more), items });
+                let more = id != keys.ids.last().copied() || keys.next.is_some();
+                return Ok(Paged { next: id.filter(|_| more), items });
             }
         }
         after = keys.next;
-        if after.is_none() || seen >= SCAN_ROWS {
+        // A walk that found fewer has looked at as much as it may.
+        if after.is_none() || seen >= SCAN_ROWS || keys.ids.len() < wanted {
             return Ok(Paged { items, next: after });
         }
     }

@@ -35,7 +35,7 @@ pub(in crate::store) async fn one(
     id: NotificationId,
 ) -> Result<Option<Value>, StoreError> {
     let mut reader = Reader::begin(store, Audience::User(user).scope()).await?;
-    let row = reader.by_key("notifications", id.0).await?;
+    let row = reader.by_key(Resource::Notifications, id.0).await?;
     Ok(row.filter(|row| row["user_id"] == user.user.to_string()))
 }
 

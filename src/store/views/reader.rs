@@ -5,11 +5,15 @@
 //! expects few rows, and would gather and sort all of a tenant's, so that plans which gather or sort are switched off
 //! beside those that the session does without.
 
+use std::collections::HashMap;
+
+use core314_actors::ports::resource::Resource;
+use core314_actors::ports::views::Filter;
 use core314_actors::ports::{Scope, StoreError};
 use serde_json::Value;
-use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Arguments, AssertSqlSafe, Database, Encode, FromRow, Postgres, Row, Sqlite, Type};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Arguments, AssertSqlSafe, FromRow, Row};
 use uuid::Uuid;
 
 use super::shape;
@@ -96,11 +100,11 @@ impl Reader {
         self.asked.push(statement.clone());
         let found = match &mut self.on {
             Connection::Sqlite(link) => {
-                let args = arguments::<Sqlite>(statement.args)?;
+                let args = sqlite_arguments(statement.args)?;
                 sqlx::query_as_with(AssertSqlSafe(statement.sql), args).fetch_all(&mut ***link).await
             }
             Connection::Postgres(link) => {
-                let args = arguments::<Postgres>(statement.args)?;
+                let args = postgres_arguments(statement.args)?;
                 sqlx::query_as_with(AssertSqlSafe(statement.sql), args).fetch_all(&mut ***link).await
             }
         };
@@ -133,22 +137,29 @@ impl Reader {
         }
     }
 
-    /// The contract's rows of a view, by their stored ids, in the order of these.
-    pub async fn by_keys(&mut self, view: &str, ids: &[Uuid]) -> Result<Vec<Value>, StoreError> {
+    /// The contract's rows of a resource, by their stored ids, in the order of these. Rows that the database already
+    /// finds to differ from the filter are left out.
+    pub async fn by_keys(
+        &mut self,
+        resource: Resource,
+        ids: &[Uuid],
+        filter: &Filter,
+    ) -> Result<Vec<Value>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let mut statement = self.select(view);
-        statement.push("v.row_key IN (").bind_all(ids.iter().copied().map(Arg::Id)).push(")");
+        let mut statement = self.select(resource.view());
+        statement.push_one_of("v.row_key", ids);
+        push_filter(&mut statement, resource, filter);
         let mut items = self.objects(statement).await?;
-        let place = |item: &Value| ids.iter().position(|id| item["id"] == id.to_string());
-        items.sort_by_cached_key(place);
+        let places: HashMap<String, usize> = ids.iter().enumerate().map(|(no, id)| (id.to_string(), no)).collect();
+        items.sort_by_cached_key(|item| item["id"].as_str().and_then(|id| places.get(id).copied()));
         Ok(items)
     }
 
-    /// One row of a view by its stored id.
-    pub async fn by_key(&mut self, view: &str, id: Uuid) -> Result<Option<Value>, StoreError> {
-        Ok(self.by_keys(view, &[id]).await?.pop())
+    /// One row of a resource by its stored id.
+    pub async fn by_key(&mut self, resource: Resource, id: Uuid) -> Result<Option<Value>, StoreError> {
+        Ok(self.by_keys(resource, &[id], &Filter::default()).await?.pop())
     }
 
     /// `SELECT` of a view's objects within the scope, up to where a condition follows.
@@ -168,13 +179,13 @@ impl Reader {
         self.asked.push(statement.clone());
         match &mut self.on {
             Connection::Sqlite(link) => {
-                let args = arguments::<Sqlite>(statement.args)?;
+                let args = sqlite_arguments(statement.args)?;
                 let query = sqlx::query_with(AssertSqlSafe(statement.sql), args);
                 let rows = query.fetch_all(&mut ***link).await.map_err(failed)?;
                 rows.iter().map(shape::from_sqlite).collect()
             }
             Connection::Postgres(link) => {
-                let args = arguments::<Postgres>(statement.args)?;
+                let args = postgres_arguments(statement.args)?;
                 let query = sqlx::query_with(AssertSqlSafe(statement.sql), args);
                 let rows = query.fetch_all(&mut ***link).await.map_err(failed)?;
                 let texts = rows.iter().map(|row| row.try_get::<String, _>(0).map_err(failed));
@@ -205,6 +216,15 @@ impl Index {
     }
 }
 
+/// Appends what the database can compare of a filter: it passes over a row sooner than anybody could read it.
+pub(super) fn push_filter(statement: &mut Statement, resource: Resource, filter: &Filter) {
+    for (name, value) in filter.columns() {
+        if let Some(column) = resource.column(name) {
+            statement.push_shown(column, value);
+        }
+    }
+}
+
 /// A filter's text.
 pub(super) fn text_of(value: Option<&Value>) -> Option<Arg> {
     value.and_then(Value::as_str).map(|text| Arg::Text(text.to_owned()))
@@ -220,23 +240,36 @@ pub(super) fn uuid_of(value: Option<&Value>) -> Option<Uuid> {
     value.and_then(Value::as_str).and_then(|text| text.parse().ok())
 }
 
-fn arguments<DB>(args: Vec<Arg>) -> Result<DB::Arguments, StoreError>
-where
-    DB: Database,
-    for<'q> Uuid: Encode<'q, DB> + Type<DB>,
-    for<'q> String: Encode<'q, DB> + Type<DB>,
-    for<'q> i64: Encode<'q, DB> + Type<DB>,
-{
-    let mut bound = DB::Arguments::default();
+fn sqlite_arguments(args: Vec<Arg>) -> Result<SqliteArguments, StoreError> {
+    let mut bound = SqliteArguments::default();
     for arg in args {
-        let added = match arg {
+        match arg {
             Arg::Id(id) => bound.add(id),
             Arg::Text(text) => bound.add(text),
             Arg::Int(number) => bound.add(number),
-        };
-        added.map_err(|e| StoreError::Refused(format!("a value cannot be asked for: {e}")))?;
+            Arg::Ids(_) => unreachable!("only PostgreSQL is given arrays"),
+        }
+        .map_err(|e| unbindable(&e))?;
     }
     Ok(bound)
+}
+
+fn postgres_arguments(args: Vec<Arg>) -> Result<PgArguments, StoreError> {
+    let mut bound = PgArguments::default();
+    for arg in args {
+        match arg {
+            Arg::Id(id) => bound.add(id),
+            Arg::Text(text) => bound.add(text),
+            Arg::Int(number) => bound.add(number),
+            Arg::Ids(ids) => bound.add(ids),
+        }
+        .map_err(|e| unbindable(&e))?;
+    }
+    Ok(bound)
+}
+
+fn unbindable(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Refused(format!("a value cannot be asked for: {error}"))
 }
 
 /// What a failed read means. Statements here bring no values that a table could refuse: a value that the database

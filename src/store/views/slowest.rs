@@ -5,6 +5,7 @@
 
 use core314_actors::ports::StoreError;
 use core314_actors::ports::resource::Resource;
+use core314_actors::ports::views::Filter;
 use core314_domain::ids::LogId;
 use serde_json::Value;
 use uuid::Uuid;
@@ -30,7 +31,7 @@ pub(super) async fn since(reader: &mut Reader, since_ms: i64, limit: usize) -> R
     found.sort_by_key(|(id, duration_ms)| (std::cmp::Reverse(*duration_ms), *id));
     found.truncate(limit);
     let ids: Vec<Uuid> = found.into_iter().map(|(id, _)| id).collect();
-    reader.by_keys(Resource::Log.view(), &ids).await
+    reader.by_keys(Resource::Log, &ids, &Filter::default()).await
 }
 
 async fn slow(reader: &mut Reader, from: Uuid, limit: usize) -> Result<Vec<Found>, StoreError> {

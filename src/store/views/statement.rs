@@ -4,6 +4,8 @@
 //! of key columns and orders by all of them: with equalities it may walk the primary key and filter by tenant, which
 //! reads everything for a tenant whose rows are old (ADR 002).
 
+use core314_actors::ports::resource::{Column, Kind};
+use serde_json::Value;
 use uuid::Uuid;
 
 /// Which database a statement is for.
@@ -19,6 +21,8 @@ pub(super) enum Arg {
     Id(Uuid),
     Text(String),
     Int(i64),
+    /// Only on PostgreSQL, which takes them as one array.
+    Ids(Vec<Uuid>),
 }
 
 /// A statement in the making. Its text comes from this program alone; what callers give is bound.
@@ -55,6 +59,34 @@ impl Statement {
             self.bind(arg);
         }
         self
+    }
+
+    /// Appends that a column is one of these ids. PostgreSQL gets one array, so that every number of ids is the same
+    /// statement, planned once.
+    pub fn push_one_of(&mut self, column: &str, ids: &[Uuid]) -> &mut Self {
+        self.push(column);
+        match self.dialect {
+            Dialect::Postgres => self.push(" = ANY(").bind(Arg::Ids(ids.to_vec())).push(")"),
+            Dialect::Sqlite => self.push(" IN (").bind_all(ids.iter().copied().map(Arg::Id)).push(")"),
+        }
+    }
+
+    /// Appends that a column of a view equals what the API shows, where both databases compare as the API does. Other
+    /// kinds are left to whoever compares the row.
+    pub fn push_shown(&mut self, column: &Column, value: &Value) -> &mut Self {
+        let arg = match (column.kind, value) {
+            (Kind::Id, Value::String(text)) if self.dialect == Dialect::Postgres => text.parse().ok().map(Arg::Id),
+            (Kind::Id | Kind::Text | Kind::Word(_), Value::String(text)) => Some(Arg::Text(text.clone())),
+            (Kind::Integer, Value::Number(number)) => number.as_i64().map(Arg::Int),
+            (Kind::Boolean, Value::Bool(is)) => {
+                return self.push(if *is { " AND v." } else { " AND NOT v." }).push(column.name);
+            }
+            _ => None,
+        };
+        match arg {
+            Some(arg) => self.push(" AND v.").push(column.name).push(" = ").bind(arg),
+            None => self,
+        }
     }
 
     /// Appends the bound of a page: the rows behind the keyset's position.

@@ -1,7 +1,7 @@
 //! Statistics of a window, from the stored buckets.
 //!
-//! Whole hours inside the window come from the long buckets, its edges from the short ones. Every attempt stands in
-//! both widths, so that the two kinds of ranges must not overlap.
+//! Whole days inside the window come from the longest buckets, whole hours beside them from the middle ones, its edges
+//! from the shortest. Every attempt stands in all widths, so that ranges must not overlap.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,6 @@ use super::reader::Reader;
 use super::statement::Arg;
 
 const SHORT_MS: i64 = BUCKET_WIDTHS_MS[0];
-const LONG_MS: i64 = BUCKET_WIDTHS_MS[1];
 
 /// A range of buckets of one width: starts from `from_ms` on, below `to_ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +45,8 @@ pub(super) async fn timeline(
     now_ms: i64,
     interval_ms: i64,
 ) -> Result<Vec<(i64, Stat)>, StoreError> {
-    let width_ms = if interval_ms % LONG_MS == 0 { LONG_MS } else { SHORT_MS };
+    let fits = |width_ms: &&i64| interval_ms % **width_ms == 0;
+    let width_ms = BUCKET_WIDTHS_MS.iter().rfind(fits).copied().unwrap_or(SHORT_MS);
     let from_ms = bucket_start_ms(since_ms, width_ms);
     let to_ms = bucket_start_ms(now_ms, width_ms) + width_ms;
     let mut found: BTreeMap<i64, Stat> = BTreeMap::new();
@@ -57,19 +57,27 @@ pub(super) async fn timeline(
     Ok(found.into_iter().collect())
 }
 
-/// The ranges that make up a window: its whole hours and what is left at its edges.
+/// The ranges that make up a window: whole buckets of the longest width, and on both sides what is left, in shorter ones.
 fn ranges(since_ms: i64, now_ms: i64) -> Vec<Range> {
-    let end_ms = bucket_start_ms(now_ms, SHORT_MS) + SHORT_MS;
-    let first_hour_ms = bucket_start_ms(since_ms + LONG_MS - 1, LONG_MS);
-    let last_hour_ms = bucket_start_ms(end_ms, LONG_MS);
-    let short = |from_ms, to_ms| Range { width_ms: SHORT_MS, from_ms, to_ms };
-    let all = if first_hour_ms >= last_hour_ms {
-        vec![short(since_ms, end_ms)]
-    } else {
-        let hours = Range { width_ms: LONG_MS, from_ms: first_hour_ms, to_ms: last_hour_ms };
-        vec![short(since_ms, first_hour_ms), hours, short(last_hour_ms, end_ms)]
-    };
-    all.into_iter().filter(|range| range.from_ms < range.to_ms).collect()
+    let mut ranges = Vec::new();
+    let (mut from_ms, mut to_ms) = (since_ms, bucket_start_ms(now_ms, SHORT_MS) + SHORT_MS);
+    for (no, width_ms) in BUCKET_WIDTHS_MS.iter().copied().enumerate() {
+        let (first_ms, last_ms) = match BUCKET_WIDTHS_MS.get(no + 1) {
+            Some(next_ms) => (bucket_start_ms(from_ms + next_ms - 1, *next_ms), bucket_start_ms(to_ms, *next_ms)),
+            // Nothing is longer: the rest.
+            None => (to_ms, to_ms),
+        };
+        if first_ms >= last_ms {
+            ranges.push(Range { width_ms, from_ms, to_ms });
+            break;
+        }
+        ranges.push(Range { width_ms, from_ms, to_ms: first_ms });
+        ranges.push(Range { width_ms, from_ms: last_ms, to_ms });
+        (from_ms, to_ms) = (first_ms, last_ms);
+    }
+    ranges.retain(|range| range.from_ms < range.to_ms);
+    ranges.sort_unstable_by_key(|range| range.from_ms);
+    ranges
 }
 
 async fn rows(reader: &mut Reader, range: Range) -> Result<Vec<Row>, StoreError> {
@@ -99,7 +107,10 @@ async fn of_all_tenants(
          UNION ALL SELECT (SELECT tenant_id FROM statistics WHERE tenant_id > tenants.id ORDER BY tenant_id LIMIT 1) \
          FROM tenants WHERE tenants.id IS NOT NULL) SELECT ",
     );
-    statement.push(columns).push(" FROM tenants JOIN statistics ON tenant_id = tenants.id WHERE bucket_width_ms = ");
+    // Tenants first: SQLite takes the order of a CROSS JOIN.
+    statement
+        .push(columns)
+        .push(" FROM tenants CROSS JOIN statistics WHERE tenant_id = tenants.id AND bucket_width_ms = ");
     statement.bind(width).push(" AND bucket_start_ms >= ").bind(from).push(" AND bucket_start_ms < ").bind(to);
     reader.rows(statement).await
 }
@@ -120,7 +131,7 @@ mod tests {
     #[test]
     fn ranges_cover_the_window_once() {
         for since in (0..150).map(|n| n * 5 * MINUTE_MS) {
-            for now in (0..400).map(|n| since + n * 7 * MINUTE_MS) {
+            for now in (0..400).map(|n| since + n * n * MINUTE_MS / 10) {
                 let ranges = ranges(since, now);
                 assert_eq!(ranges.first().map(|r| r.from_ms), Some(since));
                 assert!(ranges.windows(2).all(|two| two[0].to_ms == two[1].from_ms), "{ranges:?}");
@@ -131,10 +142,18 @@ mod tests {
     }
 
     #[test]
-    fn whole_hours_use_the_long_buckets() {
-        let ranges = ranges(55 * MINUTE_MS, 195 * MINUTE_MS);
-        let widths: Vec<i64> = ranges.iter().map(|r| r.width_ms).collect();
-        assert_eq!(widths, [SHORT_MS, LONG_MS, SHORT_MS]);
-        assert_eq!(ranges[1], Range { width_ms: LONG_MS, from_ms: LONG_MS, to_ms: 3 * LONG_MS });
+    fn whole_hours_and_days_use_the_longer_buckets() {
+        let [short, hour, day] = BUCKET_WIDTHS_MS;
+        let widths = |ranges: &[Range]| ranges.iter().map(|r| r.width_ms).collect::<Vec<_>>();
+        let hours = ranges(55 * MINUTE_MS, 195 * MINUTE_MS);
+        assert_eq!(widths(&hours), [short, hour, short]);
+        assert_eq!(hours[1], Range { width_ms: hour, from_ms: hour, to_ms: 3 * hour });
+        let days = ranges(day - 65 * MINUTE_MS, 3 * day + 65 * MINUTE_MS);
+        assert_eq!(widths(&days), [short, hour, day, hour, short]);
+        assert_eq!(days[2], Range { width_ms: day, from_ms: day, to_ms: 3 * day });
+        // The end of a month, read in the middle of an hour and a day.
+        let month = ranges(55 * MINUTE_MS + 3 * hour, 55 * MINUTE_MS + 3 * hour + 30 * day);
+        let buckets: i64 = month.iter().map(|r| (r.to_ms - r.from_ms) / r.width_ms).sum();
+        assert!(buckets < 100, "{buckets} buckets: {month:?}");
     }
 }

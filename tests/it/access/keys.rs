@@ -1,5 +1,6 @@
 //! The life of a service key: made, shown once, used, listed, renamed, revoked, remembered.
 
+use chrono::SubsecRound;
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
@@ -171,7 +172,8 @@ async fn a_key_revoked_elsewhere_stops_here_on_postgres() {
 async fn a_key_expires_by_itself() {
     let installation = Installation::new(StoreKind::Sqlite).await;
     let server = Server::start(&installation);
-    let expires_at = chrono::Utc::now() + chrono::TimeDelta::seconds(5);
+    // Times are kept to the millisecond.
+    let expires_at = chrono::Utc::now().trunc_subsecs(3) + chrono::TimeDelta::seconds(5);
     let body = json!({"name": "short", "roles": ["viewer"], "expires_at": expires_at.to_rfc3339()});
     let key = holder(&make(&Caller::owner(), &server, body).await);
     let started = Instant::now();

@@ -57,22 +57,13 @@ struct History {
     runs: Vec<(RunWrite, i64)>,
     flows: BTreeMap<FlowId, FlowWrite>,
     keys: Vec<(Owner, Idempotency)>,
-    statistics: Vec<StatKey>,
 }
 
 impl History {
     fn new(seed: u64, epoch: i64) -> Self {
         let mut samples = Samples::new(seed);
         let owners = (0..3).map(|_| samples.owner()).collect();
-        Self {
-            samples,
-            epoch,
-            owners,
-            runs: Vec::new(),
-            flows: BTreeMap::new(),
-            keys: Vec::new(),
-            statistics: Vec::new(),
-        }
+        Self { samples, epoch, owners, runs: Vec::new(), flows: BTreeMap::new(), keys: Vec::new() }
     }
 
     fn below(&mut self, end: usize) -> usize {
@@ -183,7 +174,6 @@ impl History {
         let (partition, epoch) = (self.below(PARTITIONS.into()) as u16, self.epoch());
         let start = self.below(3) as i64;
         let key = StatKey {
-            partition,
             tenant: self.owner().tenant,
             action_type: "http_request".to_owned(),
             bucket_width_ms: 300_000,
@@ -191,7 +181,6 @@ impl History {
         };
         let mut counted = Stat::default();
         counted.record_attempt(true, true, Some(start * 3));
-        self.statistics.push(key.clone());
         StatisticsWrite { partition, epoch, rows: vec![(key, counted)], covered_seq: start }
     }
 
@@ -237,10 +226,7 @@ impl History {
             line(&store.queue_page(partition, None, 10_000).await.expect("reads"));
             line(&store.wake_page(partition, i64::MAX, None, 10_000).await.expect("reads"));
             line(&store.log_tail(partition, 0, 100_000).await.expect("reads"));
-            let keys = self.statistics.iter().filter(|key| key.partition == partition).cloned().collect();
-            let (mut rows, covered) = store.statistics_rows(partition, keys).await.expect("reads");
-            rows.sort_by(|a, b| a.0.cmp(&b.0));
-            line(&(rows, covered));
+            line(&store.statistics_position(partition).await.expect("reads"));
         }
         for id in self.flows.keys() {
             line(&store.flow(Scope::Platform, *id).await.expect("reads"));

@@ -1,0 +1,152 @@
+//! Statistics: what partitions counted, added to the rows of their tenants.
+//!
+//! A row per partition would be sixty-four rows for every hour that a reader sums up. So a row takes what many partitions
+//! counted: on SQLite all of them, on PostgreSQL one of [`STRIPES`], so that concurrent commits seldom wait for each other.
+//! A sketch cannot be added to in SQL: rows are held, read, added to and written. `statistics.partition` is the number of
+//! the stripe; rows that an older release wrote have their partition's there, and count like any others.
+//!
+//! How someone could get this wrong: to read a row without holding it, or to hold rows in another order than everybody.
+
+use std::collections::BTreeMap;
+
+use core314_actors::ports::store::{StatisticsWrite, Write};
+use core314_domain::ids::TenantId;
+use core314_domain::stats::{Stat, StatKey};
+
+use super::batch::Batch;
+use crate::store::cell::{Fields, Rows};
+use crate::store::connection::{Bulk, Connection};
+use crate::store::failure::Failure;
+
+/// Into how many rows PostgreSQL spreads what would be one.
+const STRIPES: i64 = 4;
+
+/// Rows to add to: of two transactions that make the same one, the second waits for the first.
+const EMPTY: Bulk = Bulk {
+    before: "INSERT INTO statistics (partition, tenant_id, action_type, bucket_width_ms, bucket_start_ms, executions, \
+             successful, failed, attempts, duration_sum_ms, sketch) ",
+    after: " ON CONFLICT (tenant_id, bucket_width_ms, bucket_start_ms, action_type, partition) DO NOTHING",
+};
+macro_rules! stored {
+    ($held:literal) => {
+        Bulk {
+            before: "WITH u (partition, tenant_id, action_type, bucket_width_ms, bucket_start_ms) AS (",
+            after: concat!(
+                ") SELECT t.partition, t.tenant_id, t.action_type, t.bucket_width_ms, t.bucket_start_ms, \
+                 t.executions, t.successful, t.failed, t.attempts, t.duration_sum_ms, t.sketch \
+                 FROM u CROSS JOIN statistics t \
+                 WHERE t.tenant_id = u.tenant_id AND t.bucket_width_ms = u.bucket_width_ms \
+                 AND t.bucket_start_ms = u.bucket_start_ms AND t.action_type = u.action_type \
+                 AND t.partition = u.partition",
+                $held
+            ),
+        }
+    };
+}
+/// SQLite has one writer: what it reads stays.
+pub(in crate::store) const STORED: Bulk = stored!("");
+/// Held until the commit, in the order of the keys.
+pub(in crate::store) const HELD: Bulk = stored!(" FOR UPDATE OF t");
+const SUMS: Bulk = Bulk {
+    before: EMPTY.before,
+    after: " ON CONFLICT (tenant_id, bucket_width_ms, bucket_start_ms, action_type, partition) DO UPDATE SET \
+            executions = excluded.executions, successful = excluded.successful, failed = excluded.failed, \
+            attempts = excluded.attempts, duration_sum_ms = excluded.duration_sum_ms, sketch = excluded.sketch",
+};
+const COVERED: &str = "UPDATE partition_leases SET covered_seq = $1 WHERE partition = $2 AND epoch = $3";
+
+/// A row's key and its stripe, in the order in which rows are held.
+type Place = (StatKey, i64);
+
+/// Adds what the batch counted, and notes the positions that it covers.
+pub(super) async fn add(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+    let writes: Vec<&StatisticsWrite> = batch
+        .survivors()
+        .filter_map(|(_, write)| match write {
+            Write::Statistics(statistics) => Some(&**statistics),
+            _ => None,
+        })
+        .collect();
+    let stripes = if batch.connection.is_postgres() { STRIPES } else { 1 };
+    let mut sums: BTreeMap<Place, Stat> = BTreeMap::new();
+    for write in &writes {
+        let stripe = i64::from(write.partition) % stripes;
+        for (key, stat) in &write.rows {
+            sums.entry((key.clone(), stripe)).or_default().merge(stat);
+        }
+    }
+    if !sums.is_empty() {
+        for (place, stat) in stored(batch.connection, &sums).await? {
+            sums.entry(place).or_default().merge(&stat);
+        }
+        batch.connection.bulk(SUMS, &rows(sums.iter())).await?;
+    }
+    for write in writes {
+        let covered = [write.covered_seq.into(), write.partition.into(), write.epoch.into()];
+        batch.connection.fetch(COVERED, &covered).await?;
+    }
+    Ok(())
+}
+
+/// What is stored for these keys, held until the commit.
+async fn stored(connection: &mut Connection, sums: &BTreeMap<Place, Stat>) -> Result<Vec<(Place, Stat)>, Failure> {
+    let mut keys = Rows::new(5);
+    for (key, stripe) in sums.keys() {
+        keys.push([
+            (*stripe).into(),
+            key.tenant.0.into(),
+            key.action_type.as_str().into(),
+            key.bucket_width_ms.into(),
+            key.bucket_start_ms.into(),
+        ]);
+    }
+    let found = if connection.is_postgres() {
+        let empty = Stat::default();
+        connection.bulk(EMPTY, &rows(sums.keys().map(|place| (place, &empty)))).await?;
+        connection.bulk(HELD, &keys).await?
+    } else {
+        connection.bulk(STORED, &keys).await?
+    };
+    found.iter().map(|row| read(&mut row.fields())).collect()
+}
+
+fn rows<'a>(stats: impl Iterator<Item = (&'a Place, &'a Stat)>) -> Rows<'a> {
+    let mut rows = Rows::new(11);
+    for ((key, stripe), stat) in stats {
+        let sketch = serde_json::to_string(&stat.sketch).expect("a sketch has whole numbers alone");
+        rows.push([
+            (*stripe).into(),
+            key.tenant.0.into(),
+            key.action_type.as_str().into(),
+            key.bucket_width_ms.into(),
+            key.bucket_start_ms.into(),
+            stat.executions.into(),
+            stat.successful.into(),
+            stat.failed.into(),
+            stat.attempts.into(),
+            stat.duration_sum_ms.into(),
+            sketch.into(),
+        ]);
+    }
+    rows
+}
+
+fn read(f: &mut Fields<'_>) -> Result<(Place, Stat), Failure> {
+    let stripe = f.int()?;
+    let key = StatKey {
+        tenant: TenantId(f.uuid()?),
+        action_type: f.text()?,
+        bucket_width_ms: f.int()?,
+        bucket_start_ms: f.int()?,
+    };
+    let stat = Stat {
+        executions: f.int()?,
+        successful: f.int()?,
+        failed: f.int()?,
+        attempts: f.int()?,
+        duration_sum_ms: f.int()?,
+        sketch: serde_json::from_str(&f.text()?)
+            .map_err(|e| Failure::Corrupt(format!("a sketch of statistics cannot be read: {e}")))?,
+    };
+    Ok(((key, stripe), stat))
+}
