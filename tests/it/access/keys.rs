@@ -1,8 +1,8 @@
 //! The life of a service key: made, shown once, used, listed, renamed, revoked, remembered.
 
-use chrono::SubsecRound;
 use std::time::{Duration, Instant};
 
+use chrono::SubsecRound;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
