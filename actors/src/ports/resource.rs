@@ -135,7 +135,7 @@ resources! {
     /// Endpoints that others call.
     Webhooks = "webhook_endpoints", "webhook", [] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, verification: Text,
-        options: Json, trigger_type: Text or null, flow_id: Id or null, dedup_key: Text or null, respond: Json or
+        options: Json, trigger_type: Word(TriggerType) or null, flow_id: Id or null, dedup_key: Text or null, respond: Json or
         null, is_active: Boolean, path: Text, version: Integer, created_at: Time, updated_at: Time,
     }
     /// Verified deliveries to webhooks: those that started a run, told by the run's row under the run's id, and others.
