@@ -96,7 +96,7 @@ impl FlowPlan {
         }
         let edges = graph::edges(doc, &mut check.problems);
         let condition = check.expression("/conditions", || {
-            Condition::parse(&doc.conditions, &Names { roots: CONDITION_ROOTS, steps: &[] })
+            Condition::parse(&doc.conditions, &Names::new(CONDITION_ROOTS, &[]))
         });
         let steps: Vec<Option<StepPlan>> =
             doc.flow_steps.iter().enumerate().map(|(no, step)| check.step(doc, no, step, &edges)).collect();
@@ -181,7 +181,7 @@ impl Checker<'_> {
         let at = format!("/flow_steps/{no}");
         self.step_words(&at, step);
         let before: Vec<&str> = edges.before(no).map(|n| doc.flow_steps[n].id.as_str()).collect();
-        let names = Names { roots: STEP_ROOTS, steps: &before };
+        let names = Names::new(STEP_ROOTS, &before);
         let payload = self.expression(&format!("{at}/config/action_payload"), || {
             Template::parse(&step.config.action_payload, &names)
         });

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::error::ExprError;
 use super::matcher::Matcher;
-use super::program::Program;
+use super::program::{Demand, Program};
 use super::scope::{Names, Scope};
 use super::syntax::{self, Language};
 
@@ -46,6 +46,16 @@ impl Condition {
             }
         };
         Ok(Self(Arc::new(kind)))
+    }
+
+    /// What is legal but suspicious about it.
+    pub fn warnings(&self) -> Vec<ExprError> {
+        let Kind::Cel(clauses) = &*self.0 else { return Vec::new() };
+        let of = |clause: &Program| {
+            let warnings = clause.warnings().iter();
+            warnings.map(|(message, at)| ExprError::new(clause.source(), message).at_char(*at)).collect::<Vec<_>>()
+        };
+        clauses.iter().flat_map(of).collect()
     }
 
     /// Whether the condition holds.
@@ -89,7 +99,7 @@ fn parse_clauses(source: &str, names: &Names) -> Result<Vec<Program>, ExprError>
     let mut programs = Vec::with_capacity(clauses.len());
     for (start, text) in clauses {
         let skipped = source[..start].chars().count() + text.chars().take_while(|c| c.is_whitespace()).count();
-        programs.push(Program::parse(text.trim(), names).map_err(|error| ExprError {
+        programs.push(Program::parse(text.trim(), names, Demand::Truth).map_err(|error| ExprError {
             expression: source.to_owned(),
             position: error.position.map(|at| at + skipped),
             ..error

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::error::ExprError;
-use super::program::Program;
+use super::program::{Demand, Program};
 use super::scope::{Names, Scope};
 
 /// A compiled CEL expression with a JSON result. Cloning shares it.
@@ -15,7 +15,7 @@ pub struct Expression(Arc<Program>);
 impl Expression {
     /// Parses and checks a CEL text.
     pub fn parse(source: &str, names: &Names) -> Result<Self, ExprError> {
-        Program::parse(source, names).map(|program| Self(Arc::new(program)))
+        Program::parse(source, names, Demand::Any).map(|program| Self(Arc::new(program)))
     }
 
     /// The value of the expression. Times become RFC 3339 texts, bytes base64; a number that is not

@@ -9,8 +9,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-/// Every root that a scope can supply, in the order in which messages list them.
-pub const ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "flow", "run", "tenant", "now"];
+use super::types::Types;
+use crate::suggest::did_you_mean;
+
+/// Every root that a scope can supply, in the order in which messages list them. `loop` stands only in the bodies of
+/// loops, `secrets` only where a place says so.
+pub const ROOTS: &[&str] =
+    &["trigger", "webhook", "input", "steps", "flow", "run", "tenant", "now", "loop", "secrets"];
 
 /// What expressions may name. Cheap to build: everything is shared.
 #[derive(Clone, Debug)]
@@ -31,6 +36,10 @@ pub struct Scope {
     pub tenant: Arc<Value>,
     /// The time of the evaluation; given, so that it can be repeated.
     pub now: DateTime<Utc>,
+    /// `loop`: the item and index of one pass of a loop's body; null outside of loops.
+    pub iteration: Arc<Value>,
+    /// Secrets by name; null where none may be named.
+    pub secrets: Arc<Value>,
 }
 
 /// One step as expressions see it: `steps.ID.status`, `.output` and `.error`.
@@ -55,6 +64,22 @@ pub struct Names<'a> {
     pub roots: &'a [&'a str],
     /// Ids of the steps that end before this place is reached.
     pub steps: &'a [&'a str],
+    /// What is known of their types. None: types and costs are not checked, because they were when it was saved, and
+    /// what a later version of the checker finds is no reason to stop what runs.
+    pub types: Option<&'a Types>,
+}
+
+impl<'a> Names<'a> {
+    /// These roots and steps, of unchecked types.
+    pub const fn new(roots: &'a [&'a str], steps: &'a [&'a str]) -> Self {
+        Self { roots, steps, types: None }
+    }
+
+    /// The same, with types to be checked by.
+    #[must_use]
+    pub const fn typed(self, types: &'a Types) -> Self {
+        Self { types: Some(types), ..self }
+    }
 }
 
 impl Names<'_> {
@@ -66,9 +91,13 @@ impl Names<'_> {
         if name == "secrets" {
             return Err("secrets cannot be named in expressions yet: they come with integrations".to_owned());
         }
+        if name == "loop" {
+            return Err("`loop` can be named only in the body of a loop".to_owned());
+        }
         let known: Vec<&str> = ROOTS.iter().copied().filter(|root| self.roots.contains(root)).collect();
+        let guess = did_you_mean(name, known.iter().copied());
         let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
-        Err(format!("unknown name `{name}`; known here: {known}"))
+        Err(format!("unknown name `{name}`; known here: {known}{guess}"))
     }
 
     /// Refuses a step that does not end before this place.
@@ -76,9 +105,18 @@ impl Names<'_> {
         if self.steps.contains(&id) {
             return Ok(());
         }
-        let known = if self.steps.is_empty() { "none".to_owned() } else { self.steps.join(", ") };
-        Err(format!("no step `{id}` before this place; steps before it: {known}"))
+        let guess = did_you_mean(id, self.steps.iter().copied());
+        let known = if self.steps.is_empty() { "none".to_owned() } else { listed(self.steps) };
+        Err(format!("no step `{id}` before this place; steps before it: {known}{guess}"))
     }
+}
+
+/// The steps next to the place, which are last; a list of a thousand helps nobody.
+fn listed(steps: &[&str]) -> String {
+    const SHOWN: usize = 12;
+    let left_out = steps.len().saturating_sub(SHOWN);
+    let shown = steps[left_out..].join(", ");
+    if left_out == 0 { shown } else { format!("{left_out} more, {shown}") }
 }
 
 #[cfg(test)]
@@ -87,10 +125,12 @@ mod tests {
 
     #[test]
     fn unknown_names_list_the_known_ones() {
-        let names = Names { roots: &["now", "trigger", "loop"], steps: &["a"] };
+        let names = Names::new(&["now", "trigger"], &["a"]);
         assert_eq!(names.check_root("trigger"), Ok(()));
         assert_eq!(names.check_root("x").unwrap_err(), "unknown name `x`; known here: trigger, now");
-        assert!(names.check_root("loop").is_err(), "a scope cannot supply it");
+        assert!(names.check_root("triger").unwrap_err().ends_with("did you mean `trigger`?"));
+        assert!(names.check_root("loop").unwrap_err().contains("body of a loop"));
+        assert_eq!(Names::new(&["loop"], &[]).check_root("loop"), Ok(()));
         assert!(names.check_root("secrets").unwrap_err().contains("integrations"));
         assert_eq!(names.check_step("a"), Ok(()));
         assert_eq!(names.check_step("b").unwrap_err(), "no step `b` before this place; steps before it: a");

@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 
 use super::*;
 
-pub(super) const NAMES: Names<'static> = Names { roots: ROOTS, steps: &["tell", "drain", "restart-host", "later"] };
+pub(super) const NAMES: Names<'static> = Names::new(
+    &["trigger", "webhook", "input", "steps", "flow", "run", "tenant", "now"],
+    &["tell", "drain", "restart-host", "later"],
+);
 
 pub(super) fn scope() -> Scope {
     let step = |status, output, error: Option<&str>| StepView {
@@ -36,6 +39,8 @@ pub(super) fn scope() -> Scope {
         run: Arc::new(json!({"id": "r1", "attempt": 1})),
         tenant: Arc::new(json!({"name": "acme"})),
         now: Utc.with_ymd_and_hms(2026, 1, 2, 3, 4, 5).unwrap(),
+        iteration: Arc::new(json!({"item": {"host": "web-2"}, "index": 1})),
+        secrets: Arc::default(),
     }
 }
 

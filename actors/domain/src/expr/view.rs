@@ -32,6 +32,8 @@ impl Object for ScopeView {
             "flow" => &scope.flow,
             "run" => &scope.run,
             "tenant" => &scope.tenant,
+            "loop" => &scope.iteration,
+            "secrets" => &scope.secrets,
             "steps" => return Some(Value::from_object(StepsView(Arc::clone(&scope.steps)))),
             "now" => return Some(Value::from(scope.now.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
             _ => return None,

@@ -65,6 +65,8 @@ impl RunHeader {
             ),
             tenant: Arc::new(tenant(&self.owner)),
             now: time(now_ms),
+            iteration: Json::default(),
+            secrets: Json::default(),
         }
     }
 }
@@ -78,9 +80,11 @@ pub fn matching_scope(trigger: Json, webhook: Json, owner: &Owner, now_ms: i64) 
         input: nothing.clone(),
         steps: Arc::default(),
         flow: nothing.clone(),
-        run: nothing,
+        run: nothing.clone(),
         tenant: Arc::new(tenant(owner)),
         now: time(now_ms),
+        iteration: nothing.clone(),
+        secrets: nothing,
     }
 }
 

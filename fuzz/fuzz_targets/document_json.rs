@@ -1,0 +1,17 @@
+//! A flow document as JSON: read, compiled, and written back as it was read.
+#![no_main]
+
+use core314_domain::document::FlowDocument;
+use core314_domain::plan::{FlowPlan, PlanLimits};
+use core314_fuzz::{ACTION_TYPES, let_caught_panics_pass};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(init: let_caught_panics_pass(), |text: &str| {
+    if !text.trim_start().starts_with('{') {
+        return;
+    }
+    if let Ok(document) = FlowDocument::from_text(text) {
+        assert_eq!(FlowDocument::from_value(document.to_value()).as_ref(), Ok(&document));
+        let _ = FlowPlan::compile(&document, ACTION_TYPES, &PlanLimits::default());
+    }
+});
