@@ -65,12 +65,11 @@ impl Plans {
     pub fn compile(&self, document: &FlowDocument) -> Result<FlowPlan, Vec<Problem>> {
         let plan = FlowPlan::compile(document, &self.action_types, &self.limits);
         let mut problems = Vec::new();
-        for (no, step) in document.flow_steps.iter().enumerate() {
-            let executor = self.executors.iter().find(|e| e.action_type() == step.config.action_type);
-            for problem in
-                executor.map(|e| e.check(&step.config.action_target, &step.config.action_payload)).unwrap_or_default()
+        for (at, action) in document.actions() {
+            let executor = self.executors.iter().find(|e| e.action_type() == action.action_type);
+            for problem in executor.map(|e| e.check(&action.action_target, &action.action_payload)).unwrap_or_default()
             {
-                let pointer = format!("/flow_steps/{no}/config/action_payload{}", problem.pointer);
+                let pointer = format!("{at}/action_payload{}", problem.pointer);
                 problems.push(Problem { pointer, ..problem });
             }
         }
@@ -161,7 +160,7 @@ impl Plans {
             return Ok(ReadyFlow { is_active: stored.document.is_active, ..found.clone() });
         }
         // It was checked when it was saved; an executor that is missing now is the one thing that can have changed.
-        let plan = FlowPlan::compile(&stored.document, &self.action_types, &self.limits).map_err(|problems| {
+        let plan = FlowPlan::load(&stored.document, &self.action_types, &self.limits).map_err(|problems| {
             let words: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect();
             StoreError::Corrupt(format!("flow {} version {}: {}", stored.id, stored.version, words.join("; ")))
         })?;

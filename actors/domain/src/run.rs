@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use decide::Grant;
-pub use header::{FlowRef, RunHeader, matching_scope};
+pub use header::{FlowRef, RunHeader, known_types, matching_scope};
 pub use saved::{SavedState, StateError};
 pub use timing::Timing;
 pub use why::{Reason, Waiting};

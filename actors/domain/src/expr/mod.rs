@@ -34,7 +34,7 @@ mod view;
 pub use condition::Condition;
 pub use error::ExprError;
 pub use expression::Expression;
-pub use scope::{Names, ROOTS, Scope, StepView};
+pub use scope::{Names, ROOTS, Scope, StepView, StepViews};
 pub use template::Template;
 pub use types::{Type, Types, UNTYPED};
 

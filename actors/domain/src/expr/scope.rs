@@ -13,9 +13,9 @@ use super::types::Types;
 use crate::suggest::did_you_mean;
 
 /// Every root that a scope can supply, in the order in which messages list them. `loop` stands only in the bodies of
-/// loops, `secrets` only where a place says so.
+/// loops, `event` only where one is matched, `secrets` only where a place says so.
 pub const ROOTS: &[&str] =
-    &["trigger", "webhook", "input", "steps", "flow", "run", "tenant", "now", "loop", "secrets"];
+    &["trigger", "webhook", "input", "steps", "vars", "loop", "event", "flow", "run", "tenant", "now", "secrets"];
 
 /// What expressions may name. Cheap to build: everything is shared.
 #[derive(Clone, Debug)]
@@ -27,7 +27,13 @@ pub struct Scope {
     /// The run's input, checked by the flow's schema.
     pub input: Arc<Value>,
     /// What the steps before have come to, by their id.
-    pub steps: Arc<BTreeMap<Arc<str>, StepView>>,
+    pub steps: StepViews,
+    /// What `set` steps have set so far.
+    pub vars: Arc<Value>,
+    /// Of the loop that the step stands in: `item` and `index`; null outside of loops.
+    pub round: Arc<Value>,
+    /// The event that a wait looks at; null elsewhere.
+    pub event: Arc<Value>,
     /// The flow: its name, version and parameters.
     pub flow: Arc<Value>,
     /// The run: its id, attempt and times.
@@ -36,10 +42,31 @@ pub struct Scope {
     pub tenant: Arc<Value>,
     /// The time of the evaluation; given, so that it can be repeated.
     pub now: DateTime<Utc>,
-    /// `loop`: the item and index of one pass of a loop's body; null outside of loops.
-    pub iteration: Arc<Value>,
     /// Secrets by name; null where none may be named.
     pub secrets: Arc<Value>,
+}
+
+/// The steps before, by their id: those of the flow, and those of each round of a loop that the place stands in.
+#[derive(Clone, Debug, Default)]
+pub struct StepViews(Vec<Arc<BTreeMap<Arc<str>, StepView>>>);
+
+impl StepViews {
+    /// The steps of the flow itself.
+    pub fn of_flow(steps: Arc<BTreeMap<Arc<str>, StepView>>) -> Self {
+        Self(vec![steps])
+    }
+
+    /// With those of a round inside of what there is.
+    #[must_use]
+    pub fn with_round(mut self, steps: Arc<BTreeMap<Arc<str>, StepView>>) -> Self {
+        self.0.push(steps);
+        self
+    }
+
+    /// The step of this id; ids are unique in a flow.
+    pub fn get(&self, id: &str) -> Option<&StepView> {
+        self.0.iter().rev().find_map(|steps| steps.get(id))
+    }
 }
 
 /// One step as expressions see it: `steps.ID.status`, `.output` and `.error`.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 
 pub(super) const NAMES: Names<'static> = Names::new(
-    &["trigger", "webhook", "input", "steps", "flow", "run", "tenant", "now"],
+    &["trigger", "webhook", "input", "steps", "vars", "event", "flow", "run", "tenant", "now"],
     &["tell", "drain", "restart-host", "later"],
 );
 
@@ -34,12 +34,14 @@ pub(super) fn scope() -> Scope {
         })),
         webhook: Arc::new(json!({"headers": {"x-id": "7"}})),
         input: Arc::new(json!({"limit": 2})),
-        steps: Arc::new(steps),
+        steps: StepViews::of_flow(Arc::new(steps)),
+        vars: Arc::new(json!({"seen": 3})),
+        round: Arc::new(json!({"item": {"host": "web-2"}, "index": 1})),
+        event: Arc::default(),
         flow: Arc::new(json!({"name": "incident-response"})),
         run: Arc::new(json!({"id": "r1", "attempt": 1})),
         tenant: Arc::new(json!({"name": "acme"})),
         now: Utc.with_ymd_and_hms(2026, 1, 2, 3, 4, 5).unwrap(),
-        iteration: Arc::new(json!({"item": {"host": "web-2"}, "index": 1})),
         secrets: Arc::default(),
     }
 }

@@ -69,8 +69,10 @@ pub struct Types {
     pub run: Type,
     pub tenant: Type,
     pub secrets: Type,
+    pub vars: Type,
+    pub event: Type,
     /// `loop`: one pass of a loop's body.
-    pub iteration: Type,
+    pub round: Type,
     /// `steps.ID.output` by ID; what is missing is not known.
     pub outputs: BTreeMap<String, Type>,
 }
@@ -85,7 +87,9 @@ impl Default for Types {
             run: Type::Dyn,
             tenant: Type::Dyn,
             secrets: Type::Dyn,
-            iteration: Type::object([("index", Type::Int), ("item", Type::Dyn)]),
+            vars: Type::Dyn,
+            event: Type::Dyn,
+            round: Type::object([("index", Type::Int), ("item", Type::Dyn)]),
             outputs: BTreeMap::new(),
         }
     }
@@ -105,7 +109,9 @@ impl Types {
             "run" => self.run.clone(),
             "tenant" => self.tenant.clone(),
             "secrets" => self.secrets.clone(),
-            "loop" => self.iteration.clone(),
+            "vars" => self.vars.clone(),
+            "event" => self.event.clone(),
+            "loop" => self.round.clone(),
             "steps" => Type::Steps,
             "now" => Type::Time,
             _ => Type::Dyn,

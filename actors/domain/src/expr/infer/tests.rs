@@ -182,6 +182,7 @@ fn a_condition_is_true_or_false() {
 #[test]
 fn there_are_no_false_alarms() {
     for source in [
+        "vars.x + 1 > 2 && event.data.x == 'y'",
         "trigger.a + trigger.b == trigger.c",
         "trigger.count > 1 && trigger.count < 2.5",
         "trigger.a == null || trigger.a == 1 || trigger.a == 'x'",
