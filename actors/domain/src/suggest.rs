@@ -29,6 +29,12 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     closest(word, known).map_or_else(String::new, |word| format!("; did you mean `{word}`?"))
 }
 
+/// What is appended to a message about an unknown word: what it was meant to be, or all that it could be.
+pub fn meant_or_known(word: &str, known: &[&str], list: &str) -> String {
+    closest(word, known.iter().copied())
+        .map_or_else(|| format!("; {list} {}", known.join(", ")), |word| format!("; did you mean `{word}`?"))
+}
+
 /// The distance, where it is not more than `most` and less than a whole word.
 fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());

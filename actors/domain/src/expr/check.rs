@@ -13,7 +13,7 @@ use super::path::{Key, Path};
 use super::pattern;
 use super::program::{IN_ORDER, LOOP, MATCHES, Pattern, Slot, TICK, slot_name};
 use super::scope::Names;
-use crate::suggest::did_you_mean;
+use crate::suggest::meant_or_known;
 
 /// What is wrong, and the node at which.
 #[derive(Debug)]
@@ -145,8 +145,8 @@ impl Checker<'_> {
             return Err(Fault { message, node: id });
         }
         if !functions.contains(&name) && !OPERATORS.contains(&name) {
-            let guess = did_you_mean(name, functions.iter().chain(MACROS).copied());
-            let message = format!("unknown function `{name}`; known: {}{guess}", functions.join(", "));
+            let known = [&functions, MACROS].concat();
+            let message = format!("unknown function `{name}`{}", meant_or_known(name, &known, "known:"));
             return Err(Fault { message, node: id });
         }
         if let Some(target) = &mut call.target {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::types::Types;
-use crate::suggest::did_you_mean;
+use crate::suggest::{closest, meant_or_known};
 
 /// Every root that a scope can supply, in the order in which messages list them. `loop` stands only in the bodies of
 /// loops, `event` only where one is matched, `secrets` only where a place says so.
@@ -122,9 +122,8 @@ impl Names<'_> {
             return Err("`loop` can be named only in the body of a loop".to_owned());
         }
         let known: Vec<&str> = ROOTS.iter().copied().filter(|root| self.roots.contains(root)).collect();
-        let guess = did_you_mean(name, known.iter().copied());
-        let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
-        Err(format!("unknown name `{name}`; known here: {known}{guess}"))
+        let known = if known.is_empty() { vec!["nothing"] } else { known };
+        Err(format!("unknown name `{name}`{}", meant_or_known(name, &known, "known here:")))
     }
 
     /// Refuses a step that does not end before this place.
@@ -132,18 +131,19 @@ impl Names<'_> {
         if self.steps.contains(&id) {
             return Ok(());
         }
-        let guess = did_you_mean(id, self.steps.iter().copied());
-        let known = if self.steps.is_empty() { "none".to_owned() } else { listed(self.steps) };
-        Err(format!("no step `{id}` before this place; steps before it: {known}{guess}"))
+        let steps: &[&str] = if self.steps.is_empty() { &["none"] } else { nearest(self.steps) };
+        let rest = match closest(id, self.steps.iter().copied()) {
+            Some(meant) => format!("; did you mean `{meant}`?"),
+            None => format!("; steps before it: {}", steps.join(", ")),
+        };
+        Err(format!("no step `{id}` before this place{rest}"))
     }
 }
 
 /// The steps next to the place, which are last; a list of a thousand helps nobody.
-fn listed(steps: &[&str]) -> String {
+fn nearest<'s, 'n>(steps: &'s [&'n str]) -> &'s [&'n str] {
     const SHOWN: usize = 12;
-    let left_out = steps.len().saturating_sub(SHOWN);
-    let shown = steps[left_out..].join(", ");
-    if left_out == 0 { shown } else { format!("{left_out} more, {shown}") }
+    &steps[steps.len().saturating_sub(SHOWN)..]
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
-use crate::suggest::did_you_mean;
+use crate::suggest::meant_or_known;
 use crate::words::ExecutionStatus;
 
 /// Levels of a schema that are looked at; what is deeper is not known.
@@ -150,8 +150,7 @@ impl Types {
 impl Fields {
     fn missing(&self, name: &str, shown: &str) -> String {
         let known: Vec<&str> = self.known.keys().map(|key| &**key).collect();
-        let guess = did_you_mean(name, known.iter().copied());
-        format!("`{shown}` has no member `{name}`; it has {}{guess}", known.join(", "))
+        format!("`{shown}` has no member `{name}`{}", meant_or_known(name, &known, "it has"))
     }
 }
 
@@ -336,7 +335,7 @@ mod tests {
         assert_eq!(of("note"), Ok(Type::optional(Type::Text)));
         assert_eq!((of("any"), of("x")), (Ok(Type::Dyn), Ok(Type::Dyn)));
         let missing = of("hots").unwrap_err();
-        assert_eq!(missing, "`input` has no member `hots`; it has any, count, host, note, tags, x; did you mean `host`?");
+        assert_eq!(missing, "`input` has no member `hots`; did you mean `host`?");
         let open = Type::of_schema(&json!({"type": "object", "properties": {"a": {"type": "string"}}}));
         assert_eq!(types.member(&open, "b", "input"), Ok(Type::Dyn));
         let deep = (0..100).fold(json!({"type": "string"}), |inner, _| json!({"type": "array", "items": inner}));

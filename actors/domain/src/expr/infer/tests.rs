@@ -105,17 +105,17 @@ fn what_can_never_be_equal_is_refused() {
 #[rustfmt::skip]
 fn members_that_cannot_be_there_are_refused() {
     refused("run.idd == 'x'",
-            "    ^", "`run` has no member `idd`; it has id, trigger_type; did you mean `id`?");
+            "    ^", "`run` has no member `idd`; did you mean `id`?");
     refused("input['hots']",
             "      ^", "did you mean `host`?");
     refused("steps.tell.output.boddy",
-            "                  ^", "`steps.tell.output` has no member `boddy`; it has body, headers, status; did you mean");
+            "                  ^", "`steps.tell.output` has no member `boddy`; did you mean `body`?");
     refused("input.host.name",
             "           ^", "`input.host` is a string and has no member `name`");
     refused("has(run.nope)",
             "    ^", "has no member `nope`");
     refused("loop.itm",
-            "     ^", "`loop` has no member `itm`; it has index, item; did you mean `item`?");
+            "     ^", "`loop` has no member `itm`; did you mean `item`?");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn functions_are_called_as_they_are() {
     refused("input.host.getHours()",
             "^", "make a time of it: timestamp(…)");
     refused("trigger.x.lenght()",
-            "                ^", "unknown function `lenght`");
+            "                ^", "unknown function `lenght`; known: bool, ");
     refused("trigger.x.sise()",
             "              ^", "did you mean `size`?");
     refused("trigger.xs.exists(x)",
