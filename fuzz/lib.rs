@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::DateTime;
-use core314_domain::expr::{Names, ROOTS, Scope, StepView};
+use core314_domain::expr::{Names, ROOTS, Scope, StepView, StepViews, UNTYPED};
 use serde_json::json;
 
 /// libFuzzer's own hook ends the process at every panic, also at those of the parsers that the domain catches and
@@ -13,8 +13,10 @@ pub fn let_caught_panics_pass() {
     std::panic::set_hook(Box::new(|_| {}));
 }
 
-/// Every root, and three steps.
-pub const NAMES: Names<'static> = Names { roots: ROOTS, steps: &["tell", "drain", "later"] };
+/// Every root and three steps, to be checked by type.
+pub fn names() -> Names<'static> {
+    Names::new(ROOTS, &["tell", "drain", "later"]).typed(&UNTYPED)
+}
 
 /// A scope with something of every kind in it.
 pub fn scope() -> Scope {
@@ -27,10 +29,14 @@ pub fn scope() -> Scope {
         })),
         webhook: Arc::new(json!({"headers": {"x-id": "7"}})),
         input: Arc::new(json!({"limit": 2})),
-        steps: Arc::new(BTreeMap::from([
+        steps: StepViews::of_flow(Arc::new(BTreeMap::from([
             (Arc::from("tell"), step(json!({"status": 200, "headers": {}, "body": {"a": [1]}}))),
             (Arc::from("drain"), step(json!(["x", 1, 2.5, null]))),
-        ])),
+        ]))),
+        vars: Arc::new(json!({"seen": [1, 2]})),
+        round: Arc::new(json!({"item": {"host": "web-2"}, "index": 1})),
+        event: Arc::new(json!({"type": "a", "data": {"x": 1}})),
+        secrets: Arc::default(),
         flow: Arc::new(json!({"id": "f", "name": "incident-response", "version": 1})),
         run: Arc::new(json!({"id": "r", "trigger_type": "manual", "trigger_source": "manual"})),
         tenant: Arc::new(json!({"id": "t", "user_id": null, "organization_id": null})),

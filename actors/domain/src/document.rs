@@ -4,6 +4,8 @@
 //! Reading a document checks its shape; [`crate::plan`] checks its sense.
 
 mod config;
+mod keys;
+mod lines;
 mod platform;
 mod settings;
 mod step;
@@ -16,6 +18,7 @@ use crate::json::{self, ParseError};
 use crate::retry::RetryPolicy;
 use crate::words::{ExecutionMode, OnErrorAction, TriggerType};
 
+pub use lines::{Lines, Place};
 pub use config::{
     ApprovalDocument, BranchDocument, CaseDocument, EventDocument, ForEachDocument, LaneDocument, ParallelDocument,
     RaiseDocument, StepConfig, StopDocument, SubFlowDocument, ValuesDocument, WaitDocument, WhileDocument,
@@ -91,7 +94,7 @@ pub struct FlowDocument {
 impl FlowDocument {
     /// Reads a document from JSON or YAML text. An error names the line, and the place where that is known.
     pub fn from_text(text: &str) -> Result<Self, ShapeError> {
-        let is_json = text.trim_start().starts_with('{');
+        let is_json = is_json(text);
         let parsed = if is_json { json::parse_json(text.as_bytes()) } else { json::parse_yaml(text) };
         let value = parsed.map_err(whole)?;
         if platform::wrote(&value) {
@@ -139,6 +142,11 @@ pub struct ShapeError {
     pub message: String,
 }
 
+/// JSON is part of YAML, but its own reader knows it better.
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+}
+
 fn whole(error: ParseError) -> ShapeError {
     ShapeError { pointer: String::new(), message: error.0 }
 }
@@ -147,7 +155,7 @@ fn whole(error: ParseError) -> ShapeError {
 pub fn read<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<T, ShapeError> {
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let pointer = error.path().iter().map(segment).collect();
-        ShapeError { pointer, message: error.into_inner().to_string() }
+        ShapeError { pointer, message: keys::explained(&error.into_inner().to_string()) }
     })
 }
 

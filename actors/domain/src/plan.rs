@@ -13,7 +13,7 @@ mod typing;
 
 use std::sync::Arc;
 
-use crate::document::FlowDocument;
+use crate::document::{FlowDocument, Lines};
 use crate::expr::{Condition, Expression, Names, Template};
 use crate::ids::{FlowId, StepNo};
 use crate::retry::RetryPolicy;
@@ -31,6 +31,30 @@ pub struct Problem {
     /// RFC 6901, into the document.
     pub pointer: String,
     pub message: String,
+    /// Of an expression: its line, and below it a mark at the character that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<String>,
+    /// Where it stands in the text that the document came as, where it came as text. Both count from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+}
+
+impl Problem {
+    /// What is wrong at a place of the document.
+    pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), message: message.into(), excerpt: None, line: None, column: None }
+    }
+
+    /// Fills in lines and columns from the document's text.
+    pub fn locate(problems: &mut [Self], text: &str) {
+        let Some(lines) = Lines::of(text) else { return };
+        let places = lines.places(problems.iter().map(|problem| problem.pointer.as_str()));
+        for (problem, place) in problems.iter_mut().zip(places) {
+            (problem.line, problem.column) = (place.map(|place| place.line), place.map(|place| place.column));
+        }
+    }
 }
 
 /// A checked flow.

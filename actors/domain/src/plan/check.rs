@@ -9,6 +9,7 @@ use crate::expr::{Condition, ExprError, Expression, Names, Template, Types};
 use crate::ids::{MAX_STEPS, StepNo};
 use crate::json;
 use crate::retry::RetryPolicy;
+use crate::suggest::did_you_mean;
 use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
 
 /// The roots that a step's expressions may name.
@@ -49,11 +50,15 @@ impl<'a> Checker<'a> {
     }
 
     pub fn problem(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem { pointer: pointer.into(), message: message.into() });
+        self.problems.push(Problem::new(pointer, message));
     }
 
     pub fn expression<T>(&mut self, pointer: &str, parse: impl FnOnce() -> Result<T, ExprError>) -> Option<T> {
-        parse().map_err(|e| self.problem(format!("{pointer}{}", e.pointer), e.to_string())).ok()
+        let refused = |e: ExprError| Problem {
+            excerpt: e.excerpt(),
+            ..Problem::new(format!("{pointer}{}", e.pointer), e.to_string())
+        };
+        parse().map_err(|e| self.problems.push(refused(e))).ok()
     }
 
     pub fn head(&mut self, doc: &FlowDocument, limits: &PlanLimits) {
@@ -205,7 +210,8 @@ impl<'a> Checker<'a> {
     fn action_words(&mut self, at: &str, action: &ActionDocument) {
         if !self.action_types.contains(&action.action_type.as_str()) {
             let known = self.action_types.join(", ");
-            let message = format!("'{}' is not one of: {known}", action.action_type);
+            let guess = did_you_mean(&action.action_type, self.action_types.iter().copied());
+            let message = format!("'{}' is not one of: {known}{guess}", action.action_type);
             self.problem(format!("{at}/action_type"), message);
         }
         if action.action_target.chars().count() > 200 {

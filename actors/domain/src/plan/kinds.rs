@@ -251,7 +251,7 @@ impl Checker<'_> {
             let pointer = format!("{at}/values/{}", name.replace('~', "~0").replace('/', "~1"));
             let Some(source) = source.as_str() else {
                 let message = "must be a CEL text; a text in CEL stands in quotes of its own: \"'like this'\"";
-                self.problems.push(Problem { pointer, message: message.to_owned() });
+                self.problems.push(Problem::new(pointer, message));
                 continue;
             };
             if let Some(expression) = self.expression(&pointer, || Expression::parse(source, names)) {
