@@ -98,16 +98,16 @@ impl FlowDocument {
         let parsed = if is_json { json::parse_json(text.as_bytes()) } else { json::parse_yaml(text) };
         let value = parsed.map_err(whole)?;
         if platform::wrote(&value) {
-            return Self::from_value(value);
+            return Self::from_value(value).map_err(|error| error.located(text));
         }
-        check_objects(&value)?;
+        check_objects(&value).map_err(|error| error.located(text))?;
         // The text, not the value: only the text still knows the lines that errors name.
         let mut document: Self = if is_json {
             read(&mut serde_json::Deserializer::from_str(text))?
         } else {
             read(serde_norway::Deserializer::from_str(text))?
         };
-        step::settle("/flow_steps", &mut document.flow_steps)?;
+        step::settle("/flow_steps", &mut document.flow_steps).map_err(|error| error.located(text))?;
         Ok(document)
     }
 
@@ -140,6 +140,18 @@ pub struct ShapeError {
     /// RFC 6901, into the document; empty where the place is not known.
     pub pointer: String,
     pub message: String,
+}
+
+impl ShapeError {
+    /// Names the line, as the parsers do of what they find themselves.
+    fn located(self, text: &str) -> Self {
+        match Lines::of(text).and_then(|lines| lines.place(&self.pointer)) {
+            Some(Place { line, column }) if !self.message.contains(" at line ") => {
+                Self { message: format!("{} at line {line} column {column}", self.message), ..self }
+            }
+            _ => self,
+        }
+    }
 }
 
 /// JSON is part of YAML, but its own reader knows it better.

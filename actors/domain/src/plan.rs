@@ -73,6 +73,8 @@ pub struct FlowPlan {
     /// By their numbers; empty where no step belongs to one.
     pub phases: Vec<PhasePlan>,
     pub rollback: RollbackPlan,
+    /// What is legal, and surely not meant; looked for when it is saved.
+    pub warnings: Vec<Problem>,
     /// The most steps that one event can release: its roots, or the dependents of one step.
     pub width: usize,
 }
@@ -193,6 +195,7 @@ impl FlowPlan {
             fallback_flow: doc.fallback_flow_id,
             phases,
             rollback,
+            warnings: check.warnings,
         })
     }
 }

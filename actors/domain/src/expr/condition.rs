@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::error::ExprError;
+use super::Suspect;
 use super::matcher::Matcher;
 use super::program::{Demand, Program};
 use super::scope::{Names, Scope};
@@ -48,16 +49,6 @@ impl Condition {
         Ok(Self(Arc::new(kind)))
     }
 
-    /// What is legal but suspicious about it.
-    pub fn warnings(&self) -> Vec<ExprError> {
-        let Kind::Cel(clauses) = &*self.0 else { return Vec::new() };
-        let of = |clause: &Program| {
-            let warnings = clause.warnings().iter();
-            warnings.map(|(message, at)| ExprError::new(clause.source(), message).at_char(*at)).collect::<Vec<_>>()
-        };
-        clauses.iter().flat_map(of).collect()
-    }
-
     /// Whether the condition holds.
     pub fn holds(&self, scope: &Scope) -> Result<bool, ExprError> {
         match &*self.0 {
@@ -74,6 +65,13 @@ impl Condition {
             Kind::Cel(clauses) => first_false(clauses, scope).map(|clause| clause.map(str::to_owned)),
             Kind::Matcher(matcher) => Ok(matcher.failing(scope)),
         }
+    }
+}
+
+impl Suspect for Condition {
+    fn warnings(&self) -> Vec<ExprError> {
+        let Kind::Cel(clauses) = &*self.0 else { return Vec::new() };
+        clauses.iter().flat_map(Program::warnings).collect()
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::Suspect;
 use super::error::ExprError;
 use super::program::{Demand, Program};
 use super::scope::{Names, Scope};
@@ -27,5 +28,11 @@ impl Expression {
     /// The text as it was written.
     pub fn source(&self) -> &str {
         self.0.source()
+    }
+}
+
+impl Suspect for Expression {
+    fn warnings(&self) -> Vec<ExprError> {
+        self.0.warnings()
     }
 }

@@ -38,6 +38,12 @@ pub use scope::{Names, ROOTS, Scope, StepView, StepViews};
 pub use template::Template;
 pub use types::{Type, Types, UNTYPED};
 
+/// What was compiled may be legal, and still surely not be what was meant.
+pub trait Suspect {
+    /// What is suspicious about it.
+    fn warnings(&self) -> Vec<ExprError>;
+}
+
 /// Bounds on what may be written and on what an evaluation may cost.
 pub mod limits {
     /// Bytes of one expression (all of a CEL text, or what stands between `{{` and `}}`).

@@ -40,7 +40,7 @@ pub(super) struct Program {
 }
 
 /// A sentence, and the character that it is about.
-pub(super) type Warning = (String, Option<usize>);
+type Warning = (String, Option<usize>);
 
 /// What a place demands of an expression's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +151,10 @@ impl Program {
         &self.source
     }
 
-    pub(super) fn warnings(&self) -> &[Warning] {
-        &self.warnings
+    /// What is suspicious, each positioned in the text.
+    pub(super) fn warnings(&self) -> Vec<ExprError> {
+        let warnings = self.warnings.iter();
+        warnings.map(|(message, at)| ExprError::new(&self.source, message).at_char(*at)).collect()
     }
 }
 

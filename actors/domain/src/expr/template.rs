@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::Suspect;
 use super::error::{ExprError, pointer_to};
 use super::filters::{ENVIRONMENT, into_text};
 use super::limits;
@@ -92,6 +93,13 @@ impl Template {
     /// The document as it was written.
     pub fn source(&self) -> &Value {
         &self.0.source
+    }
+}
+
+impl Suspect for Template {
+    /// Nothing yet that is legal is suspicious in a template.
+    fn warnings(&self) -> Vec<ExprError> {
+        Vec::new()
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::layout::{Layout, Slot};
 use super::{CachePlan, PlanLimits, Problem, StepKind, StepPlan, seconds_to_ms};
 use crate::document::{ActionDocument, FlowDocument, StepConfig};
-use crate::expr::{Condition, ExprError, Expression, Names, Template, Types};
+use crate::expr::{Condition, ExprError, Expression, Names, Suspect, Template, Types};
 use crate::ids::{MAX_STEPS, StepNo};
 use crate::json;
 use crate::retry::RetryPolicy;
@@ -24,6 +24,8 @@ const DAY_SECONDS: f64 = 86_400.0;
 /// Collects problems under a growing pointer.
 pub(super) struct Checker<'a> {
     pub problems: Vec<Problem>,
+    /// What is legal, and surely not meant.
+    pub warnings: Vec<Problem>,
     action_types: &'a [&'a str],
     /// What is known of the types of names; none where they are not checked.
     pub types: Option<&'a Types>,
@@ -38,7 +40,7 @@ pub(super) fn roots(in_loop: bool) -> &'static [&'static str] {
 
 impl<'a> Checker<'a> {
     pub fn new(action_types: &'a [&'a str]) -> Self {
-        Self { problems: Vec::new(), action_types, types: None, is_too_large: false }
+        Self { problems: Vec::new(), warnings: Vec::new(), action_types, types: None, is_too_large: false }
     }
 
     /// The names of a place, with their types.
@@ -53,12 +55,25 @@ impl<'a> Checker<'a> {
         self.problems.push(Problem::new(pointer, message));
     }
 
-    pub fn expression<T>(&mut self, pointer: &str, parse: impl FnOnce() -> Result<T, ExprError>) -> Option<T> {
-        let refused = |e: ExprError| Problem {
+    pub fn expression<T: Suspect>(
+        &mut self,
+        pointer: &str,
+        parse: impl FnOnce() -> Result<T, ExprError>,
+    ) -> Option<T> {
+        let finding = |e: &ExprError| Problem {
             excerpt: e.excerpt(),
             ..Problem::new(format!("{pointer}{}", e.pointer), e.to_string())
         };
-        parse().map_err(|e| self.problems.push(refused(e))).ok()
+        match parse() {
+            Ok(parsed) => {
+                self.warnings.extend(parsed.warnings().iter().map(finding));
+                Some(parsed)
+            }
+            Err(error) => {
+                self.problems.push(finding(&error));
+                None
+            }
+        }
     }
 
     pub fn head(&mut self, doc: &FlowDocument, limits: &PlanLimits) {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::super::tests::{NAMES, scope};
-use super::super::{Condition, ExprError, Expression, Names};
+use super::super::{Condition, ExprError, Expression, Names, Suspect};
 use super::*;
 use crate::words::TriggerType;
 
