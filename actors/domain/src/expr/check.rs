@@ -152,7 +152,14 @@ impl Checker<'_> {
         if let Some(target) = &mut call.target {
             self.visit(target, depth + 1)?;
         }
-        self.visit_all(&mut call.args, depth)
+        self.visit_all(&mut call.args, depth)?;
+        if let (operators::ADD, [_, right]) = (call.func_name.as_str(), &mut call.args[..])
+            && !matches!(right.expr, Expr::Literal(_) | Expr::List(_))
+        {
+            // A list takes the keys of a map, which come in an order of their own.
+            in_order(right);
+        }
+        Ok(())
     }
 
     /// `text.matches("pattern")` becomes a call that takes the compiled pattern.

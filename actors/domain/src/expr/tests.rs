@@ -157,6 +157,17 @@ fn parse_refuses_what_cannot_work() {
     }
 }
 
+/// What fuzzing has found (docs/testing.md), each with what was wrong.
+#[test]
+fn findings_of_the_fuzzer_stay_mended() {
+    // The keys of a map that is added to a list came in an order of their own each time.
+    for _ in 0..20 {
+        let keys = evaluate("trigger.empty + trigger").unwrap();
+        let sorted = ["alerts", "big", "count", "empty", "host", "labels", "score", "severity", "tags"];
+        assert_eq!(keys, json!(sorted));
+    }
+}
+
 /// Repeated, each of these is as deep, as long or as broken as a text of its length can be.
 #[rustfmt::skip]
 const HOSTILE: &[&str] = &[
