@@ -21,6 +21,8 @@ pub mod ports;
 pub mod queue_partition;
 pub mod runtime;
 pub mod settings;
+pub mod shown_views;
 pub mod supervision;
 pub mod testkit;
+pub mod told_inbox;
 pub mod webhooks;
