@@ -111,7 +111,8 @@ async fn literal_secrets_are_never_shown(kind: StoreKind) {
         let action = json!({"action_type": "api_call", "context_data": {"host": "web-1"}, "scheduled_for": "2999-01-01T00:00:00Z",
             "action_payload": {"url": bed.sink.url, "headers": {"X-Api-Key": "planted-key"}}});
         let single = client.post("/api/v1/executions", action, 202).await;
-        assert_eq!(single["action_payload"]["headers"], json!({"X-Api-Key": "[redacted]"}), "{single:#}");
+        let entry = client.execution(Started(single).execution(0), "pending").await;
+        assert_eq!(entry["action_payload"]["headers"], json!({"X-Api-Key": "[redacted]"}), "{entry:#}");
     }
 }
 
