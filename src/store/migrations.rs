@@ -38,7 +38,7 @@ migrations! {
     6 "0006_service_keys.sql",
     7 "0007_webhooks.sql",
     8 "0008_quick_reads.sql",
-    15 "0015_taken_up_again.sql",
+    15 "0015_queue_and_scopes.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {
