@@ -17,6 +17,7 @@ pub mod log;
 pub mod plan;
 pub mod retry;
 pub mod run;
+pub mod schedule;
 pub mod stats;
 pub mod trace;
 pub mod words;
