@@ -17,6 +17,7 @@ use core314_domain::words::{ExecutionStatus, OnUnknownOutcome, RunStatus};
 use serde_json::json;
 
 use crate::failpoint;
+use crate::ports::schedule::ScheduleMove;
 use crate::ports::store::{Accept, ApprovalWrite, Idempotency, RunEnd, RunWrite};
 use crate::queue_partition::{News, PartitionMsg, QueuePartition};
 use crate::runtime::Runtime;
@@ -90,6 +91,8 @@ fn ends(changes: &[Change]) -> Vec<(StepNo, ExecutionStatus)> {
 pub struct Accepting {
     pub idempotency: Option<Idempotency>,
     pub definition: Option<Arc<FlowDocument>>,
+    /// How the schedule goes on that starts the run.
+    pub schedule: Option<Box<ScheduleMove>>,
 }
 
 /// The actor.
@@ -201,8 +204,8 @@ impl FlowRun {
             reopened: None,
         };
         if let Some(accepting) = self.accept.take() {
-            let (idempotency, definition) = (accepting.idempotency.clone(), accepting.definition.clone());
-            write.accept = Some(Box::new(Accept { header: header.clone(), idempotency, definition }));
+            let Accepting { idempotency, definition, schedule } = Accepting::clone(&accepting);
+            write.accept = Some(Box::new(Accept { header: header.clone(), idempotency, definition, schedule }));
             write.audit.push(self.audit(AuditEvent::OrchestrationStarted, &header.triggered_by, now_ms));
         }
         for change in &decision.changes {

@@ -24,7 +24,7 @@ mod tests;
 
 use sha2::{Digest, Sha256};
 
-pub use config::{Missed, Overlap, ScheduleConfig, check};
+pub use config::{Missed, NotFired, Overlap, ScheduleConfig, check};
 pub use decide::{MOST_COUNTED, Rules, Standing, Step};
 
 use crate::ids::FlowId;
@@ -64,14 +64,14 @@ impl Schedule {
 
     /// The first instant after `after_ms`; `None` when there is none. Both are ms since the epoch.
     pub fn next_after(&self, after_ms: i64) -> Option<i64> {
-        let after_s = after_ms.div_euclid(1_000);
-        let after_s = self.start_s.map_or(after_s, |start_s| after_s.max(start_s - 1));
-        let next_s = match &self.timing {
-            Timing::Cron(cron) => zone::next_after(cron, self.zone, after_s)?,
-            Timing::Every(period_s) => interval::next_after(*period_s, self.start_s.unwrap_or(0), after_s)?,
+        let after = after_ms.div_euclid(1_000);
+        let after = self.start_s.map_or(after, |start| after.max(start - 1));
+        let next = match &self.timing {
+            Timing::Cron(cron) => zone::next_after(cron, self.zone, after)?,
+            Timing::Every(period_s) => interval::next_after(*period_s, self.start_s.unwrap_or(0), after)?,
         };
-        let is_in_time = self.end_s.is_none_or(|end_s| next_s <= end_s);
-        is_in_time.then(|| next_s.checked_mul(1_000)).flatten()
+        let is_in_time = self.end_s.is_none_or(|end| next <= end);
+        is_in_time.then(|| next.checked_mul(1_000)).flatten()
     }
 
     /// The first `count` instants after `after_ms`.

@@ -16,6 +16,11 @@ words! {
     Missed { Skip = "skip", One = "one", All = "all" }
     /// What becomes of an instant while an earlier run of the schedule goes on.
     Overlap { Allow = "allow", Skip = "skip", Queue = "queue", CancelRunning = "cancel_running" }
+    /// Why an instant has no run: nobody was there in time, an earlier run went on, the flow's conditions did not hold, a
+    /// person had paused the schedule, or the run was refused again and again.
+    NotFired {
+        Missed = "missed", Overlap = "overlap", Conditions = "conditions", Paused = "paused", Refused = "refused",
+    }
 }
 
 /// An hour.

@@ -19,6 +19,7 @@ const WORDS: &[(&str, &str)] = &[
 
 /// The fields: bit `n` of a set stands for the number `n`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says of one field how it begins")]
 pub struct Cron {
     pub seconds: u64,
     pub minutes: u64,

@@ -12,7 +12,7 @@ pub fn parse(text: &str) -> Result<i64, String> {
     let wrong =
         || format!("'{}' is not an interval such as 90s, 15m, 1h30m or 2d", text.chars().take(40).collect::<String>());
     let mut units = UNITS.iter();
-    let (mut seconds, mut rest) = (0_i64, text.trim());
+    let (mut sum, mut rest) = (0_i64, text.trim());
     if rest.is_empty() {
         return Err(wrong());
     }
@@ -20,11 +20,11 @@ pub fn parse(text: &str) -> Result<i64, String> {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let number: i64 = rest[..digits].parse().map_err(|_| wrong())?;
         let unit = rest[digits..].chars().next().ok_or_else(wrong)?;
-        let (_, worth) = units.find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-        seconds = number.checked_mul(*worth).and_then(|more| seconds.checked_add(more)).ok_or_else(wrong)?;
+        let (_, seconds) = units.find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        sum = number.checked_mul(*seconds).and_then(|more| sum.checked_add(more)).ok_or_else(wrong)?;
         rest = &rest[digits + unit.len_utf8()..];
     }
-    if (1..=MOST_SECONDS).contains(&seconds) { Ok(seconds) } else { Err("must be 1s to 366d".to_owned()) }
+    if (1..=MOST_SECONDS).contains(&sum) { Ok(sum) } else { Err("must be 1s to 366d".to_owned()) }
 }
 
 /// The first instant after `after_s`: the anchor, or whole periods later.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::schedule;
+use super::{config, schedule};
 use crate::ids::FlowId;
 use crate::schedule::{MOST_COUNTED, Missed, Rules, Schedule, Standing, Step};
 
@@ -138,7 +138,7 @@ fn what_has_ended_waits_for_ever() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(200))]
 
     /// Under whatever clock each instant fires at most once, in order, and each one is fired or counted as missed.
     #[test]
