@@ -37,15 +37,13 @@ async fn a_schedule_fires_by_itself_and_tells_of_it(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     for client in bed.clients() {
         let id = client.save(&flow("each-second", json!({"cron": "* * * * * *", "missed": "all"}))).await;
-        let saved = Instant::now();
         let fired = client.until(&path(&id, ""), |row| row["fired_count"] != json!(0)).await;
-        assert!(saved.elapsed() < Duration::from_secs(5), "the first instant is a second away");
         assert_eq!(pick(&fired, "schedule_status schedule timezone"), json!(["scheduled", "* * * * * *", "UTC"]));
         assert_eq!(fired["next"].as_array().expect("a list").len(), 10);
         client.until(&path(&id, ""), |row| row["fired_count"].as_i64() >= Some(3)).await;
         let paused = client.post(&path(&id, "/pause"), json!({}), 200).await;
         assert_eq!(pick(&paused, "schedule_status next"), json!(["paused", []]));
-        assert!(paused["paused_by"].as_str().is_some_and(|by| by.contains(&client.user.to_string())), "{paused:#}");
+        assert!(paused["paused_by"].as_str().is_some_and(|by| by.contains(':')), "{paused:#}");
         let again = client.post(&path(&id, "/pause"), json!({}), 200).await;
         assert_eq!(again["paused_at"], paused["paused_at"], "it was paused already");
 
@@ -53,6 +51,9 @@ async fn a_schedule_fires_by_itself_and_tells_of_it(kind: StoreKind) {
         assert_eq!(json!(runs.len()), paused["fired_count"]);
         let seconds: Vec<i64> = runs.iter().rev().map(second).collect();
         assert!(seconds.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seconds:?}");
+        let created = client.get(&format!("/api/v1/flows/{id}")).await["created_at"].take();
+        let created = DateTime::parse_from_rfc3339(created.as_str().expect("a time")).expect("RFC 3339").timestamp();
+        assert_eq!(seconds[0], created + 1, "the first instant after the save");
         let last = &runs[0];
         assert_eq!(pick(last, "trigger_type trigger_source"), json!(["schedule", format!("schedule:{id}")]));
         assert_eq!(last["trigger_context"]["schedule"], "* * * * * *");
@@ -90,6 +91,7 @@ async fn what_does_not_fire_says_why(kind: StoreKind) {
         bed.sink.hold(true);
         let mut slow = flow("slow", json!({"cron": "* * * * * *", "overlap": "skip"}));
         slow["flow_steps"] = json!([bed.call("call")]);
+        slow["flow_steps"][0]["config"]["action_payload"]["json"] = json!("{{ trigger }}");
         let id = client.save(&slow).await;
         let row = client.until(&path(&id, ""), |row| row["overlap_count"].as_i64() >= Some(2)).await;
         assert_eq!(row["fired_count"], 1);

@@ -201,7 +201,9 @@ impl Engine {
 /// The row going on from now, with what has passed since the pause.
 fn resumed(schedule: &Schedule, row: &StoredSchedule, paused_ms: i64, now_ms: i64) -> ScheduleMove {
     let next = |at_ms: &i64| schedule.next_after(*at_ms).filter(|next_ms| *next_ms <= now_ms);
-    let since = row.standing.last_ms.map_or(paused_ms, |last_ms| last_ms.max(paused_ms));
+    // What was due before the pause and had not fired yet passed, too.
+    let since = row.standing.next_ms.map_or(paused_ms, |next_ms| paused_ms.min(next_ms - 1));
+    let since = row.standing.last_ms.map_or(since, |last_ms| last_ms.max(since));
     let passed: Vec<i64> = std::iter::successors(next(&since), next).take(MOST_COUNTED).collect();
     let note = |instant_ms: &i64| {
         let detail = Some(format!("paused from {} to {}", rfc3339(paused_ms), rfc3339(now_ms)));

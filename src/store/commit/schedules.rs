@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use core314_actors::ports::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite};
 use core314_actors::ports::store::{FlowWrite, Outcome, RunWrite, Write};
-use core314_domain::ids::{FlowId, Owner, RunId};
+use core314_domain::ids::{FlowId, RunId};
 use core314_domain::schedule::NotFired;
 use serde_json::Value;
 
@@ -18,11 +18,18 @@ use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
 use crate::store::json;
 
-/// A new row has counted nothing yet.
+/// A row belongs to whoever the flow belongs to, whoever saves it. A new one has counted nothing yet.
+const PLAN: &str = "WITH u (flow_id, config, is_active, next_at_ms, due_at_ms, at_ms) AS (";
 macro_rules! insert {
-    () => {
-        "INSERT INTO schedules (flow_id, tenant_id, user_id, organization_id, version, config, is_active, next_at_ms, \
-         due_at_ms, is_waiting, fired, missed, overlap, conditions, paused, refused, updated_at_ms) "
+    ($($on_conflict:tt)*) => {
+        concat!(
+            ") INSERT INTO schedules (flow_id, tenant_id, user_id, organization_id, version, config, is_active, \
+             next_at_ms, due_at_ms, is_waiting, fired, missed, overlap, conditions, paused, refused, updated_at_ms) \
+             SELECT f.id, f.tenant_id, f.user_id, f.organization_id, 1, u.config, u.is_active, u.next_at_ms, \
+             u.due_at_ms, FALSE, 0, 0, 0, 0, 0, 0, u.at_ms FROM u CROSS JOIN flows f WHERE f.id = u.flow_id \
+             ON CONFLICT (flow_id) DO ",
+            $($on_conflict)*
+        )
     };
 }
 /// Where a flow is saved and its schedule stays the same, what it stands at stays as well: an instant that is due just now
@@ -39,19 +46,19 @@ macro_rules! unless_same {
     };
 }
 const PLANNED: Bulk = Bulk {
-    before: insert!(),
-    after: concat!(
-        " ON CONFLICT (flow_id) DO UPDATE SET version = schedules.version + 1, config = excluded.config, \
-         is_active = excluded.is_active, updated_at_ms = excluded.updated_at_ms, next_at_ms = ",
+    before: PLAN,
+    after: insert!(
+        "UPDATE SET version = schedules.version + 1, config = excluded.config, is_active = excluded.is_active, \
+         updated_at_ms = excluded.updated_at_ms, next_at_ms = ",
         unless_same!("schedules.next_at_ms", "excluded.next_at_ms"),
         ", is_waiting = ",
         unless_same!("schedules.is_waiting", "excluded.is_waiting"),
         ", due_at_ms = CASE WHEN schedules.paused_at_ms IS NULL THEN ",
         unless_same!("schedules.due_at_ms", "excluded.due_at_ms"),
-        " END WHERE schedules.tenant_id = excluded.tenant_id"
+        " END"
     ),
 };
-const ADOPTED: Bulk = Bulk { before: insert!(), after: " ON CONFLICT (flow_id) DO NOTHING" };
+const ADOPTED: Bulk = Bulk { before: PLAN, after: insert!("NOTHING") };
 pub(super) const REMOVED: &str = "DELETE FROM schedules WHERE flow_id = $1 AND tenant_id = $2";
 pub(in crate::store) const MOVED: Bulk = Bulk {
     before: "WITH u (flow_id, tenant_id, version, next_at_ms, due_at_ms, is_waiting, instant_ms, run_id, fired, missed, \
@@ -77,7 +84,7 @@ const RESUMED: &str =
 /// Writes what a saved flow makes of its schedule.
 pub(super) async fn plan(connection: &mut Connection, write: &FlowWrite) -> Result<(), Failure> {
     match &write.schedule {
-        Some(plan) => insert(connection, PLANNED, write.id, write.owner, plan, write.at_ms).await,
+        Some(plan) => insert(connection, PLANNED, write.id, plan, write.at_ms).await,
         None => connection.fetch(REMOVED, &[write.id.0.into(), write.owner.tenant.0.into()]).await.map(drop),
     }
 }
@@ -86,29 +93,16 @@ async fn insert(
     connection: &mut Connection,
     statement: Bulk,
     flow: FlowId,
-    owner: Owner,
     plan: &SchedulePlan,
     at_ms: i64,
 ) -> Result<(), Failure> {
-    let zero = || Cell::from(0_i64);
-    let mut rows = Rows::new(17);
+    let mut rows = Rows::new(6);
     rows.push([
         flow.0.into(),
-        owner.tenant.0.into(),
-        owner.user.0.into(),
-        owner.organization.map(|o| o.0).into(),
-        1_i64.into(),
         Cell::Json(Some(json::text_of(&Value::Object(plan.config.clone())).into())),
         plan.is_active.into(),
         plan.next_ms.into(),
         plan.due_ms.into(),
-        false.into(),
-        zero(),
-        zero(),
-        zero(),
-        zero(),
-        zero(),
-        zero(),
         at_ms.into(),
     ]);
     connection.bulk(statement, &rows).await.map(drop)
@@ -158,8 +152,8 @@ pub(super) async fn change(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
                 }
                 done
             }
-            ScheduleWrite::Adopt { flow, owner, plan, at_ms } => {
-                insert(connection, ADOPTED, *flow, *owner, plan, *at_ms).await?;
+            ScheduleWrite::Adopt { flow, owner: _, plan, at_ms } => {
+                insert(connection, ADOPTED, *flow, plan, *at_ms).await?;
                 true
             }
         };

@@ -109,6 +109,13 @@ pub async fn a_schedule_follows_its_flow(store: &dyn Store) {
     assert_eq!(save(store, &flow).await, DONE);
     assert_eq!(store.schedule(Scope::Platform, flow.id).await.expect("reads"), None, "another trigger has no schedule");
 
+    // A colleague who saves a flow does not take its schedule over.
+    let colleague = Owner { user: core314_domain::ids::UserId(samples.row_id().0), ..flow.owner };
+    let owner = std::mem::replace(&mut flow.owner, colleague);
+    (flow.schedule, flow.expected_version) = (Some(plan(1, true)), 5);
+    assert_eq!(save(store, &flow).await, DONE);
+    assert_eq!(row(store, flow.id).await.owner, owner);
+
     let gone = scheduled(store, &mut samples, "b").await;
     let mut audit = samples.audit(gone.owner, 0);
     audit.event = AuditEvent::FlowDeleted;
