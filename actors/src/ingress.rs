@@ -54,6 +54,8 @@ pub struct Trigger {
 pub enum Target {
     /// This flow, whatever its conditions say.
     Flow(FlowId),
+    /// The same, in this version.
+    Version(FlowId, i64),
     /// The newest active flow whose trigger and conditions match.
     Matching,
     /// This flow, by its schedule, which goes on in the same commit.
@@ -265,6 +267,13 @@ impl Ingress {
         match &trigger.target {
             Target::Flow(id) => self.named_flow(trigger, *id).await.map(Ok),
             Target::Scheduled(step) => self.named_flow(trigger, step.flow).await.map(Ok),
+            Target::Version(id, version) => {
+                let present = self.named_flow(trigger, *id).await?;
+                if *version < 1 || *version > present.flow.version {
+                    return Err(TriggerError::NoSuchFlow);
+                }
+                Ok(Ok(self.runtime.plans.version(self.runtime.catalog.as_ref(), *id, *version).await?))
+            }
             Target::Matching => self.matching_flow(trigger).await,
             Target::Action(document) => {
                 let id = FlowId::new(self.runtime.now_ms(), rand::random());
@@ -362,7 +371,7 @@ impl Ingress {
             Target::Scheduled(step) => {
                 (None, Some(Box::new(ScheduleMove { run: Some(header.id), ..ScheduleMove::clone(step) })))
             }
-            Target::Flow(_) | Target::Matching => (None, None),
+            Target::Flow(_) | Target::Version(..) | Target::Matching => (None, None),
         };
         let (answer, heard) = oneshot::channel();
         let accepting = Accepting { idempotency, definition, schedule };
@@ -432,7 +441,7 @@ fn accepted(header: &RunHeader, flow: &ReadyFlow) -> Accepted {
         flow_name: flow.flow.name.to_string(),
         flow_version: flow.flow.version,
         mode: flow.mode,
-        executions: (0..flow.plan.steps.len() as StepNo).map(|no| header.id.execution(no)).collect(),
+        executions: (0..flow.plan.fixed as StepNo).map(|no| header.id.execution(no)).collect(),
         status: if flow.plan.requires_approval { RunStatus::AwaitingApproval } else { RunStatus::Running },
     }
 }
