@@ -39,7 +39,7 @@ const AT_ONCE: usize = 64;
 const MOST_HELD: usize = 10_000;
 const PAGE: usize = 500;
 /// How often the rows are read again: another node may have changed them.
-const READ_AGAIN: Duration = Duration::from_secs(60);
+const READ_AGAIN: Duration = Duration::from_mins(1);
 /// How long to wait with a store that did not answer.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Sleeping is measured by another clock than the time of day: nobody sleeps longer than this without a look at that.

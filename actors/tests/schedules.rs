@@ -59,7 +59,7 @@ impl World {
         self.start(Arc::new(TestClock::at(START_MS + minutes * MINUTE)))
     }
 
-    fn save(&self, engine: &Engine, config: Value, more: Value) -> Result<FlowId, SaveError> {
+    fn save(&self, engine: &Engine, config: &Value, more: &Value) -> Result<FlowId, SaveError> {
         let mut document = json!({"flow_name": "scheduled", "trigger_type": "schedule", "trigger_config": config,
             "flow_steps": [{"id": "a", "config": {"action_type": "scripted", "action_payload": {}}}]});
         document.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
@@ -105,10 +105,10 @@ fn minutes(all: impl IntoIterator<Item = u32>) -> Vec<String> {
 }
 
 /// A flow that was saved half a minute past midnight, and an engine that starts again nine minutes later.
-fn after_nine_minutes(config: Value) -> (World, FlowId, Engine) {
+fn after_nine_minutes(config: &Value) -> (World, FlowId, Engine) {
     let world = World::new();
     let engine = world.start_at(0);
-    let flow = world.save(&engine, config, json!({})).expect("it is saved");
+    let flow = world.save(&engine, config, &json!({})).expect("it is saved");
     assert_eq!(world.row(flow).standing.next_ms, Some(START_MS + MINUTE / 2));
     world.stop(&engine);
     let engine = world.start_at(9);
@@ -117,12 +117,12 @@ fn after_nine_minutes(config: Value) -> (World, FlowId, Engine) {
 
 #[test]
 fn instants_that_passed_while_nobody_was_there_follow_the_policy() {
-    let (world, flow, engine) = after_nine_minutes(json!({"cron": "* * * * *", "missed": "all"}));
+    let (world, flow, engine) = after_nine_minutes(&json!({"cron": "* * * * *", "missed": "all"}));
     world.until("all have runs", || world.row(flow).fired == 9);
     assert_eq!(world.instants(), minutes(1..=9));
     world.stop(&engine);
 
-    let (world, flow, engine) = after_nine_minutes(json!({"cron": "* * * * *"}));
+    let (world, flow, engine) = after_nine_minutes(&json!({"cron": "* * * * *"}));
     world.until("one has a run", || world.row(flow).fired == 1);
     assert_eq!(world.instants(), minutes([9]));
     let row = world.row(flow);
@@ -138,7 +138,7 @@ fn instants_that_passed_while_nobody_was_there_follow_the_policy() {
     assert_eq!((row.last_run, row.standing.next_ms), (Some(run.header.id), Some(START_MS + 9 * MINUTE + MINUTE / 2)));
     world.stop(&engine);
 
-    let (world, flow, engine) = after_nine_minutes(json!({"cron": "* * * * *", "missed": "skip"}));
+    let (world, flow, engine) = after_nine_minutes(&json!({"cron": "* * * * *", "missed": "skip"}));
     world.until("they are passed over", || world.row(flow).not_fired[NotFired::Missed as usize] == 9);
     assert_eq!(world.instants(), minutes([]));
     world.stop(&engine);
@@ -146,13 +146,14 @@ fn instants_that_passed_while_nobody_was_there_follow_the_policy() {
 
 #[test]
 fn an_engine_whose_clock_is_behind_fires_nothing_again() {
-    let (world, flow, engine) = after_nine_minutes(json!({"cron": "* * * * *"}));
+    let (world, flow, engine) = after_nine_minutes(&json!({"cron": "* * * * *"}));
     world.until("one has a run", || world.row(flow).fired == 1);
     world.stop(&engine);
     let engine = world.start_at(3);
     // The actor has read its rows by the time it has seen to another flow.
     let other = json!({"flow_name": "other"});
-    let other = world.save(&engine, json!({"every": "1m", "start_at": "2026-01-01T00:03:31Z"}), other).expect("saved");
+    let other =
+        world.save(&engine, &json!({"every": "1m", "start_at": "2026-01-01T00:03:31Z"}), &other).expect("saved");
     assert_eq!(world.row(other).standing.next_ms, Some(START_MS + 3 * MINUTE + 1_000));
     assert_eq!(world.row(flow).fired, 1);
     world.stop(&engine);
@@ -166,7 +167,7 @@ fn an_engine_whose_clock_is_behind_fires_nothing_again() {
 fn a_schedule_of_seconds_loses_and_doubles_nothing_though_answers_are_lost() {
     let world = World::new();
     let engine = world.start(Arc::new(SystemClock::default()));
-    let flow = world.save(&engine, json!({"cron": "* * * * * *", "missed": "all"}), json!({})).expect("saved");
+    let flow = world.save(&engine, &json!({"cron": "* * * * * *", "missed": "all"}), &json!({})).expect("saved");
     for round in 1..=3 {
         world.store.lose_before(1);
         world.until("it fires", || world.row(flow).fired >= 2 * round - 1);
@@ -192,7 +193,7 @@ fn conditions_decide_on_the_instant_and_say_what_did_not_hold() {
     let world = World::new();
     let engine = world.start_at(0);
     let conditions = json!({"conditions": "trigger.missed > 100"});
-    let flow = world.save(&engine, json!({"cron": "* * * * *", "missed": "all"}), conditions).expect("saved");
+    let flow = world.save(&engine, &json!({"cron": "* * * * *", "missed": "all"}), &conditions).expect("saved");
     world.stop(&engine);
     let engine = world.start_at(2);
     world.until("they are passed over", || world.row(flow).not_fired[NotFired::Conditions as usize] == 2);
@@ -208,7 +209,7 @@ fn overlapping(overlap: &str) -> (World, FlowId, Engine) {
     let engine = world.start_at(0);
     let hold = json!([{"id": "a", "config": {"action_type": "scripted", "action_payload": {"hold": true}}}]);
     let config = json!({"cron": "* * * * *", "missed": "all", "overlap": overlap});
-    let flow = world.save(&engine, config, json!({"flow_steps": hold})).expect("saved");
+    let flow = world.save(&engine, &config, &json!({"flow_steps": hold})).expect("saved");
     world.stop(&engine);
     let engine = world.start_at(3);
     (world, flow, engine)
@@ -275,7 +276,7 @@ fn a_flow_of_an_earlier_release_gets_its_row() {
 fn what_cannot_fire_is_not_saved() {
     let world = World::new();
     let engine = world.start_at(0);
-    let refused = world.save(&engine, json!({"cron": "0 0 30 2 *"}), json!({})).expect_err("refused");
+    let refused = world.save(&engine, &json!({"cron": "0 0 30 2 *"}), &json!({})).expect_err("refused");
     let SaveError::Invalid(problems) = refused else { panic!("{refused}") };
     assert_eq!(problems[0].pointer, "/trigger_config/cron");
     assert!(problems[0].message.contains("never fires"), "{}", problems[0].message);

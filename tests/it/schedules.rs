@@ -12,7 +12,7 @@ use crate::orchestration::on_both_stores;
 use crate::support::{Installation, Server, StoreKind};
 
 /// A flow of one step that does nothing, or calls the receiver.
-fn flow(name: &str, config: Value) -> Value {
+fn flow(name: &str, config: &Value) -> Value {
     json!({"flow_name": name, "trigger_type": "schedule", "trigger_config": config,
         "flow_steps": [{"id": "x", "config": {"action_type": "transform", "action_payload": {"value": 1}}}]})
 }
@@ -36,7 +36,7 @@ fn second(run: &Value) -> i64 {
 async fn a_schedule_fires_by_itself_and_tells_of_it(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     for client in bed.clients() {
-        let id = client.save(&flow("each-second", json!({"cron": "* * * * * *", "missed": "all"}))).await;
+        let id = client.save(&flow("each-second", &json!({"cron": "* * * * * *", "missed": "all"}))).await;
         let fired = client.until(&path(&id, ""), |row| row["fired_count"] != json!(0)).await;
         assert_eq!(pick(&fired, "schedule_status schedule timezone"), json!(["scheduled", "* * * * * *", "UTC"]));
         assert_eq!(fired["next"].as_array().expect("a list").len(), 10);
@@ -80,7 +80,7 @@ async fn a_schedule_fires_by_itself_and_tells_of_it(kind: StoreKind) {
 async fn what_does_not_fire_says_why(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     for client in bed.clients() {
-        let mut unmet = flow("unmet", json!({"cron": "* * * * * *"}));
+        let mut unmet = flow("unmet", &json!({"cron": "* * * * * *"}));
         unmet["conditions"] = json!("trigger.missed > 1000");
         let id = client.save(&unmet).await;
         let row = client.until(&path(&id, ""), |row| row["conditions_count"].as_i64() >= Some(2)).await;
@@ -89,7 +89,7 @@ async fn what_does_not_fire_says_why(kind: StoreKind) {
         client.post(&path(&id, "/pause"), json!({}), 200).await;
 
         bed.sink.hold(true);
-        let mut slow = flow("slow", json!({"cron": "* * * * * *", "overlap": "skip"}));
+        let mut slow = flow("slow", &json!({"cron": "* * * * * *", "overlap": "skip"}));
         slow["flow_steps"] = json!([bed.call("call")]);
         slow["flow_steps"][0]["config"]["action_payload"]["json"] = json!("{{ trigger }}");
         let id = client.save(&slow).await;
@@ -122,7 +122,7 @@ async fn schedules_are_checked_previewed_and_filled_in(kind: StoreKind) {
             (json!({"cron": "@daily", "speed": 1}), "/trigger_config/speed"),
             (json!({"every": "0s"}), "/trigger_config/every"),
         ] {
-            let refused = client.post("/api/v1/flows", flow("wrong", config.clone()), 422).await;
+            let refused = client.post("/api/v1/flows", flow("wrong", &config), 422).await;
             assert_eq!(refused["errors"][0]["pointer"], pointer, "{refused:#}");
             let preview = client.post("/api/v1/schedules/preview", json!({"trigger_config": config}), 422).await;
             assert_eq!(preview["errors"][0]["pointer"], pointer, "{preview:#}");
@@ -133,7 +133,7 @@ async fn schedules_are_checked_previewed_and_filled_in(kind: StoreKind) {
         let local: Vec<&Value> = preview["instants"].as_array().expect("a list").iter().map(|i| &i["local"]).collect();
         assert_eq!(local, ["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"]);
 
-        let id = client.save(&flow("daily", config)).await;
+        let id = client.save(&flow("daily", &config)).await;
         let mut range = json!({"from": "2020-03-28T00:00:00Z", "to": "2020-03-31T00:00:00Z", "preview": true});
         let preview = client.post(&path(&id, "/backfill"), range.clone(), 200).await;
         assert_eq!(pick(&preview, "count started"), json!([3, 0]));
@@ -155,7 +155,7 @@ async fn schedules_are_checked_previewed_and_filled_in(kind: StoreKind) {
         client.post(&path(&id, "/backfill"), future, 422).await;
         client.post(&path(&id, "/backfill"), json!({"from": "x"}), 422).await;
 
-        let mut held = flow("held", json!({"every": "1s", "paused": true}));
+        let mut held = flow("held", &json!({"every": "1s", "paused": true}));
         let id = client.save(&held).await;
         let row = client.get(&path(&id, "")).await;
         assert_eq!(pick(&row, "schedule_status paused_by next"), json!(["paused", "document", []]));
@@ -184,7 +184,7 @@ async fn a_server_that_dies_around_its_firings_loses_and_doubles_nothing(kind: S
     let installation = Installation::new(kind).await;
     let mut server = Server::start(&installation);
     let saved =
-        server.create("/api/v1/flows", flow("each-second", json!({"cron": "* * * * * *", "missed": "all"}))).await;
+        server.create("/api/v1/flows", flow("each-second", &json!({"cron": "* * * * * *", "missed": "all"}))).await;
     let id = saved["id"].as_str().expect("an id").to_owned();
     for (nth, point) in POINTS.iter().enumerate() {
         let environment = [("CORE314_FAILPOINTS", format!("{point}=kill@{}", 2 + nth % 2))];

@@ -159,7 +159,7 @@ impl Engine {
             let unmet = ready.plan.condition.failing_clause(&scope).unwrap_or_else(|error| Some(error.to_string()));
             match unmet {
                 Some(clause) => done.push((instant_ms, Backfilled::Unmet(clause))),
-                None => triggers.push((instant_ms, self.past(owner, flow, instant_ms, context, &by))),
+                None => triggers.push((instant_ms, past(owner, flow, instant_ms, context, &by))),
             }
         }
         let audit = AuditEntry {
@@ -178,23 +178,23 @@ impl Engine {
         done.sort_unstable_by_key(|(instant_ms, _)| *instant_ms);
         Ok(done)
     }
+}
 
-    /// The trigger of an instant that has passed.
-    fn past(&self, owner: Owner, flow: FlowId, instant_ms: i64, context: core314_domain::Json, by: &str) -> Trigger {
-        Trigger {
-            owner,
-            target: Target::Flow(flow),
-            trigger_type: TriggerType::Schedule,
-            source: source(flow),
-            context,
-            webhook: Arc::default(),
-            triggered_by: by.into(),
-            decision_event_id: None,
-            recommendation_id: None,
-            parent_run_id: None,
-            run_key: None,
-            idempotency: Some(idempotency(flow, instant_ms)),
-        }
+/// The trigger of an instant that has passed.
+fn past(owner: Owner, flow: FlowId, instant_ms: i64, context: core314_domain::Json, by: &str) -> Trigger {
+    Trigger {
+        owner,
+        target: Target::Flow(flow),
+        trigger_type: TriggerType::Schedule,
+        source: source(flow),
+        context,
+        webhook: Arc::default(),
+        triggered_by: by.into(),
+        decision_event_id: None,
+        recommendation_id: None,
+        parent_run_id: None,
+        run_key: None,
+        idempotency: Some(idempotency(flow, instant_ms)),
     }
 }
 

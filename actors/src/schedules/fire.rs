@@ -156,7 +156,7 @@ impl Due<'_> {
             Step::Fire { instant_ms, missed, dropped, then } => {
                 let before = |reason, count: u64| {
                     let instant_ms = row.standing.next_ms.unwrap_or(instant_ms);
-                    (count > 0).then(|| (NotFiredNote { reason, instant_ms, detail: None }, count as i64))
+                    (count > 0).then_some((NotFiredNote { reason, instant_ms, detail: None }, count as i64))
                 };
                 let notes = [before(NotFired::Missed, missed), before(NotFired::Overlap, dropped)];
                 let due_ms = schedule.due_ms(row.flow, instant_ms);
@@ -253,8 +253,10 @@ impl Due<'_> {
 
     async fn refused(&self, schedule: &Schedule, firing: Firing, error: TriggerError) -> Result<Done, StoreError> {
         let is_final = match &error {
-            TriggerError::Busy { .. } | TriggerError::NoSuchFlow | TriggerError::Inactive(_) => false,
-            TriggerError::Store(StoreError::Unavailable(_)) => false,
+            TriggerError::Busy { .. }
+            | TriggerError::NoSuchFlow
+            | TriggerError::Inactive(_)
+            | TriggerError::Store(StoreError::Unavailable(_)) => false,
             TriggerError::Failed(_) | TriggerError::RunKeyTaken(_) | TriggerError::Store(_) => {
                 self.tries >= MOST_REFUSALS
             }

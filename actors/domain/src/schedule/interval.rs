@@ -29,8 +29,8 @@ pub fn parse(text: &str) -> Result<i64, String> {
 
 /// The first instant after `after_s`: the anchor, or whole periods later.
 pub fn next_after(period_s: i64, anchor_s: i64, after_s: i64) -> Option<i64> {
-    let periods = (after_s.checked_sub(anchor_s)?.div_euclid(period_s) + 1).max(0);
-    anchor_s.checked_add(periods.checked_mul(period_s)?)
+    let count = (after_s.checked_sub(anchor_s)?.div_euclid(period_s) + 1).max(0);
+    anchor_s.checked_add(count.checked_mul(period_s)?)
 }
 
 #[cfg(test)]
