@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::failpoint;
 use crate::ports::schedule::ScheduleMove;
-use crate::ports::store::{Accept, ApprovalWrite, Idempotency, RunEnd, RunWrite, WaitWrite};
+use crate::ports::store::{Accept, ApprovalWrite, Idempotency, PhaseWrite, RunEnd, RunWrite, WaitWrite};
 use crate::queue_partition::{News, PartitionMsg, QueuePartition};
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, Ctx, Ref};
@@ -214,7 +214,7 @@ impl FlowRun {
             // The partition knows the version when it sends the write.
             expected_version: 0,
             accept: None,
-            state: self.run.state.save(),
+            state: self.run.save(),
             timing: self.timing,
             log: Vec::new(),
             audit: Vec::new(),
@@ -338,7 +338,7 @@ impl FlowRun {
                 write.waits.push(WaitWrite::Opened { step: *step, kind: kind.clone(), key: key.clone() })
             }
             Change::WaitClosed { step } => write.waits.push(WaitWrite::Closed { step: *step }),
-            Change::PhaseMoved(moved) => write.phases.push(PhaseMove::clone(moved)),
+            Change::PhaseMoved(moved) => write.phases.push(self.phase(moved, now_ms)),
             Change::Voted { by, .. } => {
                 write.audit.push(self.audit(AuditEvent::ApprovalGiven, &format!("user:{by}"), now_ms));
             }
@@ -353,6 +353,19 @@ impl FlowRun {
                 let details = json!({"execution_id": self.run.header.id.execution(*step), "way": words_of(way)});
                 write.audit.push(AuditEntry { details, ..entry });
             }
+        }
+    }
+
+    fn phase(&self, moved: &PhaseMove, now_ms: i64) -> PhaseWrite {
+        let header = &self.run.header;
+        let plan = self.run.plan.phases.get(moved.phase as usize - 1);
+        PhaseWrite {
+            id: RowId::new(now_ms, rand::random()),
+            owner: header.owner,
+            flow: header.flow.id,
+            name: plan.map_or_else(|| "".into(), |plan| plan.name.clone()),
+            sla_ms: plan.and_then(|plan| plan.sla_ms),
+            moved: moved.clone(),
         }
     }
 

@@ -24,6 +24,7 @@ pub(super) mod runs;
 pub(super) mod schedules;
 mod settlements;
 pub(super) mod statistics;
+mod transitions;
 pub(super) mod webhooks;
 
 use core314_actors::ports::StoreError;

@@ -40,6 +40,7 @@ migrations! {
     8 "0008_quick_reads.sql",
     9 "0009_schedules.sql",
     15 "0015_queue_and_scopes.sql",
+    16 "0016_steps_in_steps.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

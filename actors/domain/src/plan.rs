@@ -227,6 +227,14 @@ fn ranks(steps: &[StepPlan]) -> Vec<u32> {
     ranks
 }
 
+/// The steps of a document that has some in others, one after the other, as runs number them: what readers of the tables
+/// need. Each names all its inputs, its type, and the step that it stands in by its number, from 1. `None` for a document
+/// whose own list says as much.
+pub fn listed(doc: &FlowDocument) -> Option<Vec<serde_json::Value>> {
+    let layout = layout::lay_out(doc, usize::MAX, &mut Vec::new())?;
+    (layout.slots.len() > doc.flow_steps.len()).then(|| layout.listed())
+}
+
 /// Total: a number that is too large is a problem that is noted elsewhere, not a panic.
 fn seconds_to_ms(seconds: u64) -> i64 {
     i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX)

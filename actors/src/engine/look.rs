@@ -44,14 +44,18 @@ pub struct DryStep {
 impl Engine {
     /// Why a run of the caller's does not go on, and where it stands.
     pub async fn why(&self, scope: Scope, run: RunId) -> Result<(RunStatus, Vec<Reason>), TellError> {
+        let run = self.run_as_stored(scope, run).await?;
+        Ok((run.state.status, run.why(self.inner.runtime.now_ms())))
+    }
+
+    /// A run of the caller's as it stands in the store.
+    pub async fn run_as_stored(&self, scope: Scope, run: RunId) -> Result<Run, TellError> {
         let runtime = &self.inner.runtime;
         let stored = self.stored_run(scope, run).await?.ok_or(TellError::NotFound)?;
         let flow = &stored.header.flow;
         let ready = runtime.plans.version(runtime.catalog.as_ref(), flow.id, flow.version).await?;
         let state = RunState::load(&stored.state).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-        let status = state.status;
-        let run = Run::rehydrate(Arc::new(stored.header), ready.plan, state, &stored.attempts);
-        Ok((status, run.why(runtime.now_ms())))
+        Ok(Run::rehydrate(Arc::new(stored.header), ready.plan, state, &stored.attempts))
     }
 
     /// What a trigger of this document would do.

@@ -115,7 +115,7 @@ pub struct RunWrite {
     pub approvals: Vec<ApprovalWrite>,
     pub waits: Vec<WaitWrite>,
     /// Transitions of the run's phases.
-    pub phases: Vec<PhaseMove>,
+    pub phases: Vec<PhaseWrite>,
     /// Present when the run has ended: what its flow's counters add.
     pub ended: Option<RunEnd>,
     /// Present when the run was taken up again: the end that its flow's counters take back. Its name is taken again.
@@ -141,6 +141,17 @@ pub struct Idempotency {
     pub body_hash: [u8; 32],
     pub answer: Value,
     pub expires_at_ms: i64,
+}
+
+/// A transition of a phase, with what its row needs beside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhaseWrite {
+    pub id: RowId,
+    pub owner: Owner,
+    pub flow: FlowId,
+    pub name: Arc<str>,
+    pub sla_ms: Option<i64>,
+    pub moved: PhaseMove,
 }
 
 /// An event that a step waits for, by its type and key, or does not any more.

@@ -310,11 +310,10 @@ impl Decider<'_> {
         if !matches!(self.state().closing, None | Some(Closing::Failed)) || action == OnErrorAction::Continue {
             return None;
         }
-        let back = match rollback.to {
-            RollbackTo::Off => return None,
-            RollbackTo::Previous => phase.saturating_sub(1),
-            RollbackTo::Phase(to) => to.min(phase.saturating_sub(1)),
-        };
+        if rollback.to == RollbackTo::Off {
+            return None;
+        }
+        let back = self.draft.would_go_back_to();
         if action == OnErrorAction::Rollback {
             return Some(if phase == 0 { 0 } else { back });
         }
