@@ -28,9 +28,7 @@ impl<'a> Reader<'a> {
         match payload {
             Value::Object(map) => Ok(Self { map, reading, problems: Vec::new() }),
             other if reading == Reading::Document && is_template(other) => Err(Vec::new()),
-            other => {
-                Err(vec![Problem::new("", format!("must be an object, is {}", kind(other)))])
-            }
+            other => Err(vec![Problem::new("", format!("must be an object, is {}", kind(other)))]),
         }
     }
 

@@ -18,11 +18,11 @@ use crate::json::{self, ParseError};
 use crate::retry::RetryPolicy;
 use crate::words::{ExecutionMode, OnErrorAction, TriggerType};
 
-pub use lines::{Lines, Place};
 pub use config::{
     ApprovalDocument, BranchDocument, CaseDocument, EventDocument, ForEachDocument, LaneDocument, ParallelDocument,
     RaiseDocument, StepConfig, StopDocument, SubFlowDocument, ValuesDocument, WaitDocument, WhileDocument,
 };
+pub use lines::{Lines, Place};
 pub use settings::{CacheDocument, PhaseDocument, RollbackDocument};
 pub use step::{ActionDocument, Connections, StepDocument};
 

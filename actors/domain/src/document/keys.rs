@@ -29,9 +29,8 @@ mod tests {
         assert!(message.contains("line 2") && message.ends_with("did you mean `trigger_type`?"), "{message}");
         let message = refused("{\"flow_name\": \"a\", \"trigger_type\": \"webhok\"}");
         assert!(message.ends_with("did you mean `webhook`?"), "{message}");
-        let message = refused(
-            "flow_name: a\ntrigger_type: manual\nflow_steps:\n  - {id: x, confg: {action_type: transform}}\n",
-        );
+        let message =
+            refused("flow_name: a\ntrigger_type: manual\nflow_steps:\n  - {id: x, confg: {action_type: transform}}\n");
         assert!(message.ends_with("did you mean `config`?"), "{message}");
     }
 

@@ -63,7 +63,8 @@ const OPERATORS: &[&str] = &[
 ];
 
 /// Types by name, to be compared with `type(…)`.
-pub(super) const TYPES: &[&str] = &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
+pub(super) const TYPES: &[&str] =
+    &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
 
 impl Checked {
     /// Whether it looks anything up: what does not is constant.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::error::ExprError;
 use super::Suspect;
+use super::error::ExprError;
 use super::matcher::Matcher;
 use super::program::{Demand, Program};
 use super::scope::{Names, Scope};

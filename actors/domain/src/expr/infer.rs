@@ -173,7 +173,8 @@ impl<'a> Inference<'a> {
         let fitting: Vec<&&Function> = counted
             .iter()
             .filter(|function| {
-                let received = function.receiver.zip(receiver.as_ref()).is_none_or(|(kinds, found)| meets(kinds, found));
+                let received =
+                    function.receiver.zip(receiver.as_ref()).is_none_or(|(kinds, found)| meets(kinds, found));
                 received && function.arguments.iter().zip(&arguments).all(|(kinds, found)| meets(kinds, found))
             })
             .collect();
@@ -306,13 +307,7 @@ fn one_of(kinds: &[Kind]) -> String {
 }
 
 /// The receiver or argument that has the wrong type.
-fn misfit(
-    node: &IdedExpr,
-    call: &CallExpr,
-    function: &Function,
-    receiver: Option<&Type>,
-    arguments: &[Type],
-) -> Fault {
+fn misfit(node: &IdedExpr, call: &CallExpr, function: &Function, receiver: Option<&Type>, arguments: &[Type]) -> Fault {
     let name = function.name;
     let meets = |expected: &[Kind], found: &Type| kinds(found).iter().any(|kind| expected.contains(kind));
     if let (Some(expected), Some(found), Some(target)) = (function.receiver, receiver, call.target.as_deref())

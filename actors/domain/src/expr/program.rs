@@ -101,8 +101,7 @@ impl Program {
         if let Some(types) = names.types {
             let inferred = infer::infer(&written, types).map_err(refused)?;
             if demand == Demand::Truth && !inferred.kind.may_be_true() {
-                let message =
-                    format!("a condition must be true or false: expected bool, found {}", inferred.kind);
+                let message = format!("a condition must be true or false: expected bool, found {}", inferred.kind);
                 return Err(ExprError::new(source, message).at_char(Some(0)));
             }
             cost::check(&written).map_err(refused)?;
@@ -111,7 +110,13 @@ impl Program {
                 warnings.push(("it names nothing of the run, so it never changes".to_owned(), Some(0)));
             }
         }
-        Ok(Self { source: source.into(), tree, slots: checked.slots.into(), size: checked.size, warnings: warnings.into() })
+        Ok(Self {
+            source: source.into(),
+            tree,
+            slots: checked.slots.into(),
+            size: checked.size,
+            warnings: warnings.into(),
+        })
     }
 
     /// Whether the expression holds; a result that is not a bool is an error.
@@ -297,6 +302,9 @@ fn describe(error: &ExecutionError) -> String {
         ExecutionError::NotSupportedAsMethod { method, target } => format!("{} has no `{method}`", target.type_of()),
         ExecutionError::UnsupportedKeyType(key) => format!("a value of type {} cannot be a key", key.type_of()),
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "division by zero".to_owned(),
+        ExecutionError::FunctionError { function, message } => {
+            format!("`{}`: {message}", function.trim_start_matches('@'))
+        }
         ExecutionError::Overflow(operator, ..) => format!("overflow in `{operator}`"),
         other => other.to_string().replace(MATCHES, "matches"),
     }

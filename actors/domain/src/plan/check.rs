@@ -55,11 +55,7 @@ impl<'a> Checker<'a> {
         self.problems.push(Problem::new(pointer, message));
     }
 
-    pub fn expression<T: Suspect>(
-        &mut self,
-        pointer: &str,
-        parse: impl FnOnce() -> Result<T, ExprError>,
-    ) -> Option<T> {
+    pub fn expression<T: Suspect>(&mut self, pointer: &str, parse: impl FnOnce() -> Result<T, ExprError>) -> Option<T> {
         let finding = |e: &ExprError| Problem {
             excerpt: e.excerpt(),
             ..Problem::new(format!("{pointer}{}", e.pointer), e.to_string())

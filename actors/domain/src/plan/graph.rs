@@ -96,7 +96,8 @@ fn outputs_agree(steps: &[StepDocument], numbers: &BTreeMap<&str, StepNo>, at: &
             let Some(input) = numbers.get(id.as_str()).map(|n| &steps[*n as usize]) else { continue };
             if !input.connections.outputs.is_empty() && !input.connections.outputs.contains(&step.id) {
                 let pointer = format!("{at}/{no}/connections/inputs/{i}");
-                problems.push(Problem::new(pointer, format!("step '{id}' does not name '{}' among its outputs", step.id)));
+                problems
+                    .push(Problem::new(pointer, format!("step '{id}' does not name '{}' among its outputs", step.id)));
             }
         }
     }

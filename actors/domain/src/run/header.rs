@@ -158,8 +158,7 @@ mod tests {
                 assert_eq!(condition.expect(field).holds(&scope), Ok(true), "{root}.{field}");
             }
             let unknown = Condition::parse(&json!(format!("{root}.nope == 1")), &names).expect_err("no such field");
-            let listed: Vec<&str> =
-                unknown.message.split_once("it has ").expect("the list").1.split(", ").collect();
+            let listed: Vec<&str> = unknown.message.split_once("it has ").expect("the list").1.split(", ").collect();
             assert_eq!(listed.len(), fields.len(), "{unknown}");
         }
     }

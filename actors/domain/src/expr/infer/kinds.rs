@@ -260,9 +260,8 @@ mod tests {
     fn functions_take_what_the_interpreter_takes() {
         for name in function_names() {
             for first in ALL {
-                let any = |call: &dyn Fn(&str) -> String| {
-                    samples(*first).iter().find_map(|value| evaluated(&call(value)))
-                };
+                let any =
+                    |call: &dyn Fn(&str) -> String| samples(*first).iter().find_map(|value| evaluated(&call(value)));
                 let at = format!("{name} with {first:?}");
                 assert_eq!(tabled(name, None, &[*first]), any(&|value| format!("{name}({value})")), "{at}");
                 assert_eq!(tabled(name, Some(*first), &[]), any(&|value| format!("({value}).{name}()")), "{at}");

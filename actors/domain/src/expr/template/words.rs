@@ -14,8 +14,7 @@ use crate::suggest::{did_you_mean, meant_or_known};
 pub(super) fn check_operators(found: &[Token<'_>]) -> Result<(), Fault> {
     let marks = || found.iter().filter(|token| token.kind == Kind::Mark);
     if let Some(token) = marks().find(|token| token.text == "*" || token.text == "**") {
-        let message =
-            "`*` can repeat a text without bound and is not supported here; compute it in a transform step";
+        let message = "`*` can repeat a text without bound and is not supported here; compute it in a transform step";
         return Err(Fault::new(token.at, message));
     }
     if let Some(token) = marks().filter(|token| token.text == "~" || token.text == "+").nth(limits::CONCATENATIONS) {
@@ -48,7 +47,8 @@ pub(super) fn check_names(found: &[Token<'_>], names: &Names<'_>) -> Result<(), 
     for (at, token) in found.iter().enumerate() {
         let before = at.checked_sub(1).map_or("", |before| found[before].text);
         let after = found.get(at + 1).map_or("", |next| next.text);
-        let is_filter_or_test = ["|", "is"].contains(&before) || (before == "not" && at > 1 && found[at - 2].text == "is");
+        let is_filter_or_test =
+            ["|", "is"].contains(&before) || (before == "not" && at > 1 && found[at - 2].text == "is");
         if token.kind != Kind::Word || before == "." || is_filter_or_test {
             continue;
         }
