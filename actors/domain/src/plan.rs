@@ -75,6 +75,7 @@ pub struct FlowPlan {
     pub rollback: RollbackPlan,
     /// What is legal, and surely not meant; looked for when it is saved.
     pub warnings: Vec<Problem>,
+    pub(crate) ranks: Vec<u32>,
     /// The most steps that one event can release: its roots, or the dependents of one step.
     pub width: usize,
 }
@@ -185,6 +186,7 @@ impl FlowPlan {
         let width = steps.iter().map(|s| s.dependents.len().max(s.children.len())).max().unwrap_or(0).max(roots);
         Ok(Self {
             name: doc.flow_name.clone(),
+            ranks: ranks(&steps),
             steps,
             fixed: layout.fixed,
             width,
@@ -198,6 +200,31 @@ impl FlowPlan {
             warnings: check.warnings,
         })
     }
+}
+
+impl FlowPlan {
+    /// Where a step comes in the order of its graph, among those that stand where it stands: later than all that it waits
+    /// for.
+    pub fn rank(&self, no: StepNo) -> u32 {
+        self.ranks[no as usize]
+    }
+}
+
+/// How many steps, at most, come one after the other before each.
+fn ranks(steps: &[StepPlan]) -> Vec<u32> {
+    let mut ranks = vec![0; steps.len()];
+    let mut missing: Vec<usize> = steps.iter().map(|step| step.inputs.len()).collect();
+    let mut ready: Vec<usize> = (0..steps.len()).filter(|no| missing[*no] == 0).collect();
+    while let Some(no) = ready.pop() {
+        for next in steps[no].dependents.iter().map(|next| *next as usize) {
+            ranks[next] = ranks[next].max(ranks[no] + 1);
+            missing[next] -= 1;
+            if missing[next] == 0 {
+                ready.push(next);
+            }
+        }
+    }
+    ranks
 }
 
 /// Total: a number that is too large is a problem that is noted elsewhere, not a panic.
