@@ -127,9 +127,9 @@ impl<'t> Scan<'t> {
     fn token(&mut self) -> Option<&'t str> {
         self.blanks();
         let rest = &self.text[self.at..];
-        let end = if rest.starts_with('"') {
+        let end = if let Some(inner) = rest.strip_prefix('"') {
             let mut escaped = false;
-            1 + rest[1..].find(|c| {
+            1 + inner.find(|c| {
                 let ends = c == '"' && !escaped;
                 escaped = c == '\\' && !escaped;
                 ends

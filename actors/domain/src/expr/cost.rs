@@ -8,7 +8,7 @@
 //! The size of results is estimated too: a chain such as `x.map(y, [y, y])` doubles what it is given at every link, at
 //! hardly any iterations.
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
 use super::budget::text_units;
 use super::check::Fault;
@@ -51,50 +51,8 @@ impl<'a> Walk<'a> {
                 }
                 Estimate { count: map.entries.len() as u64, ..sum }
             }
-            Expr::Call(call) => match (call.func_name.as_str(), &call.args[..]) {
-                (operators::INDEX, [operand, index]) => {
-                    let index = self.of(index)?;
-                    let part = self.part(operand)?;
-                    Estimate { cost: part.cost.saturating_add(index.cost), ..part }
-                }
-                (operators::CONDITIONAL, [condition, yes, no]) => {
-                    let (condition, yes, no) = (self.of(condition)?, self.of(yes)?, self.of(no)?);
-                    let cost = condition.cost.saturating_add(yes.cost.max(no.cost));
-                    Estimate { cost, size: yes.size.max(no.size), count: yes.count.max(no.count) }
-                }
-                (operators::ADD, [left, right]) => {
-                    let (left, right) = (self.of(left)?, self.of(right)?);
-                    let sum = left.and(right);
-                    // Both are copied.
-                    Estimate { cost: sum.cost.saturating_add(sum.size), count: left.count + right.count, ..sum }
-                }
-                ("dyn" | "string" | "bytes", [value]) => self.of(value)?,
-                (_, args) => {
-                    let target = call.target.as_deref().into_iter();
-                    let sum = target.chain(args).try_fold(ONE, |sum, arg| Ok(sum.and(self.of(arg)?)))?;
-                    Estimate { cost: sum.cost, ..ONE }
-                }
-            },
-            Expr::Comprehension(loops) => {
-                let range = self.of(&loops.iter_range)?;
-                let start = self.of(&loops.accu_init)?;
-                let outside = self.bound.len();
-                // The average element: a body that is linear in it comes to exactly the whole.
-                let element = range.size.div_ceil(range.count.max(1));
-                self.bound.push((&loops.iter_var, Estimate { cost: 1, size: element, count: element }));
-                self.bound.push((&loops.accu_var, Estimate { cost: 1, size: 0, count: 0 }));
-                let step = self.of(&loops.loop_step)?;
-                self.bound.truncate(outside);
-                let passes = range.count;
-                let work = passes.saturating_mul(step.cost.saturating_add(1));
-                let cost = range.cost.saturating_add(start.cost).saturating_add(work);
-                if matches!(loops.accu_init.expr, Expr::List(_)) {
-                    let size = passes.saturating_mul(step.size).saturating_add(1);
-                    Estimate { cost, size, count: passes }
-                } else {
-                    Estimate { cost, ..ONE }
-                }
-            }
+            Expr::Call(call) => self.call(call)?,
+            Expr::Comprehension(loops) => self.comprehension(loops)?,
         };
         if found.cost > limits::WORK || found.size > limits::WORK {
             let message = format!(
@@ -106,6 +64,55 @@ impl<'a> Walk<'a> {
             return Err(Fault { message, node: node.id });
         }
         Ok(found)
+    }
+
+    fn call(&mut self, call: &'a CallExpr) -> Result<Estimate, Fault> {
+        let found = match (call.func_name.as_str(), &call.args[..]) {
+            (operators::INDEX, [operand, index]) => {
+                let index = self.of(index)?;
+                let part = self.part(operand)?;
+                Estimate { cost: part.cost.saturating_add(index.cost), ..part }
+            }
+            (operators::CONDITIONAL, [condition, yes, no]) => {
+                let (condition, yes, no) = (self.of(condition)?, self.of(yes)?, self.of(no)?);
+                let cost = condition.cost.saturating_add(yes.cost.max(no.cost));
+                Estimate { cost, size: yes.size.max(no.size), count: yes.count.max(no.count) }
+            }
+            (operators::ADD, [left, right]) => {
+                let (left, right) = (self.of(left)?, self.of(right)?);
+                let sum = left.and(right);
+                // Both are copied.
+                Estimate { cost: sum.cost.saturating_add(sum.size), count: left.count + right.count, ..sum }
+            }
+            ("dyn" | "string" | "bytes", [value]) => self.of(value)?,
+            (_, args) => {
+                let target = call.target.as_deref().into_iter();
+                let sum = target.chain(args).try_fold(ONE, |sum, arg| Ok(sum.and(self.of(arg)?)))?;
+                Estimate { cost: sum.cost, ..ONE }
+            }
+        };
+        Ok(found)
+    }
+
+    fn comprehension(&mut self, loops: &'a ComprehensionExpr) -> Result<Estimate, Fault> {
+        let range = self.of(&loops.iter_range)?;
+        let start = self.of(&loops.accu_init)?;
+        let outside = self.bound.len();
+        // The average element: a body that is linear in it comes to exactly the whole.
+        let element = range.size.div_ceil(range.count.max(1));
+        self.bound.push((&loops.iter_var, Estimate { cost: 1, size: element, count: element }));
+        self.bound.push((&loops.accu_var, Estimate { cost: 1, size: 0, count: 0 }));
+        let step = self.of(&loops.loop_step)?;
+        self.bound.truncate(outside);
+        let passes = range.count;
+        let work = passes.saturating_mul(step.cost.saturating_add(1));
+        let cost = range.cost.saturating_add(start.cost).saturating_add(work);
+        Ok(if matches!(loops.accu_init.expr, Expr::List(_)) {
+            let size = passes.saturating_mul(step.size).saturating_add(1);
+            Estimate { cost, size, count: passes }
+        } else {
+            Estimate { cost, ..ONE }
+        })
     }
 
     fn ident(&self, name: &str) -> Estimate {
