@@ -76,7 +76,8 @@ impl ReadyWebhook {
             if let Some(body) = &respond.body {
                 let steps = step_names(body);
                 let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-                let template = Template::parse(body, &Names { roots: ANSWER_ROOTS, steps: &steps, types: answer_types });
+                let template =
+                    Template::parse(body, &Names { roots: ANSWER_ROOTS, steps: &steps, types: answer_types });
                 answer = Some(
                     template.map_err(|error| wrong(format!("/respond/body{}", error.pointer), error.to_string()))?,
                 );

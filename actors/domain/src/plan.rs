@@ -73,9 +73,9 @@ pub struct FlowPlan {
     /// By their numbers; empty where no step belongs to one.
     pub phases: Vec<PhasePlan>,
     pub rollback: RollbackPlan,
+    pub(crate) ranks: Vec<u32>,
     /// What is legal, and surely not meant; looked for when it is saved.
     pub warnings: Vec<Problem>,
-    pub(crate) ranks: Vec<u32>,
     /// The most steps that one event can release: its roots, or the dependents of one step.
     pub width: usize,
 }
