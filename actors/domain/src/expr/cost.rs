@@ -2,8 +2,9 @@
 //!
 //! While an expression is evaluated, a budget ends it (`budget.rs`); one that spends its budget on ordinary data is a
 //! mistake that is better told when it is saved. The estimate walks the tree once and assumes that a value of the scope
-//! that is looped over has [`limits::ASSUMED_ITEMS`] elements, and that one that is only named is small. A loop over what a variable of the loop around it holds goes over the
-//! whole once; a loop over something else goes over it again for each element, and that is refused.
+//! that is looped over has [`limits::ASSUMED_ITEMS`] elements, and that one that is only named is small. A loop over what
+//! a variable of the loop around it holds goes over the whole once; a loop over something else goes over it again for
+//! each element, and that is refused.
 //!
 //! The size of results is estimated too: a chain such as `x.map(y, [y, y])` doubles what it is given at every link, at
 //! hardly any iterations.
@@ -24,15 +25,16 @@ struct Estimate {
 
 const ONE: Estimate = Estimate { cost: 1, size: 1, count: 0 };
 
-/// Refuses a tree whose cost, or whose value, would be over the budget. The tree has passed `check`, which bounds its
-/// depth.
-pub(super) fn check(tree: &IdedExpr) -> Result<(), Fault> {
-    let mut walk = Walk { bound: Vec::new() };
+/// Refuses a tree whose cost, or whose value, would be over the budget over collections of so many `items`. The tree has
+/// passed `check`, which bounds its depth.
+pub(super) fn check(tree: &IdedExpr, items: u64) -> Result<(), Fault> {
+    let mut walk = Walk { bound: Vec::new(), items };
     walk.of(tree).map(drop)
 }
 
 struct Walk<'a> {
     bound: Vec<(&'a str, Estimate)>,
+    items: u64,
 }
 
 impl<'a> Walk<'a> {
@@ -58,7 +60,7 @@ impl<'a> Walk<'a> {
             let message = format!(
                 "too much work: over collections of {} elements it would need more than {} units (docs/expressions.md, \
                  Limits); do not loop over the whole within a loop",
-                limits::ASSUMED_ITEMS,
+                self.items,
                 limits::WORK
             );
             return Err(Fault { message, node: node.id });
@@ -117,7 +119,7 @@ impl<'a> Walk<'a> {
 
     fn ident(&self, name: &str) -> Estimate {
         let bound = self.bound.iter().rev().find(|(bound, _)| *bound == name);
-        bound.map_or(Estimate { count: limits::ASSUMED_ITEMS, ..ONE }, |(_, estimate)| *estimate)
+        bound.map_or(Estimate { count: self.items, ..ONE }, |(_, estimate)| *estimate)
     }
 
     /// A member or an element: at most the whole.
@@ -187,6 +189,8 @@ mod tests {
         assert!(!refused(&chain(3)));
         assert!(refused(&chain(22)));
         assert!(refused(&format!("trigger.items{}", ".map(x, [x, x])".repeat(12))));
+        // One that was saved before there was an estimate is refused too: no budget counts what it makes.
+        assert!(Expression::parse(&chain(22), &NAMES).unwrap_err().message.contains("too much work"));
         let small = Expression::parse(&chain(3), &NAMES.typed(&UNTYPED)).unwrap();
         assert_eq!(small.evaluate(&scope()).unwrap().to_string().matches('1').count(), 8);
     }
