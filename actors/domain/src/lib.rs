@@ -19,6 +19,7 @@ pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod stats;
+mod suggest;
 pub mod trace;
 pub mod words;
 
