@@ -82,7 +82,7 @@ impl Schedule {
     /// Reads a `trigger_config`. Problems point into the document.
     pub fn read(config: &Map<String, Value>) -> Result<Self, Vec<Problem>> {
         let misshapen = |error: document::ShapeError| {
-            vec![Problem { pointer: format!("/trigger_config{}", error.pointer), message: error.message }]
+            vec![Problem::new(format!("/trigger_config{}", error.pointer), error.message)]
         };
         Self::of(document::read(Value::Object(config.clone())).map_err(misshapen)?)
     }
@@ -134,7 +134,7 @@ impl Schedule {
         } else {
             ("end_at", "the schedule never fires: no instant lies between its start and its end".to_owned())
         };
-        Problem { pointer: format!("/trigger_config/{field}"), message }
+        Problem::new(format!("/trigger_config/{field}"), message)
     }
 }
 
@@ -151,7 +151,7 @@ impl Check {
     }
 
     fn wrong<T>(&mut self, name: &str, message: impl Into<String>) -> Option<T> {
-        self.0.push(Problem { pointer: format!("/trigger_config/{name}"), message: message.into() });
+        self.0.push(Problem::new(format!("/trigger_config/{name}"), message));
         None
     }
 
