@@ -21,7 +21,8 @@ use super::memory_schedules::MemorySchedules;
 use crate::ports::catalog::{Catalog, ServiceKey, StoredFlow};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::store::{
-    DeadLetter, Delivery, FlowWrite, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
+    DeadLetter, Delivery, FlowDeletion, FlowWrite, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow,
+    Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -130,16 +131,7 @@ impl Rows {
                 self.dead_letters.push(*letter);
                 Outcome::Committed { log_seq: None }
             }
-            Write::DeleteFlow(deletion) => {
-                let own = |versions: &Vec<StoredFlow>| versions.iter().all(|flow| flow.owner.tenant == deletion.tenant);
-                if self.flows.get(&deletion.id).is_none_or(|versions| !own(versions)) {
-                    return Outcome::NotFound;
-                }
-                self.flows.remove(&deletion.id);
-                self.schedules.0.remove(&deletion.id);
-                self.audit.push(deletion.audit);
-                Outcome::Committed { log_seq: None }
-            }
+            Write::DeleteFlow(deletion) => self.delete_flow(*deletion),
             Write::Review(review) => {
                 self.audit.push(review.audit);
                 Outcome::Committed { log_seq: None }
@@ -154,21 +146,34 @@ impl Rows {
                 self.audit.push(settlement.audit);
                 Outcome::Committed { log_seq: None }
             }
-            Write::Schedule(write) => {
-                let audit = match &*write {
-                    ScheduleWrite::Pause { audit, .. } | ScheduleWrite::Resume { audit, .. } => Some(audit.clone()),
-                    ScheduleWrite::Move(_) | ScheduleWrite::Adopt { .. } => None,
-                };
-                let outcome = self.schedules.change(*write);
-                self.audit.extend(audit.filter(|_| matches!(outcome, Outcome::Committed { .. })));
-                outcome
-            }
+            Write::Schedule(write) => self.schedule(*write),
             Write::Statistics(write) => {
                 write.rows.iter().for_each(|(key, stat)| self.statistics.entry(key.clone()).or_default().merge(stat));
                 self.covered.insert(write.partition, write.covered_seq);
                 Outcome::Committed { log_seq: None }
             }
         }
+    }
+
+    fn schedule(&mut self, write: ScheduleWrite) -> Outcome {
+        let audit = match &write {
+            ScheduleWrite::Pause { audit, .. } | ScheduleWrite::Resume { audit, .. } => Some(audit.clone()),
+            ScheduleWrite::Move(_) | ScheduleWrite::Adopt { .. } => None,
+        };
+        let outcome = self.schedules.change(write);
+        self.audit.extend(audit.filter(|_| matches!(outcome, Outcome::Committed { .. })));
+        outcome
+    }
+
+    fn delete_flow(&mut self, deletion: FlowDeletion) -> Outcome {
+        let own = |versions: &Vec<StoredFlow>| versions.iter().all(|flow| flow.owner.tenant == deletion.tenant);
+        if self.flows.get(&deletion.id).is_none_or(|versions| !own(versions)) {
+            return Outcome::NotFound;
+        }
+        self.flows.remove(&deletion.id);
+        self.schedules.0.remove(&deletion.id);
+        self.audit.push(deletion.audit);
+        Outcome::Committed { log_seq: None }
     }
 
     fn flow(&mut self, write: FlowWrite) -> Outcome {
