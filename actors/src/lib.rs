@@ -20,6 +20,7 @@ pub mod plans;
 pub mod ports;
 pub mod queue_partition;
 pub mod runtime;
+pub mod schedules;
 pub mod settings;
 pub mod shown_views;
 pub mod sub_runs;
