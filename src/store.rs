@@ -18,6 +18,7 @@ mod failure;
 mod heads;
 mod json;
 mod ledger;
+mod limits;
 mod migrations;
 mod notifications;
 #[cfg(test)]

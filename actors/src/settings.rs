@@ -22,6 +22,8 @@ pub struct EngineSettings {
     pub slots_per_partition: usize,
     /// Runs in memory at once, per partition; the rest waits in the store.
     pub resident_runs_per_partition: usize,
+    /// Runs that may wait for limits of their flows at once, per partition; more triggers are refused with 503.
+    pub limited_runs_per_partition: usize,
     /// Runs that are read from the store in one go.
     pub page_size: usize,
     /// How far ahead timers are held in memory.
@@ -64,6 +66,7 @@ impl Default for EngineSettings {
             accept_timeout_ms: 10_000,
             slots_per_partition: 32,
             resident_runs_per_partition: 1_024,
+            limited_runs_per_partition: 100_000,
             page_size: 256,
             timer_horizon_ms: 600_000,
             max_batch: 1_024,

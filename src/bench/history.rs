@@ -203,6 +203,7 @@ impl<'a> History<'a> {
             approvals: Vec::new(),
             ended: ended.then_some(end),
             reopened: None,
+            limit: None,
         })));
         writes
     }

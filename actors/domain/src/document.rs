@@ -3,6 +3,7 @@
 //! Unknown and duplicate keys are errors, but in documents of the platform that this system continues ([`platform`]).
 //! Reading a document checks its shape; [`crate::plan`] checks its sense.
 
+mod limits;
 mod platform;
 
 use schemars::JsonSchema;
@@ -12,6 +13,8 @@ use serde_json::{Map, Value};
 use crate::json::{self, ParseError};
 use crate::retry::RetryPolicy;
 use crate::words::{ExecutionMode, OnError, OnErrorAction, OnUnknownOutcome, TriggerType, Urgency};
+
+pub use limits::{ConcurrencyDocument, LimitStrategy, LimitsDocument, RateDocument};
 
 /// A flow as documents, files and the API hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +69,9 @@ pub struct FlowDocument {
     pub fallback_flow_id: Option<crate::ids::FlowId>,
     #[serde(default)]
     pub error_notification_channels: Vec<String>,
+    /// How many of its runs go at once, and how fast they start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsDocument>,
     #[serde(default)]
     pub tags: Vec<String>,
     #[serde(default)]
@@ -158,14 +164,22 @@ impl FlowDocument {
 
     /// Reads a document from a value that was parsed strictly.
     pub fn from_value(value: Value) -> Result<Self, ShapeError> {
-        let value = if platform::wrote(&value) { platform::adopted(value) } else { value };
+        let mut value = if platform::wrote(&value) { platform::adopted(value) } else { value };
+        limits::out_of_metadata(&mut value);
         check_objects(&value)?;
         read(value)
     }
 
-    /// The document as a value: what is stored, compared and shown.
+    /// The document as a value: what is compared and shown.
     pub fn to_value(&self) -> Value {
         serde_json::to_value(self).expect("a document has text keys and finite numbers")
+    }
+
+    /// The document as it is stored: what has no column of its own lies in the metadata.
+    pub fn to_stored(&self) -> Value {
+        let mut value = self.to_value();
+        limits::into_metadata(&mut value);
+        value
     }
 }
 
@@ -208,6 +222,7 @@ fn check_objects(document: &Value) -> Result<(), ShapeError> {
     };
     object(String::new(), Some(document))?;
     object("/retry_policy".to_owned(), document.get("retry_policy"))?;
+    limits::objects(document).try_for_each(|(pointer, value)| object(pointer, value))?;
     let steps = document.get("flow_steps").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for (no, step) in steps.iter().enumerate() {
         object(format!("/flow_steps/{no}"), Some(step))?;

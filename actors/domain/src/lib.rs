@@ -13,6 +13,7 @@ pub mod expr;
 pub mod ids;
 pub mod invariants;
 pub mod json;
+pub mod limits;
 pub mod log;
 pub mod plan;
 pub mod retry;

@@ -11,6 +11,7 @@ use crate::document::{FlowDocument, StepDocument};
 use crate::expr::{Condition, ExprError, Names, Template};
 use crate::ids::{MAX_STEPS, StepNo};
 use crate::json;
+use crate::limits::Limits;
 use crate::retry::RetryPolicy;
 use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
 
@@ -31,6 +32,8 @@ pub struct FlowPlan {
     pub deadline_ms: Option<i64>,
     pub requires_approval: bool,
     pub on_error_action: OnErrorAction,
+    /// What bounds how many of its runs go at once, and how fast they start.
+    pub limits: Option<Limits>,
     /// The most steps that one event can release: its roots, or the dependents of one step.
     pub width: usize,
 }
@@ -98,6 +101,7 @@ impl FlowPlan {
         let condition = check.expression("/conditions", || {
             Condition::parse(&doc.conditions, &Names { roots: CONDITION_ROOTS, steps: &[] })
         });
+        let limits = check.limits(doc);
         let steps: Vec<Option<StepPlan>> =
             doc.flow_steps.iter().enumerate().map(|(no, step)| check.step(doc, no, step, &edges)).collect();
         if !check.problems.is_empty() {
@@ -114,6 +118,7 @@ impl FlowPlan {
             deadline_ms: doc.max_execution_time_seconds.map(seconds_to_ms),
             requires_approval: doc.requires_approval,
             on_error_action: doc.on_error_action,
+            limits,
         })
     }
 }
@@ -169,6 +174,11 @@ impl Checker<'_> {
             );
             self.is_too_large = true;
         }
+    }
+
+    fn limits(&mut self, doc: &FlowDocument) -> Option<Limits> {
+        let checked = Limits::check(doc.limits.as_ref()?);
+        checked.map_err(|mut found| self.problems.append(&mut found)).ok()
     }
 
     fn retry(&mut self, pointer: &str, policy: &RetryPolicy) {

@@ -106,7 +106,8 @@ fn changes_run(change: &Change) -> bool {
         | Change::RunReopened
         | Change::RunResumed
         | Change::RunEnded { .. } => true,
-        Change::RunClosing { .. }
+        Change::RunHeld
+        | Change::RunClosing { .. }
         | Change::StepReleased { .. }
         | Change::StepAdjusted { .. }
         | Change::StepReset { .. }
@@ -140,6 +141,7 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         | Change::RunStarted { .. }
         | Change::RunPaused { .. }
         | Change::RunReopened
+        | Change::RunHeld
         | Change::StepAdjusted { .. }
         | Change::RunResumed
         | Change::RunClosing { .. }

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use core314_domain::audit::AuditEntry;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, WebhookId};
+use core314_domain::limits::{Bucket, Claim};
 use core314_domain::log::LogEntry;
 use core314_domain::run::LastAttempt;
 use core314_domain::stats::{Stat, StatKey};
@@ -19,7 +20,8 @@ use serde_json::Value;
 
 use crate::ports::catalog::{Catalog, ServiceKey, StoredFlow};
 use crate::ports::store::{
-    DeadLetter, Delivery, FlowWrite, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
+    DeadLetter, Delivery, FlowWrite, KeyWrite, LimitStage, LimitWrite, LimitedRun, Outcome, RejectCode, RunWrite,
+    Store, StoredBucket, StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -49,6 +51,9 @@ pub struct Rows {
     webhooks: BTreeMap<WebhookId, Webhook>,
     keys: BTreeMap<(TenantId, String), ([u8; 32], Value)>,
     live_keys: BTreeMap<(TenantId, FlowId, Arc<str>), RunId>,
+    /// Live runs that are subject to limits: their partition and what is stored of them.
+    pub limited: BTreeMap<RunId, (u16, LimitedRun)>,
+    buckets: BTreeMap<(FlowId, Arc<str>), (u16, Bucket)>,
     service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
 }
 
@@ -248,6 +253,7 @@ impl Rows {
         if let Some((flow, key)) = write.ended.as_ref().and_then(|end| end.key.clone()) {
             self.live_keys.remove(&(write.tenant, flow, key));
         }
+        self.limit(write.id, write.partition, write.limit);
         let run = self.runs.get_mut(&write.id).expect("it was there, or has just been put there");
         run.version += 1;
         run.state = write.state;
@@ -269,6 +275,21 @@ impl Rows {
         }
         self.audit.extend(write.audit);
         Outcome::Committed { log_seq }
+    }
+
+    fn limit(&mut self, run: RunId, partition: u16, limit: Option<Box<LimitWrite>>) {
+        let Some(limit) = limit else { return };
+        if limit.stage == LimitStage::Left {
+            self.limited.remove(&run);
+        } else {
+            let holds = limit.stage == LimitStage::Holds;
+            let claim = Claim::clone(&limit.claim);
+            let row = LimitedRun { run, claim, since_ms: limit.since_ms, holds };
+            self.limited.insert(run, (partition, row));
+        }
+        if let (Some((key, _)), Some(bucket)) = (&limit.claim.rate, limit.bucket) {
+            self.buckets.insert((limit.claim.flow, key.clone()), (partition, bucket));
+        }
     }
 
     fn page(
@@ -355,6 +376,23 @@ impl Store for MemoryStore {
             completed_at_ms: entry.completed_at_ms,
         });
         ready(Ok(tail.collect()))
+    }
+
+    fn limited_runs(
+        &self,
+        partition: u16,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<LimitedRun>, StoreError>> {
+        let rows = self.rows();
+        let behind = rows.limited.iter().filter(|(run, row)| row.0 == partition && after.is_none_or(|a| **run > a));
+        ready(Ok(behind.take(limit).map(|(_, row)| row.1.clone()).collect()))
+    }
+
+    fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>> {
+        let rows = self.rows();
+        let own = rows.buckets.iter().filter(|(_, row)| row.0 == partition && !row.1.is_full(now_us));
+        ready(Ok(own.map(|((flow, key), row)| (*flow, key.clone(), row.1)).collect()))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

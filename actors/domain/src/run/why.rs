@@ -16,7 +16,7 @@ words! {
     Waiting {
         Approval = "approval", Dependency = "dependency", Schedule = "schedule", Retry = "retry", Slot = "slot",
         Attempt = "attempt", Paused = "paused", Ending = "ending", OutcomeUnknown = "outcome_unknown",
-        Begin = "begin",
+        Begin = "begin", Limit = "limit",
     }
 }
 

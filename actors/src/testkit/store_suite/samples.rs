@@ -156,6 +156,7 @@ impl Samples {
             }],
             ended: None,
             reopened: None,
+            limit: None,
         }
     }
 
