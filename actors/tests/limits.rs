@@ -291,9 +291,9 @@ fn a_run_that_is_taken_up_again_needs_a_place_like_any_other() {
     world.until_status(failed, RunStatus::Failed);
     let holder = world.trigger(&engine, failing, "good").expect("accepted");
     world.until_status(holder, RunStatus::Running);
+    world.until("both have begun", || (world.turnstile.begun.load(Ordering::SeqCst) == 2).then_some(()));
     world.tell(&engine, failed, Command::Retry { step: None });
     assert_eq!(world.status(failed), RunStatus::Pending, "it waits for the place that the other run has");
-    assert_eq!(world.turnstile.begun.load(Ordering::SeqCst), 2);
     world.turnstile.gate.add_permits(1);
     world.until_status(holder, RunStatus::Completed);
     world.until("it goes on", || (world.turnstile.begun.load(Ordering::SeqCst) == 3).then_some(()));

@@ -37,6 +37,8 @@ pub struct Book {
     touched: BTreeSet<Key>,
     hurried: BTreeSet<Key>,
     waiting: usize,
+    /// The newest turn that was given.
+    last_ms: i64,
 }
 
 #[derive(Debug)]
@@ -104,7 +106,8 @@ pub enum Hold {
 }
 
 impl Book {
-    /// A run asks to start. Whether it may is said by the [`Self::admit`] that must follow.
+    /// A run asks to start. Whether it may is said by the [`Self::admit`] that must follow. Its turn is its time, or the
+    /// next one that nobody has: two that come within a millisecond keep their order.
     pub fn arrive(&mut self, run: RunId, claim: Arc<Claim>, since_ms: i64) -> Arrival {
         if let Some(known) = self.runs.get(&run) {
             return match known.stage {
@@ -118,13 +121,15 @@ impl Book {
         {
             return Arrival::Skipped { holders: shown(&places.holders) };
         }
-        self.enter(run, claim.clone(), since_ms, false);
+        self.last_ms = since_ms.max(self.last_ms + 1);
+        self.enter(run, claim.clone(), self.last_ms, false);
         Arrival::Waits { cancel: self.overtaken(&claim) }
     }
 
     /// A live run as it was stored: one that has started holds its place, whatever the limit says now.
     pub fn restore(&mut self, run: RunId, claim: Arc<Claim>, since_ms: i64, holds: bool) {
         if !self.runs.contains_key(&run) {
+            self.last_ms = self.last_ms.max(since_ms);
             self.enter(run, claim, since_ms, holds);
         }
     }
