@@ -5,6 +5,7 @@
 
 pub mod history;
 pub mod keys;
+pub mod limits;
 pub mod people;
 pub mod samples;
 
