@@ -5,6 +5,7 @@
 //! executors act. Nothing here knows a database or a network.
 
 pub mod attempts;
+pub mod bulk;
 pub mod clock;
 pub mod commit_writer;
 pub mod ends;

@@ -46,7 +46,7 @@ CREATE TABLE bulk_jobs (
     updated_at_ms   INTEGER NOT NULL
 );
 CREATE INDEX bulk_jobs_by_tenant ON bulk_jobs (tenant_id, id);
-CREATE INDEX bulk_jobs_unfinished ON bulk_jobs (id) WHERE status IN ('running', 'paused');
+CREATE INDEX bulk_jobs_unfinished ON bulk_jobs (id) WHERE status = 'running';
 
 -- The runs of a job: what became of each. `outcome` is how the run ended that the job made or took up again.
 CREATE TABLE bulk_items (
@@ -56,9 +56,11 @@ CREATE TABLE bulk_items (
     run_id     BLOB NOT NULL,
     target_id  BLOB,
     status     TEXT NOT NULL,
+    mark       INTEGER NOT NULL,
     outcome    TEXT,
     error      TEXT,
     PRIMARY KEY (job_id, item_no)
 );
 CREATE INDEX bulk_items_pending ON bulk_items (job_id, item_no) WHERE status = 'pending';
+CREATE INDEX bulk_items_sending ON bulk_items (job_id, item_no) WHERE status = 'sending';
 CREATE INDEX bulk_items_open ON bulk_items (job_id, item_no) WHERE status = 'done' AND outcome IS NULL;

@@ -75,7 +75,9 @@ impl Node {
             node,
             on_root_failure,
         });
-        Ok(Self { engine: engine.await.context("the engine cannot be started")?, store })
+        let engine = engine.await.context("the engine cannot be started")?;
+        engine.drive_bulk(store.clone()).context("the driver of bulk jobs cannot be started")?;
+        Ok(Self { engine, store })
     }
 
     /// Answers HTTP on a listener, as the configuration says. The server runs while it is awaited.

@@ -1,7 +1,7 @@
 //! Starting and stopping the engine: the supervision tree and what it is made of.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
@@ -138,8 +138,16 @@ impl Engine {
         let ingress = Ingress::new(runtime.clone(), partitions);
         let writer = writers.into_iter().next().expect("there is at least one worker");
         let delivery_credits = Arc::new(Semaphore::new(MAX_PENDING_DELIVERIES));
-        let inner =
-            Inner { runtime, tree: root, _watchdog: watchdog, writer, ingress, partitions: shared, delivery_credits };
+        let inner = Inner {
+            runtime,
+            tree: root,
+            _watchdog: watchdog,
+            writer,
+            ingress,
+            partitions: shared,
+            delivery_credits,
+            bulk: OnceLock::new(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use core314_domain::audit::AuditEntry;
+use core314_domain::bulk::{BulkItem, BulkJob};
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, WebhookId};
 use core314_domain::limits::{Bucket, Claim};
@@ -54,11 +55,13 @@ pub struct Rows {
     /// Live runs that are subject to limits: their partition and what is stored of them.
     pub limited: BTreeMap<RunId, (u16, LimitedRun)>,
     buckets: BTreeMap<(FlowId, Arc<str>), (u16, Bucket)>,
+    /// Bulk jobs, with their runs and whether the end of each is noted.
+    pub bulk: BTreeMap<RowId, (BulkJob, Vec<(BulkItem, bool)>)>,
     service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
 }
 
 impl MemoryStore {
-    fn rows(&self) -> MutexGuard<'_, Rows> {
+    pub(super) fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
