@@ -54,6 +54,8 @@ pub struct Trigger {
 pub enum Target {
     /// This flow, whatever its conditions say.
     Flow(FlowId),
+    /// The same, in this version.
+    Version(FlowId, i64),
     /// The newest active flow whose trigger and conditions match.
     Matching,
     /// One action, without a flow.
@@ -271,6 +273,13 @@ impl Ingress {
     async fn target(&self, trigger: &Trigger) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
         match &trigger.target {
             Target::Flow(id) => self.named_flow(trigger, *id).await.map(Ok),
+            Target::Version(id, version) => {
+                let present = self.named_flow(trigger, *id).await?;
+                if *version < 1 || *version > present.flow.version {
+                    return Err(TriggerError::NoSuchFlow);
+                }
+                Ok(Ok(self.runtime.plans.version(self.runtime.catalog.as_ref(), *id, *version).await?))
+            }
             Target::Matching => self.matching_flow(trigger).await,
             Target::Action(document) => {
                 let id = FlowId::new(self.runtime.now_ms(), rand::random());
@@ -375,7 +384,7 @@ impl Ingress {
         });
         let definition = match &trigger.target {
             Target::Action(document) => Some(document.clone()),
-            Target::Flow(_) | Target::Matching => None,
+            Target::Flow(_) | Target::Version(..) | Target::Matching => None,
         };
         let (answer, heard) = oneshot::channel();
         let accepting = Accepting { idempotency, definition };
@@ -447,7 +456,7 @@ fn accepted(header: &RunHeader, flow: &ReadyFlow) -> Accepted {
         flow_name: flow.flow.name.to_string(),
         flow_version: flow.flow.version,
         mode: flow.mode,
-        executions: (0..flow.plan.steps.len() as StepNo).map(|no| header.id.execution(no)).collect(),
+        executions: (0..flow.plan.fixed as StepNo).map(|no| header.id.execution(no)).collect(),
         status: match flow.plan.limits {
             // It may have started, or wait: that is for its row to say.
             Some(_) => RunStatus::Pending,
