@@ -11,6 +11,7 @@ pub mod commit_writer;
 pub mod ends;
 pub mod engine;
 pub mod failpoint;
+pub mod fairness;
 pub mod feed;
 pub mod flow_run;
 pub mod histogram;

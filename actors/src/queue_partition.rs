@@ -234,7 +234,7 @@ impl Behaviour for QueuePartition {
             shared: args.shared.clone(),
             runs: HashMap::new(),
             children: HashMap::new(),
-            ready: ReadyQueue::default(),
+            ready: ReadyQueue::new(args.runtime.settings.tenant_weights.clone()),
             age_published_ms: 0,
             running: args.shared.attempts.running().into_iter().map(|key| (key, None)).collect(),
             granted: 0,

@@ -4,6 +4,8 @@ use core314_domain::dispatch::Credits;
 use core314_domain::plan::PlanLimits;
 use serde::Deserialize;
 
+use crate::fairness::TenantWeights;
+
 /// How much of everything the engine holds and does at once.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +54,8 @@ pub struct EngineSettings {
     pub max_trigger_bytes: usize,
     pub max_steps: usize,
     pub max_document_bytes: usize,
+    /// How many entries of each tenant start in its turn.
+    pub tenant_weights: TenantWeights,
     /// What urgency and priority are worth.
     pub dispatch: Credits,
 }
@@ -82,6 +86,7 @@ impl Default for EngineSettings {
             max_trigger_bytes: 1 << 20,
             max_steps: 1_000,
             max_document_bytes: 1 << 20,
+            tenant_weights: TenantWeights::default(),
             dispatch: Credits::default(),
         }
     }

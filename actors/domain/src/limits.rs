@@ -3,7 +3,7 @@
 //! A run that is subject to limits carries a [`Claim`]: the keys and bounds that its flow's version gave it. The [`Book`]
 //! of a partition says of each claim whether its run may start, waits, or is not taken. Placement is part of the meaning:
 //! all runs that share a key live on one partition ([`Limits::home`]), so that one writer, fenced by the partition's epoch,
-//! decides about a key and nothing has to be agreed upon (ADR 012).
+//! decides about a key and nothing has to be agreed upon (ADR 009).
 
 mod book;
 mod bucket;

@@ -3,8 +3,9 @@
 use core314_domain::document::FlowDocument;
 use core314_domain::plan::{FlowPlan, PlanLimits};
 
-const PAGES: [(&str, &str); 2] = [
+const PAGES: [(&str, &str); 3] = [
     ("docs/flows.md", include_str!("../../../docs/flows.md")),
+    ("docs/limits.md", include_str!("../../../docs/limits.md")),
     ("docs/runs.md", include_str!("../../../docs/runs.md")),
 ];
 const ACTION_TYPES: &[&str] = &["api_call", "trigger_webhook", "transform"];
