@@ -1,4 +1,4 @@
--- Why: runs wait for the limits of their flow; many runs are told the same as a job; a run reuses what another one did.
+-- Why: runs wait for the limits of their flow, and many runs are told the same as a job.
 
 -- A live run that is subject to limits: whether it has started, and what it asked for. Gone with the run's end.
 CREATE TABLE run_limits (
@@ -22,15 +22,6 @@ CREATE TABLE limit_buckets (
     PRIMARY KEY (flow_id, limit_key)
 );
 CREATE INDEX limit_buckets_by_partition ON limit_buckets (partition, full_at_us);
-
--- The steps that a run did not do itself, and the run that did.
-CREATE TABLE run_reuse (
-    run_id        uuid NOT NULL,
-    step_no       bigint NOT NULL,
-    tenant_id     uuid NOT NULL,
-    source_run_id uuid NOT NULL,
-    PRIMARY KEY (run_id, step_no)
-);
 
 -- The same for many runs.
 CREATE TABLE bulk_jobs (
@@ -75,11 +66,6 @@ ALTER TABLE limit_buckets FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON limit_buckets FOR SELECT TO core314_tenant
     USING (tenant_id = nullif(current_setting('core314.tenant_id', true), '')::uuid);
 CREATE POLICY service ON limit_buckets TO core314_service USING (true) WITH CHECK (true);
-ALTER TABLE run_reuse ENABLE ROW LEVEL SECURITY;
-ALTER TABLE run_reuse FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON run_reuse FOR SELECT TO core314_tenant
-    USING (tenant_id = nullif(current_setting('core314.tenant_id', true), '')::uuid);
-CREATE POLICY service ON run_reuse TO core314_service USING (true) WITH CHECK (true);
 ALTER TABLE bulk_jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE bulk_jobs FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON bulk_jobs FOR SELECT TO core314_tenant
@@ -90,5 +76,5 @@ ALTER TABLE bulk_items FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON bulk_items FOR SELECT TO core314_tenant
     USING (tenant_id = nullif(current_setting('core314.tenant_id', true), '')::uuid);
 CREATE POLICY service ON bulk_items TO core314_service USING (true) WITH CHECK (true);
-GRANT SELECT ON run_limits, limit_buckets, run_reuse, bulk_jobs, bulk_items TO core314_tenant;
-GRANT SELECT, INSERT, UPDATE, DELETE ON run_limits, limit_buckets, run_reuse, bulk_jobs, bulk_items TO core314_service;
+GRANT SELECT ON run_limits, limit_buckets, bulk_jobs, bulk_items TO core314_tenant;
+GRANT SELECT, INSERT, UPDATE, DELETE ON run_limits, limit_buckets, bulk_jobs, bulk_items TO core314_service;

@@ -1,4 +1,4 @@
--- Why: runs wait for the limits of their flow; many runs are told the same as a job; a run reuses what another one did.
+-- Why: runs wait for the limits of their flow, and many runs are told the same as a job.
 
 -- A live run that is subject to limits: whether it has started, and what it asked for. Gone with the run's end.
 CREATE TABLE run_limits (
@@ -22,15 +22,6 @@ CREATE TABLE limit_buckets (
     PRIMARY KEY (flow_id, limit_key)
 );
 CREATE INDEX limit_buckets_by_partition ON limit_buckets (partition, full_at_us);
-
--- The steps that a run did not do itself, and the run that did.
-CREATE TABLE run_reuse (
-    run_id        BLOB NOT NULL,
-    step_no       INTEGER NOT NULL,
-    tenant_id     BLOB NOT NULL,
-    source_run_id BLOB NOT NULL,
-    PRIMARY KEY (run_id, step_no)
-);
 
 -- The same for many runs.
 CREATE TABLE bulk_jobs (

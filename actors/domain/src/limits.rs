@@ -18,7 +18,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::document::{LimitStrategy, LimitsDocument};
-use crate::expr::{Expression, Names, Scope};
+use crate::expr::{ExprError, Expression, Names, Scope, Types};
 use crate::ids::FlowId;
 use crate::plan::Problem;
 
@@ -69,7 +69,7 @@ pub struct Concurrency {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     #[error("{0}")]
-    Expression(#[from] crate::expr::ExprError),
+    Expression(#[from] ExprError),
     #[error("the key of a limit must give a text, a number or a bool, and `{expression}` gives {found}")]
     Kind { expression: String, found: &'static str },
     #[error("the key of a limit must have at most {MOST_KEY_BYTES} bytes and no NUL, and `{0}` gives another")]
@@ -77,13 +77,12 @@ pub enum KeyError {
 }
 
 impl Limits {
-    /// Checks the limits of a document. Pointers begin at the document.
-    pub fn check(document: &LimitsDocument) -> Result<Self, Vec<Problem>> {
+    /// Checks the limits of a document; keys also by what is known of the trigger's types. Pointers begin at the document.
+    pub fn check(document: &LimitsDocument, types: Option<&Types>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut within = |pointer: &str, found: u32, most: u32| {
             if !(1..=most).contains(&found) {
-                let message = format!("must be 1 to {most}");
-                problems.push(Problem { pointer: format!("/limits/{pointer}"), message });
+                problems.push(Problem::new(format!("/limits/{pointer}"), format!("must be 1 to {most}")));
             }
         };
         if let Some(concurrency) = &document.concurrency {
@@ -96,10 +95,12 @@ impl Limits {
         }
         let mut key = |part: &str, text: &Option<String>| {
             let text = text.as_deref()?;
-            let parsed = Expression::parse(text, &Names { roots: KEY_ROOTS, steps: &[] });
-            let problem =
-                |e: &dyn std::fmt::Display| Problem { pointer: format!("/limits/{part}/key"), message: e.to_string() };
-            parsed.map_err(|error| problems.push(problem(&error))).ok()
+            let parsed = Expression::parse(text, &Names { types, ..Names::new(KEY_ROOTS, &[]) });
+            let problem = |e: ExprError| Problem {
+                excerpt: e.excerpt(),
+                ..Problem::new(format!("/limits/{part}/key"), e.to_string())
+            };
+            parsed.map_err(|error| problems.push(problem(error))).ok()
         };
         let concurrency = document.concurrency.as_ref().map(|c| (key("concurrency", &c.key), c.max, c.strategy));
         let rate = document.rate.as_ref().map(|r| (key("rate", &r.key), Rate::of(r.max, r.per_seconds, r.burst)));

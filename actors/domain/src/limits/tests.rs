@@ -15,7 +15,7 @@ use crate::run::matching_scope;
 const FLOW: FlowId = FlowId(Uuid::from_u128(1));
 
 fn limits(value: Value) -> Limits {
-    Limits::check(&serde_json::from_value(value).unwrap()).unwrap()
+    Limits::check(&serde_json::from_value(value).unwrap(), None).unwrap()
 }
 
 fn claim_of(limits: &Limits, trigger: Value) -> Result<Claim, KeyError> {
@@ -66,7 +66,7 @@ fn runs_that_share_a_key_share_a_partition() {
 #[test]
 fn limits_are_checked_with_pointers() {
     let check = |value: Value| {
-        let found = Limits::check(&serde_json::from_value(value).unwrap()).expect_err("refused");
+        let found = Limits::check(&serde_json::from_value(value).unwrap(), None).expect_err("refused");
         found.into_iter().map(|p| p.pointer).collect::<Vec<_>>()
     };
     assert_eq!(check(json!({"concurrency": {"max": 0}})), ["/limits/concurrency/max"]);

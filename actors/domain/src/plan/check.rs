@@ -74,7 +74,7 @@ impl<'a> Checker<'a> {
     }
 
     pub fn limits(&mut self, doc: &FlowDocument) -> Option<Limits> {
-        let checked = Limits::check(doc.limits.as_ref()?);
+        let checked = Limits::check(doc.limits.as_ref()?, self.types);
         checked.map_err(|mut found| self.problems.append(&mut found)).ok()
     }
 
