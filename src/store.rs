@@ -27,6 +27,7 @@ mod plans;
 mod pool;
 mod postgres;
 mod rows;
+mod schedules;
 mod schema;
 mod sqlite;
 mod views;

@@ -3,6 +3,7 @@
 mod act;
 mod keys;
 mod look;
+mod schedules;
 mod start;
 mod webhooks;
 
@@ -13,10 +14,10 @@ use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, TenantId};
 use core314_domain::plan::Problem;
 use serde_json::json;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 use crate::bulk::{BulkArgs, BulkDesk, BulkDriver};
-use crate::commit_writer::{CommitWriter, Reply, WriterMsg};
+use crate::commit_writer::{CommitWriter, commit_one};
 use crate::feed::Feed;
 use crate::ingress::{Ingress, Trigger, TriggerError, Triggered};
 use crate::ports::bulk::BulkJobs;
@@ -25,11 +26,13 @@ use crate::ports::store::{FlowWrite, Outcome, RejectCode, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::PartitionShared;
 use crate::runtime::Runtime;
+use crate::schedules::{self as scheduling, Schedules, SchedulesMsg};
 use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog};
 
 pub use act::{Restart, TellError, Verdict};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
+pub use schedules::{Backfill, Backfilled, ScheduleError};
 pub use start::{Parts, StartError};
 
 /// A running engine. Clones share it.
@@ -44,7 +47,8 @@ pub(crate) struct Inner {
     /// Looks for actors that make no progress, as long as it lives.
     pub(crate) _watchdog: Watchdog,
     pub(crate) writer: Ref<CommitWriter>,
-    pub(crate) ingress: Ingress,
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) schedules: Ref<Schedules>,
     pub(crate) partitions: Vec<Arc<PartitionShared>>,
     /// How many more rows of deliveries may wait for their commit.
     pub(crate) delivery_credits: Arc<Semaphore>,
@@ -128,11 +132,12 @@ impl Engine {
             owner: draft.owner,
             expected_version,
             document: draft.document.clone(),
+            schedule: scheduling::plan(&draft.document, id, now_ms),
             by: draft.owner.user,
             at_ms: now_ms,
             audit,
         };
-        let outcome = self.commit_and_forget(Write::Flow(Box::new(write)), draft.owner.tenant).await?;
+        let outcome = self.commit_and_forget(Write::Flow(Box::new(write)), draft.owner.tenant, id).await?;
         match outcome {
             Outcome::Committed { .. } => {
                 Ok(StoredFlow { id, owner: draft.owner, version, document: draft.document, created_at_ms: now_ms })
@@ -224,23 +229,18 @@ impl Engine {
     }
 
     /// Commits a change of the tenant's flows; what is cached of them is forgotten, whether the caller still waits or not.
-    async fn commit_and_forget(&self, write: Write, tenant: TenantId) -> Result<Outcome, StoreError> {
-        let runtime = self.inner.runtime.clone();
-        self.commit_then(write, move || runtime.plans.forget(tenant)).await
+    async fn commit_and_forget(&self, write: Write, tenant: TenantId, flow: FlowId) -> Result<Outcome, StoreError> {
+        let (runtime, schedules) = (self.inner.runtime.clone(), self.inner.schedules.clone());
+        let then = move || {
+            runtime.plans.forget(tenant);
+            // An actor that is restarting reads everything anyway.
+            let _ = schedules.tell_urgent(SchedulesMsg::Changed(flow));
+        };
+        self.commit_then(write, then).await
     }
 
     async fn commit_then(&self, write: Write, then: impl FnOnce() + Send + 'static) -> Result<Outcome, StoreError> {
-        let (send, heard) = oneshot::channel();
-        let reply = Reply::new(&self.inner.runtime.io, move |result| {
-            then();
-            // A caller that has gone away does not want to know.
-            drop(send.send(result));
-        });
-        let gone = || StoreError::Unavailable("the commit writer is restarting; try again".to_owned());
-        let msg = WriterMsg::Commit { lane: 0, writes: vec![write], reply };
-        self.inner.writer.tell_urgent(msg).map_err(|_| gone())?;
-        let mut outcomes = heard.await.map_err(|_| gone())??;
-        outcomes.pop().ok_or_else(|| StoreError::Corrupt("the store gave no outcome".to_owned()))
+        commit_one(&self.inner.writer, &self.inner.runtime.io, write, then).await
     }
 }
 

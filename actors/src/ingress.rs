@@ -21,6 +21,7 @@ use crate::failpoint;
 use crate::flow_run::{Accepting, Remark};
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
+use crate::ports::schedule::ScheduleMove;
 use crate::ports::store::Idempotency;
 use crate::queue_partition::{Answer, NewRun, PartitionMsg, QueuePartition, claim_of};
 use crate::runtime::{Counters, Runtime};
@@ -58,6 +59,8 @@ pub enum Target {
     Version(FlowId, i64),
     /// The newest active flow whose trigger and conditions match.
     Matching,
+    /// This flow, by its schedule, which goes on in the same commit.
+    Scheduled(Box<ScheduleMove>),
     /// One action, without a flow.
     Action(Arc<FlowDocument>),
 }
@@ -273,6 +276,7 @@ impl Ingress {
     async fn target(&self, trigger: &Trigger) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
         match &trigger.target {
             Target::Flow(id) => self.named_flow(trigger, *id).await.map(Ok),
+            Target::Scheduled(step) => self.named_flow(trigger, step.flow).await.map(Ok),
             Target::Version(id, version) => {
                 let present = self.named_flow(trigger, *id).await?;
                 if *version < 1 || *version > present.flow.version {
@@ -382,12 +386,15 @@ impl Ingress {
             answer: serde_json::to_value(&accepted).expect("an answer has text keys"),
             expires_at_ms: header.accepted_at_ms + self.runtime.settings.idempotency_ttl_ms,
         });
-        let definition = match &trigger.target {
-            Target::Action(document) => Some(document.clone()),
-            Target::Flow(_) | Target::Version(..) | Target::Matching => None,
+        let (definition, schedule) = match &trigger.target {
+            Target::Action(document) => (Some(document.clone()), None),
+            Target::Scheduled(step) => {
+                (None, Some(Box::new(ScheduleMove { run: Some(header.id), ..ScheduleMove::clone(step) })))
+            }
+            Target::Flow(_) | Target::Version(..) | Target::Matching => (None, None),
         };
         let (answer, heard) = oneshot::channel();
-        let accepting = Accepting { idempotency, definition };
+        let accepting = Accepting { idempotency, definition, schedule };
         Ok((NewRun { header, plan: flow.plan.clone(), accepting, claim, answer }, accepted, heard))
     }
 

@@ -28,6 +28,7 @@ use crate::ports::store::{Store, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
 use crate::runtime::{Counters, Runtime};
+use crate::schedules::{Schedules, SchedulesArgs};
 use crate::settings::EngineSettings;
 use crate::sub_runs::{self, SubRuns};
 use crate::supervision::{
@@ -41,6 +42,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     pub catalog: Arc<dyn Catalog>,
     pub executors: Vec<Arc<dyn Executor>>,
+    /// Where committed changes are told.
+    pub feed: Feed,
     /// Where stores and executors run.
     pub io: tokio::runtime::Handle,
     pub node: RowId,
@@ -84,7 +87,7 @@ impl Engine {
             catalog: parts.catalog,
             meters: Meters::new(executors.keys().copied()),
             executors,
-            feed: Feed::new(parts.io.clone()),
+            feed: parts.feed,
             io: parts.io,
             counters: Counters::default(),
             ends: Ends::default(),
@@ -140,8 +143,11 @@ impl Engine {
             ..Patience::default()
         };
         let watchdog = root.watch(patience).map_err(|e| actors(&e))?;
-        let ingress = Ingress::new(runtime.clone(), partitions);
+        let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
         let writer = writers.into_iter().next().expect("there is at least one worker");
+        let args = SchedulesArgs::new(runtime.clone(), ingress.clone(), writer.clone());
+        let spec = ChildSpec::new("schedules").placement(Placement::Worker(0));
+        let schedules = root.root().start_child::<Schedules>(spec, args).map_err(|e| actors(&e))?;
         let delivery_credits = Arc::new(Semaphore::new(MAX_PENDING_DELIVERIES));
         let inner = Inner {
             runtime,
@@ -149,6 +155,7 @@ impl Engine {
             _watchdog: watchdog,
             writer,
             ingress,
+            schedules,
             partitions: shared,
             delivery_credits,
             bulk: OnceLock::new(),

@@ -9,6 +9,7 @@ pub mod keys;
 pub mod limits;
 pub mod people;
 pub mod samples;
+pub mod schedules;
 
 use core314_domain::audit::AuditEvent;
 use core314_domain::ids::{FlowId, TenantId, WebhookId};
