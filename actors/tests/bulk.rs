@@ -82,6 +82,7 @@ impl World {
             catalog: self.store.clone(),
             executors: vec![Arc::new(self.target.clone())],
             io: self.io.handle().clone(),
+            feed: Feed::new(self.io.handle().clone()),
             node: RowId(Uuid::from_u128(1)),
             on_root_failure: Box::new(|reason| eprintln!("root failure: {reason}")),
         };

@@ -75,9 +75,8 @@ impl Engine {
             Ok(Ok(Answer::NotFound)) => Err(TellError::NotFound),
             Ok(Ok(Answer::RunKeyTaken(other))) => Err(TellError::RunKeyTaken(other)),
             Ok(Ok(Answer::Skipped { holders })) => Err(TellError::Skipped { holders }),
-            Ok(Ok(Answer::Crowded)) => Err(TellError::Busy),
             Ok(Ok(Answer::Failed(message))) => Err(TellError::Failed(message)),
-            Ok(Err(_)) | Err(_) => Err(TellError::Busy),
+            Ok(Ok(Answer::Crowded) | Err(_)) | Err(_) => Err(TellError::Busy),
         }
     }
 

@@ -116,7 +116,7 @@ impl QueuePartition {
     }
 
     /// What a run is told that is taken up again after its end: it needs a place like any other.
-    pub(super) fn retried(&mut self, run: RunId, ask: Ask) -> Result<Ask, (Ask, Answer)> {
+    pub(super) fn retried(&mut self, run: RunId, ask: Ask) -> Result<Ask, Box<(Ask, Answer)>> {
         let Command::Retry { step } = &*ask.command else { return Ok(ask) };
         let Some(resident) = self.runs.get(&run).filter(|resident| resident.ended) else { return Ok(ask) };
         let Some(claim) = resident.claim.clone() else { return Ok(ask) };
@@ -128,7 +128,7 @@ impl QueuePartition {
                 let bucket = entered.bucket.or(ask.bucket);
                 Ok(Ask { command: entered.command, bucket, ..ask })
             }
-            Err(answer) => Err((ask, answer)),
+            Err(answer) => Err(Box::new((ask, answer))),
         }
     }
 
@@ -140,7 +140,7 @@ impl QueuePartition {
         free: Command,
         held: Command,
     ) -> Result<Ask, Answer> {
-        let cancel = match self.limits.book.arrive(run, claim.clone(), since_ms) {
+        let cancel = match self.limits.book.arrive(run, claim, since_ms) {
             Arrival::Admitted => return Ok(Ask::quiet(free)),
             Arrival::Skipped { holders } => return Err(Answer::Skipped { holders }),
             Arrival::Waits { cancel } => cancel,
@@ -151,7 +151,7 @@ impl QueuePartition {
             if admission.run == run {
                 own = Some(admission.bucket);
             } else {
-                self.begin_admitted(admission);
+                self.begin_admitted(&admission);
             }
         }
         Ok(own.map_or_else(|| Ask::quiet(held), |bucket| Ask { bucket, ..Ask::quiet(free) }))
@@ -179,7 +179,7 @@ impl QueuePartition {
         }
         let now_ms = self.runtime.now_ms();
         for admission in self.limits.book.admit(now_ms) {
-            self.begin_admitted(admission);
+            self.begin_admitted(&admission);
         }
         if now_ms - self.limits.swept_at_ms >= SWEEP_MS {
             self.limits.swept_at_ms = now_ms;
@@ -187,7 +187,7 @@ impl QueuePartition {
         }
     }
 
-    fn begin_admitted(&mut self, admission: Admission) {
+    fn begin_admitted(&mut self, admission: &Admission) {
         self.deliver(admission.run, Ask { bucket: admission.bucket, ..Ask::quiet(Command::Begin) });
     }
 

@@ -149,7 +149,7 @@ impl QueuePartition {
     pub(super) fn ask(&mut self, run: RunId, ask: Ask) {
         let mut ask = match self.retried(run, ask) {
             Ok(ask) => ask,
-            Err((ask, answer)) => return ask.answer(answer),
+            Err(refused) => return refused.0.answer(refused.1),
         };
         let (free, backlog, draining) = (self.free(), !self.ready.is_empty(), self.draining);
         let Some(resident) = self.runs.get_mut(&run) else { return };

@@ -108,7 +108,7 @@ pub enum Hold {
 impl Book {
     /// A run asks to start. Whether it may is said by the [`Self::admit`] that must follow. Its turn is its time, or the
     /// next one that nobody has: two that come within a millisecond keep their order.
-    pub fn arrive(&mut self, run: RunId, claim: Arc<Claim>, since_ms: i64) -> Arrival {
+    pub fn arrive(&mut self, run: RunId, claim: &Arc<Claim>, since_ms: i64) -> Arrival {
         if let Some(known) = self.runs.get(&run) {
             return match known.stage {
                 Stage::Admitted => Arrival::Admitted,
@@ -123,7 +123,7 @@ impl Book {
         }
         self.last_ms = since_ms.max(self.last_ms + 1);
         self.enter(run, claim.clone(), self.last_ms, false);
-        Arrival::Waits { cancel: self.overtaken(&claim) }
+        Arrival::Waits { cancel: self.overtaken(claim) }
     }
 
     /// A live run as it was stored: one that has started holds its place, whatever the limit says now.
@@ -170,14 +170,14 @@ impl Book {
 
     /// Everybody who may start now. Those that are named are admitted: they hold their places.
     pub fn admit(&mut self, now_ms: i64) -> Vec<Admission> {
-        let now_us = now_ms * 1_000;
+        let instant_us = now_ms * 1_000;
         let mut admitted = Vec::new();
         while let Some(key) = self.touched.pop_first() {
             let free = self.fill(&key);
             admitted.extend(free.into_iter().map(|run| Admission { run, bucket: None }));
         }
         while let Some((at_us, key)) = self.due.first().cloned() {
-            if at_us > now_us {
+            if at_us > instant_us {
                 break;
             }
             self.due.pop_first();
@@ -186,7 +186,7 @@ impl Book {
         while let Some(key) = self.hurried.pop_first() {
             while let Some(line) = self.rates.get(&key)
                 && let Some((_, run)) = line.waiting.first().copied()
-                && let Some(bucket) = self.start_if_first(&key, run, now_us)
+                && let Some(bucket) = self.start_if_first(&key, run, instant_us)
             {
                 admitted.push(Admission { run, bucket: Some(bucket) });
             }

@@ -25,16 +25,16 @@ impl Bucket {
     }
 
     /// Whether it holds all that it can: as good as no bucket.
-    pub const fn is_full(&self, now_us: i64) -> bool {
+    pub const fn is_full(self, now_us: i64) -> bool {
         self.full_at_us <= now_us
     }
 
-    fn ready_at_us(&self, rate: Rate, now_us: i64) -> i64 {
+    fn ready_at_us(self, rate: Rate, now_us: i64) -> i64 {
         self.seen_from(rate, now_us) - rate.interval_us * i64::from(rate.burst - 1)
     }
 
     /// No bucket is emptier than empty: after a clock was set back it fills from there.
-    fn seen_from(&self, rate: Rate, now_us: i64) -> i64 {
+    fn seen_from(self, rate: Rate, now_us: i64) -> i64 {
         self.full_at_us.clamp(now_us, now_us + rate.interval_us * i64::from(rate.burst))
     }
 }

@@ -96,10 +96,10 @@ fn a_full_limit_queues_skips_or_replaces() {
     let waits = |cancel: &[RunId]| Arrival::Waits { cancel: cancel.to_vec() };
     let names = |admitted: Vec<Admission>| admitted.into_iter().map(|a| a.run).collect::<Vec<_>>();
     let queue = places("q", 1, LimitStrategy::Queue);
-    assert_eq!(book.arrive(run(1), queue.clone(), 1), waits(&[]));
+    assert_eq!(book.arrive(run(1), &queue, 1), waits(&[]));
     assert_eq!(names(book.admit(0)), [run(1)]);
-    assert_eq!(book.arrive(run(1), queue.clone(), 1), Arrival::Admitted);
-    assert_eq!(book.arrive(run(2), queue, 2), waits(&[]));
+    assert_eq!(book.arrive(run(1), &queue, 1), Arrival::Admitted);
+    assert_eq!(book.arrive(run(2), &queue, 2), waits(&[]));
     assert_eq!(names(book.admit(0)), []);
     let held = Hold::Concurrency { key: "q".into(), max: 1, holders: vec![run(1)], ahead: 0 };
     assert_eq!((book.hold(run(2)), book.hold(run(1))), (Some(held), None));
@@ -107,19 +107,19 @@ fn a_full_limit_queues_skips_or_replaces() {
     assert_eq!(names(book.admit(0)), [run(2)]);
 
     let skip = places("s", 1, LimitStrategy::Skip);
-    book.arrive(run(3), skip.clone(), 3);
+    book.arrive(run(3), &skip, 3);
     assert_eq!(names(book.admit(0)), [run(3)]);
-    assert_eq!(book.arrive(run(4), skip, 4), Arrival::Skipped { holders: vec![run(3)] });
+    assert_eq!(book.arrive(run(4), &skip, 4), Arrival::Skipped { holders: vec![run(3)] });
     assert!(!book.knows(run(4)), "a run that is skipped leaves nothing behind");
 
     let replace = places("r", 2, LimitStrategy::CancelRunning);
     for n in 10..12 {
-        assert_eq!(book.arrive(run(n), replace.clone(), n as i64), waits(&[]));
+        assert_eq!(book.arrive(run(n), &replace, n as i64), waits(&[]));
     }
     assert_eq!(names(book.admit(0)), [run(10), run(11)]);
-    assert_eq!(book.arrive(run(12), replace.clone(), 12), waits(&[run(10)]));
+    assert_eq!(book.arrive(run(12), &replace, 12), waits(&[run(10)]));
     assert_eq!(names(book.admit(0)), [], "the place is free when its run has ended, not before");
-    assert_eq!(book.arrive(run(13), replace, 13), waits(&[run(11)]), "who was told to go is not told again");
+    assert_eq!(book.arrive(run(13), &replace, 13), waits(&[run(11)]), "who was told to go is not told again");
     book.leave(run(10));
     assert_eq!(names(book.admit(0)), [run(12)]);
 }
@@ -130,7 +130,7 @@ fn a_rate_lets_runs_start_one_by_one() {
     let rate = Rate { interval_us: 20_000, burst: 1 };
     let claim = Arc::new(Claim { flow: FLOW, concurrency: None, rate: Some(("".into(), rate)) });
     for n in 0..100 {
-        book.arrive(run(n), claim.clone(), n as i64);
+        book.arrive(run(n), &claim, n as i64);
     }
     let mut started = Vec::new();
     let mut now_ms = 5_000;
@@ -190,7 +190,7 @@ proptest! {
                     came += 1;
                     let key = usize::from(which) % 3;
                     rows.insert(run(came), (key, came as i64, false));
-                    book.arrive(run(came), claims[key].clone(), came as i64);
+                    book.arrive(run(came), &claims[key], came as i64);
                 }
                 5..=8 => {
                     let running: Vec<RunId> = rows.iter().filter(|(_, row)| row.2).map(|(run, _)| *run).collect();

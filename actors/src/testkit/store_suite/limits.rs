@@ -36,7 +36,7 @@ pub async fn claims_live_as_long_as_their_runs(store: &dyn Store) {
     let batch = [&first, &second, &elsewhere].map(|run| Write::Run(Arc::new(run.clone()))).to_vec();
     assert!(commit(store, batch).await.iter().all(|outcome| matches!(outcome, Outcome::Committed { .. })));
 
-    let mut expected = vec![
+    let mut expected = [
         LimitedRun { run: first.id, claim: claim.clone(), since_ms: NOW_MS, holds: true },
         LimitedRun { run: second.id, claim: waiting, since_ms: NOW_MS, holds: false },
     ];
