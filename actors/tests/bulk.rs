@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use core314_actors::clock::SystemClock;
 use core314_actors::engine::{Engine, Parts};
+use core314_actors::feed::Feed;
 use core314_actors::ingress::{Target, Trigger, Triggered};
 use core314_actors::ports::executor::{Attempt, Executor, Performed};
 use core314_actors::ports::{BoxFuture, Scope};

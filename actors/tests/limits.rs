@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use core314_actors::clock::{Clock, SystemClock, TestClock};
 use core314_actors::engine::{Engine, Parts};
+use core314_actors::feed::Feed;
 use core314_actors::flow_run::Remark;
 use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
 use core314_actors::ports::executor::{Attempt, Executor, Performed};
