@@ -15,6 +15,7 @@ mod actors;
 mod ask;
 mod auth;
 mod body;
+mod bulk;
 mod client;
 mod connection;
 mod cors;
@@ -164,6 +165,12 @@ fn run_routes(table: RouteTable) -> RouteTable {
         .post("/api/v1/runs/{id}/undo", runs::rollback::settle, runs::rollback::settle_doc())
         .get("/api/v1/runs/{id}/why", runs::why::handle, runs::why::doc())
         .get("/api/v1/runs/{id}/timeline", runs::timeline::handle, runs::timeline::doc())
+        .get("/api/v1/bulk", bulk::list, bulk::list_doc())
+        .post("/api/v1/bulk", bulk::create, bulk::create_doc())
+        .get("/api/v1/bulk/{id}", bulk::show, bulk::show_doc())
+        .post("/api/v1/bulk/{id}/pause", bulk::pause, bulk::pause_doc())
+        .post("/api/v1/bulk/{id}/resume", bulk::resume, bulk::resume_doc())
+        .post("/api/v1/bulk/{id}/cancel", bulk::cancel, bulk::cancel_doc())
         .list("/api/v1/executions", Resource::Executions, "Lists executions: the steps of runs.")
         .post("/api/v1/executions", executions::create::handle, executions::create::doc())
         .get(

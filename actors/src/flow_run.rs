@@ -172,7 +172,8 @@ impl FlowRun {
         let ended_before = self.end();
         self.run.apply(decision);
         let timing = self.run.timing(&self.runtime.settings.dispatch, self.timing.queue_key, now_ms);
-        let changed = !decision.changes.is_empty() || timing != self.timing;
+        // An accept is stored even where nothing else is decided: the run waits for a limit.
+        let changed = !decision.changes.is_empty() || timing != self.timing || self.accept.is_some();
         self.timing = timing;
         Decided {
             generation: self.generation,
@@ -223,6 +224,8 @@ impl FlowRun {
             phases: Vec::new(),
             ended: None,
             reopened: None,
+            // The partition keeps the claims.
+            limit: None,
         };
         if let Some(accepting) = self.accept.take() {
             let Accepting { idempotency, definition, schedule } = Accepting::clone(&accepting);
@@ -315,6 +318,7 @@ impl FlowRun {
             }
             Change::RunAwaitsApproval
             | Change::RunStarted { .. }
+            | Change::RunHeld
             | Change::RunClosing { .. }
             | Change::StepReleased { .. }
             | Change::StepAdjusted { .. }

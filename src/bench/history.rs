@@ -210,6 +210,7 @@ impl<'a> History<'a> {
             phases: Vec::new(),
             ended: ended.then_some(end),
             reopened: None,
+            limit: None,
         })));
         writes
     }

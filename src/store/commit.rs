@@ -20,6 +20,7 @@ pub(super) mod definitions;
 pub(super) mod effects;
 mod history;
 mod keys;
+pub(super) mod limits;
 pub(super) mod runs;
 pub(super) mod schedules;
 mod settlements;

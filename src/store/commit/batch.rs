@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
-use super::{definitions, effects, history, keys, runs, schedules, settlements, statistics, transitions, webhooks};
+use super::{
+    definitions, effects, history, keys, limits, runs, schedules, settlements, statistics, transitions, webhooks,
+};
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -44,6 +46,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         effects::dead_letters(&mut self);
         runs::free_names(&mut self);
         transitions::phases(&mut self);
+        limits::claims(&mut self).await?;
         let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
         let written = self.connection.together(&self.deferred).await?;
         appender.check(&written)?;

@@ -57,7 +57,7 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
             return Ok(Some(Outcome::Rejected { code: RejectCode::NameTaken, message }));
         }
     }
-    let document = json::text_of(&write.document.to_value());
+    let document = json::text_of(&write.document.to_stored());
     let mut rows = Rows::new(14);
     rows.push(flow_row(write, &document));
     if write.expected_version == 0 {

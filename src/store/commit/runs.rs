@@ -218,7 +218,7 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>) {
                     header.flow.id.0.into(),
                     header.flow.version.into(),
                     run.tenant.0.into(),
-                    Cell::Json(Some(json::text_of(&definition.to_value()).into())),
+                    Cell::Json(Some(json::text_of(&definition.to_stored()).into())),
                     header.owner.user.0.into(),
                     header.accepted_at_ms.into(),
                     listed(definition),
