@@ -273,7 +273,7 @@ impl FlowRun {
             Change::RunResumed => write.audit.push(self.audit(AuditEvent::RunResumed, by, now_ms)),
             Change::RunReopened => write.audit.push(self.audit(AuditEvent::RunRetried, by, now_ms)),
             Change::RunEnded { status, .. } => {
-                if self.run.plan.requires_approval && self.run.state.started_at_ms.is_none() {
+                if self.run.header.needs_approval(&self.run.plan) && self.run.state.started_at_ms.is_none() {
                     write.approvals.push(ApprovalWrite::Lapsed { step: None, at_ms: now_ms });
                 }
                 if *status == RunStatus::Cancelled {

@@ -10,6 +10,7 @@ pub mod chain;
 pub mod dispatch;
 pub mod document;
 pub mod expr;
+pub mod form;
 pub mod ids;
 pub mod invariants;
 pub mod json;
@@ -19,6 +20,7 @@ pub mod retry;
 pub mod run;
 pub mod stats;
 pub mod trace;
+pub mod trigger;
 pub mod words;
 
 /// Shared, immutable JSON.

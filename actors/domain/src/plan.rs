@@ -9,9 +9,11 @@ use serde_json::Value;
 
 use crate::document::{FlowDocument, StepDocument};
 use crate::expr::{Condition, ExprError, Names, Template};
+use crate::form::Form;
 use crate::ids::{MAX_STEPS, StepNo};
 use crate::json;
 use crate::retry::RetryPolicy;
+use crate::trigger::{self, TriggerPlan};
 use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
 
 /// One thing that is wrong with a document.
@@ -27,9 +29,15 @@ pub struct Problem {
 pub struct FlowPlan {
     pub name: String,
     pub steps: Vec<StepPlan>,
+    /// What its `trigger_config` says.
+    pub trigger: TriggerPlan,
     pub condition: Condition,
+    /// What a person fills in who starts it by hand.
+    pub form: Option<Form>,
     pub deadline_ms: Option<i64>,
     pub requires_approval: bool,
+    /// A run of a decision with less confidence waits for a person.
+    pub approval_threshold: Option<f64>,
     pub on_error_action: OnErrorAction,
     /// The most steps that one event can release: its roots, or the dependents of one step.
     pub width: usize,
@@ -78,6 +86,22 @@ const CONDITION_ROOTS: &[&str] = &["trigger", "webhook", "tenant", "now"];
 /// The roots that a step's expressions may name.
 const STEP_ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "flow", "run", "tenant", "now"];
 
+/// What [`FlowPlan::compile`] passes over, because flows of earlier releases, which did not look at it, go on: the
+/// `trigger_config` and the `input_schema`. For a flow that is saved.
+pub fn problems_at_the_door(doc: &FlowDocument) -> Vec<Problem> {
+    let mut problems = trigger::problems(doc);
+    problems.extend(form(doc).err().into_iter().flatten());
+    problems
+}
+
+fn form(doc: &FlowDocument) -> Result<Option<Form>, Vec<Problem>> {
+    if doc.input_schema.is_null() {
+        return Ok(None);
+    }
+    let placed = |problem: Problem| Problem { pointer: format!("/input_schema{}", problem.pointer), ..problem };
+    Form::compile(&doc.input_schema).map(Some).map_err(|problems| problems.into_iter().map(placed).collect())
+}
+
 /// Collects problems under a growing pointer.
 struct Checker<'a> {
     problems: Vec<Problem>,
@@ -110,9 +134,12 @@ impl FlowPlan {
             name: doc.flow_name.clone(),
             steps,
             width,
+            trigger: TriggerPlan::compile(doc),
             condition: condition.expect("no problems were found"),
+            form: form(doc).ok().flatten(),
             deadline_ms: doc.max_execution_time_seconds.map(seconds_to_ms),
             requires_approval: doc.requires_approval,
+            approval_threshold: doc.approval_threshold,
             on_error_action: doc.on_error_action,
         })
     }

@@ -31,6 +31,7 @@ mod view;
 pub use condition::Condition;
 pub use error::ExprError;
 pub use expression::Expression;
+pub(crate) use pattern::compile as compile_pattern;
 pub use scope::{Names, ROOTS, Scope, StepView};
 pub use template::Template;
 

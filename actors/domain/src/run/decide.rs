@@ -125,7 +125,7 @@ impl Decider<'_> {
         if self.state().status != RunStatus::Pending {
             return;
         }
-        if self.draft.plan.requires_approval {
+        if self.draft.header.needs_approval(&self.draft.plan) {
             self.emit(Change::RunAwaitsApproval);
             self.emit(Change::ApprovalRequested { step: None });
         } else {
