@@ -26,6 +26,7 @@ mod pool;
 mod postgres;
 mod rows;
 mod schema;
+mod signals;
 mod sqlite;
 mod views;
 

@@ -3,6 +3,7 @@
 mod act;
 mod keys;
 mod look;
+mod signals;
 mod start;
 mod webhooks;
 
@@ -13,21 +14,23 @@ use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, TenantId};
 use core314_domain::plan::Problem;
 use serde_json::json;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
-use crate::commit_writer::{CommitWriter, Reply, WriterMsg};
+use crate::commit_writer::{self, CommitWriter};
 use crate::feed::Feed;
 use crate::ingress::{Ingress, Trigger, TriggerError, Triggered};
 use crate::ports::catalog::StoredFlow;
 use crate::ports::store::{FlowWrite, Outcome, RejectCode, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::PartitionShared;
+use crate::relay::Starter;
 use crate::runtime::Runtime;
 use crate::supervision::{Ref, RestartError, Snapshot, Tree, Watchdog};
 
 pub use act::{Restart, TellError, Verdict};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
+pub use signals::{DecisionDraft, MetricDraft, RecommendationDraft, SignalError, VerdictDraft};
 pub use start::{Parts, StartError};
 
 /// A running engine. Clones share it.
@@ -42,7 +45,8 @@ pub(crate) struct Inner {
     /// Looks for actors that make no progress, as long as it lives.
     pub(crate) _watchdog: Watchdog,
     pub(crate) writer: Ref<CommitWriter>,
-    pub(crate) ingress: Ingress,
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) starter: Arc<Starter>,
     pub(crate) partitions: Vec<Arc<PartitionShared>>,
     /// How many more rows of deliveries may wait for their commit.
     pub(crate) delivery_credits: Arc<Semaphore>,
@@ -213,17 +217,7 @@ impl Engine {
     }
 
     async fn commit_then(&self, write: Write, then: impl FnOnce() + Send + 'static) -> Result<Outcome, StoreError> {
-        let (send, heard) = oneshot::channel();
-        let reply = Reply::new(&self.inner.runtime.io, move |result| {
-            then();
-            // A caller that has gone away does not want to know.
-            drop(send.send(result));
-        });
-        let gone = || StoreError::Unavailable("the commit writer is restarting; try again".to_owned());
-        let msg = WriterMsg::Commit { lane: 0, writes: vec![write], reply };
-        self.inner.writer.tell_urgent(msg).map_err(|_| gone())?;
-        let mut outcomes = heard.await.map_err(|_| gone())??;
-        outcomes.pop().ok_or_else(|| StoreError::Corrupt("the store gave no outcome".to_owned()))
+        commit_writer::commit_one(&self.inner.writer, &self.inner.runtime.io, write, then).await
     }
 }
 

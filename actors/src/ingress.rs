@@ -1,8 +1,10 @@
 //! The way in: from a trigger to a run that is durable.
 //!
-//! A trigger is matched against the tenant's flows, its payload bounded, and handed to a partition that this node
-//! holds. The caller is answered once the run is committed, never before. How many may wait for their commit is
+//! A trigger is matched against the tenant's flows ([`matching`]), its payload bounded, and handed to a partition that
+//! this node holds. The caller is answered once the run is committed, never before. How many may wait for their commit is
 //! bounded; past that the caller is told to come back.
+
+mod matching;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +12,9 @@ use std::time::Duration;
 
 use core314_domain::Json;
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{ExecutionId, FlowId, Owner, RowId, RunId, StepNo};
+use core314_domain::ids::{ExecutionId, FlowId, Owner, RowId, RunId, StepNo, TenantId};
 use core314_domain::plan::Problem;
-use core314_domain::run::{Command, FlowRef, RunHeader, matching_scope};
+use core314_domain::run::{Command, FlowRef, RunHeader};
 use core314_domain::words::{ExecutionMode, RunStatus, TriggerType};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
@@ -53,8 +55,10 @@ pub struct Trigger {
 pub enum Target {
     /// This flow, whatever its conditions say.
     Flow(FlowId),
-    /// The newest active flow whose trigger and conditions match.
+    /// The active flows whose trigger and conditions match: the newest, and every one that says `match: all`.
     Matching,
+    /// This flow, if its trigger and conditions match.
+    Only(FlowId),
     /// One action, without a flow.
     Action(Arc<FlowDocument>),
 }
@@ -89,6 +93,20 @@ pub struct Accepted {
     pub executions: Vec<ExecutionId>,
     /// As far as the accept itself went.
     pub status: RunStatus,
+    /// The other flows that the same trigger starts. They are part of what a repetition is answered with, so that it
+    /// starts those that a crash left out, and no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<FlowId>,
+    /// Their runs.
+    #[serde(skip)]
+    pub others: Vec<Accepted>,
+}
+
+impl Accepted {
+    /// The run, and those of the other flows that the same trigger started.
+    pub fn runs(&self) -> impl Iterator<Item = RunId> {
+        std::iter::once(self.run).chain(self.others.iter().map(|other| other.run))
+    }
 }
 
 /// What a trigger led to.
@@ -128,6 +146,9 @@ pub enum TriggerError {
     /// Send less.
     #[error("the trigger has {bytes} bytes, at most {limit} are taken")]
     TooLarge { bytes: usize, limit: usize },
+    /// Mend what was filled in: pointers lead into the trigger's context.
+    #[error("the flow's input_schema refuses the input: {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
+    InvalidInput(Vec<Problem>),
     /// Mend the action.
     #[error("the action has {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
     Invalid(Vec<Problem>),
@@ -188,13 +209,19 @@ impl Ingress {
     pub async fn trigger(&self, trigger: Trigger) -> Result<Triggered, TriggerError> {
         let _credit = self.credits_for(1)?;
         self.check_size(&trigger)?;
+        let flow = match &trigger.target {
+            Target::Matching | Target::Only(_) => return self.start_matching(&trigger).await,
+            Target::Flow(id) => self.named_flow(trigger.owner.tenant, *id).await?,
+            Target::Action(document) => self.action(trigger.owner, document)?,
+        };
+        self.begin(&trigger, &flow, Vec::new()).await
+    }
+
+    /// Starts a run of this flow: answers when it is durable.
+    async fn begin(&self, trigger: &Trigger, flow: &ReadyFlow, also: Vec<FlowId>) -> Result<Triggered, TriggerError> {
         let mut freed = 0;
         loop {
-            let flow = match self.target(&trigger).await? {
-                Ok(flow) => flow,
-                Err(why_not) => return Ok(Triggered::NoMatch(why_not)),
-            };
-            let (new, accepted, heard) = self.new_run(&flow, &trigger);
+            let (new, accepted, heard) = self.new_run_in(self.next_partition(), flow, trigger, also.clone())?;
             let partition = &self.partitions[usize::from(new.header.partition)];
             self.hand_over(partition, PartitionMsg::Accept(Box::new(new)))?;
             let answer = self.hear(heard).await?;
@@ -218,23 +245,31 @@ impl Ingress {
         triggers: Vec<Trigger>,
     ) -> Result<Vec<Result<Triggered, TriggerError>>, TriggerError> {
         let Some(first) = triggers.first() else { return Ok(Vec::new()) };
-        let _credits = self.credits_for(triggers.len() as u32)?;
-        let flow = match self.target(first).await? {
-            Ok(flow) => flow,
-            Err(why_not) => return Ok(vec![Ok(Triggered::NoMatch(why_not))]),
+        let Target::Flow(id) = first.target else {
+            return Err(TriggerError::Failed("many triggers at once are for one flow".to_owned()));
         };
+        let _credits = self.credits_for(triggers.len() as u32)?;
+        let flow = self.named_flow(first.owner.tenant, id).await?;
         let number = self.next_partition();
         let mut waiting = Vec::with_capacity(triggers.len());
         let mut all = Vec::with_capacity(triggers.len());
         for trigger in &triggers {
             self.check_size(trigger)?;
-            let (new, accepted, heard) = self.new_run_in(number, &flow, trigger);
-            all.push(new);
-            waiting.push((accepted, heard));
+            waiting.push(self.new_run_in(number, &flow, trigger, Vec::new()).map(|(new, accepted, heard)| {
+                all.push(new);
+                (accepted, heard)
+            }));
         }
         self.hand_over(&self.partitions[usize::from(number)], PartitionMsg::AcceptAll(all))?;
         let mut answers = Vec::with_capacity(waiting.len());
-        for ((accepted, heard), trigger) in waiting.into_iter().zip(&triggers) {
+        for (waited, trigger) in waiting.into_iter().zip(&triggers) {
+            let (accepted, heard) = match waited {
+                Ok(waited) => waited,
+                Err(error) => {
+                    answers.push(Err(error));
+                    continue;
+                }
+            };
             let returns = trigger.run_key.as_ref().is_some_and(|named| named.on_conflict == OnConflict::Return);
             answers.push(match self.hear(heard).await {
                 Ok(Answer::RunKeyTaken(run)) if returns => self.existing(run).await.map(Triggered::Repeated),
@@ -258,15 +293,9 @@ impl Ingress {
         TriggerError::Busy { retry_after_seconds: 1 }
     }
 
-    async fn target(&self, trigger: &Trigger) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
-        match &trigger.target {
-            Target::Flow(id) => self.named_flow(trigger, *id).await.map(Ok),
-            Target::Matching => self.matching_flow(trigger).await,
-            Target::Action(document) => {
-                let id = FlowId::new(self.runtime.now_ms(), rand::random());
-                self.runtime.plans.single_action(id, trigger.owner, document).map(Ok).map_err(TriggerError::Invalid)
-            }
-        }
+    fn action(&self, owner: Owner, document: &FlowDocument) -> Result<ReadyFlow, TriggerError> {
+        let id = FlowId::new(self.runtime.now_ms(), rand::random());
+        self.runtime.plans.single_action(id, owner, document).map_err(TriggerError::Invalid)
     }
 
     /// A run that was accepted before.
@@ -275,7 +304,7 @@ impl Ingress {
         let stored = found.ok_or_else(|| TriggerError::Failed("the run of this name is gone; send it again".into()))?;
         let flow = &stored.header.flow;
         let ready = self.runtime.plans.version(self.runtime.catalog.as_ref(), flow.id, flow.version).await?;
-        Ok(Accepted { status: stored.state.status, ..accepted(&stored.header, &ready) })
+        Ok(Accepted { status: stored.state.status, ..accepted(&stored.header, &ready, Vec::new()) })
     }
 
     /// Cancels a run and waits for its end, as long as a trigger may wait.
@@ -302,40 +331,14 @@ impl Ingress {
         if counter.0 > limit { Err(TriggerError::TooLarge { bytes: counter.0, limit }) } else { Ok(()) }
     }
 
-    async fn named_flow(&self, trigger: &Trigger, id: FlowId) -> Result<ReadyFlow, TriggerError> {
-        let found = self.runtime.plans.current(self.runtime.catalog.as_ref(), trigger.owner.tenant, id).await?;
+    async fn named_flow(&self, tenant: TenantId, id: FlowId) -> Result<ReadyFlow, TriggerError> {
+        let found = self.runtime.plans.current(self.runtime.catalog.as_ref(), tenant, id).await?;
         let flow = found.ok_or(TriggerError::NoSuchFlow)?;
         if flow.is_active { Ok(flow) } else { Err(TriggerError::Inactive(flow.flow.name.to_string())) }
     }
 
-    async fn matching_flow(&self, trigger: &Trigger) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
-        let catalog = self.runtime.catalog.as_ref();
-        let flows = self.runtime.plans.active(catalog, trigger.owner.tenant, trigger.trigger_type).await?;
-        let scope =
-            matching_scope(trigger.context.clone(), trigger.webhook.clone(), &trigger.owner, self.runtime.now_ms());
-        let mut why_not = Vec::new();
-        for flow in flows.iter() {
-            let failing = flow
-                .plan
-                .condition
-                .failing_clause(&scope)
-                .map_err(|e| TriggerError::Condition { flow: flow.flow.name.to_string(), message: e.to_string() })?;
-            match failing {
-                None => return Ok(Ok(flow.clone())),
-                Some(clause) => {
-                    why_not.push(WhyNot { flow_id: flow.flow.id, flow_name: flow.flow.name.to_string(), clause });
-                }
-            }
-        }
-        Ok(Err(why_not))
-    }
-
     fn next_partition(&self) -> u16 {
         (self.next.fetch_add(1, Ordering::Relaxed) % self.partitions.len() as u64) as u16
-    }
-
-    fn new_run(&self, flow: &ReadyFlow, trigger: &Trigger) -> (NewRun, Accepted, oneshot::Receiver<Answer>) {
-        self.new_run_in(self.next_partition(), flow, trigger)
     }
 
     /// A run to accept, what its caller is told then, and where that is heard of.
@@ -344,9 +347,11 @@ impl Ingress {
         partition: u16,
         flow: &ReadyFlow,
         trigger: &Trigger,
-    ) -> (NewRun, Accepted, oneshot::Receiver<Answer>) {
-        let header = Arc::new(self.header(flow, trigger, partition));
-        let accepted = accepted(&header, flow);
+        also: Vec<FlowId>,
+    ) -> Result<(NewRun, Accepted, oneshot::Receiver<Answer>), TriggerError> {
+        let input = input(flow, trigger)?;
+        let header = Arc::new(self.header(flow, trigger, input, partition));
+        let accepted = accepted(&header, flow, also);
         let idempotency = trigger.idempotency.as_ref().map(|request| Idempotency {
             key: request.key.clone(),
             body_hash: request.body_hash,
@@ -355,11 +360,11 @@ impl Ingress {
         });
         let definition = match &trigger.target {
             Target::Action(document) => Some(document.clone()),
-            Target::Flow(_) | Target::Matching => None,
+            Target::Flow(_) | Target::Matching | Target::Only(_) => None,
         };
         let (answer, heard) = oneshot::channel();
         let accepting = Accepting { idempotency, definition };
-        (NewRun { header, plan: flow.plan.clone(), accepting, answer }, accepted, heard)
+        Ok((NewRun { header, plan: flow.plan.clone(), accepting, answer }, accepted, heard))
     }
 
     fn hand_over(&self, partition: &Ref<QueuePartition>, msg: PartitionMsg) -> Result<(), TriggerError> {
@@ -393,7 +398,7 @@ impl Ingress {
         }
     }
 
-    fn header(&self, flow: &ReadyFlow, trigger: &Trigger, partition: u16) -> RunHeader {
+    fn header(&self, flow: &ReadyFlow, trigger: &Trigger, input: Json, partition: u16) -> RunHeader {
         let now_ms = self.runtime.now_ms();
         RunHeader {
             id: self.runtime.run_id(),
@@ -404,7 +409,7 @@ impl Ingress {
             trigger_source: trigger.source.clone(),
             trigger_context: trigger.context.clone(),
             webhook: trigger.webhook.clone(),
-            input: trigger.context.clone(),
+            input,
             triggered_by: trigger.triggered_by.clone(),
             environment: self.runtime.environment.clone(),
             decision_event_id: trigger.decision_event_id,
@@ -418,7 +423,17 @@ impl Ingress {
     }
 }
 
-fn accepted(header: &RunHeader, flow: &ReadyFlow) -> Accepted {
+/// What a person filled in, checked and completed by the flow's form; whatever else starts a flow is taken as it is.
+fn input(flow: &ReadyFlow, trigger: &Trigger) -> Result<Json, TriggerError> {
+    match &flow.plan.form {
+        Some(form) if trigger.trigger_type == TriggerType::Manual => {
+            form.fill(&trigger.context).map(Arc::new).map_err(TriggerError::InvalidInput)
+        }
+        Some(_) | None => Ok(trigger.context.clone()),
+    }
+}
+
+fn accepted(header: &RunHeader, flow: &ReadyFlow, also: Vec<FlowId>) -> Accepted {
     Accepted {
         run: header.id,
         flow_id: flow.flow.id,
@@ -426,7 +441,9 @@ fn accepted(header: &RunHeader, flow: &ReadyFlow) -> Accepted {
         flow_version: flow.flow.version,
         mode: flow.mode,
         executions: (0..flow.plan.steps.len() as StepNo).map(|no| header.id.execution(no)).collect(),
-        status: if flow.plan.requires_approval { RunStatus::AwaitingApproval } else { RunStatus::Running },
+        status: if header.needs_approval(&flow.plan) { RunStatus::AwaitingApproval } else { RunStatus::Running },
+        also,
+        others: Vec::new(),
     }
 }
 

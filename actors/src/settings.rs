@@ -44,6 +44,12 @@ pub struct EngineSettings {
     pub cached_plans: usize,
     /// Deliveries that are kept of one webhook, beside those that started a run.
     pub kept_deliveries: u32,
+    /// How often it is looked for what has happened and has not yet started what it starts, whatever was heard of it.
+    pub sweep_interval_ms: u64,
+    /// How many flows may start one another by their ends.
+    pub max_chain_depth: u64,
+    /// Series of a metric that may exceed one flow's threshold at once; more are not watched.
+    pub watched_series: u32,
     /// How long attempts under way may go on when the node stops.
     pub drain_ms: u64,
     /// What a trigger may bring.
@@ -75,6 +81,9 @@ impl Default for EngineSettings {
             idempotency_ttl_ms: 86_400_000,
             cached_plans: 10_000,
             kept_deliveries: 1_000,
+            sweep_interval_ms: 10_000,
+            max_chain_depth: 16,
+            watched_series: 1_000,
             drain_ms: 10_000,
             max_trigger_bytes: 1 << 20,
             max_steps: 1_000,

@@ -22,6 +22,7 @@ mod history;
 mod keys;
 pub(super) mod runs;
 mod settlements;
+pub(super) mod signals;
 pub(super) mod statistics;
 pub(super) mod webhooks;
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use core314_actors::ports::signal::Occurrence;
 use core314_actors::ports::store::{Outcome, Store, StoredRun, TailRow, Write};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::ids::{FlowId, OrganizationId, Owner, RowId, RunId, TenantId, UserId};
@@ -14,7 +15,7 @@ use super::cell::{Fields, Rows};
 use super::connection::Bulk;
 use super::failure::Failure;
 use super::heads::Chain;
-use super::{SqlStore, commit};
+use super::{SqlStore, commit, signals};
 
 /// Only one node takes partitions at a time, also when there are none yet. The number is arbitrary and ours.
 const TAKING_TURN: &str = "SELECT pg_advisory_xact_lock(3140001)::text";
@@ -104,6 +105,18 @@ impl Store for SqlStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>> {
         Box::pin(async move { Ok(log_tail(self, partition, after_seq, limit).await?) })
+    }
+
+    fn occurrences(
+        &self,
+        after: Option<RowId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>> {
+        Box::pin(async move { Ok(signals::page(self, after, limit).await?) })
+    }
+
+    fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>> {
+        Box::pin(signals::subject(self, of))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -21,7 +21,7 @@ use crate::plan::Problem;
 use crate::words::{RunStatus, TriggerType, words};
 
 use config::{Any, Event, Finished, Hook};
-pub use threshold::{Operator, Standing, Threshold};
+pub use threshold::{Operator, Standing, Threshold, series};
 
 /// What a filter of events may name.
 const FILTER_ROOTS: &[&str] = &["trigger", "tenant", "now"];

@@ -1,7 +1,7 @@
 //! Starting and stopping the engine: the supervision tree and what it is made of.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
@@ -26,6 +26,7 @@ use crate::ports::catalog::Catalog;
 use crate::ports::executor::Executor;
 use crate::ports::store::{Store, Write};
 use crate::ports::{Scope, StoreError};
+use crate::relay::{Relay, Starter};
 use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
 use crate::runtime::{Counters, Runtime};
 use crate::settings::EngineSettings;
@@ -86,6 +87,7 @@ impl Engine {
             counters: Counters::default(),
             ends: Ends::default(),
             give_up: Arc::from(parts.on_root_failure),
+            relay: OnceLock::new(),
         });
         let engine = Self::grow(runtime)?;
         engine.remember(AuditEvent::NodeStarted, "node started", json!({"epoch": epoch})).await?;
@@ -135,11 +137,23 @@ impl Engine {
             ..Patience::default()
         };
         let watchdog = root.watch(patience).map_err(|e| actors(&e))?;
-        let ingress = Ingress::new(runtime.clone(), partitions);
+        let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
         let writer = writers.into_iter().next().expect("there is at least one worker");
+        let (for_starter, writes) = (runtime.clone(), writer.clone());
+        let starter = Arc::new(Starter { runtime: for_starter, ingress: ingress.clone(), writer: writes });
+        let relay = root.root().start_child::<Relay>(ChildSpec::new("relay"), starter.clone()).map_err(|e| actors(&e))?;
+        assert!(runtime.relay.set(relay).is_ok(), "a runtime has one engine");
         let delivery_credits = Arc::new(Semaphore::new(MAX_PENDING_DELIVERIES));
-        let inner =
-            Inner { runtime, tree: root, _watchdog: watchdog, writer, ingress, partitions: shared, delivery_credits };
+        let inner = Inner {
+            runtime,
+            tree: root,
+            _watchdog: watchdog,
+            writer,
+            ingress,
+            starter,
+            partitions: shared,
+            delivery_credits,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -12,6 +12,7 @@ use core314_domain::words::RunStatus;
 use serde_json::Value;
 
 use super::catalog::ServiceKey;
+use super::signal::{self, Occurrence, SignalWrite};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
 use super::{BoxFuture, StoreError};
 
@@ -58,6 +59,18 @@ pub trait Store: Send + Sync + 'static {
     fn log_tail(&self, partition: u16, after_seq: i64, limit: usize)
     -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>>;
 
+    /// What has happened and has not yet started what it starts, the oldest first, after the given one. A run's end is
+    /// among them where its tenant then had an active flow that waits for ends.
+    fn occurrences(
+        &self,
+        after: Option<RowId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>>;
+
+    /// What an occurrence is about, as answers show it: the run, the decision or the recommendation. `None` when it is
+    /// gone.
+    fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>>;
+
     /// Whether the store answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
@@ -78,6 +91,7 @@ pub enum Write {
     DeleteFlow(Box<FlowDeletion>),
     Review(Box<Review>),
     SettleDeadLetter(Box<Settlement>),
+    Signal(Box<SignalWrite>),
 }
 
 /// The new state of one run and the rows that come with it.
@@ -157,6 +171,10 @@ pub struct RunEnd {
     pub status: RunStatus,
     pub duration_ms: i64,
     pub at_ms: i64,
+    /// Whose run it was.
+    pub owner: Owner,
+    /// What is written back to the decision or recommendation that the run stems from.
+    pub outcome: Option<Box<signal::Outcome>>,
 }
 
 /// A flow, new or changed. Each write makes a version.

@@ -210,6 +210,7 @@ impl QueuePartition {
         self.measure(&pending);
         if pending.write.ended.is_some() {
             self.runtime.ends.tell(run.0);
+            self.runtime.run_ended(pending.write.tenant);
         }
         // Not only those that end with an attempt: whoever waits for an execution hears of its cancellation too.
         pending.ends.iter().for_each(|(step, _)| self.runtime.ends.tell(run.execution(*step).0));

@@ -17,7 +17,9 @@ use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::TriggerType;
 use serde_json::Value;
 
+use super::memory_signals::Signals;
 use crate::ports::catalog::{Catalog, ServiceKey, StoredFlow};
+use crate::ports::signal::Occurrence;
 use crate::ports::store::{
     DeadLetter, Delivery, FlowWrite, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
 };
@@ -44,10 +46,11 @@ pub struct Rows {
     pub dead_letters: Vec<DeadLetter>,
     pub deliveries: Vec<Delivery>,
     pub statistics: BTreeMap<StatKey, Stat>,
+    pub signals: Signals,
     covered: BTreeMap<u16, i64>,
-    flows: BTreeMap<FlowId, Vec<StoredFlow>>,
+    pub(super) flows: BTreeMap<FlowId, Vec<StoredFlow>>,
     webhooks: BTreeMap<WebhookId, Webhook>,
-    keys: BTreeMap<(TenantId, String), ([u8; 32], Value)>,
+    pub(super) keys: BTreeMap<(TenantId, String), ([u8; 32], Value)>,
     live_keys: BTreeMap<(TenantId, FlowId, Arc<str>), RunId>,
     service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
 }
@@ -119,6 +122,7 @@ impl Rows {
                 self.deliveries.push(*delivery);
                 Outcome::Committed { log_seq: None }
             }
+            Write::Signal(signal) => self.signal(&signal),
             Write::Audit(entry) => {
                 self.audit.push(*entry);
                 Outcome::Committed { log_seq: None }
@@ -208,7 +212,7 @@ impl Rows {
         Outcome::Committed { log_seq: None }
     }
 
-    fn run(&mut self, write: RunWrite) -> Outcome {
+    fn run(&mut self, mut write: RunWrite) -> Outcome {
         if write.epoch != self.epoch {
             return Outcome::Fenced;
         }
@@ -216,7 +220,7 @@ impl Rows {
         if stored != write.expected_version || (stored == 0) != write.accept.is_some() {
             return Outcome::Conflict;
         }
-        if let Some(accept) = write.accept {
+        if let Some(accept) = write.accept.take() {
             let wanted = accept.idempotency.map(|wanted| ((write.tenant, wanted.key.clone()), wanted));
             if let Some((key, wanted)) = &wanted
                 && let Some((hash, answer)) = self.keys.get(key)
@@ -248,6 +252,7 @@ impl Rows {
         if let Some((flow, key)) = write.ended.as_ref().and_then(|end| end.key.clone()) {
             self.live_keys.remove(&(write.tenant, flow, key));
         }
+        self.note_end(&write);
         let run = self.runs.get_mut(&write.id).expect("it was there, or has just been put there");
         run.version += 1;
         run.state = write.state;
@@ -355,6 +360,20 @@ impl Store for MemoryStore {
             completed_at_ms: entry.completed_at_ms,
         });
         ready(Ok(tail.collect()))
+    }
+
+    fn occurrences(
+        &self,
+        after: Option<RowId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>> {
+        let rows = self.rows();
+        let found = rows.signals.occurrences.values().filter(|found| after.is_none_or(|after| found.id > after));
+        ready(Ok(found.take(limit).cloned().collect()))
+    }
+
+    fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>> {
+        ready(Ok(self.rows().subject(of)))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

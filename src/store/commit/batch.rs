@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
-use super::{definitions, effects, history, keys, runs, settlements, statistics, webhooks};
+use super::{definitions, effects, history, keys, runs, settlements, signals, statistics, webhooks};
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -37,10 +37,12 @@ impl<'a, 'c> Batch<'a, 'c> {
         webhooks::deliveries(&mut self).await?;
         settlements::settle(&mut self).await?;
         keys::keys(&mut self).await?;
+        signals::signals(&mut self).await?;
         statistics::add(&mut self).await?;
         effects::counters(&mut self);
         effects::dead_letters(&mut self);
         runs::free_names(&mut self);
+        signals::ends(&mut self);
         let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
         let written = self.connection.together(&self.deferred).await?;
         appender.check(&written)?;

@@ -81,6 +81,7 @@ fn audits(write: &Write) -> &[AuditEntry] {
         Write::Review(review) => std::slice::from_ref(&review.audit),
         Write::SettleDeadLetter(settlement) => std::slice::from_ref(&settlement.audit),
         Write::WebhookRemoval(removal) => std::slice::from_ref(&removal.audit),
+        Write::Signal(signal) => signal.audit(),
         Write::Delivery(_) | Write::DeadLetter(_) | Write::Statistics(_) => &[],
     }
 }

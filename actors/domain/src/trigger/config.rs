@@ -50,6 +50,7 @@ pub(super) struct Event {
 #[serde(deny_unknown_fields)]
 pub(super) struct Finished {
     /// The flow's id or name.
+    #[serde(alias = "flow_name")]
     pub flow: String,
     /// The ends that count.
     #[serde(default = "completed")]

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::words::words;
 
@@ -105,6 +106,12 @@ impl Threshold {
             Some(_) | None => Standing::Cleared,
         }
     }
+}
+
+/// Which series of a metric a value belongs to: SHA-256 of its labels, each name and value ended by a NUL.
+pub fn series(labels: &BTreeMap<String, String>) -> [u8; 32] {
+    let texts = labels.iter().flat_map(|(name, value)| [name, value]);
+    texts.fold(Sha256::new(), |digest, text| digest.chain_update(text).chain_update(b"\0")).finalize().into()
 }
 
 #[cfg(test)]

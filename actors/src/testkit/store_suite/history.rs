@@ -211,7 +211,8 @@ impl History {
                 | Write::Statistics(_)
                 | Write::DeleteFlow(_)
                 | Write::Review(_)
-                | Write::SettleDeadLetter(_) => {}
+                | Write::SettleDeadLetter(_)
+                | Write::Signal(_) => {}
             }
         }
     }
