@@ -3,7 +3,10 @@
 //! Unknown and duplicate keys are errors, but in documents of the platform that this system continues ([`platform`]).
 //! Reading a document checks its shape; [`crate::plan`] checks its sense.
 
+mod config;
 mod platform;
+mod settings;
+mod step;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +14,14 @@ use serde_json::{Map, Value};
 
 use crate::json::{self, ParseError};
 use crate::retry::RetryPolicy;
-use crate::words::{ExecutionMode, OnError, OnErrorAction, OnUnknownOutcome, TriggerType, Urgency};
+use crate::words::{ExecutionMode, OnErrorAction, TriggerType};
+
+pub use config::{
+    ApprovalDocument, BranchDocument, CaseDocument, EventDocument, ForEachDocument, LaneDocument, ParallelDocument,
+    RaiseDocument, StepConfig, StopDocument, SubFlowDocument, ValuesDocument, WaitDocument, WhileDocument,
+};
+pub use settings::{CacheDocument, PhaseDocument, RollbackDocument};
+pub use step::{ActionDocument, Connections, StepDocument};
 
 /// A flow as documents, files and the API hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,76 +76,16 @@ pub struct FlowDocument {
     pub fallback_flow_id: Option<crate::ids::FlowId>,
     #[serde(default)]
     pub error_notification_channels: Vec<String>,
+    /// How far a failed phase rolls back, and what then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackDocument>,
+    /// Names, thresholds and alerts of the phases that steps belong to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<PhaseDocument>,
     #[serde(default)]
     pub tags: Vec<String>,
     #[serde(default)]
     pub metadata: Map<String, Value>,
-}
-
-/// A step as the document holds it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StepDocument {
-    /// A letter or underscore, then letters, digits, `_` and `-`; at most 64.
-    pub id: String,
-    #[serde(rename = "type", default = "action_type")]
-    pub kind: String,
-    pub config: ActionDocument,
-    /// CEL or a matcher; where it does not hold the step is skipped and its dependents go on.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub when: Value,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<RetryPolicy>,
-    /// One attempt's deadline.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout_seconds: Option<f64>,
-    #[serde(default = "fail")]
-    pub on_error: OnError,
-    #[serde(default)]
-    pub requires_approval: bool,
-    #[serde(default = "retry")]
-    pub on_unknown_outcome: OnUnknownOutcome,
-    #[serde(default)]
-    pub connections: Connections,
-    /// `all` (default), `any`, or how many of the inputs must have completed.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub dependency_mode: Value,
-    /// Where the builder draws it.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub position: Value,
-}
-
-/// What an action step does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ActionDocument {
-    pub action_type: String,
-    #[serde(default)]
-    pub action_target: String,
-    /// Texts in it may be templates.
-    #[serde(default)]
-    pub action_payload: Value,
-    /// 1 (first) to 10.
-    #[schemars(range(min = 1, max = 10))]
-    #[serde(default = "five")]
-    pub priority: u8,
-    #[serde(default = "medium")]
-    pub urgency: Urgency,
-    /// RFC 3339, or a template that gives one: not before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheduled_for: Option<String>,
-    /// From its release on: an execution that has not started by then never does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_in_seconds: Option<u64>,
-}
-
-/// The edges of a `mixed` flow. Inputs make the graph; outputs must agree with them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Connections {
-    pub inputs: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub outputs: Vec<String>,
 }
 
 impl FlowDocument {
@@ -149,18 +99,29 @@ impl FlowDocument {
         }
         check_objects(&value)?;
         // The text, not the value: only the text still knows the lines that errors name.
-        if is_json {
-            read(&mut serde_json::Deserializer::from_str(text))
+        let mut document: Self = if is_json {
+            read(&mut serde_json::Deserializer::from_str(text))?
         } else {
-            read(serde_norway::Deserializer::from_str(text))
-        }
+            read(serde_norway::Deserializer::from_str(text))?
+        };
+        step::settle("/flow_steps", &mut document.flow_steps)?;
+        Ok(document)
     }
 
     /// Reads a document from a value that was parsed strictly.
     pub fn from_value(value: Value) -> Result<Self, ShapeError> {
         let value = if platform::wrote(&value) { platform::adopted(value) } else { value };
         check_objects(&value)?;
-        read(value)
+        let mut document: Self = read(value)?;
+        step::settle("/flow_steps", &mut document.flow_steps)?;
+        Ok(document)
+    }
+
+    /// Every action in it, wherever it stands, with the JSON pointer to it.
+    pub fn actions(&self) -> Vec<(String, ActionDocument)> {
+        let mut found = Vec::new();
+        step::actions("/flow_steps", &self.flow_steps, &mut found);
+        found
     }
 
     /// The document as a value: what is stored, compared and shown.
@@ -201,21 +162,20 @@ fn segment(segment: &serde_path_to_error::Segment) -> String {
 
 /// serde would take a list for an object, field by field in their order: a document without keys is refused.
 fn check_objects(document: &Value) -> Result<(), ShapeError> {
-    let object = |pointer: String, value: Option<&Value>| match value {
+    object(String::new(), Some(document))?;
+    for key in ["retry_policy", "rollback"] {
+        object(format!("/{key}"), document.get(key))?;
+    }
+    step::check_objects("/flow_steps", document.get("flow_steps"), 0)
+}
+
+/// Refuses what is there and no object; null is nothing, but as the whole document.
+fn object(pointer: String, value: Option<&Value>) -> Result<(), ShapeError> {
+    match value {
         None | Some(Value::Object(_)) => Ok(()),
         Some(Value::Null) if !pointer.is_empty() => Ok(()),
         Some(_) => Err(ShapeError { pointer, message: "must be an object".to_owned() }),
-    };
-    object(String::new(), Some(document))?;
-    object("/retry_policy".to_owned(), document.get("retry_policy"))?;
-    let steps = document.get("flow_steps").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    for (no, step) in steps.iter().enumerate() {
-        object(format!("/flow_steps/{no}"), Some(step))?;
-        for key in ["config", "retry", "connections"] {
-            object(format!("/flow_steps/{no}/{key}"), step.get(key))?;
-        }
     }
-    Ok(())
 }
 
 fn format_1() -> u32 {
@@ -224,26 +184,11 @@ fn format_1() -> u32 {
 fn yes() -> bool {
     true
 }
-fn five() -> u8 {
-    5
-}
-fn medium() -> Urgency {
-    Urgency::Medium
-}
 fn sequential() -> ExecutionMode {
     ExecutionMode::Sequential
 }
 fn stop() -> OnErrorAction {
     OnErrorAction::Stop
-}
-fn fail() -> OnError {
-    OnError::Fail
-}
-fn retry() -> OnUnknownOutcome {
-    OnUnknownOutcome::Retry
-}
-fn action_type() -> String {
-    "action".to_owned()
 }
 
 #[cfg(test)]
@@ -259,7 +204,7 @@ mod tests {
         assert_eq!(flow.format, 1);
         assert!(flow.is_active);
         assert_eq!(flow.retry_policy.max_attempts, 3);
-        assert_eq!(flow.flow_steps[0].config.priority, 5);
+        assert_eq!(flow.flow_steps[0].config["priority"], 5);
         assert_eq!(FlowDocument::from_value(flow.to_value()).expect("round trip"), flow);
     }
 
