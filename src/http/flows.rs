@@ -6,6 +6,7 @@ pub mod create;
 pub mod delete;
 pub mod dry_run;
 pub mod export;
+pub mod form;
 pub mod patch;
 pub mod templates;
 pub mod trigger;
