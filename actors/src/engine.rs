@@ -5,6 +5,7 @@ mod keys;
 mod look;
 mod signals;
 mod start;
+mod warnings;
 mod webhooks;
 
 use std::sync::Arc;

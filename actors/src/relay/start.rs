@@ -26,6 +26,7 @@ pub struct Started {
 impl Starter {
     /// Starts what an occurrence starts, and crosses it out. An error is one that passes: it stays written down.
     pub async fn start(&self, occurrence: &Occurrence) -> Result<Started, TriggerError> {
+        failpoint::hit("occurrence.before");
         let Some(subject) = self.runtime.store.subject(occurrence).await? else {
             self.settle(occurrence, None).await?;
             return Ok(Started::default());

@@ -29,10 +29,11 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let owner = caller.owner()?;
     let document = read_document(&req, payload, &state).await?;
     let flow = state.engine.create_flow(FlowDraft { owner, document, by: caller.by }).await?;
+    let warnings = state.engine.warnings(&flow).await;
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/api/v1/flows/{}", flow.id)))
         .insert_header(etag(flow.version))
-        .json(FlowView::of(flow)))
+        .json(FlowView::warning(flow, warnings)))
 }
 
 /// The document in a request's body.
