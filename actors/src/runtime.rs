@@ -1,8 +1,8 @@
 //! What every actor of a node shares: ports, settings, and the threads for I/O.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use core314_domain::ids::{RowId, RunId, StepNo};

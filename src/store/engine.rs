@@ -107,11 +107,7 @@ impl Store for SqlStore {
         Box::pin(async move { Ok(log_tail(self, partition, after_seq, limit).await?) })
     }
 
-    fn occurrences(
-        &self,
-        after: Option<RowId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>> {
+    fn occurrences(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>> {
         Box::pin(async move { Ok(signals::page(self, after, limit).await?) })
     }
 

@@ -15,7 +15,7 @@ use bed::Bed;
 use story::{Story, T0};
 
 /// The contract's columns of each view.
-const COLUMNS: [(&str, &str); 6] = [
+const COLUMNS: [(&str, &str); 10] = [
     (
         "orchestration_flows",
         "id tenant_id user_id organization_id created_at updated_at flow_name flow_description flow_category \
@@ -58,6 +58,24 @@ const COLUMNS: [(&str, &str); 6] = [
         "notifications",
         "id tenant_id user_id organization_id created_at updated_at rule_id type title message severity status \
          action_url metadata read_at archived_at",
+    ),
+    (
+        "decision_events",
+        "id tenant_id user_id organization_id created_at updated_at source title summary confidence_score risk_level \
+         payload status decided_by decided_at notes outcome executed_at",
+    ),
+    (
+        "recommendation_queue",
+        "id tenant_id user_id organization_id created_at updated_at decision_event_id title action_type action_target \
+         action_payload priority status decided_by decided_at notes outcome executed_at",
+    ),
+    (
+        "memory_snapshots",
+        "id tenant_id user_id organization_id subject_type subject_id outcome features success recorded_at",
+    ),
+    (
+        "metrics_data",
+        "id tenant_id user_id organization_id created_at metric_name metric_type value labels recorded_at",
     ),
 ];
 

@@ -32,9 +32,8 @@ const MAX_PATTERNS: usize = 50;
 /// Where a value has more faults, these are told.
 const MAX_PROBLEMS: usize = 20;
 /// Keywords that say nothing of the value.
-const FOR_THE_READER: &[&str] = &[
-    "$schema", "$id", "$comment", "title", "description", "examples", "deprecated", "readOnly", "writeOnly",
-];
+const FOR_THE_READER: &[&str] =
+    &["$schema", "$id", "$comment", "title", "description", "examples", "deprecated", "readOnly", "writeOnly"];
 
 /// A checked form, or a part of one.
 #[derive(Debug, Default)]
@@ -77,8 +76,7 @@ crate::words::words! {
 }
 
 /// Keywords whose value is a whole number, from 0.
-const SIZES: &[&str] =
-    &["minProperties", "maxProperties", "minItems", "maxItems", "minLength", "maxLength"];
+const SIZES: &[&str] = &["minProperties", "maxProperties", "minItems", "maxItems", "minLength", "maxLength"];
 /// Keywords whose value is a number.
 const BOUNDS: &[&str] = &["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"];
 
@@ -149,7 +147,8 @@ impl Form {
                 problems.push(at(&place, message));
             }
         }
-        for (least, most) in [("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties")] {
+        for (least, most) in [("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties")]
+        {
             if let (Some(low), Some(high)) = (form.sizes.get(least), form.sizes.get(most))
                 && low > high
             {
@@ -256,7 +255,6 @@ fn at(pointer: &str, message: impl Into<String>) -> Problem {
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
-
 
 #[cfg(test)]
 mod tests {

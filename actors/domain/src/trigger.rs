@@ -162,13 +162,13 @@ fn problem(pointer: &str, message: impl Into<String>) -> Problem {
 }
 
 fn event(config: Event) -> Result<(Option<Matching>, Kind), Problem> {
-    named("/type", &config.event_type)?;
+    named("/type", &config.kind)?;
     if let Some(source) = &config.source {
         named("/source", source)?;
     }
     let filter = Condition::parse(&config.filter, &Names { roots: FILTER_ROOTS, steps: &[] })
         .map_err(|error| problem(&format!("/filter{}", error.pointer), error.to_string()))?;
-    Ok((config.matching, Kind::Event { event_type: config.event_type, source: config.source, filter }))
+    Ok((config.matching, Kind::Event { event_type: config.kind, source: config.source, filter }))
 }
 
 fn finished(config: Finished) -> Result<(Option<Matching>, Kind), Problem> {
@@ -193,7 +193,10 @@ fn threshold(config: Threshold) -> Result<Kind, Problem> {
 
 fn named(pointer: &str, text: &str) -> Result<(), Problem> {
     if text.trim().is_empty() || text.chars().count() > MAX_NAME_CHARS || text.chars().any(char::is_control) {
-        return Err(problem(pointer, format!("must have 1 to {MAX_NAME_CHARS} characters, none of them a control one")));
+        return Err(problem(
+            pointer,
+            format!("must have 1 to {MAX_NAME_CHARS} characters, none of them a control one"),
+        ));
     }
     Ok(())
 }
@@ -211,7 +214,8 @@ mod tests {
 
     fn document(trigger: &str, config: &Value) -> FlowDocument {
         let step = json!({"id": "a", "config": {"action_type": "transform"}});
-        let document = json!({"flow_name": "f", "trigger_type": trigger, "trigger_config": config, "flow_steps": [step]});
+        let document =
+            json!({"flow_name": "f", "trigger_type": trigger, "trigger_config": config, "flow_steps": [step]});
         FlowDocument::from_value(document).expect("a document")
     }
 
@@ -226,7 +230,8 @@ mod tests {
     #[test]
     fn an_event_is_found_by_type_source_and_filter() {
         let config = json!({"type": "com.acme.order.*", "source": "/shop", "filter": "trigger.data.total > 10"});
-        let event = |kind: &str, source: &str, total: i64| json!({"type": kind, "source": source, "data": {"total": total}});
+        let event =
+            |kind: &str, source: &str, total: i64| json!({"type": kind, "source": source, "data": {"total": total}});
         assert_eq!(failing("event", &config, event("com.acme.order.paid", "/shop", 11)), None);
         for (context, clause) in [
             (event("com.acme.orders", "/shop", 11), "trigger_config.type: com.acme.order.*"),
@@ -247,7 +252,9 @@ mod tests {
         let failed = json!({"flow": "nightly", "statuses": ["failed", "timed_out"]});
         assert_eq!(failing("flow_finished", &failed, end("timed_out")), None);
         assert!(failing("flow_finished", &failed, end("completed")).expect("another status").contains("statuses"));
-        assert!(failing("flow_finished", &json!({"flow": "other"}), end("completed")).expect("another").contains("flow"));
+        assert!(
+            failing("flow_finished", &json!({"flow": "other"}), end("completed")).expect("another").contains("flow")
+        );
     }
 
     #[test]

@@ -20,6 +20,12 @@ use crate::ports::signal::{
 use crate::ports::store::{Idempotency, Outcome, Write};
 use crate::relay::{Started, action};
 
+/// A number as rows show it: 2, not 2.0.
+fn shown(number: f64) -> Value {
+    let is_whole = number.fract() == 0.0 && number.abs() < 9e15;
+    if is_whole { json!(number as i64) } else { json!(number) }
+}
+
 /// A decision to take in.
 #[derive(Debug, Clone)]
 pub struct DecisionDraft {
@@ -175,7 +181,8 @@ impl Engine {
     /// Takes values of metrics in, and starts the flows whose thresholds they exceed.
     pub async fn take_metrics(&self, owner: Owner, drafts: Vec<MetricDraft>, by: &str) -> Result<(), SignalError> {
         let runtime = &self.inner.runtime;
-        let flows = runtime.plans.active(runtime.catalog.as_ref(), owner.tenant, TriggerType::ThresholdExceeded).await?;
+        let flows =
+            runtime.plans.active(runtime.catalog.as_ref(), owner.tenant, TriggerType::ThresholdExceeded).await?;
         let watched = self.watched(owner, &drafts, &flows, by);
         let has_crossed = watched.iter().any(|watched| watched.exceeded.is_some());
         let points = drafts.into_iter().map(|draft| MetricPoint {
@@ -235,8 +242,8 @@ impl Engine {
         by: &str,
     ) -> Exceeded {
         let context = json!({
-            "metric": draft.name, "metric_type": draft.metric_type, "value": draft.value, "labels": draft.labels,
-            "operator": threshold.operator, "threshold": threshold.value,
+            "metric": draft.name, "metric_type": draft.metric_type, "value": shown(draft.value), "labels": draft.labels,
+            "operator": threshold.operator, "threshold": shown(threshold.value),
             "recorded_at": crate::clock::rfc3339(draft.recorded_at_ms),
         });
         let occurrence = self.occurrence(OccurrenceKind::ThresholdExceeded, owner, flow.flow.id.0, by.to_owned());
@@ -296,11 +303,7 @@ impl Engine {
         }
     }
 
-    async fn judged(
-        &self,
-        write: SignalWrite,
-        occurrence: Option<Occurrence>,
-    ) -> Result<Option<Started>, SignalError> {
+    async fn judged(&self, write: SignalWrite, occurrence: Option<Occurrence>) -> Result<Option<Started>, SignalError> {
         match self.commit(Write::Signal(Box::new(write))).await? {
             Outcome::Committed { .. } => {}
             Outcome::NotFound => return Err(SignalError::NotFound),

@@ -26,8 +26,8 @@ use crate::ports::catalog::Catalog;
 use crate::ports::executor::Executor;
 use crate::ports::store::{Store, Write};
 use crate::ports::{Scope, StoreError};
-use crate::relay::{Relay, Starter};
 use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
+use crate::relay::{Relay, Starter};
 use crate::runtime::{Counters, Runtime};
 use crate::settings::EngineSettings;
 use crate::supervision::{
@@ -139,9 +139,10 @@ impl Engine {
         let watchdog = root.watch(patience).map_err(|e| actors(&e))?;
         let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
         let writer = writers.into_iter().next().expect("there is at least one worker");
-        let (for_starter, writes) = (runtime.clone(), writer.clone());
-        let starter = Arc::new(Starter { runtime: for_starter, ingress: ingress.clone(), writer: writes });
-        let relay = root.root().start_child::<Relay>(ChildSpec::new("relay"), starter.clone()).map_err(|e| actors(&e))?;
+        let (for_starter, its_writer) = (runtime.clone(), writer.clone());
+        let starter = Arc::new(Starter { runtime: for_starter, ingress: ingress.clone(), writer: its_writer });
+        let relay =
+            root.root().start_child::<Relay>(ChildSpec::new("relay"), starter.clone()).map_err(|e| actors(&e))?;
         assert!(runtime.relay.set(relay).is_ok(), "a runtime has one engine");
         let delivery_credits = Arc::new(Semaphore::new(MAX_PENDING_DELIVERIES));
         let inner = Inner {

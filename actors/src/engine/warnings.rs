@@ -26,9 +26,7 @@ impl Engine {
 
 /// Whether the ends of flows start one another in a circle that goes through this one.
 fn circle(saved: &StoredFlow, flows: &[ReadyFlow]) -> Option<String> {
-    let named = |name: &str| {
-        flows.iter().find(|flow| *flow.flow.name == *name || flow.flow.id.to_string() == name)
-    };
+    let named = |name: &str| flows.iter().find(|flow| *flow.flow.name == *name || flow.flow.id.to_string() == name);
     let own = flows.iter().find(|flow| flow.flow.id == saved.id)?;
     let mut path = vec![own.flow.name.to_string()];
     let mut at = own;

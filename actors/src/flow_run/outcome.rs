@@ -10,8 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::ports::signal::Outcome;
 
 /// What of its context is remembered with what was tried.
-const FEATURES: &[&str] =
-    &["source", "confidence_score", "risk_level", "action_type", "action_target", "priority"];
+const FEATURES: &[&str] = &["source", "confidence_score", "risk_level", "action_type", "action_target", "priority"];
 
 /// What the run leaves behind; `None` where it stems from nothing of the kind.
 pub(super) fn of(run: &Run) -> Option<Outcome> {

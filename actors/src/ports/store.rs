@@ -61,11 +61,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// What has happened and has not yet started what it starts, the oldest first, after the given one. A run's end is
     /// among them where its tenant then had an active flow that waits for ends.
-    fn occurrences(
-        &self,
-        after: Option<RowId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>>;
+    fn occurrences(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>>;
 
     /// What an occurrence is about, as answers show it: the run, the decision or the recommendation. `None` when it is
     /// gone.

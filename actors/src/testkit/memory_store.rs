@@ -362,11 +362,7 @@ impl Store for MemoryStore {
         ready(Ok(tail.collect()))
     }
 
-    fn occurrences(
-        &self,
-        after: Option<RowId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>> {
+    fn occurrences(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>> {
         let rows = self.rows();
         let found = rows.signals.occurrences.values().filter(|found| after.is_none_or(|after| found.id > after));
         ready(Ok(found.take(limit).cloned().collect()))

@@ -146,9 +146,7 @@ async fn take(state: &State, owner: Owner, by: &str, event: Map<String, Value>) 
 /// whole batch, which starts nothing twice.
 fn of_batch(taken: Result<View, Problem>) -> Result<View, Problem> {
     match taken {
-        Err(
-            problem @ (Problem::Busy { .. } | Problem::StoreUnavailable { .. } | Problem::Internal),
-        ) => Err(problem),
+        Err(problem @ (Problem::Busy { .. } | Problem::StoreUnavailable { .. } | Problem::Internal)) => Err(problem),
         Err(problem) => Ok(View { run_ids: Vec::new(), why_not: Vec::new(), error: Some(problem.to_string()) }),
         Ok(view) => Ok(view),
     }

@@ -29,14 +29,14 @@ const MOST_AHEAD_MS: i64 = 300_000;
 #[schemars(rename = "MetricsToTake")]
 struct Input {
     #[schemars(length(min = 1, max = 1_000))]
-    metrics: Vec<Value>,
+    metrics: Vec<Point>,
 }
 
 /// One value of a metric.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "MetricValue")]
-struct Value {
+struct Point {
     /// 1 to 200 characters.
     #[schemars(length(min = 1, max = 200))]
     metric_name: String,
@@ -88,10 +88,9 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
 }
 
 /// The value, or the field that is wrong and why.
-fn draft(value: Value, now_ms: i64) -> Result<MetricDraft, (&'static str, String)> {
-    let is_name = |text: &str| {
-        (1..=MAX_NAME_CHARS).contains(&text.trim().chars().count()) && !text.chars().any(char::is_control)
-    };
+fn draft(value: Point, now_ms: i64) -> Result<MetricDraft, (&'static str, String)> {
+    let is_name =
+        |text: &str| (1..=MAX_NAME_CHARS).contains(&text.trim().chars().count()) && !text.chars().any(char::is_control);
     if !is_name(&value.metric_name) || value.metric_name.chars().count() > MAX_NAME_CHARS {
         return Err(("metric_name", format!("must have 1 to {MAX_NAME_CHARS} characters, none of them a control one")));
     }
@@ -128,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_value_is_bounded() {
-        let labels = |count: usize| (0..count).map(|n| (format!("l{n}"), json!("x"))).collect::<serde_json::Map<_, _>>();
+        let labels =
+            |count: usize| (0..count).map(|n| (format!("l{n}"), json!("x"))).collect::<serde_json::Map<_, _>>();
         assert_eq!(field(json!({"metric_name": "cpu", "value": 1.5, "labels": labels(20)})), None);
         assert_eq!(field(json!({"metric_name": "cpu", "value": 1, "labels": labels(21)})), Some("labels"));
         assert_eq!(field(json!({"metric_name": "cpu", "value": 1, "labels": {"a": ""}})), Some("labels"));

@@ -70,7 +70,7 @@ where
     let draft = VerdictDraft { owner: asked.owner, id, is_yes, notes, by: asked.caller.by };
     let started = judge(state.clone(), draft).await.map_err(|error| refused(error, resource.noun()))?;
     let row = row(&state, asked.caller.scope, resource, id).await?;
-    Ok(HttpResponse::Ok().json(view(row, started)))
+    Ok(HttpResponse::Ok().json(view(&row, started)))
 }
 
 /// A row that was just written.
@@ -83,7 +83,7 @@ pub async fn row(
     state.views.one(scope, resource, id.0).await?.ok_or_else(|| Problem::no_row(resource.noun()))
 }
 
-fn view(row: Value, started: Option<Started>) -> Value {
+fn view(row: &Value, started: Option<Started>) -> Value {
     // The verdict is durable, and so is what it starts: a moment later where the runtime is busy.
     let is_pending = started.is_none();
     let Started { runs, why_not } = started.unwrap_or_default();

@@ -149,7 +149,7 @@ async fn decision(connection: &mut Connection, new: &NewDecision) -> Result<Opti
         new.title.as_str().into(),
         new.summary.as_deref().into(),
         new.confidence.into(),
-        new.risk.map(|risk| risk.as_str()).into(),
+        new.risk.map(Severity::as_str).into(),
         text(&new.payload),
         DecisionStatus::Pending.as_str().into(),
         new.at_ms.into(),

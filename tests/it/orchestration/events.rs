@@ -11,7 +11,8 @@ use crate::support::StoreKind;
 
 /// A flow that needs nobody.
 pub fn quiet(name: &str, trigger: &str, config: Value) -> Value {
-    let step = json!({"id": "note", "config": {"action_type": "transform", "action_payload": {"seen": "{{ trigger }}"}}});
+    let step =
+        json!({"id": "note", "config": {"action_type": "transform", "action_payload": {"seen": "{{ trigger }}"}}});
     json!({"flow_name": name, "trigger_type": trigger, "trigger_config": config, "flow_steps": [step]})
 }
 
@@ -70,7 +71,8 @@ async fn events_start_the_flows_that_wait_for_them(kind: StoreKind) {
 async fn every_flow_that_says_all_starts_and_of_the_others_the_newest(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     for client in bed.clients() {
-        for (name, matching) in [("old-first", "first"), ("old-all", "all"), ("new-all", "all"), ("new-first", "first")] {
+        for (name, matching) in [("old-first", "first"), ("old-all", "all"), ("new-all", "all"), ("new-first", "first")]
+        {
             client.save(&quiet(name, "event", json!({"type": "t", "match": matching}))).await;
         }
         client.save(&quiet("other", "event", json!({"type": "u", "match": "all"}))).await;

@@ -62,7 +62,9 @@ async fn a_threshold_starts_once_until_it_has_cleared(kind: StoreKind) {
         let values = client.items("/api/v1/metrics-data?metric_name=cpu&limit=500").await;
         assert_eq!(values.len(), 13);
         assert_eq!(values[0]["metric_type"], "gauge");
-        for wrong in [json!({"metrics": []}), json!({"metrics": [{"metric_name": "", "value": 1}]}), json!({"metric": 1})] {
+        for wrong in
+            [json!({"metrics": []}), json!({"metrics": [{"metric_name": "", "value": 1}]}), json!({"metric": 1})]
+        {
             client.post("/api/v1/metrics-data", wrong, 422).await;
         }
     }

@@ -35,7 +35,7 @@ pub(super) struct Hook {
 pub(super) struct Event {
     /// The event's type; with a `*` at its end, how it begins.
     #[serde(rename = "type")]
-    pub event_type: String,
+    pub kind: String,
     /// The event's source, in the same way.
     pub source: Option<String>,
     /// CEL or a matcher over `trigger` (the event), `tenant` and `now`.
