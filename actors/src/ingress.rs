@@ -55,6 +55,8 @@ pub struct Trigger {
 pub enum Target {
     /// This flow, whatever its conditions say.
     Flow(FlowId),
+    /// The same, in this version.
+    Version(FlowId, i64),
     /// The active flows whose trigger and conditions match: the newest, and every one that says `match: all`.
     Matching,
     /// This flow, if its trigger and conditions match.
@@ -212,6 +214,7 @@ impl Ingress {
         let flow = match &trigger.target {
             Target::Matching | Target::Only(_) => return self.start_matching(&trigger).await,
             Target::Flow(id) => self.named_flow(trigger.owner.tenant, *id).await?,
+            Target::Version(id, version) => self.flow_version(trigger.owner.tenant, *id, *version).await?,
             Target::Action(document) => self.action(trigger.owner, document)?,
         };
         self.begin(&trigger, &flow, Vec::new()).await
@@ -293,6 +296,15 @@ impl Ingress {
         TriggerError::Busy { retry_after_seconds: 1 }
     }
 
+    /// A flow of this tenant in one of its versions.
+    async fn flow_version(&self, tenant: TenantId, id: FlowId, version: i64) -> Result<ReadyFlow, TriggerError> {
+        let present = self.named_flow(tenant, id).await?;
+        if version < 1 || version > present.flow.version {
+            return Err(TriggerError::NoSuchFlow);
+        }
+        Ok(self.runtime.plans.version(self.runtime.catalog.as_ref(), id, version).await?)
+    }
+
     fn action(&self, owner: Owner, document: &FlowDocument) -> Result<ReadyFlow, TriggerError> {
         let id = FlowId::new(self.runtime.now_ms(), rand::random());
         self.runtime.plans.single_action(id, owner, document).map_err(TriggerError::Invalid)
@@ -360,7 +372,7 @@ impl Ingress {
         });
         let definition = match &trigger.target {
             Target::Action(document) => Some(document.clone()),
-            Target::Flow(_) | Target::Matching | Target::Only(_) => None,
+            Target::Flow(_) | Target::Version(..) | Target::Matching | Target::Only(_) => None,
         };
         let (answer, heard) = oneshot::channel();
         let accepting = Accepting { idempotency, definition };
@@ -440,7 +452,7 @@ fn accepted(header: &RunHeader, flow: &ReadyFlow, also: Vec<FlowId>) -> Accepted
         flow_name: flow.flow.name.to_string(),
         flow_version: flow.flow.version,
         mode: flow.mode,
-        executions: (0..flow.plan.steps.len() as StepNo).map(|no| header.id.execution(no)).collect(),
+        executions: (0..flow.plan.fixed as StepNo).map(|no| header.id.execution(no)).collect(),
         status: if header.needs_approval(&flow.plan) { RunStatus::AwaitingApproval } else { RunStatus::Running },
         also,
         others: Vec::new(),

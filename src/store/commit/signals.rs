@@ -10,7 +10,7 @@ use core314_actors::ports::signal::{
 };
 use core314_actors::ports::store::{Idempotency, Outcome, RunEnd, RunWrite, Write};
 use core314_domain::ids::{FlowId, RowId, TenantId};
-use core314_domain::words::{DecisionStatus, OccurrenceKind, RecommendationStatus, RunStatus};
+use core314_domain::words::{DecisionStatus, OccurrenceKind, RecommendationStatus, RunStatus, Severity};
 use serde_json::{Value, json};
 
 use super::batch::Batch;
