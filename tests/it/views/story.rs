@@ -404,6 +404,15 @@ fn state(status: RunStatus, steps: &[StepStatus]) -> RunState {
         })
     };
     RunState {
+        loose: std::collections::BTreeMap::default(),
+        frames: std::collections::BTreeMap::default(),
+        vars: core314_domain::Json::default(),
+        votes: std::collections::BTreeMap::default(),
+        signals: Vec::new(),
+        unknown: std::collections::BTreeSet::default(),
+        phase: core314_domain::run::PhaseState::default(),
+        rollback: None,
+        output: None,
         paused_by: None,
         reopened: 0,
         status,
