@@ -91,9 +91,9 @@ impl Engine {
         triggered
     }
 
-    /// Checks a document without saving it.
-    pub fn check_flow(&self, document: &FlowDocument) -> Result<(), Vec<Problem>> {
-        self.inner.runtime.plans.compile(document).map(drop)
+    /// Checks a document without saving it; answers what is legal, and surely not meant.
+    pub fn check_flow(&self, document: &FlowDocument) -> Result<Vec<Problem>, Vec<Problem>> {
+        self.inner.runtime.plans.compile(document).map(|plan| plan.warnings)
     }
 
     /// Saves a new flow, as version 1.

@@ -166,7 +166,7 @@ impl Plans {
             return Ok(ReadyFlow { is_active: stored.document.is_active, ..found.clone() });
         }
         // It was checked when it was saved; an executor that is missing now is the one thing that can have changed.
-        let plan = FlowPlan::compile(&stored.document, &self.action_types, &self.limits).map_err(|problems| {
+        let plan = FlowPlan::load(&stored.document, &self.action_types, &self.limits).map_err(|problems| {
             let words: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect();
             StoreError::Corrupt(format!("flow {} version {}: {}", stored.id, stored.version, words.join("; ")))
         })?;

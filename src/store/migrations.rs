@@ -39,6 +39,7 @@ migrations! {
     7 "0007_webhooks.sql",
     8 "0008_quick_reads.sql",
     10 "0010_signals.sql",
+    15 "0015_queue_and_scopes.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

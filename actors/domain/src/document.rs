@@ -4,6 +4,8 @@
 //! Reading a document checks its shape; [`crate::plan`] checks its sense.
 
 mod config;
+mod keys;
+mod lines;
 mod platform;
 mod settings;
 mod step;
@@ -20,6 +22,7 @@ pub use config::{
     ApprovalDocument, BranchDocument, CaseDocument, EventDocument, ForEachDocument, LaneDocument, ParallelDocument,
     RaiseDocument, StepConfig, StopDocument, SubFlowDocument, ValuesDocument, WaitDocument, WhileDocument,
 };
+pub use lines::{Lines, Place};
 pub use settings::{CacheDocument, PhaseDocument, RollbackDocument};
 pub use step::{ActionDocument, Connections, StepDocument};
 
@@ -91,20 +94,20 @@ pub struct FlowDocument {
 impl FlowDocument {
     /// Reads a document from JSON or YAML text. An error names the line, and the place where that is known.
     pub fn from_text(text: &str) -> Result<Self, ShapeError> {
-        let is_json = text.trim_start().starts_with('{');
+        let is_json = is_json(text);
         let parsed = if is_json { json::parse_json(text.as_bytes()) } else { json::parse_yaml(text) };
         let value = parsed.map_err(whole)?;
         if platform::wrote(&value) {
-            return Self::from_value(value);
+            return Self::from_value(value).map_err(|error| error.located(text));
         }
-        check_objects(&value)?;
+        check_objects(&value).map_err(|error| error.located(text))?;
         // The text, not the value: only the text still knows the lines that errors name.
         let mut document: Self = if is_json {
             read(&mut serde_json::Deserializer::from_str(text))?
         } else {
             read(serde_norway::Deserializer::from_str(text))?
         };
-        step::settle("/flow_steps", &mut document.flow_steps)?;
+        step::settle("/flow_steps", &mut document.flow_steps).map_err(|error| error.located(text))?;
         Ok(document)
     }
 
@@ -139,6 +142,23 @@ pub struct ShapeError {
     pub message: String,
 }
 
+impl ShapeError {
+    /// Names the line, as the parsers do of what they find themselves.
+    fn located(self, text: &str) -> Self {
+        match Lines::of(text).and_then(|lines| lines.place(&self.pointer)) {
+            Some(Place { line, column }) if !self.message.contains(" at line ") => {
+                Self { message: format!("{} at line {line} column {column}", self.message), ..self }
+            }
+            _ => self,
+        }
+    }
+}
+
+/// JSON is part of YAML, but its own reader knows it better.
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+}
+
 fn whole(error: ParseError) -> ShapeError {
     ShapeError { pointer: String::new(), message: error.0 }
 }
@@ -147,7 +167,7 @@ fn whole(error: ParseError) -> ShapeError {
 pub fn read<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<T, ShapeError> {
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let pointer = error.path().iter().map(segment).collect();
-        ShapeError { pointer, message: error.into_inner().to_string() }
+        ShapeError { pointer, message: keys::explained(&error.into_inner().to_string()) }
     })
 }
 

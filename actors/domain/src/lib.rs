@@ -19,6 +19,7 @@ pub mod plan;
 pub mod retry;
 pub mod run;
 pub mod stats;
+mod suggest;
 pub mod trace;
 pub mod trigger;
 pub mod words;

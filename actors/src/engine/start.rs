@@ -42,6 +42,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     pub catalog: Arc<dyn Catalog>,
     pub executors: Vec<Arc<dyn Executor>>,
+    /// Where committed changes are told.
+    pub feed: Feed,
     /// Where stores and executors run.
     pub io: tokio::runtime::Handle,
     pub node: RowId,
@@ -85,7 +87,7 @@ impl Engine {
             catalog: parts.catalog,
             meters: Meters::new(executors.keys().copied()),
             executors,
-            feed: Feed::new(parts.io.clone()),
+            feed: parts.feed,
             io: parts.io,
             counters: Counters::default(),
             ends: Ends::default(),

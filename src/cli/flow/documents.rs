@@ -25,6 +25,8 @@ pub struct Paths {
 /// A file, and its document or what is wrong with it.
 pub struct Read {
     pub path: PathBuf,
+    /// What is in it: only the text knows the lines of what is wrong.
+    pub text: String,
     pub document: Result<FlowDocument, String>,
 }
 
@@ -32,7 +34,7 @@ impl Paths {
     /// Every document. One mistake anywhere is enough to do nothing.
     pub fn documents(&self) -> Result<Vec<(PathBuf, FlowDocument)>, Failure> {
         let read = self.read()?;
-        let found = read.into_iter().map(|Read { path, document }| match document {
+        let found = read.into_iter().map(|Read { path, document, .. }| match document {
             Ok(document) => Ok((path, document)),
             Err(why) => Err(usage(&path, &why)),
         });
@@ -56,7 +58,7 @@ impl Paths {
                 None => Ok(document),
                 Some(other) => Err(format!("flow '{}' is in {} too", document.flow_name, other.display())),
             });
-            found.push(Read { path, document });
+            found.push(Read { path, text, document });
         }
         Ok(found)
     }

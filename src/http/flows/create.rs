@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::FlowDraft;
 use core314_domain::document::{FlowDocument, ShapeError};
 use core314_domain::json::parse_yaml;
+use core314_domain::plan::Problem as DocumentProblem;
 
 use super::{FlowView, etag};
 use crate::http::auth::Role;
@@ -27,8 +28,9 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     credential.allows(Role::Admin)?;
     let caller = credential.act(req.headers(), None)?;
     let owner = caller.owner()?;
-    let document = read_document(&req, payload, &state).await?;
-    let flow = state.engine.create_flow(FlowDraft { owner, document, by: caller.by }).await?;
+    let Written { document, text } = read_document(&req, payload, &state).await?;
+    let saved = state.engine.create_flow(FlowDraft { owner, document, by: caller.by }).await;
+    let flow = saved.map_err(|error| located(error.into(), &text))?;
     let warnings = state.engine.warnings(&flow).await;
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/api/v1/flows/{}", flow.id)))
@@ -36,11 +38,25 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
         .json(FlowView::warning(flow, warnings)))
 }
 
+/// A document, and the text that it came as: only that knows the lines of what is wrong with it.
+pub struct Written {
+    pub document: FlowDocument,
+    pub text: String,
+}
+
 /// The document in a request's body.
-pub async fn read_document(req: &HttpRequest, payload: web::Payload, state: &State) -> Result<FlowDocument, Problem> {
+pub async fn read_document(req: &HttpRequest, payload: web::Payload, state: &State) -> Result<Written, Problem> {
     let is_yaml = is_yaml(req)?;
     let text = body::read(req, payload, &state.settings).await?;
-    document(&text, is_yaml, state.settings.max_json_depth)
+    let document = document(&text, is_yaml, state.settings.max_json_depth)?;
+    Ok(Written { document, text: String::from_utf8_lossy(&text).into_owned() })
+}
+
+/// Names the lines of what is wrong with a document.
+fn located(problem: Problem, text: &str) -> Problem {
+    let Problem::InvalidFlow(mut problems) = problem else { return problem };
+    DocumentProblem::locate(&mut problems, text);
+    Problem::InvalidFlow(problems)
 }
 
 fn is_yaml(req: &HttpRequest) -> Result<bool, Problem> {

@@ -6,11 +6,11 @@ use core314_domain::plan::Problem as DocumentProblem;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::create::read_document;
+use super::create::{Written, read_document};
 use crate::http::Shared;
 use crate::http::auth::Role;
 use crate::http::openapi::Doc;
-use crate::http::problem::{Place, Problem};
+use crate::http::problem::{FieldError, Place, Problem};
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Validation")]
@@ -18,6 +18,8 @@ struct View {
     valid: bool,
     /// Everything that is wrong, each with its place.
     errors: Vec<ErrorView>,
+    /// What is legal, and surely not meant.
+    warnings: Vec<ErrorView>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -26,6 +28,14 @@ struct ErrorView {
     /// RFC 6901, into the document.
     pointer: String,
     message: String,
+    /// Of an expression: its line, and below it a mark at the character that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    excerpt: Option<String>,
+    /// Where it stands in the document's text; both count from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
 }
 
 pub fn doc() -> Doc {
@@ -36,28 +46,35 @@ pub fn doc() -> Doc {
 
 pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
     state.keys.identify(&req).await?.read(req.headers())?;
-    let errors = match read_document(&req, payload, &state).await {
-        Ok(document) => match state.engine.check_flow(&document) {
-            Ok(()) => Vec::new(),
-            Err(problems) => problems.into_iter().map(ErrorView::from).collect(),
+    let (errors, warnings) = match read_document(&req, payload, &state).await {
+        Ok(Written { document, text }) => match state.engine.check_flow(&document) {
+            Ok(warnings) => (Vec::new(), shown(warnings, &text)),
+            Err(problems) => (shown(problems, &text), Vec::new()),
         },
-        Err(Problem::InvalidRequest(errors)) => errors
-            .into_iter()
-            .map(|error| {
-                let pointer = match error.place {
-                    Place::Body(pointer) => pointer,
-                    Place::Query(_) | Place::Header(_) => String::new(),
-                };
-                ErrorView { pointer, message: error.message }
-            })
-            .collect(),
+        Err(Problem::InvalidRequest(errors)) => (errors.into_iter().map(ErrorView::from).collect(), Vec::new()),
         Err(problem) => return Err(problem),
     };
-    Ok(HttpResponse::Ok().json(View { valid: errors.is_empty(), errors }))
+    Ok(HttpResponse::Ok().json(View { valid: errors.is_empty(), errors, warnings }))
+}
+
+fn shown(mut problems: Vec<DocumentProblem>, text: &str) -> Vec<ErrorView> {
+    DocumentProblem::locate(&mut problems, text);
+    problems.into_iter().map(ErrorView::from).collect()
+}
+
+impl From<FieldError> for ErrorView {
+    fn from(error: FieldError) -> Self {
+        let pointer = match error.place {
+            Place::Body(pointer) => pointer,
+            Place::Query(_) | Place::Header(_) => String::new(),
+        };
+        DocumentProblem::new(pointer, error.message).into()
+    }
 }
 
 impl From<DocumentProblem> for ErrorView {
     fn from(problem: DocumentProblem) -> Self {
-        Self { pointer: problem.pointer, message: problem.message }
+        let DocumentProblem { pointer, message, excerpt, line, column } = problem;
+        Self { pointer, message, excerpt, line, column }
     }
 }

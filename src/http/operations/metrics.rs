@@ -58,7 +58,7 @@ pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics
 
 fn counters(page: &mut Exposition, engine: &Engine) {
     let counted = &engine.runtime().counters;
-    let all: [(&str, &str, &AtomicU64); 8] = [
+    let all: [(&str, &str, &AtomicU64); 9] = [
         ("core314_runs_accepted_total", "Runs accepted, durably.", &counted.runs_accepted),
         ("core314_attempts_started_total", "Attempts started.", &counted.attempts_started),
         ("core314_attempts_failed_total", "Attempts that failed.", &counted.attempts_failed),
@@ -67,6 +67,7 @@ fn counters(page: &mut Exposition, engine: &Engine) {
         ("core314_commit_retries_total", "Transactions that were tried again.", &counted.commit_retries),
         ("core314_refused_total", "Triggers refused because the runtime was busy.", &counted.refused_busy),
         ("core314_actor_restarts_total", "Actors that failed and were started again.", &counted.actor_deaths),
+        ("core314_deliveries_left_out_total", "Deliveries that were not noted.", &counted.deliveries_left_out),
     ];
     for (name, help, counter) in all {
         page.single(Type::Counter, name, help, counter.load(Ordering::Relaxed) as f64);

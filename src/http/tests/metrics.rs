@@ -10,7 +10,7 @@ use super::prometheus::{self, Family};
 use super::support::{Server, flow_document};
 
 /// What a page must have: the metric, its kind, and its labels.
-const METRICS: [(&str, &str, &[&str]); 30] = [
+const METRICS: [(&str, &str, &[&str]); 31] = [
     ("core314_runs_accepted_total", "counter", &[]),
     ("core314_runs_ended_total", "counter", &["status"]),
     ("core314_executions_ended_total", "counter", &["action_type", "status"]),
@@ -37,6 +37,7 @@ const METRICS: [(&str, &str, &[&str]); 30] = [
     ("core314_http_in_flight", "gauge", &[]),
     ("core314_streams", "gauge", &[]),
     ("core314_streams_dropped_total", "counter", &[]),
+    ("core314_deliveries_left_out_total", "counter", &[]),
     ("core314_webhooks_refused_total", "counter", &[]),
     ("core314_rate_limited_total", "counter", &[]),
     ("core314_spans_dropped_total", "counter", &[]),
