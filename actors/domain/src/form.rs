@@ -248,7 +248,7 @@ fn names(value: &Value) -> Result<Vec<String>, String> {
 }
 
 fn at(pointer: &str, message: impl Into<String>) -> Problem {
-    Problem { pointer: pointer.to_owned(), message: message.into() }
+    Problem::new(pointer, message)
 }
 
 /// A name as a JSON pointer has it.

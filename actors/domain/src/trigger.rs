@@ -158,7 +158,7 @@ fn typed<T: serde::de::DeserializeOwned>(config: &Map<String, Value>) -> Result<
 }
 
 fn problem(pointer: &str, message: impl Into<String>) -> Problem {
-    Problem { pointer: format!("/trigger_config{pointer}"), message: message.into() }
+    Problem::new(format!("/trigger_config{pointer}"), message)
 }
 
 fn event(config: Event) -> Result<(Option<Matching>, Kind), Problem> {
@@ -166,7 +166,7 @@ fn event(config: Event) -> Result<(Option<Matching>, Kind), Problem> {
     if let Some(source) = &config.source {
         named("/source", source)?;
     }
-    let filter = Condition::parse(&config.filter, &Names { roots: FILTER_ROOTS, steps: &[] })
+    let filter = Condition::parse(&config.filter, &Names { roots: FILTER_ROOTS, steps: &[], types: None })
         .map_err(|error| problem(&format!("/filter{}", error.pointer), error.to_string()))?;
     Ok((config.matching, Kind::Event { event_type: config.kind, source: config.source, filter }))
 }

@@ -129,7 +129,7 @@ impl Engine {
             "action_type": draft.action_type, "action_target": draft.action_target,
             "action_payload": draft.action_payload, "priority": draft.priority,
         });
-        let problem = |pointer: String, message: String| SignalError::Invalid(vec![Problem { pointer, message }]);
+        let problem = |pointer: String, message: String| SignalError::Invalid(vec![Problem::new(pointer, message)]);
         let document = action(&row).map_err(|error| problem(error.pointer, error.message))?;
         self.check_flow(&document).map_err(SignalError::Invalid)?;
         let id = self.row_id();
