@@ -25,6 +25,7 @@ mod plans;
 mod pool;
 mod postgres;
 mod rows;
+mod schedules;
 mod schema;
 mod signals;
 mod sqlite;

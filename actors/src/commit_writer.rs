@@ -48,7 +48,8 @@ impl Drop for Reply {
     }
 }
 
-/// Commits one write that belongs to no run. `then` is called when it is over, whether the caller still waits or not.
+/// Commits one write that nothing else belongs to. `then` is called with the outcome at hand, whether the caller still waits
+/// or not.
 pub async fn commit_one(
     writer: &Ref<CommitWriter>,
     io: &tokio::runtime::Handle,
@@ -62,8 +63,7 @@ pub async fn commit_one(
         drop(send.send(result));
     });
     let gone = || StoreError::Unavailable("the commit writer is restarting; try again".to_owned());
-    let msg = WriterMsg::Commit { lane: 0, writes: vec![write], reply };
-    writer.tell_urgent(msg).map_err(|_| gone())?;
+    writer.tell_urgent(WriterMsg::Commit { lane: 0, writes: vec![write], reply }).map_err(|_| gone())?;
     let mut outcomes = heard.await.map_err(|_| gone())??;
     outcomes.pop().ok_or_else(|| StoreError::Corrupt("the store gave no outcome".to_owned()))
 }

@@ -3,6 +3,7 @@
 mod act;
 mod keys;
 mod look;
+mod schedules;
 mod signals;
 mod start;
 mod warnings;
@@ -17,7 +18,7 @@ use core314_domain::plan::Problem;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::commit_writer::{self, CommitWriter};
+use crate::commit_writer::{CommitWriter, commit_one};
 use crate::feed::Feed;
 use crate::ingress::{Ingress, Trigger, TriggerError, Triggered};
 use crate::ports::catalog::StoredFlow;
@@ -26,11 +27,13 @@ use crate::ports::{Scope, StoreError};
 use crate::queue_partition::PartitionShared;
 use crate::relay::Starter;
 use crate::runtime::Runtime;
+use crate::schedules::{self as scheduling, Schedules, SchedulesMsg};
 use crate::supervision::{Ref, RestartError, Snapshot, Tree, Watchdog};
 
 pub use act::{Restart, TellError, Verdict};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
+pub use schedules::{Backfill, Backfilled, ScheduleError};
 pub use signals::{DecisionDraft, MetricDraft, RecommendationDraft, SignalError, VerdictDraft};
 pub use start::{Parts, StartError};
 
@@ -48,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) writer: Ref<CommitWriter>,
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) starter: Arc<Starter>,
+    pub(crate) schedules: Ref<Schedules>,
     pub(crate) partitions: Vec<Arc<PartitionShared>>,
     /// How many more rows of deliveries may wait for their commit.
     pub(crate) delivery_credits: Arc<Semaphore>,
@@ -129,11 +133,12 @@ impl Engine {
             owner: draft.owner,
             expected_version,
             document: draft.document.clone(),
+            schedule: scheduling::plan(&draft.document, id, now_ms),
             by: draft.owner.user,
             at_ms: now_ms,
             audit,
         };
-        let outcome = self.commit_and_forget(Write::Flow(Box::new(write)), draft.owner.tenant).await?;
+        let outcome = self.commit_and_forget(Write::Flow(Box::new(write)), draft.owner.tenant, id).await?;
         match outcome {
             Outcome::Committed { .. } => {
                 Ok(StoredFlow { id, owner: draft.owner, version, document: draft.document, created_at_ms: now_ms })
@@ -212,13 +217,18 @@ impl Engine {
     }
 
     /// Commits a change of the tenant's flows; what is cached of them is forgotten, whether the caller still waits or not.
-    async fn commit_and_forget(&self, write: Write, tenant: TenantId) -> Result<Outcome, StoreError> {
-        let runtime = self.inner.runtime.clone();
-        self.commit_then(write, move || runtime.plans.forget(tenant)).await
+    async fn commit_and_forget(&self, write: Write, tenant: TenantId, flow: FlowId) -> Result<Outcome, StoreError> {
+        let (runtime, schedules) = (self.inner.runtime.clone(), self.inner.schedules.clone());
+        let then = move || {
+            runtime.plans.forget(tenant);
+            // An actor that is restarting reads everything anyway.
+            let _ = schedules.tell_urgent(SchedulesMsg::Changed(flow));
+        };
+        self.commit_then(write, then).await
     }
 
     async fn commit_then(&self, write: Write, then: impl FnOnce() + Send + 'static) -> Result<Outcome, StoreError> {
-        commit_writer::commit_one(&self.inner.writer, &self.inner.runtime.io, write, then).await
+        commit_one(&self.inner.writer, &self.inner.runtime.io, write, then).await
     }
 }
 

@@ -22,6 +22,7 @@ use crate::failpoint;
 use crate::flow_run::{Accepting, Remark};
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
+use crate::ports::schedule::ScheduleMove;
 use crate::ports::store::Idempotency;
 use crate::queue_partition::{Answer, NewRun, PartitionMsg, QueuePartition};
 use crate::runtime::{Counters, Runtime};
@@ -61,6 +62,8 @@ pub enum Target {
     Matching,
     /// This flow, if its trigger and conditions match.
     Only(FlowId),
+    /// This flow, by its schedule, which goes on in the same commit.
+    Scheduled(Box<ScheduleMove>),
     /// One action, without a flow.
     Action(Arc<FlowDocument>),
 }
@@ -214,6 +217,7 @@ impl Ingress {
         let flow = match &trigger.target {
             Target::Matching | Target::Only(_) => return self.start_matching(&trigger).await,
             Target::Flow(id) => self.named_flow(trigger.owner.tenant, *id).await?,
+            Target::Scheduled(step) => self.named_flow(trigger.owner.tenant, step.flow).await?,
             Target::Version(id, version) => self.flow_version(trigger.owner.tenant, *id, *version).await?,
             Target::Action(document) => self.action(trigger.owner, document)?,
         };
@@ -370,12 +374,15 @@ impl Ingress {
             answer: serde_json::to_value(&accepted).expect("an answer has text keys"),
             expires_at_ms: header.accepted_at_ms + self.runtime.settings.idempotency_ttl_ms,
         });
-        let definition = match &trigger.target {
-            Target::Action(document) => Some(document.clone()),
-            Target::Flow(_) | Target::Version(..) | Target::Matching | Target::Only(_) => None,
+        let (definition, schedule) = match &trigger.target {
+            Target::Action(document) => (Some(document.clone()), None),
+            Target::Scheduled(step) => {
+                (None, Some(Box::new(ScheduleMove { run: Some(header.id), ..ScheduleMove::clone(step) })))
+            }
+            Target::Flow(_) | Target::Version(..) | Target::Matching | Target::Only(_) => (None, None),
         };
         let (answer, heard) = oneshot::channel();
-        let accepting = Accepting { idempotency, definition };
+        let accepting = Accepting { idempotency, definition, schedule };
         Ok((NewRun { header, plan: flow.plan.clone(), accepting, answer }, accepted, heard))
     }
 

@@ -10,6 +10,7 @@ use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, TenantId, WebhookId};
 use core314_domain::plan::{FlowPlan, PlanLimits, Problem, problems_at_the_door};
 use core314_domain::run::FlowRef;
+use core314_domain::schedule;
 use core314_domain::words::{ExecutionMode, TriggerType};
 use dashmap::DashMap;
 
@@ -64,7 +65,7 @@ impl Plans {
     /// Checks a document and compiles it; executors look at their payloads.
     pub fn compile(&self, document: &FlowDocument) -> Result<FlowPlan, Vec<Problem>> {
         let plan = FlowPlan::compile(document, &self.action_types, &self.limits);
-        let mut problems = Vec::new();
+        let mut problems = schedule::check(document);
         for (at, action) in document.actions() {
             let executor = self.executors.iter().find(|e| e.action_type() == action.action_type);
             for problem in executor.map(|e| e.check(&action.action_target, &action.action_payload)).unwrap_or_default()

@@ -50,6 +50,10 @@ pub struct EngineSettings {
     pub max_chain_depth: u64,
     /// Series of a metric that may exceed one flow's threshold at once; more are not watched.
     pub watched_series: u32,
+    /// How late an instant of a schedule may be and still be on time; what is later was missed.
+    pub schedule_grace_ms: i64,
+    /// Instants of one schedule that are caught up with, or wait for the run before them; older ones are given up.
+    pub schedule_kept_instants: usize,
     /// How long attempts under way may go on when the node stops.
     pub drain_ms: u64,
     /// What a trigger may bring.
@@ -84,6 +88,8 @@ impl Default for EngineSettings {
             sweep_interval_ms: 10_000,
             max_chain_depth: 16,
             watched_series: 1_000,
+            schedule_grace_ms: 15_000,
+            schedule_kept_instants: 100,
             drain_ms: 10_000,
             max_trigger_bytes: 1 << 20,
             max_steps: 1_000,

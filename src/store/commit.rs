@@ -4,7 +4,7 @@
 //! begin ─► leases ─► idempotency keys ─► new runs ─► versions of known runs ─► definitions
 //!              │             │                              │                       │
 //!              ▼             ▼                              ▼                       ▼
-//!           Fenced       Duplicate                       Conflict          Conflict, Rejected
+//!           Fenced       Duplicate                       Conflict          Conflict, Rejected, Stale
 //!                                   the survivors ─► log, audit, heads, checkpoint, the rest ─► commit
 //! ```
 //!
@@ -21,6 +21,7 @@ pub(super) mod effects;
 mod history;
 mod keys;
 pub(super) mod runs;
+pub(super) mod schedules;
 mod settlements;
 pub(super) mod signals;
 pub(super) mod statistics;

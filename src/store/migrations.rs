@@ -38,6 +38,7 @@ migrations! {
     6 "0006_service_keys.sql",
     7 "0007_webhooks.sql",
     8 "0008_quick_reads.sql",
+    9 "0009_schedules.sql",
     10 "0010_signals.sql",
     15 "0015_queue_and_scopes.sql",
 }

@@ -5,14 +5,14 @@
 use core314_actors::ports::Scope;
 
 use super::cell::{Cell, Rows};
-use super::commit::{batch, definitions, effects, runs, signals, statistics, webhooks};
+use super::commit::{batch, definitions, effects, runs, schedules, signals, statistics, webhooks};
 use super::connection::{Bulk, Connection};
 use super::{SqlStore, StoreOptions, engine, heads, notifications};
 
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
 
-const WRITTEN: [Keyed; 13] = [
+const WRITTEN: [Keyed; 14] = [
     ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
     ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
     ("runs::FREED_NAMES", runs::FREED_NAMES, "uutu"),
@@ -22,6 +22,7 @@ const WRITTEN: [Keyed; 13] = [
     ("effects::DECIDED", effects::DECIDED, "uuituitj"),
     ("signals::DECISIONS_TRIED", signals::DECISIONS_TRIED, "uutii"),
     ("signals::RECOMMENDATIONS_TRIED", signals::RECOMMENDATIONS_TRIED, "uutii"),
+    ("schedules::MOVED", schedules::MOVED, "uuiiibiuiiiiiititi"),
     ("heads::HEADS", heads::HEADS, "ti"),
     ("heads::MOVED_HEADS", heads::MOVED_HEADS, "tiihui"),
     ("notifications::READ", notifications::READ, "uuui"),

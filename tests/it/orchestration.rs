@@ -3,7 +3,7 @@
 
 mod actions;
 mod approvals;
-mod bed;
+pub mod bed;
 mod chains;
 mod control;
 mod decisions;
@@ -35,4 +35,4 @@ macro_rules! on_both_stores {
         }
     };
 }
-use on_both_stores;
+pub(crate) use on_both_stores;

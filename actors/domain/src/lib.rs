@@ -18,6 +18,7 @@ pub mod log;
 pub mod plan;
 pub mod retry;
 pub mod run;
+pub mod schedule;
 pub mod stats;
 mod suggest;
 pub mod trace;

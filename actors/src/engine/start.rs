@@ -29,6 +29,7 @@ use crate::ports::{Scope, StoreError};
 use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
 use crate::relay::{Relay, Starter};
 use crate::runtime::{Counters, Runtime};
+use crate::schedules::{Schedules, SchedulesArgs};
 use crate::settings::EngineSettings;
 use crate::sub_runs::{self, SubRuns};
 use crate::supervision::{
@@ -151,6 +152,9 @@ impl Engine {
         let relay =
             root.root().start_child::<Relay>(ChildSpec::new("relay"), starter.clone()).map_err(|e| actors(&e))?;
         assert!(runtime.relay.set(relay).is_ok(), "a runtime has one engine");
+        let args = SchedulesArgs::new(runtime.clone(), ingress.clone(), writer.clone());
+        let spec = ChildSpec::new("schedules").placement(Placement::Worker(0));
+        let schedules = root.root().start_child::<Schedules>(spec, args).map_err(|e| actors(&e))?;
         let delivery_credits = Arc::new(Semaphore::new(MAX_PENDING_DELIVERIES));
         let inner = Inner {
             runtime,
@@ -159,6 +163,7 @@ impl Engine {
             writer,
             ingress,
             starter,
+            schedules,
             partitions: shared,
             delivery_credits,
         };

@@ -11,10 +11,11 @@ use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::RunStatus;
 use serde_json::Value;
 
-use super::catalog::ServiceKey;
+use super::catalog::{ServiceKey, StoredFlow};
+use super::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite, StoredSchedule};
 use super::signal::{self, Occurrence, SignalWrite};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
-use super::{BoxFuture, StoreError};
+use super::{BoxFuture, Scope, StoreError};
 
 /// What the engine needs of a database.
 pub trait Store: Send + Sync + 'static {
@@ -67,6 +68,20 @@ pub trait Store: Send + Sync + 'static {
     /// gone.
     fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>>;
 
+    /// Schedules with something to do before `until_ms`, soonest first, after the given one.
+    fn due_schedules(
+        &self,
+        until_ms: i64,
+        after: Option<(i64, FlowId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredSchedule>, StoreError>>;
+
+    /// The schedule of a flow.
+    fn schedule(&self, scope: Scope, flow: FlowId) -> BoxFuture<'_, Result<Option<StoredSchedule>, StoreError>>;
+
+    /// Flows whose trigger is `schedule` and that have no row: saved by a release that had none.
+    fn flows_without_schedule(&self, limit: usize) -> BoxFuture<'_, Result<Vec<StoredFlow>, StoreError>>;
+
     /// Whether the store answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
@@ -88,6 +103,7 @@ pub enum Write {
     Review(Box<Review>),
     SettleDeadLetter(Box<Settlement>),
     Signal(Box<SignalWrite>),
+    Schedule(Box<ScheduleWrite>),
 }
 
 /// The new state of one run and the rows that come with it.
@@ -123,6 +139,8 @@ pub struct Accept {
     pub idempotency: Option<Idempotency>,
     /// The definition of a single action, which no flow has.
     pub definition: Option<Arc<FlowDocument>>,
+    /// Present where a schedule starts the run: it goes on in the same commit, or the run is not accepted.
+    pub schedule: Option<Box<ScheduleMove>>,
 }
 
 /// A caller's own name for a request, unique in its tenant, with the answer that a repetition gets.
@@ -191,6 +209,8 @@ pub struct FlowWrite {
     /// The version that this one replaces; 0 for a new flow.
     pub expected_version: i64,
     pub document: FlowDocument,
+    /// Present where its trigger is `schedule`.
+    pub schedule: Option<SchedulePlan>,
     pub by: UserId,
     pub at_ms: i64,
     pub audit: AuditEntry,
@@ -279,6 +299,8 @@ pub enum Outcome {
     Duplicate { answer: Value, same_request: bool },
     /// Another live run of the flow has this name.
     RunKeyTaken { run: RunId },
+    /// The schedule has moved on since this was planned: read it again.
+    Stale,
     /// What was to be changed does not exist in the tenant.
     NotFound,
     /// The database refused this write for good.

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use core314_actors::ports::schedule::{ScheduleMove, ScheduleWrite};
 use core314_actors::ports::signal::SignalWrite;
 use core314_actors::ports::store::{ApprovalWrite, KeyWrite, Outcome, RejectCode, RunWrite, Webhook, Write};
 use core314_domain::audit::AuditEntry;
@@ -56,6 +57,7 @@ fn holds_nul(write: &Write) -> bool {
         }
         Write::SettleDeadLetter(settlement) => audit_holds_nul(&settlement.audit),
         Write::Signal(signal) => signal_holds_nul(signal),
+        Write::Schedule(write) => schedule_holds_nul(write),
         Write::Statistics(statistics) => statistics.rows.iter().any(|(key, _)| nul(&key.action_type)),
     }
 }
@@ -84,6 +86,19 @@ fn signal_holds_nul(signal: &SignalWrite) -> bool {
     own || signal.audit().iter().any(audit_holds_nul)
 }
 
+fn schedule_holds_nul(write: &ScheduleWrite) -> bool {
+    match write {
+        ScheduleWrite::Move(step) => step_holds_nul(step),
+        ScheduleWrite::Pause { by, audit, .. } => by.contains('\0') || audit_holds_nul(audit),
+        ScheduleWrite::Resume { step, audit } => step_holds_nul(step) || audit_holds_nul(audit),
+        ScheduleWrite::Adopt { plan, .. } => plan.config.values().any(has_nul),
+    }
+}
+
+fn step_holds_nul(step: &ScheduleMove) -> bool {
+    step.not_fired.iter().any(|(note, _)| note.detail.as_ref().is_some_and(|detail| detail.contains('\0')))
+}
+
 fn key_holds_nul(write: &KeyWrite) -> bool {
     match write {
         KeyWrite::Create { key, .. } => key.name.contains('\0'),
@@ -106,6 +121,7 @@ fn run_holds_nul(run: &RunWrite) -> bool {
         texts.into_iter().chain(&header.idempotency_key).chain(&header.run_key).any(|text| nul(text))
             || [&header.trigger_context, &header.webhook, &header.input].into_iter().any(|json| has_nul(json))
             || accept.definition.as_ref().is_some_and(|definition| has_nul(&definition.to_value()))
+            || accept.schedule.as_deref().is_some_and(step_holds_nul)
             || accept.idempotency.as_ref().is_some_and(|key| nul(&key.key) || has_nul(&key.answer))
     });
     of_accept

@@ -6,6 +6,7 @@
 use core314_actors::ports::store::{FlowWrite, Outcome, RejectCode, Write};
 
 use super::batch::Batch;
+use super::schedules;
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -75,6 +76,7 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
         write.at_ms.into(),
     ]);
     connection.bulk(FLOW_VERSION, &version).await?;
+    schedules::plan(connection, write).await?;
     Ok(None)
 }
 
