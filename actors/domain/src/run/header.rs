@@ -54,12 +54,15 @@ pub struct RunHeader {
 
 impl RunHeader {
     /// Whether a person must agree before the run begins: its flow says so, or the decision that it carries out is less
-    /// certain than its flow asks for. A decision that does not say how certain it is, is not certain.
+    /// certain than its flow asks for. A decision that does not say how certain it is, is not certain; whoever says that
+    /// one was approved and names none has seen to that.
     pub fn needs_approval(&self, plan: &FlowPlan) -> bool {
-        let confidence = || self.trigger_context.get("confidence_score").and_then(Value::as_f64).unwrap_or(0.0);
+        let is_uncertain = |threshold| match self.trigger_context.get("confidence_score").and_then(Value::as_f64) {
+            Some(confidence) => confidence < threshold,
+            None => self.decision_event_id.is_some(),
+        };
         let is_of_decision = self.trigger_type == TriggerType::DecisionApproved;
-        plan.requires_approval
-            || (is_of_decision && plan.approval_threshold.is_some_and(|threshold| confidence() < threshold))
+        plan.requires_approval || (is_of_decision && plan.approval_threshold.is_some_and(is_uncertain))
     }
 
     /// What the run's expressions may name, as of `now_ms`.
