@@ -23,7 +23,8 @@ use crate::ports::catalog::{Catalog, ServiceKey, StoredFlow};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
-    DeadLetter, Delivery, FlowWrite, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
+    DeadLetter, Delivery, FlowDeletion, FlowWrite, KeyWrite, Outcome, RejectCode, RunWrite, Settlement, Store,
+    StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -134,30 +135,12 @@ impl Rows {
                 self.dead_letters.push(*letter);
                 Outcome::Committed { log_seq: None }
             }
-            Write::DeleteFlow(deletion) => {
-                let own = |versions: &Vec<StoredFlow>| versions.iter().all(|flow| flow.owner.tenant == deletion.tenant);
-                if self.flows.get(&deletion.id).is_none_or(|versions| !own(versions)) {
-                    return Outcome::NotFound;
-                }
-                self.flows.remove(&deletion.id);
-                self.schedules.0.remove(&deletion.id);
-                self.audit.push(deletion.audit);
-                Outcome::Committed { log_seq: None }
-            }
+            Write::DeleteFlow(deletion) => self.delete_flow(*deletion),
             Write::Review(review) => {
                 self.audit.push(review.audit);
                 Outcome::Committed { log_seq: None }
             }
-            Write::SettleDeadLetter(settlement) => {
-                let known =
-                    |letter: &DeadLetter| letter.id == settlement.id && letter.owner.tenant == settlement.tenant;
-                if !self.dead_letters.iter().any(known) {
-                    return Outcome::NotFound;
-                }
-                self.dead_letters.retain(|letter| !known(letter));
-                self.audit.push(settlement.audit);
-                Outcome::Committed { log_seq: None }
-            }
+            Write::SettleDeadLetter(settlement) => self.settle(*settlement),
             Write::Schedule(write) => {
                 let audit = match &*write {
                     ScheduleWrite::Pause { audit, .. } | ScheduleWrite::Resume { audit, .. } => Some(audit.clone()),
@@ -173,6 +156,27 @@ impl Rows {
                 Outcome::Committed { log_seq: None }
             }
         }
+    }
+
+    fn delete_flow(&mut self, deletion: FlowDeletion) -> Outcome {
+        let own = |versions: &Vec<StoredFlow>| versions.iter().all(|flow| flow.owner.tenant == deletion.tenant);
+        if self.flows.get(&deletion.id).is_none_or(|versions| !own(versions)) {
+            return Outcome::NotFound;
+        }
+        self.flows.remove(&deletion.id);
+        self.schedules.0.remove(&deletion.id);
+        self.audit.push(deletion.audit);
+        Outcome::Committed { log_seq: None }
+    }
+
+    fn settle(&mut self, settlement: Settlement) -> Outcome {
+        let known = |letter: &DeadLetter| letter.id == settlement.id && letter.owner.tenant == settlement.tenant;
+        if !self.dead_letters.iter().any(known) {
+            return Outcome::NotFound;
+        }
+        self.dead_letters.retain(|letter| !known(letter));
+        self.audit.push(settlement.audit);
+        Outcome::Committed { log_seq: None }
     }
 
     fn flow(&mut self, write: FlowWrite) -> Outcome {

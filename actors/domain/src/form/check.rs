@@ -1,6 +1,6 @@
 //! Comparing a value with a form.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
@@ -52,7 +52,7 @@ impl Form {
     fn array(&self, items: &[Value], pointer: &str, problems: &mut Vec<Problem>) {
         self.size(items.len(), ["minItems", "maxItems"], "items", pointer, problems);
         if self.unique {
-            let mut seen = HashSet::new();
+            let mut seen = BTreeSet::new();
             if let Some(twice) = items.iter().position(|item| !seen.insert(item.to_string())) {
                 problems.push(at(pointer, format!("has item {twice} twice")));
             }
