@@ -9,7 +9,9 @@ mod bench;
 mod bulk;
 mod client;
 mod dead_letters;
+mod decision;
 mod doctor;
+mod event;
 mod execution;
 mod flow;
 mod log;
@@ -123,6 +125,15 @@ enum Command {
     /// Addresses at which others start flows.
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
+    /// Events that start flows.
+    #[command(subcommand)]
+    Event(event::EventCommand),
+    /// Decisions of engines outside.
+    #[command(subcommand)]
+    Decision(decision::DecisionCommand),
+    /// Actions that engines outside recommend.
+    #[command(subcommand)]
+    Recommendation(decision::RecommendationCommand),
     /// Keys with which programs reach the server.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -183,6 +194,9 @@ impl Command {
                 online(global, printer, async |session| command.perform(&session).await)
             }
             Self::Webhook(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Event(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Decision(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Recommendation(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Token(command) => online(global, printer, async |session| command.perform(session).await),
             Self::DeadLetters(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Actors(args) => online(global, printer, async |session| actors::perform(session, args).await),

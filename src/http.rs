@@ -43,6 +43,7 @@ mod route_table;
 mod runs;
 mod schedules;
 mod settings;
+mod signals;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -133,7 +134,7 @@ type Shared = web::Data<State>;
 
 /// Every endpoint. The ones that are called most stand first, because routes are tried in order.
 fn routes() -> RouteTable {
-    operations_routes(schedule_routes(definition_routes(run_routes(RouteTable::default()))))
+    operations_routes(schedule_routes(definition_routes(signal_routes(run_routes(RouteTable::default())))))
 }
 
 /// Triggers, runs, executions and their log.
@@ -192,6 +193,28 @@ fn run_routes(table: RouteTable) -> RouteTable {
         .post("/api/v1/execution-log/{id}/review", execution_log::review::handle, execution_log::review::doc())
 }
 
+/// What engines and people outside tell: events, decisions, recommendations, metrics.
+fn signal_routes(table: RouteTable) -> RouteTable {
+    use signals::{decisions, events, metrics_data, recommendations};
+    table
+        .post("/api/v1/events", events::handle, events::doc())
+        .list("/api/v1/decisions", Resource::Decisions, "Lists decisions of engines outside.")
+        .post("/api/v1/decisions", decisions::create, decisions::create_doc())
+        .show("/api/v1/decisions/{id}", Resource::Decisions, "Shows a decision.")
+        .post("/api/v1/decisions/{id}/approve", decisions::approve, decisions::approve_doc())
+        .post("/api/v1/decisions/{id}/reject", decisions::reject, decisions::reject_doc())
+        .list("/api/v1/recommendations", Resource::Recommendations, "Lists recommended actions.")
+        .post("/api/v1/recommendations", recommendations::create, recommendations::create_doc())
+        .show("/api/v1/recommendations/{id}", Resource::Recommendations, "Shows a recommended action.")
+        .post("/api/v1/recommendations/{id}/accept", recommendations::accept, recommendations::accept_doc())
+        .post("/api/v1/recommendations/{id}/dismiss", recommendations::dismiss, recommendations::dismiss_doc())
+        .list("/api/v1/metrics-data", Resource::Metrics, "Lists values of metrics.")
+        .post("/api/v1/metrics-data", metrics_data::handle, metrics_data::doc())
+        .show("/api/v1/metrics-data/{id}", Resource::Metrics, "Shows a value of a metric.")
+        .list("/api/v1/memory", Resource::Memory, "Lists what was tried on what, and how it ended.")
+        .show("/api/v1/memory/{id}", Resource::Memory, "Shows what was tried, and how it ended.")
+}
+
 /// What people set up: flows, webhooks, keys; and their inboxes.
 fn definition_routes(table: RouteTable) -> RouteTable {
     table
@@ -207,6 +230,7 @@ fn definition_routes(table: RouteTable) -> RouteTable {
         .get("/api/v1/flows/{id}/versions", flows::versions::handle, flows::versions::doc())
         .post("/api/v1/flows/{id}/dry-run", flows::dry_run::handle, flows::dry_run::doc())
         .get("/api/v1/flows/{id}/export", flows::export::handle, flows::export::doc())
+        .get("/api/v1/flows/{id}/form", flows::form::handle, flows::form::doc())
         .get("/api/v1/flow-templates", flows::templates::handle, flows::templates::doc())
         .list("/api/v1/dead-letters", Resource::DeadLetters, "Lists work that was set aside.")
         .show("/api/v1/dead-letters/{id}", Resource::DeadLetters, "Shows work that was set aside.")

@@ -29,6 +29,7 @@ mod postgres;
 mod rows;
 mod schedules;
 mod schema;
+mod signals;
 mod sqlite;
 mod views;
 

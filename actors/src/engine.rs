@@ -4,7 +4,9 @@ mod act;
 mod keys;
 mod look;
 mod schedules;
+mod signals;
 mod start;
+mod warnings;
 mod webhooks;
 
 use std::sync::{Arc, OnceLock};
@@ -25,6 +27,7 @@ use crate::ports::catalog::StoredFlow;
 use crate::ports::store::{FlowWrite, Outcome, RejectCode, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::PartitionShared;
+use crate::relay::Starter;
 use crate::runtime::Runtime;
 use crate::schedules::{self as scheduling, Schedules, SchedulesMsg};
 use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog};
@@ -33,6 +36,7 @@ pub use act::{Restart, TellError, Verdict};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
 pub use schedules::{Backfill, Backfilled, ScheduleError};
+pub use signals::{DecisionDraft, MetricDraft, RecommendationDraft, SignalError, VerdictDraft};
 pub use start::{Parts, StartError};
 
 /// A running engine. Clones share it.
@@ -48,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) _watchdog: Watchdog,
     pub(crate) writer: Ref<CommitWriter>,
     pub(crate) ingress: Arc<Ingress>,
+    pub(crate) starter: Arc<Starter>,
     pub(crate) schedules: Ref<Schedules>,
     pub(crate) partitions: Vec<Arc<PartitionShared>>,
     /// How many more rows of deliveries may wait for their commit.

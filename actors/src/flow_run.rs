@@ -4,6 +4,8 @@
 //! decides, applies what it decided to its own state, and hands the partition what is to be stored and done. It knows
 //! nothing that the store cannot give back: when in doubt it is dropped and the run is loaded again.
 
+mod outcome;
+
 use std::sync::Arc;
 
 use core314_domain::Json;
@@ -258,6 +260,8 @@ impl FlowRun {
             status: state.status,
             duration_ms: (at_ms - started_at_ms).max(0),
             at_ms,
+            owner: header.owner,
+            outcome: outcome::of(&self.run).map(Box::new),
         })
     }
 
@@ -274,6 +278,7 @@ impl FlowRun {
             Change::AttemptLogged(entry) => {
                 let executor = self.runtime.executors.get(&*entry.action_type);
                 let payload = executor.map_or_else(|| entry.payload.clone(), |e| e.logged(&entry.payload));
+                write.audit.extend(outcome::audit_of_attempt(&self.run, entry, by, now_ms));
                 write.log.push(LogEntry { payload, ..LogEntry::clone(entry) });
             }
             Change::ApprovalRequested { step } => {
@@ -308,13 +313,14 @@ impl FlowRun {
             Change::RunResumed => write.audit.push(self.audit(AuditEvent::RunResumed, by, now_ms)),
             Change::RunReopened => write.audit.push(self.audit(AuditEvent::RunRetried, by, now_ms)),
             Change::RunEnded { status, .. } => {
-                if self.run.plan.requires_approval && self.run.state.started_at_ms.is_none() {
+                if self.run.header.needs_approval(&self.run.plan) && self.run.state.started_at_ms.is_none() {
                     write.approvals.push(ApprovalWrite::Lapsed { step: None, at_ms: now_ms });
                 }
                 if *status == RunStatus::Cancelled {
                     write.audit.push(self.audit(AuditEvent::RunCancelled, by, now_ms));
                 }
                 write.ended = self.end();
+                write.audit.extend(outcome::audit(&self.run, now_ms));
             }
             Change::RunAwaitsApproval
             | Change::RunStarted { .. }

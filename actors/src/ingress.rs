@@ -1,8 +1,10 @@
 //! The way in: from a trigger to a run that is durable.
 //!
-//! A trigger is matched against the tenant's flows, its payload bounded, and handed to a partition that this node
-//! holds. The caller is answered once the run is committed, never before. How many may wait for their commit is
+//! A trigger is matched against the tenant's flows ([`matching`]), its payload bounded, and handed to a partition that
+//! this node holds. The caller is answered once the run is committed, never before. How many may wait for their commit is
 //! bounded; past that the caller is told to come back.
+
+mod matching;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,9 +13,9 @@ use std::time::Duration;
 
 use core314_domain::Json;
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{ExecutionId, FlowId, Owner, RowId, RunId, StepNo};
+use core314_domain::ids::{ExecutionId, FlowId, Owner, RowId, RunId, StepNo, TenantId};
 use core314_domain::plan::Problem;
-use core314_domain::run::{Command, FlowRef, RunHeader, matching_scope};
+use core314_domain::run::{Command, FlowRef, RunHeader};
 use core314_domain::words::{ExecutionMode, RunStatus, TriggerType};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
@@ -57,8 +59,10 @@ pub enum Target {
     Flow(FlowId),
     /// The same, in this version.
     Version(FlowId, i64),
-    /// The newest active flow whose trigger and conditions match.
+    /// The active flows whose trigger and conditions match: the newest, and every one that says `match: all`.
     Matching,
+    /// This flow, if its trigger and conditions match.
+    Only(FlowId),
     /// This flow, by its schedule, which goes on in the same commit.
     Scheduled(Box<ScheduleMove>),
     /// One action, without a flow.
@@ -95,6 +99,20 @@ pub struct Accepted {
     pub executions: Vec<ExecutionId>,
     /// As far as the accept itself went.
     pub status: RunStatus,
+    /// The other flows that the same trigger starts. They are part of what a repetition is answered with, so that it
+    /// starts those that a crash left out, and no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<FlowId>,
+    /// Their runs.
+    #[serde(skip)]
+    pub others: Vec<Accepted>,
+}
+
+impl Accepted {
+    /// The run, and those of the other flows that the same trigger started.
+    pub fn runs(&self) -> impl Iterator<Item = RunId> {
+        std::iter::once(self.run).chain(self.others.iter().map(|other| other.run))
+    }
 }
 
 /// What a trigger led to.
@@ -140,6 +158,9 @@ pub enum TriggerError {
     /// Try again when one of these has ended: the flow's limit is full and takes no run that would wait.
     #[error("the limit of flow '{flow}' is full, and its strategy is to skip: {} run(s) hold it, the first is {}", holders.len(), first(holders))]
     Skipped { flow: String, holders: Vec<RunId> },
+    /// Mend what was filled in: pointers lead into the trigger's context.
+    #[error("the flow's input_schema refuses the input: {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
+    InvalidInput(Vec<Problem>),
     /// Mend the action.
     #[error("the action has {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
     Invalid(Vec<Problem>),
@@ -200,13 +221,21 @@ impl Ingress {
     pub async fn trigger(&self, trigger: Trigger) -> Result<Triggered, TriggerError> {
         let _credit = self.credits_for(1)?;
         self.check_size(&trigger)?;
+        let flow = match &trigger.target {
+            Target::Matching | Target::Only(_) => return self.start_matching(&trigger).await,
+            Target::Flow(id) => self.named_flow(trigger.owner.tenant, *id).await?,
+            Target::Scheduled(step) => self.named_flow(trigger.owner.tenant, step.flow).await?,
+            Target::Version(id, version) => self.flow_version(trigger.owner.tenant, *id, *version).await?,
+            Target::Action(document) => self.action(trigger.owner, document)?,
+        };
+        self.begin(&trigger, &flow, Vec::new()).await
+    }
+
+    /// Starts a run of this flow: answers when it is durable.
+    async fn begin(&self, trigger: &Trigger, flow: &ReadyFlow, also: Vec<FlowId>) -> Result<Triggered, TriggerError> {
         let mut freed = 0;
         loop {
-            let flow = match self.target(&trigger).await? {
-                Ok(flow) => flow,
-                Err(why_not) => return Ok(Triggered::NoMatch(why_not)),
-            };
-            let (new, accepted, heard) = self.new_run(&flow, &trigger)?;
+            let (new, accepted, heard) = self.new_run_in(self.next_partition(), flow, trigger, also.clone())?;
             let partition = &self.partitions[usize::from(new.header.partition)];
             self.hand_over(partition, PartitionMsg::Accept(Box::new(new)))?;
             let answer = self.hear(heard).await?;
@@ -230,26 +259,34 @@ impl Ingress {
         triggers: Vec<Trigger>,
     ) -> Result<Vec<Result<Triggered, TriggerError>>, TriggerError> {
         let Some(first) = triggers.first() else { return Ok(Vec::new()) };
-        let _credits = self.credits_for(triggers.len() as u32)?;
-        let flow = match self.target(first).await? {
-            Ok(flow) => flow,
-            Err(why_not) => return Ok(vec![Ok(Triggered::NoMatch(why_not))]),
+        let Target::Flow(id) = first.target else {
+            return Err(TriggerError::Failed("many triggers at once are for one flow".to_owned()));
         };
+        let _credits = self.credits_for(triggers.len() as u32)?;
+        let flow = self.named_flow(first.owner.tenant, id).await?;
         let number = self.next_partition();
         let mut waiting = Vec::with_capacity(triggers.len());
         // Limits give each of their keys a home: then those of one home are stored in one commit.
         let mut homes: BTreeMap<u16, Vec<NewRun>> = BTreeMap::new();
         for trigger in &triggers {
             self.check_size(trigger)?;
-            let (new, accepted, heard) = self.new_run_in(number, &flow, trigger)?;
-            homes.entry(new.header.partition).or_default().push(new);
-            waiting.push((accepted, heard));
+            waiting.push(self.new_run_in(number, &flow, trigger, Vec::new()).map(|(new, accepted, heard)| {
+                homes.entry(new.header.partition).or_default().push(new);
+                (accepted, heard)
+            }));
         }
         for (home, all) in homes {
             self.hand_over(&self.partitions[usize::from(home)], PartitionMsg::AcceptAll(all))?;
         }
         let mut answers = Vec::with_capacity(waiting.len());
-        for ((accepted, heard), trigger) in waiting.into_iter().zip(&triggers) {
+        for (waited, trigger) in waiting.into_iter().zip(&triggers) {
+            let (accepted, heard) = match waited {
+                Ok(waited) => waited,
+                Err(error) => {
+                    answers.push(Err(error));
+                    continue;
+                }
+            };
             let returns = trigger.run_key.as_ref().is_some_and(|named| named.on_conflict == OnConflict::Return);
             answers.push(match self.hear(heard).await {
                 Ok(Answer::RunKeyTaken(run)) if returns => self.existing(run).await.map(Triggered::Repeated),
@@ -273,23 +310,18 @@ impl Ingress {
         TriggerError::Busy { retry_after_seconds: 1 }
     }
 
-    async fn target(&self, trigger: &Trigger) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
-        match &trigger.target {
-            Target::Flow(id) => self.named_flow(trigger, *id).await.map(Ok),
-            Target::Scheduled(step) => self.named_flow(trigger, step.flow).await.map(Ok),
-            Target::Version(id, version) => {
-                let present = self.named_flow(trigger, *id).await?;
-                if *version < 1 || *version > present.flow.version {
-                    return Err(TriggerError::NoSuchFlow);
-                }
-                Ok(Ok(self.runtime.plans.version(self.runtime.catalog.as_ref(), *id, *version).await?))
-            }
-            Target::Matching => self.matching_flow(trigger).await,
-            Target::Action(document) => {
-                let id = FlowId::new(self.runtime.now_ms(), rand::random());
-                self.runtime.plans.single_action(id, trigger.owner, document).map(Ok).map_err(TriggerError::Invalid)
-            }
+    /// A flow of this tenant in one of its versions.
+    async fn flow_version(&self, tenant: TenantId, id: FlowId, version: i64) -> Result<ReadyFlow, TriggerError> {
+        let present = self.named_flow(tenant, id).await?;
+        if version < 1 || version > present.flow.version {
+            return Err(TriggerError::NoSuchFlow);
         }
+        Ok(self.runtime.plans.version(self.runtime.catalog.as_ref(), id, version).await?)
+    }
+
+    fn action(&self, owner: Owner, document: &FlowDocument) -> Result<ReadyFlow, TriggerError> {
+        let id = FlowId::new(self.runtime.now_ms(), rand::random());
+        self.runtime.plans.single_action(id, owner, document).map_err(TriggerError::Invalid)
     }
 
     /// A run that was accepted before.
@@ -298,7 +330,7 @@ impl Ingress {
         let stored = found.ok_or_else(|| TriggerError::Failed("the run of this name is gone; send it again".into()))?;
         let flow = &stored.header.flow;
         let ready = self.runtime.plans.version(self.runtime.catalog.as_ref(), flow.id, flow.version).await?;
-        Ok(Accepted { status: stored.state.status, ..accepted(&stored.header, &ready) })
+        Ok(Accepted { status: stored.state.status, ..accepted(&stored.header, &ready, Vec::new()) })
     }
 
     /// Cancels a run and waits for its end, as long as a trigger may wait.
@@ -325,44 +357,14 @@ impl Ingress {
         if counter.0 > limit { Err(TriggerError::TooLarge { bytes: counter.0, limit }) } else { Ok(()) }
     }
 
-    async fn named_flow(&self, trigger: &Trigger, id: FlowId) -> Result<ReadyFlow, TriggerError> {
-        let found = self.runtime.plans.current(self.runtime.catalog.as_ref(), trigger.owner.tenant, id).await?;
+    async fn named_flow(&self, tenant: TenantId, id: FlowId) -> Result<ReadyFlow, TriggerError> {
+        let found = self.runtime.plans.current(self.runtime.catalog.as_ref(), tenant, id).await?;
         let flow = found.ok_or(TriggerError::NoSuchFlow)?;
         if flow.is_active { Ok(flow) } else { Err(TriggerError::Inactive(flow.flow.name.to_string())) }
     }
 
-    async fn matching_flow(&self, trigger: &Trigger) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
-        let catalog = self.runtime.catalog.as_ref();
-        let flows = self.runtime.plans.active(catalog, trigger.owner.tenant, trigger.trigger_type).await?;
-        let scope =
-            matching_scope(trigger.context.clone(), trigger.webhook.clone(), &trigger.owner, self.runtime.now_ms());
-        let mut why_not = Vec::new();
-        for flow in flows.iter() {
-            let failing = flow
-                .plan
-                .condition
-                .failing_clause(&scope)
-                .map_err(|e| TriggerError::Condition { flow: flow.flow.name.to_string(), message: e.to_string() })?;
-            match failing {
-                None => return Ok(Ok(flow.clone())),
-                Some(clause) => {
-                    why_not.push(WhyNot { flow_id: flow.flow.id, flow_name: flow.flow.name.to_string(), clause });
-                }
-            }
-        }
-        Ok(Err(why_not))
-    }
-
     fn next_partition(&self) -> u16 {
         (self.next.fetch_add(1, Ordering::Relaxed) % self.partitions.len() as u64) as u16
-    }
-
-    fn new_run(
-        &self,
-        flow: &ReadyFlow,
-        trigger: &Trigger,
-    ) -> Result<(NewRun, Accepted, oneshot::Receiver<Answer>), TriggerError> {
-        self.new_run_in(self.next_partition(), flow, trigger)
     }
 
     /// A run to accept, what its caller is told then, and where that is heard of.
@@ -371,15 +373,17 @@ impl Ingress {
         partition: u16,
         flow: &ReadyFlow,
         trigger: &Trigger,
+        also: Vec<FlowId>,
     ) -> Result<(NewRun, Accepted, oneshot::Receiver<Answer>), TriggerError> {
-        let mut header = self.header(flow, trigger, partition);
+        let input = input(flow, trigger)?;
+        let mut header = self.header(flow, trigger, input, partition);
         let claim = claim_of(flow, &header)
             .map_err(|message| TriggerError::LimitKey { flow: flow.flow.name.to_string(), message })?;
         if let (Some(limits), Some(claim)) = (&flow.plan.limits, &claim) {
             header.partition = limits.home(claim, self.partitions.len() as u16);
         }
         let header = Arc::new(header);
-        let accepted = accepted(&header, flow);
+        let accepted = accepted(&header, flow, also);
         let idempotency = trigger.idempotency.as_ref().map(|request| Idempotency {
             key: request.key.clone(),
             body_hash: request.body_hash,
@@ -391,7 +395,7 @@ impl Ingress {
             Target::Scheduled(step) => {
                 (None, Some(Box::new(ScheduleMove { run: Some(header.id), ..ScheduleMove::clone(step) })))
             }
-            Target::Flow(_) | Target::Version(..) | Target::Matching => (None, None),
+            Target::Flow(_) | Target::Version(..) | Target::Matching | Target::Only(_) => (None, None),
         };
         let (answer, heard) = oneshot::channel();
         let accepting = Accepting { idempotency, definition, schedule };
@@ -431,7 +435,7 @@ impl Ingress {
         }
     }
 
-    fn header(&self, flow: &ReadyFlow, trigger: &Trigger, partition: u16) -> RunHeader {
+    fn header(&self, flow: &ReadyFlow, trigger: &Trigger, input: Json, partition: u16) -> RunHeader {
         let now_ms = self.runtime.now_ms();
         RunHeader {
             id: self.runtime.run_id(),
@@ -442,7 +446,7 @@ impl Ingress {
             trigger_source: trigger.source.clone(),
             trigger_context: trigger.context.clone(),
             webhook: trigger.webhook.clone(),
-            input: trigger.context.clone(),
+            input,
             triggered_by: trigger.triggered_by.clone(),
             environment: self.runtime.environment.clone(),
             decision_event_id: trigger.decision_event_id,
@@ -456,7 +460,17 @@ impl Ingress {
     }
 }
 
-fn accepted(header: &RunHeader, flow: &ReadyFlow) -> Accepted {
+/// What a person filled in, checked and completed by the flow's form; whatever else starts a flow is taken as it is.
+fn input(flow: &ReadyFlow, trigger: &Trigger) -> Result<Json, TriggerError> {
+    match &flow.plan.form {
+        Some(form) if trigger.trigger_type == TriggerType::Manual => {
+            form.fill(&trigger.context).map(Arc::new).map_err(TriggerError::InvalidInput)
+        }
+        Some(_) | None => Ok(trigger.context.clone()),
+    }
+}
+
+fn accepted(header: &RunHeader, flow: &ReadyFlow, also: Vec<FlowId>) -> Accepted {
     Accepted {
         run: header.id,
         flow_id: flow.flow.id,
@@ -467,9 +481,11 @@ fn accepted(header: &RunHeader, flow: &ReadyFlow) -> Accepted {
         status: match flow.plan.limits {
             // It may have started, or wait: that is for its row to say.
             Some(_) => RunStatus::Pending,
-            None if flow.plan.requires_approval => RunStatus::AwaitingApproval,
+            None if header.needs_approval(&flow.plan) => RunStatus::AwaitingApproval,
             None => RunStatus::Running,
         },
+        also,
+        others: Vec::new(),
     }
 }
 

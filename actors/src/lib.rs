@@ -21,6 +21,7 @@ pub mod meters;
 pub mod plans;
 pub mod ports;
 pub mod queue_partition;
+pub mod relay;
 pub mod runtime;
 pub mod schedules;
 pub mod settings;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, TenantId, WebhookId};
-use core314_domain::plan::{FlowPlan, PlanLimits, Problem};
+use core314_domain::plan::{FlowPlan, PlanLimits, Problem, problems_at_the_door};
 use core314_domain::run::FlowRef;
 use core314_domain::schedule;
 use core314_domain::words::{ExecutionMode, TriggerType};
@@ -74,6 +74,7 @@ impl Plans {
                 problems.push(Problem { pointer, ..problem });
             }
         }
+        problems.extend(problems_at_the_door(document));
         match plan {
             Ok(plan) if problems.is_empty() => Ok(plan),
             Ok(_) => Err(problems),
@@ -114,6 +115,11 @@ impl Plans {
             self.active.remove(&(tenant, trigger));
         }
         Ok(flows)
+    }
+
+    /// Whether any active flow of the tenant waits for the end of others, as far as is known here.
+    pub fn follows_ends(&self, tenant: TenantId) -> Option<bool> {
+        self.active.get(&(tenant, TriggerType::FlowFinished)).map(|flows| !flows.is_empty())
     }
 
     /// A flow of this tenant in its present version; `None` when it has no such flow.

@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod notifications;
 pub mod resource;
 pub mod schedule;
+pub mod signal;
 pub mod store;
 pub mod views;
 pub mod webhook;

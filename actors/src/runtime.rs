@@ -1,8 +1,8 @@
 //! What every actor of a node shares: ports, settings, and the threads for I/O.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use core314_domain::ids::{RowId, RunId, StepNo};
@@ -24,8 +24,10 @@ use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::{Attempt, Executor, Performed};
 use crate::ports::store::Store;
+use crate::relay::Relay;
 use crate::settings::EngineSettings;
 use crate::sub_runs::SubRuns;
+use crate::supervision::Ref;
 
 /// Shared by the actors of a node.
 pub struct Runtime {
@@ -52,6 +54,8 @@ pub struct Runtime {
     pub feed: Feed,
     /// Ends the process, with this reason: a restart of actors would heal nothing.
     pub give_up: Arc<dyn Fn(String) + Send + Sync>,
+    /// Starts what was written down to be started; there once the actors are.
+    pub relay: OnceLock<Ref<Relay>>,
 }
 
 /// What has happened since the start; read by metrics.

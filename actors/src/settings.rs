@@ -48,6 +48,12 @@ pub struct EngineSettings {
     pub cached_plans: usize,
     /// Deliveries that are kept of one webhook, beside those that started a run.
     pub kept_deliveries: u32,
+    /// How often it is looked for what has happened and has not yet started what it starts, whatever was heard of it.
+    pub sweep_interval_ms: u64,
+    /// How many flows may start one another by their ends.
+    pub max_chain_depth: u64,
+    /// Series of a metric that may exceed one flow's threshold at once; more are not watched.
+    pub watched_series: u32,
     /// How late an instant of a schedule may be and still be on time; what is later was missed.
     pub schedule_grace_ms: i64,
     /// Instants of one schedule that are caught up with, or wait for the run before them; older ones are given up.
@@ -86,6 +92,9 @@ impl Default for EngineSettings {
             idempotency_ttl_ms: 86_400_000,
             cached_plans: 10_000,
             kept_deliveries: 1_000,
+            sweep_interval_ms: 10_000,
+            max_chain_depth: 16,
+            watched_series: 1_000,
             schedule_grace_ms: 15_000,
             schedule_kept_instants: 100,
             drain_ms: 10_000,

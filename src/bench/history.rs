@@ -182,6 +182,8 @@ impl<'a> History<'a> {
             status: *status,
             duration_ms: end_ms - at_ms,
             at_ms: end_ms,
+            owner,
+            outcome: None,
         };
         let live = if *letters == "CA" { format!(r#","l":{{"1":{{"r":{at_ms}}}}}"#) } else { String::new() };
         writes.push(Write::Run(Arc::new(RunWrite {

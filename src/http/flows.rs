@@ -6,6 +6,7 @@ pub mod create;
 pub mod delete;
 pub mod dry_run;
 pub mod export;
+pub mod form;
 pub mod patch;
 pub mod templates;
 pub mod trigger;
@@ -29,6 +30,9 @@ struct FlowView {
     user_id: UserId,
     organization_id: Option<OrganizationId>,
     created_at: Option<String>,
+    /// What is legal in the flow and surely not meant; absent where there is nothing of the kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     /// Carries `flow_version`.
     #[serde(flatten)]
     document: FlowDocument,
@@ -36,12 +40,18 @@ struct FlowView {
 
 impl FlowView {
     fn of(flow: StoredFlow) -> Self {
+        Self::warning(flow, Vec::new())
+    }
+
+    /// With what to tell whoever saved it.
+    fn warning(flow: StoredFlow, warnings: Vec<String>) -> Self {
         Self {
             id: flow.id,
             tenant_id: flow.owner.tenant,
             user_id: flow.owner.user,
             organization_id: flow.owner.organization,
             created_at: rfc3339(flow.created_at_ms),
+            warnings,
             document: FlowDocument { flow_version: Some(flow.version), ..flow.document },
         }
     }

@@ -8,7 +8,7 @@
 
 mod answer;
 pub mod by_secret;
-mod content;
+pub mod content;
 pub mod redact;
 pub mod scheme;
 pub mod sender;

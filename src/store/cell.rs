@@ -20,6 +20,7 @@ use super::failure::Failure;
 pub(super) enum Cell<'a> {
     Uuid(Option<Uuid>),
     Int(Option<i64>),
+    Real(Option<f64>),
     Bool(bool),
     Text(Option<Cow<'a, str>>),
     /// JSON as text; only in bulk statements, where PostgreSQL casts it.
@@ -45,6 +46,16 @@ impl From<i64> for Cell<'_> {
 impl From<Option<i64>> for Cell<'_> {
     fn from(number: Option<i64>) -> Self {
         Self::Int(number)
+    }
+}
+impl From<f64> for Cell<'_> {
+    fn from(number: f64) -> Self {
+        Self::Real(Some(number))
+    }
+}
+impl From<Option<f64>> for Cell<'_> {
+    fn from(number: Option<f64>) -> Self {
+        Self::Real(number)
     }
 }
 impl From<u16> for Cell<'_> {
@@ -153,6 +164,7 @@ impl<'a> Rows<'a> {
         let kinds = self.cells[..self.width].iter().map(|cell| match cell {
             Cell::Uuid(_) => "uuid[]",
             Cell::Int(_) => "bigint[]",
+            Cell::Real(_) => "double precision[]",
             Cell::Bool(_) => "boolean[]",
             Cell::Text(_) => "text[]",
             Cell::Json(_) => "text[]::jsonb[]",
@@ -175,6 +187,7 @@ pub(super) fn sqlite_arguments(cells: &[Cell<'_>]) -> Result<SqliteArguments, Fa
         match cell {
             Cell::Uuid(id) => arguments.add(*id),
             Cell::Int(number) => arguments.add(*number),
+            Cell::Real(number) => arguments.add(*number),
             Cell::Bool(is) => arguments.add(i64::from(*is)),
             Cell::Text(text) | Cell::Json(text) => arguments.add(text.as_deref()),
             Cell::Hash(hash) => arguments.add(hash.as_slice()),
@@ -191,6 +204,7 @@ pub(super) fn postgres_arguments(cells: &[Cell<'_>]) -> Result<PgArguments, Fail
         match cell {
             Cell::Uuid(id) => arguments.add(*id),
             Cell::Int(number) => arguments.add(*number),
+            Cell::Real(number) => arguments.add(*number),
             Cell::Bool(is) => arguments.add(*is),
             Cell::Text(text) | Cell::Json(text) => arguments.add(text.as_deref()),
             Cell::Hash(hash) => arguments.add(hash.as_slice()),
@@ -221,6 +235,7 @@ fn add_array<'c, 'a: 'c>(
         None => unreachable!("a bulk statement has rows"),
         Some(Cell::Uuid(_)) => array!(Cell::Uuid(id) => *id),
         Some(Cell::Int(_)) => array!(Cell::Int(number) => *number),
+        Some(Cell::Real(_)) => array!(Cell::Real(number) => *number),
         Some(Cell::Bool(_)) => array!(Cell::Bool(is) => *is),
         Some(Cell::Text(_)) => array!(Cell::Text(text) => text.as_deref()),
         Some(Cell::Json(_)) => array!(Cell::Json(text) => text.as_deref()),

@@ -24,6 +24,7 @@ pub(super) mod limits;
 pub(super) mod runs;
 pub(super) mod schedules;
 mod settlements;
+pub(super) mod signals;
 pub(super) mod statistics;
 mod transitions;
 pub(super) mod webhooks;

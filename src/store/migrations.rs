@@ -39,6 +39,7 @@ migrations! {
     7 "0007_webhooks.sql",
     8 "0008_quick_reads.sql",
     9 "0009_schedules.sql",
+    10 "0010_signals.sql",
     12 "0012_limits.sql",
     15 "0015_queue_and_scopes.sql",
     16 "0016_steps_in_steps.sql",

@@ -5,14 +5,14 @@
 use core314_actors::ports::Scope;
 
 use super::cell::{Cell, Rows};
-use super::commit::{batch, definitions, effects, limits, runs, schedules, statistics, webhooks};
+use super::commit::{batch, definitions, effects, limits, runs, schedules, signals, statistics, webhooks};
 use super::connection::{Bulk, Connection};
 use super::{SqlStore, StoreOptions, bulk, engine, heads, notifications};
 
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
 
-const WRITTEN: [Keyed; 16] = [
+const WRITTEN: [Keyed; 18] = [
     ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
     ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
     ("runs::FREED_NAMES", runs::FREED_NAMES, "uutu"),
@@ -24,6 +24,8 @@ const WRITTEN: [Keyed; 16] = [
     ("definitions::NEXT_FLOW", definitions::NEXT_FLOW, "uuuutibbtjuuii"),
     ("webhooks::NEXT_WEBHOOK", webhooks::NEXT_WEBHOOK, "uuuuttjjtutjbiii"),
     ("effects::DECIDED", effects::DECIDED, "uuituitj"),
+    ("signals::DECISIONS_TRIED", signals::DECISIONS_TRIED, "uutii"),
+    ("signals::RECOMMENDATIONS_TRIED", signals::RECOMMENDATIONS_TRIED, "uutii"),
     ("schedules::MOVED", schedules::MOVED, "uuiiibiuiiiiiititi"),
     ("heads::HEADS", heads::HEADS, "ti"),
     ("heads::MOVED_HEADS", heads::MOVED_HEADS, "tiihui"),

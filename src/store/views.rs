@@ -23,6 +23,7 @@ mod plans;
 mod reader;
 mod runs;
 mod shape;
+mod signals;
 mod slowest;
 mod statement;
 mod statistics;
@@ -37,6 +38,20 @@ use uuid::Uuid;
 use super::SqlStore;
 use reader::Reader;
 
+/// One row.
+pub(super) async fn row(
+    store: &SqlStore,
+    scope: Scope,
+    resource: Resource,
+    id: Uuid,
+) -> Result<Option<Value>, StoreError> {
+    let mut reader = Reader::begin(store, scope).await?;
+    match resource {
+        Resource::Executions => Ok(executions::rows(&mut reader, &[id], &Filter::default()).await?.pop()),
+        _ => reader.by_key(resource, id).await,
+    }
+}
+
 impl Views for SqlStore {
     fn list(
         &self,
@@ -49,13 +64,7 @@ impl Views for SqlStore {
     }
 
     fn one(&self, scope: Scope, resource: Resource, id: Uuid) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        Box::pin(async move {
-            let mut reader = Reader::begin(self, scope).await?;
-            match resource {
-                Resource::Executions => Ok(executions::rows(&mut reader, &[id], &Filter::default()).await?.pop()),
-                _ => reader.by_key(resource, id).await,
-            }
-        })
+        Box::pin(row(self, scope, resource, id))
     }
 
     fn statistics(

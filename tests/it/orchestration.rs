@@ -4,7 +4,11 @@
 mod actions;
 mod approvals;
 pub mod bed;
+mod chains;
 mod control;
+mod decisions;
+mod events;
+mod examples;
 mod figures;
 mod flows;
 mod functions;
@@ -12,6 +16,7 @@ mod keys;
 mod retries;
 mod settled;
 mod story;
+mod thresholds;
 
 /// One test a story and store.
 macro_rules! on_both_stores {

@@ -11,6 +11,7 @@ pub mod chain;
 pub mod dispatch;
 pub mod document;
 pub mod expr;
+pub mod form;
 pub mod ids;
 pub mod invariants;
 pub mod json;
@@ -23,6 +24,7 @@ pub mod schedule;
 pub mod stats;
 mod suggest;
 pub mod trace;
+pub mod trigger;
 pub mod words;
 
 /// Shared, immutable JSON.

@@ -15,9 +15,11 @@ use std::sync::Arc;
 
 use crate::document::{FlowDocument, Lines};
 use crate::expr::{Condition, Expression, Names, Template};
+use crate::form::Form;
 use crate::ids::{FlowId, StepNo};
 use crate::limits::Limits;
 use crate::retry::RetryPolicy;
+use crate::trigger::{self, TriggerPlan};
 use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
 
 use check::Checker;
@@ -66,9 +68,15 @@ pub struct FlowPlan {
     pub steps: Vec<StepPlan>,
     /// How many of the steps have one number in every run; the bodies of loops follow.
     pub fixed: usize,
+    /// What its `trigger_config` says.
+    pub trigger: TriggerPlan,
     pub condition: Condition,
+    /// What a person fills in who starts it by hand.
+    pub form: Option<Form>,
     pub deadline_ms: Option<i64>,
     pub requires_approval: bool,
+    /// A run of a decision with less confidence waits for a person.
+    pub approval_threshold: Option<f64>,
     pub on_error_action: OnErrorAction,
     pub fallback_flow: Option<FlowId>,
     /// What bounds how many of its runs go at once, and how fast they start.
@@ -147,6 +155,22 @@ impl Default for PlanLimits {
 /// The roots that a flow's conditions may name: there is no run yet.
 const CONDITION_ROOTS: &[&str] = &["trigger", "webhook", "tenant", "now"];
 
+/// What [`FlowPlan::compile`] passes over, because flows of earlier releases, which did not look at it, go on: the
+/// `trigger_config` and the `input_schema`. For a flow that is saved.
+pub fn problems_at_the_door(doc: &FlowDocument) -> Vec<Problem> {
+    let mut problems = trigger::problems(doc);
+    problems.extend(form(doc).err().into_iter().flatten());
+    problems
+}
+
+fn form(doc: &FlowDocument) -> Result<Option<Form>, Vec<Problem>> {
+    if doc.input_schema.is_null() {
+        return Ok(None);
+    }
+    let placed = |problem: Problem| Problem { pointer: format!("/input_schema{}", problem.pointer), ..problem };
+    Form::compile(&doc.input_schema).map(Some).map_err(|problems| problems.into_iter().map(placed).collect())
+}
+
 impl FlowPlan {
     /// Checks and compiles. `action_types` are those that have an executor here; an unknown one is refused by name.
     pub fn compile(doc: &FlowDocument, action_types: &[&str], limits: &PlanLimits) -> Result<Self, Vec<Problem>> {
@@ -194,9 +218,12 @@ impl FlowPlan {
             steps,
             fixed: layout.fixed,
             width,
+            trigger: TriggerPlan::compile(doc),
             condition: condition.expect("no problems were found"),
+            form: form(doc).ok().flatten(),
             deadline_ms: doc.max_execution_time_seconds.map(seconds_to_ms),
             requires_approval: doc.requires_approval,
+            approval_threshold: doc.approval_threshold,
             on_error_action: doc.on_error_action,
             limits,
             fallback_flow: doc.fallback_flow_id,

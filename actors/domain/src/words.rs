@@ -117,6 +117,18 @@ words! {
     Role { Viewer = "viewer", Operator = "operator", Admin = "admin" }
     /// How far a service key reaches: over its own tenant, or over all of them.
     KeyScope { Tenant = "tenant", Platform = "platform" }
+    /// What has become of a decision of an engine outside. It is executed once a run of it has completed.
+    DecisionStatus { Pending = "pending", Approved = "approved", Rejected = "rejected", Executed = "executed" }
+    /// What has become of a recommendation. It is executed once its action has completed.
+    RecommendationStatus { New = "new", Accepted = "accepted", Executed = "executed", Dismissed = "dismissed" }
+    /// How a metric is to be read.
+    MetricType { Counter = "counter", Gauge = "gauge", Histogram = "histogram" }
+    /// What has happened that starts flows, durably.
+    OccurrenceKind {
+        FlowFinished = "flow_finished", DecisionApproved = "decision_approved",
+        RecommendationCreated = "recommendation_created", RecommendationAccepted = "recommendation_accepted",
+        ThresholdExceeded = "threshold_exceeded",
+    }
 }
 
 impl NotificationType {

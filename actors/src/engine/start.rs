@@ -27,6 +27,7 @@ use crate::ports::executor::Executor;
 use crate::ports::store::{Store, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
+use crate::relay::{Relay, Starter};
 use crate::runtime::{Counters, Runtime};
 use crate::schedules::{Schedules, SchedulesArgs};
 use crate::settings::EngineSettings;
@@ -92,6 +93,7 @@ impl Engine {
             counters: Counters::default(),
             ends: Ends::default(),
             give_up: Arc::from(parts.on_root_failure),
+            relay: OnceLock::new(),
         });
         let engine = Self::grow(runtime)?;
         let worker = sub_runs::work(Arc::downgrade(&engine.inner), requests);
@@ -145,6 +147,11 @@ impl Engine {
         let watchdog = root.watch(patience).map_err(|e| actors(&e))?;
         let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
         let writer = writers.into_iter().next().expect("there is at least one worker");
+        let (for_starter, its_writer) = (runtime.clone(), writer.clone());
+        let starter = Arc::new(Starter { runtime: for_starter, ingress: ingress.clone(), writer: its_writer });
+        let relay =
+            root.root().start_child::<Relay>(ChildSpec::new("relay"), starter.clone()).map_err(|e| actors(&e))?;
+        assert!(runtime.relay.set(relay).is_ok(), "a runtime has one engine");
         let args = SchedulesArgs::new(runtime.clone(), ingress.clone(), writer.clone());
         let spec = ChildSpec::new("schedules").placement(Placement::Worker(0));
         let schedules = root.root().start_child::<Schedules>(spec, args).map_err(|e| actors(&e))?;
@@ -155,6 +162,7 @@ impl Engine {
             _watchdog: watchdog,
             writer,
             ingress,
+            starter,
             schedules,
             partitions: shared,
             delivery_credits,

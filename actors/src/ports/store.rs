@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::catalog::{ServiceKey, StoredFlow};
 use super::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite, StoredSchedule};
+use super::signal::{self, Occurrence, SignalWrite};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
 use super::{BoxFuture, Scope, StoreError};
 
@@ -71,6 +72,14 @@ pub trait Store: Send + Sync + 'static {
     /// The buckets of a partition's rates that are not full again at this time, in microseconds.
     fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>>;
 
+    /// What has happened and has not yet started what it starts, the oldest first, after the given one. A run's end is
+    /// among them where its tenant then had an active flow that waits for ends.
+    fn occurrences(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>>;
+
+    /// What an occurrence is about, as answers show it: the run, the decision or the recommendation. `None` when it is
+    /// gone.
+    fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>>;
+
     /// Schedules with something to do before `until_ms`, soonest first, after the given one.
     fn due_schedules(
         &self,
@@ -105,6 +114,7 @@ pub enum Write {
     DeleteFlow(Box<FlowDeletion>),
     Review(Box<Review>),
     SettleDeadLetter(Box<Settlement>),
+    Signal(Box<SignalWrite>),
     Schedule(Box<ScheduleWrite>),
 }
 
@@ -252,6 +262,10 @@ pub struct RunEnd {
     pub status: RunStatus,
     pub duration_ms: i64,
     pub at_ms: i64,
+    /// Whose run it was.
+    pub owner: Owner,
+    /// What is written back to the decision or recommendation that the run stems from.
+    pub outcome: Option<Box<signal::Outcome>>,
 }
 
 /// A flow, new or changed. Each write makes a version.

@@ -222,6 +222,7 @@ impl QueuePartition {
         self.measure(&pending);
         if pending.write.ended.is_some() {
             self.runtime.ends.tell(run.0);
+            self.runtime.run_ended(pending.write.tenant);
             if SubRuns::is_sub_run(&pending.news.header) {
                 self.runtime.sub_runs.ask(SubRunMsg::Ended(pending.news.header.clone()));
             }

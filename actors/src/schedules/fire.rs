@@ -266,6 +266,7 @@ impl Due<'_> {
             | TriggerError::Skipped { .. }
             | TriggerError::TooLarge { .. }
             | TriggerError::Invalid(_)
+            | TriggerError::InvalidInput(_)
             | TriggerError::KeyReused => true,
         };
         if is_final {

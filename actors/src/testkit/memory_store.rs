@@ -20,11 +20,13 @@ use core314_domain::words::TriggerType;
 use serde_json::Value;
 
 use super::memory_schedules::MemorySchedules;
+use super::memory_signals::Signals;
 use crate::ports::catalog::{Catalog, ServiceKey, StoredFlow};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
+use crate::ports::signal::Occurrence;
 use crate::ports::store::{
     DeadLetter, Delivery, FlowDeletion, FlowWrite, KeyWrite, LimitStage, LimitWrite, LimitedRun, Outcome, RejectCode,
-    RunWrite, Store, StoredBucket, StoredRun, TailRow, Webhook, Write,
+    RunWrite, Settlement, Store, StoredBucket, StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -49,11 +51,12 @@ pub struct Rows {
     pub dead_letters: Vec<DeadLetter>,
     pub deliveries: Vec<Delivery>,
     pub statistics: BTreeMap<StatKey, Stat>,
+    pub signals: Signals,
     pub schedules: MemorySchedules,
     covered: BTreeMap<u16, i64>,
-    flows: BTreeMap<FlowId, Vec<StoredFlow>>,
+    pub(super) flows: BTreeMap<FlowId, Vec<StoredFlow>>,
     webhooks: BTreeMap<WebhookId, Webhook>,
-    keys: BTreeMap<(TenantId, String), ([u8; 32], Value)>,
+    pub(super) keys: BTreeMap<(TenantId, String), ([u8; 32], Value)>,
     live_keys: BTreeMap<(TenantId, FlowId, Arc<str>), RunId>,
     /// Live runs that are subject to limits: their partition and what is stored of them.
     pub limited: BTreeMap<RunId, (u16, LimitedRun)>,
@@ -130,6 +133,7 @@ impl Rows {
                 self.deliveries.push(*delivery);
                 Outcome::Committed { log_seq: None }
             }
+            Write::Signal(signal) => self.signal(&signal),
             Write::Audit(entry) => {
                 self.audit.push(*entry);
                 Outcome::Committed { log_seq: None }
@@ -143,16 +147,7 @@ impl Rows {
                 self.audit.push(review.audit);
                 Outcome::Committed { log_seq: None }
             }
-            Write::SettleDeadLetter(settlement) => {
-                let known =
-                    |letter: &DeadLetter| letter.id == settlement.id && letter.owner.tenant == settlement.tenant;
-                if !self.dead_letters.iter().any(known) {
-                    return Outcome::NotFound;
-                }
-                self.dead_letters.retain(|letter| !known(letter));
-                self.audit.push(settlement.audit);
-                Outcome::Committed { log_seq: None }
-            }
+            Write::SettleDeadLetter(settlement) => self.settle(*settlement),
             Write::Schedule(write) => self.schedule(*write),
             Write::Statistics(write) => {
                 write.rows.iter().for_each(|(key, stat)| self.statistics.entry(key.clone()).or_default().merge(stat));
@@ -180,6 +175,16 @@ impl Rows {
         self.flows.remove(&deletion.id);
         self.schedules.0.remove(&deletion.id);
         self.audit.push(deletion.audit);
+        Outcome::Committed { log_seq: None }
+    }
+
+    fn settle(&mut self, settlement: Settlement) -> Outcome {
+        let known = |letter: &DeadLetter| letter.id == settlement.id && letter.owner.tenant == settlement.tenant;
+        if !self.dead_letters.iter().any(known) {
+            return Outcome::NotFound;
+        }
+        self.dead_letters.retain(|letter| !known(letter));
+        self.audit.push(settlement.audit);
         Outcome::Committed { log_seq: None }
     }
 
@@ -234,7 +239,7 @@ impl Rows {
         Outcome::Committed { log_seq: None }
     }
 
-    fn run(&mut self, write: RunWrite) -> Outcome {
+    fn run(&mut self, mut write: RunWrite) -> Outcome {
         if write.epoch != self.epoch {
             return Outcome::Fenced;
         }
@@ -242,7 +247,7 @@ impl Rows {
         if stored != write.expected_version || (stored == 0) != write.accept.is_some() {
             return Outcome::Conflict;
         }
-        if let Some(accept) = write.accept {
+        if let Some(accept) = write.accept.take() {
             let wanted = accept.idempotency.map(|wanted| ((write.tenant, wanted.key.clone()), wanted));
             if let Some((key, wanted)) = &wanted
                 && let Some((hash, answer)) = self.keys.get(key)
@@ -279,6 +284,7 @@ impl Rows {
         if let Some((flow, key)) = write.ended.as_ref().and_then(|end| end.key.clone()) {
             self.live_keys.remove(&(write.tenant, flow, key));
         }
+        self.note_end(&write);
         self.limit(write.id, write.partition, write.limit);
         let run = self.runs.get_mut(&write.id).expect("it was there, or has just been put there");
         run.version += 1;
@@ -419,6 +425,16 @@ impl Store for MemoryStore {
         let rows = self.rows();
         let own = rows.buckets.iter().filter(|(_, row)| row.0 == partition && !row.1.is_full(now_us));
         ready(Ok(own.map(|((flow, key), row)| (*flow, key.clone(), row.1)).collect()))
+    }
+
+    fn occurrences(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>> {
+        let rows = self.rows();
+        let found = rows.signals.occurrences.values().filter(|found| after.is_none_or(|after| found.id > after));
+        ready(Ok(found.take(limit).cloned().collect()))
+    }
+
+    fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>> {
+        ready(Ok(self.rows().subject(of)))
     }
 
     fn due_schedules(

@@ -31,10 +31,11 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let Written { document, text } = read_document(&req, payload, &state).await?;
     let saved = state.engine.create_flow(FlowDraft { owner, document, by: caller.by }).await;
     let flow = saved.map_err(|error| located(error.into(), &text))?;
+    let warnings = state.engine.warnings(&flow).await;
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/api/v1/flows/{}", flow.id)))
         .insert_header(etag(flow.version))
-        .json(FlowView::of(flow)))
+        .json(FlowView::warning(flow, warnings)))
 }
 
 /// A document, and the text that it came as: only that knows the lines of what is wrong with it.

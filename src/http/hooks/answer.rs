@@ -1,10 +1,12 @@
-//! The answer of a delivery that started a run: its id at once, or the flow's own answer once the run is over.
+//! The answer of a delivery that started runs: their ids at once, or the flow's own answer once its run is over. Where
+//! several flows started, it is the newest one's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
+use core314_actors::ingress::Accepted;
 use core314_actors::ports::Scope;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page};
@@ -26,13 +28,14 @@ const PAGE_STEPS: usize = 500;
 
 /// The answer to whoever sent the delivery. The run is durable: whatever goes wrong from here on, the sender is told so,
 /// because an error would make it deliver again.
-pub async fn of_run(state: &State, ready: &ReadyWebhook, run: RunId, request: &Json) -> HttpResponse {
+pub async fn of_run(state: &State, ready: &ReadyWebhook, accepted: &Accepted, request: &Json) -> HttpResponse {
+    let (run, run_ids) = (accepted.run, accepted.runs().collect());
     match own_answer(state, ready, run, request).await {
         Ok(Some(answer)) => HttpResponse::Ok().json(answer),
-        Ok(None) => HttpResponse::Accepted().json(View { run_ids: vec![run], why_not: Vec::new() }),
+        Ok(None) => HttpResponse::Accepted().json(View { run_ids, why_not: Vec::new() }),
         Err(message) => {
             tracing::warn!(%run, webhook = %ready.webhook.id, message, "a flow's own answer could not be given");
-            HttpResponse::Accepted().json(json!({"run_ids": [run], "respond_error": message}))
+            HttpResponse::Accepted().json(json!({"run_ids": run_ids, "respond_error": message}))
         }
     }
 }

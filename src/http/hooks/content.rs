@@ -94,7 +94,7 @@ fn form(text: &str, max_depth: usize) -> Result<Value, Problem> {
 }
 
 /// An event whose attributes and data are members of one object.
-fn structured(event: Value, max_depth: usize) -> Result<Content, Problem> {
+pub fn structured(event: Value, max_depth: usize) -> Result<Content, Problem> {
     let Value::Object(mut event) = event else {
         return Err(Problem::MalformedBody("a CloudEvent must be a JSON object".to_owned()));
     };

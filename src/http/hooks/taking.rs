@@ -75,7 +75,7 @@ pub async fn take(state: &State, incoming: Incoming<'_>) -> Result<HttpResponse,
         state.limit.take(incoming.ready.webhook.owner.tenant)?;
     }
     let mut request = request(&incoming)?;
-    let content = match content::read(incoming.headers, incoming.body, state.settings.max_json_depth) {
+    let mut content = match content::read(incoming.headers, incoming.body, state.settings.max_json_depth) {
         Ok(content) => content,
         Err(problem) => {
             let kept = Kept { trigger: Value::Null, request: Arc::new(Value::Object(request)), key: None };
@@ -87,6 +87,13 @@ pub async fn take(state: &State, incoming: Incoming<'_>) -> Result<HttpResponse,
         return Ok(answer);
     }
     let event = content.event.as_ref().map(event_name);
+    let is_for_events = incoming.ready.webhook.target == WebhookTarget::Trigger(TriggerType::Event);
+    // Flows that wait for events see one as `POST /api/v1/events` shows it, however it came.
+    if let Some(attributes) = content.event.as_ref().filter(|_| is_for_events) {
+        let mut whole = attributes.clone();
+        whole.insert("data".to_owned(), content.trigger.take());
+        content.trigger = Value::Object(whole);
+    }
     if let Some(event) = content.event {
         request.insert("event".to_owned(), Value::Object(event));
     }
@@ -102,12 +109,12 @@ pub async fn take(state: &State, incoming: Incoming<'_>) -> Result<HttpResponse,
     let key = idempotency.as_ref().map(|named| named.key.clone());
     let trigger = trigger(&incoming.ready.webhook, payload.clone(), request.clone(), idempotency);
     match state.engine.trigger(trigger).await {
-        Ok(Triggered::Accepted(run)) => Ok(answer::of_run(state, incoming.ready, run.run, &request).await),
+        Ok(Triggered::Accepted(run)) => Ok(answer::of_run(state, incoming.ready, &run, &request).await),
         Ok(Triggered::Repeated(run)) => {
             let delivery =
                 Delivery { run: Some(run.run), ..row(state, &incoming, kept(key), DeliveryStatus::Duplicate) };
             state.engine.note_delivery(delivery);
-            Ok(answer::of_run(state, incoming.ready, run.run, &request).await)
+            Ok(answer::of_run(state, incoming.ready, &run, &request).await)
         }
         Ok(Triggered::NoMatch(why_not)) => {
             let row = row(state, &incoming, kept(key), DeliveryStatus::NoMatch);
@@ -178,7 +185,7 @@ fn handshake(incoming: &Incoming<'_>, content: &Content) -> Option<HttpResponse>
 }
 
 /// A cloud event is named by its source and id together.
-fn event_name(event: &Map<String, Value>) -> String {
+pub fn event_name(event: &Map<String, Value>) -> String {
     let part = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
     let digest = Sha256::new().chain_update(part("source")).chain_update(b"\0").chain_update(part("id")).finalize();
     format!("event {}", hex(&digest))

@@ -182,6 +182,11 @@ impl Doc {
         self.answer_in(StatusCode::OK, description, JSON, Some(schema))
     }
 
+    /// An answer of JSON whose schema is no Rust type's.
+    pub fn answer_as(self, status: StatusCode, description: &'static str, schema: SchemaOf) -> Self {
+        self.answer_in(status, description, JSON, Some(schema))
+    }
+
     fn answer_in(
         mut self,
         status: StatusCode,

@@ -5,7 +5,7 @@ use core314_actors::ingress::TriggerError;
 use core314_actors::ports::StoreError;
 use core314_actors::supervision::RestartError;
 
-use super::Problem;
+use super::{FieldError, Problem};
 
 /// When to come back to a store that does not answer.
 const STORE_RETRY_SECONDS: u64 = 2;
@@ -64,6 +64,12 @@ impl From<TriggerError> for Problem {
             TriggerError::LimitKey { flow, message } => Self::ConditionError { flow, message },
             TriggerError::Skipped { .. } => Self::LimitReached(error.to_string()),
             TriggerError::TooLarge { limit, .. } => Self::PayloadTooLarge { limit_bytes: limit },
+            TriggerError::InvalidInput(problems) => {
+                let placed = |problem: core314_domain::plan::Problem| {
+                    FieldError::at(&format!("/trigger_context{}", problem.pointer), problem.message)
+                };
+                Self::InvalidRequest(problems.into_iter().map(placed).collect())
+            }
             TriggerError::Invalid(problems) => Self::InvalidFlow(problems),
             TriggerError::RunKeyTaken(run) => Self::Conflict(format!("run {run} has this run_key and has not ended")),
             TriggerError::KeyReused => Self::IdempotencyKeyReused,

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
 use super::{
-    definitions, effects, history, keys, limits, runs, schedules, settlements, statistics, transitions, webhooks,
+    definitions, effects, history, keys, limits, runs, schedules, settlements, signals, statistics, transitions,
+    webhooks,
 };
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
@@ -41,12 +42,14 @@ impl<'a, 'c> Batch<'a, 'c> {
         settlements::settle(&mut self).await?;
         schedules::change(&mut self).await?;
         keys::keys(&mut self).await?;
+        signals::signals(&mut self).await?;
         statistics::add(&mut self).await?;
         effects::counters(&mut self);
         effects::dead_letters(&mut self);
         runs::free_names(&mut self);
         transitions::phases(&mut self);
         limits::claims(&mut self).await?;
+        signals::ends(&mut self);
         let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
         let written = self.connection.together(&self.deferred).await?;
         appender.check(&written)?;

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use core314_actors::ports::schedule::{ScheduleMove, ScheduleWrite};
+use core314_actors::ports::signal::SignalWrite;
 use core314_actors::ports::store::{ApprovalWrite, KeyWrite, Outcome, RejectCode, RunWrite, Webhook, Write};
 use core314_domain::audit::AuditEntry;
 use core314_domain::log::LogEntry;
@@ -55,9 +56,34 @@ fn holds_nul(write: &Write) -> bool {
             nul(&review.verdict) || review.notes.as_deref().is_some_and(nul) || audit_holds_nul(&review.audit)
         }
         Write::SettleDeadLetter(settlement) => audit_holds_nul(&settlement.audit),
+        Write::Signal(signal) => signal_holds_nul(signal),
         Write::Schedule(write) => schedule_holds_nul(write),
         Write::Statistics(statistics) => statistics.rows.iter().any(|(key, _)| nul(&key.action_type)),
     }
+}
+
+fn signal_holds_nul(signal: &SignalWrite) -> bool {
+    let nul = |text: &str| text.contains('\0');
+    let own = match signal {
+        SignalWrite::Decision(new) => {
+            nul(&new.source)
+                || nul(&new.title)
+                || new.summary.as_deref().is_some_and(nul)
+                || has_nul(&new.payload)
+                || new.idempotency.as_ref().is_some_and(|key| nul(&key.key) || has_nul(&key.answer))
+        }
+        SignalWrite::Recommendation(new) => {
+            [&new.title, &new.action_type, &new.action_target].into_iter().any(|text| nul(text))
+                || has_nul(&new.action_payload)
+                || new.idempotency.as_ref().is_some_and(|key| nul(&key.key) || has_nul(&key.answer))
+        }
+        SignalWrite::DecisionVerdict(verdict) | SignalWrite::RecommendationVerdict(verdict) => {
+            verdict.notes.as_deref().is_some_and(nul)
+        }
+        SignalWrite::Metrics(new) => new.points.iter().any(|point| nul(&point.name) || has_nul(&point.labels)),
+        SignalWrite::Settled { .. } => false,
+    };
+    own || signal.audit().iter().any(audit_holds_nul)
 }
 
 fn schedule_holds_nul(write: &ScheduleWrite) -> bool {
@@ -103,6 +129,7 @@ fn run_holds_nul(run: &RunWrite) -> bool {
         || run.approvals.iter().any(approval_holds_nul)
         || run.log.iter().any(log_holds_nul)
         || run.audit.iter().any(audit_holds_nul)
+        || run.ended.as_ref().and_then(|end| end.outcome.as_ref()).is_some_and(|outcome| has_nul(&outcome.features))
 }
 
 fn approval_holds_nul(approval: &ApprovalWrite) -> bool {

@@ -16,7 +16,7 @@ use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
 use crate::store::json;
 
-const NEW_KEYS: Bulk = Bulk {
+pub(super) const NEW_KEYS: Bulk = Bulk {
     before: "INSERT INTO idempotency_keys (tenant_id, key, body_hash, answer, expires_at_ms) ",
     after: " ON CONFLICT (tenant_id, key) DO NOTHING RETURNING tenant_id, key",
 };

@@ -14,7 +14,7 @@ use super::deliveries::OfWebhook;
 use super::executions::Walk;
 use super::log::OfRun;
 use super::reader::{Index, Keys, Reader, SCAN_ROWS, uuid_of};
-use super::{deliveries, executions, flows, log, notifications, runs};
+use super::{deliveries, executions, flows, log, notifications, runs, signals};
 
 /// The most rows that are compared at once. A page begins with as many as it shows, because most may agree, and doubles.
 const MOST_ROWS: usize = 1_000;
@@ -45,6 +45,10 @@ impl Source {
             Resource::Notifications => Self::Index(notifications::index(reader, filter)),
             Resource::DeadLetters => Self::Index(Index::newest("dead_letters")),
             Resource::Tokens => Self::Index(Index::newest("keys")),
+            Resource::Decisions => Self::Index(signals::by_status(reader, filter, "decisions")),
+            Resource::Recommendations => Self::Index(signals::by_status(reader, filter, "recommendations")),
+            Resource::Memory => Self::Index(signals::by_subject(reader, filter)),
+            Resource::Metrics => Self::Index(signals::by_name(reader, filter)),
         }
     }
 

@@ -81,6 +81,10 @@ fn list_index(resource: Resource) -> Indexes {
         Resource::DeadLetters => &["dead_letters_by_id"],
         Resource::Tokens => &["service_keys_by_id"],
         Resource::Webhooks => &["webhooks_by_id"],
+        Resource::Decisions => &["decisions_by_id"],
+        Resource::Recommendations => &["recommendations_by_id"],
+        Resource::Memory => &["memories_by_id"],
+        Resource::Metrics => &["metrics_by_id"],
         // There is none: deliveries are always a webhook's.
         Resource::Deliveries => &[],
     }
@@ -98,6 +102,10 @@ fn filter_index(resource: Resource, filters: &str) -> Indexes {
         (Resource::Log, "flow_run_id" | "execution_queue_id") => &["log_attempt"],
         (Resource::Log, "success") => &["log_failed"],
         (Resource::Deliveries, "webhook_id") => &["runs_by_webhook", "deliveries_by_webhook"],
+        (Resource::Decisions, "status") => &["decisions_by_status"],
+        (Resource::Recommendations, "status") => &["recommendations_by_status"],
+        (Resource::Memory, "subject_id") => &["memories_by_subject"],
+        (Resource::Metrics, "metric_name") => &["metrics_by_name"],
         (Resource::Notifications, "user_id") => &["notices_by_user"],
         (Resource::Notifications, "user_id status") => &["notices_unread"],
         (resource, filters) => panic!("{resource:?} publishes the filter {filters:?}, which has no case here"),
@@ -120,6 +128,8 @@ fn value(column: &str, no: i64) -> Value {
         "user_id" => json!(tenant(owner(no))),
         "status" => "unread".into(),
         "webhook_id" => json!(webhook(owner(no))),
+        "subject_id" => json!(run(no)),
+        "metric_name" => "cpu".into(),
         column => panic!("no value is known for {column}"),
     }
 }

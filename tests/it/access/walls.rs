@@ -47,6 +47,7 @@ async fn seed(server: &Server) -> Seeds {
     let nightly = json!({"flow_name": "nightly", "trigger_type": "schedule", "trigger_config": {"cron": "@yearly"},
         "flow_steps": flow["flow_steps"]});
     let execution_id = owner.list(server, "/api/v1/executions").await[0]["id"].as_str().expect("an id").to_owned();
+    signal(&owner, server).await;
     tell_and_poison(&owner, server).await;
     // The newest flow has everything that a flow can have.
     let (status, saved) = owner.send(server, Method::POST, "/api/v1/flows", Some(nightly)).await;
@@ -55,6 +56,26 @@ async fn seed(server: &Server) -> Seeds {
     let (status, schedule) = owner.send(server, Method::GET, &path, None).await;
     assert_eq!((status, &schedule["schedule_status"]), (StatusCode::OK, &json!("scheduled")), "{schedule}");
     Seeds { flow, flow_id, execution_id }
+}
+
+/// A decision, a recommendation that was accepted and is remembered, and a metric.
+async fn signal(owner: &Caller, server: &Server) {
+    let action = json!({"title": "private", "action_type": "transform", "action_payload": {"value": 1}});
+    for (path, body) in [
+        ("/api/v1/decisions", json!({"source": "private", "title": "private"})),
+        ("/api/v1/recommendations", action),
+        ("/api/v1/metrics-data", json!({"metrics": [{"metric_name": "private", "value": 1}]})),
+    ] {
+        let (status, answer) = owner.send(server, Method::POST, path, Some(body)).await;
+        assert!(status.is_success(), "{path}: {status} {answer}");
+    }
+    let accept = format!("/api/v1/recommendations/{}/accept", first_id(server, "/api/v1/recommendations").await);
+    let (status, answer) = owner.send(server, Method::POST, &accept, Some(json!({}))).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let started = Instant::now();
+    while owner.list(server, "/api/v1/memory").await.is_empty() {
+        assert!(started.elapsed() < Duration::from_mins(1), "what was accepted is not remembered");
+    }
 }
 
 /// A notification in the owner's inbox, and a run that was set aside.

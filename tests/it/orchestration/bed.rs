@@ -90,23 +90,51 @@ impl Bed {
     }
 }
 
+impl<'b> Client<'b> {
+    /// A user for whom a service key acts, at whatever server.
+    pub fn of(server: &'b Server, user: Uuid) -> Self {
+        Self { server, credential: Credential::ServiceKey, user }
+    }
+}
+
 impl Client<'_> {
-    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>, headers: &[(&str, &str)]) -> Answer {
-        let request = self.server.http.request(method, format!("{}{path}", self.server.url));
-        let mut request = match self.credential {
+    fn request(&self, method: Method, url: String) -> reqwest::RequestBuilder {
+        let request = self.server.http.request(method, url);
+        match self.credential {
             Credential::ServiceKey => request.bearer_auth(SERVICE_KEY).header("X-User-Id", self.user.to_string()),
             Credential::UserToken => request.bearer_auth(self.token()),
-        };
+        }
+    }
+
+    /// A POST whose answer may be lost with the server.
+    pub async fn lost(&self, path: &str) {
+        let sent = self.request(Method::POST, format!("{}{path}", self.server.url)).json(&json!({})).send().await;
+        drop(sent);
+    }
+
+    /// A POST of a body of this type.
+    pub async fn post_as(&self, path: &str, media_type: &str, body: String) -> Answer {
+        self.post_raw(path, &[("content-type", media_type)], body).await
+    }
+
+    /// A POST of this body with these headers, to a path or a whole URL.
+    pub async fn post_raw(&self, target: &str, headers: &[(&str, &str)], body: String) -> Answer {
+        let is_path = target.starts_with('/');
+        let url = if is_path { format!("{}{target}", self.server.url) } else { target.to_owned() };
+        let request = self.request(Method::POST, url);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        answer(request.body(body)).await
+    }
+
+    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.request(method, format!("{}{path}", self.server.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.expect("the server answers");
-        let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.expect("a text");
-        Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+        answer(request).await
     }
 
     fn token(&self) -> String {
@@ -166,6 +194,13 @@ impl Client<'_> {
     pub async fn run(&self, id: &str, status: &str) -> Value {
         self.until(&format!("/api/v1/runs/{id}"), |row| row["run_status"] == status).await
     }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.expect("the server answers");
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.expect("a text");
+    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
 }
 
 /// A run as it was accepted.

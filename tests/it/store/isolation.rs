@@ -32,7 +32,7 @@ async fn insert(raw: &mut Raw, table: &str, tenant: &str) -> String {
             (_, "bytea") => format!("'{tenant}'::bytea"),
             (_, "jsonb") => "'{}'".to_owned(),
             (_, "boolean") => "false".to_owned(),
-            (_, "integer" | "bigint") => "1".to_owned(),
+            (_, "integer" | "bigint" | "double precision") => "1".to_owned(),
             other => panic!("no value for {other:?}"),
         });
         names.push(name);

@@ -1,5 +1,7 @@
 //! The rows of the tests: two tenants with flows, runs in every state, a log, approvals, reviews and statistics.
 
+mod signals;
+
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{ExecutionId, FlowId, LogId, NotificationId, OrganizationId, Owner, RowId, RunId, UserId};
 use core314_domain::run::step::{Live, Step, StepStatus};
@@ -72,6 +74,7 @@ impl Story {
             story.statistics(owner);
             story.audit(owner);
             story.notice(owner);
+            story.signals(owner);
         }
         story
     }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::{ActionDocument, Connections, FlowDocument, StepDocument};
 use crate::retry::RetryPolicy;
+use crate::trigger;
 
 /// Where unknown keys are kept, in `metadata`.
 const KEPT: &str = "unknown_keys";
@@ -30,6 +31,10 @@ pub(super) fn wrote(document: &Value) -> bool {
 pub(super) fn adopted(mut document: Value) -> Value {
     let mut kept = Map::new();
     sift(Some(&mut document), "", &known::<FlowDocument>(), &mut kept);
+    let trigger = document.get("trigger_type").and_then(|word| serde_json::from_value(word.clone()).ok());
+    if let Some(known) = trigger.and_then(trigger::known_keys) {
+        sift(document.get_mut("trigger_config"), "/trigger_config", &known, &mut kept);
+    }
     let policy = known::<RetryPolicy>();
     sift(document.get_mut("retry_policy"), "/retry_policy", &policy, &mut kept);
     let (of_step, of_config, of_edges) = (known::<StepDocument>(), known::<ActionDocument>(), known::<Connections>());

@@ -34,6 +34,7 @@ mod view;
 pub use condition::Condition;
 pub use error::ExprError;
 pub use expression::Expression;
+pub(crate) use pattern::compile as compile_pattern;
 pub use scope::{Names, ROOTS, Scope, StepView, StepViews};
 pub use template::Template;
 pub use types::{Type, Types, UNTYPED};

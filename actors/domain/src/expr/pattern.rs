@@ -9,7 +9,7 @@ use regex::{Regex, RegexBuilder};
 use super::limits;
 
 /// Compiles a pattern; the error is a sentence.
-pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     RegexBuilder::new(pattern)
         .size_limit(limits::PATTERN_BYTES)
         .dfa_size_limit(limits::PATTERN_BYTES)

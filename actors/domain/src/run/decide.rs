@@ -141,7 +141,7 @@ impl Decider<'_> {
             // It was taken up again and held: its steps have been released, and waited for this.
             self.emit(Change::RunResumed);
             self.wake();
-        } else if self.draft.plan.requires_approval {
+        } else if self.draft.header.needs_approval(&self.draft.plan) {
             self.emit(Change::RunAwaitsApproval);
             self.emit(Change::ApprovalRequested { step: None });
         } else {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::Json;
 use crate::expr::{Scope, StepViews, Type, Types};
 use crate::ids::{FlowId, Owner, RowId, RunId};
+use crate::plan::FlowPlan;
 use crate::words::TriggerType;
 
 /// The flow as the run started it. A single action is a flow without a name, that no list shows.
@@ -52,6 +53,18 @@ pub struct RunHeader {
 }
 
 impl RunHeader {
+    /// Whether a person must agree before the run begins: its flow says so, or the decision that it carries out is less
+    /// certain than its flow asks for. A decision that does not say how certain it is, is not certain; whoever says that
+    /// one was approved and names none has seen to that.
+    pub fn needs_approval(&self, plan: &FlowPlan) -> bool {
+        let is_uncertain = |threshold| match self.trigger_context.get("confidence_score").and_then(Value::as_f64) {
+            Some(confidence) => confidence < threshold,
+            None => self.decision_event_id.is_some(),
+        };
+        let is_of_decision = self.trigger_type == TriggerType::DecisionApproved;
+        plan.requires_approval || (is_of_decision && plan.approval_threshold.is_some_and(is_uncertain))
+    }
+
     /// What the run's expressions may name, as of `now_ms`.
     pub fn scope(&self, steps: Arc<std::collections::BTreeMap<Arc<str>, crate::expr::StepView>>, now_ms: i64) -> Scope {
         Scope {

@@ -213,7 +213,8 @@ impl History {
                 | Write::DeleteFlow(_)
                 | Write::Review(_)
                 | Write::SettleDeadLetter(_)
-                | Write::Schedule(_) => {}
+                | Write::Schedule(_)
+                | Write::Signal(_) => {}
             }
         }
     }

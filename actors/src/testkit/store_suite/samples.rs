@@ -217,6 +217,8 @@ impl Samples {
                 status: RunStatus::Completed,
                 duration_ms: 40,
                 at_ms: NOW_MS,
+                owner: header.owner,
+                outcome: None,
             }),
             ..accepted.clone()
         }

@@ -156,10 +156,55 @@ fn other_rows(no: i64) -> Vec<Narrow> {
     ];
     let mut rows = vec![Narrow { table: "audit", columns: audit.to_vec() }];
     if no % 10 == 0 {
+        rows.extend(signal_rows(no));
         rows.push(Narrow { table: "dead_letters", columns: letter.to_vec() });
         rows.push(Narrow { table: "deliveries", columns: delivery.to_vec() });
     }
     rows
+}
+
+/// A decision, a recommendation, a memory and a metric.
+fn signal_rows(no: i64) -> [Narrow; 4] {
+    let of = tenant(owner(no)).0;
+    let owned: [(&'static str, Lit); 3] =
+        [("id", RowId::new(T0 + no, no as u128).0.into()), ("tenant_id", of.into()), ("user_id", of.into())];
+    let times: [(&'static str, Lit); 2] = [("created_at_ms", (T0 + no).into()), ("updated_at_ms", (T0 + no).into())];
+    let status = if no % 20 == 0 { "unread" } else { "executed" };
+    let decision = [("source", "s".into()), ("title", "t".into()), ("payload", "{}".into()), ("status", status.into())];
+    let recommendation = [
+        ("title", "t".into()),
+        ("action_type", "transform".into()),
+        ("action_target", "".into()),
+        ("action_payload", "{}".into()),
+        ("priority", 5.into()),
+        ("status", status.into()),
+    ];
+    let memory = [
+        ("subject_type", "decision".into()),
+        ("subject_id", run(no).0.into()),
+        ("outcome", "completed".into()),
+        ("features", "{}".into()),
+        ("success", true.into()),
+        ("recorded_at_ms", T0.into()),
+    ];
+    let metric = [
+        ("metric_name", if no % 20 == 0 { "cpu" } else { "memory" }.into()),
+        ("metric_type", "gauge".into()),
+        ("value", 1.into()),
+        ("labels", "{}".into()),
+        ("recorded_at_ms", T0.into()),
+        ("created_at_ms", T0.into()),
+    ];
+    let with = |table, own: &[(&'static str, Lit)], times: &[(&'static str, Lit)]| Narrow {
+        table,
+        columns: [&owned[..], own, times].concat(),
+    };
+    [
+        with("decisions", &decision, &times),
+        with("recommendations", &recommendation, &times),
+        with("memories", &memory, &[]),
+        with("metrics", &metric, &[]),
+    ]
 }
 
 fn webhook_row(no: i64) -> Narrow {

@@ -1,0 +1,211 @@
+//! From what has happened to the runs that it starts.
+//!
+//! ```text
+//! decision, recommendation, metric, end of a run
+//!        │ one commit
+//!        ▼
+//!   occurrence ──► relay ──► ingress ──► runs, durable ──► crossed out
+//!        ▲           │
+//!        └───────────┘ not now: the next look, or the next start
+//! ```
+//! Level-triggered: whoever writes an occurrence may nudge, and a timer looks all the same, so that a nudge that is lost
+//! costs a delay and nothing else.
+//!
+//! Invariants:
+//! - An occurrence is crossed out only when its runs are durable, or when nothing could ever start them.
+//! - Its runs have idempotency keys made of its id: to start it again starts nothing twice.
+//! - A chain of flows that start each other has an end: past so many links it is refused, and the audit log says so.
+
+mod start;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use core314_domain::ids::{RowId, TenantId};
+use core314_domain::words::TriggerType;
+use futures_util::StreamExt;
+
+use crate::commit_writer::CommitWriter;
+use crate::ingress::Ingress;
+use crate::ports::signal::Occurrence;
+use crate::runtime::Runtime;
+use crate::supervision::{Behaviour, Ctx, Ref};
+
+pub use start::{Started, action};
+
+/// Occurrences that are read at once.
+const PAGE: usize = 256;
+/// Occurrences whose runs are started at once.
+const AT_ONCE: usize = 16;
+/// When to look again where the runtime was busy.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What starts occurrences: shared by the actor and by callers who want to hear what their own one started.
+pub struct Starter {
+    pub runtime: Arc<Runtime>,
+    pub ingress: Arc<Ingress>,
+    pub writer: Ref<CommitWriter>,
+}
+
+/// Messages of the relay.
+pub enum RelayMsg {
+    /// Something was written down.
+    Look,
+    /// A run of this tenant has ended.
+    Ended(TenantId),
+    /// The time has come.
+    Tick,
+    /// The look is over; whether something is left that may start later.
+    Looked { is_left: bool },
+}
+
+/// The actor.
+pub struct Relay {
+    starter: Arc<Starter>,
+    is_looking: bool,
+    /// What came while a look was under way.
+    wanted: Wanted,
+}
+
+#[derive(Default)]
+struct Wanted {
+    is_look: bool,
+    /// Those of whom it is not known whether any flow waits for ends.
+    ended: BTreeSet<TenantId>,
+}
+
+impl Behaviour for Relay {
+    const KIND: &'static str = "relay";
+    type Msg = RelayMsg;
+    type Args = Arc<Starter>;
+
+    fn start(args: &Self::Args, ctx: &mut Ctx<'_, Self>) -> Self {
+        // What an earlier life left is taken up at once.
+        ctx.after(Duration::ZERO, RelayMsg::Tick);
+        Self { starter: args.clone(), is_looking: false, wanted: Wanted::default() }
+    }
+
+    fn handle(&mut self, msg: RelayMsg, ctx: &mut Ctx<'_, Self>) {
+        match msg {
+            RelayMsg::Look => self.wanted.is_look = true,
+            RelayMsg::Ended(tenant) => drop(self.wanted.ended.insert(tenant)),
+            RelayMsg::Tick => {
+                self.wanted.is_look = true;
+                let pause = self.starter.runtime.settings.sweep_interval_ms;
+                ctx.after(Duration::from_millis(pause), RelayMsg::Tick);
+            }
+            RelayMsg::Looked { is_left } => {
+                self.is_looking = false;
+                if is_left {
+                    ctx.after(SOON, RelayMsg::Look);
+                }
+            }
+        }
+        self.look(ctx.me());
+    }
+
+    fn state(&self) -> &'static str {
+        if self.is_looking { "looking" } else { "idle" }
+    }
+}
+
+impl Relay {
+    fn look(&mut self, me: Ref<Self>) {
+        let nothing = !self.wanted.is_look && self.wanted.ended.is_empty();
+        if self.is_looking || nothing {
+            return;
+        }
+        self.is_looking = true;
+        let (starter, wanted) = (self.starter.clone(), std::mem::take(&mut self.wanted));
+        self.starter.runtime.io.spawn(async move {
+            // Whatever happens to this task, the relay must not wait for it for ever.
+            let mut looked = Looked { me, is_left: true };
+            looked.is_left = starter.look(wanted).await;
+        });
+    }
+}
+
+/// Tells the relay that a look is over, however it ended.
+struct Looked {
+    me: Ref<Relay>,
+    is_left: bool,
+}
+
+impl Drop for Looked {
+    fn drop(&mut self) {
+        // A relay that is gone looks when it starts again.
+        let _ = self.me.tell_urgent(RelayMsg::Looked { is_left: self.is_left });
+    }
+}
+
+impl Starter {
+    /// Starts what is to be started. True if something is left.
+    async fn look(&self, wanted: Wanted) -> bool {
+        let is_followed = async |tenant| {
+            let runtime = &self.runtime;
+            let found = runtime.plans.active(runtime.catalog.as_ref(), tenant, TriggerType::FlowFinished).await;
+            // Where it is not known, looking is right.
+            !found.is_ok_and(|flows| flows.is_empty())
+        };
+        let mut is_due = wanted.is_look;
+        for tenant in wanted.ended {
+            is_due |= is_followed(tenant).await;
+        }
+        is_due && self.sweep().await
+    }
+
+    async fn sweep(&self) -> bool {
+        let (mut after, mut is_left): (Option<RowId>, bool) = (None, false);
+        loop {
+            let page = match self.runtime.store.occurrences(after, PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(%error, "what is to be started could not be read");
+                    return true;
+                }
+            };
+            after = page.last().map(|last| last.id);
+            let is_last = page.len() < PAGE;
+            let started = futures_util::stream::iter(page).map(|occurrence| self.try_one(occurrence));
+            is_left |= started.buffer_unordered(AT_ONCE).any(async |is_done| !is_done).await;
+            if is_last {
+                return is_left;
+            }
+        }
+    }
+
+    /// Whether the occurrence is settled.
+    async fn try_one(&self, occurrence: Occurrence) -> bool {
+        match self.start(&occurrence).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::debug!(occurrence = %occurrence.id, kind = %occurrence.kind, %error, "it is started later");
+                false
+            }
+        }
+    }
+}
+
+impl Runtime {
+    /// A run of this tenant has ended: the relay looks, where any flow may wait for that.
+    pub fn run_ended(&self, tenant: TenantId) {
+        match self.plans.follows_ends(tenant) {
+            Some(false) => {}
+            Some(true) => self.nudge(RelayMsg::Look),
+            None => self.nudge(RelayMsg::Ended(tenant)),
+        }
+    }
+
+    /// Something was written down that starts flows.
+    pub fn occurred(&self) {
+        self.nudge(RelayMsg::Look);
+    }
+
+    fn nudge(&self, msg: RelayMsg) {
+        if let Some(relay) = self.relay.get() {
+            // A full mailbox means that it looks soon, and its timer does in any case.
+            let _ = relay.tell(msg);
+        }
+    }
+}

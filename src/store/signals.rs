@@ -1,0 +1,49 @@
+//! What has happened and has not yet started what it starts, and what it is about.
+
+use core314_actors::ports::resource::Resource;
+use core314_actors::ports::signal::Occurrence;
+use core314_actors::ports::{Scope, StoreError};
+use core314_domain::ids::RowId;
+use core314_domain::words::OccurrenceKind;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::SqlStore;
+use super::cell::Fields;
+use super::engine::owner;
+use super::failure::Failure;
+use super::views::row;
+
+const OCCURRENCES: &str = "SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
+    created_at_ms FROM occurrences WHERE id > $1 ORDER BY id LIMIT $2";
+
+/// A page of occurrences, the oldest first.
+pub(super) async fn page(store: &SqlStore, after: Option<RowId>, limit: usize) -> Result<Vec<Occurrence>, Failure> {
+    let cells = [after.map_or(Uuid::nil(), |id| id.0).into(), (limit as i64).into()];
+    let rows = store.read(Scope::Platform).await?.fetch(OCCURRENCES, &cells).await?;
+    rows.iter().map(|row| occurrence(row.fields())).collect()
+}
+
+fn occurrence(mut fields: Fields<'_>) -> Result<Occurrence, Failure> {
+    let f = &mut fields;
+    Ok(Occurrence {
+        id: RowId(f.uuid()?),
+        owner: owner(f)?,
+        kind: f.word()?,
+        subject: f.uuid()?,
+        context: f.json()?,
+        by: f.text()?,
+        at_ms: f.int()?,
+    })
+}
+
+/// What an occurrence is about, as answers show it.
+pub(super) async fn subject(store: &SqlStore, of: &Occurrence) -> Result<Option<Value>, StoreError> {
+    let resource = match of.kind {
+        OccurrenceKind::FlowFinished => Resource::Runs,
+        OccurrenceKind::DecisionApproved => Resource::Decisions,
+        OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => Resource::Recommendations,
+        OccurrenceKind::ThresholdExceeded => Resource::Flows,
+    };
+    row(store, Scope::Tenant(of.owner.tenant), resource, of.subject).await
+}
