@@ -5,7 +5,9 @@
 //! bounded; past that the caller is told to come back.
 
 mod matching;
+mod size;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,7 +26,7 @@ use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::schedule::ScheduleMove;
 use crate::ports::store::Idempotency;
-use crate::queue_partition::{Answer, NewRun, PartitionMsg, QueuePartition};
+use crate::queue_partition::{Answer, NewRun, PartitionMsg, QueuePartition, claim_of};
 use crate::runtime::{Counters, Runtime};
 use crate::supervision::Ref;
 
@@ -154,6 +156,12 @@ pub enum TriggerError {
     /// Mend what was filled in: pointers lead into the trigger's context.
     #[error("the flow's input_schema refuses the input: {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
     InvalidInput(Vec<Problem>),
+    /// Mend the flow or the trigger: the key of a limit cannot be computed.
+    #[error("the limits of flow '{flow}' cannot be applied: {message}")]
+    LimitKey { flow: String, message: String },
+    /// Try again when one of these has ended: the flow's limit is full and takes no run that would wait.
+    #[error("the limit of flow '{flow}' is full, and its strategy is to skip: {} run(s) hold it, the first is {}", holders.len(), first(holders))]
+    Skipped { flow: String, holders: Vec<RunId> },
     /// Mend the action.
     #[error("the action has {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
     Invalid(Vec<Problem>),
@@ -259,15 +267,18 @@ impl Ingress {
         let flow = self.named_flow(first.owner.tenant, id).await?;
         let number = self.next_partition();
         let mut waiting = Vec::with_capacity(triggers.len());
-        let mut all = Vec::with_capacity(triggers.len());
+        // Limits give each of their keys a home: then those of one home are stored in one commit.
+        let mut homes: BTreeMap<u16, Vec<NewRun>> = BTreeMap::new();
         for trigger in &triggers {
             self.check_size(trigger)?;
             waiting.push(self.new_run_in(number, &flow, trigger, Vec::new()).map(|(new, accepted, heard)| {
-                all.push(new);
+                homes.entry(new.header.partition).or_default().push(new);
                 (accepted, heard)
             }));
         }
-        self.hand_over(&self.partitions[usize::from(number)], PartitionMsg::AcceptAll(all))?;
+        for (home, all) in homes {
+            self.hand_over(&self.partitions[usize::from(home)], PartitionMsg::AcceptAll(all))?;
+        }
         let mut answers = Vec::with_capacity(waiting.len());
         for (waited, trigger) in waiting.into_iter().zip(&triggers) {
             let (accepted, heard) = match waited {
@@ -340,13 +351,6 @@ impl Ingress {
         heard.map(drop).map_err(|_| TriggerError::RunKeyTaken(run))
     }
 
-    fn check_size(&self, trigger: &Trigger) -> Result<(), TriggerError> {
-        let limit = self.runtime.settings.max_trigger_bytes;
-        let mut counter = ByteCounter(0);
-        serde_json::to_writer(&mut counter, &*trigger.context).map_err(|e| TriggerError::Failed(e.to_string()))?;
-        if counter.0 > limit { Err(TriggerError::TooLarge { bytes: counter.0, limit }) } else { Ok(()) }
-    }
-
     async fn named_flow(&self, tenant: TenantId, id: FlowId) -> Result<ReadyFlow, TriggerError> {
         let found = self.runtime.plans.current(self.runtime.catalog.as_ref(), tenant, id).await?;
         let flow = found.ok_or(TriggerError::NoSuchFlow)?;
@@ -366,7 +370,13 @@ impl Ingress {
         also: Vec<FlowId>,
     ) -> Result<(NewRun, Accepted, oneshot::Receiver<Answer>), TriggerError> {
         let input = input(flow, trigger)?;
-        let header = Arc::new(self.header(flow, trigger, input, partition));
+        let mut header = self.header(flow, trigger, input, partition);
+        let claim = claim_of(flow, &header)
+            .map_err(|message| TriggerError::LimitKey { flow: flow.flow.name.to_string(), message })?;
+        if let (Some(limits), Some(claim)) = (&flow.plan.limits, &claim) {
+            header.partition = limits.home(claim, self.partitions.len() as u16);
+        }
+        let header = Arc::new(header);
         let accepted = accepted(&header, flow, also);
         let idempotency = trigger.idempotency.as_ref().map(|request| Idempotency {
             key: request.key.clone(),
@@ -383,7 +393,7 @@ impl Ingress {
         };
         let (answer, heard) = oneshot::channel();
         let accepting = Accepting { idempotency, definition, schedule };
-        Ok((NewRun { header, plan: flow.plan.clone(), accepting, answer }, accepted, heard))
+        Ok((NewRun { header, plan: flow.plan.clone(), accepting, claim, answer }, accepted, heard))
     }
 
     fn hand_over(&self, partition: &Ref<QueuePartition>, msg: PartitionMsg) -> Result<(), TriggerError> {
@@ -411,6 +421,8 @@ impl Ingress {
                 .map(Triggered::Repeated)
                 .map_err(|e| TriggerError::Failed(format!("the stored answer cannot be read: {e}"))),
             Answer::RunKeyTaken(run) => Err(TriggerError::RunKeyTaken(run)),
+            Answer::Skipped { holders } => Err(TriggerError::Skipped { flow: accepted.flow_name, holders }),
+            Answer::Crowded => Err(self.refuse()),
             Answer::Refused(refusal) => Err(TriggerError::Failed(refusal.to_string())),
             Answer::NotFound => Err(TriggerError::Failed("the run was not stored".to_owned())),
             Answer::Failed(message) => Err(TriggerError::Failed(message)),
@@ -460,22 +472,17 @@ fn accepted(header: &RunHeader, flow: &ReadyFlow, also: Vec<FlowId>) -> Accepted
         flow_version: flow.flow.version,
         mode: flow.mode,
         executions: (0..flow.plan.fixed as StepNo).map(|no| header.id.execution(no)).collect(),
-        status: if header.needs_approval(&flow.plan) { RunStatus::AwaitingApproval } else { RunStatus::Running },
+        status: match flow.plan.limits {
+            // It may have started, or wait: that is for its row to say.
+            Some(_) => RunStatus::Pending,
+            None if header.needs_approval(&flow.plan) => RunStatus::AwaitingApproval,
+            None => RunStatus::Running,
+        },
         also,
         others: Vec::new(),
     }
 }
 
-/// Counts what would be written.
-struct ByteCounter(usize);
-
-impl std::io::Write for ByteCounter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+fn first(holders: &[RunId]) -> String {
+    holders.first().map_or_else(|| "unknown".to_owned(), ToString::to_string)
 }

@@ -1,7 +1,9 @@
 //! Fakes for every port, and the conformance suites that every adapter runs.
 
+mod memory_bulk;
 pub mod memory_inbox;
 pub mod memory_schedules;
+mod memory_settlements;
 pub mod memory_signals;
 pub mod memory_store;
 pub mod notification_suite;

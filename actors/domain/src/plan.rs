@@ -17,6 +17,7 @@ use crate::document::{FlowDocument, Lines};
 use crate::expr::{Condition, Expression, Names, Template};
 use crate::form::Form;
 use crate::ids::{FlowId, StepNo};
+use crate::limits::Limits;
 use crate::retry::RetryPolicy;
 use crate::trigger::{self, TriggerPlan};
 use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
@@ -78,6 +79,8 @@ pub struct FlowPlan {
     pub approval_threshold: Option<f64>,
     pub on_error_action: OnErrorAction,
     pub fallback_flow: Option<FlowId>,
+    /// What bounds how many of its runs go at once, and how fast they start.
+    pub limits: Option<Limits>,
     /// By their numbers; empty where no step belongs to one.
     pub phases: Vec<PhasePlan>,
     pub rollback: RollbackPlan,
@@ -199,6 +202,7 @@ impl FlowPlan {
         let condition = check.expression("/conditions", || {
             Condition::parse(&doc.conditions, &Names { types: types.as_ref(), ..Names::new(CONDITION_ROOTS, &[]) })
         });
+        let limits = check.limits(doc);
         let phases = check.phases(doc, &layout);
         let rollback = check.rollback(doc, phases.len());
         let steps: Vec<Option<StepPlan>> = (0..layout.slots.len()).map(|no| check.step(doc, &layout, no)).collect();
@@ -221,6 +225,7 @@ impl FlowPlan {
             requires_approval: doc.requires_approval,
             approval_threshold: doc.approval_threshold,
             on_error_action: doc.on_error_action,
+            limits,
             fallback_flow: doc.fallback_flow_id,
             phases,
             rollback,
@@ -252,6 +257,14 @@ fn ranks(steps: &[StepPlan]) -> Vec<u32> {
         }
     }
     ranks
+}
+
+/// The steps of a document that has some in others, one after the other, as runs number them: what readers of the tables
+/// need. Each names all its inputs, its type, and the step that it stands in by its number, from 1. `None` for a document
+/// whose own list says as much.
+pub fn listed(doc: &FlowDocument) -> Option<Vec<serde_json::Value>> {
+    let layout = layout::lay_out(doc, usize::MAX, &mut Vec::new())?;
+    (layout.slots.len() > doc.flow_steps.len()).then(|| layout.listed())
 }
 
 /// Total: a number that is too large is a problem that is noted elsewhere, not a panic.

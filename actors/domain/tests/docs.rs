@@ -4,8 +4,9 @@ use core314_domain::document::FlowDocument;
 use core314_domain::plan::{FlowPlan, PlanLimits};
 use core314_domain::schedule;
 
-const PAGES: [(&str, &str); 3] = [
+const PAGES: [(&str, &str); 4] = [
     ("docs/flows.md", include_str!("../../../docs/flows.md")),
+    ("docs/limits.md", include_str!("../../../docs/limits.md")),
     ("docs/runs.md", include_str!("../../../docs/runs.md")),
     ("docs/schedules.md", include_str!("../../../docs/schedules.md")),
 ];

@@ -166,6 +166,7 @@ impl Engine {
             schedules,
             partitions: shared,
             delivery_credits,
+            bulk: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

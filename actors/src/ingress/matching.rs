@@ -111,6 +111,8 @@ impl TriggerError {
             | Self::TooLarge { .. }
             | Self::InvalidInput(_)
             | Self::Invalid(_)
+            | Self::LimitKey { .. }
+            | Self::Skipped { .. }
             | Self::RunKeyTaken(_)
             | Self::KeyReused => false,
         }

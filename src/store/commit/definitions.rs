@@ -4,6 +4,8 @@
 //! every batch abort and be halved.
 
 use core314_actors::ports::store::{FlowWrite, Outcome, RejectCode, Write};
+use core314_domain::document::FlowDocument;
+use core314_domain::plan;
 
 use super::batch::Batch;
 use super::schedules;
@@ -29,7 +31,7 @@ pub(in crate::store) const NEXT_FLOW: Bulk = Bulk {
             RETURNING flows.id",
 };
 pub(super) const FLOW_VERSION: Bulk = Bulk {
-    before: "INSERT INTO flow_versions (flow_id, flow_version, tenant_id, document, created_by, created_at_ms) ",
+    before: "INSERT INTO flow_versions (flow_id, flow_version, tenant_id, document, created_by, created_at_ms, steps) ",
     after: "",
 };
 
@@ -55,7 +57,7 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
             return Ok(Some(Outcome::Rejected { code: RejectCode::NameTaken, message }));
         }
     }
-    let document = json::text_of(&write.document.to_value());
+    let document = json::text_of(&write.document.to_stored());
     let mut rows = Rows::new(14);
     rows.push(flow_row(write, &document));
     if write.expected_version == 0 {
@@ -66,7 +68,7 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
     } else if connection.bulk(NEXT_FLOW, &rows).await?.is_empty() {
         return Ok(Some(Outcome::Conflict));
     }
-    let mut version = Rows::new(6);
+    let mut version = Rows::new(7);
     version.push([
         write.id.0.into(),
         (write.expected_version + 1).into(),
@@ -74,10 +76,16 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
         Cell::Json(Some(document.as_str().into())),
         write.by.0.into(),
         write.at_ms.into(),
+        listed(&write.document),
     ]);
     connection.bulk(FLOW_VERSION, &version).await?;
     schedules::plan(connection, write).await?;
     Ok(None)
+}
+
+/// The steps of a flow that has some in others; null for any other.
+pub(super) fn listed(document: &FlowDocument) -> Cell<'static> {
+    Cell::Json(plan::listed(document).map(|steps| json::text_of(&steps.into()).into()))
 }
 
 fn flow_row<'a>(write: &'a FlowWrite, document: &'a str) -> [Cell<'a>; 14] {
