@@ -5,6 +5,7 @@
 //! bounded; past that the caller is told to come back.
 
 mod matching;
+mod size;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -152,15 +153,15 @@ pub enum TriggerError {
     /// Send less.
     #[error("the trigger has {bytes} bytes, at most {limit} are taken")]
     TooLarge { bytes: usize, limit: usize },
+    /// Mend what was filled in: pointers lead into the trigger's context.
+    #[error("the flow's input_schema refuses the input: {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
+    InvalidInput(Vec<Problem>),
     /// Mend the flow or the trigger: the key of a limit cannot be computed.
     #[error("the limits of flow '{flow}' cannot be applied: {message}")]
     LimitKey { flow: String, message: String },
     /// Try again when one of these has ended: the flow's limit is full and takes no run that would wait.
     #[error("the limit of flow '{flow}' is full, and its strategy is to skip: {} run(s) hold it, the first is {}", holders.len(), first(holders))]
     Skipped { flow: String, holders: Vec<RunId> },
-    /// Mend what was filled in: pointers lead into the trigger's context.
-    #[error("the flow's input_schema refuses the input: {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
-    InvalidInput(Vec<Problem>),
     /// Mend the action.
     #[error("the action has {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
     Invalid(Vec<Problem>),
@@ -350,13 +351,6 @@ impl Ingress {
         heard.map(drop).map_err(|_| TriggerError::RunKeyTaken(run))
     }
 
-    fn check_size(&self, trigger: &Trigger) -> Result<(), TriggerError> {
-        let limit = self.runtime.settings.max_trigger_bytes;
-        let mut counter = ByteCounter(0);
-        serde_json::to_writer(&mut counter, &*trigger.context).map_err(|e| TriggerError::Failed(e.to_string()))?;
-        if counter.0 > limit { Err(TriggerError::TooLarge { bytes: counter.0, limit }) } else { Ok(()) }
-    }
-
     async fn named_flow(&self, tenant: TenantId, id: FlowId) -> Result<ReadyFlow, TriggerError> {
         let found = self.runtime.plans.current(self.runtime.catalog.as_ref(), tenant, id).await?;
         let flow = found.ok_or(TriggerError::NoSuchFlow)?;
@@ -491,18 +485,4 @@ fn accepted(header: &RunHeader, flow: &ReadyFlow, also: Vec<FlowId>) -> Accepted
 
 fn first(holders: &[RunId]) -> String {
     holders.first().map_or_else(|| "unknown".to_owned(), ToString::to_string)
-}
-
-/// Counts what would be written.
-struct ByteCounter(usize);
-
-impl std::io::Write for ByteCounter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

@@ -3,6 +3,7 @@
 mod memory_bulk;
 pub mod memory_inbox;
 pub mod memory_schedules;
+mod memory_settlements;
 pub mod memory_signals;
 pub mod memory_store;
 pub mod notification_suite;

@@ -109,6 +109,14 @@ impl Store for SqlStore {
         Box::pin(async move { Ok(log_tail(self, partition, after_seq, limit).await?) })
     }
 
+    fn occurrences(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>> {
+        Box::pin(async move { Ok(signals::page(self, after, limit).await?) })
+    }
+
+    fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>> {
+        Box::pin(signals::subject(self, of))
+    }
+
     fn limited_runs(
         &self,
         partition: u16,
@@ -120,14 +128,6 @@ impl Store for SqlStore {
 
     fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>> {
         Box::pin(async move { Ok(limits::buckets(self, partition, now_us).await?) })
-    }
-
-    fn occurrences(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>> {
-        Box::pin(async move { Ok(signals::page(self, after, limit).await?) })
-    }
-
-    fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>> {
-        Box::pin(signals::subject(self, of))
     }
 
     fn due_schedules(

@@ -61,6 +61,14 @@ pub trait Store: Send + Sync + 'static {
     fn log_tail(&self, partition: u16, after_seq: i64, limit: usize)
     -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>>;
 
+    /// What has happened and has not yet started what it starts, the oldest first, after the given one. A run's end is
+    /// among them where its tenant then had an active flow that waits for ends.
+    fn occurrences(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>>;
+
+    /// What an occurrence is about, as answers show it: the run, the decision or the recommendation. `None` when it is
+    /// gone.
+    fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>>;
+
     /// Live runs of a partition that are subject to limits, in the order of their ids, after the given one.
     fn limited_runs(
         &self,
@@ -71,14 +79,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// The buckets of a partition's rates that are not full again at this time, in microseconds.
     fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>>;
-
-    /// What has happened and has not yet started what it starts, the oldest first, after the given one. A run's end is
-    /// among them where its tenant then had an active flow that waits for ends.
-    fn occurrences(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>>;
-
-    /// What an occurrence is about, as answers show it: the run, the decision or the recommendation. `None` when it is
-    /// gone.
-    fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>>;
 
     /// Schedules with something to do before `until_ms`, soonest first, after the given one.
     fn due_schedules(

@@ -25,8 +25,8 @@ use crate::ports::catalog::{Catalog, ServiceKey, StoredFlow};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
-    DeadLetter, Delivery, FlowDeletion, FlowWrite, KeyWrite, LimitStage, LimitWrite, LimitedRun, Outcome, RejectCode,
-    RunWrite, Settlement, Store, StoredBucket, StoredRun, TailRow, Webhook, Write,
+    DeadLetter, Delivery, FlowWrite, KeyWrite, LimitStage, LimitWrite, LimitedRun, Outcome, RejectCode, RunWrite,
+    Store, StoredBucket, StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -165,27 +165,6 @@ impl Rows {
         let outcome = self.schedules.change(write);
         self.audit.extend(audit.filter(|_| matches!(outcome, Outcome::Committed { .. })));
         outcome
-    }
-
-    fn delete_flow(&mut self, deletion: FlowDeletion) -> Outcome {
-        let own = |versions: &Vec<StoredFlow>| versions.iter().all(|flow| flow.owner.tenant == deletion.tenant);
-        if self.flows.get(&deletion.id).is_none_or(|versions| !own(versions)) {
-            return Outcome::NotFound;
-        }
-        self.flows.remove(&deletion.id);
-        self.schedules.0.remove(&deletion.id);
-        self.audit.push(deletion.audit);
-        Outcome::Committed { log_seq: None }
-    }
-
-    fn settle(&mut self, settlement: Settlement) -> Outcome {
-        let known = |letter: &DeadLetter| letter.id == settlement.id && letter.owner.tenant == settlement.tenant;
-        if !self.dead_letters.iter().any(known) {
-            return Outcome::NotFound;
-        }
-        self.dead_letters.retain(|letter| !known(letter));
-        self.audit.push(settlement.audit);
-        Outcome::Committed { log_seq: None }
     }
 
     fn flow(&mut self, write: FlowWrite) -> Outcome {
@@ -410,6 +389,16 @@ impl Store for MemoryStore {
         ready(Ok(tail.collect()))
     }
 
+    fn occurrences(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>> {
+        let rows = self.rows();
+        let found = rows.signals.occurrences.values().filter(|found| after.is_none_or(|after| found.id > after));
+        ready(Ok(found.take(limit).cloned().collect()))
+    }
+
+    fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>> {
+        ready(Ok(self.rows().subject(of)))
+    }
+
     fn limited_runs(
         &self,
         partition: u16,
@@ -425,16 +414,6 @@ impl Store for MemoryStore {
         let rows = self.rows();
         let own = rows.buckets.iter().filter(|(_, row)| row.0 == partition && !row.1.is_full(now_us));
         ready(Ok(own.map(|((flow, key), row)| (*flow, key.clone(), row.1)).collect()))
-    }
-
-    fn occurrences(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>> {
-        let rows = self.rows();
-        let found = rows.signals.occurrences.values().filter(|found| after.is_none_or(|after| found.id > after));
-        ready(Ok(found.take(limit).cloned().collect()))
-    }
-
-    fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>> {
-        ready(Ok(self.rows().subject(of)))
     }
 
     fn due_schedules(

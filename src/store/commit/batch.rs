@@ -47,9 +47,9 @@ impl<'a, 'c> Batch<'a, 'c> {
         effects::counters(&mut self);
         effects::dead_letters(&mut self);
         runs::free_names(&mut self);
+        signals::ends(&mut self);
         transitions::phases(&mut self);
         limits::claims(&mut self).await?;
-        signals::ends(&mut self);
         let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
         let written = self.connection.together(&self.deferred).await?;
         appender.check(&written)?;

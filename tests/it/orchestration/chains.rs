@@ -46,10 +46,14 @@ async fn a_circle_ends(kind: StoreKind) {
         assert_eq!(saved.get("warnings"), None);
         // A link into the circle.
         let hop = quiet("hop", "flow_finished", json!({"flow": "hop"}));
-        assert!(client.post("/api/v1/flows", hop, 201).await["warnings"][0].as_str().unwrap().contains("hop → hop"));
+        assert!(
+            client.post("/api/v1/flows", hop, 201).await["warnings"][0].as_str().expect("a text").contains("hop → hop")
+        );
         client.start("hop").await;
         let refused = client
-            .until("/api/v1/audit-log?event_type=chain_refused", |rows| !rows["items"].as_array().unwrap().is_empty())
+            .until("/api/v1/audit-log?event_type=chain_refused", |rows| {
+                !rows["items"].as_array().expect("a list").is_empty()
+            })
             .await;
         assert_eq!(refused["items"][0]["details"], json!({"chain_depth": 4, "max_chain_depth": 3}));
         let runs = client.items("/api/v1/runs").await;

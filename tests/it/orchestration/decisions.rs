@@ -100,8 +100,8 @@ async fn a_recommendation_is_accepted_or_dismissed(kind: StoreKind) {
         let again = client.ask(Method::POST, "/api/v1/recommendations", Some(&body), &key).await;
         assert_eq!(again.body["id"], first.body["id"], "the same request is the same recommendation");
         let other = json!({"title": "Other", "action_type": "transform"});
-        let reused = client.ask(Method::POST, "/api/v1/recommendations", Some(&other), &key).await;
-        assert_eq!(reused.status, StatusCode::CONFLICT);
+        let second = client.ask(Method::POST, "/api/v1/recommendations", Some(&other), &key).await;
+        assert_eq!(second.status, StatusCode::CONFLICT);
         let id = first.body["id"].as_str().expect("an id");
         let runs =
             client.until("/api/v1/runs", |runs| runs["items"].as_array().is_some_and(|runs| runs.len() == 1)).await;
@@ -110,7 +110,8 @@ async fn a_recommendation_is_accepted_or_dismissed(kind: StoreKind) {
         let accepted = client.post(&format!("/api/v1/recommendations/{id}/accept"), json!({}), 200).await;
         let run = client.run(accepted["run_ids"][0].as_str().expect("a run"), "completed").await;
         assert_eq!(pick(&run, "recommendation_id output"), json!([id, {"cleared": "Clear the cache"}]));
-        let log = client.items(&format!("/api/v1/execution-log?flow_run_id={}", run["id"].as_str().unwrap())).await;
+        let log =
+            client.items(&format!("/api/v1/execution-log?flow_run_id={}", run["id"].as_str().expect("a text"))).await;
         assert_eq!(log[0]["recommendation_id"], id);
         let row = client.get(&format!("/api/v1/recommendations/{id}")).await;
         assert_eq!(pick(&row, "status outcome"), json!(["executed", "completed"]), "{row}");

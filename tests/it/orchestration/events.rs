@@ -10,6 +10,7 @@ use super::on_both_stores;
 use crate::support::StoreKind;
 
 /// A flow that needs nobody.
+#[expect(clippy::needless_pass_by_value, reason = "callers write the config where they call")]
 pub fn quiet(name: &str, trigger: &str, config: Value) -> Value {
     let step =
         json!({"id": "note", "config": {"action_type": "transform", "action_payload": {"seen": "{{ trigger }}"}}});
@@ -56,8 +57,12 @@ async fn events_start_the_flows_that_wait_for_them(kind: StoreKind) {
 
         let batch = json!([event("4", "order.paid", &json!({"total": 20})), event("5", "mail.sent", &json!({}))]);
         let taken = client.post("/api/v1/events", batch, 200).await;
-        let counts: Vec<usize> =
-            taken["items"].as_array().expect("items").iter().map(|i| i["run_ids"].as_array().unwrap().len()).collect();
+        let counts: Vec<usize> = taken["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|i| i["run_ids"].as_array().expect("a list").len())
+            .collect();
         assert_eq!(counts, [1, 0], "{taken}");
 
         for (body, status) in
@@ -125,7 +130,7 @@ async fn what_a_person_fills_in_is_checked_and_completed(kind: StoreKind) {
         assert_eq!(refused["errors"][0]["pointer"], "/input_schema/properties/host/$ref", "{refused}");
         let mistyped = quiet("mistyped", "event", json!({"typ": "a"}));
         let refused = client.post("/api/v1/flows", mistyped, 422).await;
-        assert!(refused["errors"][0]["pointer"].as_str().unwrap().starts_with("/trigger_config"), "{refused}");
+        assert!(refused["errors"][0]["pointer"].as_str().expect("a text").starts_with("/trigger_config"), "{refused}");
     }
 }
 

@@ -27,8 +27,8 @@ impl Story {
         (id, columns)
     }
 
-    fn put(&mut self, table: &'static str, owned: [(&'static str, Lit); 4], own: Vec<(&'static str, Lit)>) {
-        let columns = owned.into_iter().chain(own).collect();
+    fn put(&mut self, table: &'static str, owned: [(&'static str, Lit); 4], more: Vec<(&'static str, Lit)>) {
+        let columns = owned.into_iter().chain(more).collect();
         self.rows.push(super::Narrow { table, columns });
     }
 
@@ -46,7 +46,7 @@ impl Story {
 
     fn decision(&mut self, owner: Owner, is_judged: bool) -> RowId {
         let (id, owned) = self.owned(owner);
-        let mut own = vec![
+        let mut columns = vec![
             ("source", "planner".into()),
             ("title", "it's busy".into()),
             ("summary", is_judged.then_some("so it is").into()),
@@ -55,14 +55,14 @@ impl Story {
             ("payload", json!({"limit": 40}).into()),
             ("status", if is_judged { "executed" } else { "pending" }.into()),
         ];
-        own.extend(Self::verdict(owner, is_judged));
-        self.put("decisions", owned, own);
+        columns.extend(Self::verdict(owner, is_judged));
+        self.put("decisions", owned, columns);
         id
     }
 
     fn recommendation(&mut self, owner: Owner, decision: RowId, is_judged: bool) {
         let (_, owned) = self.owned(owner);
-        let mut own = vec![
+        let mut columns = vec![
             ("decision_event_id", is_judged.then_some(decision.0).into()),
             ("title", "do it".into()),
             ("action_type", "api_call".into()),
@@ -71,13 +71,13 @@ impl Story {
             ("priority", 3.into()),
             ("status", if is_judged { "executed" } else { "new" }.into()),
         ];
-        own.extend(Self::verdict(owner, is_judged));
-        self.put("recommendations", owned, own);
+        columns.extend(Self::verdict(owner, is_judged));
+        self.put("recommendations", owned, columns);
     }
 
     fn memory(&mut self, owner: Owner, decision: RowId, success: bool) {
         let (_, owned) = self.owned(owner);
-        let own = vec![
+        let columns = vec![
             ("subject_type", "decision".into()),
             ("subject_id", decision.0.into()),
             ("outcome", if success { "completed" } else { "failed" }.into()),
@@ -85,12 +85,12 @@ impl Story {
             ("success", success.into()),
             ("recorded_at_ms", T0.into()),
         ];
-        self.put("memories", owned, own);
+        self.put("memories", owned, columns);
     }
 
     fn metric(&mut self, owner: Owner, is_high: bool) {
         let (_, owned) = self.owned(owner);
-        let own = vec![
+        let columns = vec![
             ("metric_name", if is_high { "cpu" } else { "memory" }.into()),
             ("metric_type", "gauge".into()),
             ("value", if is_high { "97.5" } else { "12" }.into()),
@@ -98,6 +98,6 @@ impl Story {
             ("recorded_at_ms", T0.into()),
             ("created_at_ms", (T0 + 1).into()),
         ];
-        self.put("metrics", owned, own);
+        self.put("metrics", owned, columns);
     }
 }
