@@ -3,7 +3,9 @@
 //! Unknown and duplicate keys are errors, but in documents of the platform that this system continues ([`platform`]).
 //! Reading a document checks its shape; [`crate::plan`] checks its sense.
 
+pub mod diff;
 mod platform;
+pub mod short;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::json::{self, ParseError};
 use crate::retry::RetryPolicy;
 use crate::words::{ExecutionMode, OnError, OnErrorAction, OnUnknownOutcome, TriggerType, Urgency};
+use short::{Expanded, Places};
 
 /// A flow as documents, files and the API hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -141,26 +144,51 @@ pub struct Connections {
 impl FlowDocument {
     /// Reads a document from JSON or YAML text. An error names the line, and the place where that is known.
     pub fn from_text(text: &str) -> Result<Self, ShapeError> {
+        Self::from_text_with_places(text).map(|(document, _)| document)
+    }
+
+    /// The same, and where the parts of the document stand in a text of the short form.
+    pub fn from_text_with_places(text: &str) -> Result<(Self, Places), ShapeError> {
         let is_json = text.trim_start().starts_with('{');
         let parsed = if is_json { json::parse_json(text.as_bytes()) } else { json::parse_yaml(text) };
         let value = parsed.map_err(whole)?;
         if platform::wrote(&value) {
-            return Self::from_value(value);
+            return Ok((Self::from_value(value)?, Places::default()));
+        }
+        if short::is_short(&value) {
+            return Self::from_short(value);
         }
         check_objects(&value)?;
         // The text, not the value: only the text still knows the lines that errors name.
-        if is_json {
+        let document = if is_json {
             read(&mut serde_json::Deserializer::from_str(text))
         } else {
             read(serde_norway::Deserializer::from_str(text))
-        }
+        };
+        document.map(|document| (document, Places::default()))
     }
 
     /// Reads a document from a value that was parsed strictly.
     pub fn from_value(value: Value) -> Result<Self, ShapeError> {
-        let value = if platform::wrote(&value) { platform::adopted(value) } else { value };
+        let value = if platform::wrote(&value) {
+            platform::adopted(value)
+        } else if short::is_short(&value) {
+            return Self::from_short(value).map(|(document, _)| document);
+        } else {
+            value
+        };
         check_objects(&value)?;
         read(value)
+    }
+
+    /// Reads a document in the short form. Errors name the place in it.
+    fn from_short(value: Value) -> Result<(Self, Places), ShapeError> {
+        let Expanded { document, places } = short::expand(value)?;
+        let read = check_objects(&document).and_then(|()| read(document));
+        match read {
+            Ok(document) => Ok((document, places)),
+            Err(error) => Err(ShapeError { pointer: places.in_text(&error.pointer), ..error }),
+        }
     }
 
     /// The document as a value: what is stored, compared and shown.
