@@ -24,6 +24,7 @@ mod notifications;
 mod plans;
 mod pool;
 mod postgres;
+mod rollouts;
 mod rows;
 mod schema;
 mod sqlite;

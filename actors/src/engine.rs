@@ -3,6 +3,7 @@
 mod act;
 mod keys;
 mod look;
+mod rollouts;
 mod start;
 mod webhooks;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
+use core314_domain::document::warnings::{self, Neighbour};
 use core314_domain::ids::{FlowId, Owner, TenantId};
 use core314_domain::plan::Problem;
 use serde_json::json;
@@ -28,6 +30,7 @@ use crate::supervision::{Ref, RestartError, Snapshot, Tree, Watchdog};
 pub use act::{Restart, TellError, Verdict};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
+pub use rollouts::{Candidate, RolloutError};
 pub use start::{Parts, StartError};
 
 /// A running engine. Clones share it.
@@ -62,6 +65,9 @@ pub enum SaveError {
     Conflict,
     #[error("there is no such flow")]
     NotFound,
+    /// End the roll-out first: two versions of the flow share its runs.
+    #[error("a roll-out of version {0} is running: promote or return it first")]
+    RolloutRunning(i64),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -91,6 +97,27 @@ impl Engine {
         self.inner.runtime.plans.compile(document).map(drop)
     }
 
+    /// What is legal in a document and surely not meant, among the tenant's other flows. `id` is absent for a new flow.
+    pub async fn warnings(
+        &self,
+        tenant: TenantId,
+        id: Option<FlowId>,
+        document: &FlowDocument,
+    ) -> Result<Vec<Problem>, StoreError> {
+        let others = self.inner.runtime.catalog.active_flows(tenant, document.trigger_type).await?;
+        let others: Vec<Neighbour<'_>> =
+            others.iter().map(|flow| Neighbour { id: flow.id, document: &flow.document }).collect();
+        let mut found = warnings::warnings(document);
+        found.extend(warnings::shadows(id, document, &others));
+        if let Some(fallback) = document.fallback_flow_id
+            && self.flow(Scope::Tenant(tenant), fallback).await?.is_none()
+        {
+            let message = "there is no such flow yet".to_owned();
+            found.push(Problem { pointer: "/fallback_flow_id".to_owned(), message });
+        }
+        Ok(found)
+    }
+
     /// Saves a new flow, as version 1.
     pub async fn create_flow(&self, draft: FlowDraft) -> Result<StoredFlow, SaveError> {
         let id = FlowId::new(self.inner.runtime.now_ms(), rand::random());
@@ -108,26 +135,12 @@ impl Engine {
     }
 
     async fn save_flow(&self, id: FlowId, expected_version: i64, draft: FlowDraft) -> Result<StoredFlow, SaveError> {
-        let runtime = &self.inner.runtime;
-        runtime.plans.compile(&draft.document).map_err(SaveError::Invalid)?;
-        let now_ms = runtime.now_ms();
-        let version = expected_version + 1;
-        let event = if expected_version == 0 { AuditEvent::FlowCreated } else { AuditEvent::FlowUpdated };
-        let summary = format!("{} '{}', version {version}", event.as_str().replace('_', " "), draft.document.flow_name);
-        let audit = AuditEntry {
-            summary,
-            details: json!({"flow_version": version}),
-            ..self.entry(event, draft.owner, draft.by, ("flow", id.0))
-        };
-        let write = FlowWrite {
-            id,
-            owner: draft.owner,
-            expected_version,
-            document: draft.document.clone(),
-            by: draft.owner.user,
-            at_ms: now_ms,
-            audit,
-        };
+        self.inner.runtime.plans.compile(&draft.document).map_err(SaveError::Invalid)?;
+        if expected_version > 0 {
+            self.check_no_rollout(draft.owner, id, &draft.document).await?;
+        }
+        let write = self.flow_write(id, expected_version, draft.owner, draft.document.clone(), draft.by);
+        let (version, now_ms) = (expected_version + 1, write.at_ms);
         let outcome = self.commit_and_forget(Write::Flow(Box::new(write)), draft.owner.tenant).await?;
         match outcome {
             Outcome::Committed { .. } => {
@@ -136,6 +149,35 @@ impl Engine {
             Outcome::Rejected { code: RejectCode::NameTaken, .. } => Err(SaveError::NameTaken),
             Outcome::Conflict => Err(SaveError::Conflict),
             other => Err(SaveError::Store(unexpected(other))),
+        }
+    }
+
+    /// The write of a flow's next version.
+    fn flow_write(
+        &self,
+        id: FlowId,
+        expected_version: i64,
+        owner: Owner,
+        document: FlowDocument,
+        by: String,
+    ) -> FlowWrite {
+        let version = expected_version + 1;
+        let event = if expected_version == 0 { AuditEvent::FlowCreated } else { AuditEvent::FlowUpdated };
+        let summary = format!("{} '{}', version {version}", event.as_str().replace('_', " "), document.flow_name);
+        let audit = AuditEntry {
+            summary,
+            details: json!({"flow_version": version}),
+            ..self.entry(event, owner, by, ("flow", id.0))
+        };
+        FlowWrite {
+            id,
+            owner,
+            expected_version,
+            document,
+            by: owner.user,
+            at_ms: self.now_ms(),
+            rollout: None,
+            audit,
         }
     }
 
@@ -213,18 +255,28 @@ impl Engine {
     }
 
     async fn commit_then(&self, write: Write, then: impl FnOnce() + Send + 'static) -> Result<Outcome, StoreError> {
-        let (send, heard) = oneshot::channel();
-        let reply = Reply::new(&self.inner.runtime.io, move |result| {
-            then();
-            // A caller that has gone away does not want to know.
-            drop(send.send(result));
-        });
-        let gone = || StoreError::Unavailable("the commit writer is restarting; try again".to_owned());
-        let msg = WriterMsg::Commit { lane: 0, writes: vec![write], reply };
-        self.inner.writer.tell_urgent(msg).map_err(|_| gone())?;
-        let mut outcomes = heard.await.map_err(|_| gone())??;
-        outcomes.pop().ok_or_else(|| StoreError::Corrupt("the store gave no outcome".to_owned()))
+        commit_through(&self.inner.runtime, &self.inner.writer, write, then).await
     }
+}
+
+/// Commits one write that belongs to no run; `then` is called after it, whether the caller still waits or not.
+pub(crate) async fn commit_through(
+    runtime: &Runtime,
+    writer: &Ref<CommitWriter>,
+    write: Write,
+    then: impl FnOnce() + Send + 'static,
+) -> Result<Outcome, StoreError> {
+    let (send, heard) = oneshot::channel();
+    let reply = Reply::new(&runtime.io, move |result| {
+        then();
+        // A caller that has gone away does not want to know.
+        drop(send.send(result));
+    });
+    let gone = || StoreError::Unavailable("the commit writer is restarting; try again".to_owned());
+    let msg = WriterMsg::Commit { lane: 0, writes: vec![write], reply };
+    writer.tell_urgent(msg).map_err(|_| gone())?;
+    let mut outcomes = heard.await.map_err(|_| gone())??;
+    outcomes.pop().ok_or_else(|| StoreError::Corrupt("the store gave no outcome".to_owned()))
 }
 
 pub(crate) fn unexpected(outcome: Outcome) -> StoreError {

@@ -190,11 +190,12 @@ impl Ingress {
         self.check_size(&trigger)?;
         let mut freed = 0;
         loop {
-            let flow = match self.target(&trigger).await? {
+            let run = self.runtime.run_id();
+            let flow = match self.target(&trigger, run).await? {
                 Ok(flow) => flow,
                 Err(why_not) => return Ok(Triggered::NoMatch(why_not)),
             };
-            let (new, accepted, heard) = self.new_run(&flow, &trigger);
+            let (new, accepted, heard) = self.new_run(run, self.next_partition(), &flow, &trigger);
             let partition = &self.partitions[usize::from(new.header.partition)];
             self.hand_over(partition, PartitionMsg::Accept(Box::new(new)))?;
             let answer = self.hear(heard).await?;
@@ -219,16 +220,20 @@ impl Ingress {
     ) -> Result<Vec<Result<Triggered, TriggerError>>, TriggerError> {
         let Some(first) = triggers.first() else { return Ok(Vec::new()) };
         let _credits = self.credits_for(triggers.len() as u32)?;
-        let flow = match self.target(first).await? {
-            Ok(flow) => flow,
-            Err(why_not) => return Ok(vec![Ok(Triggered::NoMatch(why_not))]),
-        };
+        if let Err(why_not) = self.target(first, self.runtime.run_id()).await? {
+            return Ok(vec![Ok(Triggered::NoMatch(why_not))]);
+        }
         let number = self.next_partition();
         let mut waiting = Vec::with_capacity(triggers.len());
         let mut all = Vec::with_capacity(triggers.len());
         for trigger in &triggers {
             self.check_size(trigger)?;
-            let (new, accepted, heard) = self.new_run_in(number, &flow, trigger);
+            let run = self.runtime.run_id();
+            let flow = match self.target(trigger, run).await? {
+                Ok(flow) => flow,
+                Err(_) => return Err(TriggerError::NoSuchFlow),
+            };
+            let (new, accepted, heard) = self.new_run(run, number, &flow, trigger);
             all.push(new);
             waiting.push((accepted, heard));
         }
@@ -258,10 +263,11 @@ impl Ingress {
         TriggerError::Busy { retry_after_seconds: 1 }
     }
 
-    async fn target(&self, trigger: &Trigger) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
+    /// The flow for a run, in the version that this run gets.
+    async fn target(&self, trigger: &Trigger, run: RunId) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
         match &trigger.target {
-            Target::Flow(id) => self.named_flow(trigger, *id).await.map(Ok),
-            Target::Matching => self.matching_flow(trigger).await,
+            Target::Flow(id) => self.named_flow(trigger, *id, run).await.map(Ok),
+            Target::Matching => self.matching_flow(trigger, run).await,
             Target::Action(document) => {
                 let id = FlowId::new(self.runtime.now_ms(), rand::random());
                 self.runtime.plans.single_action(id, trigger.owner, document).map(Ok).map_err(TriggerError::Invalid)
@@ -302,26 +308,33 @@ impl Ingress {
         if counter.0 > limit { Err(TriggerError::TooLarge { bytes: counter.0, limit }) } else { Ok(()) }
     }
 
-    async fn named_flow(&self, trigger: &Trigger, id: FlowId) -> Result<ReadyFlow, TriggerError> {
+    async fn named_flow(&self, trigger: &Trigger, id: FlowId, run: RunId) -> Result<ReadyFlow, TriggerError> {
         let found = self.runtime.plans.current(self.runtime.catalog.as_ref(), trigger.owner.tenant, id).await?;
         let flow = found.ok_or(TriggerError::NoSuchFlow)?;
-        if flow.is_active { Ok(flow) } else { Err(TriggerError::Inactive(flow.flow.name.to_string())) }
+        if !flow.is_active {
+            return Err(TriggerError::Inactive(flow.flow.name.to_string()));
+        }
+        flow.for_run(run, || self.scope(trigger)).map_err(|error| condition(&flow, &error))
     }
 
-    async fn matching_flow(&self, trigger: &Trigger) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
+    fn scope(&self, trigger: &Trigger) -> core314_domain::expr::Scope {
+        matching_scope(trigger.context.clone(), trigger.webhook.clone(), &trigger.owner, self.runtime.now_ms())
+    }
+
+    async fn matching_flow(
+        &self,
+        trigger: &Trigger,
+        run: RunId,
+    ) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
         let catalog = self.runtime.catalog.as_ref();
         let flows = self.runtime.plans.active(catalog, trigger.owner.tenant, trigger.trigger_type).await?;
-        let scope =
-            matching_scope(trigger.context.clone(), trigger.webhook.clone(), &trigger.owner, self.runtime.now_ms());
+        let scope = self.scope(trigger);
         let mut why_not = Vec::new();
         for flow in flows.iter() {
-            let failing = flow
-                .plan
-                .condition
-                .failing_clause(&scope)
-                .map_err(|e| TriggerError::Condition { flow: flow.flow.name.to_string(), message: e.to_string() })?;
+            let flow = flow.for_run(run, || scope.clone()).map_err(|error| condition(flow, &error))?;
+            let failing = flow.plan.condition.failing_clause(&scope).map_err(|error| condition(&flow, &error))?;
             match failing {
-                None => return Ok(Ok(flow.clone())),
+                None => return Ok(Ok(flow)),
                 Some(clause) => {
                     why_not.push(WhyNot { flow_id: flow.flow.id, flow_name: flow.flow.name.to_string(), clause });
                 }
@@ -334,18 +347,15 @@ impl Ingress {
         (self.next.fetch_add(1, Ordering::Relaxed) % self.partitions.len() as u64) as u16
     }
 
-    fn new_run(&self, flow: &ReadyFlow, trigger: &Trigger) -> (NewRun, Accepted, oneshot::Receiver<Answer>) {
-        self.new_run_in(self.next_partition(), flow, trigger)
-    }
-
     /// A run to accept, what its caller is told then, and where that is heard of.
-    fn new_run_in(
+    fn new_run(
         &self,
+        run: RunId,
         partition: u16,
         flow: &ReadyFlow,
         trigger: &Trigger,
     ) -> (NewRun, Accepted, oneshot::Receiver<Answer>) {
-        let header = Arc::new(self.header(flow, trigger, partition));
+        let header = Arc::new(self.header(run, flow, trigger, partition));
         let accepted = accepted(&header, flow);
         let idempotency = trigger.idempotency.as_ref().map(|request| Idempotency {
             key: request.key.clone(),
@@ -393,10 +403,10 @@ impl Ingress {
         }
     }
 
-    fn header(&self, flow: &ReadyFlow, trigger: &Trigger, partition: u16) -> RunHeader {
+    fn header(&self, run: RunId, flow: &ReadyFlow, trigger: &Trigger, partition: u16) -> RunHeader {
         let now_ms = self.runtime.now_ms();
         RunHeader {
-            id: self.runtime.run_id(),
+            id: run,
             owner: trigger.owner,
             partition,
             flow: FlowRef::clone(&flow.flow),
@@ -416,6 +426,11 @@ impl Ingress {
             deadline_at_ms: flow.plan.deadline_ms.map(|ms| now_ms + ms),
         }
     }
+}
+
+/// An expression of a flow cannot be evaluated on a trigger.
+fn condition(flow: &ReadyFlow, error: &core314_domain::expr::ExprError) -> TriggerError {
+    TriggerError::Condition { flow: flow.flow.name.to_string(), message: error.to_string() }
 }
 
 fn accepted(header: &RunHeader, flow: &ReadyFlow) -> Accepted {

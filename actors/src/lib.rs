@@ -19,6 +19,7 @@ pub mod meters;
 pub mod plans;
 pub mod ports;
 pub mod queue_partition;
+pub mod rollouts;
 pub mod runtime;
 pub mod settings;
 pub mod supervision;

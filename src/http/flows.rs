@@ -4,9 +4,14 @@ pub mod activate;
 pub mod clone;
 pub mod create;
 pub mod delete;
+pub mod diff;
 pub mod dry_run;
 pub mod export;
+pub mod instantiate;
 pub mod patch;
+pub mod rollback;
+pub mod rollout;
+pub mod show_version;
 pub mod templates;
 pub mod trigger;
 pub mod validate;
@@ -17,8 +22,12 @@ use chrono::{DateTime, SecondsFormat};
 use core314_actors::ports::catalog::StoredFlow;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, OrganizationId, TenantId, UserId};
+use core314_domain::plan::Problem as DocumentProblem;
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use super::State;
+use super::problem::Problem;
 
 /// A flow as the answer to its writing: the definition. `GET` adds its statistics.
 #[derive(Serialize, JsonSchema)]
@@ -32,9 +41,32 @@ struct FlowView {
     /// Carries `flow_version`.
     #[serde(flatten)]
     document: FlowDocument,
+    /// What is legal and surely not meant.
+    warnings: Vec<FindingView>,
+}
+
+/// Something that was found in a document, with its place.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Finding")]
+pub struct FindingView {
+    /// RFC 6901, into the document.
+    pub pointer: String,
+    pub message: String,
+}
+
+impl From<DocumentProblem> for FindingView {
+    fn from(problem: DocumentProblem) -> Self {
+        Self { pointer: problem.pointer, message: problem.message }
+    }
 }
 
 impl FlowView {
+    /// A flow that was just saved, with what is doubtful about it.
+    async fn warned(state: &State, tenant: TenantId, flow: StoredFlow) -> Result<Self, Problem> {
+        let found = state.engine.warnings(tenant, Some(flow.id), &flow.document).await?;
+        Ok(Self { warnings: found.into_iter().map(FindingView::from).collect(), ..Self::of(flow) })
+    }
+
     fn of(flow: StoredFlow) -> Self {
         Self {
             id: flow.id,
@@ -43,6 +75,7 @@ impl FlowView {
             organization_id: flow.owner.organization,
             created_at: rfc3339(flow.created_at_ms),
             document: FlowDocument { flow_version: Some(flow.version), ..flow.document },
+            warnings: Vec::new(),
         }
     }
 }

@@ -20,6 +20,7 @@ pub(super) mod definitions;
 pub(super) mod effects;
 mod history;
 mod keys;
+pub(super) mod rollouts;
 pub(super) mod runs;
 mod settlements;
 pub(super) mod statistics;

@@ -4,8 +4,12 @@
 //! Reading a document checks its shape; [`crate::plan`] checks its sense.
 
 pub mod diff;
+pub mod parameters;
 mod platform;
 pub mod short;
+pub mod warnings;
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +18,7 @@ use serde_json::{Map, Value};
 use crate::json::{self, ParseError};
 use crate::retry::RetryPolicy;
 use crate::words::{ExecutionMode, OnError, OnErrorAction, OnUnknownOutcome, TriggerType, Urgency};
+use parameters::Parameter;
 use short::{Expanded, Places};
 
 /// A flow as documents, files and the API hold it.
@@ -69,6 +74,9 @@ pub struct FlowDocument {
     pub fallback_flow_id: Option<crate::ids::FlowId>,
     #[serde(default)]
     pub error_notification_channels: Vec<String>,
+    /// What a template asks of whoever makes a flow of it, by name ([`parameters`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, Parameter>,
     #[serde(default)]
     pub tags: Vec<String>,
     #[serde(default)]

@@ -16,6 +16,7 @@ pub mod json;
 pub mod log;
 pub mod plan;
 pub mod retry;
+pub mod rollout;
 pub mod run;
 pub mod stats;
 pub mod trace;

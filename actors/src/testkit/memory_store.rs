@@ -12,14 +12,16 @@ use core314_domain::audit::AuditEntry;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, WebhookId};
 use core314_domain::log::LogEntry;
+use core314_domain::rollout::Ended;
 use core314_domain::run::LastAttempt;
 use core314_domain::stats::{Stat, StatKey};
-use core314_domain::words::TriggerType;
+use core314_domain::words::{RunStatus, TriggerType};
 use serde_json::Value;
 
-use crate::ports::catalog::{Catalog, ServiceKey, StoredFlow};
+use crate::ports::catalog::{Catalog, Rollout, RolloutState, ServiceKey, StoredFlow};
 use crate::ports::store::{
-    DeadLetter, Delivery, FlowWrite, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
+    DeadLetter, Delivery, FlowWrite, KeyWrite, Outcome, RejectCode, RolloutChange, RunEnd, RunWrite, Store, StoredRun,
+    TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -50,6 +52,7 @@ pub struct Rows {
     keys: BTreeMap<(TenantId, String), ([u8; 32], Value)>,
     live_keys: BTreeMap<(TenantId, FlowId, Arc<str>), RunId>,
     service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
+    rollouts: BTreeMap<RowId, RolloutState>,
 }
 
 impl MemoryStore {
@@ -136,6 +139,14 @@ impl Rows {
                 self.audit.push(deletion.audit);
                 Outcome::Committed { log_seq: None }
             }
+            Write::Rollout(write) => {
+                if !self.is_possible(&write.change) {
+                    return Outcome::Conflict;
+                }
+                self.rollout(write.change);
+                self.audit.push(write.audit);
+                Outcome::Committed { log_seq: None }
+            }
             Write::Review(review) => {
                 self.audit.push(review.audit);
                 Outcome::Committed { log_seq: None }
@@ -169,6 +180,10 @@ impl Rows {
         if versions.len() as i64 != write.expected_version {
             return Outcome::Conflict;
         }
+        if write.rollout.as_ref().is_some_and(|change| !self.is_possible(change)) {
+            return Outcome::Conflict;
+        }
+        let versions = self.flows.entry(write.id).or_default();
         versions.push(StoredFlow {
             id: write.id,
             owner: write.owner,
@@ -176,8 +191,55 @@ impl Rows {
             document: write.document,
             created_at_ms: write.at_ms,
         });
+        if let Some(change) = write.rollout {
+            self.rollout(change);
+        }
         self.audit.push(write.audit);
         Outcome::Committed { log_seq: None }
+    }
+
+    fn running(&self, flow: FlowId) -> Option<&RolloutState> {
+        let is_running = |state: &&RolloutState| state.rollout.flow == flow && state.rollout.ended_at_ms.is_none();
+        self.rollouts.values().find(is_running)
+    }
+
+    fn is_possible(&self, change: &RolloutChange) -> bool {
+        match change {
+            RolloutChange::Begin(rollout) => self.running(rollout.flow).is_none(),
+            RolloutChange::End { id, flow, .. } => self.running(*flow).is_some_and(|state| state.rollout.id == *id),
+        }
+    }
+
+    fn rollout(&mut self, change: RolloutChange) {
+        match change {
+            RolloutChange::Begin(rollout) => {
+                let none = Ended::default();
+                self.rollouts.insert(rollout.id, RolloutState { rollout: *rollout, candidate: none, base: none });
+            }
+            RolloutChange::End { id, status, reason, at_ms, .. } => {
+                let state = self.rollouts.get_mut(&id).expect("it was looked for just before");
+                state.rollout = Rollout {
+                    status,
+                    reason: Some(reason),
+                    ended_at_ms: Some(at_ms),
+                    ..state.rollout.clone()
+                };
+            }
+        }
+    }
+
+    /// Counts an end, or takes one back.
+    fn count(&mut self, end: &RunEnd, sign: i64) {
+        let is_failed = matches!(end.status, RunStatus::Failed | RunStatus::TimedOut | RunStatus::RolledBack);
+        let running = end.flow.and_then(|flow| self.running(flow)).map(|state| state.rollout.id);
+        let Some(state) = running.and_then(|id| self.rollouts.get_mut(&id)) else { return };
+        let ended = match end.flow_version {
+            version if version == state.rollout.candidate => &mut state.candidate,
+            version if version == state.rollout.base => &mut state.base,
+            _ => return,
+        };
+        ended.runs += sign;
+        ended.failed += if is_failed { sign } else { 0 };
     }
 
     fn service_key(&mut self, write: KeyWrite) -> Outcome {
@@ -248,6 +310,8 @@ impl Rows {
         if let Some((flow, key)) = write.ended.as_ref().and_then(|end| end.key.clone()) {
             self.live_keys.remove(&(write.tenant, flow, key));
         }
+        write.ended.iter().for_each(|end| self.count(end, 1));
+        write.reopened.iter().for_each(|end| self.count(end, -1));
         let run = self.runs.get_mut(&write.id).expect("it was there, or has just been put there");
         run.version += 1;
         run.state = write.state;
@@ -388,6 +452,24 @@ impl Catalog for MemoryStore {
 
     fn flow_version(&self, id: FlowId, version: i64) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
         ready(Ok(self.rows().flows.get(&id).and_then(|v| v.iter().find(|f| f.version == version)).cloned()))
+    }
+
+    fn rollout(&self, scope: Scope, flow: FlowId) -> BoxFuture<'_, Result<Option<RolloutState>, StoreError>> {
+        let rows = self.rows();
+        let own = |state: &&RolloutState| {
+            state.rollout.flow == flow
+                && (scope == Scope::Platform || scope == Scope::Tenant(state.rollout.owner.tenant))
+        };
+        ready(Ok(rows.rollouts.values().rfind(own).cloned()))
+    }
+
+    fn running_rollouts(&self, scope: Scope) -> BoxFuture<'_, Result<Vec<RolloutState>, StoreError>> {
+        let rows = self.rows();
+        let own = |state: &&RolloutState| {
+            state.rollout.ended_at_ms.is_none()
+                && (scope == Scope::Platform || scope == Scope::Tenant(state.rollout.owner.tenant))
+        };
+        ready(Ok(rows.rollouts.values().filter(own).cloned().collect()))
     }
 
     fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>> {

@@ -3,9 +3,11 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
-use core314_actors::engine::FlowDraft;
+use core314_actors::engine::{FlowDraft, SaveError};
+use core314_domain::document::short::Places;
 use core314_domain::document::{FlowDocument, ShapeError};
 use core314_domain::json::parse_yaml;
+use core314_domain::plan::Problem as DocumentProblem;
 
 use super::{FlowView, etag};
 use crate::http::auth::Role;
@@ -27,16 +29,32 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     credential.allows(Role::Admin)?;
     let caller = credential.act(req.headers(), None)?;
     let owner = caller.owner()?;
-    let document = read_document(&req, payload, &state).await?;
-    let flow = state.engine.create_flow(FlowDraft { owner, document, by: caller.by }).await?;
+    let (document, places) = read_document(&req, payload, &state).await?;
+    let saved = state.engine.create_flow(FlowDraft { owner, document, by: caller.by }).await;
+    let flow = saved.map_err(|error| match error {
+        SaveError::Invalid(problems) => Problem::InvalidFlow(in_text(problems, &places)),
+        other => other.into(),
+    })?;
+    let (id, version) = (flow.id, flow.version);
+    let view = FlowView::warned(&state, owner.tenant, flow).await?;
     Ok(HttpResponse::Created()
-        .insert_header((LOCATION, format!("/api/v1/flows/{}", flow.id)))
-        .insert_header(etag(flow.version))
-        .json(FlowView::of(flow)))
+        .insert_header((LOCATION, format!("/api/v1/flows/{id}")))
+        .insert_header(etag(version))
+        .json(view))
 }
 
-/// The document in a request's body.
-pub async fn read_document(req: &HttpRequest, payload: web::Payload, state: &State) -> Result<FlowDocument, Problem> {
+/// Problems at their places in the text that was sent.
+fn in_text(problems: Vec<DocumentProblem>, places: &Places) -> Vec<DocumentProblem> {
+    let place = |problem: DocumentProblem| DocumentProblem { pointer: places.in_text(&problem.pointer), ..problem };
+    problems.into_iter().map(place).collect()
+}
+
+/// The document in a request's body, in either form, and where its parts stand in it.
+pub async fn read_document(
+    req: &HttpRequest,
+    payload: web::Payload,
+    state: &State,
+) -> Result<(FlowDocument, Places), Problem> {
     let is_yaml = is_yaml(req)?;
     let text = body::read(req, payload, &state.settings).await?;
     document(&text, is_yaml, state.settings.max_json_depth)
@@ -51,7 +69,7 @@ fn is_yaml(req: &HttpRequest) -> Result<bool, Problem> {
 }
 
 /// Reads the text strictly first, so that what is no JSON or YAML is told from what is no flow.
-fn document(text: &[u8], is_yaml: bool, max_depth: usize) -> Result<FlowDocument, Problem> {
+fn document(text: &[u8], is_yaml: bool, max_depth: usize) -> Result<(FlowDocument, Places), Problem> {
     let text = std::str::from_utf8(text).map_err(|error| {
         Problem::MalformedBody(format!("the body is not UTF-8 from byte {} on", error.valid_up_to()))
     })?;
@@ -62,7 +80,7 @@ fn document(text: &[u8], is_yaml: bool, max_depth: usize) -> Result<FlowDocument
         body::json(text.as_bytes(), max_depth)?;
     }
     // The text, not the value: only the text still knows the lines that errors name.
-    FlowDocument::from_text(text).map_err(misshapen)
+    FlowDocument::from_text_with_places(text).map_err(misshapen)
 }
 
 /// The document has the wrong shape, at a place that is known.
@@ -84,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_document_is_read_as_what_it_is_declared_to_be() {
-        assert_eq!(document(YAML_FLOW.as_bytes(), true, 64).expect("valid").flow_name, "a");
+        assert_eq!(document(YAML_FLOW.as_bytes(), true, 64).expect("valid").0.flow_name, "a");
         assert!(matches!(document(YAML_FLOW.as_bytes(), false, 64), Err(Problem::MalformedBody(_))));
         assert!(matches!(document(b"\xff", true, 64), Err(Problem::MalformedBody(_))));
     }

@@ -87,7 +87,10 @@ async fn merge(
     let draft = FlowDraft { owner, document, by: caller.by.clone() };
     let saved = state.engine.update_flow(id, stored.version, draft).await?;
     // A colleague who changes a flow does not take it over.
-    Ok(answer(StoredFlow { owner: stored.owner, created_at_ms: stored.created_at_ms, ..saved }))
+    let flow = StoredFlow { owner: stored.owner, created_at_ms: stored.created_at_ms, ..saved };
+    let version = etag(flow.version);
+    let view = FlowView::warned(state, owner.tenant, flow).await?;
+    Ok(HttpResponse::Ok().insert_header(version).json(view))
 }
 
 fn answer(flow: StoredFlow) -> HttpResponse {

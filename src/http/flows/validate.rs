@@ -1,11 +1,14 @@
 //! `POST /api/v1/flows/validate`: checks a document without saving it. A document with problems is no failed request.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use core314_domain::document::FlowDocument;
+use core314_actors::ports::Scope;
+use core314_domain::document::short::Places;
+use core314_domain::document::{FlowDocument, warnings};
 use core314_domain::plan::Problem as DocumentProblem;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::FindingView;
 use super::create::read_document;
 use crate::http::Shared;
 use crate::http::auth::Role;
@@ -17,15 +20,9 @@ use crate::http::problem::{Place, Problem};
 struct View {
     valid: bool,
     /// Everything that is wrong, each with its place.
-    errors: Vec<ErrorView>,
-}
-
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "ValidationError")]
-struct ErrorView {
-    /// RFC 6901, into the document.
-    pointer: String,
-    message: String,
+    errors: Vec<FindingView>,
+    /// What is legal and surely not meant.
+    warnings: Vec<FindingView>,
 }
 
 pub fn doc() -> Doc {
@@ -35,12 +32,21 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
-    state.keys.identify(&req).await?.read(req.headers())?;
-    let errors = match read_document(&req, payload, &state).await {
-        Ok(document) => match state.engine.check_flow(&document) {
-            Ok(()) => Vec::new(),
-            Err(problems) => problems.into_iter().map(ErrorView::from).collect(),
-        },
+    let scope = state.keys.identify(&req).await?.read(req.headers())?;
+    let mut warnings = Vec::new();
+    let errors: Vec<FindingView> = match read_document(&req, payload, &state).await {
+        Ok((document, places)) => {
+            let found = match scope {
+                Scope::Tenant(tenant) => {
+                    let named = state.engine.runtime().catalog.flow_by_name(tenant, document.flow_name.clone()).await?;
+                    state.engine.warnings(tenant, named.map(|flow| flow.id), &document).await?
+                }
+                Scope::Platform => warnings::warnings(&document),
+            };
+            warnings = found.into_iter().map(|problem| finding(problem, &places)).collect();
+            let problems = state.engine.check_flow(&document).err().unwrap_or_default();
+            problems.into_iter().map(|problem| finding(problem, &places)).collect()
+        }
         Err(Problem::InvalidRequest(errors)) => errors
             .into_iter()
             .map(|error| {
@@ -48,16 +54,15 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
                     Place::Body(pointer) => pointer,
                     Place::Query(_) | Place::Header(_) => String::new(),
                 };
-                ErrorView { pointer, message: error.message }
+                FindingView { pointer, message: error.message }
             })
             .collect(),
         Err(problem) => return Err(problem),
     };
-    Ok(HttpResponse::Ok().json(View { valid: errors.is_empty(), errors }))
+    Ok(HttpResponse::Ok().json(View { valid: errors.is_empty(), errors, warnings }))
 }
 
-impl From<DocumentProblem> for ErrorView {
-    fn from(problem: DocumentProblem) -> Self {
-        Self { pointer: problem.pointer, message: problem.message }
-    }
+/// A finding, at its place in the text that was sent.
+fn finding(problem: DocumentProblem, places: &Places) -> FindingView {
+    FindingView { pointer: places.in_text(&problem.pointer), message: problem.message }
 }

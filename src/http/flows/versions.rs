@@ -1,6 +1,7 @@
 //! `GET /api/v1/flows/{id}/versions`: the versions of a flow, the newest first.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::ports::catalog::StoredFlow;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::FlowId;
 use schemars::JsonSchema;
@@ -17,10 +18,17 @@ use crate::http::query::Query;
 /// A version of a flow.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "FlowVersion")]
-struct View {
+pub struct View {
     flow_version: i64,
     created_at: Option<String>,
     document: FlowDocument,
+}
+
+impl View {
+    pub fn of(found: StoredFlow) -> Self {
+        let created_at = rfc3339(found.created_at_ms);
+        Self { flow_version: found.version, created_at, document: found.document }
+    }
 }
 
 /// How many versions are shown at once; a version may be a megabyte.
@@ -48,8 +56,7 @@ pub async fn handle(req: HttpRequest, id: web::Path<String>, state: Shared) -> R
     let mut items = Vec::new();
     for version in (oldest..=newest).rev() {
         if let Some(found) = state.engine.runtime().catalog.flow_version(id, version).await? {
-            let created_at = rfc3339(found.created_at_ms);
-            items.push(View { flow_version: version, created_at, document: found.document });
+            items.push(View::of(found));
         }
     }
     let next_cursor = (oldest > 1).then(|| oldest.to_string());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
-use super::{definitions, effects, history, keys, runs, settlements, statistics, webhooks};
+use super::{definitions, effects, history, keys, rollouts, runs, settlements, statistics, webhooks};
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -33,12 +33,14 @@ impl<'a, 'c> Batch<'a, 'c> {
         runs::accept(&mut self);
         runs::advance(&mut self).await?;
         definitions::flows(&mut self).await?;
+        rollouts::rollouts(&mut self).await?;
         webhooks::webhooks(&mut self).await?;
         webhooks::deliveries(&mut self).await?;
         settlements::settle(&mut self).await?;
         keys::keys(&mut self).await?;
         statistics::add(&mut self).await?;
         effects::counters(&mut self);
+        rollouts::counters(&mut self);
         effects::dead_letters(&mut self);
         runs::free_names(&mut self);
         let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use core314_actors::ports::store::{ApprovalWrite, KeyWrite, Outcome, RejectCode, RunWrite, Webhook, Write};
+use core314_actors::ports::store::{ApprovalWrite, KeyWrite, Outcome, RejectCode, RolloutChange, RunWrite, Webhook, Write};
 use core314_domain::audit::AuditEntry;
 use core314_domain::log::LogEntry;
 
@@ -37,7 +37,10 @@ fn holds_nul(write: &Write) -> bool {
     match write {
         Write::Run(run) => run_holds_nul(run),
         Write::Flow(flow) => {
-            nul(&flow.document.flow_name) || has_nul(&flow.document.to_value()) || audit_holds_nul(&flow.audit)
+            nul(&flow.document.flow_name)
+                || has_nul(&flow.document.to_value())
+                || flow.rollout.as_ref().is_some_and(rollout_holds_nul)
+                || audit_holds_nul(&flow.audit)
         }
         Write::Webhook(webhook, audit) => webhook_holds_nul(webhook) || audit_holds_nul(audit),
         Write::WebhookRemoval(removal) => audit_holds_nul(&removal.audit),
@@ -50,11 +53,19 @@ fn holds_nul(write: &Write) -> bool {
         Write::Audit(audit) => audit_holds_nul(audit),
         Write::DeadLetter(letter) => nul(&letter.actor_path) || nul(&letter.message) || nul(&letter.failure),
         Write::DeleteFlow(deletion) => audit_holds_nul(&deletion.audit),
+        Write::Rollout(rollout) => rollout_holds_nul(&rollout.change) || audit_holds_nul(&rollout.audit),
         Write::Review(review) => {
             nul(&review.verdict) || review.notes.as_deref().is_some_and(nul) || audit_holds_nul(&review.audit)
         }
         Write::SettleDeadLetter(settlement) => audit_holds_nul(&settlement.audit),
         Write::Statistics(statistics) => statistics.rows.iter().any(|(key, _)| nul(&key.action_type)),
+    }
+}
+
+fn rollout_holds_nul(change: &RolloutChange) -> bool {
+    match change {
+        RolloutChange::Begin(rollout) => rollout.terms.key.as_ref().is_some_and(|key| key.contains('\0')),
+        RolloutChange::End { reason, .. } => reason.contains('\0'),
     }
 }
 

@@ -6,6 +6,7 @@
 use core314_actors::ports::store::{FlowWrite, Outcome, RejectCode, Write};
 
 use super::batch::Batch;
+use super::rollouts;
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -54,6 +55,11 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
             return Ok(Some(Outcome::Rejected { code: RejectCode::NameTaken, message }));
         }
     }
+    if let Some(rollout) = &write.rollout
+        && !rollouts::is_possible(connection, rollout).await?
+    {
+        return Ok(Some(Outcome::Conflict));
+    }
     let document = json::text_of(&write.document.to_value());
     let mut rows = Rows::new(14);
     rows.push(flow_row(write, &document));
@@ -75,6 +81,9 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
         write.at_ms.into(),
     ]);
     connection.bulk(FLOW_VERSION, &version).await?;
+    if let Some(rollout) = &write.rollout {
+        rollouts::change(connection, rollout).await?;
+    }
     Ok(None)
 }
 

@@ -29,6 +29,7 @@ const STEP_KEYS: &[&str] = &[
     "timeout_seconds",
     "on_error",
     "undo",
+    "verify",
     "phase",
     "cache",
     "requires_approval",
@@ -37,6 +38,8 @@ const STEP_KEYS: &[&str] = &[
     "dependency_mode",
     "position",
 ];
+/// The keys of a step that hold a further action.
+const ACTIONS: &[&str] = &["undo", "verify"];
 /// The keys of an action's config that keep their places.
 const ACTION_KEYS: &[&str] =
     &["action_type", "action_target", "action_payload", "priority", "urgency", "scheduled_for", "expires_in_seconds"];

@@ -209,6 +209,7 @@ impl Samples {
             }],
             ended: Some(RunEnd {
                 flow: Some(header.flow.id),
+                flow_version: header.flow.version,
                 key: None,
                 status: RunStatus::Completed,
                 duration_ms: 40,
@@ -262,6 +263,7 @@ impl Samples {
             document: FlowDocument::from_value(document).expect("a valid document"),
             by: owner.user,
             at_ms: NOW_MS,
+            rollout: None,
             audit,
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{ACTION_KEYS, NESTED, Places, STEP_KEYS, VERBS, main_key, named, segment, single};
+use super::{ACTIONS, ACTION_KEYS, NESTED, Places, STEP_KEYS, VERBS, main_key, named, segment, single};
 use crate::document::ShapeError;
 use crate::words::TriggerType;
 
@@ -137,9 +137,11 @@ fn one_step(id: &str, body: &Value, long: &str, short: &str, places: &mut Places
         places.note(format!("{long}/connections/inputs"), &at);
         put(&mut step, "connections", single("inputs", after), &at)?;
     }
-    if let Some(Value::Object(undo)) = step.get("undo").filter(|undo| undo.as_object().is_some_and(|u| verb(u).is_some())) {
-        let undo = action(undo.clone(), &format!("{long}/undo"), &format!("{short}/undo"), places)?;
-        step.insert("undo".to_owned(), undo);
+    for key in ACTIONS {
+        if let Some(Value::Object(given)) = step.get(*key).filter(|a| a.as_object().is_some_and(|a| verb(a).is_some())) {
+            let long = action(given.clone(), &format!("{long}/{key}"), &format!("{short}/{key}"), places)?;
+            step.insert((*key).to_owned(), long);
+        }
     }
     let kind = body.remove("type");
     let config = body.remove("config");
@@ -221,7 +223,7 @@ fn aim(
     let mut target = text;
     if let Some(method) = method {
         payload.insert("method".to_owned(), method.into());
-        if text.starts_with("http://") || text.starts_with("https://") {
+        if is_url(text) {
             payload.insert("url".to_owned(), text.into());
             return;
         }
@@ -259,4 +261,9 @@ fn add_payload(
         Some(_) => return Err(wrong(at, "must be an object where other keys belong to the payload too")),
     };
     put(config, "action_payload", value, &at)
+}
+
+/// Whether a text is a URL and not a target: it says so, or it begins with a template, which no target can.
+fn is_url(text: &str) -> bool {
+    ["http://", "https://", "{{"].iter().any(|start| text.starts_with(start))
 }

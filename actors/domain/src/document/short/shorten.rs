@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::expand::expand;
-use super::{ACTION_KEYS, NESTED, STEP_KEYS, VERBS, main_key, single};
+use super::{ACTIONS, ACTION_KEYS, NESTED, STEP_KEYS, VERBS, main_key, single};
 use crate::document::FlowDocument;
 use crate::words::TriggerType;
 
@@ -124,9 +124,8 @@ fn filled(step: Value, blank: &Map<String, Value>) -> Value {
         }
     }
     let is_action = step.get("type").is_none_or(|kind| kind == "action");
-    for key in ["config", "undo"] {
-        if let Some(Value::Object(config)) = step.get_mut(key)
-            && (is_action || key == "undo")
+    for key in ["config"].iter().filter(|_| is_action).chain(ACTIONS) {
+        if let Some(Value::Object(config)) = step.get_mut(*key)
             && let Some(Value::Object(blank)) = blank.get("config")
         {
             for (key, value) in blank.iter().filter(|(key, _)| *key != "action_type") {
@@ -149,8 +148,10 @@ fn body(mut lean: Map<String, Value>, is_inline: bool) -> Map<String, Value> {
             None => short.insert("connections".to_owned(), connections),
         };
     }
-    if is_inline && let Some(Value::Object(undo)) = lean.get_mut("undo") {
-        *undo = action(std::mem::take(undo));
+    for key in ACTIONS.iter().filter(|_| is_inline) {
+        if let Some(Value::Object(given)) = lean.get_mut(*key) {
+            *given = action(std::mem::take(given));
+        }
     }
     short.extend(lean);
     short.extend(kind.map(|kind| ("type".to_owned(), kind)));

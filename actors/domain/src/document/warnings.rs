@@ -1,0 +1,158 @@
+//! What is legal but surely not meant. A warning never keeps a document from being saved.
+//!
+//! There are two kinds: what the document alone shows ([`warnings`]), and what the tenant's other flows make of it
+//! ([`shadows`]).
+
+use serde_json::Value;
+
+use super::{FlowDocument, parameters};
+use crate::ids::FlowId;
+use crate::plan::Problem;
+use crate::words::TriggerType;
+
+/// What the document alone shows.
+pub fn warnings(document: &FlowDocument) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let mut warn = |pointer: String, message: String| found.push(Problem { pointer, message });
+    for name in parameters::unused(document) {
+        warn(format!("/parameters/{name}"), "no text of the template uses it".to_owned());
+    }
+    if document.trigger_type == TriggerType::Manual && !document.conditions.is_null() {
+        let message = "whoever starts a manual flow by its name starts it whatever its conditions say";
+        warn("/conditions".to_owned(), message.to_owned());
+    }
+    let deadline = document.max_execution_time_seconds;
+    for (no, step) in document.flow_steps.iter().enumerate() {
+        let at = format!("/flow_steps/{no}");
+        if let (Some(step), Some(run)) = (step.timeout_seconds, deadline)
+            && step > run as f64
+        {
+            let message = format!("the run ends after {run} s (max_execution_time_seconds), before this deadline");
+            warn(format!("{at}/timeout_seconds"), message);
+        }
+        if is_always(&step.when) && !step.when.is_null() {
+            warn(format!("{at}/when"), "it always holds: leave it out".to_owned());
+        }
+    }
+    found
+}
+
+/// An active flow of the same tenant.
+#[derive(Debug, Clone, Copy)]
+pub struct Neighbour<'a> {
+    pub id: FlowId,
+    pub document: &'a FlowDocument,
+}
+
+/// Which flows keep each other from being started: a trigger starts the newest active flow whose conditions hold, so that
+/// one without conditions, or with the same ones, leaves nothing to those after it. `id` is absent for a flow that is new.
+pub fn shadows(id: Option<FlowId>, document: &FlowDocument, neighbours: &[Neighbour<'_>]) -> Vec<Problem> {
+    if !document.is_active || !is_matched(document) {
+        return Vec::new();
+    }
+    let same = |other: &&Neighbour<'_>| {
+        Some(other.id) != id
+            && other.document.flow_name != document.flow_name
+            && other.document.is_active
+            && is_matched(other.document)
+            && other.document.trigger_type == document.trigger_type
+            && other.document.trigger_config == document.trigger_config
+    };
+    let mut found = Vec::new();
+    for other in neighbours.iter().filter(same) {
+        // Ids grow with time.
+        let is_newer = id.is_none_or(|id| id > other.id);
+        let (first, second) = if is_newer { (document, other.document) } else { (other.document, document) };
+        if !is_always(&first.conditions) && first.conditions != second.conditions {
+            continue;
+        }
+        let why = if is_always(&first.conditions) { "has no conditions" } else { "has the same conditions" };
+        let name = &other.document.flow_name;
+        let message = if is_newer {
+            format!("this flow is newer and {why}: '{name}' is not started by a {} any more", document.trigger_type)
+        } else {
+            format!("'{name}' is newer and {why}: this flow is never started by a {}", document.trigger_type)
+        };
+        found.push(Problem { pointer: "/conditions".to_owned(), message });
+    }
+    found
+}
+
+/// Whether triggers look for the flow among others: by its type, and not by its own name, time or endpoint.
+fn is_matched(document: &FlowDocument) -> bool {
+    let is_matched_type = match document.trigger_type {
+        TriggerType::Manual | TriggerType::Schedule | TriggerType::FlowFinished => false,
+        // One with an endpoint of its own is named by it.
+        TriggerType::Webhook => !document.trigger_config.contains_key("webhook"),
+        TriggerType::Event
+        | TriggerType::DecisionApproved
+        | TriggerType::RecommendationCreated
+        | TriggerType::ThresholdExceeded
+        | TriggerType::AnomalyDetected
+        | TriggerType::Escalation => true,
+    };
+    is_matched_type && document.trigger_config.get("match").is_none_or(|found| found != "all") && !document.is_template
+}
+
+/// Whether a condition holds whatever happens.
+fn is_always(condition: &Value) -> bool {
+    match condition {
+        Value::Null | Value::Bool(true) => true,
+        Value::String(text) => text.trim() == "true",
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn flow(name: &str, more: &str) -> FlowDocument {
+        let text = format!(
+            "flow_name: {name}\ntrigger_type: webhook\nflow_steps: [{{id: x, config: {{action_type: transform}}}}]\n{more}"
+        );
+        FlowDocument::from_text(&text).unwrap()
+    }
+
+    fn messages(found: &[Problem]) -> Vec<&str> {
+        found.iter().map(|problem| problem.message.as_str()).collect()
+    }
+
+    #[test]
+    fn a_flow_that_takes_everything_is_told_whom_it_starves() {
+        let id = |n| FlowId(Uuid::from_u128(n));
+        let (old, new) = (flow("old", "conditions: trigger.a == 1"), flow("new", ""));
+        let of_old = [Neighbour { id: id(1), document: &old }];
+        let found = shadows(None, &new, &of_old);
+        assert_eq!(
+            messages(&found),
+            ["this flow is newer and has no conditions: 'old' is not started by a webhook any more"]
+        );
+        assert_eq!(shadows(Some(id(1)), &old, &of_old), [], "a flow does not shadow itself");
+        let of_new = [Neighbour { id: id(2), document: &new }];
+        let found = shadows(Some(id(1)), &old, &of_new);
+        assert_eq!(
+            messages(&found),
+            ["'new' is newer and has no conditions: this flow is never started by a webhook"]
+        );
+        let twin = flow("twin", "conditions: trigger.a == 1");
+        assert!(shadows(None, &twin, &of_old)[0].message.contains("has the same conditions"));
+        let apart = flow("apart", "conditions: trigger.a == 2");
+        assert_eq!(shadows(None, &apart, &of_old), []);
+        for more in ["is_active: false", "trigger_config: {webhook: own}", "trigger_config: {match: all}"] {
+            assert_eq!(shadows(None, &flow("other", more), &of_old), [], "{more}");
+        }
+    }
+
+    #[test]
+    fn what_can_never_matter_is_said() {
+        let text = "flow_name: a\ntrigger_type: manual\nconditions: trigger.x\nmax_execution_time_seconds: 5\n\
+            flow_steps: [{id: x, when: 'true', timeout_seconds: 9, config: {action_type: transform}}]";
+        let found = warnings(&FlowDocument::from_text(text).unwrap());
+        let places: Vec<&str> = found.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(places, ["/conditions", "/flow_steps/0/timeout_seconds", "/flow_steps/0/when"]);
+        assert_eq!(warnings(&flow("plain", "")), []);
+    }
+}
