@@ -95,12 +95,11 @@ impl Plans {
         let sample = sample(document).map_err(|problem| vec![problem])?;
         let document = sample.as_ref();
         let plan = FlowPlan::compile(document, &self.action_types, &self.limits);
-        for (no, step) in document.flow_steps.iter().enumerate() {
-            let executor = self.executors.iter().find(|e| e.action_type() == step.config.action_type);
-            for problem in
-                executor.map(|e| e.check(&step.config.action_target, &step.config.action_payload)).unwrap_or_default()
+        for (at, action) in document.actions() {
+            let executor = self.executors.iter().find(|e| e.action_type() == action.action_type);
+            for problem in executor.map(|e| e.check(&action.action_target, &action.action_payload)).unwrap_or_default()
             {
-                let pointer = format!("/flow_steps/{no}/config/action_payload{}", problem.pointer);
+                let pointer = format!("{at}/action_payload{}", problem.pointer);
                 problems.push(Problem { pointer, ..problem });
             }
         }

@@ -120,7 +120,7 @@ fn the_documents_examples_are_flows_that_can_be_saved() {
     for (example, executor) in examples.iter().zip(&all) {
         let flow = FlowDocument::from_text(example).unwrap_or_else(|e| panic!("{e}\n{example}"));
         FlowPlan::compile(&flow, &types, &PlanLimits::default()).unwrap_or_else(|e| panic!("{e:?}\n{example}"));
-        for config in flow.flow_steps.iter().map(|step| &step.config) {
+        for (_, config) in flow.actions() {
             assert_eq!(config.action_type, executor.action_type());
             assert_eq!(executor.check(&config.action_target, &Value::clone(&config.action_payload)), [], "{example}");
         }

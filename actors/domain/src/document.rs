@@ -3,10 +3,13 @@
 //! Unknown and duplicate keys are errors, but in documents of the platform that this system continues ([`platform`]).
 //! Reading a document checks its shape; [`crate::plan`] checks its sense.
 
+mod config;
 pub mod diff;
 pub mod parameters;
 mod platform;
+mod settings;
 pub mod short;
+mod step;
 pub mod warnings;
 
 use std::collections::BTreeMap;
@@ -17,9 +20,16 @@ use serde_json::{Map, Value};
 
 use crate::json::{self, ParseError};
 use crate::retry::RetryPolicy;
-use crate::words::{ExecutionMode, OnError, OnErrorAction, OnUnknownOutcome, TriggerType, Urgency};
+use crate::words::{ExecutionMode, OnErrorAction, TriggerType};
 use parameters::Parameter;
 use short::{Expanded, Places};
+
+pub use config::{
+    ApprovalDocument, BranchDocument, CaseDocument, EventDocument, ForEachDocument, LaneDocument, ParallelDocument,
+    RaiseDocument, StepConfig, StopDocument, SubFlowDocument, ValuesDocument, WaitDocument, WhileDocument,
+};
+pub use settings::{CacheDocument, PhaseDocument, RollbackDocument};
+pub use step::{ActionDocument, Connections, StepDocument};
 
 /// A flow as documents, files and the API hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -74,6 +84,12 @@ pub struct FlowDocument {
     pub fallback_flow_id: Option<crate::ids::FlowId>,
     #[serde(default)]
     pub error_notification_channels: Vec<String>,
+    /// How far a failed phase rolls back, and what then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackDocument>,
+    /// Names, thresholds and alerts of the phases that steps belong to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<PhaseDocument>,
     /// What a template asks of whoever makes a flow of it, by name ([`parameters`]).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, Parameter>,
@@ -81,72 +97,6 @@ pub struct FlowDocument {
     pub tags: Vec<String>,
     #[serde(default)]
     pub metadata: Map<String, Value>,
-}
-
-/// A step as the document holds it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StepDocument {
-    /// A letter or underscore, then letters, digits, `_` and `-`; at most 64.
-    pub id: String,
-    #[serde(rename = "type", default = "action_type")]
-    pub kind: String,
-    pub config: ActionDocument,
-    /// CEL or a matcher; where it does not hold the step is skipped and its dependents go on.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub when: Value,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<RetryPolicy>,
-    /// One attempt's deadline.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout_seconds: Option<f64>,
-    #[serde(default = "fail")]
-    pub on_error: OnError,
-    #[serde(default)]
-    pub requires_approval: bool,
-    #[serde(default = "retry")]
-    pub on_unknown_outcome: OnUnknownOutcome,
-    #[serde(default)]
-    pub connections: Connections,
-    /// `all` (default), `any`, or how many of the inputs must have completed.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub dependency_mode: Value,
-    /// Where the builder draws it.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub position: Value,
-}
-
-/// What an action step does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ActionDocument {
-    pub action_type: String,
-    #[serde(default)]
-    pub action_target: String,
-    /// Texts in it may be templates.
-    #[serde(default)]
-    pub action_payload: Value,
-    /// 1 (first) to 10.
-    #[schemars(range(min = 1, max = 10))]
-    #[serde(default = "five")]
-    pub priority: u8,
-    #[serde(default = "medium")]
-    pub urgency: Urgency,
-    /// RFC 3339, or a template that gives one: not before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheduled_for: Option<String>,
-    /// From its release on: an execution that has not started by then never does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_in_seconds: Option<u64>,
-}
-
-/// The edges of a `mixed` flow. Inputs make the graph; outputs must agree with them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Connections {
-    pub inputs: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub outputs: Vec<String>,
 }
 
 impl FlowDocument {
@@ -168,12 +118,13 @@ impl FlowDocument {
         }
         check_objects(&value)?;
         // The text, not the value: only the text still knows the lines that errors name.
-        let document = if is_json {
-            read(&mut serde_json::Deserializer::from_str(text))
+        let mut document: Self = if is_json {
+            read(&mut serde_json::Deserializer::from_str(text))?
         } else {
-            read(serde_norway::Deserializer::from_str(text))
+            read(serde_norway::Deserializer::from_str(text))?
         };
-        document.map(|document| (document, Places::default()))
+        step::settle("/flow_steps", &mut document.flow_steps)?;
+        Ok((document, Places::default()))
     }
 
     /// Reads a document from a value that was parsed strictly.
@@ -186,13 +137,25 @@ impl FlowDocument {
             value
         };
         check_objects(&value)?;
-        read(value)
+        let mut document: Self = read(value)?;
+        step::settle("/flow_steps", &mut document.flow_steps)?;
+        Ok(document)
+    }
+
+    /// Every action in it, wherever it stands, with the JSON pointer to it.
+    pub fn actions(&self) -> Vec<(String, ActionDocument)> {
+        let mut found = Vec::new();
+        step::actions("/flow_steps", &self.flow_steps, &mut found);
+        found
     }
 
     /// Reads a document in the short form. Errors name the place in it.
     fn from_short(value: Value) -> Result<(Self, Places), ShapeError> {
         let Expanded { document, places } = short::expand(value)?;
-        let read = check_objects(&document).and_then(|()| read(document));
+        let read = check_objects(&document).and_then(|()| read::<Self, _>(document)).and_then(|mut document| {
+            step::settle("/flow_steps", &mut document.flow_steps)?;
+            Ok(document)
+        });
         match read {
             Ok(document) => Ok((document, places)),
             Err(error) => Err(ShapeError { pointer: places.in_text(&error.pointer), ..error }),
@@ -237,21 +200,20 @@ fn segment(segment: &serde_path_to_error::Segment) -> String {
 
 /// serde would take a list for an object, field by field in their order: a document without keys is refused.
 fn check_objects(document: &Value) -> Result<(), ShapeError> {
-    let object = |pointer: String, value: Option<&Value>| match value {
+    object(String::new(), Some(document))?;
+    for key in ["retry_policy", "rollback"] {
+        object(format!("/{key}"), document.get(key))?;
+    }
+    step::check_objects("/flow_steps", document.get("flow_steps"), 0)
+}
+
+/// Refuses what is there and no object; null is nothing, but as the whole document.
+fn object(pointer: String, value: Option<&Value>) -> Result<(), ShapeError> {
+    match value {
         None | Some(Value::Object(_)) => Ok(()),
         Some(Value::Null) if !pointer.is_empty() => Ok(()),
         Some(_) => Err(ShapeError { pointer, message: "must be an object".to_owned() }),
-    };
-    object(String::new(), Some(document))?;
-    object("/retry_policy".to_owned(), document.get("retry_policy"))?;
-    let steps = document.get("flow_steps").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    for (no, step) in steps.iter().enumerate() {
-        object(format!("/flow_steps/{no}"), Some(step))?;
-        for key in ["config", "retry", "connections"] {
-            object(format!("/flow_steps/{no}/{key}"), step.get(key))?;
-        }
     }
-    Ok(())
 }
 
 fn format_1() -> u32 {
@@ -260,26 +222,11 @@ fn format_1() -> u32 {
 fn yes() -> bool {
     true
 }
-fn five() -> u8 {
-    5
-}
-fn medium() -> Urgency {
-    Urgency::Medium
-}
 fn sequential() -> ExecutionMode {
     ExecutionMode::Sequential
 }
 fn stop() -> OnErrorAction {
     OnErrorAction::Stop
-}
-fn fail() -> OnError {
-    OnError::Fail
-}
-fn retry() -> OnUnknownOutcome {
-    OnUnknownOutcome::Retry
-}
-fn action_type() -> String {
-    "action".to_owned()
 }
 
 #[cfg(test)]
@@ -295,7 +242,7 @@ mod tests {
         assert_eq!(flow.format, 1);
         assert!(flow.is_active);
         assert_eq!(flow.retry_policy.max_attempts, 3);
-        assert_eq!(flow.flow_steps[0].config.priority, 5);
+        assert_eq!(flow.flow_steps[0].config["priority"], 5);
         assert_eq!(FlowDocument::from_value(flow.to_value()).expect("round trip"), flow);
     }
 

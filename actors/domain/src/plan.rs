@@ -3,16 +3,26 @@
 //! Whatever can be wrong with a document is found here, when it is saved, with a JSON pointer to the place: ids, edges,
 //! cycles, expressions, templates, policies. A plan that exists can run.
 
+mod check;
 mod graph;
+mod kind;
+mod kinds;
+mod layout;
+mod phases;
 
-use serde_json::Value;
+use std::sync::Arc;
 
-use crate::document::{FlowDocument, StepDocument};
-use crate::expr::{Condition, ExprError, Names, Template};
-use crate::ids::{MAX_STEPS, StepNo};
-use crate::json;
+use crate::document::FlowDocument;
+use crate::expr::{Condition, Expression, Names, Template};
+use crate::ids::{FlowId, StepNo};
 use crate::retry::RetryPolicy;
 use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
+
+use check::Checker;
+pub use kind::{
+    ApprovalPlan, Approver, ForEachPlan, ParallelPlan, StepKind, SubFlowPlan, SubFlowRef, WaitFor, WaitPlan, WhilePlan,
+};
+pub use phases::{PhasePlan, RollbackPlan, RollbackTo};
 
 /// One thing that is wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -26,11 +36,18 @@ pub struct Problem {
 #[derive(Debug)]
 pub struct FlowPlan {
     pub name: String,
+    /// The steps of every run, each followed by those in it, and then the bodies of loops.
     pub steps: Vec<StepPlan>,
+    /// How many of the steps have one number in every run; the bodies of loops follow.
+    pub fixed: usize,
     pub condition: Condition,
     pub deadline_ms: Option<i64>,
     pub requires_approval: bool,
     pub on_error_action: OnErrorAction,
+    pub fallback_flow: Option<FlowId>,
+    /// By their numbers; empty where no step belongs to one.
+    pub phases: Vec<PhasePlan>,
+    pub rollback: RollbackPlan,
     /// The most steps that one event can release: its roots, or the dependents of one step.
     pub width: usize,
 }
@@ -38,9 +55,12 @@ pub struct FlowPlan {
 /// A checked step.
 #[derive(Debug)]
 pub struct StepPlan {
-    pub id: std::sync::Arc<str>,
-    pub action_type: std::sync::Arc<str>,
-    pub action_target: std::sync::Arc<str>,
+    pub id: Arc<str>,
+    pub kind: StepKind,
+    /// Of an action: what its executor is called. Of any other step: its type.
+    pub action_type: Arc<str>,
+    pub action_target: Arc<str>,
+    /// Of an action: what it is given. Of a sub-flow: its input. Of any other step: its config, for the log.
     pub payload: Template,
     pub priority: u8,
     pub urgency: Urgency,
@@ -58,6 +78,26 @@ pub struct StepPlan {
     pub needed: usize,
     /// The steps that have this one among their inputs.
     pub dependents: Vec<StepNo>,
+    /// The step that it stands in, and in which of its lists of steps.
+    pub parent: Option<StepNo>,
+    pub lane: u32,
+    /// The steps that stand in it directly; a loop's are its body.
+    pub children: Vec<StepNo>,
+    /// The last step of each of its lists of steps, where that has any: what it gives is what they gave.
+    pub last: Vec<Option<StepNo>>,
+    pub phase: Option<u32>,
+    /// The action that takes it back.
+    pub undo: Option<Box<StepPlan>>,
+    /// The action that finds out whether a cut-off attempt took effect.
+    pub verify: Option<Box<StepPlan>>,
+    pub cache: Option<CachePlan>,
+}
+
+/// A result that is used again.
+#[derive(Debug)]
+pub struct CachePlan {
+    pub key: Expression,
+    pub ms: i64,
 }
 
 /// What a document may hold.
@@ -75,204 +115,42 @@ impl Default for PlanLimits {
 
 /// The roots that a flow's conditions may name: there is no run yet.
 const CONDITION_ROOTS: &[&str] = &["trigger", "webhook", "tenant", "now"];
-/// The roots that a step's expressions may name.
-const STEP_ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "flow", "run", "tenant", "now"];
-
-/// Collects problems under a growing pointer.
-struct Checker<'a> {
-    problems: Vec<Problem>,
-    action_types: &'a [&'a str],
-    /// The document is not looked at further: what follows is bounded by its limits.
-    is_too_large: bool,
-}
 
 impl FlowPlan {
     /// Checks and compiles. `action_types` are those that have an executor here; an unknown one is refused by name.
     pub fn compile(doc: &FlowDocument, action_types: &[&str], limits: &PlanLimits) -> Result<Self, Vec<Problem>> {
-        let mut check = Checker { problems: Vec::new(), action_types, is_too_large: false };
+        let mut check = Checker::new(action_types);
         check.head(doc, limits);
         if check.is_too_large {
             return Err(check.problems);
         }
-        let edges = graph::edges(doc, &mut check.problems);
+        let Some(layout) = layout::lay_out(doc, limits.max_steps, &mut check.problems) else {
+            return Err(check.problems);
+        };
         let condition = check.expression("/conditions", || {
             Condition::parse(&doc.conditions, &Names { roots: CONDITION_ROOTS, steps: &[] })
         });
-        let steps: Vec<Option<StepPlan>> =
-            doc.flow_steps.iter().enumerate().map(|(no, step)| check.step(doc, no, step, &edges)).collect();
+        let phases = check.phases(doc, &layout);
+        let rollback = check.rollback(doc, phases.len());
+        let steps: Vec<Option<StepPlan>> = (0..layout.slots.len()).map(|no| check.step(doc, &layout, no)).collect();
         if !check.problems.is_empty() {
             return Err(check.problems);
         }
         let steps: Vec<StepPlan> = steps.into_iter().flatten().collect();
-        let roots = steps.iter().filter(|s| s.inputs.is_empty()).count();
-        let width = steps.iter().map(|s| s.dependents.len()).max().unwrap_or(0).max(roots);
+        let roots = steps.iter().filter(|s| s.inputs.is_empty() && s.parent.is_none()).count();
+        let width = steps.iter().map(|s| s.dependents.len().max(s.children.len())).max().unwrap_or(0).max(roots);
         Ok(Self {
             name: doc.flow_name.clone(),
             steps,
+            fixed: layout.fixed,
             width,
             condition: condition.expect("no problems were found"),
             deadline_ms: doc.max_execution_time_seconds.map(seconds_to_ms),
             requires_approval: doc.requires_approval,
             on_error_action: doc.on_error_action,
-        })
-    }
-}
-
-impl Checker<'_> {
-    fn problem(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem { pointer: pointer.into(), message: message.into() });
-    }
-
-    fn expression<T>(&mut self, pointer: &str, parse: impl FnOnce() -> Result<T, ExprError>) -> Option<T> {
-        parse().map_err(|e| self.problem(format!("{pointer}{}", e.pointer), e.to_string())).ok()
-    }
-
-    fn head(&mut self, doc: &FlowDocument, limits: &PlanLimits) {
-        if doc.format != 1 {
-            self.problem("/format", format!("this version reads format 1, the document says {}", doc.format));
-        }
-        if doc.flow_name.trim().is_empty() || doc.flow_name.chars().count() > 200 {
-            self.problem("/flow_name", "must have 1 to 200 characters");
-        }
-        if doc.flow_name.chars().any(char::is_control) {
-            self.problem("/flow_name", "must not contain control characters");
-        }
-        if doc.flow_name.parse::<uuid::Uuid>().is_ok() {
-            self.problem("/flow_name", "must not look like an id: flows are also named by theirs");
-        }
-        let most = limits.max_steps.min(MAX_STEPS as usize);
-        if doc.flow_steps.is_empty() || doc.flow_steps.len() > most {
-            self.problem("/flow_steps", format!("must have 1 to {most} steps, has {}", doc.flow_steps.len()));
-            self.is_too_large = doc.flow_steps.len() > most;
-        }
-        if doc.max_execution_time_seconds.is_some_and(|s| s == 0 || s > 31_536_000) {
-            self.problem("/max_execution_time_seconds", "must be 1 to 31536000 (a year)");
-        }
-        if doc.approval_threshold.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
-            self.problem("/approval_threshold", "must be 0 to 1");
-        }
-        if !matches!(doc.on_error_action, OnErrorAction::Stop | OnErrorAction::Continue) {
-            let message = format!("'{}' is not available in this version; use stop or continue", doc.on_error_action);
-            self.problem("/on_error_action", message);
-        }
-        self.retry("/retry_policy", &doc.retry_policy);
-        let value = doc.to_value();
-        if json::too_deep(&value) {
-            self.problem("", format!("the document nests deeper than {} levels", json::MAX_DEPTH));
-            self.is_too_large = true;
-        }
-        let bytes = value.to_string().len();
-        if bytes > limits.max_document_bytes {
-            self.problem(
-                "",
-                format!("the document has {bytes} bytes, at most {} are taken", limits.max_document_bytes),
-            );
-            self.is_too_large = true;
-        }
-    }
-
-    fn retry(&mut self, pointer: &str, policy: &RetryPolicy) {
-        for (field, message) in policy.problems() {
-            self.problem(format!("{pointer}/{field}"), message);
-        }
-    }
-
-    fn step(&mut self, doc: &FlowDocument, no: usize, step: &StepDocument, edges: &graph::Edges) -> Option<StepPlan> {
-        let at = format!("/flow_steps/{no}");
-        self.step_words(&at, step);
-        let before: Vec<&str> = edges.before(no).map(|n| doc.flow_steps[n].id.as_str()).collect();
-        let names = Names { roots: STEP_ROOTS, steps: &before };
-        let payload = self.expression(&format!("{at}/config/action_payload"), || {
-            Template::parse(&step.config.action_payload, &names)
-        });
-        let scheduled_for = step.config.scheduled_for.as_ref().map(|text| {
-            self.expression(&format!("{at}/config/scheduled_for"), || {
-                Template::parse(&Value::String(text.clone()), &names)
-            })
-        });
-        self.schedule(&at, step);
-        let when = (!step.when.is_null())
-            .then(|| self.expression(&format!("{at}/when"), || Condition::parse(&step.when, &names)));
-        let retry = step.retry.as_ref().unwrap_or(&doc.retry_policy).clone();
-        if let Some(own) = &step.retry {
-            self.retry(&format!("{at}/retry"), own);
-        }
-        let inputs = edges.inputs[no].clone();
-        let needed = self.needed(&at, step, inputs.len());
-        Some(StepPlan {
-            id: step.id.as_str().into(),
-            action_type: step.config.action_type.as_str().into(),
-            action_target: step.config.action_target.as_str().into(),
-            payload: payload?,
-            priority: step.config.priority,
-            urgency: step.config.urgency,
-            scheduled_for: scheduled_for.map_or(Some(None), |found| found.map(Some))?,
-            expires_in_ms: step.config.expires_in_seconds.map(seconds_to_ms),
-            when: when.map_or(Some(None), |found| found.map(Some))?,
-            retry,
-            timeout_ms: step.timeout_seconds.map(|s| (s * 1_000.0) as u64),
-            on_error: step.on_error,
-            on_unknown_outcome: step.on_unknown_outcome,
-            requires_approval: step.requires_approval,
-            inputs,
-            needed,
-            dependents: edges.dependents[no].clone(),
-        })
-    }
-
-    /// A time that is no template can be read now.
-    fn schedule(&mut self, at: &str, step: &StepDocument) {
-        let Some(text) = &step.config.scheduled_for else { return };
-        let is_template = text.contains("{{");
-        if !is_template && chrono::DateTime::parse_from_rfc3339(text).is_err() {
-            let message = format!("'{text}' is not an RFC 3339 time, such as 2030-01-31T08:00:00Z, nor a template");
-            self.problem(format!("{at}/config/scheduled_for"), message);
-        }
-    }
-
-    /// The fields of a step that stand for themselves.
-    fn step_words(&mut self, at: &str, step: &StepDocument) {
-        if step.kind != "action" {
-            self.problem(format!("{at}/type"), format!("'{}' is not one of: action", step.kind));
-        }
-        if !self.action_types.contains(&step.config.action_type.as_str()) {
-            let known = self.action_types.join(", ");
-            let message = format!("'{}' is not one of: {known}", step.config.action_type);
-            self.problem(format!("{at}/config/action_type"), message);
-        }
-        if step.config.action_target.chars().count() > 200 {
-            self.problem(format!("{at}/config/action_target"), "must have at most 200 characters");
-        }
-        if !(1..=10).contains(&step.config.priority) {
-            self.problem(format!("{at}/config/priority"), "must be 1 (first) to 10");
-        }
-        if step.timeout_seconds.is_some_and(|s| !(s > 0.0 && s <= 86_400.0)) {
-            self.problem(format!("{at}/timeout_seconds"), "must be more than 0 and at most 86400 (a day)");
-        }
-        if step.config.expires_in_seconds.is_some_and(|s| s == 0 || s > 31_536_000) {
-            self.problem(format!("{at}/config/expires_in_seconds"), "must be 1 to 31536000 (a year)");
-        }
-        if !matches!(step.on_error, OnError::Fail | OnError::Continue) {
-            let message = format!("'{}' is not available in this version; use fail or continue", step.on_error);
-            self.problem(format!("{at}/on_error"), message);
-        }
-        if step.on_unknown_outcome == OnUnknownOutcome::Verify {
-            let message = "'verify' is not available in this version; use retry or park";
-            self.problem(format!("{at}/on_unknown_outcome"), message);
-        }
-    }
-
-    fn needed(&mut self, at: &str, step: &StepDocument, inputs: usize) -> usize {
-        let needed = match &step.dependency_mode {
-            Value::Null => Some(inputs),
-            Value::String(word) if word == "all" => Some(inputs),
-            Value::String(word) if word == "any" => Some(inputs.min(1)),
-            Value::Number(n) => n.as_u64().map(|n| n as usize).filter(|n| (1..=inputs).contains(n)),
-            _ => None,
-        };
-        needed.unwrap_or_else(|| {
-            self.problem(format!("{at}/dependency_mode"), format!("must be all, any or a number from 1 to {inputs}"));
-            inputs
+            fallback_flow: doc.fallback_flow_id,
+            phases,
+            rollback,
         })
     }
 }

@@ -84,6 +84,24 @@ words! {
     OnError {
         Fail = "fail", Continue = "continue", Fallback = "fallback", Compensate = "compensate", Pause = "pause",
     }
+    /// What a step does.
+    StepType {
+        Action = "action", Approval = "approval", Branch = "branch", ForEach = "for_each", While = "while",
+        Parallel = "parallel", SubFlow = "sub_flow", Wait = "wait", Transform = "transform", Set = "set",
+        Raise = "raise", Stop = "stop",
+    }
+    /// What an approval does when nobody has decided in time.
+    OnApprovalTimeout { Reject = "reject", Approve = "approve", Fail = "fail", Escalate = "escalate" }
+    /// What a wait does when what it waits for has not come in time.
+    OnWaitTimeout { Fail = "fail", Continue = "continue" }
+    /// What a loop does when one of its items has failed.
+    OnLoopError { Stop = "stop", Continue = "continue" }
+    /// How a `stop` step ends its run.
+    StopStatus { Completed = "completed", Failed = "failed", Cancelled = "cancelled" }
+    /// What a run does after it has rolled back.
+    RollbackThen { Stop = "stop", Retry = "retry" }
+    /// A transition of a phase, as `workflow_phase_logs.status` shows it.
+    PhaseStatus { Started = "started", Completed = "completed", Failed = "failed", RolledBack = "rolled_back" }
     /// What became of a webhook's delivery, as `webhook_deliveries.delivery_status` shows it.
     DeliveryStatus { Accepted = "accepted", NoMatch = "no_match", Duplicate = "duplicate", Failed = "failed" }
     /// What becomes of an attempt that was under way when its node died.

@@ -10,7 +10,7 @@ use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page};
 use core314_actors::webhooks::ReadyWebhook;
 use core314_domain::Json;
-use core314_domain::expr::{self, StepView};
+use core314_domain::expr::{self, StepView, StepViews};
 use core314_domain::ids::RunId;
 use core314_domain::run::matching_scope;
 use core314_domain::words::{ExecutionStatus, RunStatus};
@@ -71,7 +71,7 @@ fn rendered(
     let matching = matching_scope(member("trigger_context"), request.clone(), &ready.webhook.owner, now_ms);
     let scope = expr::Scope {
         input: member("input"),
-        steps: Arc::new(steps),
+        steps: StepViews::of_flow(Arc::new(steps)),
         flow: Arc::new(json!({
             "id": row["orchestration_flow_id"], "name": row["flow_name"], "version": row["flow_version"],
         })),

@@ -31,7 +31,7 @@ mod view;
 pub use condition::Condition;
 pub use error::ExprError;
 pub use expression::Expression;
-pub use scope::{Names, ROOTS, Scope, StepView};
+pub use scope::{Names, ROOTS, Scope, StepView, StepViews};
 pub use template::Template;
 
 /// Bounds on what may be written and on what an evaluation may cost.

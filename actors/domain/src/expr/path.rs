@@ -60,6 +60,9 @@ impl Path {
             "flow" => (&scope.flow, 0),
             "run" => (&scope.run, 0),
             "tenant" => (&scope.tenant, 0),
+            "vars" => (&scope.vars, 0),
+            "loop" => (&scope.round, 0),
+            "event" => (&scope.event, 0),
             "now" => return Ok(Found::Time(scope.now)),
             _ => {
                 let step = self.step(scope)?;
@@ -78,7 +81,7 @@ impl Path {
 
     fn step<'s>(&self, scope: &'s Scope) -> Result<&'s StepView, String> {
         match self.keys.first() {
-            Some(Key::Name(id)) => scope.steps.get(id.as_ref()).ok_or_else(|| format!("step `{id}` has not run")),
+            Some(Key::Name(id)) => scope.steps.get(id).ok_or_else(|| format!("step `{id}` has not run")),
             _ => Err(NO_STEP.to_owned()),
         }
     }

@@ -10,7 +10,8 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 /// Every root that a scope can supply, in the order in which messages list them.
-pub const ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "flow", "run", "tenant", "now"];
+pub const ROOTS: &[&str] =
+    &["trigger", "webhook", "input", "steps", "vars", "loop", "event", "flow", "run", "tenant", "now"];
 
 /// What expressions may name. Cheap to build: everything is shared.
 #[derive(Clone, Debug)]
@@ -22,7 +23,13 @@ pub struct Scope {
     /// The run's input, checked by the flow's schema.
     pub input: Arc<Value>,
     /// What the steps before have come to, by their id.
-    pub steps: Arc<BTreeMap<Arc<str>, StepView>>,
+    pub steps: StepViews,
+    /// What `set` steps have set so far.
+    pub vars: Arc<Value>,
+    /// Of the loop that the step stands in: `item` and `index`; null outside of loops.
+    pub round: Arc<Value>,
+    /// The event that a wait looks at; null elsewhere.
+    pub event: Arc<Value>,
     /// The flow: its name, version and parameters.
     pub flow: Arc<Value>,
     /// The run: its id, attempt and times.
@@ -31,6 +38,29 @@ pub struct Scope {
     pub tenant: Arc<Value>,
     /// The time of the evaluation; given, so that it can be repeated.
     pub now: DateTime<Utc>,
+}
+
+/// The steps before, by their id: those of the flow, and those of each round of a loop that the place stands in.
+#[derive(Clone, Debug, Default)]
+pub struct StepViews(Vec<Arc<BTreeMap<Arc<str>, StepView>>>);
+
+impl StepViews {
+    /// The steps of the flow itself.
+    pub fn of_flow(steps: Arc<BTreeMap<Arc<str>, StepView>>) -> Self {
+        Self(vec![steps])
+    }
+
+    /// With those of a round inside of what there is.
+    #[must_use]
+    pub fn with_round(mut self, steps: Arc<BTreeMap<Arc<str>, StepView>>) -> Self {
+        self.0.push(steps);
+        self
+    }
+
+    /// The step of this id; ids are unique in a flow.
+    pub fn get(&self, id: &str) -> Option<&StepView> {
+        self.0.iter().rev().find_map(|steps| steps.get(id))
+    }
 }
 
 /// One step as expressions see it: `steps.ID.status`, `.output` and `.error`.
@@ -87,10 +117,10 @@ mod tests {
 
     #[test]
     fn unknown_names_list_the_known_ones() {
-        let names = Names { roots: &["now", "trigger", "loop"], steps: &["a"] };
+        let names = Names { roots: &["now", "trigger", "secrets"], steps: &["a"] };
         assert_eq!(names.check_root("trigger"), Ok(()));
         assert_eq!(names.check_root("x").unwrap_err(), "unknown name `x`; known here: trigger, now");
-        assert!(names.check_root("loop").is_err(), "a scope cannot supply it");
+        assert!(names.check_root("secrets").is_err(), "a scope cannot supply it");
         assert!(names.check_root("secrets").unwrap_err().contains("integrations"));
         assert_eq!(names.check_step("a"), Ok(()));
         assert_eq!(names.check_step("b").unwrap_err(), "no step `b` before this place; steps before it: a");

@@ -3,7 +3,6 @@
 //! The engine wants values that own themselves, so a view holds the shared root and the keys that
 //! lead to its place; nothing is copied until a template touches a number or a text.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::SecondsFormat;
@@ -12,7 +11,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind};
 use serde_json::Value as Json;
 
 use super::path::{Key, walk};
-use super::scope::{ROOTS, STEP_MEMBERS, Scope, StepView};
+use super::scope::{ROOTS, STEP_MEMBERS, Scope, StepView, StepViews};
 
 /// The root of all names.
 pub(super) fn of_scope(scope: &Scope) -> Value {
@@ -32,7 +31,10 @@ impl Object for ScopeView {
             "flow" => &scope.flow,
             "run" => &scope.run,
             "tenant" => &scope.tenant,
-            "steps" => return Some(Value::from_object(StepsView(Arc::clone(&scope.steps)))),
+            "vars" => &scope.vars,
+            "loop" => &scope.round,
+            "event" => &scope.event,
+            "steps" => return Some(Value::from_object(StepsView(scope.steps.clone()))),
             "now" => return Some(Value::from(scope.now.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
             _ => return None,
         };
@@ -45,7 +47,7 @@ impl Object for ScopeView {
 }
 
 #[derive(Debug)]
-struct StepsView(Arc<BTreeMap<Arc<str>, StepView>>);
+struct StepsView(StepViews);
 
 impl Object for StepsView {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Problem;
-use crate::document::FlowDocument;
+use crate::document::StepDocument;
 use crate::ids::StepNo;
 use crate::words::ExecutionMode;
 
@@ -27,15 +27,16 @@ impl Edges {
     }
 }
 
-/// Reads the edges that the document's mode gives, and notes duplicate ids, unknown ids, disagreeing outputs and cycles.
-pub fn edges(doc: &FlowDocument, problems: &mut Vec<Problem>) -> Edges {
-    let numbers = numbers(doc, problems);
-    let inputs: Vec<Vec<StepNo>> = match doc.execution_mode {
+/// Reads the edges that the mode gives to a list of steps, and notes unknown ids, disagreeing outputs and cycles.
+pub fn edges(steps: &[StepDocument], mode: ExecutionMode, at: &str, problems: &mut Vec<Problem>) -> Edges {
+    let numbers: BTreeMap<&str, StepNo> =
+        steps.iter().enumerate().map(|(no, step)| (step.id.as_str(), no as StepNo)).collect();
+    let inputs: Vec<Vec<StepNo>> = match mode {
         ExecutionMode::Sequential => {
-            (0..doc.flow_steps.len() as StepNo).map(|n| n.checked_sub(1).into_iter().collect()).collect()
+            (0..steps.len() as StepNo).map(|n| n.checked_sub(1).into_iter().collect()).collect()
         }
-        ExecutionMode::Parallel => vec![Vec::new(); doc.flow_steps.len()],
-        ExecutionMode::Mixed => mixed(doc, &numbers, problems),
+        ExecutionMode::Parallel => vec![Vec::new(); steps.len()],
+        ExecutionMode::Mixed => mixed(steps, &numbers, at, problems),
     };
     let mut dependents: Vec<Vec<StepNo>> = vec![Vec::new(); inputs.len()];
     for (no, ins) in inputs.iter().enumerate() {
@@ -44,42 +45,33 @@ pub fn edges(doc: &FlowDocument, problems: &mut Vec<Problem>) -> Edges {
         }
     }
     let ancestors = ancestors(&inputs, &dependents).unwrap_or_else(|cycle| {
-        let names: Vec<&str> = cycle.iter().map(|n| doc.flow_steps[*n].id.as_str()).collect();
+        let names: Vec<&str> = cycle.iter().map(|n| steps[*n].id.as_str()).collect();
         let message = format!("these steps wait for each other: {}", names.join(", "));
-        problems.push(Problem { pointer: "/flow_steps".to_owned(), message });
+        problems.push(Problem { pointer: at.to_owned(), message });
         Vec::new()
     });
     Edges { inputs, dependents, ancestors }
 }
 
-fn numbers<'a>(doc: &'a FlowDocument, problems: &mut Vec<Problem>) -> BTreeMap<&'a str, StepNo> {
-    let mut numbers = BTreeMap::new();
-    for (no, step) in doc.flow_steps.iter().enumerate() {
-        let pointer = format!("/flow_steps/{no}/id");
-        if !valid_id(&step.id) {
-            let message = "must be a letter or _, then letters, digits, _ or -, at most 64 in all".to_owned();
-            problems.push(Problem { pointer: pointer.clone(), message });
-        }
-        if numbers.insert(step.id.as_str(), no as StepNo).is_some() {
-            problems.push(Problem { pointer, message: format!("'{}' is the id of another step too", step.id) });
-        }
-    }
-    numbers
-}
-
-fn valid_id(id: &str) -> bool {
+/// Whether a text may be a step's id.
+pub fn valid_id(id: &str) -> bool {
     let mut chars = id.chars();
     chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && id.len() <= 64
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
-fn mixed(doc: &FlowDocument, numbers: &BTreeMap<&str, StepNo>, problems: &mut Vec<Problem>) -> Vec<Vec<StepNo>> {
-    let mut all = Vec::with_capacity(doc.flow_steps.len());
-    for (no, step) in doc.flow_steps.iter().enumerate() {
+fn mixed(
+    steps: &[StepDocument],
+    numbers: &BTreeMap<&str, StepNo>,
+    at: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<Vec<StepNo>> {
+    let mut all = Vec::with_capacity(steps.len());
+    for (no, step) in steps.iter().enumerate() {
         let mut inputs = BTreeSet::new();
         for (i, id) in step.connections.inputs.iter().enumerate() {
-            let pointer = format!("/flow_steps/{no}/connections/inputs/{i}");
+            let pointer = format!("{at}/{no}/connections/inputs/{i}");
             match numbers.get(id.as_str()) {
                 Some(input) if inputs.insert(*input) => {}
                 Some(_) => problems.push(Problem { pointer, message: format!("'{id}' stands here twice") }),
@@ -88,17 +80,17 @@ fn mixed(doc: &FlowDocument, numbers: &BTreeMap<&str, StepNo>, problems: &mut Ve
         }
         all.push(inputs.into_iter().collect());
     }
-    outputs_agree(doc, numbers, problems);
+    outputs_agree(steps, numbers, at, problems);
     all
 }
 
 /// Outputs are redundant; where a step gives them they must say what the inputs say.
-fn outputs_agree(doc: &FlowDocument, numbers: &BTreeMap<&str, StepNo>, problems: &mut Vec<Problem>) {
-    for (no, step) in doc.flow_steps.iter().enumerate() {
+fn outputs_agree(steps: &[StepDocument], numbers: &BTreeMap<&str, StepNo>, at: &str, problems: &mut Vec<Problem>) {
+    for (no, step) in steps.iter().enumerate() {
         for (i, id) in step.connections.inputs.iter().enumerate() {
-            let Some(input) = numbers.get(id.as_str()).map(|n| &doc.flow_steps[*n as usize]) else { continue };
+            let Some(input) = numbers.get(id.as_str()).map(|n| &steps[*n as usize]) else { continue };
             if !input.connections.outputs.is_empty() && !input.connections.outputs.contains(&step.id) {
-                let pointer = format!("/flow_steps/{no}/connections/inputs/{i}");
+                let pointer = format!("{at}/{no}/connections/inputs/{i}");
                 problems.push(Problem {
                     pointer,
                     message: format!("step '{id}' does not name '{}' among its outputs", step.id),
@@ -106,12 +98,12 @@ fn outputs_agree(doc: &FlowDocument, numbers: &BTreeMap<&str, StepNo>, problems:
             }
         }
     }
-    for (no, step) in doc.flow_steps.iter().enumerate() {
+    for (no, step) in steps.iter().enumerate() {
         for (i, id) in step.connections.outputs.iter().enumerate() {
-            let pointer = format!("/flow_steps/{no}/connections/outputs/{i}");
+            let pointer = format!("{at}/{no}/connections/outputs/{i}");
             let message = match numbers.get(id.as_str()) {
                 None => format!("there is no step '{id}'"),
-                Some(n) if doc.flow_steps[*n as usize].connections.inputs.contains(&step.id) => continue,
+                Some(n) if steps[*n as usize].connections.inputs.contains(&step.id) => continue,
                 Some(_) => format!("step '{id}' does not name '{}' among its inputs", step.id),
             };
             problems.push(Problem { pointer, message });

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::json::merge_patch;
@@ -272,7 +272,9 @@ fn words_and_numbers_are_within_their_limits() {
         "/config/action_type",
         "'run_comand' is not one of: api_call, transform",
     );
-    step_refused(&json!({"type": "loop"}), "/type", "'loop' is not one of: action");
+    let unknown = flow("sequential", &[step("a", &json!({"type": "loop"}))], &json!({}));
+    let error = FlowDocument::from_value(unknown).unwrap_err();
+    assert!(error.pointer == "/flow_steps/0/type" && error.message.contains("`for_each`"), "{error}");
 }
 
 #[test]
@@ -290,35 +292,22 @@ fn policies_are_checked_once_and_where_they_stand() {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_refused() {
-    for word in ["fallback", "rollback", "pause"] {
-        head_refused(
-            &json!({"on_error_action": word}),
-            "/on_error_action",
-            &format!("'{word}' is not available in this version; use stop or continue"),
-        );
-    }
-    for word in ["fallback", "compensate", "pause"] {
-        step_refused(
-            &json!({"on_error": word}),
-            "/on_error",
-            &format!("'{word}' is not available in this version; use fail or continue"),
-        );
-    }
-    step_refused(
-        &json!({"on_unknown_outcome": "verify"}),
-        "/on_unknown_outcome",
-        "'verify' is not available in this version; use retry or park",
-    );
+fn what_stands_together_comes_together() {
+    let missing = "names the flow that is run when this one fails: it is missing";
+    head_refused(&json!({"on_error_action": "fallback"}), "/fallback_flow_id", missing);
+    let verify = "on_unknown_outcome: verify and the action `verify` come together";
+    step_refused(&json!({"on_unknown_outcome": "verify"}), "/verify", verify);
+    step_refused(&json!({"verify": {"action_type": "transform"}}), "/verify", verify);
 }
 
 #[test]
 fn all_problems_are_told_at_once() {
-    let document = flow("mixed", &[step("1", &json!({"type": "x"})), after("b", &["c"])], &json!({"flow_name": ""}));
+    let document =
+        flow("mixed", &[step("1", &json!({"timeout_seconds": 0})), after("b", &["c"])], &json!({"flow_name": ""}));
     let pointers: Vec<String> = problems(document).into_iter().map(|(pointer, _)| pointer).collect();
     assert_eq!(
         pointers,
-        ["/flow_name", "/flow_steps/0/id", "/flow_steps/1/connections/inputs/0", "/flow_steps/0/type"]
+        ["/flow_name", "/flow_steps/1/connections/inputs/0", "/flow_steps/0/id", "/flow_steps/0/timeout_seconds"]
     );
 }
 

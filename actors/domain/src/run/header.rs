@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::Json;
-use crate::expr::Scope;
+use crate::expr::{Scope, StepViews};
 use crate::ids::{FlowId, Owner, RowId, RunId};
 use crate::words::TriggerType;
 
@@ -58,7 +58,10 @@ impl RunHeader {
             trigger: self.trigger_context.clone(),
             webhook: self.webhook.clone(),
             input: self.input.clone(),
-            steps,
+            steps: StepViews::of_flow(steps),
+            vars: Arc::default(),
+            round: Arc::default(),
+            event: Arc::default(),
             flow: Arc::new(json!({"id": self.flow.id, "name": *self.flow.name, "version": self.flow.version})),
             run: Arc::new(
                 json!({"id": self.id, "trigger_type": self.trigger_type, "trigger_source": *self.trigger_source}),
@@ -76,7 +79,10 @@ pub fn matching_scope(trigger: Json, webhook: Json, owner: &Owner, now_ms: i64) 
         trigger,
         webhook,
         input: nothing.clone(),
-        steps: Arc::default(),
+        steps: StepViews::default(),
+        vars: nothing.clone(),
+        round: nothing.clone(),
+        event: nothing.clone(),
         flow: nothing.clone(),
         run: nothing,
         tenant: Arc::new(tenant(owner)),

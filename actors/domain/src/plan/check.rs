@@ -1,0 +1,295 @@
+//! What is checked of every step, whatever its type, and of the document's head.
+
+use serde_json::Value;
+
+use super::layout::{Layout, Slot};
+use super::{CachePlan, PlanLimits, Problem, StepKind, StepPlan, seconds_to_ms};
+use crate::document::{ActionDocument, FlowDocument, StepConfig};
+use crate::expr::{Condition, ExprError, Expression, Names, Template};
+use crate::ids::{MAX_STEPS, StepNo};
+use crate::json;
+use crate::retry::RetryPolicy;
+use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
+
+/// The roots that a step's expressions may name.
+const STEP_ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "vars", "flow", "run", "tenant", "now"];
+/// The same within a loop.
+const LOOP_ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "vars", "loop", "flow", "run", "tenant", "now"];
+/// The same for the match of an event.
+pub(super) const EVENT_ROOTS: &[&str] =
+    &["trigger", "webhook", "input", "steps", "vars", "loop", "event", "flow", "run", "tenant", "now"];
+const DAY_SECONDS: f64 = 86_400.0;
+
+/// Collects problems under a growing pointer.
+pub(super) struct Checker<'a> {
+    pub problems: Vec<Problem>,
+    action_types: &'a [&'a str],
+    /// The document is not looked at further: what follows is bounded by its limits.
+    pub is_too_large: bool,
+}
+
+/// The roots of the place where a step stands.
+pub(super) fn roots(in_loop: bool) -> &'static [&'static str] {
+    if in_loop { LOOP_ROOTS } else { STEP_ROOTS }
+}
+
+impl<'a> Checker<'a> {
+    pub fn new(action_types: &'a [&'a str]) -> Self {
+        Self { problems: Vec::new(), action_types, is_too_large: false }
+    }
+
+    pub fn problem(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { pointer: pointer.into(), message: message.into() });
+    }
+
+    pub fn expression<T>(&mut self, pointer: &str, parse: impl FnOnce() -> Result<T, ExprError>) -> Option<T> {
+        parse().map_err(|e| self.problem(format!("{pointer}{}", e.pointer), e.to_string())).ok()
+    }
+
+    pub fn head(&mut self, doc: &FlowDocument, limits: &PlanLimits) {
+        if doc.format != 1 {
+            self.problem("/format", format!("this version reads format 1, the document says {}", doc.format));
+        }
+        if doc.flow_name.trim().is_empty() || doc.flow_name.chars().count() > 200 {
+            self.problem("/flow_name", "must have 1 to 200 characters");
+        }
+        if doc.flow_name.chars().any(char::is_control) {
+            self.problem("/flow_name", "must not contain control characters");
+        }
+        if doc.flow_name.parse::<uuid::Uuid>().is_ok() {
+            self.problem("/flow_name", "must not look like an id: flows are also named by theirs");
+        }
+        let most = limits.max_steps.min(MAX_STEPS as usize);
+        if doc.flow_steps.is_empty() || doc.flow_steps.len() > most {
+            self.problem("/flow_steps", format!("must have 1 to {most} steps, has {}", doc.flow_steps.len()));
+            self.is_too_large = doc.flow_steps.len() > most;
+        }
+        if doc.max_execution_time_seconds.is_some_and(|s| s == 0 || s > 31_536_000) {
+            self.problem("/max_execution_time_seconds", "must be 1 to 31536000 (a year)");
+        }
+        if doc.approval_threshold.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
+            self.problem("/approval_threshold", "must be 0 to 1");
+        }
+        let falls_back = doc.on_error_action == OnErrorAction::Fallback
+            || doc.flow_steps.iter().any(|step| step.on_error == OnError::Fallback);
+        if falls_back && doc.fallback_flow_id.is_none() {
+            self.problem("/fallback_flow_id", "names the flow that is run when this one fails: it is missing");
+        }
+        self.retry("/retry_policy", &doc.retry_policy);
+        let value = doc.to_value();
+        if json::too_deep(&value) {
+            self.problem("", format!("the document nests deeper than {} levels", json::MAX_DEPTH));
+            self.is_too_large = true;
+        }
+        let bytes = value.to_string().len();
+        if bytes > limits.max_document_bytes {
+            self.problem(
+                "",
+                format!("the document has {bytes} bytes, at most {} are taken", limits.max_document_bytes),
+            );
+            self.is_too_large = true;
+        }
+    }
+
+    pub fn retry(&mut self, pointer: &str, policy: &RetryPolicy) {
+        for (field, message) in policy.problems() {
+            self.problem(format!("{pointer}/{field}"), message);
+        }
+    }
+
+    pub fn step(&mut self, doc: &FlowDocument, layout: &Layout, no: usize) -> Option<StepPlan> {
+        let slot = &layout.slots[no];
+        let at = &slot.at;
+        self.step_words(slot);
+        let before: Vec<&str> = slot.before.iter().map(String::as_str).collect();
+        let names = Names { roots: roots(slot.in_loop), steps: &before };
+        let step = &slot.step;
+        let when = self.condition(&format!("{at}/when"), &step.when, &names);
+        let retry = step.retry.as_ref().unwrap_or(&doc.retry_policy).clone();
+        if let Some(own) = &step.retry {
+            self.retry(&format!("{at}/retry"), own);
+        }
+        let needed = self.needed(at, &step.dependency_mode, slot.inputs.len());
+        // An undo and a probe may also name what the step itself gave.
+        let mut with_own = before.clone();
+        with_own.push(&step.id);
+        let after = Names { roots: names.roots, steps: &with_own };
+        let undo = self.side_action(&format!("{at}/undo"), step.undo.as_ref(), &step.id, &after, &retry);
+        let verify = self.side_action(&format!("{at}/verify"), step.verify.as_ref(), &step.id, &names, &retry);
+        let cache = step.cache.as_ref().map(|cache| {
+            let key = self.expression(&format!("{at}/cache/key"), || Expression::parse(&cache.key, &names));
+            key.map(|key| CachePlan { key, ms: seconds_to_ms(cache.seconds) })
+        });
+        let base = match &slot.config {
+            StepConfig::Action(action) => self.action(&format!("{at}/config"), action, &step.id, &names, &retry),
+            _ => self.other(layout, no, &names, &retry),
+        };
+        Some(StepPlan {
+            when: when?,
+            retry,
+            timeout_ms: step.timeout_seconds.map(|s| (s * 1_000.0) as u64),
+            on_error: step.on_error,
+            on_unknown_outcome: step.on_unknown_outcome,
+            requires_approval: step.requires_approval,
+            inputs: slot.inputs.clone(),
+            needed,
+            dependents: slot.dependents.clone(),
+            parent: slot.parent,
+            lane: slot.lane,
+            children: slot.children.clone(),
+            last: slot.last.iter().map(|no| Some(*no).filter(|no| *no != StepNo::MAX)).collect(),
+            phase: step.phase,
+            undo: undo.map_or(Some(None), |found| found.map(|plan| Some(Box::new(plan))))?,
+            verify: verify.map_or(Some(None), |found| found.map(|plan| Some(Box::new(plan))))?,
+            cache: cache.map_or(Some(None), |found| found.map(Some))?,
+            ..base?
+        })
+    }
+
+    /// A condition that may be absent: the outer `None` is a problem.
+    pub fn condition(&mut self, at: &str, source: &Value, names: &Names<'_>) -> Option<Option<Condition>> {
+        if source.is_null() {
+            return Some(None);
+        }
+        self.expression(at, || Condition::parse(source, names)).map(Some)
+    }
+
+    /// An action that stands beside a step: the outer `None` says that there is none, the inner that it is wrong.
+    fn side_action(
+        &mut self,
+        at: &str,
+        action: Option<&ActionDocument>,
+        id: &str,
+        names: &Names<'_>,
+        retry: &RetryPolicy,
+    ) -> Option<Option<StepPlan>> {
+        action.map(|action| self.action(at, action, id, names, retry))
+    }
+
+    /// The plan of an action, as far as its config says it.
+    fn action(
+        &mut self,
+        at: &str,
+        action: &ActionDocument,
+        id: &str,
+        names: &Names<'_>,
+        retry: &RetryPolicy,
+    ) -> Option<StepPlan> {
+        self.action_words(at, action);
+        let payload =
+            self.expression(&format!("{at}/action_payload"), || Template::parse(&action.action_payload, names));
+        let scheduled_for = action.scheduled_for.as_ref().map(|text| {
+            self.expression(&format!("{at}/scheduled_for"), || Template::parse(&Value::String(text.clone()), names))
+        });
+        Some(StepPlan {
+            action_type: action.action_type.as_str().into(),
+            action_target: action.action_target.as_str().into(),
+            priority: action.priority,
+            urgency: action.urgency,
+            scheduled_for: scheduled_for.map_or(Some(None), |found| found.map(Some))?,
+            expires_in_ms: action.expires_in_seconds.map(seconds_to_ms),
+            ..blank(id, StepKind::Action, payload?, retry)
+        })
+    }
+
+    fn action_words(&mut self, at: &str, action: &ActionDocument) {
+        if !self.action_types.contains(&action.action_type.as_str()) {
+            let known = self.action_types.join(", ");
+            let message = format!("'{}' is not one of: {known}", action.action_type);
+            self.problem(format!("{at}/action_type"), message);
+        }
+        if action.action_target.chars().count() > 200 {
+            self.problem(format!("{at}/action_target"), "must have at most 200 characters");
+        }
+        if !(1..=10).contains(&action.priority) {
+            self.problem(format!("{at}/priority"), "must be 1 (first) to 10");
+        }
+        if action.expires_in_seconds.is_some_and(|s| s == 0 || s > 31_536_000) {
+            self.problem(format!("{at}/expires_in_seconds"), "must be 1 to 31536000 (a year)");
+        }
+        // A time that is no template can be read now.
+        if let Some(text) = &action.scheduled_for
+            && !text.contains("{{")
+            && chrono::DateTime::parse_from_rfc3339(text).is_err()
+        {
+            let message = format!("'{text}' is not an RFC 3339 time, such as 2030-01-31T08:00:00Z, nor a template");
+            self.problem(format!("{at}/scheduled_for"), message);
+        }
+    }
+
+    /// The fields of a step that stand for themselves.
+    fn step_words(&mut self, slot: &Slot) {
+        let (at, step) = (&slot.at, &slot.step);
+        let is_action = matches!(slot.config, StepConfig::Action(_));
+        if step.timeout_seconds.is_some_and(|s| !(s > 0.0 && s <= DAY_SECONDS)) {
+            self.problem(format!("{at}/timeout_seconds"), "must be more than 0 and at most 86400 (a day)");
+        }
+        if !is_action && step.timeout_seconds.is_some() {
+            self.problem(format!("{at}/timeout_seconds"), "is one attempt's deadline, and only actions have attempts");
+        }
+        if !is_action && step.retry.is_some() {
+            self.problem(format!("{at}/retry"), "only actions are tried again");
+        }
+        if step.verify.is_some() != (step.on_unknown_outcome == OnUnknownOutcome::Verify) {
+            let message = "on_unknown_outcome: verify and the action `verify` come together";
+            self.problem(format!("{at}/verify"), message);
+        }
+        if !is_action && (step.verify.is_some() || step.cache.is_some()) {
+            self.problem(at.clone(), "only actions have `verify` and `cache`");
+        }
+        if step.cache.as_ref().is_some_and(|cache| cache.seconds == 0 || cache.seconds > 2_592_000) {
+            self.problem(format!("{at}/cache/seconds"), "must be 1 to 2592000 (30 days)");
+        }
+    }
+
+    fn needed(&mut self, at: &str, mode: &Value, inputs: usize) -> usize {
+        self.count(&format!("{at}/dependency_mode"), mode, inputs)
+    }
+
+    /// `all`, `any` or a number, of so many.
+    pub fn count(&mut self, at: &str, mode: &Value, all: usize) -> usize {
+        let needed = match mode {
+            Value::Null => Some(all),
+            Value::String(word) if word == "all" => Some(all),
+            Value::String(word) if word == "any" => Some(all.min(1)),
+            Value::Number(n) => n.as_u64().map(|n| n as usize).filter(|n| (1..=all).contains(n)),
+            _ => None,
+        };
+        needed.unwrap_or_else(|| {
+            self.problem(at, format!("must be all, any or a number from 1 to {all}"));
+            all
+        })
+    }
+}
+
+/// A plan with nothing but what it does.
+pub(super) fn blank(id: &str, kind: StepKind, payload: Template, retry: &RetryPolicy) -> StepPlan {
+    StepPlan {
+        id: id.into(),
+        action_type: kind.word().as_str().into(),
+        kind,
+        action_target: "".into(),
+        payload,
+        priority: 5,
+        urgency: Urgency::Medium,
+        scheduled_for: None,
+        expires_in_ms: None,
+        when: None,
+        retry: retry.clone(),
+        timeout_ms: None,
+        on_error: OnError::Fail,
+        on_unknown_outcome: OnUnknownOutcome::Retry,
+        requires_approval: false,
+        inputs: Vec::new(),
+        needed: 0,
+        dependents: Vec::new(),
+        parent: None,
+        lane: 0,
+        children: Vec::new(),
+        last: Vec::new(),
+        phase: None,
+        undo: None,
+        verify: None,
+        cache: None,
+    }
+}
