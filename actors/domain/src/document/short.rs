@@ -77,7 +77,7 @@ const fn main_key(trigger: TriggerType) -> Option<&'static str> {
 }
 
 /// Whether a document is written in the short form: it has `trigger` or `when` at its top, which long ones lack, or a step
-/// that is an object of one key which is none of a step's own.
+/// that is an object of one key: a long step has an id and a config at least.
 pub fn is_short(document: &Value) -> bool {
     let has = |key: &str| document.get(key).is_some();
     has("trigger") || has("when") || document.get("flow_steps").and_then(Value::as_array).is_some_and(|s| any_short(s))
@@ -94,8 +94,7 @@ fn any_short(steps: &[Value]) -> bool {
 fn named(step: &Value) -> Option<(&String, &Value)> {
     let fields = step.as_object().filter(|fields| fields.len() == 1)?;
     let (id, body) = fields.iter().next()?;
-    let is_own = ["id", "type", "config"].contains(&id.as_str()) || STEP_KEYS.contains(&id.as_str());
-    (!is_own).then_some((id, body))
+    (!["id", "type", "config"].contains(&id.as_str())).then_some((id, body))
 }
 
 /// The lists of steps inside a config, each with its place in it.

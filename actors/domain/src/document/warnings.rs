@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{FlowDocument, parameters};
 use crate::ids::FlowId;
 use crate::plan::Problem;
-use crate::words::TriggerType;
+use crate::words::{OnError, OnErrorAction, TriggerType};
 
 /// What the document alone shows.
 pub fn warnings(document: &FlowDocument) -> Vec<Problem> {
@@ -21,6 +21,7 @@ pub fn warnings(document: &FlowDocument) -> Vec<Problem> {
         let message = "whoever starts a manual flow by its name starts it whatever its conditions say";
         warn("/conditions".to_owned(), message.to_owned());
     }
+    let undoes = ever_undoes(document);
     let deadline = document.max_execution_time_seconds;
     for (no, step) in document.flow_steps.iter().enumerate() {
         let at = format!("/flow_steps/{no}");
@@ -30,11 +31,25 @@ pub fn warnings(document: &FlowDocument) -> Vec<Problem> {
             let message = format!("the run ends after {run} s (max_execution_time_seconds), before this deadline");
             warn(format!("{at}/timeout_seconds"), message);
         }
+        if step.undo.is_some() && !undoes {
+            let message = "nothing ever undoes a step of this flow: say on_error_action: rollback, give its steps phases, \
+                or a step on_error: compensate";
+            warn(format!("{at}/undo"), message.to_owned());
+        }
         if is_always(&step.when) && !step.when.is_null() {
             warn(format!("{at}/when"), "it always holds: leave it out".to_owned());
         }
     }
     found
+}
+
+/// Whether anything makes the flow take back what its steps did.
+fn ever_undoes(document: &FlowDocument) -> bool {
+    let is_off = document.rollback.as_ref().is_some_and(|rollback| rollback.to == "off");
+    let phased = document.flow_steps.iter().any(|step| step.phase.is_some_and(|phase| phase > 1));
+    document.on_error_action == OnErrorAction::Rollback
+        || (phased && !is_off)
+        || document.flow_steps.iter().any(|step| step.on_error == OnError::Compensate)
 }
 
 /// An active flow of the same tenant.
@@ -154,5 +169,12 @@ mod tests {
         let places: Vec<&str> = found.iter().map(|problem| problem.pointer.as_str()).collect();
         assert_eq!(places, ["/conditions", "/flow_steps/0/timeout_seconds", "/flow_steps/0/when"]);
         assert_eq!(warnings(&flow("plain", "")), []);
+        let undo = |more: &str| {
+            let text = format!(
+                "flow_name: a\ntrigger: manual\nflow_steps: [{{x: {{post: a/b, undo: {{post: a/c}}}}}}]\n{more}"
+            );
+            warnings(&FlowDocument::from_text(&text).unwrap()).len()
+        };
+        assert_eq!((undo(""), undo("on_error_action: rollback")), (1, 0));
     }
 }

@@ -173,10 +173,27 @@ fn config() -> impl Strategy<Value = Value> {
 fn step() -> impl Strategy<Value = Value> {
     let id = prop::sample::select(vec!["tell", "when", "config", "undo", "x-1", "post"]);
     let outputs = prop::collection::vec(word(), 0..2);
-    (id, config(), prop::option::of(word()), prop::collection::vec(word(), 0..2), outputs, any::<(bool, bool)>()).prop_map(
-        |(id, config, when, inputs, outputs, (approval, drawn))| {
+    let more = (prop::option::of(config()), prop::option::of(1u32..9), prop::collection::vec(config(), 0..3));
+    let inputs = prop::collection::vec(word(), 0..2);
+    (id, config(), prop::option::of(word()), inputs, outputs, any::<(bool, bool)>(), more).prop_map(
+        |(id, config, when, inputs, outputs, (approval, drawn), (undo, phase, nested))| {
             let mut step = json!({"id": id, "config": config, "requires_approval": approval,
                 "connections": {"inputs": inputs, "outputs": outputs}});
+            if let Some(undo) = undo {
+                step["undo"] = undo;
+            }
+            if let Some(phase) = phase {
+                step["phase"] = phase.into();
+            }
+            if !nested.is_empty() {
+                let nested: Vec<Value> = nested.into_iter().map(|c| json!({"id": "in", "config": c})).collect();
+                let (kind, config) = match nested.len() {
+                    1 => ("for_each", json!({"collection": "trigger.a", "steps": nested})),
+                    _ => ("branch", json!({"cases": [{"when": "true", "steps": nested}], "default": nested})),
+                };
+                step["type"] = kind.into();
+                step["config"] = config;
+            }
             if let Some(when) = when {
                 step["when"] = when.into();
             }
