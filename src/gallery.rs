@@ -1,5 +1,5 @@
 //! The gallery: templates that come with the program. Each is a file in `src/gallery/`, named like its flow; a test makes a
-//! flow of each and runs it against a receiver (`tests/it/gallery.rs`).
+//! flow of each and runs it against a receiver (`tests/it/orchestration/gallery.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

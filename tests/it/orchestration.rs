@@ -8,10 +8,12 @@ mod control;
 mod figures;
 mod flows;
 mod functions;
+mod gallery;
 mod keys;
 mod retries;
 mod settled;
 mod story;
+mod versions;
 
 /// One test a story and store.
 macro_rules! on_both_stores {

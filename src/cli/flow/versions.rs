@@ -73,9 +73,9 @@ pub struct BeginArgs {
     percent: f64,
     /// A version that is stored.
     #[arg(long, value_name = "VERSION", required_unless_present = "file")]
-    version: Option<u32>,
+    flow_version: Option<u32>,
     /// A document that is saved as the next version; no run gets it before.
-    #[arg(long, value_name = "FILE", conflicts_with = "version")]
+    #[arg(long, value_name = "FILE", conflicts_with = "flow_version")]
     file: Option<std::path::PathBuf>,
     /// The version of the other runs.
     #[arg(long, value_name = "VERSION")]
@@ -144,7 +144,7 @@ async fn end(session: &Session<'_>, flow: &Named, verb: &str) -> Result<Value, F
 fn body(args: &BeginArgs) -> Result<Value, Failure> {
     let mut body = Map::from_iter([("percent".to_owned(), json!(args.percent))]);
     let mut put = |name: &str, value: Option<Value>| body.extend(value.map(|value| (name.to_owned(), value)));
-    put("version", args.version.map(Value::from));
+    put("version", args.flow_version.map(Value::from));
     put("base_version", args.base_version.map(Value::from));
     put("min_runs", args.min_runs.map(Value::from));
     put("max_error_rate_increase", args.max_error_rate_increase.map(Value::from));
