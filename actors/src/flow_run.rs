@@ -11,13 +11,14 @@ use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{RowId, StepNo};
 use core314_domain::log::LogEntry;
+use core314_domain::plan::StepKind;
 use core314_domain::run::step::StepStatus;
-use core314_domain::run::{Change, Command, Decision, Effect, Grant, Refusal, Run, Timing};
+use core314_domain::run::{Change, Command, Decision, Effect, Grant, PhaseMove, Refusal, Run, Timing, UndoWay};
 use core314_domain::words::{ExecutionStatus, OnUnknownOutcome, RunStatus};
 use serde_json::json;
 
 use crate::failpoint;
-use crate::ports::store::{Accept, ApprovalWrite, Idempotency, RunEnd, RunWrite};
+use crate::ports::store::{Accept, ApprovalWrite, Idempotency, RunEnd, RunWrite, WaitWrite};
 use crate::queue_partition::{News, PartitionMsg, QueuePartition};
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, Ctx, Ref};
@@ -52,7 +53,7 @@ pub struct Decided {
     pub write: Option<Box<RunWrite>>,
     pub effects: Vec<Effect>,
     /// Steps that have ended by it, for metrics.
-    pub ends: Vec<(StepNo, ExecutionStatus)>,
+    pub ends: Vec<StepEnd>,
     /// What to tell once it is stored.
     pub news: News,
     pub unused_slots: usize,
@@ -77,9 +78,20 @@ pub struct FlowRunArgs {
     pub accept: Option<Arc<Accepting>>,
 }
 
-fn ends(changes: &[Change]) -> Vec<(StepNo, ExecutionStatus)> {
+/// A step's end, for metrics and for those who wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepEnd {
+    pub step: StepNo,
+    pub action_type: Arc<str>,
+    pub status: ExecutionStatus,
+}
+
+fn ends(run: &Run, changes: &[Change]) -> Vec<StepEnd> {
     let end = |change: &Change| match change {
-        Change::StepEnded { step, status } => Some((*step, status.execution_status())),
+        Change::StepEnded { step, status } => {
+            let action_type = run.step_plan(*step).action_type.clone();
+            Some(StepEnd { step: *step, action_type, status: status.execution_status() })
+        }
         _ => None,
     };
     changes.iter().filter_map(end).collect()
@@ -164,7 +176,7 @@ impl FlowRun {
             is_quarantine: matches!(*msg.command, Command::Quarantine { .. }),
             write: changed.then(|| Box::new(self.write(decision, msg, ended_before.as_ref(), now_ms))),
             unused_slots: decision.unused_slots,
-            ends: ends(&decision.changes),
+            ends: ends(&self.run, &decision.changes),
             effects: decision.effects.clone(),
             news: self.news(decision.changes.clone()),
             refusal: None,
@@ -174,7 +186,14 @@ impl FlowRun {
     }
 
     fn news(&self, changes: Vec<Change>) -> News {
-        News { header: self.run.header.clone(), plan: self.run.plan.clone(), changes }
+        let ended = |change: &Change| match change {
+            Change::StepReleased { step, .. } | Change::StepEnded { step, .. } => Some(*step),
+            _ => None,
+        };
+        let fixed = self.run.plan.fixed as StepNo;
+        let touched = changes.iter().filter_map(ended).filter(|step| *step >= fixed);
+        let loose = touched.map(|step| (step, self.run.step_plan(step).id.clone())).collect();
+        News { header: self.run.header.clone(), plan: self.run.plan.clone(), changes, loose }
     }
 
     fn is_idle(&self) -> bool {
@@ -197,6 +216,8 @@ impl FlowRun {
             log: Vec::new(),
             audit: Vec::new(),
             approvals: Vec::new(),
+            waits: Vec::new(),
+            phases: Vec::new(),
             ended: None,
             reopened: None,
         };
@@ -209,7 +230,7 @@ impl FlowRun {
             if matches!(change, Change::RunReopened) {
                 write.reopened = ended_before.cloned();
             }
-            self.store(change, &msg.remark, &mut write, now_ms);
+            self.store(change, &msg.remark, ended_before, &mut write, now_ms);
         }
         if let Command::CancelStep { step } = &*msg.command {
             let by = msg.remark.by.as_deref().unwrap_or(ENGINE);
@@ -235,7 +256,14 @@ impl FlowRun {
         })
     }
 
-    fn store(&self, change: &Change, remark: &Remark, write: &mut RunWrite, now_ms: i64) {
+    fn store(
+        &self,
+        change: &Change,
+        remark: &Remark,
+        ended_before: Option<&RunEnd>,
+        write: &mut RunWrite,
+        now_ms: i64,
+    ) {
         let by = remark.by.as_deref().unwrap_or(ENGINE);
         match change {
             Change::AttemptLogged(entry) => {
@@ -244,7 +272,7 @@ impl FlowRun {
                 write.log.push(LogEntry { payload, ..LogEntry::clone(entry) });
             }
             Change::ApprovalRequested { step } => {
-                let live = step.and_then(|no| self.run.state.steps[no as usize].live.as_deref());
+                let live = step.and_then(|no| self.run.state.get(no)).and_then(|step| step.live.as_deref());
                 write.approvals.push(ApprovalWrite::Requested {
                     id: RowId::new(now_ms, rand::random()),
                     step: *step,
@@ -265,8 +293,9 @@ impl FlowRun {
                 write.audit.push(self.audit(event, &format!("user:{by}"), now_ms));
             }
             Change::StepEnded { step, status: StepStatus::Expired | StepStatus::Cancelled } => {
-                let plan = &self.run.plan.steps[*step as usize];
-                if plan.requires_approval || plan.on_unknown_outcome == OnUnknownOutcome::Park {
+                let plan = self.run.step_plan(*step);
+                let asks = plan.requires_approval || matches!(plan.kind, StepKind::Approval(_));
+                if asks || plan.on_unknown_outcome == OnUnknownOutcome::Park {
                     write.approvals.push(ApprovalWrite::Lapsed { step: Some(*step), at_ms: now_ms });
                 }
             }
@@ -291,7 +320,37 @@ impl FlowRun {
             | Change::StepStarted { .. }
             | Change::StepRetrying { .. }
             | Change::StepParked { .. }
+            | Change::StepWaiting { .. }
+            | Change::LoopOpened { .. }
+            | Change::LoopReopened { .. }
+            | Change::LoopDropped { .. }
+            | Change::RoundOpened { .. }
+            | Change::RoundClosed { .. }
+            | Change::VarsSet { .. }
+            | Change::SignalKept { .. }
+            | Change::SignalTaken { .. }
+            | Change::UndoOpened { .. }
+            | Change::OutputSet { .. }
             | Change::StepEnded { .. } => {}
+            Change::WaitOpened { step, kind, key } => {
+                write.waits.push(WaitWrite::Opened { step: *step, kind: kind.clone(), key: key.clone() })
+            }
+            Change::WaitClosed { step } => write.waits.push(WaitWrite::Closed { step: *step }),
+            Change::PhaseMoved(moved) => write.phases.push(PhaseMove::clone(moved)),
+            Change::Voted { by, .. } => {
+                write.audit.push(self.audit(AuditEvent::ApprovalGiven, &format!("user:{by}"), now_ms));
+            }
+            Change::RollbackBegan { .. } => write.audit.push(self.audit(AuditEvent::RollbackStarted, by, now_ms)),
+            Change::RollbackEnded { .. } => write.audit.push(self.audit(AuditEvent::RollbackEnded, by, now_ms)),
+            Change::UndoSettled { way: UndoWay::Done, .. } if by == ENGINE => {}
+            Change::UndoSettled { step, way } => {
+                if let Some(ended) = ended_before {
+                    write.reopened = Some(ended.clone());
+                }
+                let entry = self.audit(AuditEvent::UndoSettled, by, now_ms);
+                let details = json!({"execution_id": self.run.header.id.execution(*step), "way": words_of(way)});
+                write.audit.push(AuditEntry { details, ..entry });
+            }
         }
     }
 
@@ -309,5 +368,14 @@ impl FlowRun {
             details: json!({"flow_id": header.flow.id, "flow_version": header.flow.version}),
             at_ms: now_ms,
         }
+    }
+}
+
+/// What a person has said of an undo that had failed.
+fn words_of(way: &UndoWay) -> serde_json::Value {
+    match way {
+        UndoWay::Retry => json!("retried"),
+        UndoWay::Skip { reason } => json!({"skipped": reason}),
+        UndoWay::Done => json!("done_by_hand"),
     }
 }

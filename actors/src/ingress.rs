@@ -53,6 +53,8 @@ pub struct Trigger {
 pub enum Target {
     /// This flow, whatever its conditions say.
     Flow(FlowId),
+    /// The same, in this version.
+    Version(FlowId, i64),
     /// The newest active flow whose trigger and conditions match.
     Matching,
     /// One action, without a flow.
@@ -266,7 +268,18 @@ impl Ingress {
     /// The flow for a run, in the version that this run gets.
     async fn target(&self, trigger: &Trigger, run: RunId) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
         match &trigger.target {
-            Target::Flow(id) => self.named_flow(trigger, *id, run).await.map(Ok),
+            Target::Flow(id) => {
+                let present = self.present_flow(trigger, *id).await?;
+                let flow = present.for_run(run, || self.scope(trigger)).map_err(|error| condition(&present, &error))?;
+                Ok(Ok(flow))
+            }
+            Target::Version(id, version) => {
+                let present = self.present_flow(trigger, *id).await?;
+                if *version < 1 || *version > present.flow.version {
+                    return Err(TriggerError::NoSuchFlow);
+                }
+                Ok(Ok(self.runtime.plans.version(self.runtime.catalog.as_ref(), *id, *version).await?))
+            }
             Target::Matching => self.matching_flow(trigger, run).await,
             Target::Action(document) => {
                 let id = FlowId::new(self.runtime.now_ms(), rand::random());
@@ -308,13 +321,11 @@ impl Ingress {
         if counter.0 > limit { Err(TriggerError::TooLarge { bytes: counter.0, limit }) } else { Ok(()) }
     }
 
-    async fn named_flow(&self, trigger: &Trigger, id: FlowId, run: RunId) -> Result<ReadyFlow, TriggerError> {
+    /// A flow that takes triggers, in its present version.
+    async fn present_flow(&self, trigger: &Trigger, id: FlowId) -> Result<ReadyFlow, TriggerError> {
         let found = self.runtime.plans.current(self.runtime.catalog.as_ref(), trigger.owner.tenant, id).await?;
         let flow = found.ok_or(TriggerError::NoSuchFlow)?;
-        if !flow.is_active {
-            return Err(TriggerError::Inactive(flow.flow.name.to_string()));
-        }
-        flow.for_run(run, || self.scope(trigger)).map_err(|error| condition(&flow, &error))
+        if flow.is_active { Ok(flow) } else { Err(TriggerError::Inactive(flow.flow.name.to_string())) }
     }
 
     fn scope(&self, trigger: &Trigger) -> core314_domain::expr::Scope {
@@ -365,7 +376,7 @@ impl Ingress {
         });
         let definition = match &trigger.target {
             Target::Action(document) => Some(document.clone()),
-            Target::Flow(_) | Target::Matching => None,
+            Target::Flow(_) | Target::Version(..) | Target::Matching => None,
         };
         let (answer, heard) = oneshot::channel();
         let accepting = Accepting { idempotency, definition };
@@ -440,7 +451,7 @@ fn accepted(header: &RunHeader, flow: &ReadyFlow) -> Accepted {
         flow_name: flow.flow.name.to_string(),
         flow_version: flow.flow.version,
         mode: flow.mode,
-        executions: (0..flow.plan.steps.len() as StepNo).map(|no| header.id.execution(no)).collect(),
+        executions: (0..flow.plan.fixed as StepNo).map(|no| header.id.execution(no)).collect(),
         status: if flow.plan.requires_approval { RunStatus::AwaitingApproval } else { RunStatus::Running },
     }
 }

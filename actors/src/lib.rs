@@ -22,6 +22,7 @@ pub mod queue_partition;
 pub mod rollouts;
 pub mod runtime;
 pub mod settings;
+pub mod sub_runs;
 pub mod supervision;
 pub mod testkit;
 pub mod webhooks;

@@ -17,13 +17,13 @@ mod runs;
 mod statistics;
 mod timers;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use core314_domain::ids::{RunId, StepNo};
 use core314_domain::plan::FlowPlan;
-use core314_domain::run::{Command, Refusal, RunHeader};
+use core314_domain::run::{Command, PlanRef, Refusal, RunHeader};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -176,8 +176,8 @@ pub struct QueuePartition {
     ready: ReadyQueue,
     /// When the queue's age was looked at last.
     age_published_ms: i64,
-    /// Attempts that use a slot.
-    running: HashSet<(RunId, StepNo)>,
+    /// Attempts that use a slot, with what they do; what an earlier life of this actor began is not known.
+    running: BTreeMap<(RunId, StepNo), Option<PlanRef>>,
     /// Slots given to commands that are not decided yet.
     granted: usize,
     /// Slots of attempts whose start is not committed yet.
@@ -214,7 +214,7 @@ impl Behaviour for QueuePartition {
             children: HashMap::new(),
             ready: ReadyQueue::default(),
             age_published_ms: 0,
-            running: args.shared.attempts.running().into_iter().collect(),
+            running: args.shared.attempts.running().into_iter().map(|key| (key, None)).collect(),
             granted: 0,
             starting: 0,
             outbox: Outbox::default(),

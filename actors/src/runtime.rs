@@ -24,6 +24,7 @@ use crate::ports::catalog::Catalog;
 use crate::ports::executor::{Attempt, Executor, Performed};
 use crate::ports::store::Store;
 use crate::settings::EngineSettings;
+use crate::sub_runs::SubRuns;
 
 /// Shared by the actors of a node.
 pub struct Runtime {
@@ -44,6 +45,8 @@ pub struct Runtime {
     pub counters: Counters,
     pub ends: Ends,
     pub meters: Meters,
+    /// Where runs that steps start are asked for.
+    pub sub_runs: SubRuns,
     /// Where committed changes are told.
     pub feed: Feed,
     /// Ends the process, with this reason: a restart of actors would heal nothing.

@@ -202,6 +202,8 @@ impl<'a> History<'a> {
             log,
             audit: vec![audit(owner, partition, AuditEvent::OrchestrationStarted, Some(id.0), at_ms)],
             approvals: Vec::new(),
+            waits: Vec::new(),
+            phases: Vec::new(),
             ended: ended.then_some(end),
             reopened: None,
         })));

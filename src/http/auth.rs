@@ -94,6 +94,8 @@ pub struct Caller {
     owner: Option<Owner>,
     /// For logs and the audit: `user:ID` or `service:KEY`.
     pub by: String,
+    /// What the caller may do.
+    pub role: Role,
 }
 
 impl Keys {
@@ -209,11 +211,13 @@ impl Identity {
     pub fn act(self, headers: &HeaderMap, body_user: Option<UserId>) -> Result<Caller, Problem> {
         let named = named_user(headers, body_user)?;
         let organization = id_header(headers, ORGANIZATION_HEADER)?.map(OrganizationId);
-        match self {
+        let role = self.role();
+        let caller = match self {
             Self::Service { key, .. } => as_service(&key, named, organization),
             Self::TenantKey { key, owner, .. } => as_tenant_key(&key, owner, named, organization),
             Self::User { user, organization: own, .. } => as_user(user, own, named, organization),
-        }
+        };
+        caller.map(|caller| Caller { role, ..caller })
     }
 }
 
@@ -232,7 +236,7 @@ fn as_service(key: &str, user: Option<UserId>, organization: Option<Organization
         return Err(Problem::header(USER_HEADER, format!("is required beside {ORGANIZATION_HEADER}")));
     }
     let scope = owner.map_or(Scope::Platform, |owner| Scope::Tenant(owner.tenant));
-    Ok(Caller { scope, owner, by: format!("service:{key}") })
+    Ok(Caller { scope, owner, by: format!("service:{key}"), role: Role::Viewer })
 }
 
 /// Within an organization a key may act for any of its users; a user without one is alone in their tenant.
@@ -249,7 +253,12 @@ fn as_tenant_key(
         return Err(Problem::Forbidden("the key of a user without organization acts for that user alone".to_owned()));
     }
     let owner = Owner { user: named.unwrap_or(own.user), ..own };
-    Ok(Caller { scope: Scope::Tenant(owner.tenant), owner: Some(owner), by: format!("service:{key}") })
+    Ok(Caller {
+        scope: Scope::Tenant(owner.tenant),
+        owner: Some(owner),
+        by: format!("service:{key}"),
+        role: Role::Viewer,
+    })
 }
 
 fn as_user(
@@ -265,7 +274,12 @@ fn as_user(
         return Err(Problem::Forbidden("a user token acts in its own organization alone".to_owned()));
     }
     let owner = Owner::new(user, own);
-    Ok(Caller { scope: Scope::Tenant(owner.tenant), owner: Some(owner), by: format!("user:{user}") })
+    Ok(Caller {
+        scope: Scope::Tenant(owner.tenant),
+        owner: Some(owner),
+        by: format!("user:{user}"),
+        role: Role::Viewer,
+    })
 }
 
 /// The user whom header or body name; both must say the same.

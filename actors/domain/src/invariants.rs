@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::ids::StepNo;
 use crate::log::LogEntry;
+use crate::plan::{StepKind, WaitFor};
 use crate::run::step::StepStatus;
 use crate::run::{Run, Timing};
 use crate::words::{OnError, RunStatus};
@@ -32,7 +33,7 @@ pub fn attempts_are_logged_once(run: &Run, log: &[LogEntry]) -> Result<(), Viola
             format!("step {} attempt {} is logged twice", entry.step, entry.attempt)
         })?;
     }
-    for (no, step) in (0..).zip(&run.state.steps) {
+    for (no, step) in run.state.all() {
         let attempts = seen.range((no, 0)..(no + 1, 0)).count();
         let finals = log.iter().filter(|e| e.step == no && e.is_final).count();
         let under_way = step.status == StepStatus::InProgress;
@@ -59,20 +60,22 @@ pub fn attempts_are_logged_once(run: &Run, log: &[LogEntry]) -> Result<(), Viola
 /// Invariant 3: a step that was released has inputs that allow it, and one that started was approved and due.
 pub fn steps_wait_for_their_inputs(run: &Run, now_ms: i64) -> Result<(), Violation> {
     let satisfied = |no: &StepNo| {
-        let status = run.state.steps[*no as usize].status;
-        let tolerated = status.fails_the_run() && run.plan.steps[*no as usize].on_error == OnError::Continue;
+        let Some(status) = run.state.get(*no).map(|step| step.status) else { return false };
+        let tolerated = status.fails_the_run() && run.step_plan(*no).on_error == OnError::Continue;
         status.satisfies() || tolerated
     };
-    for (no, (step, plan)) in run.state.steps.iter().zip(&run.plan.steps).enumerate() {
+    for (no, step) in run.state.all() {
+        let plan = run.step_plan(no);
         let released = matches!(
             step.status,
             StepStatus::AwaitingApproval
                 | StepStatus::Pending
                 | StepStatus::InProgress
+                | StepStatus::Waiting
                 | StepStatus::Retrying
                 | StepStatus::Completed
         );
-        let count = plan.inputs.iter().filter(|n| satisfied(n)).count();
+        let count = run.all_beside(no, &plan.inputs).iter().filter(|n| satisfied(n)).count();
         check(3, !released || count >= plan.needed, || format!("step {no} is {:?} with {count} inputs", step.status))?;
         let Some(live) = step.live.as_deref() else { continue };
         let started = step.status == StepStatus::InProgress;
@@ -86,20 +89,31 @@ pub fn steps_wait_for_their_inputs(run: &Run, now_ms: i64) -> Result<(), Violati
 
 /// Invariant 2, for the run: it has ended exactly when all its steps have.
 pub fn ends_with_its_steps(run: &Run) -> Result<(), Violation> {
-    let open = run.state.steps.iter().filter(|s| !s.status.is_terminal()).count();
+    let open = run.state.all().filter(|(_, s)| !s.status.is_terminal()).count();
     let ended = run.state.status.is_terminal();
     let begun = !matches!(run.state.status, RunStatus::Pending | RunStatus::AwaitingApproval);
     check(2, !ended || open == 0, || format!("the run is {} with {open} steps open", run.state.status))?;
-    check(2, ended || open > 0 || !begun, || format!("all steps have ended and the run is {}", run.state.status))?;
+    let is_held = run.state.status == RunStatus::Paused;
+    check(2, ended || open > 0 || !begun || is_held, || {
+        format!("all steps have ended and the run is {}", run.state.status)
+    })?;
     let carries =
         |s: &crate::run::step::Step| s.live.is_some() && (s.status.is_terminal() || s.status == StepStatus::Blocked);
-    check(2, !run.state.steps.iter().any(carries), || "a step that is not live carries live state".to_owned())
+    check(2, !run.state.all().any(|(_, step)| carries(step)), || {
+        "a step that is not live carries live state".to_owned()
+    })
+}
+
+/// Whether the step names a signal or an event that it waits for.
+fn waits_for_an_event(run: &Run, no: StepNo) -> bool {
+    matches!(&run.step_plan(no).kind, StepKind::Wait(wait) if matches!(wait.what, WaitFor::Signal(_) | WaitFor::Event { .. }))
 }
 
 /// Invariant 8: whatever has not ended is under way, in the queue, waits for a time, or names a person.
 pub fn nothing_waits_in_vain(run: &Run, timing: Timing) -> Result<(), Violation> {
     let person = matches!(run.state.status, RunStatus::AwaitingApproval | RunStatus::Paused)
-        || run.state.steps.iter().any(|s| s.status == StepStatus::AwaitingApproval);
+        || run.state.all().any(|(_, s)| s.status == StepStatus::AwaitingApproval)
+        || run.state.all().any(|(no, s)| s.status == StepStatus::Waiting && waits_for_an_event(run, no));
     let known = timing.queue_key.is_some() || timing.wake_at_ms.is_some() || person;
     check(8, run.state.status.is_terminal() || known, || {
         format!("the run is {} and waits for nothing", run.state.status)

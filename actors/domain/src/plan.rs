@@ -48,6 +48,7 @@ pub struct FlowPlan {
     /// By their numbers; empty where no step belongs to one.
     pub phases: Vec<PhasePlan>,
     pub rollback: RollbackPlan,
+    pub(crate) ranks: Vec<u32>,
     /// The most steps that one event can release: its roots, or the dependents of one step.
     pub width: usize,
 }
@@ -141,6 +142,7 @@ impl FlowPlan {
         let width = steps.iter().map(|s| s.dependents.len().max(s.children.len())).max().unwrap_or(0).max(roots);
         Ok(Self {
             name: doc.flow_name.clone(),
+            ranks: ranks(&steps),
             steps,
             fixed: layout.fixed,
             width,
@@ -153,6 +155,31 @@ impl FlowPlan {
             rollback,
         })
     }
+}
+
+impl FlowPlan {
+    /// Where a step comes in the order of its graph, among those that stand where it stands: later than all that it waits
+    /// for.
+    pub fn rank(&self, no: StepNo) -> u32 {
+        self.ranks[no as usize]
+    }
+}
+
+/// How many steps, at most, come one after the other before each.
+fn ranks(steps: &[StepPlan]) -> Vec<u32> {
+    let mut ranks = vec![0; steps.len()];
+    let mut missing: Vec<usize> = steps.iter().map(|step| step.inputs.len()).collect();
+    let mut ready: Vec<usize> = (0..steps.len()).filter(|no| missing[*no] == 0).collect();
+    while let Some(no) = ready.pop() {
+        for next in steps[no].dependents.iter().map(|next| *next as usize) {
+            ranks[next] = ranks[next].max(ranks[no] + 1);
+            missing[next] -= 1;
+            if missing[next] == 0 {
+                ready.push(next);
+            }
+        }
+    }
+    ranks
 }
 
 /// Total: a number that is too large is a problem that is noted elsewhere, not a panic.

@@ -30,6 +30,7 @@ use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
 use crate::rollouts::{Rollouts, RolloutsArgs};
 use crate::runtime::{Counters, Runtime};
 use crate::settings::EngineSettings;
+use crate::sub_runs::{self, SubRuns};
 use crate::supervision::{
     ActorRestarted, ArbiterPool, ChildSpec, Exit, Hooks, Patience, Placement, Strategy, SupervisorSpec, Tree,
 };
@@ -70,7 +71,9 @@ impl Engine {
         }
         let settings = parts.settings;
         let epoch = parts.store.take_partitions(parts.node, settings.partitions, parts.clock.now_ms()).await?;
+        let (sub_runs, requests) = SubRuns::new();
         let runtime = Arc::new(Runtime {
+            sub_runs,
             node: parts.node,
             epoch,
             environment: settings.environment.as_str().into(),
@@ -89,6 +92,8 @@ impl Engine {
             give_up: Arc::from(parts.on_root_failure),
         });
         let engine = Self::grow(runtime)?;
+        let worker = sub_runs::work(Arc::downgrade(&engine.inner), requests);
+        engine.inner.runtime.io.spawn(worker);
         engine.remember(AuditEvent::NodeStarted, "node started", json!({"epoch": epoch})).await?;
         Ok(engine)
     }

@@ -7,7 +7,7 @@ use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId};
 use core314_domain::log::LogEntry;
 use core314_domain::rollout::RolloutStatus;
-use core314_domain::run::{LastAttempt, RunHeader, SavedState, Timing};
+use core314_domain::run::{LastAttempt, PhaseMove, RunHeader, SavedState, Timing};
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::RunStatus;
 use serde_json::Value;
@@ -99,6 +99,9 @@ pub struct RunWrite {
     pub log: Vec<LogEntry>,
     pub audit: Vec<AuditEntry>,
     pub approvals: Vec<ApprovalWrite>,
+    pub waits: Vec<WaitWrite>,
+    /// Transitions of the run's phases.
+    pub phases: Vec<PhaseMove>,
     /// Present when the run has ended: what its flow's counters add.
     pub ended: Option<RunEnd>,
     /// Present when the run was taken up again: the end that its flow's counters take back. Its name is taken again.
@@ -122,6 +125,13 @@ pub struct Idempotency {
     pub body_hash: [u8; 32],
     pub answer: Value,
     pub expires_at_ms: i64,
+}
+
+/// An event that a step waits for, by its type and key, or does not any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaitWrite {
+    Opened { step: StepNo, kind: Arc<str>, key: String },
+    Closed { step: StepNo },
 }
 
 /// An approval that is wanted, or was decided.

@@ -6,12 +6,14 @@ use std::time::Duration;
 use core314_domain::Json;
 use core314_domain::ids::{RunId, StepNo};
 use core314_domain::log::Failure;
-use core314_domain::run::{AttemptReport, Command, Effect, Outcome};
+use core314_domain::plan::StepKind;
+use core314_domain::run::{AttemptReport, Command, Effect, Outcome, PlanRef};
 
 use super::runs::Ask;
 use super::{PartitionMsg, QueuePartition};
 use crate::ports::executor::Attempt;
 use crate::runtime::{Counters, perform, report_now};
+use crate::sub_runs::{StartRun, SubRunMsg};
 use crate::supervision::Ctx;
 
 impl QueuePartition {
@@ -30,7 +32,10 @@ impl QueuePartition {
     pub(super) fn act(&mut self, run: RunId, effects: Vec<Effect>, ctx: &mut Ctx<'_, Self>) {
         for effect in effects {
             match effect {
-                Effect::StartAttempt { step, attempt, payload } => self.start_attempt(run, step, attempt, payload, ctx),
+                Effect::StartAttempt { step, attempt, payload, part } => {
+                    self.start_attempt(run, (step, part), attempt, payload, ctx);
+                }
+                Effect::StartRun { step, known, input, part } => self.start_run(run, step, known, input, part),
                 Effect::CancelAttempt { step, attempt } => self.cut_off(run, step, attempt),
                 Effect::Enqueue { step, order } => {
                     if let Some(header) = self.runs.get(&run).and_then(|r| r.header.as_ref()) {
@@ -41,11 +46,28 @@ impl QueuePartition {
         }
     }
 
-    fn start_attempt(&mut self, run: RunId, step: StepNo, attempt: u32, payload: Json, ctx: &mut Ctx<'_, Self>) {
+    /// A step wants a run of another flow.
+    fn start_run(&self, run: RunId, step: StepNo, known: Option<RunId>, input: Json, part: PlanRef) {
+        let Some(resident) = self.runs.get(&run) else { return };
+        let (Some(header), Some(plan)) = (&resident.header, &resident.plan) else { return };
+        let StepKind::SubFlow(sub) = &plan.part(part).kind else { return };
+        let (flow, version) = (sub.flow.clone(), sub.version);
+        let start = StartRun { parent: header.clone(), step, known, flow, version, input };
+        self.runtime.sub_runs.ask(SubRunMsg::Start(Box::new(start)));
+    }
+
+    fn start_attempt(
+        &mut self,
+        run: RunId,
+        (step, part): (StepNo, PlanRef),
+        attempt: u32,
+        payload: Json,
+        ctx: &mut Ctx<'_, Self>,
+    ) {
         Counters::add(&self.runtime.counters.attempts_started, 1);
         let Some(resident) = self.runs.get(&run) else { return };
         let (Some(header), Some(plan)) = (&resident.header, &resident.plan) else { return };
-        let plan = &plan.steps[step as usize];
+        let plan = plan.part(part);
         let Some(executor) = self.runtime.executors.get(&*plan.action_type).cloned() else {
             let failure = Failure::fatal("no_executor", format!("'{}' has no executor here", plan.action_type));
             let report = report_now(&self.runtime, Outcome::Failed(failure), payload);
@@ -66,7 +88,7 @@ impl QueuePartition {
             payload,
             timeout: Duration::from_millis(timeout_ms),
         };
-        self.running.insert((run, step));
+        self.running.insert((run, step), Some(part));
         self.shared.attempts.begin(run, step, attempt);
         let me = ctx.me();
         perform(&self.runtime, &self.shared.attempts, executor, request, move || {
@@ -94,7 +116,8 @@ impl QueuePartition {
         if !self.shared.attempts.abort(run, step, attempt) {
             return;
         }
-        let payload = self.payload_source(run, step);
+        let part = self.running.get(&(run, step)).copied().flatten();
+        let payload = self.payload_source(run, part);
         let report = report_now(&self.runtime, Outcome::Cancelled, payload);
         if self.shared.attempts.end(run, step, attempt, report) {
             self.attempt_ended(run, step, attempt);
@@ -102,8 +125,9 @@ impl QueuePartition {
     }
 
     /// The payload of a step before its templates are rendered: all that is known here of what was sent.
-    fn payload_source(&self, run: RunId, step: StepNo) -> Json {
+    fn payload_source(&self, run: RunId, part: Option<PlanRef>) -> Json {
         let plan = self.runs.get(&run).and_then(|r| r.plan.as_ref());
-        plan.map_or_else(Json::default, |p| Arc::new(p.steps[step as usize].payload.source().clone()))
+        let known = plan.zip(part);
+        known.map_or_else(Json::default, |(plan, part)| Arc::new(plan.part(part).payload.source().clone()))
     }
 }

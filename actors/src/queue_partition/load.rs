@@ -171,7 +171,7 @@ impl QueuePartition {
             (Err(message), _) => return self.unreadable(run, &message),
             (_, Err(error)) => return self.unreadable(run, &error.to_string()),
         };
-        if state.steps.len() != flow.plan.steps.len() {
+        if state.steps.len() != flow.plan.fixed {
             return self.unreadable(run, "its state and its flow's version have different numbers of steps");
         }
         self.set_timer(run, stored.timing.wake_at_ms, ctx);
@@ -235,7 +235,7 @@ impl QueuePartition {
 /// Whether the stored state has this very attempt under way.
 fn was_stored(state: &RunState, effect: &Effect) -> bool {
     let Effect::StartAttempt { step, attempt, .. } = effect else { return false };
-    let stored = state.steps.get(*step as usize);
+    let stored = state.get(*step);
     stored.is_some_and(|s| {
         s.status == StepStatus::InProgress && s.live.as_deref().is_some_and(|live| live.attempt == *attempt)
     })

@@ -27,6 +27,15 @@ pub struct News {
     pub header: Arc<RunHeader>,
     pub plan: Arc<FlowPlan>,
     pub changes: Vec<Change>,
+    /// Ids of the steps that changed and have no number of their own in the plan.
+    pub loose: BTreeMap<StepNo, Arc<str>>,
+}
+
+impl News {
+    fn step_id(&self, step: StepNo) -> &str {
+        let fixed = self.plan.steps.get(step as usize).map(|plan| &plan.id);
+        self.loose.get(&step).or(fixed).map_or("", |id| id)
+    }
 }
 
 /// A run, on the topic `runs`.
@@ -56,21 +65,22 @@ struct ExecutionChange<'a> {
 impl QueuePartition {
     /// Tells what has been stored.
     pub(super) fn tell_news(&self, stored: &Pending) {
-        let News { header, plan, changes } = &stored.news;
+        let News { header, changes, .. } = &stored.news;
         if stored.write.accept.is_some() || changes.iter().any(changes_run) {
             self.tell_run(header, stored.write.state.status, changes.iter().find_map(error_of_run));
         }
         if self.runtime.feed.listens(Scope::Tenant(header.owner.tenant), Topic::Executions) {
             let ends: BTreeMap<StepNo, StepStatus> = changes.iter().filter_map(step_change).collect();
-            ends.into_iter().for_each(|(step, status)| self.tell_step(header, plan, step, status));
+            let news = &stored.news;
+            ends.into_iter().for_each(|(step, status)| self.tell_step(header, news.step_id(step), step, status));
         }
     }
 
     /// Tells how a run stands that was loaded again because the outcome of its write was unknown.
     pub(super) fn tell_all(&self, run: &Run) {
         self.tell_run(&run.header, run.state.status, run.state.error.as_deref());
-        let moved = (0..).zip(&run.state.steps).filter(|(_, step)| step.status != StepStatus::Blocked);
-        moved.for_each(|(no, step)| self.tell_step(&run.header, &run.plan, no, step.status));
+        let moved = run.state.all().filter(|(_, step)| step.status != StepStatus::Blocked);
+        moved.for_each(|(no, step)| self.tell_step(&run.header, &run.step_plan(no).id, no, step.status));
     }
 
     fn tell_run(&self, header: &RunHeader, run_status: RunStatus, error: Option<&str>) {
@@ -85,12 +95,12 @@ impl QueuePartition {
         });
     }
 
-    fn tell_step(&self, header: &RunHeader, plan: &FlowPlan, step: StepNo, status: StepStatus) {
+    fn tell_step(&self, header: &RunHeader, step_id: &str, step: StepNo, status: StepStatus) {
         let id = header.id.execution(step);
         self.runtime.feed.publish(Scope::Tenant(header.owner.tenant), Topic::Executions, id, || ExecutionChange {
             id,
             flow_run_id: header.id,
-            step_id: &plan.steps[step as usize].id,
+            step_id,
             execution_status: status.execution_status(),
             at: rfc3339(self.runtime.now_ms()),
         });
@@ -105,6 +115,9 @@ fn changes_run(change: &Change) -> bool {
         | Change::RunPaused { .. }
         | Change::RunReopened
         | Change::RunResumed
+        | Change::RollbackBegan { .. }
+        | Change::UndoSettled { .. }
+        | Change::RollbackEnded { .. }
         | Change::RunEnded { .. } => true,
         Change::RunClosing { .. }
         | Change::StepReleased { .. }
@@ -116,6 +129,21 @@ fn changes_run(change: &Change) -> bool {
         | Change::StepEnded { .. }
         | Change::ApprovalRequested { .. }
         | Change::ApprovalDecided { .. }
+        | Change::StepWaiting { .. }
+        | Change::WaitOpened { .. }
+        | Change::WaitClosed { .. }
+        | Change::LoopOpened { .. }
+        | Change::LoopReopened { .. }
+        | Change::LoopDropped { .. }
+        | Change::RoundOpened { .. }
+        | Change::RoundClosed { .. }
+        | Change::VarsSet { .. }
+        | Change::Voted { .. }
+        | Change::SignalKept { .. }
+        | Change::SignalTaken { .. }
+        | Change::PhaseMoved(_)
+        | Change::UndoOpened { .. }
+        | Change::OutputSet { .. }
         | Change::AttemptLogged(_) => false,
     }
 }
@@ -133,6 +161,7 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
     match change {
         Change::StepReleased { step, status, .. } | Change::StepEnded { step, status } => Some((*step, *status)),
         Change::StepStarted { step, .. } => Some((*step, StepStatus::InProgress)),
+        Change::StepWaiting { step, .. } => Some((*step, StepStatus::Waiting)),
         Change::StepRetrying { step, .. } => Some((*step, StepStatus::Retrying)),
         Change::StepReset { step } => Some((*step, StepStatus::Blocked)),
         Change::StepParked { step, .. } => Some((*step, StepStatus::AwaitingApproval)),
@@ -146,6 +175,23 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         | Change::RunEnded { .. }
         | Change::ApprovalRequested { .. }
         | Change::ApprovalDecided { .. }
+        | Change::WaitOpened { .. }
+        | Change::WaitClosed { .. }
+        | Change::LoopOpened { .. }
+        | Change::LoopReopened { .. }
+        | Change::LoopDropped { .. }
+        | Change::RoundOpened { .. }
+        | Change::RoundClosed { .. }
+        | Change::VarsSet { .. }
+        | Change::Voted { .. }
+        | Change::SignalKept { .. }
+        | Change::SignalTaken { .. }
+        | Change::PhaseMoved(_)
+        | Change::RollbackBegan { .. }
+        | Change::UndoOpened { .. }
+        | Change::UndoSettled { .. }
+        | Change::RollbackEnded { .. }
+        | Change::OutputSet { .. }
         | Change::AttemptLogged(_) => None,
     }
 }

@@ -7,16 +7,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use core314_domain::ids::{RunId, StepNo};
+use core314_domain::ids::RunId;
 use core314_domain::run::{Command, Effect};
-use core314_domain::words::ExecutionStatus;
 use serde_json::Value;
 
 use super::runs::Ask;
 use super::{Answer, News, PartitionMsg, QueuePartition};
 use crate::commit_writer::{CommitResult, Reply, WriterMsg};
+use crate::flow_run::StepEnd;
 use crate::ports::store::{Outcome, RunWrite, Write};
 use crate::runtime::Counters;
+use crate::sub_runs::{SubRunMsg, SubRuns};
 use crate::supervision::Ctx;
 
 /// A run's write and what waits for it.
@@ -24,7 +25,7 @@ pub struct Pending {
     pub write: Arc<RunWrite>,
     pub effects: Vec<Effect>,
     /// Steps that end by it, for metrics and for those who wait.
-    pub ends: Vec<(StepNo, ExecutionStatus)>,
+    pub ends: Vec<StepEnd>,
     pub asks: Vec<Ask>,
     pub news: News,
 }
@@ -51,6 +52,8 @@ impl Pending {
         write.log.extend(newer.log);
         write.audit.extend(newer.audit);
         write.approvals.extend(newer.approvals);
+        write.waits.extend(newer.waits);
+        write.phases.extend(newer.phases);
         // An end that was taken back before it was stored never was.
         let earlier = write.ended.take();
         write.reopened = write.reopened.take().or(newer.reopened.filter(|_| earlier.is_none()));
@@ -59,6 +62,7 @@ impl Pending {
         self.ends.extend(later.ends);
         self.asks.extend(later.asks);
         self.news.changes.extend(later.news.changes);
+        self.news.loose.extend(later.news.loose);
     }
 }
 
@@ -210,9 +214,12 @@ impl QueuePartition {
         self.measure(&pending);
         if pending.write.ended.is_some() {
             self.runtime.ends.tell(run.0);
+            if SubRuns::is_sub_run(&pending.news.header) {
+                self.runtime.sub_runs.ask(SubRunMsg::Ended(pending.news.header.clone()));
+            }
         }
         // Not only those that end with an attempt: whoever waits for an execution hears of its cancellation too.
-        pending.ends.iter().for_each(|(step, _)| self.runtime.ends.tell(run.execution(*step).0));
+        pending.ends.iter().for_each(|end| self.runtime.ends.tell(run.execution(end.step).0));
         self.set_timer(run, pending.write.timing.wake_at_ms, ctx);
         self.tell_news(&pending);
         pending.asks.into_iter().for_each(|ask| ask.answer(Answer::Committed));
@@ -237,9 +244,8 @@ impl QueuePartition {
         for entry in &pending.write.log {
             meters.queue_wait.record(entry.queue_wait_ms.max(0) as u64);
         }
-        let Some(plan) = self.runs.get(&pending.write.id).and_then(|resident| resident.plan.as_ref()) else { return };
-        for (step, status) in &pending.ends {
-            meters.action(&plan.steps[*step as usize].action_type).ended(*status);
+        for end in &pending.ends {
+            meters.action(&end.action_type).ended(end.status);
         }
     }
 

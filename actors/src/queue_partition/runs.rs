@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
-use core314_domain::ids::{Owner, RunId};
+use core314_domain::ids::{Owner, RunId, StepNo};
 use core314_domain::plan::FlowPlan;
 use core314_domain::run::{Command, Effect, Run, RunHeader, Timing};
 use serde_json::json;
@@ -232,8 +232,7 @@ impl QueuePartition {
     }
 
     fn runs_something(&self, run: RunId) -> bool {
-        let steps = self.runs.get(&run).and_then(|r| r.plan.as_ref()).map_or(0, |p| p.steps.len());
-        (0..steps as u32).any(|step| self.running.contains(&(run, step)))
+        self.running.range((run, 0)..=(run, StepNo::MAX)).next().is_some()
     }
 
     pub(super) fn drop_actor(&mut self, run: RunId, ctx: &mut Ctx<'_, Self>) {

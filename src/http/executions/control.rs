@@ -12,7 +12,7 @@ use crate::http::ask::{self, Asked, Nothing};
 use crate::http::auth::Role;
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
-use crate::http::runs::control::{Decision, decided};
+use crate::http::runs::control::{Decision, decided, voter};
 use crate::http::{Shared, State, resources};
 
 fn doc(summary: &'static str) -> Doc {
@@ -32,7 +32,8 @@ pub async fn approve(
     state: Shared,
 ) -> Result<HttpResponse, Problem> {
     let asked: Asked<Decision> = ask::read(&req, payload, &state, Role::Operator).await?;
-    let (by, remark) = (asked.owner.user, decided(&asked)?);
+    let remark = decided(&asked)?;
+    let by = voter(&asked, &remark);
     tell(&state, &id, &asked, remark, |step| Command::Approve { step: Some(step), by }).await
 }
 
@@ -47,7 +48,8 @@ pub async fn reject(
     state: Shared,
 ) -> Result<HttpResponse, Problem> {
     let asked: Asked<Decision> = ask::read(&req, payload, &state, Role::Operator).await?;
-    let (by, remark) = (asked.owner.user, decided(&asked)?);
+    let remark = decided(&asked)?;
+    let by = voter(&asked, &remark);
     tell(&state, &id, &asked, remark, |step| Command::Reject { step: Some(step), by }).await
 }
 

@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::flow_run::Remark;
 use core314_actors::ports::resource::Resource;
-use core314_domain::run::Command;
+use core314_domain::run::{Command, Voter};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -119,8 +119,9 @@ pub async fn approve(
     state: Shared,
 ) -> Result<HttpResponse, Problem> {
     let asked: Asked<Decision> = ask::read(&req, payload, &state, Role::Operator).await?;
-    let command = Command::Approve { step: None, by: asked.owner.user };
-    tell(&state, &id, &asked, command, decided(&asked)?).await
+    let remark = decided(&asked)?;
+    let command = Command::Approve { step: None, by: voter(&asked, &remark) };
+    tell(&state, &id, &asked, command, remark).await
 }
 
 pub fn reject_doc() -> Doc {
@@ -134,8 +135,9 @@ pub async fn reject(
     state: Shared,
 ) -> Result<HttpResponse, Problem> {
     let asked: Asked<Decision> = ask::read(&req, payload, &state, Role::Operator).await?;
-    let command = Command::Reject { step: None, by: asked.owner.user };
-    tell(&state, &id, &asked, command, decided(&asked)?).await
+    let remark = decided(&asked)?;
+    let command = Command::Reject { step: None, by: voter(&asked, &remark) };
+    tell(&state, &id, &asked, command, remark).await
 }
 
 /// Tells the run, and shows it as it is then.
@@ -157,6 +159,12 @@ pub fn decided(asked: &Asked<Decision>) -> Result<Remark, Problem> {
     let notes = asked.input.notes.as_deref().map(|notes| bounded("notes", notes)).transpose()?;
     let form = Arc::new(asked.input.form.clone().unwrap_or_default());
     Ok(Remark { notes: notes.map(Into::into), form, ..asked.remark() })
+}
+
+/// Whoever decides an approval.
+pub fn voter<T>(asked: &Asked<T>, remark: &Remark) -> Voter {
+    let (user, role) = (asked.owner.user, asked.caller.role);
+    Voter { user, role, notes: remark.notes.clone(), form: remark.form.clone() }
 }
 
 /// A text that people write.

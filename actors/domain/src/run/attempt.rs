@@ -1,20 +1,24 @@
 //! The end of an attempt: seen, unknown, or cut off.
 
 use super::decide::Decider;
-use super::step::StepStatus;
+use super::step::{Live, StepStatus};
 use super::{AttemptReport, Change, Closing, Effect, Outcome};
 use crate::ids::StepNo;
 use crate::log::{Failure, LogEntry, OUTCOME_UNKNOWN};
 use crate::words::{ExecutionStatus, OnUnknownOutcome};
 
+/// How long after a probe that could not tell another one follows.
+const PROBE_AGAIN_MS: i64 = 5_000;
+
 impl Decider<'_> {
     /// An executor reports. A report of another attempt than the present one is old news.
     pub(super) fn attempt_ended(&mut self, no: StepNo, attempt: u32, report: &AttemptReport) {
-        let known = self.state().steps.get(no as usize).is_some();
+        let known = self.state().get(no).is_some();
         if !known || self.status(no) != StepStatus::InProgress || self.live(no).attempt != attempt {
             return;
         }
         match &report.outcome {
+            Outcome::Completed(_) | Outcome::Failed(_) if self.live(no).verifying => self.verified(no, report),
             Outcome::Completed(result) => {
                 let entry = self.log_entry(no, ExecutionStatus::Completed, report.payload.clone());
                 self.emit_log(LogEntry { result: Some(result.clone()), ..entry }, report);
@@ -33,6 +37,34 @@ impl Decider<'_> {
                 self.end(no, StepStatus::Cancelled);
             }
             Outcome::Failed(failure) => self.attempt_failed(no, failure, report),
+        }
+    }
+
+    /// A probe has ended. Where it succeeds the attempt before it took effect, and what the probe found is the step's
+    /// result; where it fails for good there was no effect, and the step is tried again.
+    fn verified(&mut self, no: StepNo, report: &AttemptReport) {
+        let live = self.live(no);
+        let next_attempt = live.attempt + 1;
+        match &report.outcome {
+            Outcome::Completed(result) => {
+                let entry = self.log_entry(no, ExecutionStatus::Completed, report.payload.clone());
+                self.emit_log(LogEntry { result: Some(result.clone()), ..entry }, report);
+                self.end(no, StepStatus::Completed);
+            }
+            Outcome::Failed(failure) => {
+                let entry = self.log_entry(no, ExecutionStatus::Failed, report.payload.clone());
+                let goes_on = self.state().closing.is_none() && !live.cancelled;
+                self.emit_log(LogEntry { failure: Some(failure.clone()), is_final: !goes_on, ..entry }, report);
+                if !goes_on {
+                    return self.end(no, StepStatus::Cancelled);
+                }
+                let wait_ms = failure.retry_after_ms.unwrap_or(PROBE_AGAIN_MS);
+                let due_at_ms = if failure.retryable { self.now_ms + wait_ms } else { self.now_ms };
+                self.emit(Change::StepRetrying { step: no, next_attempt, due_at_ms });
+                let live = Live { verifying: failure.retryable, base: live.base + 1, ..self.live(no) };
+                self.emit(Change::StepAdjusted { step: no, live });
+            }
+            Outcome::Cancelled => {}
         }
     }
 
@@ -63,7 +95,7 @@ impl Decider<'_> {
             return None;
         }
         let execution = self.draft.header.id.execution(no);
-        self.plan(no).retry.next_at_ms(
+        self.draft.step_plan(no).retry.next_at_ms(
             execution,
             live.attempt - live.base,
             live.released_at_ms,
@@ -85,7 +117,7 @@ impl Decider<'_> {
     /// Settles attempts that nobody knows of any more, then looks at what is due.
     pub(super) fn recover(&mut self, under_way: &[StepNo]) {
         let told_to_end = matches!(self.state().closing, Some(Closing::Cancelled | Closing::TimedOut));
-        for no in 0..self.state().steps.len() as StepNo {
+        for no in self.state().numbers() {
             if self.status(no) != StepStatus::InProgress {
                 continue;
             }
@@ -102,15 +134,16 @@ impl Decider<'_> {
     /// The attempt counts, and is logged as what it is: nobody knows whether it took effect.
     fn outcome_unknown(&mut self, no: StepNo) {
         let live = self.live(no);
-        let scope = self.draft.header.scope(self.draft.results.clone(), live.released_at_ms);
+        let scope = self.draft.scope(no, live.released_at_ms);
         let template = self.plan(no).payload.clone();
         let payload = template.render(&scope).unwrap_or_else(|_| template.source().clone());
         let message = "the runtime died while this attempt was under way; whether it took effect is not known";
         let failure = Failure::retryable(OUTCOME_UNKNOWN, message);
-        let parks = self.plan(no).on_unknown_outcome == OnUnknownOutcome::Park
-            && self.state().closing.is_none()
-            && !live.cancelled;
-        let next_at_ms = self.next_at_ms(no, None);
+        let goes_on = self.state().closing.is_none() && !live.cancelled;
+        let parks = self.plan(no).on_unknown_outcome == OnUnknownOutcome::Park && goes_on;
+        let verifies = (self.plan(no).on_unknown_outcome == OnUnknownOutcome::Verify || live.verifying) && goes_on;
+        // A probe changes nothing, and costs none of the attempts that the step may make.
+        let next_at_ms = if verifies { Some(self.now_ms) } else { self.next_at_ms(no, None) };
         let entry = LogEntry {
             failure: Some(failure),
             is_final: !parks && next_at_ms.is_none(),
@@ -124,7 +157,13 @@ impl Decider<'_> {
                 self.emit(Change::ApprovalRequested { step: Some(no) });
             }
             // Its backoff was long enough: the runtime had to start again.
-            Some(_) => self.emit(Change::StepRetrying { step: no, next_attempt, due_at_ms: self.now_ms }),
+            Some(_) => {
+                self.emit(Change::StepRetrying { step: no, next_attempt, due_at_ms: self.now_ms });
+                if verifies {
+                    let live = Live { verifying: true, base: live.base + 1, ..self.live(no) };
+                    self.emit(Change::StepAdjusted { step: no, live });
+                }
+            }
             None if self.state().closing.is_some() || live.cancelled => self.end(no, StepStatus::Cancelled),
             None => self.end_badly(no, StepStatus::Failed, message),
         }
@@ -139,7 +178,7 @@ impl Decider<'_> {
     pub(super) fn quarantine(&mut self, text: &str) {
         let error = format!("the run was set aside after repeated failures of its actor: {text}");
         let under_way: Vec<StepNo> =
-            (0..self.state().steps.len() as StepNo).filter(|no| self.status(*no) == StepStatus::InProgress).collect();
+            self.state().numbers().into_iter().filter(|no| self.status(*no) == StepStatus::InProgress).collect();
         for no in under_way {
             self.cancel_attempt(no);
             let payload = self.plan(no).payload.source().clone().into();

@@ -3,15 +3,12 @@
 //! A decider works on a draft of the run, so that a decision may cascade (a step ends, its dependents are released,
 //! one is skipped, its dependents follow) while the run itself stays as it is.
 
-use std::sync::Arc;
-
 use super::step::{Live, StepStatus};
-use super::{Change, Closing, Command, Decision, Effect, Refusal, Run, RunState};
+use super::{Change, Closing, Command, Decision, Effect, Place, Refusal, Run, RunState};
 use crate::dispatch::Credits;
-use crate::ids::{StepNo, UserId};
-use crate::log::{Failure, LogEntry};
-use crate::plan::StepPlan;
-use crate::words::{ApprovalStatus, ExecutionStatus, OnError, OnErrorAction, RunStatus};
+use crate::ids::StepNo;
+use crate::plan::{RollbackTo, StepPlan};
+use crate::words::{OnError, OnErrorAction, RunStatus};
 
 /// What a decision may use up and must know of its surroundings.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +27,10 @@ pub(super) struct Decider<'a> {
     pub(super) grant: Grant<'a>,
     pub(super) now_ms: i64,
     /// Ended steps whose dependents have not been looked at.
-    unsettled: Vec<StepNo>,
+    pub(super) unsettled: Vec<StepNo>,
+    /// How many rounds this decision has opened: more than a few wait for the next, so that no commit grows without
+    /// bound.
+    pub(super) rounds_opened: u32,
 }
 
 impl Run {
@@ -43,8 +43,11 @@ impl Run {
                 | Command::AttemptEnded { .. }
                 | Command::Wake
                 | Command::Start { .. }
+                | Command::Event { .. }
+                | Command::SubRun { .. }
                 | Command::Recover { .. } => Ok(Decision { unused_slots: grant.slots, ..Decision::default() }),
                 Command::Retry { step } => self.reopen(*step, grant, now_ms),
+                Command::Undo { way } => self.settle_undo(way, grant, now_ms),
                 _ => Err(Refusal::Ended(self.state.status)),
             };
         }
@@ -57,7 +60,7 @@ impl Run {
 impl<'a> Decider<'a> {
     pub(super) fn new(run: &Run, grant: Grant<'a>, now_ms: i64) -> Self {
         let decision = Decision { unused_slots: grant.slots, ..Decision::default() };
-        Self { draft: run.clone(), decision, grant, now_ms, unsettled: Vec::new() }
+        Self { draft: run.clone(), decision, grant, now_ms, unsettled: Vec::new(), rounds_opened: 0 }
     }
 
     /// Follows what the command did to its end.
@@ -84,15 +87,17 @@ impl Decider<'_> {
             Command::Start { steps } => steps.iter().for_each(|no| self.claim(*no)),
             Command::AttemptEnded { step, attempt, report } => self.attempt_ended(*step, *attempt, report),
             Command::Wake => self.wake(),
-            Command::Approve { step, by } => self.approval(*step, true, *by)?,
-            Command::Reject { step, by } => self.approval(*step, false, *by)?,
+            Command::Approve { step, by } => self.approval(*step, true, by)?,
+            Command::Reject { step, by } => self.approval(*step, false, by)?,
+            Command::Signal { name, payload } => self.signal(name, payload)?,
+            Command::Event { step, event } => self.event(*step, event),
+            Command::SubRun { step, news } => self.sub_run(*step, news),
             Command::Cancel { reason } => self.close(Closing::Cancelled, reason),
             Command::CancelStep { step } => self.cancel_step(*step)?,
             Command::Pause { by } => self.pause(by)?,
             Command::RunNow { step } => self.run_now(*step)?,
-            Command::Retry { .. } => {
-                return Err(Refusal::RunNotNow(self.state().status, "only a run that has ended badly is retried"));
-            }
+            Command::Retry { step } => self.retry_paused(*step)?,
+            Command::Undo { .. } => return Err(Refusal::NoFailedUndo),
             Command::Resume => self.resume()?,
             Command::Recover { under_way } => self.recover(under_way),
             Command::Quarantine { failure } => self.quarantine(failure),
@@ -105,15 +110,16 @@ impl Decider<'_> {
     }
 
     pub(super) fn plan(&self, no: StepNo) -> &StepPlan {
-        &self.draft.plan.steps[no as usize]
+        self.draft.step_plan(no)
     }
 
+    /// Where an execution stands. One that is gone with its round has ended, one way or another.
     pub(super) fn status(&self, no: StepNo) -> StepStatus {
-        self.draft.state.steps[no as usize].status
+        self.draft.state.get(no).map_or(StepStatus::Cancelled, |step| step.status)
     }
 
     pub(super) fn live(&self, no: StepNo) -> Live {
-        self.draft.state.steps[no as usize].live.as_deref().copied().unwrap_or_default()
+        self.draft.state.get(no).and_then(|step| step.live.as_deref()).copied().unwrap_or_default()
     }
 
     pub(super) fn emit(&mut self, change: Change) {
@@ -133,19 +139,21 @@ impl Decider<'_> {
         }
     }
 
-    fn run_started(&mut self) {
+    pub(super) fn run_started(&mut self) {
         self.emit(Change::RunStarted { at_ms: self.now_ms });
+        self.enter_phase(1);
         for no in 0..self.state().steps.len() as StepNo {
             // A step that fails at once may have cancelled those after it.
-            if self.plan(no).inputs.is_empty() && self.status(no) == StepStatus::Blocked {
-                self.release(no);
+            let plan = &self.draft.plan.steps[no as usize];
+            if plan.parent.is_none() && plan.inputs.is_empty() {
+                self.release_if_ready(no);
             }
         }
     }
 
     /// A slot is free for an entry of the queue. An entry that the run did not ask for is old news.
     fn claim(&mut self, no: StepNo) {
-        let Some(step) = self.state().steps.get(no as usize) else { return };
+        let Some(step) = self.state().get(no) else { return };
         let waits = matches!(step.status, StepStatus::Pending | StepStatus::Retrying);
         // What was queued was due then, whatever a clock that was set back says now.
         let ready = |live: &Live| live.queued || live.due_at_ms.is_some_and(|at| at <= self.now_ms);
@@ -154,22 +162,39 @@ impl Decider<'_> {
         }
     }
 
-    /// Looks at the dependents of every step that has ended, and at theirs.
-    fn settle(&mut self) {
+    /// Looks at the dependents of every step that has ended, at theirs, and at the steps in which they stand.
+    pub(super) fn settle(&mut self) {
         while let Some(no) = self.unsettled.pop() {
-            for dependent in self.plan(no).dependents.clone() {
-                if self.status(dependent) != StepStatus::Blocked {
-                    continue;
-                }
-                let plan = self.plan(dependent);
-                let satisfied = plan.inputs.iter().filter(|n| self.satisfied(**n)).count();
-                let open = plan.inputs.iter().filter(|n| !self.status(**n).is_terminal()).count();
-                if satisfied >= plan.needed {
-                    self.release(dependent);
-                } else if satisfied + open < plan.needed {
-                    self.end(dependent, StepStatus::SkippedUpstream);
-                }
+            if self.state().get(no).is_none() {
+                continue;
             }
+            if let Place::Undo { base, .. } = self.draft.place(no) {
+                self.undone(base, no);
+                continue;
+            }
+            let dependents = self.draft.all_beside(no, &self.plan(no).dependents);
+            dependents.into_iter().for_each(|dependent| self.release_if_ready(dependent));
+            match self.draft.container(no) {
+                Some(container) => self.progress(container, no),
+                None => self.advance_phase(),
+            }
+        }
+    }
+
+    /// Releases a blocked step whose inputs are satisfied; skips one whose inputs no longer can be.
+    pub(super) fn release_if_ready(&mut self, no: StepNo) {
+        if self.state().get(no).is_none_or(|step| step.status != StepStatus::Blocked) {
+            return;
+        }
+        let (needed, inputs) = (self.plan(no).needed, self.draft.all_beside(no, &self.plan(no).inputs));
+        let satisfied = inputs.iter().filter(|n| self.satisfied(**n)).count();
+        let open = inputs.iter().filter(|n| !self.status(**n).is_terminal()).count();
+        if satisfied >= needed {
+            if self.phase_has_come(no) {
+                self.release(no);
+            }
+        } else if satisfied + open < needed {
+            self.end(no, StepStatus::SkippedUpstream);
         }
     }
 
@@ -178,138 +203,53 @@ impl Decider<'_> {
         status.satisfies() || (status.fails_the_run() && self.plan(no).on_error == OnError::Continue)
     }
 
-    /// The step's inputs are satisfied.
-    pub(super) fn release(&mut self, no: StepNo) {
-        let base = self.draft.attempts.get(&no).copied().unwrap_or(0);
-        let live = Live { released_at_ms: self.now_ms, attempt: base, base, ..Live::default() };
-        if let Some(when) = &self.plan(no).when {
-            let scope = self.draft.header.scope(self.draft.results.clone(), self.now_ms);
-            match when.holds(&scope) {
-                Ok(true) => {}
-                Ok(false) => return self.end(no, StepStatus::SkippedByWhen),
-                Err(error) => return self.fail_unstarted(no, live, "expression_error", &error.to_string()),
-            }
-        }
-        let due_at_ms = match self.due_at_ms(no) {
-            Ok(due) => due,
-            Err(message) => return self.fail_unstarted(no, live, "invalid_schedule", &message),
-        };
-        let expires_at_ms = self.plan(no).expires_in_ms.map(|ms| self.now_ms + ms);
-        let live = Live { due_at_ms: Some(due_at_ms), expires_at_ms, ..live };
-        if self.plan(no).requires_approval {
-            self.emit(Change::StepReleased { step: no, status: StepStatus::AwaitingApproval, live });
-            self.emit(Change::ApprovalRequested { step: Some(no) });
-            return;
-        }
-        self.emit(Change::StepReleased { step: no, status: StepStatus::Pending, live });
-        if due_at_ms <= self.now_ms {
-            self.start_or_queue(no);
-        }
-    }
-
-    /// When the step may start: now, or when its `scheduled_for` says.
-    fn due_at_ms(&self, no: StepNo) -> Result<i64, String> {
-        let Some(template) = &self.plan(no).scheduled_for else { return Ok(self.now_ms) };
-        let scope = self.draft.header.scope(self.draft.results.clone(), self.now_ms);
-        let value = template.render(&scope).map_err(|e| e.to_string())?;
-        let text = value.as_str().ok_or_else(|| format!("scheduled_for must give a text, gave {value}"))?;
-        let at = chrono::DateTime::parse_from_rfc3339(text)
-            .map_err(|e| format!("scheduled_for '{text}' is not an RFC 3339 time: {e}"))?;
-        Ok(at.timestamp_millis().max(self.now_ms))
-    }
-
-    /// Starts an attempt, whose payload is rendered first.
-    pub(super) fn start(&mut self, no: StepNo) {
-        let live = self.live(no);
-        let scope = self.draft.header.scope(self.draft.results.clone(), live.released_at_ms);
-        let payload = self.plan(no).payload.render(&scope);
-        let (attempt, epoch) = (live.attempt, self.grant.epoch);
-        self.emit(Change::StepStarted { step: no, attempt, at_ms: self.now_ms, epoch });
-        match payload {
-            Ok(payload) => {
-                self.decision.effects.push(Effect::StartAttempt { step: no, attempt, payload: payload.into() });
-            }
-            Err(error) => {
-                self.decision.unused_slots += 1;
-                let failure = Failure::fatal("template_error", error.to_string());
-                let payload = self.plan(no).payload.source().clone().into();
-                self.log_failure(no, failure, payload);
-                self.end_badly(no, StepStatus::Failed, &error.to_string());
-            }
-        }
-    }
-
-    /// A step that fails before it could start still counts as one attempt, so that the log knows of it.
-    fn fail_unstarted(&mut self, no: StepNo, live: Live, code: &str, message: &str) {
-        let live = Live { due_at_ms: Some(self.now_ms), ..live };
-        self.emit(Change::StepReleased { step: no, status: StepStatus::Pending, live });
-        self.emit(Change::StepStarted { step: no, attempt: live.attempt, at_ms: self.now_ms, epoch: self.grant.epoch });
-        let payload = self.plan(no).payload.source().clone().into();
-        self.log_failure(no, Failure::fatal(code, message), payload);
-        self.end_badly(no, StepStatus::Failed, message);
-    }
-
-    /// The row of an attempt that this decision itself ends.
-    pub(super) fn log_failure(&mut self, no: StepNo, failure: Failure, payload: crate::Json) {
-        let live = self.live(no);
-        let entry = self.log_entry(no, ExecutionStatus::Failed, payload);
-        let entry = LogEntry {
-            failure: Some(failure),
-            is_final: true,
-            started_at_ms: live.started_at_ms.unwrap_or(self.now_ms),
-            completed_at_ms: self.now_ms,
-            ..entry
-        };
-        self.emit(Change::AttemptLogged(Box::new(entry)));
-    }
-
-    pub(super) fn log_entry(&self, no: StepNo, status: ExecutionStatus, payload: crate::Json) -> LogEntry {
-        let live = self.live(no);
-        let plan = self.plan(no);
-        let started_at_ms = live.started_at_ms.unwrap_or(self.now_ms);
-        LogEntry {
-            step: no,
-            attempt: live.attempt,
-            action_type: plan.action_type.clone(),
-            action_target: plan.action_target.clone(),
-            payload,
-            status,
-            is_final: true,
-            result: None,
-            failure: None,
-            started_at_ms,
-            completed_at_ms: self.now_ms,
-            duration_ms: None,
-            queue_wait_ms: (started_at_ms - live.due_at_ms.unwrap_or(live.released_at_ms)).max(0),
-            http: None,
-        }
-    }
-
-    /// Ends a step, and leaves its dependents for [`Self::settle`].
+    /// Ends a step, and leaves its dependents for [`Self::settle`]. What stands in it and never began does not.
     pub(super) fn end(&mut self, no: StepNo, status: StepStatus) {
         self.emit(Change::StepEnded { step: no, status });
+        self.skip_inner(no, None);
         self.unsettled.push(no);
     }
 
-    /// Ends a step for good without success, and does what step and flow say then.
+    /// Ends a step for good without success, and does what step and flow say then. A step that stands in another fails
+    /// that one, once everything in it has ended.
     pub(super) fn end_badly(&mut self, no: StepNo, status: StepStatus, message: &str) {
         self.end(no, status);
-        let stops = self.draft.plan.on_error_action == OnErrorAction::Stop;
-        if status.fails_the_run() && stops && self.plan(no).on_error == OnError::Fail && self.state().closing.is_none()
-        {
-            let error = format!("step '{}': {message}", self.plan(no).id);
-            self.close(Closing::Failed, &error);
+        let fixed = matches!(self.draft.place(no), Place::Fixed(_));
+        if !status.fails_the_run() || !fixed || self.draft.container(no).is_some() || self.state().closing.is_some() {
+            return;
+        }
+        let error = format!("step '{}': {message}", self.plan(no).id);
+        match self.on_error(no) {
+            OnErrorAction::Continue => {}
+            OnErrorAction::Pause if self.state().status == RunStatus::Running => {
+                self.emit(Change::RunPaused { by: error.into() });
+            }
+            OnErrorAction::Stop | OnErrorAction::Fallback | OnErrorAction::Rollback | OnErrorAction::Pause => {
+                self.close(Closing::Failed, &error);
+            }
+        }
+    }
+
+    /// What the failure of a step of the flow leads to: the step's word goes before the flow's.
+    pub(super) fn on_error(&self, no: StepNo) -> OnErrorAction {
+        match self.plan(no).on_error {
+            OnError::Continue => OnErrorAction::Continue,
+            OnError::Fallback => OnErrorAction::Fallback,
+            OnError::Compensate => OnErrorAction::Rollback,
+            OnError::Pause => OnErrorAction::Pause,
+            OnError::Fail => self.draft.plan.on_error_action,
         }
     }
 
     /// Decides how the run ends: nothing more starts, and attempts under way end first.
     pub(super) fn close(&mut self, closing: Closing, error: &str) {
         let decided = self.state().closing;
-        if decided == Some(closing) || (decided, closing) == (Some(Closing::TimedOut), Closing::Cancelled) {
+        let is_decided = decided.is_some_and(|d| d != Closing::Failed && closing != Closing::TimedOut);
+        if decided == Some(closing) || is_decided {
             return;
         }
         self.emit(Change::RunClosing { closing, error: error.to_owned() });
-        for no in 0..self.state().steps.len() as StepNo {
+        for no in self.state().numbers() {
             match self.status(no) {
                 StepStatus::InProgress if closing != Closing::Failed => self.cancel_attempt(no),
                 StepStatus::InProgress => {}
@@ -320,22 +260,27 @@ impl Decider<'_> {
         // What this very decision was about to start or queue does not happen.
         let state = &self.draft.state;
         self.decision.effects.retain(|effect| match effect {
-            Effect::Enqueue { step, .. } => !state.steps[*step as usize].status.is_terminal(),
+            Effect::Enqueue { step, .. } | Effect::StartRun { step, .. } => {
+                state.get(*step).is_some_and(|step| !step.status.is_terminal())
+            }
             Effect::StartAttempt { .. } | Effect::CancelAttempt { .. } => true,
         });
         self.unsettled.clear();
     }
 
-    /// Ends the run when nothing of it is left to do.
+    /// Ends the run when nothing of it is left to do, or takes back what it did.
     fn finish(&mut self) {
         let state = self.state();
         let begun =
             !matches!(state.status, RunStatus::Pending | RunStatus::AwaitingApproval) || state.closing.is_some();
-        if !begun || state.steps.iter().any(|s| !s.status.is_terminal()) {
+        let is_held = state.status == RunStatus::Paused && state.closing.is_none();
+        if !begun || is_held || state.status.is_terminal() || state.all().any(|(_, s)| !s.status.is_terminal()) {
             return;
         }
-        let failed = (0..state.steps.len() as StepNo)
-            .find(|no| self.status(*no).fails_the_run() && self.plan(*no).on_error == OnError::Fail);
+        if state.status == RunStatus::Compensating {
+            return self.rollback_goes_on();
+        }
+        let failed = self.draft.outer().find(|no| self.status(*no).fails_the_run() && !self.draft.tolerates(*no));
         let status = match (state.closing, failed) {
             (Some(closing), _) => closing.run_status(),
             (None, Some(_)) => RunStatus::Failed,
@@ -344,12 +289,42 @@ impl Decider<'_> {
         };
         let blamed = failed.or_else(|| self.cancelled_step());
         let error = state.error.clone().or_else(|| blamed.map(|no| self.step_error(no)));
+        if status == RunStatus::Failed {
+            self.phase_failed(error.as_deref());
+            let action = failed.map_or(self.draft.plan.on_error_action, |no| self.on_error(no));
+            if let Some(to_phase) = self.rolls_back(action)
+                && self.begin_rollback(to_phase, error.as_deref().unwrap_or_default())
+            {
+                // Whether anything can be taken back or not, the run now stands elsewhere.
+                self.settle();
+                return self.finish();
+            }
+        }
+        let error = if status == RunStatus::Completed { None } else { error };
         self.emit(Change::RunEnded { status, error, at_ms: self.now_ms });
+    }
+
+    /// To the end of which phase a failed run goes back; `None`: it stays as it is.
+    fn rolls_back(&self, action: OnErrorAction) -> Option<u32> {
+        let (rollback, phase) = (self.draft.plan.rollback, self.state().phase.current);
+        if !matches!(self.state().closing, None | Some(Closing::Failed)) || action == OnErrorAction::Continue {
+            return None;
+        }
+        let back = match rollback.to {
+            RollbackTo::Off => return None,
+            RollbackTo::Previous => phase.saturating_sub(1),
+            RollbackTo::Phase(to) => to.min(phase.saturating_sub(1)),
+        };
+        if action == OnErrorAction::Rollback {
+            return Some(if phase == 0 { 0 } else { back });
+        }
+        // Phase 1 has nothing to go back to.
+        (phase > 1).then_some(back)
     }
 
     /// A step that a person stopped.
     fn cancelled_step(&self) -> Option<StepNo> {
-        (0..self.state().steps.len() as StepNo).find(|no| self.status(*no) == StepStatus::Cancelled)
+        self.draft.outer().find(|no| self.status(*no) == StepStatus::Cancelled)
     }
 
     fn step_error(&self, no: StepNo) -> String {
@@ -360,58 +335,16 @@ impl Decider<'_> {
             None => format!("step '{id}' is {}", self.status(no).execution_status()),
         }
     }
+}
 
-    fn approval(&mut self, step: Option<StepNo>, approved: bool, by: UserId) -> Result<(), Refusal> {
-        let Some(no) = step else {
-            if self.state().status != RunStatus::AwaitingApproval {
-                return Err(Refusal::RunNotNow(self.state().status, "it does not wait for an approval"));
-            }
-            self.emit(Change::ApprovalDecided { step, approved, by });
-            if approved {
-                self.run_started();
-            } else {
-                self.close(Closing::Cancelled, "a person refused the run");
-            }
-            return Ok(());
-        };
-        let found = self.state().steps.get(no as usize).ok_or(Refusal::NoSuchStep(no))?;
-        if found.approval(self.plan(no).requires_approval) != ApprovalStatus::Pending
-            || found.status != StepStatus::AwaitingApproval
-        {
-            return Err(Refusal::NotAwaitingApproval(no, found.status.execution_status()));
-        }
-        if self.has_expired(no) {
-            return Err(Refusal::NotAwaitingApproval(no, ExecutionStatus::Expired));
-        }
-        self.emit(Change::ApprovalDecided { step, approved, by });
-        if !approved {
-            self.end_badly(no, StepStatus::Rejected, "a person refused it");
-            return Ok(());
-        }
-        let live = self.live(no);
-        let due_at_ms = live.due_at_ms.unwrap_or(self.now_ms).max(self.now_ms);
-        let live = Live { approved: true, due_at_ms: Some(due_at_ms), ..live };
-        self.emit(Change::StepReleased { step: no, status: StepStatus::Pending, live });
-        if due_at_ms <= self.now_ms {
-            self.start_or_queue(no);
-        }
-        Ok(())
+impl Run {
+    /// The steps that stand in no other.
+    pub(super) fn outer(&self) -> impl Iterator<Item = StepNo> + '_ {
+        (0..self.plan.fixed as StepNo).filter(|no| self.plan.steps[*no as usize].parent.is_none())
     }
 
-    fn pause(&mut self, by: &Arc<str>) -> Result<(), Refusal> {
-        if self.state().status != RunStatus::Running {
-            return Err(Refusal::RunNotNow(self.state().status, "only a running run can be paused"));
-        }
-        self.emit(Change::RunPaused { by: by.clone() });
-        Ok(())
-    }
-
-    fn resume(&mut self) -> Result<(), Refusal> {
-        if self.state().status != RunStatus::Paused {
-            return Err(Refusal::RunNotNow(self.state().status, "only a paused run can be resumed"));
-        }
-        self.emit(Change::RunResumed);
-        self.wake();
-        Ok(())
+    /// Whether the run goes on over a step's failure.
+    pub(super) fn tolerates(&self, no: StepNo) -> bool {
+        self.step_plan(no).on_error == OnError::Continue
     }
 }

@@ -9,6 +9,7 @@ use super::decide::{Decider, Grant};
 use super::step::{Live, StepStatus};
 use super::{Change, Decision, Refusal, Run};
 use crate::ids::StepNo;
+use crate::plan::StepKind;
 use crate::words::{OnError, RunStatus};
 
 impl Run {
@@ -24,24 +25,33 @@ impl Run {
         if self.state.started_at_ms.is_none() {
             return Err(Refusal::RunNotNow(status, "it never began: restart it as a new run"));
         }
-        let again = match step {
-            None => (0..self.state.steps.len() as StepNo)
-                .filter(|no| self.did_not_do(*no) && !self.was_tolerated(*no))
-                .collect(),
-            Some(no) => self.with_dependents(no)?,
-        };
+        if self.state.rollback.as_ref().is_some_and(|rollback| rollback.is_stuck) {
+            return Err(Refusal::RunNotNow(status, "an undo has failed: settle that first"));
+        }
+        let again = self.to_do_again(step)?;
         let mut decider = Decider::new(self, grant, now_ms);
         decider.emit(Change::RunReopened);
-        for no in &again {
-            decider.emit(Change::StepReset { step: *no });
-        }
-        decider.release_ready(&again);
+        decider.do_again(&again);
         Ok(decider.decided(self))
+    }
+
+    /// The steps of the flow that a retry begins anew: what stands in others follows these.
+    fn to_do_again(&self, step: Option<StepNo>) -> Result<BTreeSet<StepNo>, Refusal> {
+        match step {
+            None => Ok(self.outer().filter(|no| self.did_not_do(*no) && !self.was_tolerated(*no)).collect()),
+            Some(no) => {
+                let mut outer = Some(no).filter(|no| self.state.get(*no).is_some()).ok_or(Refusal::NoSuchStep(no))?;
+                while let Some(container) = self.container(outer) {
+                    outer = container;
+                }
+                self.with_dependents(outer)
+            }
+        }
     }
 
     /// Whether the step ended without doing what it should.
     fn did_not_do(&self, no: StepNo) -> bool {
-        let status = self.state.steps[no as usize].status;
+        let Some(status) = self.state.get(no).map(|step| step.status) else { return false };
         status.fails_the_run() || matches!(status, StepStatus::Cancelled | StepStatus::SkippedUpstream)
     }
 
@@ -73,26 +83,52 @@ impl Run {
 }
 
 impl Decider<'_> {
-    /// Releases those of the steps whose inputs are satisfied; skips those whose inputs no longer can be.
-    fn release_ready(&mut self, steps: &BTreeSet<StepNo>) {
-        for no in steps {
-            if self.status(*no) != StepStatus::Blocked {
-                continue;
-            }
-            let plan = self.plan(*no);
-            let satisfied = plan.inputs.iter().filter(|n| self.satisfied(**n)).count();
-            let open = plan.inputs.iter().filter(|n| !self.status(**n).is_terminal()).count();
-            if satisfied >= plan.needed {
-                self.release(*no);
-            } else if satisfied + open < plan.needed {
-                self.end(*no, StepStatus::SkippedUpstream);
+    /// Begins steps anew, as far as they did not do what they should.
+    fn do_again(&mut self, steps: &BTreeSet<StepNo>) {
+        steps.iter().for_each(|no| self.reset(*no, false));
+        let phases = steps.iter().filter_map(|no| self.plan(*no).phase);
+        if let Some(phase) = phases.min().filter(|_| self.state().phase.is_over) {
+            self.enter_phase(phase);
+        }
+        steps.iter().for_each(|no| self.release_if_ready(*no));
+    }
+
+    /// A step is as if it had never been released, and what stands in it likewise: all of it, or what did not do what it
+    /// should.
+    pub(super) fn reset(&mut self, no: StepNo, all: bool) {
+        if !self.status(no).is_terminal() {
+            return;
+        }
+        let children = self.draft.all_beside(no, &self.plan(no).children);
+        for child in children {
+            if all || self.draft.did_not_do(child) {
+                self.reset(child, all);
             }
         }
+        if let Some(base) = self.draft.frame_of(no).filter(|_| all || matches!(self.plan(no).kind, StepKind::While(_)))
+        {
+            self.emit(Change::LoopDropped { base });
+        }
+        self.emit(Change::StepReset { step: no });
+    }
+
+    /// A run that a step's failure has paused is taken up again from there.
+    pub(super) fn retry_paused(&mut self, step: Option<StepNo>) -> Result<(), Refusal> {
+        let again = match self.state().status {
+            RunStatus::Paused => self.draft.to_do_again(step)?,
+            _ => BTreeSet::new(),
+        };
+        if again.is_empty() {
+            return Err(Refusal::RunNotNow(self.state().status, "only a run that has ended badly is retried"));
+        }
+        self.emit(Change::RunResumed);
+        self.do_again(&again);
+        Ok(())
     }
 
     /// Stops one step. An attempt under way is told to end, and the step ends with it.
     pub(super) fn cancel_step(&mut self, no: StepNo) -> Result<(), Refusal> {
-        let found = self.state().steps.get(no as usize).ok_or(Refusal::NoSuchStep(no))?;
+        let found = self.state().get(no).ok_or(Refusal::NoSuchStep(no))?;
         match found.status {
             status if status.is_terminal() => {
                 Err(Refusal::StepNotNow(no, status.execution_status(), "it has ended already"))
@@ -101,6 +137,10 @@ impl Decider<'_> {
                 let live = Live { cancelled: true, ..self.live(no) };
                 self.emit(Change::StepAdjusted { step: no, live });
                 self.cancel_attempt(no);
+                Ok(())
+            }
+            StepStatus::Waiting => {
+                self.cancel_waiting(no);
                 Ok(())
             }
             _ => {
@@ -112,7 +152,7 @@ impl Decider<'_> {
 
     /// Starts a step that waits for its time. One that may start anyway is left as it is.
     pub(super) fn run_now(&mut self, no: StepNo) -> Result<(), Refusal> {
-        let found = self.state().steps.get(no as usize).ok_or(Refusal::NoSuchStep(no))?;
+        let found = self.state().get(no).ok_or(Refusal::NoSuchStep(no))?;
         match found.status {
             StepStatus::Pending | StepStatus::Retrying => {
                 let live = self.live(no);

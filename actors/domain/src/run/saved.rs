@@ -3,14 +3,15 @@
 //! A letter per step, and a record for each that is released and not over. A thousand steps cost a kilobyte; outputs
 //! stay in the log. `v` is the version of this form; a newer one is refused rather than guessed at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::step::{Live, Step, StepStatus, is_zero};
-use super::{Closing, RunState};
-use crate::ids::StepNo;
+use super::{Closing, Frame, PhaseState, RollbackState, RunState};
+use crate::Json;
+use crate::ids::{StepNo, UserId};
 use crate::words::RunStatus;
 
 #[derive(Serialize, Deserialize)]
@@ -31,6 +32,34 @@ struct Saved {
     /// How often it was taken up again.
     #[serde(default, skip_serializing_if = "is_zero")]
     o: u32,
+    // What only some flows need, written by version 2 of the form.
+    /// A letter for each execution past the end of the plan.
+    #[serde(rename = "d", default, skip_serializing_if = "BTreeMap::is_empty")]
+    loose: BTreeMap<StepNo, char>,
+    #[serde(rename = "f", default, skip_serializing_if = "BTreeMap::is_empty")]
+    frames: BTreeMap<StepNo, Frame>,
+    #[serde(rename = "w", default, skip_serializing_if = "is_null")]
+    vars: Json,
+    #[serde(rename = "y", default, skip_serializing_if = "BTreeMap::is_empty")]
+    votes: BTreeMap<StepNo, Vec<UserId>>,
+    #[serde(rename = "g", default, skip_serializing_if = "Vec::is_empty")]
+    signals: Vec<(Arc<str>, Json)>,
+    #[serde(rename = "u", default, skip_serializing_if = "BTreeSet::is_empty")]
+    unknown: BTreeSet<StepNo>,
+    #[serde(rename = "h", default, skip_serializing_if = "is_none")]
+    phase: PhaseState,
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    rollback: Option<RollbackState>,
+    #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
+    output: Option<Json>,
+}
+
+fn is_null(value: &Json) -> bool {
+    value.is_null()
+}
+
+fn is_none(phase: &PhaseState) -> bool {
+    *phase == PhaseState::default()
 }
 
 /// The one field that every version of the form has.
@@ -42,7 +71,7 @@ struct Version {
 /// A stored state that this release cannot read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    #[error("the run's state has version {0}, this release reads version 1: start the newer release again")]
+    #[error("the run's state has version {0}, this release reads versions 1 and 2: start the newer release again")]
     Newer(u32),
     #[error("the run's state cannot be read: {0}")]
     Damaged(String),
@@ -58,16 +87,40 @@ pub struct SavedState {
 }
 
 impl RunState {
+    /// Whether a release that knows version 1 alone could not run it.
+    fn needs_more(&self) -> bool {
+        let waits = self.steps.iter().any(|step| step.status == StepStatus::Waiting);
+        let is_plain = self.loose.is_empty()
+            && self.frames.is_empty()
+            && self.vars.is_null()
+            && self.votes.is_empty()
+            && self.signals.is_empty()
+            && self.unknown.is_empty()
+            && self.phase == PhaseState::default()
+            && self.rollback.is_none()
+            && self.output.is_none();
+        waits || !is_plain
+    }
+
     /// The columns to store.
     pub fn save(&self) -> SavedState {
         let saved = Saved {
-            v: 1,
+            v: if self.needs_more() { 2 } else { 1 },
             s: self.steps.iter().map(|s| s.status.letter()).collect(),
-            l: (0..).zip(&self.steps).filter_map(|(no, s)| Some((no, *s.live.as_deref()?))).collect(),
+            l: self.all().filter_map(|(no, s)| Some((no, *s.live.as_deref()?))).collect(),
             c: self.closing,
             e: self.error.clone(),
             p: self.paused_by.clone(),
             o: self.reopened,
+            loose: self.loose.iter().map(|(no, step)| (*no, step.status.letter())).collect(),
+            frames: self.frames.clone(),
+            vars: self.vars.clone(),
+            votes: self.votes.clone(),
+            signals: self.signals.clone(),
+            unknown: self.unknown.clone(),
+            phase: self.phase,
+            rollback: self.rollback.clone(),
+            output: self.output.clone(),
         };
         SavedState {
             status: self.status,
@@ -82,20 +135,18 @@ impl RunState {
         let damaged = |e: serde_json::Error| StateError::Damaged(e.to_string());
         // First of all, and alone: of a newer form nothing else is known.
         let Version { v } = serde_json::from_str(&columns.state).map_err(damaged)?;
-        if v != 1 {
+        if !(1..=2).contains(&v) {
             return Err(StateError::Newer(v));
         }
         let saved: Saved = serde_json::from_str(&columns.state).map_err(damaged)?;
         let mut live = saved.l;
         let mut steps = Vec::with_capacity(saved.s.len());
-        for (no, letter) in saved.s.chars().enumerate() {
-            let status = StepStatus::from_letter(letter)
-                .ok_or_else(|| StateError::Damaged(format!("step {no} has the unknown state '{letter}'")))?;
-            let live = live.remove(&(no as StepNo)).map(Box::new);
-            if live.is_some() == (status.is_terminal() || status == StepStatus::Blocked) {
-                return Err(StateError::Damaged(format!("step {no} is {status:?}, with its live state {live:?}")));
-            }
-            steps.push(Step { status, live });
+        for (no, letter) in (0..).zip(saved.s.chars()) {
+            steps.push(step(no, letter, &mut live)?);
+        }
+        let mut loose = BTreeMap::new();
+        for (no, letter) in saved.loose {
+            loose.insert(no, step(no, letter, &mut live)?);
         }
         if let Some(no) = live.keys().next() {
             return Err(StateError::Damaged(format!("there is no step {no} that its live state could belong to")));
@@ -103,6 +154,15 @@ impl RunState {
         Ok(Self {
             status: columns.status,
             steps,
+            loose,
+            frames: saved.frames,
+            vars: saved.vars,
+            votes: saved.votes,
+            signals: saved.signals,
+            unknown: saved.unknown,
+            phase: saved.phase,
+            rollback: saved.rollback,
+            output: saved.output,
             closing: saved.c,
             error: saved.e,
             started_at_ms: columns.started_at_ms,
@@ -111,4 +171,15 @@ impl RunState {
             reopened: saved.o,
         })
     }
+}
+
+/// A step by its letter, with what it carries while it is live.
+fn step(no: StepNo, letter: char, live: &mut BTreeMap<StepNo, Live>) -> Result<Step, StateError> {
+    let status = StepStatus::from_letter(letter)
+        .ok_or_else(|| StateError::Damaged(format!("step {no} has the unknown state '{letter}'")))?;
+    let live = live.remove(&no).map(Box::new);
+    if live.is_some() == (status.is_terminal() || status == StepStatus::Blocked) {
+        return Err(StateError::Damaged(format!("step {no} is {status:?}, with its live state {live:?}")));
+    }
+    Ok(Step { status, live })
 }

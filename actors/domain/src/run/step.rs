@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!            ┌────────────────────────► SkippedByWhen, SkippedUpstream
+//!            │                          ┌─► Waiting ─┐
 //! Blocked ───┼─► AwaitingApproval ─► Pending ─► InProgress ─► Completed
 //!            │          │    ▲          ▲  │      │  │ │
 //!            │          │    └──park────┼──┼──────┘  │ └────► Failed
@@ -12,6 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::RunId;
 use crate::words::{ApprovalStatus, ExecutionStatus};
 
 /// Where a step stands. More words than the contract's, because its dependents must know *why* it ended.
@@ -27,6 +29,8 @@ pub enum StepStatus {
     InProgress,
     /// Waits for its next attempt.
     Retrying,
+    /// Begun, and waits: for the steps in it, for a time, a signal, an event, or another run. No attempt is under way.
+    Waiting,
     Completed,
     /// Failed for good.
     Failed,
@@ -42,12 +46,13 @@ pub enum StepStatus {
 
 impl StepStatus {
     /// Every state with the letter that stands for it in the stored state.
-    const LETTERS: [(Self, char); 12] = [
+    const LETTERS: [(Self, char); 13] = [
         (Self::Blocked, 'B'),
         (Self::AwaitingApproval, 'A'),
         (Self::Pending, 'P'),
         (Self::InProgress, 'I'),
         (Self::Retrying, 'R'),
+        (Self::Waiting, 'W'),
         (Self::Completed, 'C'),
         (Self::Failed, 'F'),
         (Self::Cancelled, 'X'),
@@ -73,7 +78,7 @@ impl StepStatus {
             Self::Blocked => ExecutionStatus::Blocked,
             Self::AwaitingApproval => ExecutionStatus::AwaitingApproval,
             Self::Pending => ExecutionStatus::Pending,
-            Self::InProgress => ExecutionStatus::InProgress,
+            Self::InProgress | Self::Waiting => ExecutionStatus::InProgress,
             Self::Retrying => ExecutionStatus::Retrying,
             Self::Completed => ExecutionStatus::Completed,
             Self::Failed => ExecutionStatus::Failed,
@@ -107,14 +112,15 @@ impl StepStatus {
     pub const fn may_become(self, next: Self) -> bool {
         use StepStatus::{
             AwaitingApproval, Blocked, Cancelled, Completed, Expired, Failed, InProgress, Pending, Rejected, Retrying,
-            SkippedByWhen, SkippedUpstream,
+            SkippedByWhen, SkippedUpstream, Waiting,
         };
         match self {
             Blocked => {
                 matches!(next, AwaitingApproval | Pending | SkippedByWhen | SkippedUpstream | Failed | Cancelled)
             }
-            AwaitingApproval => matches!(next, Pending | Rejected | Expired | Failed | Cancelled),
-            Pending => matches!(next, InProgress | Expired | Failed | Cancelled),
+            AwaitingApproval => matches!(next, Pending | InProgress | Rejected | Expired | Failed | Cancelled),
+            Pending => matches!(next, InProgress | Waiting | Expired | Failed | Cancelled),
+            Waiting => matches!(next, InProgress | Waiting | Failed | Cancelled),
             InProgress => matches!(next, Completed | Retrying | AwaitingApproval | Failed | Cancelled),
             Retrying => matches!(next, InProgress | Expired | Cancelled),
             Completed | Failed | Cancelled | Rejected | Expired | SkippedByWhen | SkippedUpstream => false,
@@ -152,6 +158,15 @@ pub struct Live {
     /// Whether a person has stopped the present attempt.
     #[serde(rename = "c", default, skip_serializing_if = "is_false")]
     pub cancelled: bool,
+    /// Which of its lists of steps a branch took.
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<u32>,
+    /// The run that the step started.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<RunId>,
+    /// Whether the present attempt asks if the one before, whose outcome is unknown, took effect.
+    #[serde(rename = "v", default, skip_serializing_if = "is_false")]
+    pub verifying: bool,
     /// Whether its partition knows that it is due. Not stored: a partition that starts asks anew.
     #[serde(skip)]
     pub queued: bool,

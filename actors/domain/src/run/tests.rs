@@ -14,14 +14,21 @@ use crate::ids::{FlowId, Owner, RunId};
 use crate::invariants;
 use crate::json::merge_patch;
 use crate::plan::PlanLimits;
-use crate::words::{ApprovalStatus, ExecutionStatus, TriggerType};
+use crate::words::{ApprovalStatus, ExecutionStatus, Role, TriggerType};
 
 mod intervening;
+mod kinds;
+mod phases;
 mod reasons;
 mod recovery;
 mod waiting;
 
 const BY: UserId = UserId(Uuid::from_u128(9));
+
+/// An operator who decides.
+fn person() -> Voter {
+    Voter { user: BY, role: Role::Operator, notes: None, form: Json::default() }
+}
 
 /// A step that takes a payload from the trigger, with more fields.
 fn step(id: &str, more: impl Borrow<Value>) -> Value {
@@ -115,7 +122,7 @@ impl Bench {
 
     /// The present attempt of a step ends.
     fn ends(&mut self, step: StepNo, outcome: Outcome) -> Decision {
-        let attempt = self.run.state.steps[step as usize].live.as_ref().map_or(0, |l| l.attempt);
+        let attempt = self.run.state.get(step).and_then(|s| s.live.as_ref()).map_or(0, |l| l.attempt);
         let report = report(outcome, self.now_ms);
         self.tell(&Command::AttemptEnded { step, attempt, report })
     }
@@ -314,7 +321,7 @@ fn a_final_failure_stops_the_run_unless_it_is_tolerated() {
         let mut bench = Bench::begun(flow("mixed", &steps, json!({"on_error_action": flow_says})));
         bench.fails(0);
         if status == RunStatus::Running {
-            bench.tell(&Command::Approve { step: Some(2), by: BY });
+            bench.tell(&Command::Approve { step: Some(2), by: person() });
         }
         assert_eq!((bench.letters().as_str(), bench.run.state.status), (letters, status), "{step_says} {flow_says}");
         if status == RunStatus::Failed {

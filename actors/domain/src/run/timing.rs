@@ -1,9 +1,8 @@
 //! When a run next needs attention, and where it stands in its partition's queue: two indexed numbers of its row.
 
 use super::step::StepStatus;
-use super::{Closing, Run, RunState};
+use super::{Closing, Run};
 use crate::dispatch::Credits;
-use crate::plan::FlowPlan;
 use crate::words::RunStatus;
 
 /// The indexed numbers of a run's row.
@@ -21,7 +20,7 @@ impl Run {
     /// The queue key is set when the run gets something to do, and then stays as it was (`previous_key`) until nothing
     /// is left to do: a key that changes from step to step would cost every step two index entries (ADR 002).
     pub fn timing(&self, credits: &Credits, previous_key: Option<i64>, now_ms: i64) -> Timing {
-        let key = queue_key(&self.state, &self.plan, credits, now_ms);
+        let key = self.queue_key(credits, now_ms);
         Timing { queue_key: key.map(|key| previous_key.unwrap_or(key)), wake_at_ms: self.wake_at_ms(now_ms) }
     }
 
@@ -30,14 +29,17 @@ impl Run {
         if self.state.status.is_terminal() {
             return None;
         }
-        let open = matches!(self.state.closing, None | Some(Closing::Failed));
+        let open =
+            matches!(self.state.closing, None | Some(Closing::Failed)) && self.state.status != RunStatus::Compensating;
         let deadline = open.then_some(self.header.deadline_at_ms).flatten();
-        let steps = self.state.steps.iter().filter_map(|step| {
+        let steps = self.state.all().filter_map(|(_, step)| {
             let live = step.live.as_deref()?;
             let due = live.due_at_ms.filter(|at| *at > now_ms);
             match step.status {
                 StepStatus::Pending | StepStatus::Retrying => [due, live.expires_at_ms].into_iter().flatten().min(),
                 StepStatus::AwaitingApproval => live.expires_at_ms,
+                // A loop that has more to open than one decision may is due at once.
+                StepStatus::Waiting => [live.due_at_ms, live.expires_at_ms].into_iter().flatten().min(),
                 _ => None,
             }
         });
@@ -45,20 +47,25 @@ impl Run {
     }
 }
 
-/// The dispatch order of the first thing that the run has under way or could start.
-fn queue_key(state: &RunState, plan: &FlowPlan, credits: &Credits, now_ms: i64) -> Option<i64> {
-    if state.status.is_terminal() {
-        return None;
+impl Run {
+    /// The dispatch order of the first thing that the run has under way or could start.
+    fn queue_key(&self, credits: &Credits, now_ms: i64) -> Option<i64> {
+        let state = &self.state;
+        if state.status.is_terminal() {
+            return None;
+        }
+        let runs = matches!(state.status, RunStatus::Running | RunStatus::Compensating);
+        let ready = runs && state.closing.is_none();
+        let keys = state.all().filter_map(|(no, step)| {
+            let due_at_ms = step.live.as_deref()?.due_at_ms.unwrap_or(now_ms);
+            let counts = match step.status {
+                StepStatus::InProgress => true,
+                StepStatus::Pending | StepStatus::Retrying => ready && due_at_ms <= now_ms,
+                _ => false,
+            };
+            let plan = counts.then(|| self.step_plan(no))?;
+            Some(credits.order(due_at_ms, plan.urgency, plan.priority))
+        });
+        keys.min()
     }
-    let ready = state.status == RunStatus::Running && state.closing.is_none();
-    let keys = state.steps.iter().zip(&plan.steps).filter_map(|(step, plan)| {
-        let due_at_ms = step.live.as_deref()?.due_at_ms.unwrap_or(now_ms);
-        let counts = match step.status {
-            StepStatus::InProgress => true,
-            StepStatus::Pending | StepStatus::Retrying => ready && due_at_ms <= now_ms,
-            _ => false,
-        };
-        counts.then(|| credits.order(due_at_ms, plan.urgency, plan.priority))
-    });
-    keys.min()
 }

@@ -4,6 +4,7 @@ use super::decide::Decider;
 use super::step::StepStatus;
 use super::{Closing, Effect};
 use crate::ids::StepNo;
+use crate::plan::StepKind;
 use crate::words::RunStatus;
 
 impl Decider<'_> {
@@ -13,7 +14,7 @@ impl Decider<'_> {
             self.close(Closing::TimedOut, "the run's deadline (max_execution_time_seconds) passed");
             return;
         }
-        for no in 0..self.state().steps.len() as StepNo {
+        for no in self.state().numbers() {
             self.expire(no);
         }
     }
@@ -21,8 +22,8 @@ impl Decider<'_> {
     /// Starts or queues every step whose time has come. Done in every decision, not only in those of a wake-up: the next
     /// [`super::Timing`] takes it that what is due is known to be so.
     pub(super) fn start_due(&mut self) {
-        if self.state().status == RunStatus::Running {
-            for no in 0..self.state().steps.len() as StepNo {
+        if matches!(self.state().status, RunStatus::Running | RunStatus::Compensating) {
+            for no in self.state().numbers() {
                 self.due(no);
             }
         }
@@ -31,25 +32,35 @@ impl Decider<'_> {
     fn expire(&mut self, no: StepNo) {
         let waits =
             matches!(self.status(no), StepStatus::Pending | StepStatus::AwaitingApproval | StepStatus::Retrying);
-        if waits && self.has_expired(no) {
+        if !waits || !self.has_expired(no) {
+            return;
+        }
+        let plan = self.draft.plan.clone();
+        if let StepKind::Approval(approval) = &plan.part(self.draft.plan_ref(no)).kind {
+            self.approval_expires(no, approval);
+        } else {
             self.end_badly(no, StepStatus::Expired, "it expired before it could start");
         }
     }
 
     /// Whether the time after which no attempt of the step may start has come.
     pub(super) fn has_expired(&self, no: StepNo) -> bool {
-        let live = self.state().steps[no as usize].live.as_deref();
+        let live = self.state().get(no).and_then(|step| step.live.as_deref());
         live.and_then(|l| l.expires_at_ms).is_some_and(|at| at <= self.now_ms)
     }
 
-    /// Whether the run's time is over, although nothing may have closed it yet.
+    /// Whether the run's time is over, although nothing may have closed it yet. Taking back is not bound by it.
     fn is_late(&self) -> bool {
-        self.draft.header.deadline_at_ms.is_some_and(|at| at <= self.now_ms)
+        let is_bound = self.state().status != RunStatus::Compensating;
+        is_bound && self.draft.header.deadline_at_ms.is_some_and(|at| at <= self.now_ms)
     }
 
     fn due(&mut self, no: StepNo) {
-        let step = &self.state().steps[no as usize];
+        let Some(step) = self.state().get(no) else { return };
         let Some(live) = step.live.as_deref() else { return };
+        if step.status == StepStatus::Waiting {
+            return self.wake_waiting(no);
+        }
         let waits = matches!(step.status, StepStatus::Pending | StepStatus::Retrying);
         if waits && !live.queued && live.due_at_ms.is_some_and(|at| at <= self.now_ms) {
             self.start_or_queue(no);
@@ -59,22 +70,26 @@ impl Decider<'_> {
     /// Starts the step in a granted slot, or puts it into its partition's queue. A run that is paused, closing or late
     /// starts nothing: a resume looks again, and a late one is closed by the wake-up that is due.
     pub(super) fn start_or_queue(&mut self, no: StepNo) {
-        if self.state().status != RunStatus::Running || self.state().closing.is_some() || self.is_late() {
+        let runs = matches!(self.state().status, RunStatus::Running | RunStatus::Compensating);
+        if !runs || self.state().closing.is_some() || self.is_late() {
             return;
         }
         if self.has_expired(no) {
             return self.expire(no);
+        }
+        if !matches!(self.plan(no).kind, StepKind::Action) {
+            return self.begin_kind(no);
         }
         if self.decision.unused_slots > 0 {
             self.decision.unused_slots -= 1;
             self.start(no);
             return;
         }
-        let plan = &self.draft.plan.steps[no as usize];
-        let due_at_ms = self.state().steps[no as usize].live.as_ref().and_then(|l| l.due_at_ms).unwrap_or(self.now_ms);
+        let plan = self.plan(no);
+        let due_at_ms = self.live(no).due_at_ms.unwrap_or(self.now_ms);
         let order = self.grant.credits.order(due_at_ms, plan.urgency, plan.priority);
         self.decision.effects.push(Effect::Enqueue { step: no, order });
-        if let Some(live) = self.draft.state.steps[no as usize].live.as_deref_mut() {
+        if let Some(live) = self.draft.state.get_mut(no).and_then(|step| step.live.as_deref_mut()) {
             live.queued = true;
         }
     }

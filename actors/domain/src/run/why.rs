@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::step::StepStatus;
 use super::{Closing, Run};
 use crate::ids::{ExecutionId, StepNo};
+use crate::plan::{StepKind, WaitFor};
 use crate::words::{RunStatus, words};
 
 words! {
@@ -16,7 +17,8 @@ words! {
     Waiting {
         Approval = "approval", Dependency = "dependency", Schedule = "schedule", Retry = "retry", Slot = "slot",
         Attempt = "attempt", Paused = "paused", Ending = "ending", OutcomeUnknown = "outcome_unknown",
-        Begin = "begin",
+        Begin = "begin", Timer = "timer", Signal = "signal", Event = "event", SubFlow = "sub_flow",
+        Inner = "inner_steps", Phase = "phase",
     }
 }
 
@@ -45,8 +47,7 @@ impl Run {
             return Vec::new();
         }
         let mut reasons: Vec<Reason> = self.run_reason().into_iter().collect();
-        let steps = 0..self.state.steps.len() as StepNo;
-        reasons.extend(steps.filter_map(|no| self.step_reason(no, now_ms)));
+        reasons.extend(self.state.numbers().into_iter().filter_map(|no| self.step_reason(no, now_ms)));
         reasons
     }
 
@@ -62,6 +63,7 @@ impl Run {
                     Closing::Failed => "it has failed",
                     Closing::Cancelled => "it was cancelled",
                     Closing::TimedOut => "its deadline has passed",
+                    Closing::Stopped | Closing::StoppedFailed | Closing::StoppedCancelled => "a step stopped it",
                 };
                 of_run(Waiting::Ending, format!("{why}, and ends once its attempts under way have"), Vec::new())
             }
@@ -80,17 +82,33 @@ impl Run {
     }
 
     fn step_reason(&self, no: StepNo, now_ms: i64) -> Option<Reason> {
-        let step = &self.state.steps[no as usize];
-        let plan = &self.plan.steps[no as usize];
+        let step = self.state.get(no)?;
+        let plan = self.step_plan(no);
         let live = step.live.as_deref().copied().unwrap_or_default();
         let later = live.due_at_ms.filter(|at| *at > now_ms);
         let (code, message, wakes_at_ms, held_by) = match step.status {
             StepStatus::Blocked => {
-                let open = plan.inputs.iter().filter(|input| !self.state.steps[**input as usize].status.is_terminal());
-                let held: Vec<String> = open.map(|input| self.header.id.execution(*input).to_string()).collect();
+                let inputs = self.all_beside(no, &plan.inputs);
+                let is_open = |no: &StepNo| self.state.get(*no).is_some_and(|step| !step.status.is_terminal());
+                let held: Vec<String> =
+                    inputs.into_iter().filter(is_open).map(|no| self.header.id.execution(no).to_string()).collect();
+                if held.is_empty() {
+                    return self.held_by_place(no);
+                }
                 let message = format!("it waits for {} of its {} inputs", plan.needed, plan.inputs.len());
                 (Waiting::Dependency, message, None, held)
             }
+            StepStatus::AwaitingApproval if matches!(plan.kind, StepKind::Approval(_)) => {
+                let StepKind::Approval(approval) = &plan.kind else { return None };
+                let given = self.state.votes.get(&no).map_or(0, Vec::len);
+                let message = format!("{given} of {} people have agreed", approval.required);
+                let mut who: Vec<String> = approval.approvers.iter().map(ToString::to_string).collect();
+                if who.is_empty() {
+                    who.push("role:operator".to_owned());
+                }
+                (Waiting::Approval, message, live.expires_at_ms, who)
+            }
+            StepStatus::Waiting => return self.waiting_reason(no),
             StepStatus::AwaitingApproval if plan.requires_approval && !live.approved => {
                 let message = "it waits for a person's approval".to_owned();
                 (Waiting::Approval, message, live.expires_at_ms, vec!["person".to_owned()])
@@ -120,5 +138,55 @@ impl Run {
         };
         let (execution_id, step_id) = (Some(self.header.id.execution(no)), Some(plan.id.to_string()));
         Some(Reason { code, message, execution_id, step_id, wakes_at_ms, held_by })
+    }
+}
+
+impl Run {
+    fn reason(&self, no: StepNo, code: Waiting, message: String, held_by: Vec<String>) -> Reason {
+        let live = self.state.get(no).and_then(|step| step.live.as_deref()).copied().unwrap_or_default();
+        let wakes_at_ms = [live.due_at_ms, live.expires_at_ms].into_iter().flatten().min();
+        let (execution_id, step_id) = (Some(self.header.id.execution(no)), Some(self.step_plan(no).id.to_string()));
+        Reason { code, message, execution_id, step_id, wakes_at_ms, held_by }
+    }
+
+    /// A blocked step whose inputs are there: what it stands in has not begun, or its phase has not.
+    fn held_by_place(&self, no: StepNo) -> Option<Reason> {
+        if let Some(container) = self.container(no) {
+            let held = vec![self.header.id.execution(container).to_string()];
+            let message = "the step that it stands in has not begun".to_owned();
+            return Some(self.reason(no, Waiting::Dependency, message, held));
+        }
+        let phase = self.step_plan(no).phase?;
+        let message = format!("phase {phase} has not begun: phase {} is under way", self.state.phase.current);
+        Some(self.reason(no, Waiting::Phase, message, vec![format!("phase:{}", self.state.phase.current)]))
+    }
+
+    fn waiting_reason(&self, no: StepNo) -> Option<Reason> {
+        let (code, message, held_by) = match &self.step_plan(no).kind {
+            StepKind::Wait(wait) => match &wait.what {
+                WaitFor::Seconds(_) | WaitFor::Until(_) => {
+                    (Waiting::Timer, "it waits for its time".to_owned(), Vec::new())
+                }
+                WaitFor::Signal(name) => {
+                    (Waiting::Signal, format!("it waits for the signal '{name}'"), vec![format!("signal:{name}")])
+                }
+                WaitFor::Event { kind, .. } => {
+                    (Waiting::Event, format!("it waits for an event of type '{kind}'"), vec![format!("event:{kind}")])
+                }
+            },
+            StepKind::SubFlow(_) => (Waiting::SubFlow, "it waits for the run that it started".to_owned(), Vec::new()),
+            _ => {
+                let open: Vec<String> = self
+                    .state
+                    .all()
+                    .filter(|(_, step)| !step.status.is_terminal())
+                    .filter(|(inner, _)| self.container(*inner) == Some(no))
+                    .take(20)
+                    .map(|(inner, _)| self.header.id.execution(inner).to_string())
+                    .collect();
+                (Waiting::Inner, "it waits for the steps that stand in it".to_owned(), open)
+            }
+        };
+        Some(self.reason(no, code, message, held_by))
     }
 }

@@ -15,12 +15,13 @@ impl World<'_> {
     pub fn act(&mut self, effects: Vec<Effect>) -> Check {
         for effect in effects {
             match effect {
-                Effect::StartAttempt { step, attempt, payload } => self.start(step, attempt, &payload)?,
+                Effect::StartAttempt { step, attempt, payload, .. } => self.start(step, attempt, &payload)?,
                 Effect::CancelAttempt { step, attempt } => {
                     if let Some(found) = self.attempts.get_mut(&step).filter(|a| a.number == attempt) {
                         found.told_to_end = true;
                     }
                 }
+                Effect::StartRun { .. } => return Err("no shape starts other runs".to_owned()),
                 Effect::Enqueue { .. } if self.script.mistake == Some(Mistake::LoseEntry) && self.rng.chance(200) => {}
                 Effect::Enqueue { step, order } => {
                     self.ready.insert((order, step));

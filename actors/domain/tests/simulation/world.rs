@@ -5,12 +5,13 @@
 //! acted on after their commit, as the partition does it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use core314_domain::dispatch::Credits;
 use core314_domain::ids::{StepNo, UserId};
 use core314_domain::run::step::StepStatus;
-use core314_domain::run::{AttemptReport, Closing, Command, Effect, Grant, Run, Timing};
-use core314_domain::words::RunStatus;
+use core314_domain::run::{AttemptReport, Closing, Command, Effect, Grant, Run, Timing, Voter};
+use core314_domain::words::{Role, RunStatus};
 use uuid::Uuid;
 
 use super::checks::{self, Check, ensure};
@@ -267,8 +268,9 @@ impl<'a> World<'a> {
             People::Reject(which) => which == step,
             People::Random => self.rng.chance(300),
         };
-        let by = UserId(Uuid::from_u128(9));
-        let command = if rejects { Command::Reject { step, by } } else { Command::Approve { step, by } };
+        let user = UserId(Uuid::from_u128(9));
+        let voter = Voter { user, role: Role::Operator, notes: None, form: Arc::default() };
+        let command = if rejects { Command::Reject { step, by: voter } } else { Command::Approve { step, by: voter } };
         self.tell(&command)
     }
 

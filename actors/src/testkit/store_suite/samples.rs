@@ -154,6 +154,8 @@ impl Samples {
                 at_ms: NOW_MS,
                 expires_at_ms: None,
             }],
+            waits: Vec::new(),
+            phases: Vec::new(),
             ended: None,
             reopened: None,
         }

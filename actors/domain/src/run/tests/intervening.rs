@@ -110,7 +110,7 @@ fn only_what_ended_badly_and_in_time_is_taken_up_again() {
         "the run is failed: its deadline has passed: restart it as a new run"
     );
     let mut refused = Bench::begun(flow("sequential", &two(), json!({"requires_approval": true})));
-    refused.tell(&Command::Reject { step: None, by: BY });
+    refused.tell(&Command::Reject { step: None, by: person() });
     assert_eq!(
         refused.decide(&retry(None)).unwrap_err().to_string(),
         "the run is cancelled: it never began: restart it as a new run"
@@ -124,7 +124,7 @@ fn a_retried_step_is_asked_for_and_scheduled_anew() {
         step("b", json!({"config": {"scheduled_for": "{{ trigger.later }}"}})),
     ];
     let mut bench = Bench::begun(flow("parallel", &steps, json!({})));
-    bench.tell(&Command::Reject { step: Some(0), by: BY });
+    bench.tell(&Command::Reject { step: Some(0), by: person() });
     assert_eq!((bench.letters().as_str(), bench.run.state.status), ("NX", RunStatus::Failed));
     let again = bench.tell(&retry(None));
     assert_eq!((started(&again), bench.letters().as_str()), (vec![], "AP"));

@@ -88,7 +88,7 @@ fn an_unknown_outcome_waits_for_a_person() {
     {
         let mut bench = Bench::begun(of(more.clone()));
         if more.get("requires_approval").is_some() {
-            bench.tell(&Command::Approve { step: Some(0), by: BY });
+            bench.tell(&Command::Approve { step: Some(0), by: super::person() });
         }
         bench.tell(&Command::Recover { under_way: vec![] });
         let parked = one(&bench);

@@ -71,9 +71,9 @@ fn an_unknown_outcome_can_wait_for_a_person() {
     assert!(parked.changes.contains(&Change::ApprovalRequested { step: Some(0) }) && parked.effects.is_empty());
     assert_eq!((bench.letters().as_str(), bench.log.len(), bench.log[0].is_final), ("AB", 1, false));
     let copy = bench.run.clone();
-    assert_eq!(started(&bench.tell(&Command::Approve { step: Some(0), by: BY })), [(0, 1)]);
+    assert_eq!(started(&bench.tell(&Command::Approve { step: Some(0), by: person() })), [(0, 1)]);
     bench.run = copy;
-    bench.tell(&Command::Reject { step: Some(0), by: BY });
+    bench.tell(&Command::Reject { step: Some(0), by: person() });
     assert_eq!((bench.letters().as_str(), bench.error()), ("NX", "step 'a': a person refused it"));
 }
 
@@ -136,12 +136,12 @@ fn a_state_that_this_release_does_not_know_is_refused() {
         let state = state.to_owned();
         RunState::load(&SavedState { status: RunStatus::Running, state, started_at_ms: None, completed_at_ms: None })
     };
-    for newer in [r#"{"v":2,"s":"BB"}"#, r#"{"v":2,"steps":[1],"s":[]}"#] {
+    for newer in [r#"{"v":3,"s":"BB"}"#, r#"{"v":3,"steps":[1],"s":[]}"#] {
         let error = load(newer).unwrap_err();
-        assert_eq!(error, StateError::Newer(2));
+        assert_eq!(error, StateError::Newer(3));
         assert_eq!(
             error.to_string(),
-            "the run's state has version 2, this release reads version 1: start the newer release again"
+            "the run's state has version 3, this release reads versions 1 and 2: start the newer release again"
         );
     }
     for (damaged, words) in [

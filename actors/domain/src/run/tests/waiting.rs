@@ -90,7 +90,7 @@ fn what_has_expired_never_starts() {
     waits_for_a_slot.at(60_000, &Command::Start { steps: vec![0] });
     let mut waits_for_a_person = Bench::begun(expires(json!({"requires_approval": true})));
     waits_for_a_person.now_ms = 60_000;
-    let refusal = waits_for_a_person.decide(&Command::Approve { step: Some(0), by: BY }).unwrap_err();
+    let refusal = waits_for_a_person.decide(&Command::Approve { step: Some(0), by: person() }).unwrap_err();
     assert_eq!(refusal, Refusal::NotAwaitingApproval(0, ExecutionStatus::Expired));
     waits_for_a_person.tell(&Command::Wake);
     let mut waits_for_its_time = Bench::begun(expires(json!({"config": {"scheduled_for": "2000-01-01T00:00:00Z"}})));
@@ -111,13 +111,13 @@ fn a_run_waits_for_its_approval() {
     let mut bench = asks();
     assert_eq!((bench.run.state.status, bench.letters()), (RunStatus::AwaitingApproval, "BB".to_owned()));
     assert_eq!(bench.timing(None), Timing::default());
-    let yes = bench.at(900, &Command::Approve { step: None, by: BY });
+    let yes = bench.at(900, &Command::Approve { step: None, by: person() });
     assert_eq!(yes.changes[0], Change::ApprovalDecided { step: None, approved: true, by: BY });
     assert_eq!((started(&yes), bench.run.state.started_at_ms), (vec![(0, 0)], Some(900)));
-    let again = bench.decide(&Command::Approve { step: None, by: BY }).unwrap_err();
+    let again = bench.decide(&Command::Approve { step: None, by: person() }).unwrap_err();
     assert_eq!(again.to_string(), "the run is running: it does not wait for an approval");
     let mut bench = asks();
-    bench.tell(&Command::Reject { step: None, by: BY });
+    bench.tell(&Command::Reject { step: None, by: person() });
     assert_eq!(
         (bench.run.state.status, bench.letters(), bench.error()),
         (RunStatus::Cancelled, "XX".to_owned(), "a person refused the run")
@@ -136,15 +136,15 @@ fn a_step_waits_for_its_approval() {
     };
     let mut bench = asks(json!({}));
     assert_eq!(bench.letters(), "CAB");
-    assert_eq!(started(&bench.tell(&Command::Approve { step: Some(1), by: BY })), [(1, 0)]);
+    assert_eq!(started(&bench.tell(&Command::Approve { step: Some(1), by: person() })), [(1, 0)]);
     let mut bench = asks(json!({"config": {"scheduled_for": "{{ trigger.later }}"}}));
-    assert!(started(&bench.tell(&Command::Approve { step: Some(1), by: BY })).is_empty(), "it is not due");
+    assert!(started(&bench.tell(&Command::Approve { step: Some(1), by: person() })).is_empty(), "it is not due");
     assert_eq!((bench.letters().as_str(), bench.timing(None).wake_at_ms), ("CPB", Some(60_000)));
     let mut bench = asks(json!({}));
-    bench.tell(&Command::Reject { step: Some(1), by: BY });
+    bench.tell(&Command::Reject { step: Some(1), by: person() });
     assert_eq!((bench.letters().as_str(), bench.error()), ("CNX", "step 'b': a person refused it"));
     let mut bench = asks(json!({"on_error": "continue"}));
-    bench.tell(&Command::Reject { step: Some(1), by: BY });
+    bench.tell(&Command::Reject { step: Some(1), by: person() });
     assert_eq!(bench.letters(), "CNI");
     for (step, refusal) in [
         (Some(0), Refusal::NotAwaitingApproval(0, ExecutionStatus::Completed)),
@@ -152,7 +152,7 @@ fn a_step_waits_for_its_approval() {
         (Some(9), Refusal::NoSuchStep(9)),
         (None, Refusal::RunNotNow(RunStatus::Running, "it does not wait for an approval")),
     ] {
-        assert_eq!(asks(json!({})).decide(&Command::Reject { step, by: BY }).unwrap_err(), refusal);
+        assert_eq!(asks(json!({})).decide(&Command::Reject { step, by: person() }).unwrap_err(), refusal);
     }
 }
 

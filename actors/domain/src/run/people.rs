@@ -1,0 +1,135 @@
+//! What people decide: approvals, pauses.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::decide::Decider;
+use super::step::{Live, StepStatus};
+use super::{Change, Closing, Refusal, Voter};
+use crate::ids::StepNo;
+use crate::log::Failure;
+use crate::plan::{ApprovalPlan, Approver, StepKind};
+use crate::words::{ExecutionStatus, OnApprovalTimeout, Role, RunStatus};
+
+impl Decider<'_> {
+    /// A person agrees or refuses: to the run, or to a step of it.
+    pub(super) fn approval(&mut self, step: Option<StepNo>, approved: bool, by: &Voter) -> Result<(), Refusal> {
+        let Some(no) = step else {
+            if self.state().status != RunStatus::AwaitingApproval {
+                return Err(Refusal::RunNotNow(self.state().status, "it does not wait for an approval"));
+            }
+            self.emit(Change::ApprovalDecided { step, approved, by: by.user });
+            if approved {
+                self.run_started();
+            } else {
+                self.close(Closing::Cancelled, "a person refused the run");
+            }
+            return Ok(());
+        };
+        let found = self.state().get(no).ok_or(Refusal::NoSuchStep(no))?;
+        if found.status != StepStatus::AwaitingApproval {
+            return Err(Refusal::NotAwaitingApproval(no, found.status.execution_status()));
+        }
+        if self.has_expired(no) {
+            return Err(Refusal::NotAwaitingApproval(no, ExecutionStatus::Expired));
+        }
+        let plan = self.draft.plan.clone();
+        if let StepKind::Approval(approval) = &plan.part(self.draft.plan_ref(no)).kind {
+            return self.vote(no, approval, approved, by);
+        }
+        self.emit(Change::ApprovalDecided { step, approved, by: by.user });
+        if !approved {
+            self.end_badly(no, StepStatus::Rejected, "a person refused it");
+            return Ok(());
+        }
+        let live = self.live(no);
+        let due_at_ms = live.due_at_ms.unwrap_or(self.now_ms).max(self.now_ms);
+        let live = Live { approved: true, due_at_ms: Some(due_at_ms), ..live };
+        self.emit(Change::StepReleased { step: no, status: StepStatus::Pending, live });
+        if due_at_ms <= self.now_ms {
+            self.start_or_queue(no);
+        }
+        Ok(())
+    }
+
+    /// At an approval step enough people must agree; one who refuses, refuses for all.
+    fn vote(&mut self, no: StepNo, approval: &ApprovalPlan, approved: bool, by: &Voter) -> Result<(), Refusal> {
+        if !approval.approvers.is_empty() && !approval.approvers.iter().any(|approver| may_decide(approver, by)) {
+            let who: Vec<String> = approval.approvers.iter().map(ToString::to_string).collect();
+            return Err(Refusal::NotYours(no, format!("it is for {}", who.join(", "))));
+        }
+        if !approval.allow_self && *self.draft.header.triggered_by == *format!("user:{}", by.user) {
+            return Err(Refusal::NotYours(no, "whoever started the run may not decide".to_owned()));
+        }
+        let votes = self.state().votes.get(&no).cloned().unwrap_or_default();
+        if approved && votes.contains(&by.user) {
+            return Err(Refusal::NotYours(no, "you have agreed already, and others must too".to_owned()));
+        }
+        if !approved {
+            self.emit(Change::ApprovalDecided { step: Some(no), approved, by: by.user });
+            self.end_badly(no, StepStatus::Rejected, "a person refused it");
+            return Ok(());
+        }
+        self.emit(Change::Voted { step: no, by: by.user });
+        if votes.len() + 1 < approval.required {
+            return Ok(());
+        }
+        let approved_by = self.state().votes.get(&no).cloned().unwrap_or_default();
+        self.emit(Change::ApprovalDecided { step: Some(no), approved, by: by.user });
+        self.completes(
+            no,
+            json!({"approved": true, "approved_by": approved_by, "notes": by.notes.as_deref(), "form": by.form}),
+        );
+        Ok(())
+    }
+
+    /// Nobody has decided in time.
+    pub(super) fn approval_expires(&mut self, no: StepNo, approval: &ApprovalPlan) {
+        let message = "nobody decided in time";
+        match approval.on_timeout {
+            OnApprovalTimeout::Reject => self.end_badly(no, StepStatus::Expired, message),
+            OnApprovalTimeout::Approve => {
+                self.completes(no, json!({"approved": true, "approved_by": [], "notes": message, "form": null}));
+            }
+            OnApprovalTimeout::Fail | OnApprovalTimeout::Escalate => {
+                self.fails(no, Failure::fatal("approval_timeout", message));
+            }
+        }
+    }
+
+    pub(super) fn pause(&mut self, by: &Arc<str>) -> Result<(), Refusal> {
+        if self.state().status != RunStatus::Running {
+            return Err(Refusal::RunNotNow(self.state().status, "only a running run can be paused"));
+        }
+        self.emit(Change::RunPaused { by: by.clone() });
+        Ok(())
+    }
+
+    pub(super) fn resume(&mut self) -> Result<(), Refusal> {
+        if self.state().status != RunStatus::Paused {
+            return Err(Refusal::RunNotNow(self.state().status, "only a paused run can be resumed"));
+        }
+        self.emit(Change::RunResumed);
+        self.wake();
+        Ok(())
+    }
+}
+
+fn may_decide(approver: &Approver, by: &Voter) -> bool {
+    match approver {
+        Approver::User(user) => *user == by.user,
+        Approver::Role(role) => by.role == Role::Admin || by.role == *role,
+        Approver::OnCall(_) => by.role == Role::Admin,
+    }
+}
+
+impl std::fmt::Display for Approver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User(user) => write!(f, "user:{user}"),
+            Self::Role(role) => write!(f, "role:{role}"),
+            Self::OnCall(name) => write!(f, "on_call:{name}"),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Phases: a pipeline's stages, one after the other, each timed and told.
+
+use serde::{Deserialize, Serialize};
+
+use super::Change;
+use super::decide::Decider;
+use super::step::StepStatus;
+use crate::ids::StepNo;
+use crate::words::PhaseStatus;
+
+/// In which phase a run is; 0 where its flow has none, or it has not begun.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseState {
+    #[serde(rename = "n")]
+    pub current: u32,
+    #[serde(rename = "t")]
+    pub started_at_ms: i64,
+    /// Whether it has ended; the next has not begun.
+    #[serde(rename = "e", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_over: bool,
+}
+
+/// A transition of a phase: a row of `workflow_phase_logs`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhaseMove {
+    pub phase: u32,
+    pub status: PhaseStatus,
+    pub at_ms: i64,
+    /// Absent while it runs.
+    pub duration_ms: Option<i64>,
+    pub previous_phase: Option<u32>,
+    pub error: Option<String>,
+    /// Where a run that rolls back then stands: the phase to whose end it goes back; 0: the start.
+    pub rollback_to: Option<u32>,
+}
+
+impl Decider<'_> {
+    /// Whether the step's phase is under way; steps without one wait for none.
+    pub(super) fn phase_has_come(&self, no: StepNo) -> bool {
+        self.plan(no).phase.is_none_or(|phase| phase <= self.state().phase.current && !self.state().phase.is_over)
+    }
+
+    /// A phase begins. One that the flow does not have is none.
+    pub(super) fn enter_phase(&mut self, phase: u32) {
+        if phase as usize > self.draft.plan.phases.len() {
+            return;
+        }
+        let previous_phase = Some(self.state().phase.current).filter(|before| *before > 0);
+        self.moves(PhaseStatus::Started, phase, previous_phase, None, None);
+    }
+
+    /// A step of the flow has ended; perhaps its phase has, and the next begins.
+    pub(super) fn advance_phase(&mut self) {
+        let phase = self.state().phase;
+        if phase.current == 0 || phase.is_over || self.state().closing.is_some() {
+            return;
+        }
+        let of_phase: Vec<StepNo> = self.steps_of(phase.current).collect();
+        if of_phase.iter().any(|no| !self.status(*no).is_terminal()) {
+            return;
+        }
+        if let Some(failed) = of_phase.iter().copied().find(|no| self.has_failed(*no)) {
+            let error = format!("step '{}' failed{}", self.plan(failed).id, self.error_of(failed));
+            self.phase_failed(Some(&error));
+            // What comes after never does: the flow goes on with what belongs to no phase.
+            let later: Vec<StepNo> = self
+                .draft
+                .outer()
+                .filter(|no| self.plan(*no).phase.is_some_and(|p| p > phase.current))
+                .filter(|no| self.status(*no) == StepStatus::Blocked)
+                .collect();
+            later.into_iter().for_each(|no| self.end(no, StepStatus::SkippedUpstream));
+            return;
+        }
+        self.moves(PhaseStatus::Completed, phase.current, None, None, None);
+        if phase.current as usize == self.draft.plan.phases.len() {
+            return;
+        }
+        self.enter_phase(phase.current + 1);
+        for no in self.draft.outer().collect::<Vec<_>>() {
+            self.release_if_ready(no);
+        }
+    }
+
+    /// The phase under way has failed for good.
+    pub(super) fn phase_failed(&mut self, error: Option<&str>) {
+        let phase = self.state().phase;
+        if phase.current > 0 && !phase.is_over {
+            self.moves(PhaseStatus::Failed, phase.current, None, error, None);
+        }
+    }
+
+    /// What was done after the end of a phase has been taken back.
+    pub(super) fn phase_rolled_back(&mut self, phase: u32, to: u32) {
+        if phase > 0 {
+            self.moves(PhaseStatus::RolledBack, phase, None, None, Some(to));
+        }
+    }
+
+    fn moves(
+        &mut self,
+        status: PhaseStatus,
+        phase: u32,
+        previous_phase: Option<u32>,
+        error: Option<&str>,
+        rollback_to: Option<u32>,
+    ) {
+        let started_at_ms = self.state().phase.started_at_ms;
+        let runs = status == PhaseStatus::Started;
+        let duration_ms = (!runs).then(|| (self.now_ms - started_at_ms).max(0));
+        let error = error.map(str::to_owned);
+        let at_ms = self.now_ms;
+        let moved = PhaseMove { phase, status, at_ms, duration_ms, previous_phase, error, rollback_to };
+        self.emit(Change::PhaseMoved(Box::new(moved)));
+    }
+
+    fn steps_of(&self, phase: u32) -> impl Iterator<Item = StepNo> + '_ {
+        self.draft.outer().filter(move |no| self.plan(*no).phase == Some(phase))
+    }
+}

@@ -1,0 +1,206 @@
+//! Taking back what a run did: the undo of every step that completed, or may have, in reverse.
+//!
+//! Each undo is an execution of its own, with its own retries and rows in the log, one after the other. One that fails for
+//! good leaves the run `failed` with `compensation_failed`, for a person to settle: to try it again, to leave the step
+//! as it is, or to have taken it back by hand.
+
+use serde::{Deserialize, Serialize};
+
+use super::decide::{Decider, Grant};
+use super::place::Place;
+use super::step::StepStatus;
+use super::{Change, Decision, Refusal, Run, UndoWay};
+use crate::ids::StepNo;
+use crate::words::{RollbackThen, RunStatus};
+
+/// A rollback that is under way, stands still, or is over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackState {
+    /// The first number of its executions.
+    #[serde(rename = "b")]
+    pub base: StepNo,
+    /// The phase that failed; 0: none.
+    #[serde(rename = "f")]
+    pub from_phase: u32,
+    /// The phase to whose end it goes back; 0: the start.
+    #[serde(rename = "t")]
+    pub to_phase: u32,
+    /// How many of its executions are settled.
+    #[serde(rename = "d")]
+    pub settled: u32,
+    /// Whether the present one has failed for good.
+    #[serde(rename = "s", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_stuck: bool,
+    /// Whether all is taken back.
+    #[serde(rename = "o", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_over: bool,
+    /// Why it began.
+    #[serde(rename = "e")]
+    pub error: String,
+    /// How many times the run has rolled back before.
+    #[serde(rename = "n", default, skip_serializing_if = "super::step::is_zero")]
+    pub before: u32,
+}
+
+impl Run {
+    /// What would be taken back if the run rolled back to the end of a phase now, in that order.
+    pub fn undo_plan(&self, to_phase: u32) -> Vec<StepNo> {
+        let done_before: Vec<StepNo> = self
+            .state
+            .frames
+            .values()
+            .filter(|frame| frame.owner.is_none())
+            .flat_map(|frame| frame.targets.iter().copied())
+            .collect();
+        let mut targets = Vec::new();
+        for no in self.outer() {
+            if to_phase == 0 || self.plan.steps[no as usize].phase.is_some_and(|phase| phase > to_phase) {
+                self.undoable(no, &mut targets);
+            }
+        }
+        targets.sort_by_key(|no| self.depth_key(*no));
+        targets.reverse();
+        // A step that was taken back and has not been done again since is not taken back twice.
+        targets.retain(|no| !done_before.contains(no) || self.done_again(*no));
+        targets
+    }
+
+    /// A step, and what stands in it, as far as it can be taken back and there is something to take back.
+    fn undoable(&self, no: StepNo, found: &mut Vec<StepNo>) {
+        let plan = self.step_plan(no);
+        for child in self.all_beside(no, &plan.children) {
+            self.undoable(child, found);
+        }
+        if plan.kind.body().is_some() {
+            for (base, frame) in &self.state.frames {
+                if frame.owner == Some(no) {
+                    found.extend(frame.undoable.iter());
+                    let end = base + self.body(*base).len() as u32 * frame.rounds;
+                    let live = self.state.loose.range(*base..end).map(|(no, _)| *no);
+                    found.extend(live.filter(|no| self.is_undoable(*no)));
+                }
+            }
+        }
+        if self.is_undoable(no) {
+            found.push(no);
+        }
+    }
+
+    fn is_undoable(&self, no: StepNo) -> bool {
+        let completed = self.state.get(no).is_some_and(|step| step.status == StepStatus::Completed);
+        self.step_plan(no).undo.is_some() && (completed || self.state.unknown.contains(&no))
+    }
+
+    /// Later steps have a larger key. Within the flow that is the order of the graph; rounds follow their numbers.
+    fn depth_key(&self, no: StepNo) -> (Vec<u32>, StepNo) {
+        let mut key = Vec::new();
+        let mut at = Some(no);
+        while let Some(no) = at {
+            let plan = self.state.plan_no(&self.plan, no).unwrap_or_default();
+            key.push(self.plan.rank(plan));
+            if let Place::Round { round, .. } = self.place(no) {
+                key.push(round);
+            }
+            at = self.container(no);
+        }
+        key.reverse();
+        (key, no)
+    }
+
+    fn done_again(&self, no: StepNo) -> bool {
+        self.state.rollback.as_ref().is_some_and(|rollback| rollback.is_over) && self.is_undoable(no)
+    }
+
+    /// A person says what becomes of an undo that has failed.
+    pub(super) fn settle_undo(&self, way: &UndoWay, grant: Grant<'_>, now_ms: i64) -> Result<Decision, Refusal> {
+        let Some(rollback) = self.state.rollback.as_ref().filter(|rollback| rollback.is_stuck) else {
+            return Err(Refusal::NoFailedUndo);
+        };
+        let step = rollback.base + rollback.settled;
+        let mut decider = Decider::new(self, grant, now_ms);
+        decider.emit(Change::UndoSettled { step, way: way.clone() });
+        match way {
+            UndoWay::Retry => decider.release(step),
+            UndoWay::Skip { .. } | UndoWay::Done => decider.next_undo(),
+        }
+        Ok(decider.decided(self))
+    }
+}
+
+impl Decider<'_> {
+    /// Begins to take back. False where the run has gone as far back as it may.
+    pub(super) fn begin_rollback(&mut self, to_phase: u32, error: &str) -> bool {
+        if self.state().status == RunStatus::Compensating {
+            return false;
+        }
+        let targets = self.draft.undo_plan(to_phase);
+        let base = self.state().next_number(&self.draft.plan);
+        self.emit(Change::RollbackBegan { base, targets, to_phase, error: error.to_owned() });
+        self.next_undo();
+        true
+    }
+
+    /// An undo has ended.
+    pub(super) fn undone(&mut self, base: StepNo, no: StepNo) {
+        let is_present = self.state().rollback.as_ref().is_some_and(|r| r.base == base && r.base + r.settled == no);
+        if is_present && self.status(no) == StepStatus::Completed {
+            self.emit(Change::UndoSettled { step: no, way: UndoWay::Done });
+            self.next_undo();
+        }
+        // One that did not complete is dealt with when the run finds that nothing is under way.
+    }
+
+    fn next_undo(&mut self) {
+        let Some(rollback) = &self.state().rollback else { return };
+        let (next, end) = (rollback.base + rollback.settled, self.end_of(rollback.base));
+        if next < end {
+            self.emit(Change::UndoOpened { step: next });
+            self.release(next);
+        }
+    }
+
+    fn end_of(&self, base: StepNo) -> StepNo {
+        base + self.state().frames.get(&base).map_or(0, |frame| frame.targets.len() as u32)
+    }
+
+    /// Nothing of a rollback is under way: it is over, or stands still.
+    pub(super) fn rollback_goes_on(&mut self) {
+        let Some(rollback) = self.state().rollback.clone() else { return };
+        if rollback.base + rollback.settled < self.end_of(rollback.base) {
+            let no = rollback.base + rollback.settled;
+            let id = self.plan(no).id.clone();
+            let error = Some(format!(
+                "compensation_failed: the undo of step '{id}' {}; retry it, skip it or mark it done ({})",
+                self.status(no).execution_status(),
+                rollback.error
+            ));
+            return self.emit(Change::RunEnded { status: RunStatus::Failed, error, at_ms: self.now_ms });
+        }
+        self.phase_rolled_back(rollback.from_phase, rollback.to_phase);
+        let settings = self.draft.plan.rollback;
+        let retries = settings.then == RollbackThen::Retry && rollback.before < settings.retries;
+        self.emit(Change::RollbackEnded { to_phase: rollback.to_phase, retries });
+        if !retries {
+            let error = Some(rollback.error);
+            return self.emit(Change::RunEnded { status: RunStatus::RolledBack, error, at_ms: self.now_ms });
+        }
+        self.again_from(rollback.to_phase);
+    }
+
+    /// Does again what was taken back, and what never came.
+    fn again_from(&mut self, phase: u32) {
+        let again: Vec<StepNo> = self
+            .draft
+            .outer()
+            .filter(|no| phase == 0 || self.plan(*no).phase.is_some_and(|p| p > phase) || self.never_came(*no))
+            .collect();
+        again.iter().for_each(|no| self.reset(*no, true));
+        self.enter_phase(phase + 1);
+        again.into_iter().for_each(|no| self.release_if_ready(no));
+        self.settle();
+    }
+
+    fn never_came(&self, no: StepNo) -> bool {
+        matches!(self.status(no), StepStatus::Cancelled | StepStatus::SkippedUpstream)
+    }
+}

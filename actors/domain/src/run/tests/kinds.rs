@@ -1,0 +1,420 @@
+//! Steps that are no actions: each type, and how they stand in each other.
+
+use serde_json::json;
+
+use super::*;
+
+/// A step of a type.
+fn kind(id: &str, word: &str, config: Value) -> Value {
+    json!({"id": id, "type": word, "config": config})
+}
+
+fn output(bench: &Bench, id: &str) -> Value {
+    Value::clone(&bench.run.results[id].output)
+}
+
+fn status(bench: &Bench) -> RunStatus {
+    bench.run.state.status
+}
+
+/// A copy of the run as it is after a restart.
+fn reloaded(bench: &Bench) -> Run {
+    let last: std::collections::BTreeMap<StepNo, LastAttempt> = bench
+        .log
+        .iter()
+        .map(|entry| {
+            let last = LastAttempt {
+                step: entry.step,
+                attempt: entry.attempt,
+                is_final: entry.is_final,
+                result: entry.result.clone(),
+                error: entry.failure.as_ref().map(|failure| failure.message.clone()),
+            };
+            (entry.step, last)
+        })
+        .collect();
+    let attempts: Vec<LastAttempt> = last.into_values().collect();
+    let state = RunState::load(&bench.run.state.save()).unwrap();
+    Run::rehydrate(bench.run.header.clone(), bench.run.plan.clone(), state, &attempts)
+}
+
+/// The run leaves memory and comes back.
+fn reload(bench: &mut Bench) {
+    bench.run = reloaded(bench);
+}
+
+#[test]
+fn values_are_computed_set_and_given() {
+    let steps = [
+        kind("a", "transform", json!({"values": {"n": "1 + 2", "host": "trigger.host"}})),
+        kind("b", "set", json!({"values": {"seen": "steps.a.output.n"}})),
+        kind("c", "set", json!({"values": {"seen": "vars.seen + 1", "more": "'x'"}})),
+        kind("d", "transform", json!({"values": {"all": "vars"}})),
+    ];
+    let bench = Bench::begun(flow("sequential", &steps, json!({})));
+    assert_eq!((status(&bench), bench.letters()), (RunStatus::Completed, "CCCC".to_owned()));
+    assert_eq!(output(&bench, "a"), json!({"n": 3, "host": "web-1"}));
+    assert_eq!(*bench.run.output(), json!({"all": {"seen": 4, "more": "x"}}));
+    assert_eq!(bench.log.len(), 4);
+    assert_eq!(*reloaded(&bench).output(), json!({"all": {"seen": 4, "more": "x"}}));
+}
+
+#[test]
+fn an_expression_that_fails_at_run_time_fails_its_step_in_words() {
+    let steps = [kind("a", "transform", json!({"values": {"n": "trigger.host.name"}}))];
+    let bench = Bench::begun(flow("sequential", &steps, json!({})));
+    assert_eq!(status(&bench), RunStatus::Failed);
+    let error = bench.run.state.error.unwrap();
+    assert!(error.starts_with("step 'a': n: ") && error.contains("trigger.host"), "{error}");
+}
+
+#[test]
+fn raise_fails_and_stop_ends() {
+    let raise = [kind("a", "raise", json!({"error": "no_disk", "message": "{{ trigger.host }} is full"}))];
+    let bench = Bench::begun(flow("sequential", &raise, json!({})));
+    assert_eq!(bench.run.state.error.as_deref(), Some("step 'a': web-1 is full"));
+    assert_eq!(bench.log[0].failure.as_ref().unwrap().code, "no_disk");
+    for (word, ends) in
+        [("completed", RunStatus::Completed), ("failed", RunStatus::Failed), ("cancelled", RunStatus::Cancelled)]
+    {
+        let config = json!({"status": word, "output": {"host": "{{ trigger.host }}"}});
+        let bench = Bench::begun(flow("sequential", &[kind("a", "stop", config), step("b", json!({}))], json!({})));
+        assert_eq!((status(&bench), bench.letters()), (ends, "CX".to_owned()));
+        assert_eq!(*bench.run.output(), json!({"host": "web-1"}));
+        assert_eq!(bench.run.state.error.is_none(), ends == RunStatus::Completed);
+    }
+}
+
+#[test]
+fn a_branch_takes_the_first_case_that_holds() {
+    let branch = |when: [&str; 2]| {
+        let case = |no: usize| json!({"when": when[no], "steps": [step(&format!("c{no}"), json!({})), step(&format!("d{no}"), json!({}))]});
+        let config = json!({"cases": [case(0), case(1)], "default": [step("e", json!({}))]});
+        Bench::begun(flow("sequential", &[kind("b", "branch", config), step("z", json!({}))], json!({})))
+    };
+    let mut second = branch(["false", "trigger.host == 'web-1'"]);
+    assert_eq!(second.letters(), "WUUIBUB");
+    second.completes(3);
+    reload(&mut second);
+    second.completes(4);
+    assert_eq!(second.letters(), "CUUCCUI");
+    assert_eq!(output(&second, "b"), json!({"case": 1, "output": {"n": 4}}));
+    second.completes(6);
+    assert_eq!(status(&second), RunStatus::Completed);
+    let mut default = branch(["false", "false"]);
+    assert_eq!(default.letters(), "WUUUUIB");
+    default.fails(5);
+    assert_eq!((status(&default), default.letters()), (RunStatus::Failed, "FUUUUFX".to_owned()));
+    assert_eq!(default.run.state.error.as_deref(), Some("step 'b': step 'e' in it failed: no"));
+}
+
+#[test]
+fn parallel_lanes_join_as_they_are_told() {
+    let parallel = |join: Value| {
+        let lane = |id: &str| json!({"id": id, "steps": [step(&format!("s{id}"), json!({}))]});
+        let config = json!({"branches": [lane("x"), lane("y"), lane("z")], "join": join});
+        Bench::begun(flow("sequential", &[kind("p", "parallel", config), step("q", json!({}))], json!({})))
+    };
+    let mut all = parallel(json!("all"));
+    assert_eq!(all.letters(), "WIIIB");
+    all.completes(2);
+    all.completes(1);
+    assert_eq!(all.letters(), "WCCIB");
+    all.completes(3);
+    assert_eq!(all.letters(), "CCCCI");
+    assert_eq!(output(&all, "p"), json!({"x": {"n": 1}, "y": {"n": 2}, "z": {"n": 3}}));
+    let mut any = parallel(json!("any"));
+    let decision = any.completes(2);
+    assert_eq!(decision.effects.iter().filter(|e| matches!(e, Effect::CancelAttempt { .. })).count(), 2);
+    any.ends(1, Outcome::Cancelled);
+    any.ends(3, Outcome::Cancelled);
+    assert_eq!((any.letters(), output(&any, "p")), ("CXCXI".to_owned(), json!({"y": {"n": 2}})));
+    let mut two = parallel(json!(2));
+    two.fails(1);
+    two.fails(2);
+    assert_eq!((two.letters(), status(&two)), ("WFFIB".to_owned(), RunStatus::Running));
+    two.completes(3);
+    assert_eq!(status(&two), RunStatus::Failed);
+}
+
+fn each(more: Value) -> Value {
+    let mut config = json!({"collection": "trigger.later.split(':').map(x, x)", "concurrency": 2, "steps": [
+        {"id": "call", "config": {"action_type": "noop", "action_payload": {"item": "{{ loop.item }}", "no": "{{ loop.index }}"}}},
+        {"id": "sum", "type": "transform", "config": {"values": {"of": "loop.item", "n": "steps.call.output.n"}}},
+    ]});
+    config["collection"] = "['a', 'b', 'c', 'd']".into();
+    merge_patch(&mut config, &more);
+    kind("each", "for_each", config)
+}
+
+#[test]
+fn a_loop_goes_over_its_items_a_few_at_a_time_and_keeps_their_order() {
+    let mut bench = Bench::begun(flow("sequential", &[each(json!({})), step("z", json!({}))], json!({})));
+    // Two fixed steps, two of the body, then a round each of two numbers.
+    assert_eq!(bench.letters(), "WB");
+    assert_eq!(bench.run.state.loose.keys().copied().collect::<Vec<_>>(), [4, 5, 6, 7]);
+    bench.completes(6);
+    assert_eq!(bench.run.state.loose.keys().copied().collect::<Vec<_>>(), [4, 5, 8, 9]);
+    reload(&mut bench);
+    bench.completes(8);
+    bench.completes(10);
+    bench.completes(4);
+    assert_eq!(bench.letters(), "CI");
+    let given = |item: &str, n: u32| json!({"of": item, "n": n});
+    let results = [given("a", 4), given("b", 6), given("c", 8), given("d", 10)];
+    assert_eq!(output(&bench, "each"), json!({"count": 4, "failed": 0, "results": results}));
+    assert!(bench.run.state.loose.is_empty());
+    bench.completes(1);
+    assert_eq!(status(&bench), RunStatus::Completed);
+}
+
+#[test]
+fn a_loop_stops_at_a_failure_or_goes_on_and_a_retry_makes_the_bad_rounds_again() {
+    let mut stops = Bench::begun(flow("sequential", &[each(json!({}))], json!({})));
+    stops.fails(4);
+    stops.completes(6);
+    assert_eq!((status(&stops), stops.letters()), (RunStatus::Failed, "F".to_owned()));
+    assert_eq!(stops.run.state.error.as_deref(), Some("step 'each': item 0 failed; 2 of 4 were begun"));
+    reload(&mut stops);
+    stops.tell(&Command::Retry { step: None });
+    assert_eq!(stops.run.state.loose.keys().copied().collect::<Vec<_>>(), [4, 5, 8, 9], "b is not done again");
+    for no in [4, 8, 10] {
+        stops.completes(no);
+    }
+    assert_eq!(output(&stops, "each")["results"][1], json!({"of": "b", "n": 6}));
+    assert_eq!(status(&stops), RunStatus::Completed);
+    let mut goes_on = Bench::begun(flow("sequential", &[each(json!({"on_error": "continue"}))], json!({})));
+    for no in [4, 6, 8] {
+        goes_on.fails(no);
+    }
+    goes_on.completes(10);
+    let results = output(&goes_on, "each");
+    assert_eq!((&results["failed"], &results["results"][0]), (&json!(3), &Value::Null));
+    assert_eq!(status(&goes_on), RunStatus::Completed);
+}
+
+#[test]
+fn a_loop_of_a_hundred_thousand_rounds_stays_small() {
+    let config = json!({"collection": "trigger.items", "concurrency": 50, "on_error": "continue",
+        "steps": [kind("t", "transform", json!({"values": {"x": "loop.index"}}))]});
+    let mut bench = Bench::new(flow("sequential", &[kind("each", "for_each", config)], json!({})));
+    let items: Vec<u32> = (0..100_000).collect();
+    Arc::get_mut(&mut bench.run.header).unwrap().trigger_context = Arc::new(json!({"items": items}));
+    let mut decision = bench.decide(&Command::Begin).unwrap();
+    let (mut decisions, mut largest, mut rows) = (0, 0, 0);
+    loop {
+        bench.run.apply(&decision);
+        decisions += 1;
+        rows += decision.changes.iter().filter(|change| matches!(change, Change::AttemptLogged(_))).count();
+        largest = largest.max(bench.run.state.save().state.len());
+        if status(&bench).is_terminal() {
+            break;
+        }
+        assert_eq!(bench.timing(None).wake_at_ms, Some(0), "it is due at once");
+        decision = bench.decide(&Command::Wake).unwrap();
+    }
+    assert_eq!((status(&bench), rows), (RunStatus::Completed, 100_001));
+    assert_eq!(output(&bench, "each")["results"][99_999], json!({"x": 99_999}));
+    assert!(decisions > 700 && largest < 2_000, "{decisions} decisions, {largest} bytes");
+}
+
+#[test]
+fn a_while_looks_before_each_round_and_gives_up() {
+    let while_loop = |condition: &str| {
+        let config = json!({"condition": condition, "max_iterations": 3, "steps": [
+            kind("n", "set", json!({"values": {"n": "has(vars.n) ? vars.n + 1 : 1"}}))]});
+        Bench::begun(flow(
+            "sequential",
+            &[kind("first", "set", json!({"values": {"m": "0"}})), kind("w", "while", config)],
+            json!({}),
+        ))
+    };
+    let twice = while_loop("!has(steps.n) || steps.n.output.n < 2");
+    assert_eq!(status(&twice), RunStatus::Completed, "{:?}", twice.run.state.error);
+    assert_eq!(output(&twice, "w"), json!({"iterations": 2, "output": {"n": 2}}));
+    assert_eq!(output(&while_loop("false"), "w"), json!({"iterations": 0, "output": null}));
+    let ever = while_loop("true");
+    assert_eq!(ever.run.state.error.as_deref(), Some("step 'w': its condition still holds after 3 rounds"));
+}
+
+#[test]
+fn loops_stand_in_loops_and_branches_in_them() {
+    let inner = json!({"collection": "[loop.item, loop.item * 10]", "steps": [
+        kind("which", "branch", json!({"cases": [{"when": "loop.item > 5", "steps": [
+            kind("big", "transform", json!({"values": {"v": "loop.item"}}))]}]}))]});
+    let outer = json!({"collection": "[1, 2]", "steps": [kind("inner", "for_each", inner)]});
+    let bench = Bench::begun(flow("sequential", &[kind("outer", "for_each", outer)], json!({})));
+    assert_eq!(status(&bench), RunStatus::Completed, "{:?}", bench.run.state.error);
+    let none = json!({"case": "default", "output": null});
+    let big = |v: u32| json!({"case": 0, "output": {"v": v}});
+    let of = |v: u32| json!({"count": 2, "failed": 0, "results": [none, big(v)]});
+    assert_eq!(output(&bench, "outer")["results"], json!([of(10), of(20)]));
+}
+
+#[test]
+fn a_wait_ends_by_its_time_a_signal_or_its_patience() {
+    let wait = |config: Value| Bench::begun(flow("sequential", &[kind("w", "wait", config)], json!({})));
+    let mut seconds = wait(json!({"seconds": 5}));
+    assert_eq!((seconds.letters(), seconds.timing(None).wake_at_ms), ("W".to_owned(), Some(5_000)));
+    reload(&mut seconds);
+    seconds.at(5_000, &Command::Wake);
+    assert_eq!(status(&seconds), RunStatus::Completed);
+    assert_eq!(wait(json!({"until": "{{ trigger.later }}"})).timing(None).wake_at_ms, Some(60_000));
+    let go = |payload: u32| Command::Signal { name: "go".into(), payload: Arc::new(json!(payload)) };
+    let mut signal = wait(json!({"signal": "go", "timeout_seconds": 10}));
+    signal.tell(&Command::Signal { name: "other".into(), payload: Arc::default() });
+    reload(&mut signal);
+    signal.tell(&go(7));
+    assert_eq!(output(&signal, "w"), json!({"timed_out": false, "payload": 7}));
+    let mut late = wait(json!({"signal": "go", "timeout_seconds": 10, "on_timeout": "continue"}));
+    late.at(10_000, &Command::Wake);
+    assert_eq!(output(&late, "w")["timed_out"], json!(true));
+    let mut fails = wait(json!({"signal": "go", "timeout_seconds": 10}));
+    fails.at(10_000, &Command::Wake);
+    assert_eq!(status(&fails), RunStatus::Failed);
+    // A signal that comes before its step waits for it.
+    let steps = [step("a", json!({})), kind("w", "wait", json!({"signal": "go"}))];
+    let mut early = Bench::begun(flow("sequential", &steps, json!({})));
+    early.tell(&go(1));
+    early.tell(&go(2));
+    early.completes(0);
+    assert_eq!((output(&early, "w")["payload"].clone(), early.run.state.signals.len()), (json!(1), 1));
+}
+
+#[test]
+fn an_event_of_its_key_must_also_match() {
+    let event = json!({"type": "order.paid", "key": "trigger.host", "match": "event.sum > 10"});
+    let mut bench = Bench::new(flow("sequential", &[kind("w", "wait", json!({"event": event}))], json!({})));
+    let decision = bench.tell(&Command::Begin);
+    let opened = Change::WaitOpened { step: 0, kind: "order.paid".into(), key: "web-1".to_owned() };
+    assert!(decision.changes.contains(&opened), "{:?}", decision.changes);
+    let paid = |sum: u32| Command::Event { step: 0, event: Arc::new(json!({"sum": sum})) };
+    bench.tell(&paid(3));
+    assert_eq!(bench.letters(), "W");
+    let decision = bench.tell(&paid(30));
+    assert!(decision.changes.contains(&Change::WaitClosed { step: 0 }));
+    assert_eq!(output(&bench, "w")["payload"], json!({"sum": 30}));
+}
+
+fn voter(user: u128, role: Role) -> Voter {
+    Voter { user: UserId(Uuid::from_u128(user)), role, ..person() }
+}
+
+#[test]
+fn an_approval_is_for_those_it_names_and_as_many_as_it_asks() {
+    let config = json!({"approvers": ["role:operator"], "required": 2, "timeout_seconds": 60});
+    let approval = |more: Value| {
+        let mut config = config.clone();
+        merge_patch(&mut config, &more);
+        Bench::begun(flow("sequential", &[kind("ok", "approval", config), step("z", json!({}))], json!({})))
+    };
+    let yes = |user: u128| Command::Approve { step: Some(0), by: voter(user, Role::Operator) };
+    let mut bench = approval(json!({}));
+    assert_eq!(bench.letters(), "AB");
+    let viewer = Command::Approve { step: Some(0), by: voter(1, Role::Viewer) };
+    assert!(matches!(bench.decide(&viewer), Err(Refusal::NotYours(..))));
+    bench.tell(&yes(1));
+    reload(&mut bench);
+    assert!(matches!(bench.decide(&yes(1)), Err(Refusal::NotYours(..))), "nobody agrees twice");
+    assert_eq!(bench.run.why(0)[0].message, "1 of 2 people have agreed");
+    bench.tell(&yes(2));
+    assert_eq!(bench.letters(), "CI");
+    assert_eq!(output(&bench, "ok")["approved_by"].as_array().unwrap().len(), 2);
+    let mut refused = approval(json!({}));
+    refused.tell(&yes(1));
+    refused.tell(&Command::Reject { step: Some(0), by: voter(2, Role::Operator) });
+    assert_eq!((refused.letters(), status(&refused)), ("NX".to_owned(), RunStatus::Failed));
+    for (word, letters) in [("reject", "EX"), ("fail", "FX"), ("approve", "CI")] {
+        let mut late = approval(json!({"on_timeout": word}));
+        late.at(60_000, &Command::Wake);
+        assert_eq!(late.letters(), letters, "{word}");
+    }
+}
+
+#[test]
+fn whoever_starts_a_run_does_not_approve_it() {
+    let approval = |allow: bool| {
+        let config = json!({"allow_self": allow});
+        let mut bench = Bench::new(flow("sequential", &[kind("ok", "approval", config)], json!({})));
+        Arc::get_mut(&mut bench.run.header).unwrap().triggered_by = format!("user:{BY}").into();
+        bench.tell(&Command::Begin);
+        bench.decide(&Command::Approve { step: Some(0), by: person() })
+    };
+    assert!(matches!(approval(false), Err(Refusal::NotYours(..))));
+    approval(true).unwrap();
+}
+
+#[test]
+fn a_sub_flow_is_asked_for_again_until_it_is_heard_of() {
+    let sub = json!({"flow_name": "other", "input": {"host": "{{ trigger.host }}"}});
+    let mut bench = Bench::new(flow("sequential", &[kind("s", "sub_flow", sub)], json!({})));
+    let asked = |decision: &Decision| match &decision.effects[..] {
+        [Effect::StartRun { step: 0, known, input, .. }] => (*known, Value::clone(input)),
+        other => panic!("{other:?}"),
+    };
+    let decision = bench.tell(&Command::Begin);
+    assert_eq!(asked(&decision), (None, json!({"host": "web-1"})));
+    assert_eq!(bench.timing(None).wake_at_ms, Some(30_000));
+    let child = RunId::new(5, 9 << 24);
+    bench.tell(&Command::SubRun { step: 0, news: SubRunNews::Accepted { run: child } });
+    reload(&mut bench);
+    assert_eq!(asked(&bench.at(30_000, &Command::Wake)).0, Some(child));
+    let ended = |status| Command::SubRun {
+        step: 0,
+        news: SubRunNews::Ended { run: child, status, output: Arc::new(json!(1)), error: Some("oh".to_owned()) },
+    };
+    let mut fails =
+        Bench::begun(flow("sequential", &[kind("s", "sub_flow", json!({"flow_name": "other"}))], json!({})));
+    fails.tell(&ended(RunStatus::Failed));
+    assert!(fails.run.state.error.as_deref().unwrap().ends_with("is failed: oh"), "{:?}", fails.run.state.error);
+    bench.tell(&ended(RunStatus::Completed));
+    assert_eq!(output(&bench, "s"), json!({"run_id": child, "run_status": "completed", "output": 1}));
+}
+
+#[test]
+fn a_probe_finds_out_whether_a_cut_off_attempt_took_effect() {
+    let verify =
+        json!({"on_unknown_outcome": "verify", "verify": {"action_type": "noop", "action_payload": {"ask": 1}}});
+    let cut_off = || {
+        let mut bench = Bench::begun(flow("sequential", &[step("a", &verify)], json!({})));
+        let decision = bench.tell(&Command::Recover { under_way: vec![] });
+        let [Effect::StartAttempt { attempt: 1, payload, part: PlanRef::Verify(0), .. }] = &decision.effects[..] else {
+            panic!("{decision:?}")
+        };
+        assert_eq!(**payload, json!({"ask": 1}));
+        bench
+    };
+    let mut took_effect = cut_off();
+    took_effect.completes(0);
+    assert_eq!((status(&took_effect), took_effect.log.len()), (RunStatus::Completed, 2));
+    let mut did_not = cut_off();
+    let decision = did_not.fails(0);
+    assert!(matches!(&decision.effects[..], [Effect::StartAttempt { attempt: 2, part: PlanRef::Step(0), .. }]));
+    did_not.completes(0);
+    assert_eq!(status(&did_not), RunStatus::Completed);
+}
+
+#[test]
+fn a_failure_can_pause_the_run_for_a_person() {
+    let steps = [step("a", json!({"on_error": "pause"})), step("b", json!({}))];
+    let mut bench = Bench::begun(flow("sequential", &steps, json!({})));
+    bench.fails(0);
+    assert_eq!(status(&bench), RunStatus::Paused);
+    assert!(bench.run.why(0)[0].message.contains("step 'a': no"), "{:?}", bench.run.why(0));
+    let mut retried = bench.run.clone();
+    bench.tell(&Command::Retry { step: None });
+    assert_eq!(bench.letters(), "IB");
+    std::mem::swap(&mut bench.run, &mut retried);
+    bench.tell(&Command::Resume);
+    assert_eq!(status(&bench), RunStatus::Failed);
+}
+
+#[test]
+fn cancelling_a_step_cancels_what_stands_in_it() {
+    let mut bench = Bench::begun(flow("sequential", &[each(json!({}))], json!({})));
+    bench.tell(&Command::CancelStep { step: 0 });
+    assert_eq!(bench.letters(), "W");
+    bench.ends(4, Outcome::Cancelled);
+    bench.ends(6, Outcome::Cancelled);
+    assert_eq!((bench.letters(), status(&bench)), ("X".to_owned(), RunStatus::Cancelled));
+}

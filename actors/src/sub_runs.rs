@@ -1,0 +1,207 @@
+//! Runs that steps of other runs start, and wait for.
+//!
+//! A step asks, after its commit, for its run to be started; the run's idempotency key is the step's execution id, so
+//! that asking again finds the same run. When a run ends that a step started, that step is told. Neither message is
+//! durable: a step that has heard nothing asks again after a while, with the run's id where it has heard of that.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use core314_domain::Json;
+use core314_domain::ids::{ExecutionId, RunId, StepNo};
+use core314_domain::plan::SubFlowRef;
+use core314_domain::run::{Command, Run, RunHeader, RunState, SubRunNews};
+use core314_domain::words::TriggerType;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::engine::Inner;
+use crate::flow_run::Remark;
+use crate::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
+use crate::ports::StoreError;
+use crate::queue_partition::PartitionMsg;
+
+/// How many requests may wait; one that finds no place is made again by its step.
+const MAX_WAITING: usize = 10_000;
+/// How many are worked on at once.
+const AT_ONCE: usize = 64;
+/// How deep runs may start runs.
+const MAX_DEPTH: usize = 16;
+/// What the source of such a run begins with; its step's execution id follows.
+const SOURCE: &str = "sub_flow:";
+
+/// What is wanted.
+#[derive(Debug)]
+pub enum SubRunMsg {
+    Start(Box<StartRun>),
+    /// A run has ended that a step started.
+    Ended(Arc<RunHeader>),
+}
+
+/// A run that a step wants.
+#[derive(Debug)]
+pub struct StartRun {
+    pub parent: Arc<RunHeader>,
+    pub step: StepNo,
+    /// The run, where the step has heard of it before.
+    pub known: Option<RunId>,
+    pub flow: SubFlowRef,
+    pub version: Option<i64>,
+    pub input: Json,
+}
+
+/// Where partitions leave their requests.
+#[derive(Debug, Clone)]
+pub struct SubRuns(mpsc::Sender<SubRunMsg>);
+
+impl SubRuns {
+    /// A place for requests, and its other end for [`work`].
+    pub fn new() -> (Self, mpsc::Receiver<SubRunMsg>) {
+        let (sender, receiver) = mpsc::channel(MAX_WAITING);
+        (Self(sender), receiver)
+    }
+
+    /// Leaves a request. One that finds no place is lost: its step asks again.
+    pub fn ask(&self, msg: SubRunMsg) {
+        if self.0.try_send(msg).is_err() {
+            tracing::warn!("too many runs of steps wait to be started: their steps ask again in a while");
+        }
+    }
+
+    /// Whether a run was started by a step.
+    pub fn is_sub_run(header: &RunHeader) -> bool {
+        header.trigger_source.starts_with(SOURCE)
+    }
+}
+
+/// Works on requests until the engine is gone.
+pub(crate) async fn work(engine: Weak<Inner>, mut requests: mpsc::Receiver<SubRunMsg>) {
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    while let Some(msg) = requests.recv().await {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let Some(engine) = engine.upgrade() else { return };
+        tokio::spawn(async move {
+            let _slot = slot;
+            let done = match msg {
+                SubRunMsg::Start(start) => engine.start_sub_run(*start).await,
+                SubRunMsg::Ended(header) => engine.tell_parent(&header).await,
+            };
+            if let Err(error) = done {
+                tracing::warn!(%error, "a step could not be told of its run: it asks again in a while");
+            }
+        });
+    }
+}
+
+impl Inner {
+    async fn start_sub_run(&self, start: StartRun) -> Result<(), StoreError> {
+        if let Some(run) = start.known {
+            return self.look_at(&start.parent, start.step, run).await;
+        }
+        let news = match self.trigger_sub_run(&start).await? {
+            Some(news) => news,
+            None => return Ok(()),
+        };
+        let accepted = match &news {
+            SubRunNews::Accepted { run } => Some(*run),
+            _ => None,
+        };
+        self.tell(start.parent.id, start.parent.partition, start.step, news);
+        // It may have ended before the step heard of it.
+        match accepted {
+            Some(run) => self.look_at(&start.parent, start.step, run).await,
+            None => Ok(()),
+        }
+    }
+
+    /// `None`: not now; the step asks again.
+    async fn trigger_sub_run(&self, start: &StartRun) -> Result<Option<SubRunNews>, StoreError> {
+        let refused = |message: String| Ok(Some(SubRunNews::Refused { message }));
+        if self.depth(&start.parent).await? >= MAX_DEPTH {
+            return refused(format!("runs start runs at most {MAX_DEPTH} deep"));
+        }
+        let owner = start.parent.owner;
+        let flow = match &start.flow {
+            SubFlowRef::Id(id) => *id,
+            SubFlowRef::Name(name) => match self.runtime.catalog.flow_by_name(owner.tenant, name.clone()).await? {
+                Some(found) => found.id,
+                None => return refused(format!("there is no flow '{name}'")),
+            },
+        };
+        let key = format!("{SOURCE}{}", start.parent.id.execution(start.step));
+        let trigger = Trigger {
+            owner,
+            target: start.version.map_or(Target::Flow(flow), |version| Target::Version(flow, version)),
+            trigger_type: TriggerType::Manual,
+            source: key.as_str().into(),
+            context: start.input.clone(),
+            webhook: Json::default(),
+            triggered_by: start.parent.triggered_by.clone(),
+            decision_event_id: start.parent.decision_event_id,
+            recommendation_id: start.parent.recommendation_id,
+            parent_run_id: Some(start.parent.id),
+            run_key: None,
+            // The key says all: what a step asks for never changes.
+            idempotency: Some(IdempotencyRequest { key, body_hash: [0; 32] }),
+        };
+        match self.ingress.trigger(trigger).await {
+            Ok(Triggered::Accepted(accepted) | Triggered::Repeated(accepted)) => {
+                Ok(Some(SubRunNews::Accepted { run: accepted.run }))
+            }
+            Ok(Triggered::NoMatch(_)) => refused("the flow was not started".to_owned()),
+            Err(TriggerError::Store(error)) => Err(error),
+            Err(TriggerError::Busy { retry_after_seconds }) => {
+                tokio::time::sleep(Duration::from_secs(retry_after_seconds.min(5))).await;
+                Ok(None)
+            }
+            Err(error) => refused(error.to_string()),
+        }
+    }
+
+    /// How many runs stand above this one.
+    async fn depth(&self, header: &RunHeader) -> Result<usize, StoreError> {
+        let (mut depth, mut at) = (0, header.clone());
+        while depth < MAX_DEPTH && SubRuns::is_sub_run(&at) {
+            let Some(parent) = at.parent_run_id else { break };
+            let Some(stored) = self.runtime.store.load_runs(vec![parent]).await?.pop() else { break };
+            at = stored.header;
+            depth += 1;
+        }
+        Ok(depth)
+    }
+
+    async fn tell_parent(&self, child: &RunHeader) -> Result<(), StoreError> {
+        let execution = child.trigger_source.strip_prefix(SOURCE).and_then(|id| id.parse::<ExecutionId>().ok());
+        let Some((parent, step)) = execution.and_then(ExecutionId::parts) else { return Ok(()) };
+        let Some(stored) = self.runtime.store.load_runs(vec![parent]).await?.pop() else { return Ok(()) };
+        self.look_at(&stored.header, step, child.id).await
+    }
+
+    /// Tells a step of its run's end, if that has come.
+    async fn look_at(&self, parent: &RunHeader, step: StepNo, run: RunId) -> Result<(), StoreError> {
+        let Some(stored) = self.runtime.store.load_runs(vec![run]).await?.pop() else {
+            let message = format!("run {run} is gone");
+            self.tell(parent.id, parent.partition, step, SubRunNews::Refused { message });
+            return Ok(());
+        };
+        if !stored.state.status.is_terminal() || stored.header.owner.tenant != parent.owner.tenant {
+            return Ok(());
+        }
+        let flow = &stored.header.flow;
+        let ready = self.runtime.plans.version(self.runtime.catalog.as_ref(), flow.id, flow.version).await?;
+        let state = RunState::load(&stored.state).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        let run = Run::rehydrate(Arc::new(stored.header), ready.plan, state, &stored.attempts);
+        let (status, error) = (run.state.status, run.state.error.clone());
+        let news = SubRunNews::Ended { run: run.header.id, status, output: run.output(), error };
+        self.tell(parent.id, parent.partition, step, news);
+        Ok(())
+    }
+
+    fn tell(&self, run: RunId, partition: u16, step: StepNo, news: SubRunNews) {
+        let Some(partition) = self.ingress.partition_numbered(partition) else { return };
+        let command = Box::new(Command::SubRun { step, news });
+        let msg = PartitionMsg::Tell { run, command, remark: Remark::default(), answer: None };
+        if partition.tell(msg).is_err() {
+            tracing::warn!(%run, step, "a step could not be told of its run: it asks again in a while");
+        }
+    }
+}
