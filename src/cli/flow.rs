@@ -7,6 +7,7 @@ mod export;
 mod plan;
 mod start;
 mod templates;
+mod test;
 mod validate;
 mod versions;
 
@@ -40,6 +41,8 @@ pub enum FlowCommand {
     Apply(apply::ApplyArgs),
     /// Write flows as documents.
     Export(export::ExportArgs),
+    /// Run the test cases that documents declare, without a server; actions are mocked.
+    Test(test::TestArgs),
     /// List flows, the newest first.
     List(ListArgs),
     /// Show a flow with everything in it.
@@ -114,6 +117,7 @@ impl FlowCommand {
             Self::Plan(args) => plan::plan(session, &args).await,
             Self::Apply(args) => apply::apply(session, &args).await,
             Self::Export(args) => export::export(session, &args).await,
+            Self::Test(args) => test::test(session.printer, &args),
             Self::List(args) => {
                 let filters = query([
                     ("trigger_type", args.trigger.map(|trigger| trigger.to_string())),

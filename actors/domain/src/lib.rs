@@ -20,6 +20,7 @@ pub mod rollout;
 pub mod run;
 pub mod stats;
 pub mod trace;
+pub mod trial;
 pub mod words;
 
 /// Shared, immutable JSON.
