@@ -115,6 +115,13 @@ impl Engine {
             let message = "there is no such flow yet".to_owned();
             found.push(Problem { pointer: "/fallback_flow_id".to_owned(), message });
         }
+        for (pointer, name) in warnings::started_flows(document) {
+            let is_there = name == document.flow_name
+                || self.inner.runtime.catalog.flow_by_name(tenant, name.clone()).await?.is_some();
+            if !is_there {
+                found.push(Problem { pointer, message: format!("there is no flow '{name}' yet") });
+            }
+        }
         Ok(found)
     }
 

@@ -5,6 +5,7 @@ mod alertmanager;
 mod commands;
 mod crash;
 mod exclusive;
+mod documents;
 mod executors;
 mod fuzz;
 mod hostile;

@@ -3,15 +3,37 @@
 use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
-use core314_domain::document::FlowDocument;
-use serde_json::{Map, Value};
+use core314_domain::document::{
+    ActionDocument, ApprovalDocument, BranchDocument, FlowDocument, ForEachDocument, ParallelDocument, RaiseDocument,
+    StopDocument, SubFlowDocument, ValuesDocument, WaitDocument, WhileDocument,
+};
+use schemars::SchemaGenerator;
+use serde_json::{Map, Value, json};
 
 use crate::http::openapi::{Access, Doc};
 
 /// The schema as it is served and committed (`docs/flow.schema.json`), made from the type that reads documents.
 pub static FLOW_SCHEMA: LazyLock<String> = LazyLock::new(|| {
-    let mut schema = schemars::schema_for!(FlowDocument);
-    schema.insert("title".to_owned(), "A flow of Core314".into());
+    let mut generator = SchemaGenerator::default();
+    // What a step's config holds depends on its type: one of these.
+    let configs = [
+        generator.subschema_for::<ActionDocument>(),
+        generator.subschema_for::<ApprovalDocument>(),
+        generator.subschema_for::<BranchDocument>(),
+        generator.subschema_for::<ForEachDocument>(),
+        generator.subschema_for::<WhileDocument>(),
+        generator.subschema_for::<ParallelDocument>(),
+        generator.subschema_for::<SubFlowDocument>(),
+        generator.subschema_for::<WaitDocument>(),
+        generator.subschema_for::<ValuesDocument>(),
+        generator.subschema_for::<RaiseDocument>(),
+        generator.subschema_for::<StopDocument>(),
+    ];
+    let schema = generator.into_root_schema_for::<FlowDocument>();
+    let mut schema = serde_json::to_value(schema).expect("a schema has text keys");
+    schema["title"] = "A flow of Core314".into();
+    schema["$defs"]["StepDocument"]["properties"]["config"] =
+        json!({"description": "What the step does: the fields depend on its type.", "anyOf": configs});
     serde_json::to_string_pretty(&schema).expect("a schema has text keys") + "\n"
 });
 

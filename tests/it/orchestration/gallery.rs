@@ -82,7 +82,7 @@ fn cases() -> Vec<Case> {
             "batch-clean-up",
             |url| json!({"list_url": format!("{url}/old"), "remove_url": format!("{url}/remove")}),
             json!({}),
-            &["GET /old", "POST /remove"],
+            &["GET /old", "DELETE /remove/4", "DELETE /remove/5", "DELETE /remove/6"],
         ),
         Case {
             approvals: 1,

@@ -43,6 +43,32 @@ pub fn warnings(document: &FlowDocument) -> Vec<Problem> {
     found
 }
 
+/// The flows that steps start by name, wherever they stand, each with its place.
+pub fn started_flows(document: &FlowDocument) -> Vec<(String, String)> {
+    fn walk(value: &Value, at: &str, found: &mut Vec<(String, String)>) {
+        match value {
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(no, item)| walk(item, &format!("{at}/{no}"), found));
+            }
+            Value::Object(step) => {
+                let name = step.get("config").and_then(|config| config.get("flow_name")).and_then(Value::as_str);
+                if let (Some("sub_flow"), Some(name)) = (step.get("type").and_then(Value::as_str), name) {
+                    found.push((format!("{at}/config/flow_name"), name.to_owned()));
+                }
+                let inner = step.get("config").and_then(Value::as_object).into_iter().flatten();
+                inner.for_each(|(key, value)| walk(value, &format!("{at}/config/{key}"), found));
+                if let Some(steps) = step.get("steps") {
+                    walk(steps, &format!("{at}/steps"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    walk(&document.to_value()["flow_steps"], "/flow_steps", &mut found);
+    found
+}
+
 /// Whether anything makes the flow take back what its steps did.
 fn ever_undoes(document: &FlowDocument) -> bool {
     let is_off = document.rollback.as_ref().is_some_and(|rollback| rollback.to == "off");
@@ -159,6 +185,21 @@ mod tests {
         for more in ["is_active: false", "trigger_config: {webhook: own}", "trigger_config: {match: all}"] {
             assert_eq!(shadows(None, &flow("other", more), &of_old), [], "{more}");
         }
+    }
+
+    #[test]
+    fn flows_that_are_started_are_found_wherever_they_are() {
+        let text = "flow_name: a\ntrigger: manual\nflow_steps:\n  - one: {type: sub_flow, flow_name: b}\n  \
+            - two: {type: branch, config: {cases: [{when: 'true', steps: [{in: {type: sub_flow, flow_name: c}}]}]}}\n";
+        let found = started_flows(&FlowDocument::from_text(text).unwrap());
+        let pair = |place: &str, name: &str| (place.to_owned(), name.to_owned());
+        assert_eq!(
+            found,
+            [
+                pair("/flow_steps/0/config/flow_name", "b"),
+                pair("/flow_steps/1/config/cases/0/steps/0/config/flow_name", "c")
+            ]
+        );
     }
 
     #[test]
