@@ -92,34 +92,35 @@ impl Engine {
         triggered
     }
 
-    /// Checks a document without saving it.
-    pub fn check_flow(&self, document: &FlowDocument) -> Result<(), Vec<Problem>> {
-        self.inner.runtime.plans.compile(document).map(drop)
+    /// Checks a document without saving it; answers what is legal, and surely not meant.
+    pub fn check_flow(&self, document: &FlowDocument) -> Result<Vec<Problem>, Vec<Problem>> {
+        self.inner.runtime.plans.compile(document).map(|plan| plan.warnings)
     }
 
-    /// What is legal in a document and surely not meant, among the tenant's other flows. `id` is absent for a new flow.
+    /// What is legal in a document and surely not meant: in itself, and among the flows of a tenant. `id` is absent for a
+    /// new flow.
     pub async fn warnings(
         &self,
-        tenant: TenantId,
+        tenant: Option<TenantId>,
         id: Option<FlowId>,
         document: &FlowDocument,
     ) -> Result<Vec<Problem>, StoreError> {
-        let others = self.inner.runtime.catalog.active_flows(tenant, document.trigger_type).await?;
+        let mut found = warnings::warnings(document);
+        found.extend(self.check_flow(document).unwrap_or_default());
+        let Some(tenant) = tenant else { return Ok(found) };
+        let catalog = &self.inner.runtime.catalog;
+        let others = catalog.active_flows(tenant, document.trigger_type).await?;
         let others: Vec<Neighbour<'_>> =
             others.iter().map(|flow| Neighbour { id: flow.id, document: &flow.document }).collect();
-        let mut found = warnings::warnings(document);
         found.extend(warnings::shadows(id, document, &others));
         if let Some(fallback) = document.fallback_flow_id
-            && self.flow(Scope::Tenant(tenant), fallback).await?.is_none()
+            && catalog.flow(Scope::Tenant(tenant), fallback).await?.is_none()
         {
-            let message = "there is no such flow yet".to_owned();
-            found.push(Problem { pointer: "/fallback_flow_id".to_owned(), message });
+            found.push(Problem::new("/fallback_flow_id", "there is no such flow yet"));
         }
         for (pointer, name) in warnings::started_flows(document) {
-            let is_there = name == document.flow_name
-                || self.inner.runtime.catalog.flow_by_name(tenant, name.clone()).await?.is_some();
-            if !is_there {
-                found.push(Problem { pointer, message: format!("there is no flow '{name}' yet") });
+            if name != document.flow_name && catalog.flow_by_name(tenant, name.clone()).await?.is_none() {
+                found.push(Problem::new(pointer, format!("there is no flow '{name}' yet")));
             }
         }
         Ok(found)
@@ -176,16 +177,7 @@ impl Engine {
             details: json!({"flow_version": version}),
             ..self.entry(event, owner, by, ("flow", id.0))
         };
-        FlowWrite {
-            id,
-            owner,
-            expected_version,
-            document,
-            by: owner.user,
-            at_ms: self.now_ms(),
-            rollout: None,
-            audit,
-        }
+        FlowWrite { id, owner, expected_version, document, by: owner.user, at_ms: self.now_ms(), rollout: None, audit }
     }
 
     /// An entry of the audit log on what a person did.

@@ -137,7 +137,8 @@ impl Plans {
         let stored = catalog.active_flows(tenant, trigger).await?;
         let flows = stored.iter().map(|s| self.ready(s)).collect::<Result<Vec<_>, _>>()?;
         let mut flows: Vec<ReadyFlow> = flows.into_iter().filter(|flow| flow.is_active).collect();
-        for state in if flows.is_empty() { Vec::new() } else { catalog.running_rollouts(Scope::Tenant(tenant)).await? } {
+        for state in if flows.is_empty() { Vec::new() } else { catalog.running_rollouts(Scope::Tenant(tenant)).await? }
+        {
             if let Some(flow) = flows.iter_mut().find(|flow| flow.flow.id == state.rollout.flow) {
                 flow.rollout = Some(self.rollout(catalog, &state.rollout).await?);
             }
@@ -210,12 +211,11 @@ impl Plans {
         if let Some(found) = self.versions.get(&key) {
             return Ok(ReadyFlow { is_active: is_startable(&stored.document), ..found.clone() });
         }
-        let unreadable = |message: String| {
-            StoreError::Corrupt(format!("flow {} version {}: {message}", stored.id, stored.version))
-        };
+        let unreadable =
+            |message: String| StoreError::Corrupt(format!("flow {} version {}: {message}", stored.id, stored.version));
         let document = sample(&stored.document).map_err(|problem| unreadable(problem.message))?;
         // It was checked when it was saved; an executor that is missing now is the one thing that can have changed.
-        let plan = FlowPlan::compile(document.as_ref(), &self.action_types, &self.limits).map_err(|problems| {
+        let plan = FlowPlan::load(document.as_ref(), &self.action_types, &self.limits).map_err(|problems| {
             let words: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect();
             unreadable(words.join("; "))
         })?;
@@ -275,7 +275,7 @@ fn sample(document: &FlowDocument) -> Result<Cow<'_, FlowDocument>, Problem> {
         return Ok(Cow::Borrowed(document));
     }
     let sample = parameters::sample(document);
-    sample.map(Cow::Owned).map_err(|error| Problem { pointer: error.pointer, message: error.message })
+    sample.map(Cow::Owned).map_err(|error| Problem::new(error.pointer, error.message))
 }
 
 /// A full cache is emptied: what is wanted comes back, and nothing needs to know what was used last.

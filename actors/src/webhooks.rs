@@ -40,7 +40,7 @@ impl ReadyWebhook {
     pub fn compile(webhook: Webhook) -> Result<Self, WebhookError> {
         let wrong = |pointer: String, message: String| WebhookError { pointer, message };
         let dedup_key = webhook.dedup_key.as_deref().map(|source| {
-            Expression::parse(source, &Names { roots: KEY_ROOTS, steps: &[] })
+            Expression::parse(source, &Names::new(KEY_ROOTS, &[]))
                 .map_err(|error| wrong("/dedup_key".to_owned(), error.to_string()))
         });
         let dedup_key = dedup_key.transpose()?;
@@ -53,7 +53,7 @@ impl ReadyWebhook {
             if let Some(body) = &respond.body {
                 let steps = step_names(body);
                 let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-                let template = Template::parse(body, &Names { roots: ANSWER_ROOTS, steps: &steps });
+                let template = Template::parse(body, &Names::new(ANSWER_ROOTS, &steps));
                 answer = Some(
                     template.map_err(|error| wrong(format!("/respond/body{}", error.pointer), error.to_string()))?,
                 );

@@ -226,6 +226,9 @@ impl Client {
             if !message.contains(wrong) {
                 message = format!("{message}\n  {}: {wrong}", place.unwrap_or_default());
             }
+            for line in error["excerpt"].as_str().unwrap_or_default().lines() {
+                message = format!("{message}\n    | {line}");
+            }
         }
         let (exit, hint) = match status {
             StatusCode::UNAUTHORIZED if self.key.is_none() => {

@@ -28,9 +28,7 @@ impl<'a> Reader<'a> {
         match payload {
             Value::Object(map) => Ok(Self { map, reading, problems: Vec::new() }),
             other if reading == Reading::Document && is_template(other) => Err(Vec::new()),
-            other => {
-                Err(vec![Problem { pointer: String::new(), message: format!("must be an object, is {}", kind(other)) }])
-            }
+            other => Err(vec![Problem::new("", format!("must be an object, is {}", kind(other)))]),
         }
     }
 
@@ -39,7 +37,7 @@ impl<'a> Reader<'a> {
         let pointer = path
             .iter()
             .fold(String::new(), |pointer, part| pointer + "/" + &part.replace('~', "~0").replace('/', "~1"));
-        self.problems.push(Problem { pointer, message: message.into() });
+        self.problems.push(Problem::new(pointer, message));
     }
 
     /// Refuses keys that nobody reads.

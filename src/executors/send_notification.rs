@@ -59,7 +59,7 @@ fn target(word: &str) -> Result<Target, Vec<Problem>> {
         "in_app" => Ok(Target::InApp),
         _ => {
             let message = format!("action_target '{word}' is not one of: {}", TARGETS.join(", "));
-            Err(vec![Problem { pointer: String::new(), message }])
+            Err(vec![Problem::new("", message)])
         }
     }
 }

@@ -52,18 +52,27 @@ pub struct FindingView {
     /// RFC 6901, into the document.
     pub pointer: String,
     pub message: String,
+    /// Of an expression: its line, and below it a mark at the character that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<String>,
+    /// Where it stands in the document's text; both count from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
 }
 
 impl From<DocumentProblem> for FindingView {
     fn from(problem: DocumentProblem) -> Self {
-        Self { pointer: problem.pointer, message: problem.message }
+        let DocumentProblem { pointer, message, excerpt, line, column } = problem;
+        Self { pointer, message, excerpt, line, column }
     }
 }
 
 impl FlowView {
     /// A flow that was just saved, with what is doubtful about it.
     async fn warned(state: &State, tenant: TenantId, flow: StoredFlow) -> Result<Self, Problem> {
-        let found = state.engine.warnings(tenant, Some(flow.id), &flow.document).await?;
+        let found = state.engine.warnings(Some(tenant), Some(flow.id), &flow.document).await?;
         Ok(Self { warnings: found.into_iter().map(FindingView::from).collect(), ..Self::of(flow) })
     }
 

@@ -29,10 +29,8 @@ macro_rules! rollout_columns {
 }
 
 /// Without a tenant: any.
-const NEWEST: &str = concat!(
-    rollout_columns!(),
-    "WHERE r.flow_id = $1 AND ($2 IS NULL OR r.tenant_id = $2) ORDER BY r.id DESC LIMIT 1"
-);
+const NEWEST: &str =
+    concat!(rollout_columns!(), "WHERE r.flow_id = $1 AND ($2 IS NULL OR r.tenant_id = $2) ORDER BY r.id DESC LIMIT 1");
 const RUNNING: &str =
     concat!(rollout_columns!(), "WHERE r.status = 'running' AND ($1 IS NULL OR r.tenant_id = $1) ORDER BY r.id");
 

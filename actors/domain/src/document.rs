@@ -5,6 +5,8 @@
 
 mod config;
 pub mod diff;
+mod keys;
+mod lines;
 pub mod parameters;
 mod platform;
 mod settings;
@@ -28,6 +30,7 @@ pub use config::{
     ApprovalDocument, BranchDocument, CaseDocument, EventDocument, ForEachDocument, LaneDocument, ParallelDocument,
     RaiseDocument, StepConfig, StopDocument, SubFlowDocument, ValuesDocument, WaitDocument, WhileDocument,
 };
+pub use lines::{Lines, Place};
 pub use settings::{CacheDocument, PhaseDocument, RollbackDocument};
 pub use step::{ActionDocument, Connections, StepDocument};
 
@@ -107,23 +110,24 @@ impl FlowDocument {
 
     /// The same, and where the parts of the document stand in a text of the short form.
     pub fn from_text_with_places(text: &str) -> Result<(Self, Places), ShapeError> {
-        let is_json = text.trim_start().starts_with('{');
+        let is_json = is_json(text);
         let parsed = if is_json { json::parse_json(text.as_bytes()) } else { json::parse_yaml(text) };
         let value = parsed.map_err(whole)?;
         if platform::wrote(&value) {
-            return Ok((Self::from_value(value)?, Places::default()));
+            let document = Self::from_value(value).map_err(|error| error.located(text))?;
+            return Ok((document, Places::default()));
         }
         if short::is_short(&value) {
-            return Self::from_short(value);
+            return Self::from_short(value).map_err(|error| error.located(text));
         }
-        check_objects(&value)?;
+        check_objects(&value).map_err(|error| error.located(text))?;
         // The text, not the value: only the text still knows the lines that errors name.
         let mut document: Self = if is_json {
             read(&mut serde_json::Deserializer::from_str(text))?
         } else {
             read(serde_norway::Deserializer::from_str(text))?
         };
-        step::settle("/flow_steps", &mut document.flow_steps)?;
+        step::settle("/flow_steps", &mut document.flow_steps).map_err(|error| error.located(text))?;
         Ok((document, Places::default()))
     }
 
@@ -177,6 +181,23 @@ pub struct ShapeError {
     pub message: String,
 }
 
+impl ShapeError {
+    /// Names the line, as the parsers do of what they find themselves.
+    fn located(self, text: &str) -> Self {
+        match Lines::of(text).and_then(|lines| lines.place(&self.pointer)) {
+            Some(Place { line, column }) if !self.message.contains(" at line ") => {
+                Self { message: format!("{} at line {line} column {column}", self.message), ..self }
+            }
+            _ => self,
+        }
+    }
+}
+
+/// JSON is part of YAML, but its own reader knows it better.
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+}
+
 fn whole(error: ParseError) -> ShapeError {
     ShapeError { pointer: String::new(), message: error.0 }
 }
@@ -185,7 +206,7 @@ fn whole(error: ParseError) -> ShapeError {
 pub fn read<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<T, ShapeError> {
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let pointer = error.path().iter().map(segment).collect();
-        ShapeError { pointer, message: error.into_inner().to_string() }
+        ShapeError { pointer, message: keys::explained(&error.into_inner().to_string()) }
     })
 }
 

@@ -41,8 +41,9 @@ pub fn attempts_are_logged_once(run: &Run, log: &[LogEntry]) -> Result<(), Viola
         check(2, (0..attempts as u32).all(|a| seen.contains(&(no, a))), || {
             format!("step {no} has a gap in its attempts")
         })?;
-        // Each time that a person takes the run up again the step may end once more.
-        let most = 1 + run.state.reopened as usize;
+        // Each time that a person takes the run up again, or it has rolled back, the step may end once more.
+        let rolled_back = run.state.rollback.as_ref().map_or(0, |rollback| rollback.before as usize);
+        let most = 1 + run.state.reopened as usize + rolled_back;
         check(2, finals <= most, || format!("step {no} has {finals} final attempts"))?;
         check(2, step.status != StepStatus::Completed || finals >= 1, || {
             format!("step {no} is completed without a final attempt in the log")

@@ -19,6 +19,7 @@ pub mod retry;
 pub mod rollout;
 pub mod run;
 pub mod stats;
+mod suggest;
 pub mod trace;
 pub mod trial;
 pub mod words;

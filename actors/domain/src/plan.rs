@@ -9,10 +9,11 @@ mod kind;
 mod kinds;
 mod layout;
 mod phases;
+mod typing;
 
 use std::sync::Arc;
 
-use crate::document::FlowDocument;
+use crate::document::{FlowDocument, Lines};
 use crate::expr::{Condition, Expression, Names, Template};
 use crate::ids::{FlowId, StepNo};
 use crate::retry::RetryPolicy;
@@ -30,6 +31,30 @@ pub struct Problem {
     /// RFC 6901, into the document.
     pub pointer: String,
     pub message: String,
+    /// Of an expression: its line, and below it a mark at the character that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<String>,
+    /// Where it stands in the text that the document came as, where it came as text. Both count from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+}
+
+impl Problem {
+    /// What is wrong at a place of the document.
+    pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), message: message.into(), excerpt: None, line: None, column: None }
+    }
+
+    /// Fills in lines and columns from the document's text.
+    pub fn locate(problems: &mut [Self], text: &str) {
+        let Some(lines) = Lines::of(text) else { return };
+        let places = lines.places(problems.iter().map(|problem| problem.pointer.as_str()));
+        for (problem, place) in problems.iter_mut().zip(places) {
+            (problem.line, problem.column) = (place.map(|place| place.line), place.map(|place| place.column));
+        }
+    }
 }
 
 /// A checked flow.
@@ -49,6 +74,8 @@ pub struct FlowPlan {
     pub phases: Vec<PhasePlan>,
     pub rollback: RollbackPlan,
     pub(crate) ranks: Vec<u32>,
+    /// What is legal, and surely not meant; looked for when it is saved.
+    pub warnings: Vec<Problem>,
     /// The most steps that one event can release: its roots, or the dependents of one step.
     pub width: usize,
 }
@@ -120,6 +147,21 @@ const CONDITION_ROOTS: &[&str] = &["trigger", "webhook", "tenant", "now"];
 impl FlowPlan {
     /// Checks and compiles. `action_types` are those that have an executor here; an unknown one is refused by name.
     pub fn compile(doc: &FlowDocument, action_types: &[&str], limits: &PlanLimits) -> Result<Self, Vec<Problem>> {
+        Self::check(doc, action_types, limits, true)
+    }
+
+    /// Compiles a document that was checked when it was saved: what a later version of the checker finds in its
+    /// expressions is no reason to stop what runs.
+    pub fn load(doc: &FlowDocument, action_types: &[&str], limits: &PlanLimits) -> Result<Self, Vec<Problem>> {
+        Self::check(doc, action_types, limits, false)
+    }
+
+    fn check(
+        doc: &FlowDocument,
+        action_types: &[&str],
+        limits: &PlanLimits,
+        is_new: bool,
+    ) -> Result<Self, Vec<Problem>> {
         let mut check = Checker::new(action_types);
         check.head(doc, limits);
         if check.is_too_large {
@@ -128,8 +170,10 @@ impl FlowPlan {
         let Some(layout) = layout::lay_out(doc, limits.max_steps, &mut check.problems) else {
             return Err(check.problems);
         };
+        let types = is_new.then(|| typing::types(doc, &layout.slots));
+        check.types = types.as_ref();
         let condition = check.expression("/conditions", || {
-            Condition::parse(&doc.conditions, &Names { roots: CONDITION_ROOTS, steps: &[] })
+            Condition::parse(&doc.conditions, &Names { types: types.as_ref(), ..Names::new(CONDITION_ROOTS, &[]) })
         });
         let phases = check.phases(doc, &layout);
         let rollback = check.rollback(doc, phases.len());
@@ -153,6 +197,7 @@ impl FlowPlan {
             fallback_flow: doc.fallback_flow_id,
             phases,
             rollback,
+            warnings: check.warnings,
         })
     }
 }

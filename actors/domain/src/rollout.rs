@@ -77,7 +77,7 @@ impl RolloutTerms {
 
     /// The key, compiled; none where each run stands by itself.
     pub fn key_expression(&self) -> Result<Option<Expression>, ExprError> {
-        let names = Names { roots: &["trigger", "webhook", "tenant", "now"], steps: &[] };
+        let names = Names::new(&["trigger", "webhook", "tenant", "now"], &[]);
         self.key.as_ref().map(|source| Expression::parse(source, &names)).transpose()
     }
 

@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use decide::Grant;
-pub use header::{FlowRef, RunHeader, matching_scope};
+pub use header::{FlowRef, RunHeader, known_types, matching_scope};
 pub use phases::{PhaseMove, PhaseState};
 pub use place::{Frame, Place, PlanRef, Ranges};
 pub use rollback::RollbackState;
@@ -75,7 +75,7 @@ pub struct Run {
 pub type Results = BTreeMap<Arc<str>, StepView>;
 
 /// What of a run changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunState {
     pub status: RunStatus,
     /// The steps of the flow, by their numbers.
@@ -511,26 +511,7 @@ impl Run {
     /// A run that was accepted and has not begun.
     pub fn new(header: Arc<RunHeader>, plan: Arc<FlowPlan>) -> Self {
         let steps = vec![Step::BLOCKED; plan.fixed];
-        let state = RunState {
-            status: RunStatus::Pending,
-            steps,
-            loose: BTreeMap::new(),
-            frames: BTreeMap::new(),
-            vars: Json::default(),
-            votes: BTreeMap::new(),
-            signals: Vec::new(),
-            unknown: BTreeSet::new(),
-            phase: PhaseState::default(),
-            rollback: None,
-            output: None,
-            closing: None,
-            error: None,
-            started_at_ms: None,
-            completed_at_ms: None,
-            paused_by: None,
-            reopened: 0,
-        };
-        Self::of_state(header, plan, state)
+        Self::of_state(header, plan, RunState { steps, ..RunState::default() })
     }
 
     fn of_state(header: Arc<RunHeader>, plan: Arc<FlowPlan>, state: RunState) -> Self {

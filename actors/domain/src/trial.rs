@@ -128,7 +128,7 @@ pub fn perform(document: &FlowDocument, trial: &Trial) -> Result<Report, Vec<Pro
         Some(Ok(now)) => now.timestamp_millis(),
         Some(Err(error)) => {
             let message = format!("'now' of the case '{}' is not an RFC 3339 time: {error}", trial.name);
-            return Err(vec![Problem { pointer: format!("/metadata/{TESTS}"), message }]);
+            return Err(vec![Problem::new(format!("/metadata/{TESTS}"), message)]);
         }
     };
     let trigger: Json = Arc::new(Value::Object(trial.trigger.clone()));
@@ -142,7 +142,8 @@ pub fn perform(document: &FlowDocument, trial: &Trial) -> Result<Report, Vec<Pro
     let expected = trial.expect.starts.unwrap_or(true);
     if failures.is_empty() && starts != expected {
         let why = plan.condition.failing_clause(&scope).ok().flatten();
-        let words = why.map_or_else(|| "the conditions hold".to_owned(), |clause| format!("this does not hold: {clause}"));
+        let words =
+            why.map_or_else(|| "the conditions hold".to_owned(), |clause| format!("this does not hold: {clause}"));
         failures.push(words);
     }
     if !starts || !failures.is_empty() || !expected {
@@ -241,14 +242,8 @@ impl<'t> World<'t> {
                     self.payloads.insert(plan.id.to_string(), (*payload).clone());
                 }
                 let (at, duration_ms) = (self.now_ms, 1);
-                let report = AttemptReport {
-                    outcome,
-                    payload,
-                    started_at_ms: at,
-                    completed_at_ms: at,
-                    duration_ms,
-                    http: None,
-                };
+                let report =
+                    AttemptReport { outcome, payload, started_at_ms: at, completed_at_ms: at, duration_ms, http: None };
                 self.told.push_back(Command::AttemptEnded { step, attempt, report });
             }
             Effect::StartRun { step, input, part, .. } => {
@@ -273,9 +268,14 @@ impl<'t> World<'t> {
         if self.run.state.status == RunStatus::AwaitingApproval {
             return Some(Command::Approve { step: None, by: by() });
         }
-        let asked = self.run.state.all().find(|(_, step)| step.status == StepStatus::AwaitingApproval).map(|(no, _)| no);
+        let asked =
+            self.run.state.all().find(|(_, step)| step.status == StepStatus::AwaitingApproval).map(|(no, _)| no);
         if let Some(step) = asked {
-            let reason = self.run.why(self.now_ms).into_iter().find(|r| r.execution_id == Some(self.run.header.id.execution(step)));
+            let reason = self
+                .run
+                .why(self.now_ms)
+                .into_iter()
+                .find(|r| r.execution_id == Some(self.run.header.id.execution(step)));
             let id = reason.and_then(|reason| reason.step_id).unwrap_or_default();
             let mock = self.trial.mocks.get(&id);
             let agrees = mock.and_then(|mock| mock.approve).unwrap_or(true);

@@ -130,6 +130,12 @@ impl NotificationType {
     }
 }
 
+impl Default for RunStatus {
+    fn default() -> Self {
+        Self::Pending
+    }
+}
+
 impl RunStatus {
     /// Whether the run has ended; an ended run never changes again.
     pub const fn is_terminal(self) -> bool {

@@ -155,7 +155,10 @@ impl Engine {
     fn rollout_audit(&self, rollout: &Rollout, flow: &StoredFlow, by: String) -> AuditEntry {
         let name = &flow.document.flow_name;
         AuditEntry {
-            summary: format!("version {} of '{name}' is given to {} % of its runs", rollout.candidate, rollout.terms.percent),
+            summary: format!(
+                "version {} of '{name}' is given to {} % of its runs",
+                rollout.candidate, rollout.terms.percent
+            ),
             details: json!({"rollout_id": RowId(rollout.id.0), "version": rollout.candidate,
                 "base_version": rollout.base, "terms": rollout.terms}),
             ..self.entry(AuditEvent::RolloutStarted, rollout.owner, by, ("flow", rollout.flow.0))

@@ -218,12 +218,8 @@ impl Rows {
             }
             RolloutChange::End { id, status, reason, at_ms, .. } => {
                 let state = self.rollouts.get_mut(&id).expect("it was looked for just before");
-                state.rollout = Rollout {
-                    status,
-                    reason: Some(reason),
-                    ended_at_ms: Some(at_ms),
-                    ..state.rollout.clone()
-                };
+                state.rollout =
+                    Rollout { status, reason: Some(reason), ended_at_ms: Some(at_ms), ..state.rollout.clone() };
             }
         }
     }

@@ -130,11 +130,7 @@ fn confirm(prune: Prune, pruned: &[Value]) -> Result<(), Failure> {
 const PASSED_ON: [&str; 4] = ["verification", "hmac", "dedup_key", "respond"];
 
 /// Makes the webhook that a flow's trigger names, where there is none of the name, and shows its address.
-async fn webhook(
-    session: &Session<'_>,
-    document: &FlowDocument,
-    applied: &Value,
-) -> Result<Option<Value>, Failure> {
+async fn webhook(session: &Session<'_>, document: &FlowDocument, applied: &Value) -> Result<Option<Value>, Failure> {
     let config = &document.trigger_config;
     let (TriggerType::Webhook, Some(name)) = (document.trigger_type, config.get("webhook").and_then(Value::as_str))
     else {

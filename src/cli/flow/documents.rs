@@ -26,6 +26,8 @@ pub struct Paths {
 /// A file, and its document or what is wrong with it.
 pub struct Read {
     pub path: PathBuf,
+    /// What is in it: only the text knows the lines of what is wrong.
+    pub text: String,
     pub document: Result<FlowDocument, String>,
     /// Where the document's parts stand in the file.
     pub places: Places,
@@ -67,7 +69,7 @@ impl Paths {
                 None => Ok(document),
                 Some(other) => Err(format!("flow '{}' is in {} too", document.flow_name, other.display())),
             });
-            found.push(Read { path, document, places });
+            found.push(Read { path, text, document, places });
         }
         Ok(found)
     }

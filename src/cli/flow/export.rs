@@ -118,7 +118,9 @@ async fn short(session: &Session<'_>, id: &str, format: Format) -> Result<String
     let document = FlowDocument::from_value(shown).map_err(|error| unreadable(error.to_string()))?;
     let short = shorten(&document);
     match format {
-        Format::Json => serde_json::to_string_pretty(&short).map(|text| text + "\n").map_err(|e| unreadable(e.to_string())),
+        Format::Json => {
+            serde_json::to_string_pretty(&short).map(|text| text + "\n").map_err(|e| unreadable(e.to_string()))
+        }
         Format::Yaml => serde_norway::to_string(&short).map_err(|e| unreadable(e.to_string())),
     }
 }

@@ -128,8 +128,7 @@ fn short(value: &Value) -> String {
 
 fn summary(rows: &[Value]) -> String {
     let count = |change: &str| rows.iter().filter(|row| row["change"] == change).count();
-    let [create, update, delete, deactivate, none] =
-        ["create", "update", "delete", "deactivate", "none"].map(count);
+    let [create, update, delete, deactivate, none] = ["create", "update", "delete", "deactivate", "none"].map(count);
     let deactivated = if deactivate > 0 { format!("{deactivate} to deactivate, ") } else { String::new() };
     format!("{create} to create, {update} to update, {delete} to delete, {deactivated}{none} unchanged")
 }

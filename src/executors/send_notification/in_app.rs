@@ -122,7 +122,7 @@ fn recipient(owner: Owner, named: Option<UserId>) -> Result<Owner, Failure> {
     match named {
         Some(user) if user != owner.user && owner.organization.is_none() => {
             let message = "is not the run's own user: only runs of an organization can notify others";
-            Err(invalid(&[Problem { pointer: "/user_id".to_owned(), message: message.to_owned() }]))
+            Err(invalid(&[Problem::new("/user_id", message)]))
         }
         named => Ok(Owner { user: named.unwrap_or(owner.user), ..owner }),
     }

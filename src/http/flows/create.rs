@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
-use core314_actors::engine::{FlowDraft, SaveError};
+use core314_actors::engine::FlowDraft;
 use core314_domain::document::short::Places;
 use core314_domain::document::{FlowDocument, ShapeError};
 use core314_domain::json::parse_yaml;
@@ -29,12 +29,9 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     credential.allows(Role::Admin)?;
     let caller = credential.act(req.headers(), None)?;
     let owner = caller.owner()?;
-    let (document, places) = read_document(&req, payload, &state).await?;
+    let Written { document, text, places } = read_document(&req, payload, &state).await?;
     let saved = state.engine.create_flow(FlowDraft { owner, document, by: caller.by }).await;
-    let flow = saved.map_err(|error| match error {
-        SaveError::Invalid(problems) => Problem::InvalidFlow(in_text(problems, &places)),
-        other => other.into(),
-    })?;
+    let flow = saved.map_err(|error| located(error.into(), &text, &places))?;
     let (id, version) = (flow.id, flow.version);
     let view = FlowView::warned(&state, owner.tenant, flow).await?;
     Ok(HttpResponse::Created()
@@ -43,21 +40,35 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
         .json(view))
 }
 
-/// Problems at their places in the text that was sent.
-fn in_text(problems: Vec<DocumentProblem>, places: &Places) -> Vec<DocumentProblem> {
-    let place = |problem: DocumentProblem| DocumentProblem { pointer: places.in_text(&problem.pointer), ..problem };
-    problems.into_iter().map(place).collect()
+/// A document, and the text that it came as: only that knows the lines of what is wrong with it.
+pub struct Written {
+    pub document: FlowDocument,
+    pub text: String,
+    /// Where the document's parts stand in a text of the short form.
+    pub places: Places,
 }
 
-/// The document in a request's body, in either form, and where its parts stand in it.
-pub async fn read_document(
-    req: &HttpRequest,
-    payload: web::Payload,
-    state: &State,
-) -> Result<(FlowDocument, Places), Problem> {
+/// The document in a request's body, in either form.
+pub async fn read_document(req: &HttpRequest, payload: web::Payload, state: &State) -> Result<Written, Problem> {
     let is_yaml = is_yaml(req)?;
     let text = body::read(req, payload, &state.settings).await?;
-    document(&text, is_yaml, state.settings.max_json_depth)
+    let (document, places) = document(&text, is_yaml, state.settings.max_json_depth)?;
+    Ok(Written { document, places, text: String::from_utf8_lossy(&text).into_owned() })
+}
+
+/// Names the places, in the text that was sent, of what is wrong with a document.
+fn located(problem: Problem, text: &str, places: &Places) -> Problem {
+    let Problem::InvalidFlow(problems) = problem else { return problem };
+    Problem::InvalidFlow(in_text(problems, text, places))
+}
+
+/// Findings at their places in the text that was sent.
+pub fn in_text(mut found: Vec<DocumentProblem>, text: &str, places: &Places) -> Vec<DocumentProblem> {
+    for problem in &mut found {
+        problem.pointer = places.in_text(&problem.pointer);
+    }
+    DocumentProblem::locate(&mut found, text);
+    found
 }
 
 fn is_yaml(req: &HttpRequest) -> Result<bool, Problem> {

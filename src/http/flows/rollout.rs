@@ -135,7 +135,10 @@ pub async fn begin(
         (None, Some(document)) => {
             let document = FlowDocument::from_value(Value::Object(document));
             let inside = |error: core314_domain::document::ShapeError| {
-                misshapen(core314_domain::document::ShapeError { pointer: format!("/document{}", error.pointer), ..error })
+                misshapen(core314_domain::document::ShapeError {
+                    pointer: format!("/document{}", error.pointer),
+                    ..error
+                })
             };
             Candidate::Document(Box::new(document.map_err(inside)?))
         }

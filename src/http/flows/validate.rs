@@ -2,18 +2,17 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::ports::Scope;
-use core314_domain::document::short::Places;
-use core314_domain::document::{FlowDocument, warnings};
+use core314_domain::document::FlowDocument;
 use core314_domain::plan::Problem as DocumentProblem;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::FindingView;
-use super::create::read_document;
-use crate::http::Shared;
+use super::create::{Written, in_text, read_document};
 use crate::http::auth::Role;
 use crate::http::openapi::Doc;
-use crate::http::problem::{Place, Problem};
+use crate::http::problem::{FieldError, Place, Problem};
+use crate::http::{Shared, State};
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Validation")]
@@ -21,7 +20,7 @@ struct View {
     valid: bool,
     /// Everything that is wrong, each with its place.
     errors: Vec<FindingView>,
-    /// What is legal and surely not meant.
+    /// What is legal, and surely not meant.
     warnings: Vec<FindingView>,
 }
 
@@ -33,36 +32,33 @@ pub fn doc() -> Doc {
 
 pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
     let scope = state.keys.identify(&req).await?.read(req.headers())?;
-    let mut warnings = Vec::new();
-    let errors: Vec<FindingView> = match read_document(&req, payload, &state).await {
-        Ok((document, places)) => {
-            let found = match scope {
-                Scope::Tenant(tenant) => {
-                    let named = state.engine.runtime().catalog.flow_by_name(tenant, document.flow_name.clone()).await?;
-                    state.engine.warnings(tenant, named.map(|flow| flow.id), &document).await?
-                }
-                Scope::Platform => warnings::warnings(&document),
-            };
-            warnings = found.into_iter().map(|problem| finding(problem, &places)).collect();
-            let problems = state.engine.check_flow(&document).err().unwrap_or_default();
-            problems.into_iter().map(|problem| finding(problem, &places)).collect()
+    let (errors, warnings) = match read_document(&req, payload, &state).await {
+        Ok(Written { document, text, places }) => {
+            let shown = |found| in_text(found, &text, &places).into_iter().map(FindingView::from).collect();
+            match state.engine.check_flow(&document) {
+                Ok(_) => (Vec::new(), shown(doubts(&state, scope, &document).await?)),
+                Err(problems) => (shown(problems), Vec::new()),
+            }
         }
-        Err(Problem::InvalidRequest(errors)) => errors
-            .into_iter()
-            .map(|error| {
-                let pointer = match error.place {
-                    Place::Body(pointer) => pointer,
-                    Place::Query(_) | Place::Header(_) => String::new(),
-                };
-                FindingView { pointer, message: error.message }
-            })
-            .collect(),
+        Err(Problem::InvalidRequest(errors)) => (errors.into_iter().map(FindingView::from).collect(), Vec::new()),
         Err(problem) => return Err(problem),
     };
     Ok(HttpResponse::Ok().json(View { valid: errors.is_empty(), errors, warnings }))
 }
 
-/// A finding, at its place in the text that was sent.
-fn finding(problem: DocumentProblem, places: &Places) -> FindingView {
-    FindingView { pointer: places.in_text(&problem.pointer), message: problem.message }
+/// What is legal in a document, and surely not meant where it would be saved.
+async fn doubts(state: &State, scope: Scope, document: &FlowDocument) -> Result<Vec<DocumentProblem>, Problem> {
+    let Scope::Tenant(tenant) = scope else { return Ok(state.engine.warnings(None, None, document).await?) };
+    let named = state.engine.runtime().catalog.flow_by_name(tenant, document.flow_name.clone()).await?;
+    Ok(state.engine.warnings(Some(tenant), named.map(|flow| flow.id), document).await?)
+}
+
+impl From<FieldError> for FindingView {
+    fn from(error: FieldError) -> Self {
+        let pointer = match error.place {
+            Place::Body(pointer) => pointer,
+            Place::Query(_) | Place::Header(_) => String::new(),
+        };
+        DocumentProblem::new(pointer, error.message).into()
+    }
 }

@@ -248,6 +248,9 @@ fn problem_schema() -> Value {
                 "items": {"type": "object", "required": ["message"], "properties": {
                     "pointer": {"type": "string"}, "parameter": {"type": "string"}, "header": {"type": "string"},
                     "message": {"type": "string"},
+                    "excerpt": {"type": "string", "description": "Of an expression: its line, and a mark below the character."},
+                    "line": {"type": "integer", "description": "Of a document's text, from 1."},
+                    "column": {"type": "integer", "description": "In characters, from 1."},
                 }},
             },
         },

@@ -52,6 +52,28 @@ async fn what_is_wrong_with_a_document_is_said_with_its_place() {
 }
 
 #[actix_web::test]
+async fn what_is_wrong_with_an_expression_is_said_with_line_character_and_mark() {
+    let server = Server::start().await;
+    let yaml = "flow_name: a\ntrigger_type: manual\nconditions: trigger.score == 0.5 && 1 == 1\nflow_steps:\n  \
+                - id: x\n    config: {action_type: scripted}\n";
+    let send = |path: &'static str, text: String| {
+        server.send(admin(Method::POST, path).insert_header(("Content-Type", "application/yaml")).set_payload(text))
+    };
+    let fine = send("/api/v1/flows/validate", yaml.to_owned()).await.json();
+    assert_eq!((&fine["valid"], fine["warnings"].as_array().unwrap().len()), (&json!(true), 2), "{fine}");
+    assert_eq!((&fine["warnings"][0]["line"], &fine["warnings"][0]["column"]), (&json!(3), &json!(13)));
+    let wrong = yaml.replace("1 == 1", "tenant.idd == 'x'");
+    let refused = send("/api/v1/flows/validate", wrong.clone()).await.json();
+    let error = &refused["errors"][0];
+    assert_eq!((&error["pointer"], &error["line"]), (&json!("/conditions"), &json!(3)), "{refused}");
+    let marked = "trigger.score == 0.5 && tenant.idd == 'x'\n                               ^";
+    assert_eq!(error["excerpt"], marked, "{refused}");
+    assert!(error["message"].as_str().unwrap().contains("did you mean `id`?"), "{refused}");
+    let saved = send("/api/v1/flows", wrong).await;
+    assert_eq!((saved.status, &saved.json()["errors"][0]), (StatusCode::UNPROCESSABLE_ENTITY, error));
+}
+
+#[actix_web::test]
 async fn a_name_belongs_to_one_flow_of_a_tenant() {
     let server = Server::start().await;
     server.flow(&flow_document("orders")).await;

@@ -5,7 +5,9 @@
 
 use std::collections::HashSet;
 
-use core314_actors::ports::store::{ApprovalWrite, KeyWrite, Outcome, RejectCode, RolloutChange, RunWrite, Webhook, Write};
+use core314_actors::ports::store::{
+    ApprovalWrite, KeyWrite, Outcome, RejectCode, RolloutChange, RunWrite, Webhook, Write,
+};
 use core314_domain::audit::AuditEntry;
 use core314_domain::log::LogEntry;
 

@@ -23,7 +23,10 @@ async fn an_earlier_version_comes_back(kind: StoreKind) {
         }
         let told = client.get(&format!("{path}/diff")).await;
         let places: Vec<&Value> = told["differences"].as_array().expect("a list").iter().map(|d| &d["place"]).collect();
-        assert_eq!((pick(&told, "from to"), places), (json!([1, 2]), vec![&json!("/flow_description"), &json!("/flow_steps/two")]));
+        assert_eq!(
+            (pick(&told, "from to"), places),
+            (json!([1, 2]), vec![&json!("/flow_description"), &json!("/flow_steps/two")])
+        );
         let back = client.get(&format!("{path}/diff?from=2&to=1")).await;
         assert_eq!(back["differences"][1]["after"], Value::Null);
 

@@ -401,13 +401,10 @@ fn state(status: RunStatus, steps: &[StepStatus]) -> RunState {
         })
     };
     RunState {
-        paused_by: None,
-        reopened: 0,
         status,
         steps: steps.iter().map(|s| Step { status: *s, live: live(*s) }).collect(),
-        closing: None,
-        error: None,
         started_at_ms: (status != RunStatus::Pending).then_some(T0 + 1),
         completed_at_ms: status.is_terminal().then_some(T0 + 5_001),
+        ..RunState::default()
     }
 }

@@ -99,7 +99,7 @@ pub fn instantiate(
     given: &Map<String, Value>,
 ) -> Result<FlowDocument, Vec<Problem>> {
     let mut problems = Vec::new();
-    let problem = |name: &str, message: String| Problem { pointer: format!("/parameters/{}", escaped(name)), message };
+    let problem = |name: &str, message: String| Problem::new(format!("/parameters/{}", escaped(name)), message);
     let known: Vec<&str> = template.parameters.keys().map(String::as_str).collect();
     for name in given.keys().filter(|name| !template.parameters.contains_key(*name)) {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -113,7 +113,11 @@ pub fn instantiate(
                 None => drop(values.insert(name.clone(), value.clone())),
             },
             None if parameter.is_required() => {
-                let about = if parameter.description.is_empty() { String::new() } else { format!(": {}", parameter.description) };
+                let about = if parameter.description.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", parameter.description)
+                };
                 problems.push(problem(name, format!("is required{about}")));
             }
             None => drop(values.insert(name.clone(), parameter.default.clone())),
@@ -124,7 +128,7 @@ pub fn instantiate(
     }
     filled(template, &values)
         .map(|flow| FlowDocument { flow_name, ..flow })
-        .map_err(|error| vec![Problem { pointer: error.pointer, message: error.message }])
+        .map_err(|error| vec![Problem::new(error.pointer, error.message)])
 }
 
 /// A template with a value for each parameter, fit to be checked like a flow; any other document as it is.
@@ -136,7 +140,7 @@ pub fn sample(document: &FlowDocument) -> Result<FlowDocument, ShapeError> {
 /// What is wrong with a document's parameters.
 pub fn problems(document: &FlowDocument) -> Vec<Problem> {
     let mut found = Vec::new();
-    let mut problem = |pointer: String, message: &str| found.push(Problem { pointer, message: message.to_owned() });
+    let mut problem = |pointer: String, message: &str| found.push(Problem::new(pointer, message));
     if document.parameters.is_empty() {
         return found;
     }
@@ -172,7 +176,9 @@ pub fn unused(document: &FlowDocument) -> Vec<&str> {
     let mut used = BTreeSet::new();
     let values = Map::new();
     // Every placeholder is asked for, and none is found.
-    replace(&mut body(document), &values, "", &mut |name, _| { used.insert(name.to_owned()); });
+    replace(&mut body(document), &values, "", &mut |name, _| {
+        used.insert(name.to_owned());
+    });
     document.parameters.keys().map(String::as_str).filter(|name| !used.contains(*name)).collect()
 }
 
@@ -242,7 +248,9 @@ fn replaced(text: &str, values: &Map<String, Value>, missing: &mut dyn FnMut(&st
         out.push_str(&rest[..start]);
         match after[2..end - 2].trim().strip_prefix("params.").filter(|name| is_name(name)) {
             Some(name) => match values.get(name) {
-                Some(value) if text.len() == end && start == 0 && rest.len() == text.len() => return Some(value.clone()),
+                Some(value) if text.len() == end && start == 0 && rest.len() == text.len() => {
+                    return Some(value.clone());
+                }
                 Some(Value::String(value)) => {
                     found = true;
                     out.push_str(value);
@@ -301,10 +309,7 @@ flow_steps:
         assert_eq!((flow.flow_name.as_str(), flow.is_template, flow.parameters.len()), ("mine", false, 0));
         assert_eq!(flow.conditions, "trigger.severity == \"high\"");
         let payload = &flow.to_value()["flow_steps"][0]["config"]["action_payload"];
-        assert_eq!(
-            payload,
-            &json!({"url": "http://h/{{ trigger.id }}", "expected_status": [200], "body": "5 tries"})
-        );
+        assert_eq!(payload, &json!({"url": "http://h/{{ trigger.id }}", "expected_status": [200], "body": "5 tries"}));
     }
 
     #[test]
@@ -335,7 +340,10 @@ flow_steps:
     #[test]
     fn a_template_is_checked_with_samples() {
         let flow = sample(&template()).unwrap();
-        assert_eq!(flow.to_value()["flow_steps"][0]["config"]["action_payload"]["url"], "https://example.com/{{ trigger.id }}");
+        assert_eq!(
+            flow.to_value()["flow_steps"][0]["config"]["action_payload"]["url"],
+            "https://example.com/{{ trigger.id }}"
+        );
         assert_eq!(unused(&template()), [""; 0]);
         assert_eq!(problems(&template()), []);
     }
@@ -350,7 +358,13 @@ flow_steps:
         let places: Vec<String> = problems(&document).into_iter().map(|p| p.pointer).collect();
         assert_eq!(
             places,
-            ["/parameters", "/parameters/a b", "/parameters/a b/default", "/parameters/level/default", "/parameters/level/enum/1"]
+            [
+                "/parameters",
+                "/parameters/a b",
+                "/parameters/a b/default",
+                "/parameters/level/default",
+                "/parameters/level/enum/1"
+            ]
         );
         assert_eq!(unused(&document), ["a b", "idle"]);
     }

@@ -13,7 +13,7 @@ use crate::words::{OnError, OnErrorAction, TriggerType};
 /// What the document alone shows.
 pub fn warnings(document: &FlowDocument) -> Vec<Problem> {
     let mut found = Vec::new();
-    let mut warn = |pointer: String, message: String| found.push(Problem { pointer, message });
+    let mut warn = |pointer: String, message: String| found.push(Problem::new(pointer, message));
     for name in parameters::unused(document) {
         warn(format!("/parameters/{name}"), "no text of the template uses it".to_owned());
     }
@@ -114,7 +114,7 @@ pub fn shadows(id: Option<FlowId>, document: &FlowDocument, neighbours: &[Neighb
         } else {
             format!("'{name}' is newer and {why}: this flow is never started by a {}", document.trigger_type)
         };
-        found.push(Problem { pointer: "/conditions".to_owned(), message });
+        found.push(Problem::new("/conditions", message));
     }
     found
 }
@@ -174,10 +174,7 @@ mod tests {
         assert_eq!(shadows(Some(id(1)), &old, &of_old), [], "a flow does not shadow itself");
         let of_new = [Neighbour { id: id(2), document: &new }];
         let found = shadows(Some(id(1)), &old, &of_new);
-        assert_eq!(
-            messages(&found),
-            ["'new' is newer and has no conditions: this flow is never started by a webhook"]
-        );
+        assert_eq!(messages(&found), ["'new' is newer and has no conditions: this flow is never started by a webhook"]);
         let twin = flow("twin", "conditions: trigger.a == 1");
         assert!(shadows(None, &twin, &of_old)[0].message.contains("has the same conditions"));
         let apart = flow("apart", "conditions: trigger.a == 2");

@@ -7,13 +7,16 @@
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
 use super::budget::text_units;
+use super::infer::kinds::function_names;
 use super::limits;
 use super::path::{Key, Path};
 use super::pattern;
-use super::program::{IN_ORDER, MATCHES, Pattern, Slot, TICK, slot_name};
+use super::program::{IN_ORDER, LOOP, MATCHES, Pattern, Slot, TICK, slot_name};
 use super::scope::Names;
+use crate::suggest::meant_or_known;
 
 /// What is wrong, and the node at which.
+#[derive(Debug)]
 pub(super) struct Fault {
     pub message: String,
     pub node: u64,
@@ -26,35 +29,16 @@ pub(super) struct Checked {
     pub size: u64,
 }
 
-/// Functions that expressions may call. Macros are expanded before they get here, so a macro with
-/// the wrong arguments is reported as an unknown function, by its name.
-const FUNCTIONS: &[&str] = &[
-    "bool",
-    "bytes",
-    "contains",
-    "double",
-    "duration",
-    "dyn",
-    "endsWith",
-    "getDate",
-    "getDayOfMonth",
-    "getDayOfWeek",
-    "getDayOfYear",
-    "getFullYear",
-    "getHours",
-    "getMilliseconds",
-    "getMinutes",
-    "getMonth",
-    "getSeconds",
-    "int",
-    "matches",
-    "size",
-    "startsWith",
-    "string",
-    "timestamp",
-    "type",
-    "uint",
-];
+/// What the parser expands before the tree gets here.
+const MACROS: &[&str] = &["all", "exists", "exists_one", "filter", "has", "map"];
+
+fn macro_form(name: &str) -> String {
+    match name {
+        "has" => "`has(a.member)`".to_owned(),
+        "map" => "`list.map(x, value)` or `list.map(x, condition, value)`".to_owned(),
+        other => format!("`list.{other}(x, condition)`"),
+    }
+}
 
 const OPERATORS: &[&str] = &[
     operators::CONDITIONAL,
@@ -79,7 +63,15 @@ const OPERATORS: &[&str] = &[
 ];
 
 /// Types by name, to be compared with `type(…)`.
-const TYPES: &[&str] = &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
+pub(super) const TYPES: &[&str] =
+    &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
+
+impl Checked {
+    /// Whether it looks anything up: what does not is constant.
+    pub fn names_anything(&self) -> bool {
+        self.slots.iter().any(|slot| !matches!(slot, Slot::Pattern(_)))
+    }
+}
 
 /// Checks and rewrites a tree.
 pub(super) fn check(tree: &mut IdedExpr, names: &Names) -> Result<Checked, Fault> {
@@ -113,7 +105,7 @@ impl Checker<'_> {
             Expr::Literal(LiteralValue::String(text)) => self.checked.size += text_units(text.inner()),
             Expr::Literal(_) => {}
             Expr::Ident(name) => {
-                let name = name.trim_start_matches('.');
+                let name = root_name(name);
                 if !self.is_bound(name) && !TYPES.contains(&name) {
                     return Err(fault(
                         self.names.check_root(name).err().unwrap_or_else(|| format!("`{name}` cannot stand here")),
@@ -147,15 +139,28 @@ impl Checker<'_> {
         if name == "matches" {
             return self.matches(call, id, depth);
         }
-        if !FUNCTIONS.contains(&name) && !OPERATORS.contains(&name) {
-            let message =
-                format!("unknown function `{name}`, or not with these arguments; known: {}", FUNCTIONS.join(", "));
+        let functions = function_names();
+        if MACROS.contains(&name) {
+            // A macro whose arguments are right has been expanded by the parser.
+            let message = format!("unknown function `{name}`: as a macro it is written {}", macro_form(name));
+            return Err(Fault { message, node: id });
+        }
+        if !functions.contains(&name) && !OPERATORS.contains(&name) {
+            let known = [&functions, MACROS].concat();
+            let message = format!("unknown function `{name}`{}", meant_or_known(name, &known, "known:"));
             return Err(Fault { message, node: id });
         }
         if let Some(target) = &mut call.target {
             self.visit(target, depth + 1)?;
         }
-        self.visit_all(&mut call.args, depth)
+        self.visit_all(&mut call.args, depth)?;
+        if let (operators::ADD, [_, right]) = (call.func_name.as_str(), &mut call.args[..])
+            && !matches!(right.expr, Expr::Literal(_) | Expr::List(_))
+        {
+            // A list takes the keys of a map, which come in an order of their own.
+            in_order(right);
+        }
+        Ok(())
     }
 
     /// `text.matches("pattern")` becomes a call that takes the compiled pattern.
@@ -181,7 +186,7 @@ impl Checker<'_> {
         if self.macros == limits::MACRO_DEPTH {
             return Err(fault(format!("macros are nested more than {} deep", limits::MACRO_DEPTH)));
         }
-        let name = loops.iter_var.clone();
+        let name = root_name(&loops.iter_var).to_owned();
         if super::ROOTS.contains(&name.as_str()) || TYPES.contains(&name.as_str()) {
             return Err(fault(format!("`{name}` already means something else; give the variable another name")));
         }
@@ -232,6 +237,14 @@ impl Checker<'_> {
     }
 }
 
+/// A name as the author wrote it.
+pub(super) fn root_name(name: &str) -> &str {
+    match name.trim_start_matches('.') {
+        LOOP => "loop",
+        name => name,
+    }
+}
+
 /// The root and the keys of `root.member["key"][0]`; of a presence test, those of its operand.
 fn chain(expr: &Expr) -> Option<(&str, Vec<Key>)> {
     let mut keys = Vec::new();
@@ -243,7 +256,7 @@ fn chain(expr: &Expr) -> Option<(&str, Vec<Key>)> {
         here = match here {
             Expr::Ident(name) => {
                 keys.reverse();
-                return Some((name.trim_start_matches('.'), keys));
+                return Some((root_name(name), keys));
             }
             Expr::Select(select) if !select.test => {
                 keys.push(Key::Name(select.field.as_str().into()));
@@ -264,7 +277,7 @@ fn chain(expr: &Expr) -> Option<(&str, Vec<Key>)> {
 }
 
 /// The node that begins the text of a member path: others are placed at their dot or bracket.
-fn leftmost(node: &IdedExpr) -> u64 {
+pub(super) fn leftmost(node: &IdedExpr) -> u64 {
     let mut here = node;
     loop {
         here = match &here.expr {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::Suspect;
 use super::error::ExprError;
 use super::matcher::Matcher;
-use super::program::Program;
+use super::program::{Demand, Program};
 use super::scope::{Names, Scope};
 use super::syntax::{self, Language};
 
@@ -67,6 +68,13 @@ impl Condition {
     }
 }
 
+impl Suspect for Condition {
+    fn warnings(&self) -> Vec<ExprError> {
+        let Kind::Cel(clauses) = &*self.0 else { return Vec::new() };
+        clauses.iter().flat_map(Program::warnings).collect()
+    }
+}
+
 /// The first clause that is false. An error counts only if no clause is false.
 fn first_false<'c>(clauses: &'c [Program], scope: &Scope) -> Result<Option<&'c str>, ExprError> {
     let mut failed = None;
@@ -89,7 +97,7 @@ fn parse_clauses(source: &str, names: &Names) -> Result<Vec<Program>, ExprError>
     let mut programs = Vec::with_capacity(clauses.len());
     for (start, text) in clauses {
         let skipped = source[..start].chars().count() + text.chars().take_while(|c| c.is_whitespace()).count();
-        programs.push(Program::parse(text.trim(), names).map_err(|error| ExprError {
+        programs.push(Program::parse(text.trim(), names, Demand::Truth).map_err(|error| ExprError {
             expression: source.to_owned(),
             position: error.position.map(|at| at + skipped),
             ..error

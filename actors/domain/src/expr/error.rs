@@ -39,6 +39,26 @@ impl ExprError {
         self
     }
 
+    /// The line of the expression that is wrong, and below it a mark at the character; long lines are cut around it.
+    pub fn excerpt(&self) -> Option<String> {
+        /// Characters on either side of the mark.
+        const AROUND: usize = 60;
+        let position = self.position?;
+        let mut start = 0;
+        let line = self.expression.split('\n').find(|line| {
+            let length = line.chars().count() + 1;
+            let is_here = position < start + length;
+            start += if is_here { 0 } else { length };
+            is_here
+        })?;
+        let (column, skipped) = (position - start, (position - start).saturating_sub(AROUND));
+        let shown: String = line.chars().skip(skipped).take(2 * AROUND).map(visible).collect();
+        let head = if skipped > 0 { "…" } else { "" };
+        let tail = if line.chars().count() > skipped + 2 * AROUND { "…" } else { "" };
+        let blank = " ".repeat(column - skipped + head.chars().count());
+        Some(format!("{head}{shown}{tail}\n{blank}^"))
+    }
+
     pub(super) fn at_char(mut self, position: Option<usize>) -> Self {
         self.position = position;
         self
@@ -55,6 +75,17 @@ pub(super) fn shortened(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+/// A character that is one column wide and moves no cursor.
+fn visible(c: char) -> char {
+    if c == '\t' {
+        ' '
+    } else if c.is_control() || ('\u{200b}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) {
+        '\u{fffd}'
+    } else {
+        c
     }
 }
 
@@ -86,6 +117,19 @@ mod tests {
     fn positions_count_characters_and_pointers_escape() {
         assert_eq!(ExprError::new("ä == b", "no").at_byte(6).position, Some(5));
         assert_eq!(pointer_to("/a", "b/c~d"), "/a/b~1c~0d");
+    }
+
+    #[test]
+    fn an_excerpt_marks_the_character() {
+        let excerpt = |text: &str, at| ExprError::new(text, "no").at_char(Some(at)).excerpt();
+        assert_eq!(excerpt("a == b", 2).unwrap(), "a == b\n  ^");
+        assert_eq!(excerpt("ä ==\n\tb == c\nd", 8).unwrap(), " b == c\n   ^");
+        assert_eq!(excerpt("a", 1).unwrap(), "a\n ^", "the end may be wrong too");
+        assert_eq!(excerpt("a", 9), None);
+        assert_eq!(excerpt("a\u{202e}\u{7}b", 3).unwrap(), "a\u{fffd}\u{fffd}b\n   ^");
+        let long = excerpt(&"x".repeat(1_000), 500).unwrap();
+        assert_eq!(long, format!("…{}…\n{}^", "x".repeat(120), " ".repeat(61)));
+        assert_eq!(ExprError::new("a", "no").excerpt(), None);
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::Suspect;
 use super::error::ExprError;
-use super::program::Program;
+use super::program::{Demand, Program};
 use super::scope::{Names, Scope};
 
 /// A compiled CEL expression with a JSON result. Cloning shares it.
@@ -15,7 +16,7 @@ pub struct Expression(Arc<Program>);
 impl Expression {
     /// Parses and checks a CEL text.
     pub fn parse(source: &str, names: &Names) -> Result<Self, ExprError> {
-        Program::parse(source, names).map(|program| Self(Arc::new(program)))
+        Program::parse(source, names, Demand::Any).map(|program| Self(Arc::new(program)))
     }
 
     /// The value of the expression. Times become RFC 3339 texts, bytes base64; a number that is not
@@ -27,5 +28,11 @@ impl Expression {
     /// The text as it was written.
     pub fn source(&self) -> &str {
         self.0.source()
+    }
+}
+
+impl Suspect for Expression {
+    fn warnings(&self) -> Vec<ExprError> {
+        self.0.warnings()
     }
 }

@@ -23,6 +23,23 @@ pub(super) static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(||
     env
 });
 
+/// The filters, by name: what messages and the manual list.
+#[rustfmt::skip]
+pub(super) const FILTERS: &[&str] = &[
+    "abs", "attr", "bool", "capitalize", "count", "d", "default", "dictsort", "first", "float", "groupby",
+    "int", "items", "join", "last", "length", "lines", "list", "lower", "map", "max", "min", "reject",
+    "rejectattr", "replace", "reverse", "round", "select", "selectattr", "sort", "split", "string", "sum",
+    "title", "tojson", "trim", "unique", "upper", "urlencode",
+];
+
+/// The tests (`value is …`), by name.
+#[rustfmt::skip]
+pub(super) const TESTS: &[&str] = &[
+    "boolean", "defined", "divisibleby", "endingwith", "eq", "equalto", "even", "false", "float", "ge", "gt",
+    "in", "integer", "iterable", "le", "lt", "mapping", "ne", "none", "number", "odd", "sequence",
+    "startingwith", "string", "true", "undefined",
+];
+
 fn add_filters(env: &mut Environment<'static>) {
     env.add_filter("abs", filters::abs);
     env.add_filter("attr", filters::attr);
@@ -195,6 +212,15 @@ mod unit_tests {
         let expression = ENVIRONMENT.compile_expression(source).map_err(|error| error.to_string())?;
         let names = context! { text => "a/b ü", list => vec!["x", "y"], long => "a".repeat(100_000) };
         expression.eval(names).map(|value| value.to_string()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_lists_are_those_of_the_environment() {
+        assert!(FILTERS.iter().all(|name| has_filter(name)) && TESTS.iter().all(|name| has_test(name)));
+        let added = |what: &str| include_str!("filters.rs").matches(what).count();
+        assert_eq!(added("env.add_filter(\""), FILTERS.len());
+        assert_eq!(added("env.add_test(\""), TESTS.len());
+        assert!(FILTERS.is_sorted() && TESTS.is_sorted());
     }
 
     #[test]

@@ -404,7 +404,7 @@ mod tests {
         assert!(refused(&deep).message.contains("deep"));
         let wide = json!({"all": vec![json!({"a": 1}); limits::MATCHER_TESTS + 1]});
         assert!(refused(&wide).message.contains("1000 tests"));
-        let nowhere = Names { roots: &["input"], steps: &[] };
+        let nowhere = Names::new(&["input"], &[]);
         assert!(Matcher::parse(&json!({"a": 1}), &nowhere).is_err());
     }
 }

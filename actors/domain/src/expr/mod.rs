@@ -16,9 +16,11 @@ mod budget;
 mod cel_value;
 mod check;
 mod condition;
+mod cost;
 mod error;
 mod expression;
 mod filters;
+mod infer;
 mod matcher;
 mod path;
 mod pattern;
@@ -26,6 +28,7 @@ mod program;
 mod scope;
 mod syntax;
 mod template;
+mod types;
 mod view;
 
 pub use condition::Condition;
@@ -33,6 +36,13 @@ pub use error::ExprError;
 pub use expression::Expression;
 pub use scope::{Names, ROOTS, Scope, StepView, StepViews};
 pub use template::Template;
+pub use types::{Type, Types, UNTYPED};
+
+/// What was compiled may be legal, and still surely not be what was meant.
+pub trait Suspect {
+    /// What is suspicious about it.
+    fn warnings(&self) -> Vec<ExprError>;
+}
 
 /// Bounds on what may be written and on what an evaluation may cost.
 pub mod limits {
@@ -44,6 +54,8 @@ pub mod limits {
     pub const TEXT_DEPTH: usize = 96;
     /// Nesting of `all`, `exists`, `exists_one`, `map` and `filter`.
     pub const MACRO_DEPTH: usize = 2;
+    /// Elements that a collection of the scope is assumed to have when the work of an expression is estimated.
+    pub const ASSUMED_ITEMS: u64 = 1_000;
     /// Units of work of one CEL evaluation: about one per value touched or 64 bytes of text.
     pub const WORK: u64 = 1_000_000;
     /// Tests in one matcher.

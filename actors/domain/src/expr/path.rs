@@ -10,6 +10,8 @@ use serde_json::Value;
 use super::limits;
 use super::scope::{Names, STEP_MEMBERS, Scope, StepView};
 use super::syntax::{Kind, Token};
+use super::types::Types;
+use crate::suggest::did_you_mean;
 
 /// One key of a path: a member's name or a place in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,19 @@ impl Path {
         Ok(Self { root: root.into(), keys: keys.into() })
     }
 
+    /// Refuses members that by their types cannot be there.
+    pub(super) fn check_types(&self, types: &Types) -> Result<(), String> {
+        let mut of = types.root(&self.root);
+        for (at, key) in self.keys.iter().enumerate() {
+            let shown = || Self { root: self.root.clone(), keys: self.keys[..at].into() }.to_string();
+            of = match key {
+                Key::Name(name) => types.member(&of, name, &shown())?,
+                Key::Index(_) => types.element(&of, &shown())?,
+            };
+        }
+        Ok(())
+    }
+
     /// Walks the path. The error says which key is missing, and in what.
     pub(super) fn find<'s>(&self, scope: &'s Scope) -> Result<Found<'s>, String> {
         let (start, used) = match &*self.root {
@@ -63,6 +78,7 @@ impl Path {
             "vars" => (&scope.vars, 0),
             "loop" => (&scope.round, 0),
             "event" => (&scope.event, 0),
+            "secrets" => (&scope.secrets, 0),
             "now" => return Ok(Found::Time(scope.now)),
             _ => {
                 let step = self.step(scope)?;
@@ -108,7 +124,13 @@ fn check_step(keys: &[Key], names: &Names) -> Result<(), String> {
             let leaf = &**member != "output" && keys.len() > 2;
             if leaf { Err(format!("`steps.{id}.{member}` has no members")) } else { Ok(()) }
         }
-        Some(_) => Err(format!("a step has {}, and nothing else", STEP_MEMBERS.join(", "))),
+        Some(key) => {
+            let guess = match key {
+                Key::Name(name) => did_you_mean(name, STEP_MEMBERS.iter().copied()),
+                Key::Index(_) => String::new(),
+            };
+            Err(format!("a step has {}, and nothing else{guess}", STEP_MEMBERS.join(", ")))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! of the scope become slots, so that evaluation converts only what is named. The crate is kept
 //! behind this file: its panics become errors here, its messages are put into the document's words.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -19,7 +20,9 @@ use regex::Regex;
 use super::budget::Budget;
 use super::cel_value::{Built, build};
 use super::check;
+use super::cost;
 use super::error::ExprError;
+use super::infer;
 use super::path::{Found, Path};
 use super::scope::{Names, Scope};
 use super::syntax::{self, Language};
@@ -32,6 +35,19 @@ pub(super) struct Program {
     slots: Box<[Slot]>,
     /// Units of one pass over the expression.
     size: u64,
+    /// What is legal but suspicious: a sentence, and the character at which.
+    warnings: Box<[Warning]>,
+}
+
+/// A sentence, and the character that it is about.
+type Warning = (String, Option<usize>);
+
+/// What a place demands of an expression's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    Any,
+    /// A condition.
+    Truth,
 }
 
 /// What a rewritten name stands for.
@@ -60,23 +76,47 @@ pub(super) fn slot_name(slot: usize) -> String {
 
 impl Program {
     /// Parses and checks a text; errors are positioned in it.
-    pub(super) fn parse(source: &str, names: &Names) -> Result<Self, ExprError> {
+    pub(super) fn parse(source: &str, names: &Names, demand: Demand) -> Result<Self, ExprError> {
         let failed = |fault: syntax::Fault| ExprError::new(source, fault.message).at_byte(fault.at);
         syntax::check_length(source).map_err(failed)?;
         let found = syntax::tokens(source, Language::Cel).map_err(failed)?;
         syntax::check(source, &found, Language::Cel).map_err(failed)?;
         let parser = Parser::new().error_recovery_limit(1);
-        let parsed = catch_unwind(AssertUnwindSafe(|| parser.parse_with_source_info(source)));
+        let spelled = spelled_loop(source, &found).map_err(failed)?;
+        let parsed = catch_unwind(AssertUnwindSafe(|| parser.parse_with_source_info(&spelled)));
         let (mut tree, info) = match parsed {
             Ok(Ok(parsed)) => parsed,
             Ok(Err(errors)) => return Err(syntax_error(source, &errors)),
             Err(_) => return Err(ExprError::new(source, "not an expression: the parser gave up on it")),
         };
-        let checked = check::check(&mut tree, names).map_err(|fault| {
-            let position = info.offset_for(fault.node).map(|(start, _)| start as usize);
-            ExprError::new(source, fault.message).at_char(position)
-        })?;
-        Ok(Self { source: source.into(), tree, slots: checked.slots.into(), size: checked.size })
+        let position = |node| {
+            let start = info.offset_for(node).map(|(start, _)| start as usize)?;
+            // A member is placed at its dot, of which nobody thinks as its place.
+            Some(start + usize::from(source.chars().nth(start) == Some('.')))
+        };
+        let refused = |fault: check::Fault| ExprError::new(source, fault.message).at_char(position(fault.node));
+        let written = tree.clone();
+        let checked = check::check(&mut tree, names).map_err(refused)?;
+        let mut warnings = Vec::new();
+        if let Some(types) = names.types {
+            let inferred = infer::infer(&written, types).map_err(refused)?;
+            if demand == Demand::Truth && !inferred.kind.may_be_true() {
+                let message = format!("a condition must be true or false: expected bool, found {}", inferred.kind);
+                return Err(ExprError::new(source, message).at_char(Some(0)));
+            }
+            cost::check(&written).map_err(refused)?;
+            warnings.extend(inferred.warnings.into_iter().map(|fault| (fault.message, position(fault.node))));
+            if demand == Demand::Truth && !checked.names_anything() {
+                warnings.push(("it names nothing of the run, so it never changes".to_owned(), Some(0)));
+            }
+        }
+        Ok(Self {
+            source: source.into(),
+            tree,
+            slots: checked.slots.into(),
+            size: checked.size,
+            warnings: warnings.into(),
+        })
     }
 
     /// Whether the expression holds; a result that is not a bool is an error.
@@ -115,6 +155,58 @@ impl Program {
     pub(super) fn source(&self) -> &str {
         &self.source
     }
+
+    /// What is suspicious, each positioned in the text.
+    pub(super) fn warnings(&self) -> Vec<ExprError> {
+        let warnings = self.warnings.iter();
+        warnings.map(|(message, at)| ExprError::new(&self.source, message).at_char(*at)).collect()
+    }
+}
+
+/// How the parser is given `loop`: CEL reserves the word, so a name of the same length stands for it there.
+pub(super) const LOOP: &str = "l__p";
+
+/// The text with the word `loop` put into a spelling that the parser takes. No character changes its place.
+fn spelled_loop<'a>(source: &'a str, found: &[syntax::Token<'_>]) -> Result<Cow<'a, str>, syntax::Fault> {
+    let mut spelled = Cow::Borrowed(source);
+    for (at, token) in found.iter().enumerate() {
+        let is_member = at > 0 && found[at - 1].text == ".";
+        if token.kind != syntax::Kind::Word || is_member {
+            continue;
+        }
+        if token.text == LOOP {
+            return Err(syntax::Fault::new(token.at, format!("unknown name `{LOOP}`")));
+        }
+        if token.text == "loop" {
+            spelled.to_mut().replace_range(token.at..token.at + LOOP.len(), LOOP);
+        }
+    }
+    Ok(spelled)
+}
+
+/// Computes a part without names, to see whether it can be. The error is a sentence.
+pub(super) fn constant(node: &IdedExpr) -> Result<(), String> {
+    let computed = catch_unwind(AssertUnwindSafe(|| {
+        let context = Context::with_env(Arc::clone(&ENV));
+        cel::Value::resolve_val(node, &context).map(drop)
+    }));
+    match computed {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(describe(&error)),
+        Err(_) => Err("it cannot be computed".to_owned()),
+    }
+}
+
+/// The interpreter's name for the type of a text's value: what the checker's tables are compared with.
+#[cfg(test)]
+pub(super) fn interpreted(source: &str) -> Result<String, String> {
+    let tree = Parser::new().parse_with_source_info(source).map_err(|error| error.to_string())?.0;
+    let computed = catch_unwind(AssertUnwindSafe(|| {
+        let context = Context::with_env(Arc::clone(&ENV));
+        let value = cel::Value::resolve_val(&tree, &context).map_err(|error| error.to_string())?;
+        Ok(value.get_type().name().to_owned())
+    }));
+    computed.unwrap_or_else(|_| Err("panic".to_owned()))
 }
 
 fn syntax_error(source: &str, errors: &cel::ParseErrors) -> ExprError {

@@ -9,9 +9,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-/// Every root that a scope can supply, in the order in which messages list them.
+use super::types::Types;
+use crate::suggest::{closest, meant_or_known};
+
+/// Every root that a scope can supply, in the order in which messages list them. `loop` stands only in the bodies of
+/// loops, `event` only where one is matched, `secrets` only where a place says so.
 pub const ROOTS: &[&str] =
-    &["trigger", "webhook", "input", "steps", "vars", "loop", "event", "flow", "run", "tenant", "now"];
+    &["trigger", "webhook", "input", "steps", "vars", "loop", "event", "flow", "run", "tenant", "now", "secrets"];
 
 /// What expressions may name. Cheap to build: everything is shared.
 #[derive(Clone, Debug)]
@@ -38,6 +42,8 @@ pub struct Scope {
     pub tenant: Arc<Value>,
     /// The time of the evaluation; given, so that it can be repeated.
     pub now: DateTime<Utc>,
+    /// Secrets by name; null where none may be named.
+    pub secrets: Arc<Value>,
 }
 
 /// The steps before, by their id: those of the flow, and those of each round of a loop that the place stands in.
@@ -85,6 +91,22 @@ pub struct Names<'a> {
     pub roots: &'a [&'a str],
     /// Ids of the steps that end before this place is reached.
     pub steps: &'a [&'a str],
+    /// What is known of their types. None: types and costs are not checked, because they were when it was saved, and
+    /// what a later version of the checker finds is no reason to stop what runs.
+    pub types: Option<&'a Types>,
+}
+
+impl<'a> Names<'a> {
+    /// These roots and steps, of unchecked types.
+    pub const fn new(roots: &'a [&'a str], steps: &'a [&'a str]) -> Self {
+        Self { roots, steps, types: None }
+    }
+
+    /// The same, with types to be checked by.
+    #[must_use]
+    pub const fn typed(self, types: &'a Types) -> Self {
+        Self { types: Some(types), ..self }
+    }
 }
 
 impl Names<'_> {
@@ -96,9 +118,12 @@ impl Names<'_> {
         if name == "secrets" {
             return Err("secrets cannot be named in expressions yet: they come with integrations".to_owned());
         }
+        if name == "loop" {
+            return Err("`loop` can be named only in the body of a loop".to_owned());
+        }
         let known: Vec<&str> = ROOTS.iter().copied().filter(|root| self.roots.contains(root)).collect();
-        let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
-        Err(format!("unknown name `{name}`; known here: {known}"))
+        let known = if known.is_empty() { vec!["nothing"] } else { known };
+        Err(format!("unknown name `{name}`{}", meant_or_known(name, &known, "known here:")))
     }
 
     /// Refuses a step that does not end before this place.
@@ -106,9 +131,19 @@ impl Names<'_> {
         if self.steps.contains(&id) {
             return Ok(());
         }
-        let known = if self.steps.is_empty() { "none".to_owned() } else { self.steps.join(", ") };
-        Err(format!("no step `{id}` before this place; steps before it: {known}"))
+        let steps: &[&str] = if self.steps.is_empty() { &["none"] } else { nearest(self.steps) };
+        let rest = match closest(id, self.steps.iter().copied()) {
+            Some(meant) => format!("; did you mean `{meant}`?"),
+            None => format!("; steps before it: {}", steps.join(", ")),
+        };
+        Err(format!("no step `{id}` before this place{rest}"))
     }
+}
+
+/// The steps next to the place, which are last; a list of a thousand helps nobody.
+fn nearest<'s, 'n>(steps: &'s [&'n str]) -> &'s [&'n str] {
+    const SHOWN: usize = 12;
+    &steps[steps.len().saturating_sub(SHOWN)..]
 }
 
 #[cfg(test)]
@@ -117,10 +152,12 @@ mod tests {
 
     #[test]
     fn unknown_names_list_the_known_ones() {
-        let names = Names { roots: &["now", "trigger", "secrets"], steps: &["a"] };
+        let names = Names::new(&["now", "trigger"], &["a"]);
         assert_eq!(names.check_root("trigger"), Ok(()));
         assert_eq!(names.check_root("x").unwrap_err(), "unknown name `x`; known here: trigger, now");
-        assert!(names.check_root("secrets").is_err(), "a scope cannot supply it");
+        assert!(names.check_root("triger").unwrap_err().ends_with("did you mean `trigger`?"));
+        assert!(names.check_root("loop").unwrap_err().contains("body of a loop"));
+        assert_eq!(Names::new(&["loop"], &[]).check_root("loop"), Ok(()));
         assert!(names.check_root("secrets").unwrap_err().contains("integrations"));
         assert_eq!(names.check_step("a"), Ok(()));
         assert_eq!(names.check_step("b").unwrap_err(), "no step `b` before this place; steps before it: a");

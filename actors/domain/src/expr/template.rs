@@ -9,17 +9,20 @@
 //! that work is bounded by the length of an expression and by what filters make (`filters.rs`). A
 //! plain member path, the usual case, does not need the engine at all.
 
+mod words;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::Suspect;
 use super::error::{ExprError, pointer_to};
-use super::filters::{self, ENVIRONMENT, into_text};
+use super::filters::{ENVIRONMENT, into_text};
 use super::limits;
 use super::path::{self, Found, Path};
 use super::scope::{Names, Scope};
-use super::syntax::{self, Fault, Kind, Language, Token};
+use super::syntax::{self, Fault, Language, Token};
 use super::view;
 
 /// A compiled payload. Cloning shares it.
@@ -93,6 +96,13 @@ impl Template {
     }
 }
 
+impl Suspect for Template {
+    /// Nothing yet that is legal is suspicious in a template.
+    fn warnings(&self) -> Vec<ExprError> {
+        Vec::new()
+    }
+}
+
 struct Parser<'a> {
     names: &'a Names<'a>,
     expressions: usize,
@@ -158,7 +168,7 @@ impl Parser<'_> {
                 return Err(failed(Fault::new(open, message)));
             }
             let source = source.trim();
-            let code = self.code(source, &found).map_err(|message| failed(Fault::new(open, message)))?;
+            let code = self.code(source, &found, open).map_err(failed)?;
             parts.push(Part::Value(Expression { source: source.into(), pointer: pointer.into(), code }));
             at = end + 2;
         }
@@ -172,41 +182,38 @@ impl Parser<'_> {
         })
     }
 
-    fn code(&self, source: &str, found: &[Token<'_>]) -> Result<Code, String> {
-        syntax::check(source, found, Language::Jinja).map_err(|fault| fault.message)?;
+    /// Faults are placed at bytes of the whole text, of which `open` is that of the `{{`.
+    fn code(&self, source: &str, found: &[Token<'_>], open: usize) -> Result<Code, Fault> {
+        let here = |message: String| Fault::new(found.first().map_or(open, |token| token.at), message);
+        syntax::check(source, found, Language::Jinja).map_err(|fault| here(fault.message))?;
         if let Some((root, keys, used)) = path::read(found)
             && used == found.len()
-            && !["true", "false", "none", "True", "False", "None"].contains(&root.as_str())
+            && !CONSTANTS.contains(&root.as_str())
         {
-            return Path::new(&root, keys, self.names).map(Code::Path);
+            let path = Path::new(&root, keys, self.names).map_err(here)?;
+            if let Some(types) = self.names.types {
+                path.check_types(types).map_err(here)?;
+            }
+            return Ok(Code::Path(path));
         }
-        check_operators(found)?;
-        check_filters(found)?;
-        self.check_steps(found)?;
+        words::check_operators(found)?;
+        words::check_filters(found)?;
+        words::check_names(found, self.names)?;
         let compiled = catch_unwind(AssertUnwindSafe(|| ENVIRONMENT.compile_expression_owned(source.to_owned())));
         let expression = match compiled {
             Ok(Ok(expression)) => expression,
-            Ok(Err(error)) => return Err(message(&error)),
-            Err(_) => return Err("not an expression: the parser gave up on it".to_owned()),
+            Ok(Err(error)) => return Err(here(message(&error))),
+            Err(_) => return Err(here("not an expression: the parser gave up on it".to_owned())),
         };
         let mut roots: Vec<String> = expression.undeclared_variables(false).into_iter().collect();
         roots.sort_unstable();
-        roots.iter().try_for_each(|root| self.names.check_root(root))?;
+        roots.iter().try_for_each(|root| self.names.check_root(root)).map_err(here)?;
         Ok(Code::Engine(expression))
     }
-
-    /// Every `steps` must be followed by the id of a step that exists.
-    fn check_steps(&self, found: &[Token<'_>]) -> Result<(), String> {
-        for (at, token) in found.iter().enumerate() {
-            let member = at > 0 && [".", "|"].contains(&found[at - 1].text);
-            if token.kind == Kind::Word && token.text == "steps" && !member {
-                let (root, keys, _) = path::read(&found[at..]).expect("it begins with a word");
-                Path::new(&root, keys.into_iter().take(2).collect(), self.names)?;
-            }
-        }
-        Ok(())
-    }
 }
+
+/// Words of the language that name no variable.
+const CONSTANTS: [&str; 6] = ["true", "false", "none", "True", "False", "None"];
 
 /// The tokens from `start` to the `}}` that ends the expression, and where that is. Braces within the
 /// expression pair up, so `{{ {"a": {}} }}` is one.
@@ -225,38 +232,6 @@ fn expression_tokens(text: &str, start: usize) -> Result<(Vec<Token<'_>>, usize)
         found.push(token);
     }
     Err(Fault::new(start - 2, "`{{` without `}}`"))
-}
-
-/// Refuses the operators that could multiply what is in the scope.
-fn check_operators(found: &[Token<'_>]) -> Result<(), String> {
-    let marks = || found.iter().filter(|token| token.kind == Kind::Mark);
-    if marks().any(|token| token.text == "*" || token.text == "**") {
-        return Err(
-            "`*` can repeat a text without bound and is not supported here; compute it in a transform step".to_owned()
-        );
-    }
-    if marks().filter(|token| token.text == "~" || token.text == "+").count() > limits::CONCATENATIONS {
-        return Err(format!("more than {} concatenations in one expression", limits::CONCATENATIONS));
-    }
-    Ok(())
-}
-
-/// Refuses filters and tests that do not exist; the engine itself would notice when it renders.
-fn check_filters(found: &[Token<'_>]) -> Result<(), String> {
-    for (at, token) in found.iter().enumerate() {
-        let negated = token.text == "is" && found.get(at + 1).is_some_and(|next| next.text == "not");
-        let Some(name) = found.get(at + 1 + usize::from(negated)).filter(|next| next.kind == Kind::Word) else {
-            continue;
-        };
-        match token.text {
-            "|" if !filters::has_filter(name.text) => return Err(format!("unknown filter `{}`", name.text)),
-            "is" if token.kind == Kind::Word && !filters::has_test(name.text) => {
-                return Err(format!("unknown test `{}`", name.text));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn push_text(parts: &mut Vec<Part>, text: &str) {
@@ -422,7 +397,7 @@ mod tests {
     #[test]
     fn names_are_checked_when_it_is_parsed() {
         let error = refused("a {{ nope.x }}");
-        assert_eq!((error.pointer.as_str(), error.position), ("/a~1b/0", Some(2)));
+        assert_eq!((error.pointer.as_str(), error.position), ("/a~1b/0", Some(5)));
         assert!(refused("{{ secrets.key }}").message.contains("integrations"));
         assert!(refused("{{ secrets.key|upper }}").message.contains("integrations"));
         for text in [

@@ -34,6 +34,7 @@ impl Object for ScopeView {
             "vars" => &scope.vars,
             "loop" => &scope.round,
             "event" => &scope.event,
+            "secrets" => &scope.secrets,
             "steps" => return Some(Value::from_object(StepsView(scope.steps.clone()))),
             "now" => return Some(Value::from(scope.now.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
             _ => return None,

@@ -5,10 +5,11 @@ use serde_json::Value;
 use super::layout::{Layout, Slot};
 use super::{CachePlan, PlanLimits, Problem, StepKind, StepPlan, seconds_to_ms};
 use crate::document::{ActionDocument, FlowDocument, StepConfig};
-use crate::expr::{Condition, ExprError, Expression, Names, Template};
+use crate::expr::{Condition, ExprError, Expression, Names, Suspect, Template, Types};
 use crate::ids::{MAX_STEPS, StepNo};
 use crate::json;
 use crate::retry::RetryPolicy;
+use crate::suggest::did_you_mean;
 use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
 
 /// The roots that a step's expressions may name.
@@ -23,7 +24,11 @@ const DAY_SECONDS: f64 = 86_400.0;
 /// Collects problems under a growing pointer.
 pub(super) struct Checker<'a> {
     pub problems: Vec<Problem>,
+    /// What is legal, and surely not meant.
+    pub warnings: Vec<Problem>,
     action_types: &'a [&'a str],
+    /// What is known of the types of names; none where they are not checked.
+    pub types: Option<&'a Types>,
     /// The document is not looked at further: what follows is bounded by its limits.
     pub is_too_large: bool,
 }
@@ -35,15 +40,36 @@ pub(super) fn roots(in_loop: bool) -> &'static [&'static str] {
 
 impl<'a> Checker<'a> {
     pub fn new(action_types: &'a [&'a str]) -> Self {
-        Self { problems: Vec::new(), action_types, is_too_large: false }
+        Self { problems: Vec::new(), warnings: Vec::new(), action_types, types: None, is_too_large: false }
+    }
+
+    /// The names of a place, with their types.
+    pub fn names<'n>(&self, roots: &'n [&'n str], steps: &'n [&'n str]) -> Names<'n>
+    where
+        'a: 'n,
+    {
+        Names { roots, steps, types: self.types }
     }
 
     pub fn problem(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem { pointer: pointer.into(), message: message.into() });
+        self.problems.push(Problem::new(pointer, message));
     }
 
-    pub fn expression<T>(&mut self, pointer: &str, parse: impl FnOnce() -> Result<T, ExprError>) -> Option<T> {
-        parse().map_err(|e| self.problem(format!("{pointer}{}", e.pointer), e.to_string())).ok()
+    pub fn expression<T: Suspect>(&mut self, pointer: &str, parse: impl FnOnce() -> Result<T, ExprError>) -> Option<T> {
+        let finding = |e: &ExprError| Problem {
+            excerpt: e.excerpt(),
+            ..Problem::new(format!("{pointer}{}", e.pointer), e.to_string())
+        };
+        match parse() {
+            Ok(parsed) => {
+                self.warnings.extend(parsed.warnings().iter().map(finding));
+                Some(parsed)
+            }
+            Err(error) => {
+                self.problems.push(finding(&error));
+                None
+            }
+        }
     }
 
     pub fn head(&mut self, doc: &FlowDocument, limits: &PlanLimits) {
@@ -102,7 +128,7 @@ impl<'a> Checker<'a> {
         let at = &slot.at;
         self.step_words(slot);
         let before: Vec<&str> = slot.before.iter().map(String::as_str).collect();
-        let names = Names { roots: roots(slot.in_loop), steps: &before };
+        let names = self.names(roots(slot.in_loop), &before);
         let step = &slot.step;
         let when = self.condition(&format!("{at}/when"), &step.when, &names);
         let retry = step.retry.as_ref().unwrap_or(&doc.retry_policy).clone();
@@ -113,7 +139,7 @@ impl<'a> Checker<'a> {
         // An undo and a probe may also name what the step itself gave.
         let mut with_own = before.clone();
         with_own.push(&step.id);
-        let after = Names { roots: names.roots, steps: &with_own };
+        let after = Names { steps: &with_own, ..names };
         let undo = self.side_action(&format!("{at}/undo"), step.undo.as_ref(), &step.id, &after, &retry);
         let verify = self.side_action(&format!("{at}/verify"), step.verify.as_ref(), &step.id, &names, &retry);
         let cache = step.cache.as_ref().map(|cache| {
@@ -195,7 +221,8 @@ impl<'a> Checker<'a> {
     fn action_words(&mut self, at: &str, action: &ActionDocument) {
         if !self.action_types.contains(&action.action_type.as_str()) {
             let known = self.action_types.join(", ");
-            let message = format!("'{}' is not one of: {known}", action.action_type);
+            let guess = did_you_mean(&action.action_type, self.action_types.iter().copied());
+            let message = format!("'{}' is not one of: {known}{guess}", action.action_type);
             self.problem(format!("{at}/action_type"), message);
         }
         if action.action_target.chars().count() > 200 {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Problem;
 use crate::document::StepDocument;
 use crate::ids::StepNo;
+use crate::suggest::did_you_mean;
 use crate::words::ExecutionMode;
 
 /// A set of step numbers.
@@ -47,7 +48,7 @@ pub fn edges(steps: &[StepDocument], mode: ExecutionMode, at: &str, problems: &m
     let ancestors = ancestors(&inputs, &dependents).unwrap_or_else(|cycle| {
         let names: Vec<&str> = cycle.iter().map(|n| steps[*n].id.as_str()).collect();
         let message = format!("these steps wait for each other: {}", names.join(", "));
-        problems.push(Problem { pointer: at.to_owned(), message });
+        problems.push(Problem::new(at, message));
         Vec::new()
     });
     Edges { inputs, dependents, ancestors }
@@ -74,14 +75,18 @@ fn mixed(
             let pointer = format!("{at}/{no}/connections/inputs/{i}");
             match numbers.get(id.as_str()) {
                 Some(input) if inputs.insert(*input) => {}
-                Some(_) => problems.push(Problem { pointer, message: format!("'{id}' stands here twice") }),
-                None => problems.push(Problem { pointer, message: format!("there is no step '{id}'") }),
+                Some(_) => problems.push(Problem::new(pointer, format!("'{id}' stands here twice"))),
+                None => problems.push(Problem::new(pointer, no_such_step(id, numbers))),
             }
         }
         all.push(inputs.into_iter().collect());
     }
     outputs_agree(steps, numbers, at, problems);
     all
+}
+
+fn no_such_step(id: &str, numbers: &BTreeMap<&str, StepNo>) -> String {
+    format!("there is no step '{id}'{}", did_you_mean(id, numbers.keys().copied()))
 }
 
 /// Outputs are redundant; where a step gives them they must say what the inputs say.
@@ -91,10 +96,8 @@ fn outputs_agree(steps: &[StepDocument], numbers: &BTreeMap<&str, StepNo>, at: &
             let Some(input) = numbers.get(id.as_str()).map(|n| &steps[*n as usize]) else { continue };
             if !input.connections.outputs.is_empty() && !input.connections.outputs.contains(&step.id) {
                 let pointer = format!("{at}/{no}/connections/inputs/{i}");
-                problems.push(Problem {
-                    pointer,
-                    message: format!("step '{id}' does not name '{}' among its outputs", step.id),
-                });
+                problems
+                    .push(Problem::new(pointer, format!("step '{id}' does not name '{}' among its outputs", step.id)));
             }
         }
     }
@@ -102,11 +105,11 @@ fn outputs_agree(steps: &[StepDocument], numbers: &BTreeMap<&str, StepNo>, at: &
         for (i, id) in step.connections.outputs.iter().enumerate() {
             let pointer = format!("{at}/{no}/connections/outputs/{i}");
             let message = match numbers.get(id.as_str()) {
-                None => format!("there is no step '{id}'"),
+                None => no_such_step(id, numbers),
                 Some(n) if steps[*n as usize].connections.inputs.contains(&step.id) => continue,
                 Some(_) => format!("step '{id}' does not name '{}' among its inputs", step.id),
             };
-            problems.push(Problem { pointer, message });
+            problems.push(Problem::new(pointer, message));
         }
     }
 }

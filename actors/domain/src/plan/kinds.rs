@@ -155,7 +155,7 @@ impl Checker<'_> {
         let body = &layout.slots[slot.body.start as usize..slot.body.end as usize];
         let mut steps: Vec<&str> = names.steps.to_vec();
         steps.extend(body.iter().map(|slot| slot.step.id.as_str()));
-        let names = Names { roots: super::check::roots(true), steps: &steps };
+        let names = self.names(super::check::roots(true), &steps);
         let condition = self.expression(&format!("{at}/condition"), || Condition::parse(&each.condition, &names))?;
         let max_iterations = each.max_iterations;
         Some(StepKind::While(WhilePlan { condition, max_iterations, body: slot.body.clone() }))
@@ -217,7 +217,7 @@ impl Checker<'_> {
             let event = wait.event.as_ref()?;
             self.length(&format!("{at}/event/type"), &event.kind, 200);
             let key = self.expression(&format!("{at}/event/key"), || Expression::parse(&event.key, names));
-            let names = Names { roots: EVENT_ROOTS, steps: names.steps };
+            let names = Names { roots: EVENT_ROOTS, ..*names };
             let matches = event.matches.as_ref().map(|text| {
                 self.expression(&format!("{at}/event/match"), || Condition::parse(&text.as_str().into(), &names))
             });
@@ -251,7 +251,7 @@ impl Checker<'_> {
             let pointer = format!("{at}/values/{}", name.replace('~', "~0").replace('/', "~1"));
             let Some(source) = source.as_str() else {
                 let message = "must be a CEL text; a text in CEL stands in quotes of its own: \"'like this'\"";
-                self.problems.push(Problem { pointer, message: message.to_owned() });
+                self.problems.push(Problem::new(pointer, message));
                 continue;
             };
             if let Some(expression) = self.expression(&pointer, || Expression::parse(source, names)) {

@@ -93,7 +93,7 @@ impl Work<'_> {
     fn body(&mut self, body: Body) -> Option<StepNo> {
         if self.layout.slots.len() + body.steps.len() > self.most {
             let message = format!("a flow has at most {} steps, those in steps counted", self.most);
-            self.problems.push(Problem { pointer: body.at, message });
+            self.problems.push(Problem::new(body.at, message));
             return None;
         }
         let edges = graph::edges(&body.steps, body.mode, &body.at, self.problems);
@@ -105,7 +105,7 @@ impl Work<'_> {
             let config = match step.config() {
                 Ok(config) => config,
                 Err(e) => {
-                    self.problems.push(Problem { pointer: format!("{at}{}", e.pointer), message: e.message });
+                    self.problems.push(Problem::new(format!("{at}{}", e.pointer), e.message));
                     return None;
                 }
             };
@@ -170,10 +170,10 @@ impl Work<'_> {
         let pointer = format!("{at}/id");
         if !graph::valid_id(id) {
             let message = "must be a letter or _, then letters, digits, _ or -, at most 64 in all".to_owned();
-            self.problems.push(Problem { pointer: pointer.clone(), message });
+            self.problems.push(Problem::new(pointer.clone(), message));
         }
         if !self.ids.insert(id.to_owned()) {
-            self.problems.push(Problem { pointer, message: format!("'{id}' is the id of another step too") });
+            self.problems.push(Problem::new(pointer, format!("'{id}' is the id of another step too")));
         }
     }
 

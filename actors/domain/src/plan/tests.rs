@@ -226,7 +226,7 @@ fn templates_are_checked_where_they_stand() {
     step_refused(
         &payload(json!({"to": [{"text": "hi {{ steps.x.output }}"}]})),
         "/config/action_payload/to/0/text",
-        "no step `x` before this place; steps before it: none, in `hi {{ steps.x.output }}` at /to/0/text (character 4)",
+        "no step `x` before this place; steps before it: none, in `hi {{ steps.x.output }}` at /to/0/text (character 7)",
     );
     assert_eq!(pointers(&payload(json!({"a/b": "{{ trigger. }}"}))), "/flow_steps/0/config/action_payload/a~1b");
     assert_eq!(pointers(&payload(json!("{{ open"))), "/flow_steps/0/config/action_payload");

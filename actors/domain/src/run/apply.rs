@@ -251,6 +251,7 @@ impl RunState {
                 self.loose.insert(*step, Step::BLOCKED);
             }
             Change::UndoSettled { step, way } => {
+                self.reopened += u32::from(self.status.is_terminal());
                 if let Some(rollback) = &mut self.rollback {
                     rollback.is_stuck = false;
                     rollback.settled += u32::from(*way != UndoWay::Retry);

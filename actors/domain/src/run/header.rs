@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::Json;
-use crate::expr::{Scope, StepViews};
+use crate::expr::{Scope, StepViews, Type, Types};
 use crate::ids::{FlowId, Owner, RowId, RunId};
 use crate::words::TriggerType;
 
@@ -68,6 +68,7 @@ impl RunHeader {
             ),
             tenant: Arc::new(tenant(&self.owner)),
             now: time(now_ms),
+            secrets: Json::default(),
         }
     }
 }
@@ -84,9 +85,28 @@ pub fn matching_scope(trigger: Json, webhook: Json, owner: &Owner, now_ms: i64) 
         round: nothing.clone(),
         event: nothing.clone(),
         flow: nothing.clone(),
-        run: nothing,
+        run: nothing.clone(),
         tenant: Arc::new(tenant(owner)),
         now: time(now_ms),
+        secrets: nothing,
+    }
+}
+
+/// What expressions may name of a run, as types: the fields that [`RunHeader::scope`] fills.
+pub fn known_types() -> Types {
+    Types {
+        flow: Type::object([("id", Type::Text), ("name", Type::Text), ("version", Type::Int)]),
+        run: Type::object([
+            ("id", Type::Text),
+            ("trigger_type", Type::Word(TriggerType::WORDS)),
+            ("trigger_source", Type::Text),
+        ]),
+        tenant: Type::object([
+            ("id", Type::Text),
+            ("user_id", Type::optional(Type::Text)),
+            ("organization_id", Type::optional(Type::Text)),
+        ]),
+        ..Types::default()
     }
 }
 
@@ -97,4 +117,49 @@ fn time(now_ms: i64) -> chrono::DateTime<chrono::Utc> {
 /// What `tenant` names in expressions.
 fn tenant(owner: &Owner) -> Value {
     json!({"id": owner.tenant, "user_id": owner.user, "organization_id": owner.organization})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::{Condition, Names};
+
+    /// The types say of every field that it is there, and of no other.
+    #[test]
+    fn the_known_types_are_those_of_the_scope() {
+        let nothing = Json::default();
+        let header = RunHeader {
+            id: RunId::new(0, 7 << 24),
+            owner: Owner::new(crate::ids::UserId(uuid::Uuid::nil()), None),
+            partition: 0,
+            flow: FlowRef { id: FlowId(uuid::Uuid::nil()), version: 1, name: "f".into() },
+            trigger_type: TriggerType::Manual,
+            trigger_source: "manual".into(),
+            trigger_context: nothing.clone(),
+            webhook: nothing.clone(),
+            input: nothing,
+            triggered_by: "user:9".into(),
+            environment: "test".into(),
+            decision_event_id: None,
+            recommendation_id: None,
+            parent_run_id: None,
+            idempotency_key: None,
+            run_key: None,
+            accepted_at_ms: 0,
+            deadline_at_ms: None,
+        };
+        let scope = header.scope(Arc::default(), 0);
+        let types = known_types();
+        let names = Names::new(&["run", "flow", "tenant"], &[]).typed(&types);
+        for (root, value) in [("run", &scope.run), ("flow", &scope.flow), ("tenant", &scope.tenant)] {
+            let fields: Vec<&String> = value.as_object().expect("an object").keys().collect();
+            for field in &fields {
+                let condition = Condition::parse(&json!(format!("{root}.{field} == {root}.{field}")), &names);
+                assert_eq!(condition.expect(field).holds(&scope), Ok(true), "{root}.{field}");
+            }
+            let unknown = Condition::parse(&json!(format!("{root}.nope == 1")), &names).expect_err("no such field");
+            let listed: Vec<&str> = unknown.message.split_once("it has ").expect("the list").1.split(", ").collect();
+            assert_eq!(listed.len(), fields.len(), "{unknown}");
+        }
+    }
 }

@@ -25,7 +25,14 @@ fn named(samples: &mut Samples, epoch: i64, like: &RunWrite, name: &str) -> (Run
     let header = Arc::make_mut(&mut accept.header);
     header.run_key = Some(name.into());
     let key = Some((flow.id, name.into()));
-    let end = RunEnd { flow: Some(flow.id), flow_version: 1, key, status: RunStatus::Completed, duration_ms: 40, at_ms: NOW_MS };
+    let end = RunEnd {
+        flow: Some(flow.id),
+        flow_version: 1,
+        key,
+        status: RunStatus::Completed,
+        duration_ms: 40,
+        at_ms: NOW_MS,
+    };
     header.flow = flow;
     (run, end)
 }
@@ -96,7 +103,14 @@ pub async fn an_end_that_is_taken_back_counts_no_more(store: &(impl Store + View
     log_seq(&commit(store, vec![Write::Flow(Box::new(flow.clone()))]).await[0]);
     let run = samples.accept_as(2, epoch, owner);
     log_seq(&commit_run(store, &run).await);
-    let end = |status, duration_ms| RunEnd { flow: Some(flow.id), flow_version: 1, key: None, status, duration_ms, at_ms: NOW_MS };
+    let end = |status, duration_ms| RunEnd {
+        flow: Some(flow.id),
+        flow_version: 1,
+        key: None,
+        status,
+        duration_ms,
+        at_ms: NOW_MS,
+    };
     let (failed, completed) = (end(RunStatus::Failed, 100), end(RunStatus::Completed, 300));
     let steps = [
         (Some(&failed), None, json!([1, 0, 1, 100])),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{ACTIONS, ACTION_KEYS, NESTED, Places, STEP_KEYS, VERBS, main_key, named, segment, single};
+use super::{ACTION_KEYS, ACTIONS, NESTED, Places, STEP_KEYS, VERBS, main_key, named, segment, single};
 use crate::document::ShapeError;
 use crate::words::TriggerType;
 
@@ -61,7 +61,10 @@ fn trigger(document: &mut Map<String, Value>, places: &mut Places) -> Result<(),
                 TriggerType::ALL.iter().copied().filter(|kind| given.contains_key(kind.as_str())).collect();
             let [kind] = known[..] else {
                 let names = TriggerType::WORDS.join(", ");
-                return Err(wrong("/trigger", format!("must have exactly one of the keys {names}; it has {}", known.len())));
+                return Err(wrong(
+                    "/trigger",
+                    format!("must have exactly one of the keys {names}; it has {}", known.len()),
+                ));
             };
             let at = format!("/trigger/{kind}");
             let Some(key) = main_key(kind) else {
@@ -138,7 +141,8 @@ fn one_step(id: &str, body: &Value, long: &str, short: &str, places: &mut Places
         put(&mut step, "connections", single("inputs", after), &at)?;
     }
     for key in ACTIONS {
-        if let Some(Value::Object(given)) = step.get(*key).filter(|a| a.as_object().is_some_and(|a| verb(a).is_some())) {
+        if let Some(Value::Object(given)) = step.get(*key).filter(|a| a.as_object().is_some_and(|a| verb(a).is_some()))
+        {
             let long = action(given.clone(), &format!("{long}/{key}"), &format!("{short}/{key}"), places)?;
             step.insert((*key).to_owned(), long);
         }

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::expand::expand;
-use super::{ACTIONS, ACTION_KEYS, NESTED, STEP_KEYS, VERBS, main_key, single};
+use super::{ACTION_KEYS, ACTIONS, NESTED, STEP_KEYS, VERBS, main_key, single};
 use crate::document::FlowDocument;
 use crate::words::TriggerType;
 
@@ -198,8 +198,9 @@ fn verb(config: &Map<String, Value>, payload: Option<&mut Value>) -> Option<(&'s
     let mut none = Map::new();
     let payload = payload.and_then(Value::as_object_mut).unwrap_or(&mut none);
     let method = payload.get("method").and_then(Value::as_str);
-    let (word, _, needed) =
-        VERBS.iter().find(|(_, action_type, needed)| *action_type == kind && (needed.is_none() || *needed == method))?;
+    let (word, _, needed) = VERBS
+        .iter()
+        .find(|(_, action_type, needed)| *action_type == kind && (needed.is_none() || *needed == method))?;
     let text = |payload: &Map<String, Value>, key: &str| payload.get(key).and_then(Value::as_str).map(str::to_owned);
     if needed.is_some() {
         if let (Some(url), true) = (text(payload, "url"), target.is_empty()) {

@@ -38,7 +38,10 @@ fn the_short_form_is_written_out() {
     assert_eq!((config(1, "action_type"), config(1, "action_target")), ("api_call".into(), "lb".into()));
     assert_eq!(config(1, "action_payload"), json!({"method": "POST", "path": "/drain/{{ trigger.host }}"}));
     assert_eq!((config(1, "priority"), step(1, "connections")["inputs"].clone()), (2.into(), json!(["tell"])));
-    assert_eq!(config(2, "action_payload"), json!({"program": "restart-host", "args": ["{{ trigger.host }}"], "when": "now"}));
+    assert_eq!(
+        config(2, "action_payload"),
+        json!({"program": "restart-host", "args": ["{{ trigger.host }}"], "when": "now"})
+    );
     assert_eq!((step(2, "timeout_seconds"), step(2, "when")), (30.0.into(), Value::Null));
     assert_eq!(config(3, "action_payload"), json!({"method": "GET", "url": "https://status.example.com/x"}));
 }
@@ -132,19 +135,36 @@ fn every_key_of_a_step_is_known_here() {
 /// A word of a small set, so that collisions with our own words happen.
 fn word() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
-        "a", "b", "text", "when", "post", "payload", "config", "path", "method", "url", "http:", "x/y", "{{ trigger.a }}", "",
+        "a",
+        "b",
+        "text",
+        "when",
+        "post",
+        "payload",
+        "config",
+        "path",
+        "method",
+        "url",
+        "http:",
+        "x/y",
+        "{{ trigger.a }}",
+        "",
     ])
     .prop_map(str::to_owned)
 }
 
 fn leaf() -> impl Strategy<Value = Value> {
-    prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), (0i64..9).prop_map(Value::from), word().prop_map(Value::from)]
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (0i64..9).prop_map(Value::from),
+        word().prop_map(Value::from)
+    ]
 }
 
 fn payload() -> impl Strategy<Value = Value> {
-    let fields = || {
-        prop::collection::btree_map(word(), leaf(), 0..4).prop_map(|map| Value::Object(map.into_iter().collect()))
-    };
+    let fields =
+        || prop::collection::btree_map(word(), leaf(), 0..4).prop_map(|map| Value::Object(map.into_iter().collect()));
     let method = prop::sample::select(vec!["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "post"]);
     let place = prop::sample::select(vec!["/", "/x", "//x", "x", "http://h/p", "https://h", "{{ trigger.url }}"]);
     let call = (method, prop::sample::select(vec!["path", "url", "program"]), place, fields()).prop_map(
@@ -161,13 +181,16 @@ fn payload() -> impl Strategy<Value = Value> {
 fn config() -> impl Strategy<Value = Value> {
     let kinds = prop::sample::select(vec!["api_call", "send_notification", "run_command", "transform", "ask_ai"]);
     let target = prop::sample::select(vec!["", "lb", "a/b", "http:", "https:"]);
-    (kinds, target, payload(), 1u8..=10, prop::option::of(1u64..9)).prop_map(|(kind, target, payload, priority, expires)| {
-        let mut config = json!({"action_type": kind, "action_target": target, "action_payload": payload, "priority": priority});
-        if let Some(seconds) = expires {
-            config["expires_in_seconds"] = seconds.into();
-        }
-        config
-    })
+    (kinds, target, payload(), 1u8..=10, prop::option::of(1u64..9)).prop_map(
+        |(kind, target, payload, priority, expires)| {
+            let mut config =
+                json!({"action_type": kind, "action_target": target, "action_payload": payload, "priority": priority});
+            if let Some(seconds) = expires {
+                config["expires_in_seconds"] = seconds.into();
+            }
+            config
+        },
+    )
 }
 
 fn step() -> impl Strategy<Value = Value> {
