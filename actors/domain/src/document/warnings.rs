@@ -17,10 +17,6 @@ pub fn warnings(document: &FlowDocument) -> Vec<Problem> {
     for name in parameters::unused(document) {
         warn(format!("/parameters/{name}"), "no text of the template uses it".to_owned());
     }
-    if document.trigger_type == TriggerType::Manual && !document.conditions.is_null() {
-        let message = "whoever starts a manual flow by its name starts it whatever its conditions say";
-        warn("/conditions".to_owned(), message.to_owned());
-    }
     let undoes = ever_undoes(document);
     let deadline = document.max_execution_time_seconds;
     for (no, step) in document.flow_steps.iter().enumerate() {
@@ -201,11 +197,11 @@ mod tests {
 
     #[test]
     fn what_can_never_matter_is_said() {
-        let text = "flow_name: a\ntrigger_type: manual\nconditions: trigger.x\nmax_execution_time_seconds: 5\n\
+        let text = "flow_name: a\ntrigger_type: manual\nmax_execution_time_seconds: 5\n\
             flow_steps: [{id: x, when: 'true', timeout_seconds: 9, config: {action_type: transform}}]";
         let found = warnings(&FlowDocument::from_text(text).unwrap());
         let places: Vec<&str> = found.iter().map(|problem| problem.pointer.as_str()).collect();
-        assert_eq!(places, ["/conditions", "/flow_steps/0/timeout_seconds", "/flow_steps/0/when"]);
+        assert_eq!(places, ["/flow_steps/0/timeout_seconds", "/flow_steps/0/when"]);
         assert_eq!(warnings(&flow("plain", "")), []);
         let undo = |more: &str| {
             let text = format!(
