@@ -3,6 +3,7 @@
 //! Each workload runs on an installation of its own that is thrown away, with the same durability as in production.
 //! Load, receiver and database are included in the CPU figures, as they share the machine.
 
+mod cases;
 mod history;
 mod lists;
 mod measure;
@@ -90,6 +91,8 @@ pub enum Workload {
     /// Lists, filters and statistics over a long history.
     #[value(alias = "w6")]
     Lists,
+    /// The end-to-end cases of orchestration, one user's requests over HTTP.
+    Cases,
     /// Nothing to do.
     W7,
     /// Clients of the live stream while runs go by.
@@ -137,6 +140,7 @@ pub async fn run<I: Installation>(
             Workload::W3 => workload::flows(&installation, plan).await?,
             Workload::W4 => workload::webhooks(&installation, plan).await?,
             Workload::Lists => lists::lists(&installation, plan, say).await?,
+            Workload::Cases => cases::cases(&installation, plan, say).await?,
             Workload::W7 => workload::idle(&installation, plan).await?,
             Workload::Stream => workload::streams(&installation, plan).await?,
         };

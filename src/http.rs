@@ -41,6 +41,7 @@ mod rate_limit;
 mod resources;
 mod route_table;
 mod runs;
+mod schedules;
 mod settings;
 mod stream;
 #[cfg(test)]
@@ -132,7 +133,7 @@ type Shared = web::Data<State>;
 
 /// Every endpoint. The ones that are called most stand first, because routes are tried in order.
 fn routes() -> RouteTable {
-    operations_routes(definition_routes(run_routes(RouteTable::default())))
+    operations_routes(schedule_routes(definition_routes(run_routes(RouteTable::default()))))
 }
 
 /// Triggers, runs, executions and their log.
@@ -237,6 +238,16 @@ fn definition_routes(table: RouteTable) -> RouteTable {
         .show("/api/v1/tokens/{id}", Resource::Tokens, "Shows a service key.")
         .patch("/api/v1/tokens/{id}", tokens::patch::handle, tokens::patch::doc())
         .delete("/api/v1/tokens/{id}", tokens::revoke::handle, tokens::revoke::doc())
+}
+
+/// What starts flows by the clock.
+fn schedule_routes(table: RouteTable) -> RouteTable {
+    table
+        .post("/api/v1/schedules/preview", schedules::preview::handle, schedules::preview::doc())
+        .get("/api/v1/flows/{id}/schedule", schedules::show::handle, schedules::show::doc())
+        .post("/api/v1/flows/{id}/schedule/pause", schedules::control::pause, schedules::control::pause_doc())
+        .post("/api/v1/flows/{id}/schedule/resume", schedules::control::resume, schedules::control::resume_doc())
+        .post("/api/v1/flows/{id}/schedule/backfill", schedules::backfill::handle, schedules::backfill::doc())
 }
 
 /// What tells of the runtime itself, and of its API.

@@ -26,6 +26,7 @@ mod pool;
 mod postgres;
 mod rollouts;
 mod rows;
+mod schedules;
 mod schema;
 mod sqlite;
 mod views;

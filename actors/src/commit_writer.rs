@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::failpoint;
 use crate::ports::StoreError;
 use crate::ports::store::{Outcome, Write};
@@ -44,6 +46,26 @@ impl Drop for Reply {
             self.io.spawn_blocking(move || call(Err(lost)));
         }
     }
+}
+
+/// Commits one write that nothing else belongs to. `then` is called with the outcome at hand, whether the caller still waits
+/// or not.
+pub async fn commit_one(
+    writer: &Ref<CommitWriter>,
+    io: &tokio::runtime::Handle,
+    write: Write,
+    then: impl FnOnce() + Send + 'static,
+) -> Result<Outcome, StoreError> {
+    let (send, heard) = oneshot::channel();
+    let reply = Reply::new(io, move |result| {
+        then();
+        // A caller that has gone away does not want to know.
+        drop(send.send(result));
+    });
+    let gone = || StoreError::Unavailable("the commit writer is restarting; try again".to_owned());
+    writer.tell_urgent(WriterMsg::Commit { lane: 0, writes: vec![write], reply }).map_err(|_| gone())?;
+    let mut outcomes = heard.await.map_err(|_| gone())??;
+    outcomes.pop().ok_or_else(|| StoreError::Corrupt("the store gave no outcome".to_owned()))
 }
 
 /// Messages of the commit writer.

@@ -4,6 +4,7 @@ mod act;
 mod keys;
 mod look;
 mod rollouts;
+mod schedules;
 mod start;
 mod webhooks;
 
@@ -15,9 +16,9 @@ use core314_domain::document::warnings::{self, Neighbour};
 use core314_domain::ids::{FlowId, Owner, TenantId};
 use core314_domain::plan::Problem;
 use serde_json::json;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
-use crate::commit_writer::{CommitWriter, Reply, WriterMsg};
+use crate::commit_writer::{CommitWriter, commit_one};
 use crate::feed::Feed;
 use crate::ingress::{Ingress, Trigger, TriggerError, Triggered};
 use crate::ports::catalog::StoredFlow;
@@ -25,12 +26,14 @@ use crate::ports::store::{FlowWrite, Outcome, RejectCode, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::PartitionShared;
 use crate::runtime::Runtime;
+use crate::schedules::{self as scheduling, Schedules, SchedulesMsg};
 use crate::supervision::{Ref, RestartError, Snapshot, Tree, Watchdog};
 
 pub use act::{Restart, TellError, Verdict};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
 pub use rollouts::{Candidate, RolloutError};
+pub use schedules::{Backfill, Backfilled, ScheduleError};
 pub use start::{Parts, StartError};
 
 /// A running engine. Clones share it.
@@ -45,7 +48,8 @@ pub(crate) struct Inner {
     /// Looks for actors that make no progress, as long as it lives.
     pub(crate) _watchdog: Watchdog,
     pub(crate) writer: Ref<CommitWriter>,
-    pub(crate) ingress: Ingress,
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) schedules: Ref<Schedules>,
     pub(crate) partitions: Vec<Arc<PartitionShared>>,
     /// How many more rows of deliveries may wait for their commit.
     pub(crate) delivery_credits: Arc<Semaphore>,
@@ -149,7 +153,7 @@ impl Engine {
         }
         let write = self.flow_write(id, expected_version, draft.owner, draft.document.clone(), draft.by);
         let (version, now_ms) = (expected_version + 1, write.at_ms);
-        let outcome = self.commit_and_forget(Write::Flow(Box::new(write)), draft.owner.tenant).await?;
+        let outcome = self.commit_and_forget(Write::Flow(Box::new(write)), draft.owner.tenant, id).await?;
         match outcome {
             Outcome::Committed { .. } => {
                 Ok(StoredFlow { id, owner: draft.owner, version, document: draft.document, created_at_ms: now_ms })
@@ -177,7 +181,9 @@ impl Engine {
             details: json!({"flow_version": version}),
             ..self.entry(event, owner, by, ("flow", id.0))
         };
-        FlowWrite { id, owner, expected_version, document, by: owner.user, at_ms: self.now_ms(), rollout: None, audit }
+        let at_ms = self.now_ms();
+        let schedule = scheduling::plan(&document, id, at_ms);
+        FlowWrite { id, owner, expected_version, document, schedule, by: owner.user, at_ms, rollout: None, audit }
     }
 
     /// An entry of the audit log on what a person did.
@@ -248,34 +254,19 @@ impl Engine {
     }
 
     /// Commits a change of the tenant's flows; what is cached of them is forgotten, whether the caller still waits or not.
-    async fn commit_and_forget(&self, write: Write, tenant: TenantId) -> Result<Outcome, StoreError> {
-        let runtime = self.inner.runtime.clone();
-        self.commit_then(write, move || runtime.plans.forget(tenant)).await
+    async fn commit_and_forget(&self, write: Write, tenant: TenantId, flow: FlowId) -> Result<Outcome, StoreError> {
+        let (runtime, schedules) = (self.inner.runtime.clone(), self.inner.schedules.clone());
+        let then = move || {
+            runtime.plans.forget(tenant);
+            // An actor that is restarting reads everything anyway.
+            let _ = schedules.tell_urgent(SchedulesMsg::Changed(flow));
+        };
+        self.commit_then(write, then).await
     }
 
     async fn commit_then(&self, write: Write, then: impl FnOnce() + Send + 'static) -> Result<Outcome, StoreError> {
-        commit_through(&self.inner.runtime, &self.inner.writer, write, then).await
+        commit_one(&self.inner.writer, &self.inner.runtime.io, write, then).await
     }
-}
-
-/// Commits one write that belongs to no run; `then` is called after it, whether the caller still waits or not.
-pub(crate) async fn commit_through(
-    runtime: &Runtime,
-    writer: &Ref<CommitWriter>,
-    write: Write,
-    then: impl FnOnce() + Send + 'static,
-) -> Result<Outcome, StoreError> {
-    let (send, heard) = oneshot::channel();
-    let reply = Reply::new(&runtime.io, move |result| {
-        then();
-        // A caller that has gone away does not want to know.
-        drop(send.send(result));
-    });
-    let gone = || StoreError::Unavailable("the commit writer is restarting; try again".to_owned());
-    let msg = WriterMsg::Commit { lane: 0, writes: vec![write], reply };
-    writer.tell_urgent(msg).map_err(|_| gone())?;
-    let mut outcomes = heard.await.map_err(|_| gone())??;
-    outcomes.pop().ok_or_else(|| StoreError::Corrupt("the store gave no outcome".to_owned()))
 }
 
 pub(crate) fn unexpected(outcome: Outcome) -> StoreError {

@@ -18,6 +18,7 @@ use core314_domain::words::{ExecutionStatus, OnUnknownOutcome, RunStatus};
 use serde_json::json;
 
 use crate::failpoint;
+use crate::ports::schedule::ScheduleMove;
 use crate::ports::store::{Accept, ApprovalWrite, Idempotency, RunEnd, RunWrite, WaitWrite};
 use crate::queue_partition::{News, PartitionMsg, QueuePartition};
 use crate::runtime::Runtime;
@@ -102,6 +103,8 @@ fn ends(run: &Run, changes: &[Change]) -> Vec<StepEnd> {
 pub struct Accepting {
     pub idempotency: Option<Idempotency>,
     pub definition: Option<Arc<FlowDocument>>,
+    /// How the schedule goes on that starts the run.
+    pub schedule: Option<Box<ScheduleMove>>,
 }
 
 /// The actor.
@@ -222,8 +225,8 @@ impl FlowRun {
             reopened: None,
         };
         if let Some(accepting) = self.accept.take() {
-            let (idempotency, definition) = (accepting.idempotency.clone(), accepting.definition.clone());
-            write.accept = Some(Box::new(Accept { header: header.clone(), idempotency, definition }));
+            let Accepting { idempotency, definition, schedule } = Accepting::clone(&accepting);
+            write.accept = Some(Box::new(Accept { header: header.clone(), idempotency, definition, schedule }));
             write.audit.push(self.audit(AuditEvent::OrchestrationStarted, &header.triggered_by, now_ms));
         }
         for change in &decision.changes {

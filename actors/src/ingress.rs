@@ -20,6 +20,7 @@ use crate::failpoint;
 use crate::flow_run::{Accepting, Remark};
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
+use crate::ports::schedule::ScheduleMove;
 use crate::ports::store::Idempotency;
 use crate::queue_partition::{Answer, NewRun, PartitionMsg, QueuePartition};
 use crate::runtime::{Counters, Runtime};
@@ -57,6 +58,8 @@ pub enum Target {
     Version(FlowId, i64),
     /// The newest active flow whose trigger and conditions match.
     Matching,
+    /// This flow, by its schedule, which goes on in the same commit.
+    Scheduled(Box<ScheduleMove>),
     /// One action, without a flow.
     Action(Arc<FlowDocument>),
 }
@@ -268,11 +271,8 @@ impl Ingress {
     /// The flow for a run, in the version that this run gets.
     async fn target(&self, trigger: &Trigger, run: RunId) -> Result<Result<ReadyFlow, Vec<WhyNot>>, TriggerError> {
         match &trigger.target {
-            Target::Flow(id) => {
-                let present = self.present_flow(trigger, *id).await?;
-                let flow = present.for_run(run, || self.scope(trigger)).map_err(|error| condition(&present, &error))?;
-                Ok(Ok(flow))
-            }
+            Target::Flow(id) => self.named_flow(trigger, *id, run).await.map(Ok),
+            Target::Scheduled(step) => self.named_flow(trigger, step.flow, run).await.map(Ok),
             Target::Version(id, version) => {
                 let present = self.present_flow(trigger, *id).await?;
                 if *version < 1 || *version > present.flow.version {
@@ -328,6 +328,12 @@ impl Ingress {
         if flow.is_active { Ok(flow) } else { Err(TriggerError::Inactive(flow.flow.name.to_string())) }
     }
 
+    /// The same, in the version that this run gets.
+    async fn named_flow(&self, trigger: &Trigger, id: FlowId, run: RunId) -> Result<ReadyFlow, TriggerError> {
+        let present = self.present_flow(trigger, id).await?;
+        present.for_run(run, || self.scope(trigger)).map_err(|error| condition(&present, &error))
+    }
+
     fn scope(&self, trigger: &Trigger) -> core314_domain::expr::Scope {
         matching_scope(trigger.context.clone(), trigger.webhook.clone(), &trigger.owner, self.runtime.now_ms())
     }
@@ -374,12 +380,15 @@ impl Ingress {
             answer: serde_json::to_value(&accepted).expect("an answer has text keys"),
             expires_at_ms: header.accepted_at_ms + self.runtime.settings.idempotency_ttl_ms,
         });
-        let definition = match &trigger.target {
-            Target::Action(document) => Some(document.clone()),
-            Target::Flow(_) | Target::Version(..) | Target::Matching => None,
+        let (definition, schedule) = match &trigger.target {
+            Target::Action(document) => (Some(document.clone()), None),
+            Target::Scheduled(step) => {
+                (None, Some(Box::new(ScheduleMove { run: Some(header.id), ..ScheduleMove::clone(step) })))
+            }
+            Target::Flow(_) | Target::Version(..) | Target::Matching => (None, None),
         };
         let (answer, heard) = oneshot::channel();
-        let accepting = Accepting { idempotency, definition };
+        let accepting = Accepting { idempotency, definition, schedule };
         (NewRun { header, plan: flow.plan.clone(), accepting, answer }, accepted, heard)
     }
 

@@ -19,6 +19,8 @@ pub struct Meters {
     runs_ended: [AtomicU64; RunStatus::ALL.len()],
     /// From when an execution could have started to when it did, in ms.
     pub queue_wait: Histogram,
+    /// From when a schedule was due to when its run was durable, in ms.
+    pub schedule_delay: Histogram,
     /// Changes in a transaction.
     pub commit_writes: Histogram,
     /// How long a try to commit took, in µs.
@@ -61,6 +63,7 @@ impl Meters {
             other: ActionMeter::new(),
             runs_ended: Default::default(),
             queue_wait: Histogram::new(MILLISECONDS),
+            schedule_delay: Histogram::new(MILLISECONDS),
             commit_writes: Histogram::new(SIZES),
             commit_time: Histogram::new(MICROSECONDS),
         }

@@ -13,6 +13,7 @@ use core314_domain::ids::{FlowId, Owner, RunId, TenantId, WebhookId};
 use core314_domain::plan::{FlowPlan, PlanLimits, Problem};
 use core314_domain::rollout::{RolloutStatus, RolloutTerms};
 use core314_domain::run::FlowRef;
+use core314_domain::schedule;
 use core314_domain::words::{ExecutionMode, TriggerType};
 use dashmap::DashMap;
 
@@ -95,6 +96,7 @@ impl Plans {
         let sample = sample(document).map_err(|problem| vec![problem])?;
         let document = sample.as_ref();
         let plan = FlowPlan::compile(document, &self.action_types, &self.limits);
+        problems.extend(schedule::check(document));
         for (at, action) in document.actions() {
             let executor = self.executors.iter().find(|e| e.action_type() == action.action_type);
             for problem in executor.map(|e| e.check(&action.action_target, &action.action_payload)).unwrap_or_default()

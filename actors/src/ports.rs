@@ -8,6 +8,7 @@ pub mod executor;
 pub mod ledger;
 pub mod notifications;
 pub mod resource;
+pub mod schedule;
 pub mod store;
 pub mod views;
 pub mod webhook;

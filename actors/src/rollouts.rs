@@ -12,12 +12,12 @@ use core314_domain::document::FlowDocument;
 use core314_domain::rollout::{RolloutStatus, Verdict};
 use serde_json::json;
 
-use crate::commit_writer::CommitWriter;
-use crate::engine::commit_through;
+use crate::commit_writer::{CommitWriter, commit_one};
 use crate::ports::catalog::{RolloutState, StoredFlow};
 use crate::ports::store::{FlowWrite, Outcome, RolloutChange, RolloutWrite, Write};
 use crate::ports::{Scope, StoreError};
 use crate::runtime::Runtime;
+use crate::schedules;
 use crate::supervision::{Behaviour, Ctx, Ref};
 
 /// The actor.
@@ -145,6 +145,7 @@ pub(crate) async fn end(
             id: rollout.flow,
             owner: rollout.owner,
             expected_version,
+            schedule: schedules::plan(&document, rollout.flow, at_ms),
             document,
             by: rollout.owner.user,
             at_ms,
@@ -154,7 +155,7 @@ pub(crate) async fn end(
         None => Write::Rollout(Box::new(RolloutWrite { tenant, change, audit })),
     };
     let known = runtime.clone();
-    commit_through(runtime, writer, write, move || known.plans.forget(tenant)).await
+    commit_one(writer, &runtime.io, write, move || known.plans.forget(tenant)).await
 }
 
 /// The document that makes the winner the flow's present one, with the version that it replaces; none where it is already,

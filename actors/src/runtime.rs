@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use core314_domain::ids::{RowId, RunId, StepNo};
 use core314_domain::log::Failure;
 use core314_domain::run::{AttemptReport, Outcome};
+use core314_domain::schedule::NotFired;
 use futures_util::FutureExt;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
@@ -67,6 +68,10 @@ pub struct Counters {
     pub actor_deaths: AtomicU64,
     /// Webhook deliveries that started nothing and were not kept either, because too many waited.
     pub deliveries_left_out: AtomicU64,
+    /// Runs that schedules have started.
+    pub schedules_fired: AtomicU64,
+    /// Instants of schedules that have no run, by reason, in the order of [`NotFired::ALL`].
+    pub schedules_not_fired: [AtomicU64; NotFired::ALL.len()],
 }
 
 impl Counters {

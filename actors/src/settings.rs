@@ -44,6 +44,10 @@ pub struct EngineSettings {
     pub cached_plans: usize,
     /// Deliveries that are kept of one webhook, beside those that started a run.
     pub kept_deliveries: u32,
+    /// How late an instant of a schedule may be and still be on time; what is later was missed.
+    pub schedule_grace_ms: i64,
+    /// Instants of one schedule that are caught up with, or wait for the run before them; older ones are given up.
+    pub schedule_kept_instants: usize,
     /// How long attempts under way may go on when the node stops.
     pub drain_ms: u64,
     /// What a trigger may bring.
@@ -75,6 +79,8 @@ impl Default for EngineSettings {
             idempotency_ttl_ms: 86_400_000,
             cached_plans: 10_000,
             kept_deliveries: 1_000,
+            schedule_grace_ms: 15_000,
+            schedule_kept_instants: 100,
             drain_ms: 10_000,
             max_trigger_bytes: 1 << 20,
             max_steps: 1_000,

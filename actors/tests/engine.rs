@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use core314_actors::clock::SystemClock;
 use core314_actors::engine::{Engine, Parts};
-use core314_actors::feed::{Limits, Subscription};
+use core314_actors::feed::{Feed, Limits, Subscription};
 use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
 use core314_actors::ports::Scope;
 use core314_actors::settings::EngineSettings;
@@ -42,6 +42,7 @@ impl World {
             store: self.store.clone(),
             catalog: self.store.clone(),
             executors: vec![Arc::new(self.executor.clone())],
+            feed: Feed::new(self.io.handle().clone()),
             io: self.io.handle().clone(),
             node: RowId(Uuid::from_u128(1)),
             on_root_failure: Box::new(|reason| eprintln!("root failure: {reason}")),

@@ -10,9 +10,11 @@ use actix_web::dev::Server;
 use anyhow::Context;
 use core314_actors::clock::{Clock, SystemClock};
 use core314_actors::engine::{Engine, Parts};
-
+use core314_actors::feed::Feed;
 use core314_actors::ports::executor::Executor;
 use core314_actors::settings::EngineSettings;
+use core314_actors::shown_views::ShownViews;
+use core314_actors::told_inbox::ToldInbox;
 use core314_domain::ids::RowId;
 use tokio::runtime::Handle;
 
@@ -25,7 +27,8 @@ use crate::vault::Vault;
 /// A running node.
 pub struct Node {
     pub engine: Engine,
-    store: Arc<SqlStore>,
+    views: Arc<ShownViews<SqlStore>>,
+    inbox: Arc<ToldInbox<SqlStore>>,
 }
 
 /// What is asked beyond the configuration.
@@ -61,7 +64,9 @@ impl Node {
     ) -> anyhow::Result<Self> {
         let mut settings = engine_settings(config)?;
         settings.slots_per_partition = extras.slots_per_partition.unwrap_or(settings.slots_per_partition);
-        let mut executors = executors::all(&config.section("executors")?, store.clone())?;
+        let feed = Feed::new(io.clone());
+        let inbox = Arc::new(ToldInbox::new(store.clone(), feed.clone()));
+        let mut executors = executors::all(&config.section("executors")?, inbox.clone())?;
         executors.extend(extras.executors);
         let clock = Arc::new(SystemClock::default());
         let node = RowId::new(clock.now_ms(), rand::random());
@@ -71,11 +76,14 @@ impl Node {
             store: store.clone(),
             catalog: store.clone(),
             executors,
+            feed,
             io: io.clone(),
             node,
             on_root_failure,
         });
-        Ok(Self { engine: engine.await.context("the engine cannot be started")?, store })
+        let engine = engine.await.context("the engine cannot be started")?;
+        let views = Arc::new(ShownViews::new(store, engine.runtime().executors.clone()));
+        Ok(Self { engine, views, inbox })
     }
 
     /// Answers HTTP on a listener, as the configuration says. The server runs while it is awaited.
@@ -88,8 +96,8 @@ impl Node {
         let api = Api {
             engine: self.engine.clone(),
             vault: Vault::new(config.secret("secrets.key")),
-            views: self.store.clone(),
-            notifications: self.store.clone(),
+            views: self.views.clone(),
+            notifications: self.inbox.clone(),
             settings,
             auth: auth_settings(config),
             certificate,

@@ -191,7 +191,12 @@ impl<'a> History<'a> {
             partition,
             epoch: self.epoch,
             expected_version: 0,
-            accept: Some(Box::new(Accept { header: Arc::new(header), idempotency: None, definition: None })),
+            accept: Some(Box::new(Accept {
+                header: Arc::new(header),
+                idempotency: None,
+                definition: None,
+                schedule: None,
+            })),
             state: SavedState {
                 status: *status,
                 state: format!(r#"{{"v":1,"s":"{letters}"{live}}}"#),
@@ -299,6 +304,7 @@ fn flows(tenant: &Tenant, at_ms: i64) -> Vec<Write> {
             owner: tenant.owner,
             expected_version: 0,
             document: FlowDocument::from_value(document).expect("it is a document"),
+            schedule: None,
             by: tenant.owner.user,
             at_ms,
             rollout: None,

@@ -5,6 +5,7 @@ mod change;
 mod documents;
 mod export;
 mod plan;
+mod schedule;
 mod start;
 mod templates;
 mod test;
@@ -68,6 +69,8 @@ pub enum FlowCommand {
     Pause(Named),
     /// Let a paused flow start runs again.
     Resume(Named),
+    /// Show when a flow starts by itself, and why it did not; pause, resume or fill in its schedule.
+    Schedule(schedule::ScheduleArgs),
     /// Copy a flow under a new name.
     Clone(CloneArgs),
     /// Delete a flow.
@@ -136,6 +139,7 @@ impl FlowCommand {
             Self::DryRun(args) => dry_run(session, &args).await,
             Self::Pause(flow) => act(session, &flow, "pause", &json!({})).await,
             Self::Resume(flow) => act(session, &flow, "resume", &json!({})).await,
+            Self::Schedule(args) => schedule::schedule(session, &args).await,
             Self::Clone(args) => act(session, &args.flow, "clone", &json!({"flow_name": args.new_name})).await,
             Self::Delete(flow) => {
                 let id = session.flow_id(&flow.name).await?;

@@ -4,7 +4,7 @@
 //! itself would prove little.
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::Global;
@@ -24,7 +24,10 @@ const ATTEMPTS: Columns<'_> = &[
     ("MS", "execution_duration_ms"),
     ("ERROR", "execution_error"),
     ("RUN", "flow_run_id"),
+    ("ATTEMPT", "id"),
 ];
+const REVIEWED: Columns<'_> =
+    &[("ATTEMPT", "id"), ("ACTION", "action_type"), ("STATUS", "execution_status"), ("NOTES", "review_notes")];
 const FINDINGS: Columns<'_> =
     &[("TABLE", "table"), ("PARTITION", "partition"), ("NUMBER", "seq"), ("ROW", "id"), ("FINDING", "message")];
 
@@ -47,6 +50,20 @@ pub enum OnlineCommand {
     Slowest(RankArgs),
     /// List attempts that failed, the newest first.
     Failed(RankArgs),
+    /// Note a verdict on an attempt; the log itself never changes.
+    Review(ReviewArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ReviewArgs {
+    /// The attempt, as `core314 log list` shows it.
+    id: Uuid,
+    /// What was found.
+    #[arg(long, value_name = "VERDICT", value_parser = ["ok", "problem", "false_alarm"])]
+    verdict: String,
+    /// Why, for whoever looks later.
+    #[arg(long, value_name = "TEXT")]
+    notes: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +114,11 @@ impl OnlineCommand {
             }
             Self::Slowest(args) => rank(session, "slowest", &args).await,
             Self::Failed(args) => rank(session, "failed", &args).await,
+            Self::Review(args) => {
+                let mut body = Map::from_iter([("verdict".to_owned(), json!(args.verdict))]);
+                body.extend(args.notes.map(|notes| ("notes".to_owned(), json!(notes))));
+                session.act(&[log, &args.id.to_string(), "review"], &Value::Object(body), REVIEWED).await
+            }
         }
     }
 }

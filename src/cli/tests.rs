@@ -50,8 +50,9 @@ fn documented(page: &str) -> BTreeSet<String> {
     for row in page.lines().filter_map(|line| line.strip_prefix("| `core314 ")) {
         let cell = row.split('`').next().unwrap().replace("\\|", "|");
         let mut names = vec!["core314".to_owned()];
-        // Words of commands come first; what is an argument or a flag begins otherwise.
-        for word in cell.split(' ').take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase())) {
+        // Words of commands are in lower case; an argument in capitals may stand between them, flags come last.
+        let words = cell.split(' ').take_while(|word| !word.starts_with(['-', '[']));
+        for word in words.filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase())) {
             names = names.iter().flat_map(|name| word.split('|').map(move |word| format!("{name} {word}"))).collect();
         }
         found.extend(names);

@@ -71,6 +71,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("engine.idempotency_ttl_ms", Int(DAY_MS, 30 * DAY_MS)),
     ("engine.cached_plans", Int(1, 1_000_000)),
     ("engine.kept_deliveries", Int(1, 100_000)),
+    ("engine.schedule_grace_ms", Int(1_000, 3_600_000)),
+    ("engine.schedule_kept_instants", Int(1, 10_000)),
     ("engine.max_trigger_bytes", Int(1024, LARGEST_BYTES)),
     ("engine.max_steps", Int(1, 100_000)),
     ("engine.max_document_bytes", Int(1024, LARGEST_BYTES)),

@@ -347,6 +347,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_redacted_stays_as_it_is() {
+        let payload = Arc::new(json!({
+            "url": "https://joe:pw@example.com/a?token=t&b=1",
+            "headers": {"Authorization": "Bearer abc", "X-API-Key": ["one", "two"]},
+            "note": "Cookie: a=b; password=x Bearer abcdefghijklmnop12",
+        }));
+        for redact in [Redactor::new, Redactor::with_secret_url] {
+            let once = redact(&payload).logged_payload();
+            assert_ne!(once, payload);
+            assert_eq!(redact(&once).logged_payload(), once);
+        }
+    }
+
+    #[test]
     fn an_attempts_own_secrets_do_not_come_back() {
         let redactor = redactor(json!({"headers": {"X-Api-Key": "planted-one"}, "secret": "Token planted-two"}));
         let echoed = json!({"args": ["x planted-one y", {"t": "planted-two"}], "n": 1});

@@ -20,6 +20,7 @@ macro_rules! flow_columns {
         "SELECT f.id, f.tenant_id, f.user_id, f.organization_id, f.flow_version, f.document, f.created_at_ms FROM flows f "
     };
 }
+pub(super) use flow_columns;
 
 const ACTIVE_FLOWS: &str =
     concat!(flow_columns!(), "WHERE f.tenant_id = $1 AND f.trigger_type = $2 AND f.is_active ORDER BY f.id DESC");
@@ -127,7 +128,7 @@ async fn flows(
     rows.iter().map(|row| flow(row.fields())).collect()
 }
 
-fn flow(mut fields: Fields<'_>) -> Result<StoredFlow, Failure> {
+pub(super) fn flow(mut fields: Fields<'_>) -> Result<StoredFlow, Failure> {
     let id = FlowId(fields.uuid()?);
     let owner = owner(&mut fields)?;
     let version = fields.int()?;

@@ -4,7 +4,7 @@
 //! begin ─► leases ─► idempotency keys ─► new runs ─► versions of known runs ─► definitions
 //!              │             │                              │                       │
 //!              ▼             ▼                              ▼                       ▼
-//!           Fenced       Duplicate                       Conflict          Conflict, Rejected
+//!           Fenced       Duplicate                       Conflict          Conflict, Rejected, Stale
 //!                                   the survivors ─► log, audit, heads, checkpoint, the rest ─► commit
 //! ```
 //!
@@ -22,6 +22,7 @@ mod history;
 mod keys;
 pub(super) mod rollouts;
 pub(super) mod runs;
+pub(super) mod schedules;
 mod settlements;
 pub(super) mod statistics;
 pub(super) mod webhooks;

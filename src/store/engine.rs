@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use core314_actors::ports::catalog::StoredFlow;
+use core314_actors::ports::schedule::StoredSchedule;
 use core314_actors::ports::store::{Outcome, Store, StoredRun, TailRow, Write};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::ids::{FlowId, OrganizationId, Owner, RowId, RunId, TenantId, UserId};
@@ -14,7 +16,7 @@ use super::cell::{Fields, Rows};
 use super::connection::Bulk;
 use super::failure::Failure;
 use super::heads::Chain;
-use super::{SqlStore, commit};
+use super::{SqlStore, commit, schedules};
 
 /// Only one node takes partitions at a time, also when there are none yet. The number is arbitrary and ours.
 const TAKING_TURN: &str = "SELECT pg_advisory_xact_lock(3140001)::text";
@@ -104,6 +106,23 @@ impl Store for SqlStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>> {
         Box::pin(async move { Ok(log_tail(self, partition, after_seq, limit).await?) })
+    }
+
+    fn due_schedules(
+        &self,
+        until_ms: i64,
+        after: Option<(i64, FlowId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredSchedule>, StoreError>> {
+        Box::pin(schedules::due(self, until_ms, after, limit))
+    }
+
+    fn schedule(&self, scope: Scope, flow: FlowId) -> BoxFuture<'_, Result<Option<StoredSchedule>, StoreError>> {
+        Box::pin(schedules::of_flow(self, scope, flow))
+    }
+
+    fn flows_without_schedule(&self, limit: usize) -> BoxFuture<'_, Result<Vec<StoredFlow>, StoreError>> {
+        Box::pin(schedules::flows_without(self, limit))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

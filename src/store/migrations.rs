@@ -38,7 +38,9 @@ migrations! {
     6 "0006_service_keys.sql",
     7 "0007_webhooks.sql",
     8 "0008_quick_reads.sql",
+    9 "0009_schedules.sql",
     11 "0011_rollouts.sql",
+    15 "0015_queue_and_scopes.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

@@ -12,6 +12,7 @@ mod hostile;
 mod notify;
 mod orchestration;
 mod providers;
+mod schedules;
 mod scripted;
 mod sink;
 mod store;

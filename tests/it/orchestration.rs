@@ -3,7 +3,7 @@
 
 mod actions;
 mod approvals;
-mod bed;
+pub mod bed;
 mod control;
 mod figures;
 mod flows;
@@ -32,4 +32,4 @@ macro_rules! on_both_stores {
         }
     };
 }
-use on_both_stores;
+pub(crate) use on_both_stores;

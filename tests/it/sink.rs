@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 pub struct Received {
     pub path: String,
     pub key: String,
+    pub authorization: String,
     pub traceparent: String,
     pub content_type: String,
     pub body: Value,
@@ -101,6 +102,7 @@ async fn receive_one(sink: web::Data<Sink>, request: HttpRequest, body: web::Byt
     let received = Received {
         path: request.path().to_owned(),
         key: header("Idempotency-Key"),
+        authorization: header("Authorization"),
         traceparent: header("traceparent"),
         content_type: header("Content-Type"),
         body,

@@ -88,6 +88,75 @@ async fn changes_are_heard_in_order_by_their_tenant_alone(kind: StoreKind) {
     assert!(of_all.iter().any(|(_, change)| change["id"] == run.as_str()), "the platform hears everybody");
 }
 
+/// Listens until somebody has told of all that is wanted; gives the last word on each thing by its id.
+async fn until_told(events: &mut Events, is_all: impl Fn(&BTreeMap<String, Value>) -> bool) -> BTreeMap<String, Value> {
+    let mut heard = BTreeMap::new();
+    while !is_all(&heard) {
+        let event = events.event().await.expect("the stream goes on");
+        let changes = event.changes().into_iter();
+        heard.extend(changes.map(|change| (change["id"].as_str().unwrap_or("all").to_owned(), change)));
+    }
+    heard
+}
+
+async fn steps_that_wait_are_told_with_the_accept(kind: StoreKind) {
+    let installation = Installation::new(kind).await;
+    let server = Server::start(&installation);
+    let mut flow = flow("waits");
+    flow["flow_steps"][0]["requires_approval"] = json!(true);
+    post_as(&server, USER, "/api/v1/flows", flow).await;
+    let mut events = Events::open(&server, Some(USER), "?topics=executions", None).await;
+    let run = start(&server, USER, "waits").await;
+    let heard = until_told(&mut events, |heard| heard.len() == 2).await;
+    let told: Vec<_> = heard.values().map(|step| (&step["step_id"], &step["execution_status"])).collect();
+    let (first, second) = (json!("first"), json!("second"));
+    assert_eq!(told, [(&first, &json!("awaiting_approval")), (&second, &json!("blocked"))]);
+    assert!(heard.values().all(|step| step["flow_run_id"] == run.as_str()));
+}
+
+async fn notifications_are_told_to_their_tenant(kind: StoreKind) {
+    let installation = Installation::new(kind).await;
+    let server = Server::start(&installation);
+    let payload = json!({"title": "Disk full", "message": "on web-1", "type": "alert"});
+    let step = json!({"id": "tell", "config": {"action_type": "send_notification", "action_target": "in_app", "action_payload": payload}});
+    post_as(
+        &server,
+        USER,
+        "/api/v1/flows",
+        json!({"flow_name": "tell", "trigger_type": "manual", "flow_steps": [step]}),
+    )
+    .await;
+    let mut own = Events::open(&server, Some(USER), "?topics=notifications", None).await;
+    let mut foreign = Events::open(&server, Some(STRANGER), "?topics=notifications", None).await;
+    let mut platform = Events::open(&server, None, "?topics=notifications", None).await;
+    start(&server, USER, "tell").await;
+    let heard = until_told(&mut own, |heard| !heard.is_empty()).await;
+    let (id, told) = heard.first_key_value().expect("one");
+    assert_eq!(
+        (&told["user_id"], &told["status"], &told["severity"]),
+        (&json!(USER), &json!("unread"), &json!("high"))
+    );
+    assert!(!told.to_string().contains("Disk"), "what it says is for its user: {told}");
+    until_told(&mut platform, |heard| heard.contains_key(id)).await;
+    post_as(&server, USER, &format!("/api/v1/notifications/{id}/archive"), json!({})).await;
+    until_told(&mut own, |heard| heard.get(id).is_some_and(|told| told["status"] == "archived")).await;
+    start(&server, USER, "tell").await;
+    until_told(&mut own, |heard| heard.values().any(|told| told["status"] == "unread")).await;
+    post_as(&server, USER, "/api/v1/notifications/read-all", json!({})).await;
+    until_told(&mut own, |heard| heard.get("all").is_some_and(|told| told["status"] == "read")).await;
+    // The stranger's first is the stranger's own, after all of the above.
+    post_as(
+        &server,
+        STRANGER,
+        "/api/v1/flows",
+        json!({"flow_name": "tell", "trigger_type": "manual", "flow_steps": [step]}),
+    )
+    .await;
+    start(&server, STRANGER, "tell").await;
+    let heard = until_told(&mut foreign, |heard| !heard.is_empty()).await;
+    assert!(heard.values().all(|told| told["user_id"] == STRANGER), "{heard:?}");
+}
+
 async fn who_comes_back_misses_nothing_until_the_server_was_restarted(kind: StoreKind) {
     let installation = Installation::new(kind).await;
     let mut server = Server::start(&installation);
@@ -211,6 +280,8 @@ macro_rules! on_both_stores {
 
 on_both_stores! {
     changes_are_heard_in_order_by_their_tenant_alone
+    steps_that_wait_are_told_with_the_accept
+    notifications_are_told_to_their_tenant
     who_comes_back_misses_nothing_until_the_server_was_restarted
     a_client_that_never_reads_is_ended_and_the_others_go_on
     streams_do_not_hold_up_a_servers_end

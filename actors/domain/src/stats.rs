@@ -3,9 +3,10 @@
 //! Durations go into a sketch of logarithmic buckets (DDSketch: Masson, Rim, Lee, VLDB 2019), here sparse and with a
 //! relative error of 1 %. Sketches merge by adding bucket to bucket, so buckets of time, partitions and nodes add up.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::TenantId;
 use crate::log::LogEntry;
@@ -76,11 +77,42 @@ pub fn bucket_start_ms(at_ms: i64, width_ms: i64) -> i64 {
 }
 
 /// A sketch of non-negative whole milliseconds.
+///
+/// A month of hours is some thousand sketches that are read and merged to be shown, so that merging is one walk over
+/// two sorted lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sketch {
-    /// Bucket number to count. Bucket 0 holds the values below 1 ms.
-    #[serde(rename = "b")]
-    buckets: BTreeMap<i32, i64>,
+    /// Numbers of buckets, ascending, each with its count; as JSON an object. Bucket 0 holds the values below 1 ms.
+    #[serde(rename = "b", serialize_with = "as_object", deserialize_with = "from_object")]
+    buckets: Vec<(i32, i64)>,
+}
+
+fn as_object<S: Serializer>(buckets: &[(i32, i64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(buckets.iter().copied())
+}
+
+fn from_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(i32, i64)>, D::Error> {
+    struct Buckets;
+
+    impl<'de> Visitor<'de> for Buckets {
+        type Value = Vec<(i32, i64)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of counts by the numbers of their buckets")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut buckets = Vec::with_capacity(64);
+            while let Some(bucket) = map.next_entry()? {
+                buckets.push(bucket);
+            }
+            // As a rule they are in order already; a database may keep an object's members in another one.
+            buckets.sort_unstable_by_key(|(bucket, _)| *bucket);
+            Ok(buckets)
+        }
+    }
+
+    deserializer.deserialize_map(Buckets)
 }
 
 /// Successive bucket bounds are this factor apart: (1 + α) / (1 − α) for the relative error α = 1 %.
@@ -89,19 +121,35 @@ const GAMMA: f64 = 1.01 / 0.99;
 impl Sketch {
     /// Adds one value.
     pub fn add(&mut self, ms: i64) {
-        *self.buckets.entry(bucket_of(ms)).or_default() += 1;
+        let bucket = bucket_of(ms);
+        match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
+            Ok(at) => self.buckets[at].1 += 1,
+            Err(at) => self.buckets.insert(at, (bucket, 1)),
+        }
     }
 
     /// Adds another sketch's values.
     pub fn merge(&mut self, other: &Self) {
-        for (bucket, count) in &other.buckets {
-            *self.buckets.entry(*bucket).or_default() += count;
+        if self.buckets.is_empty() {
+            self.buckets.clone_from(&other.buckets);
+            return;
         }
+        let mut merged = Vec::with_capacity(self.buckets.len() + other.buckets.len());
+        let mut others = other.buckets.iter().copied().peekable();
+        for (bucket, count) in self.buckets.drain(..) {
+            while let Some(lower) = others.next_if(|(other, _)| *other < bucket) {
+                merged.push(lower);
+            }
+            let same = others.next_if(|(other, _)| *other == bucket).map_or(0, |(_, count)| count);
+            merged.push((bucket, count + same));
+        }
+        merged.extend(others);
+        self.buckets = merged;
     }
 
     /// How many values it holds.
     pub fn count(&self) -> i64 {
-        self.buckets.values().sum()
+        self.buckets.iter().map(|(_, count)| count).sum()
     }
 
     /// The value below which the share `q` (0 to 1) lies, within 1 %; `None` when empty.
@@ -110,7 +158,7 @@ impl Sketch {
         let rank = (q.clamp(0.0, 1.0) * last as f64).round() as i64;
         let mut seen = 0;
         let found = self.buckets.iter().find(|(_, count)| {
-            seen += **count;
+            seen += *count;
             seen > rank
         });
         found.map(|(bucket, _)| value_of(*bucket))
@@ -144,6 +192,20 @@ mod tests {
             let found = left.quantile(q).expect("not empty");
             prop_assert!((found - exact).abs() <= exact * 0.010_001 + 1e-9, "{found} against {exact}");
         }
+    }
+
+    #[test]
+    fn a_sketch_reads_back_whatever_the_order_of_its_members() {
+        let mut sketch = Sketch::default();
+        [5_000, 0, 3, 0, 70].into_iter().for_each(|ms| sketch.add(ms));
+        let text = serde_json::to_string(&sketch).expect("JSON");
+        assert_eq!(text, r#"{"b":{"0":2,"56":1,"214":1,"427":1}}"#);
+        let shuffled: Sketch = serde_json::from_str(r#"{"b":{"427":1,"0":2,"214":1,"56":1}}"#).expect("a sketch");
+        assert_eq!(shuffled, sketch);
+        let mut twice = shuffled;
+        twice.merge(&sketch);
+        twice.merge(&Sketch::default());
+        assert_eq!(serde_json::to_string(&twice).expect("JSON"), r#"{"b":{"0":4,"56":2,"214":2,"427":2}}"#);
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use core314_domain::document::FlowDocument;
 use core314_domain::plan::{FlowPlan, PlanLimits};
+use core314_domain::schedule;
 
-const PAGES: [(&str, &str); 2] = [
+const PAGES: [(&str, &str); 3] = [
     ("docs/flows.md", include_str!("../../../docs/flows.md")),
     ("docs/runs.md", include_str!("../../../docs/runs.md")),
+    ("docs/schedules.md", include_str!("../../../docs/schedules.md")),
 ];
 const ACTION_TYPES: &[&str] = &["api_call", "trigger_webhook", "transform"];
 
@@ -40,6 +42,7 @@ fn every_example_compiles() {
             if let Err(problems) = FlowPlan::compile(&document, ACTION_TYPES, &PlanLimits::default()) {
                 panic!("{page}, line {line}: {problems:#?}");
             }
+            assert_eq!(schedule::check(&document), [], "{page}, line {line}");
             assert!(
                 names.insert(document.flow_name.clone()),
                 "line {line}: '{}' stands there twice",

@@ -126,7 +126,7 @@ impl Engine {
     pub async fn delete_flow(&self, owner: Owner, id: FlowId, by: String) -> Result<(), SaveError> {
         let audit = self.entry(AuditEvent::FlowDeleted, owner, by, ("flow", id.0));
         let write = Write::DeleteFlow(Box::new(FlowDeletion { id, tenant: owner.tenant, audit }));
-        saved(self.commit_and_forget(write, owner.tenant).await?)
+        saved(self.commit_and_forget(write, owner.tenant, id).await?)
     }
 
     /// Notes a person's verdict on an attempt of the log.

@@ -66,7 +66,7 @@ impl Engine {
         let name = |no: &u32| plan.steps[*no as usize].id.to_string();
         let steps = plan.steps.iter().map(|step| {
             let (action_payload, unknown) = match step.payload.render(&scope) {
-                Ok(payload) => (payload, None),
+                Ok(payload) => (self.shown(&step.action_type, payload), None),
                 Err(error) => (Value::Null, Some(error.to_string())),
             };
             DryStep {
@@ -80,5 +80,13 @@ impl Engine {
             }
         });
         Ok(DryRun { matches: clause.is_none(), clause, steps: steps.collect() })
+    }
+
+    /// A payload as its executor would have it logged: without secrets.
+    fn shown(&self, action_type: &str, payload: Value) -> Value {
+        match self.inner.runtime.executors.get(action_type) {
+            Some(executor) => Arc::unwrap_or_clone(executor.logged(&Arc::new(payload))),
+            None => payload,
+        }
     }
 }

@@ -94,11 +94,11 @@ impl Engine {
                 self.check_flow(&document).map_err(SaveError::Invalid)?;
                 let write = self.flow_write(flow, stored.version, owner, document, by);
                 let write = crate::ports::store::FlowWrite { rollout: Some(change), audit, ..write };
-                self.commit_and_forget(Write::Flow(Box::new(write)), owner.tenant).await?
+                self.commit_and_forget(Write::Flow(Box::new(write)), owner.tenant, flow).await?
             }
             None => {
                 let write = RolloutWrite { tenant: owner.tenant, change, audit };
-                self.commit_and_forget(Write::Rollout(Box::new(write)), owner.tenant).await?
+                self.commit_and_forget(Write::Rollout(Box::new(write)), owner.tenant, flow).await?
             }
         };
         match outcome {

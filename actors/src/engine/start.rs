@@ -29,6 +29,7 @@ use crate::ports::{Scope, StoreError};
 use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
 use crate::rollouts::{Rollouts, RolloutsArgs};
 use crate::runtime::{Counters, Runtime};
+use crate::schedules::{Schedules, SchedulesArgs};
 use crate::settings::EngineSettings;
 use crate::sub_runs::{self, SubRuns};
 use crate::supervision::{
@@ -42,6 +43,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     pub catalog: Arc<dyn Catalog>,
     pub executors: Vec<Arc<dyn Executor>>,
+    /// Where committed changes are told.
+    pub feed: Feed,
     /// Where stores and executors run.
     pub io: tokio::runtime::Handle,
     pub node: RowId,
@@ -85,7 +88,7 @@ impl Engine {
             catalog: parts.catalog,
             meters: Meters::new(executors.keys().copied()),
             executors,
-            feed: Feed::new(parts.io.clone()),
+            feed: parts.feed,
             io: parts.io,
             counters: Counters::default(),
             ends: Ends::default(),
@@ -144,11 +147,22 @@ impl Engine {
             ..Patience::default()
         };
         let watchdog = root.watch(patience).map_err(|e| actors(&e))?;
-        let ingress = Ingress::new(runtime.clone(), partitions);
+        let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
         let writer = writers.into_iter().next().expect("there is at least one worker");
+        let args = SchedulesArgs::new(runtime.clone(), ingress.clone(), writer.clone());
+        let spec = ChildSpec::new("schedules").placement(Placement::Worker(0));
+        let schedules = root.root().start_child::<Schedules>(spec, args).map_err(|e| actors(&e))?;
         let delivery_credits = Arc::new(Semaphore::new(MAX_PENDING_DELIVERIES));
-        let inner =
-            Inner { runtime, tree: root, _watchdog: watchdog, writer, ingress, partitions: shared, delivery_credits };
+        let inner = Inner {
+            runtime,
+            tree: root,
+            _watchdog: watchdog,
+            writer,
+            ingress,
+            schedules,
+            partitions: shared,
+            delivery_credits,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

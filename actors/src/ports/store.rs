@@ -12,9 +12,10 @@ use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::RunStatus;
 use serde_json::Value;
 
-use super::catalog::{Rollout, ServiceKey};
+use super::catalog::{Rollout, ServiceKey, StoredFlow};
+use super::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite, StoredSchedule};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
-use super::{BoxFuture, StoreError};
+use super::{BoxFuture, Scope, StoreError};
 
 /// What the engine needs of a database.
 pub trait Store: Send + Sync + 'static {
@@ -59,6 +60,20 @@ pub trait Store: Send + Sync + 'static {
     fn log_tail(&self, partition: u16, after_seq: i64, limit: usize)
     -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>>;
 
+    /// Schedules with something to do before `until_ms`, soonest first, after the given one.
+    fn due_schedules(
+        &self,
+        until_ms: i64,
+        after: Option<(i64, FlowId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredSchedule>, StoreError>>;
+
+    /// The schedule of a flow.
+    fn schedule(&self, scope: Scope, flow: FlowId) -> BoxFuture<'_, Result<Option<StoredSchedule>, StoreError>>;
+
+    /// Flows whose trigger is `schedule` and that have no row: saved by a release that had none.
+    fn flows_without_schedule(&self, limit: usize) -> BoxFuture<'_, Result<Vec<StoredFlow>, StoreError>>;
+
     /// Whether the store answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
@@ -80,6 +95,7 @@ pub enum Write {
     Rollout(Box<RolloutWrite>),
     Review(Box<Review>),
     SettleDeadLetter(Box<Settlement>),
+    Schedule(Box<ScheduleWrite>),
 }
 
 /// The new state of one run and the rows that come with it.
@@ -115,6 +131,8 @@ pub struct Accept {
     pub idempotency: Option<Idempotency>,
     /// The definition of a single action, which no flow has.
     pub definition: Option<Arc<FlowDocument>>,
+    /// Present where a schedule starts the run: it goes on in the same commit, or the run is not accepted.
+    pub schedule: Option<Box<ScheduleMove>>,
 }
 
 /// A caller's own name for a request, unique in its tenant, with the answer that a repetition gets.
@@ -181,6 +199,8 @@ pub struct FlowWrite {
     /// The version that this one replaces; 0 for a new flow.
     pub expected_version: i64,
     pub document: FlowDocument,
+    /// Present where its trigger is `schedule`.
+    pub schedule: Option<SchedulePlan>,
     pub by: UserId,
     pub at_ms: i64,
     /// The roll-out that begins or ends with this version.
@@ -288,6 +308,8 @@ pub enum Outcome {
     Duplicate { answer: Value, same_request: bool },
     /// Another live run of the flow has this name.
     RunKeyTaken { run: RunId },
+    /// The schedule has moved on since this was planned: read it again.
+    Stale,
     /// What was to be changed does not exist in the tenant.
     NotFound,
     /// The database refused this write for good.

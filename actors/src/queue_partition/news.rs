@@ -70,17 +70,19 @@ impl QueuePartition {
             self.tell_run(header, stored.write.state.status, changes.iter().find_map(error_of_run));
         }
         if self.runtime.feed.listens(Scope::Tenant(header.owner.tenant), Topic::Executions) {
-            let ends: BTreeMap<StepNo, StepStatus> = changes.iter().filter_map(step_change).collect();
+            // A step that waits for others has not changed, and yet is news: it stands in the queue from the accept on.
             let news = &stored.news;
-            ends.into_iter().for_each(|(step, status)| self.tell_step(header, news.step_id(step), step, status));
+            let new = if stored.write.accept.is_some() { news.plan.fixed as StepNo } else { 0 };
+            let waiting = (0..new).map(|no| (no, StepStatus::Blocked));
+            let stand: BTreeMap<StepNo, StepStatus> = waiting.chain(changes.iter().filter_map(step_change)).collect();
+            stand.into_iter().for_each(|(step, status)| self.tell_step(header, news.step_id(step), step, status));
         }
     }
 
     /// Tells how a run stands that was loaded again because the outcome of its write was unknown.
     pub(super) fn tell_all(&self, run: &Run) {
         self.tell_run(&run.header, run.state.status, run.state.error.as_deref());
-        let moved = run.state.all().filter(|(_, step)| step.status != StepStatus::Blocked);
-        moved.for_each(|(no, step)| self.tell_step(&run.header, &run.step_plan(no).id, no, step.status));
+        run.state.all().for_each(|(no, step)| self.tell_step(&run.header, &run.step_plan(no).id, no, step.status));
     }
 
     fn tell_run(&self, header: &RunHeader, run_status: RunStatus, error: Option<&str>) {

@@ -191,6 +191,9 @@ impl QueuePartition {
                 self.abandon(pending, reply, ctx);
             }
             Outcome::RunKeyTaken { run } => self.abandon(pending, Answer::RunKeyTaken(run), ctx),
+            Outcome::Stale => {
+                self.abandon(pending, Answer::Failed("the schedule has moved on".to_owned()), ctx);
+            }
             Outcome::NotFound => self.rejected(pending, "the store does not know the run", ctx),
             Outcome::Rejected { message, .. } => self.rejected(pending, &message, ctx),
             Outcome::Fenced => {

@@ -18,7 +18,9 @@ use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::{RunStatus, TriggerType};
 use serde_json::Value;
 
+use super::memory_schedules::MemorySchedules;
 use crate::ports::catalog::{Catalog, Rollout, RolloutState, ServiceKey, StoredFlow};
+use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::store::{
     DeadLetter, Delivery, FlowWrite, KeyWrite, Outcome, RejectCode, RolloutChange, RunEnd, RunWrite, Store, StoredRun,
     TailRow, Webhook, Write,
@@ -46,6 +48,7 @@ pub struct Rows {
     pub dead_letters: Vec<DeadLetter>,
     pub deliveries: Vec<Delivery>,
     pub statistics: BTreeMap<StatKey, Stat>,
+    pub schedules: MemorySchedules,
     covered: BTreeMap<u16, i64>,
     flows: BTreeMap<FlowId, Vec<StoredFlow>>,
     webhooks: BTreeMap<WebhookId, Webhook>,
@@ -136,6 +139,7 @@ impl Rows {
                     return Outcome::NotFound;
                 }
                 self.flows.remove(&deletion.id);
+                self.schedules.0.remove(&deletion.id);
                 self.audit.push(deletion.audit);
                 Outcome::Committed { log_seq: None }
             }
@@ -160,6 +164,15 @@ impl Rows {
                 self.dead_letters.retain(|letter| !known(letter));
                 self.audit.push(settlement.audit);
                 Outcome::Committed { log_seq: None }
+            }
+            Write::Schedule(write) => {
+                let audit = match &*write {
+                    ScheduleWrite::Pause { audit, .. } | ScheduleWrite::Resume { audit, .. } => Some(audit.clone()),
+                    ScheduleWrite::Move(_) | ScheduleWrite::Adopt { .. } => None,
+                };
+                let outcome = self.schedules.change(*write);
+                self.audit.extend(audit.filter(|_| matches!(outcome, Outcome::Committed { .. })));
+                outcome
             }
             Write::Statistics(write) => {
                 write.rows.iter().for_each(|(key, stat)| self.statistics.entry(key.clone()).or_default().merge(stat));
@@ -194,6 +207,7 @@ impl Rows {
         if let Some(change) = write.rollout {
             self.rollout(change);
         }
+        self.schedules.plan(write.id, write.owner, write.schedule, write.at_ms);
         self.audit.push(write.audit);
         Outcome::Committed { log_seq: None }
     }
@@ -284,6 +298,11 @@ impl Rows {
             let named = accept.header.run_key.clone().map(|key| (write.tenant, accept.header.flow.id, key));
             if let Some(run) = named.as_ref().and_then(|name| self.live_keys.get(name)) {
                 return Outcome::RunKeyTaken { run: *run };
+            }
+            if let Some(step) = accept.schedule
+                && self.schedules.go_on(*step) == Outcome::Stale
+            {
+                return Outcome::Stale;
             }
             self.keys.extend(wanted.map(|(key, wanted)| (key, (wanted.body_hash, wanted.answer))));
             self.live_keys.extend(named.map(|name| (name, write.id)));
@@ -415,6 +434,29 @@ impl Store for MemoryStore {
             completed_at_ms: entry.completed_at_ms,
         });
         ready(Ok(tail.collect()))
+    }
+
+    fn due_schedules(
+        &self,
+        until_ms: i64,
+        after: Option<(i64, FlowId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredSchedule>, StoreError>> {
+        ready(Ok(self.rows().schedules.due(until_ms, after, limit)))
+    }
+
+    fn schedule(&self, scope: Scope, flow: FlowId) -> BoxFuture<'_, Result<Option<StoredSchedule>, StoreError>> {
+        let found = self.rows().schedules.0.get(&flow).cloned();
+        ready(Ok(found.filter(|row| scope == Scope::Platform || scope == Scope::Tenant(row.owner.tenant))))
+    }
+
+    fn flows_without_schedule(&self, limit: usize) -> BoxFuture<'_, Result<Vec<StoredFlow>, StoreError>> {
+        let rows = self.rows();
+        let current = rows.flows.values().filter_map(|versions| versions.last());
+        let wanted = |flow: &&StoredFlow| {
+            flow.document.trigger_type == TriggerType::Schedule && !rows.schedules.0.contains_key(&flow.id)
+        };
+        ready(Ok(current.filter(wanted).take(limit).cloned().collect()))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -7,6 +7,7 @@ pub mod history;
 pub mod keys;
 pub mod people;
 pub mod samples;
+pub mod schedules;
 
 use core314_domain::audit::AuditEvent;
 use core314_domain::ids::{FlowId, TenantId, WebhookId};

@@ -12,9 +12,9 @@ use core314_actors::flow_run::Remark;
 use core314_actors::ports::Scope;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page};
-use core314_domain::ids::{ExecutionId, UserId};
-use core314_domain::run::Command;
-use core314_domain::words::ExecutionStatus;
+use core314_domain::ids::{ExecutionId, RunId, UserId};
+use core314_domain::run::{Command, Refusal, Waiting};
+use core314_domain::words::{ExecutionStatus, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -77,17 +77,21 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     Ok(HttpResponse::Ok().json(view(&state, caller.scope, row).await?))
 }
 
-/// The entry that is dispatched first: by urgency, then priority, then due time.
+/// The entry that is dispatched first: by urgency, then priority, then due time. Entries of paused runs stand back; where
+/// nothing else is due the first of them is taken, so that the answer names the pause.
 async fn next_due(state: &State, scope: Scope) -> Result<ExecutionId, Problem> {
     let pending = Filter::of([("execution_status", json!(ExecutionStatus::Pending))]);
     let page = Page { limit: state.settings.max_page_items, after: None };
     let entries = state.views.list(scope, Resource::Executions, pending, page).await?.items;
+    let held = Filter::of([("run_status", json!(RunStatus::Paused))]);
+    let held = state.views.list(scope, Resource::Runs, held, page).await?.items;
     let now = crate::http::flows::rfc3339(state.engine.now_ms());
     let is_due = |row: &&Value| row["execute_after"].as_str() <= now.as_deref();
     let urgency = |row: &Value| ["critical", "high", "medium", "low"].iter().position(|word| row["urgency"] == *word);
     let order = |row: &&Value| {
         let due = row["execute_after"].as_str().map(str::to_owned);
-        (urgency(row), row["priority"].as_i64(), due)
+        let is_held = held.iter().any(|run| run["id"] == row["flow_run_id"]);
+        (is_held, urgency(row), row["priority"].as_i64(), due)
     };
     let first = entries.iter().filter(is_due).min_by_key(order);
     let id = first.and_then(|row| row["id"].as_str()).and_then(|id| id.parse().ok());
@@ -107,12 +111,23 @@ async fn perform(state: &State, scope: Scope, id: ExecutionId, remark: Remark) -
         Ok(()) => {}
         Err(TellError::NotFound) => return Err(missing()),
         // It ended in between.
-        Err(TellError::Refused(core314_domain::run::Refusal::Ended(_))) => return look().await?.ok_or_else(missing),
+        Err(TellError::Refused(Refusal::Ended(_))) => return look().await?.ok_or_else(missing),
+        Err(TellError::Refused(Refusal::RunNotNow(RunStatus::Paused, _))) => {
+            return Err(paused(state, scope, run).await?);
+        }
         Err(error) => return Err(error.into()),
     }
     let ended = async { Ok::<_, Problem>(look().await?.is_some_and(|row| has_ended(&row))) };
     state.engine.wait_for_end(id.0, PATIENCE, ended).await?;
     look().await?.ok_or_else(missing)
+}
+
+/// Why an entry of this run does not start.
+async fn paused(state: &State, scope: Scope, run: RunId) -> Result<Problem, Problem> {
+    let (_, reasons) = state.engine.why(scope, run).await?;
+    let pause = reasons.into_iter().find(|reason| reason.code == Waiting::Paused);
+    let said = pause.map_or_else(|| "the run was paused".to_owned(), |reason| reason.message);
+    Ok(Problem::Conflict(format!("{said}: POST /api/v1/runs/{run}/resume lets it go on")))
 }
 
 fn has_ended(row: &Value) -> bool {

@@ -11,6 +11,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::Engine;
 use core314_actors::meters::ActionFigures;
 use core314_actors::queue_partition::PartitionShared;
+use core314_domain::schedule::NotFired;
 
 use super::HttpMetrics;
 use super::exposition::{Exposition, Type};
@@ -44,6 +45,7 @@ pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics
     counters(&mut page, &state.engine);
     executions(&mut page, &state.engine);
     queue(&mut page, &state.engine);
+    schedules(&mut page, &state.engine);
     commits(&mut page, &state.engine);
     actors(&mut page, &state.engine);
     requests(&mut page, &http);
@@ -58,7 +60,7 @@ pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics
 
 fn counters(page: &mut Exposition, engine: &Engine) {
     let counted = &engine.runtime().counters;
-    let all: [(&str, &str, &AtomicU64); 8] = [
+    let all: [(&str, &str, &AtomicU64); 9] = [
         ("core314_runs_accepted_total", "Runs accepted, durably.", &counted.runs_accepted),
         ("core314_attempts_started_total", "Attempts started.", &counted.attempts_started),
         ("core314_attempts_failed_total", "Attempts that failed.", &counted.attempts_failed),
@@ -67,6 +69,7 @@ fn counters(page: &mut Exposition, engine: &Engine) {
         ("core314_commit_retries_total", "Transactions that were tried again.", &counted.commit_retries),
         ("core314_refused_total", "Triggers refused because the runtime was busy.", &counted.refused_busy),
         ("core314_actor_restarts_total", "Actors that failed and were started again.", &counted.actor_deaths),
+        ("core314_deliveries_left_out_total", "Deliveries that were not noted.", &counted.deliveries_left_out),
     ];
     for (name, help, counter) in all {
         page.single(Type::Counter, name, help, counter.load(Ordering::Relaxed) as f64);
@@ -112,6 +115,20 @@ fn queue(page: &mut Exposition, engine: &Engine) {
     let waited = [(Vec::new(), engine.runtime().meters.queue_wait.counted())];
     let help = "From when an execution could have started to when it did.";
     page.histograms("core314_dispatch_latency_seconds", help, MILLIS, waited);
+}
+
+/// What schedules have done with their instants.
+fn schedules(page: &mut Exposition, engine: &Engine) {
+    let counted = &engine.runtime().counters;
+    let fired = counted.schedules_fired.load(Ordering::Relaxed) as f64;
+    page.single(Type::Counter, "core314_schedules_fired_total", "Runs that schedules have started.", fired);
+    let reasons = NotFired::ALL.iter().zip(&counted.schedules_not_fired);
+    let each = reasons.map(|(reason, n)| (vec![("reason", reason.as_str())], n.load(Ordering::Relaxed) as f64));
+    let help = "Instants of schedules that have no run, by reason.";
+    page.family(Type::Counter, "core314_schedules_not_fired_total", help, each);
+    let delay = [(Vec::new(), engine.runtime().meters.schedule_delay.counted())];
+    let help = "From when a schedule was due to when its run was durable.";
+    page.histograms("core314_schedule_delay_seconds", help, MILLIS, delay);
 }
 
 fn commits(page: &mut Exposition, engine: &Engine) {

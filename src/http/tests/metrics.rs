@@ -10,7 +10,7 @@ use super::prometheus::{self, Family};
 use super::support::{Server, flow_document};
 
 /// What a page must have: the metric, its kind, and its labels.
-const METRICS: [(&str, &str, &[&str]); 30] = [
+const METRICS: [(&str, &str, &[&str]); 34] = [
     ("core314_runs_accepted_total", "counter", &[]),
     ("core314_runs_ended_total", "counter", &["status"]),
     ("core314_executions_ended_total", "counter", &["action_type", "status"]),
@@ -22,6 +22,9 @@ const METRICS: [(&str, &str, &[&str]); 30] = [
     ("core314_ready_entries", "gauge", &[]),
     ("core314_queue_age_seconds", "gauge", &[]),
     ("core314_resident_runs", "gauge", &[]),
+    ("core314_schedules_fired_total", "counter", &[]),
+    ("core314_schedules_not_fired_total", "counter", &["reason"]),
+    ("core314_schedule_delay_seconds", "histogram", &[]),
     ("core314_free_credits", "gauge", &[]),
     ("core314_refused_total", "counter", &[]),
     ("core314_commits_total", "counter", &[]),
@@ -37,6 +40,7 @@ const METRICS: [(&str, &str, &[&str]); 30] = [
     ("core314_http_in_flight", "gauge", &[]),
     ("core314_streams", "gauge", &[]),
     ("core314_streams_dropped_total", "counter", &[]),
+    ("core314_deliveries_left_out_total", "counter", &[]),
     ("core314_webhooks_refused_total", "counter", &[]),
     ("core314_rate_limited_total", "counter", &[]),
     ("core314_spans_dropped_total", "counter", &[]),

@@ -9,6 +9,7 @@ use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, web};
 use core314_actors::clock::TestClock;
 use core314_actors::engine::{Engine, Parts};
+use core314_actors::feed::Feed;
 use core314_actors::ports::catalog::Catalog;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page, Paged, StatisticsView, Views};
@@ -82,6 +83,7 @@ impl Server {
             store: store.clone(),
             catalog: store.clone(),
             executors: vec![Arc::new(ScriptedExecutor::default())],
+            feed: Feed::new(tokio::runtime::Handle::current()),
             io: tokio::runtime::Handle::current(),
             node: RowId(Uuid::from_u128(1)),
             on_root_failure: Box::new(|reason| panic!("the tree gave up: {reason}")),

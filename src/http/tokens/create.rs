@@ -26,8 +26,10 @@ use crate::http::{Shared, body, input};
 struct Input {
     /// Whom a tenant's key acts for; for a platform key that makes it, where no header says so.
     user_id: Option<UserId>,
+    #[schemars(length(min = 1, max = 200))]
     name: String,
     /// At least one, and none above the maker's own.
+    #[schemars(length(min = 1))]
     roles: Vec<Role>,
     /// RFC 3339. Absent: the key does not expire.
     #[schemars(extend("format" = "date-time"))]
@@ -43,6 +45,7 @@ struct View {
     id: RowId,
     name: String,
     scope: KeyScope,
+    #[schemars(length(min = 1))]
     roles: Vec<Role>,
     expires_at: Option<String>,
     created_at: Option<String>,

@@ -11,12 +11,13 @@ use crate::http::auth::Role;
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::resources::row_schema;
-use crate::http::{Shared, body, input};
+use crate::http::{Shared, ask, body, input};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TokenChange")]
 struct Input {
+    #[schemars(length(min = 1, max = 200))]
     name: String,
 }
 
@@ -34,8 +35,8 @@ pub async fn handle(
 ) -> Result<HttpResponse, Problem> {
     let credential = state.keys.identify(&req).await?;
     credential.allows(Role::Admin)?;
-    let caller = credential.act(req.headers(), None)?;
-    let (_, value) = body::read_json(&req, payload, &state.settings).await?;
+    let (_, mut value) = body::read_json(&req, payload, &state.settings).await?;
+    let caller = credential.act(req.headers(), ask::take_user(&mut value)?)?;
     let input: Input = input::read(value)?;
     check_name(&input.name)?;
     let missing = || Problem::no_row(Resource::Tokens.noun());

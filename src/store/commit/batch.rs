@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
-use super::{definitions, effects, history, keys, rollouts, runs, settlements, statistics, webhooks};
+use super::{definitions, effects, history, keys, rollouts, runs, schedules, settlements, statistics, webhooks};
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -30,6 +30,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         self.fence().await?;
         runs::claim_keys(&mut self).await?;
         runs::claim_names(&mut self).await?;
+        schedules::fire(&mut self).await?;
         runs::accept(&mut self);
         runs::advance(&mut self).await?;
         definitions::flows(&mut self).await?;
@@ -37,6 +38,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         webhooks::webhooks(&mut self).await?;
         webhooks::deliveries(&mut self).await?;
         settlements::settle(&mut self).await?;
+        schedules::change(&mut self).await?;
         keys::keys(&mut self).await?;
         statistics::add(&mut self).await?;
         effects::counters(&mut self);

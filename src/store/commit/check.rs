@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use core314_actors::ports::schedule::{ScheduleMove, ScheduleWrite};
 use core314_actors::ports::store::{
     ApprovalWrite, KeyWrite, Outcome, RejectCode, RolloutChange, RunWrite, Webhook, Write,
 };
@@ -60,6 +61,7 @@ fn holds_nul(write: &Write) -> bool {
             nul(&review.verdict) || review.notes.as_deref().is_some_and(nul) || audit_holds_nul(&review.audit)
         }
         Write::SettleDeadLetter(settlement) => audit_holds_nul(&settlement.audit),
+        Write::Schedule(write) => schedule_holds_nul(write),
         Write::Statistics(statistics) => statistics.rows.iter().any(|(key, _)| nul(&key.action_type)),
     }
 }
@@ -69,6 +71,19 @@ fn rollout_holds_nul(change: &RolloutChange) -> bool {
         RolloutChange::Begin(rollout) => rollout.terms.key.as_ref().is_some_and(|key| key.contains('\0')),
         RolloutChange::End { reason, .. } => reason.contains('\0'),
     }
+}
+
+fn schedule_holds_nul(write: &ScheduleWrite) -> bool {
+    match write {
+        ScheduleWrite::Move(step) => step_holds_nul(step),
+        ScheduleWrite::Pause { by, audit, .. } => by.contains('\0') || audit_holds_nul(audit),
+        ScheduleWrite::Resume { step, audit } => step_holds_nul(step) || audit_holds_nul(audit),
+        ScheduleWrite::Adopt { plan, .. } => plan.config.values().any(has_nul),
+    }
+}
+
+fn step_holds_nul(step: &ScheduleMove) -> bool {
+    step.not_fired.iter().any(|(note, _)| note.detail.as_ref().is_some_and(|detail| detail.contains('\0')))
 }
 
 fn key_holds_nul(write: &KeyWrite) -> bool {
@@ -93,6 +108,7 @@ fn run_holds_nul(run: &RunWrite) -> bool {
         texts.into_iter().chain(&header.idempotency_key).chain(&header.run_key).any(|text| nul(text))
             || [&header.trigger_context, &header.webhook, &header.input].into_iter().any(|json| has_nul(json))
             || accept.definition.as_ref().is_some_and(|definition| has_nul(&definition.to_value()))
+            || accept.schedule.as_deref().is_some_and(step_holds_nul)
             || accept.idempotency.as_ref().is_some_and(|key| nul(&key.key) || has_nul(&key.answer))
     });
     of_accept

@@ -6,7 +6,7 @@
 use core314_actors::ports::store::{FlowWrite, Outcome, RejectCode, Write};
 
 use super::batch::Batch;
-use super::rollouts;
+use super::{rollouts, schedules};
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -84,6 +84,7 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
     if let Some(rollout) = &write.rollout {
         rollouts::change(connection, rollout).await?;
     }
+    schedules::plan(connection, write).await?;
     Ok(None)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use core314_actors::ports::schedule::ScheduleWrite;
 use core314_actors::ports::store::Write;
 use core314_domain::audit::AuditEntry;
 use core314_domain::ids::RowId;
@@ -82,6 +83,10 @@ fn audits(write: &Write) -> &[AuditEntry] {
         Write::Review(review) => std::slice::from_ref(&review.audit),
         Write::SettleDeadLetter(settlement) => std::slice::from_ref(&settlement.audit),
         Write::WebhookRemoval(removal) => std::slice::from_ref(&removal.audit),
+        Write::Schedule(write) => match &**write {
+            ScheduleWrite::Pause { audit, .. } | ScheduleWrite::Resume { audit, .. } => std::slice::from_ref(audit),
+            ScheduleWrite::Move(_) | ScheduleWrite::Adopt { .. } => &[],
+        },
         Write::Delivery(_) | Write::DeadLetter(_) | Write::Statistics(_) => &[],
     }
 }

@@ -102,7 +102,7 @@ const NEW_NAMES: Bulk = Bulk {
     after: " ON CONFLICT (tenant_id, flow_id, run_key) DO NOTHING RETURNING run_id",
 };
 const NAMED: &str = "SELECT run_id FROM live_run_keys WHERE tenant_id = $1 AND flow_id = $2 AND run_key = $3";
-const FORGOTTEN_KEY: &str = "DELETE FROM idempotency_keys WHERE tenant_id = $1 AND key = $2";
+pub(super) const FORGOTTEN_KEY: &str = "DELETE FROM idempotency_keys WHERE tenant_id = $1 AND key = $2";
 pub(in crate::store) const FREED_NAMES: Bulk = Bulk {
     before: "WITH u (tenant_id, flow_id, run_key, run_id) AS (",
     after: ") DELETE FROM live_run_keys WHERE (tenant_id, flow_id, run_key, run_id) IN \

@@ -4,6 +4,7 @@
 use core314_actors::ports::store::{FlowDeletion, Outcome, Review, Settlement, Write};
 
 use super::batch::Batch;
+use super::schedules;
 use crate::store::connection::Connection;
 use crate::store::failure::Failure;
 
@@ -33,7 +34,9 @@ pub(super) async fn settle(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
 }
 
 async fn delete(connection: &mut Connection, deletion: &FlowDeletion) -> Result<bool, Failure> {
-    let found = connection.fetch(DELETE_FLOW, &[deletion.id.0.into(), deletion.tenant.0.into()]).await?;
+    let flow = [deletion.id.0.into(), deletion.tenant.0.into()];
+    let found = connection.fetch(DELETE_FLOW, &flow).await?;
+    connection.fetch(schedules::REMOVED, &flow).await?;
     Ok(!found.is_empty())
 }
 

@@ -18,6 +18,9 @@ use super::{deliveries, executions, flows, log, notifications, runs};
 
 /// The most rows that are compared at once. A page begins with as many as it shows, because most may agree, and doubles.
 const MOST_ROWS: usize = 1_000;
+/// The most executions that a page looks at for a filter without an index. Each is put together from its run, its flow and
+/// its attempts, which costs several times as much as to read a row.
+const SCAN_EXECUTIONS: usize = 500;
 
 /// What leads through a resource.
 pub(super) enum Source {
@@ -81,9 +84,10 @@ pub(super) async fn page(
         let keys = source.keys(reader, page.after, page.limit).await?;
         return Ok(Paged { items: source.rows(reader, resource, &keys.ids, &filter).await?, next: keys.next });
     }
+    let most = if resource == Resource::Executions { SCAN_EXECUTIONS } else { SCAN_ROWS };
     let (mut items, mut after, mut seen, mut chunk) = (Vec::new(), page.after, 0, page.limit);
     loop {
-        let wanted = chunk.min(SCAN_ROWS - seen);
+        let wanted = chunk.min(most - seen);
         let keys = source.keys(reader, after, wanted).await?;
         chunk = (2 * chunk).min(MOST_ROWS);
         seen += keys.ids.len();
@@ -100,7 +104,7 @@ pub(super) async fn page(
         }
         after = keys.next;
         // A walk that found fewer has looked at as much as it may.
-        if after.is_none() || seen >= SCAN_ROWS || keys.ids.len() < wanted {
+        if after.is_none() || seen >= most || keys.ids.len() < wanted {
             return Ok(Paged { items, next: after });
         }
     }

@@ -84,6 +84,10 @@ impl Statement {
             _ => None,
         };
         match arg {
+            // SQLite gives a number out of a document's JSON where the API shows its text, and finds the two different.
+            Some(arg) if column.kind == Kind::Text && self.dialect == Dialect::Sqlite => {
+                self.push(" AND CAST(v.").push(column.name).push(" AS TEXT) = ").bind(arg)
+            }
             Some(arg) => self.push(" AND v.").push(column.name).push(" = ").bind(arg),
             None => self,
         }

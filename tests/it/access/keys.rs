@@ -59,7 +59,8 @@ async fn a_key_lives(kind: StoreKind) {
         "{row}"
     );
     assert!(row.get("key").is_none() && row.get("key_hash").is_none(), "{row}");
-    let (_, renamed) = owner.send(&server, Method::PATCH, &own, Some(json!({"name": "deploy"}))).await;
+    let (_, renamed) =
+        owner.send(&server, Method::PATCH, &own, Some(json!({"name": "deploy", "user_id": OWNER}))).await;
     assert_eq!((&renamed["name"], &renamed["created_at"]), (&json!("deploy"), &row["created_at"]), "{renamed}");
     drop_is_idempotent_and_at_once(&server, &own, &key).await;
     let (_, revoked) = owner.send(&server, Method::GET, &own, None).await;

@@ -146,6 +146,16 @@ pub const CASES: &[(&str, &str, Case)] = &[
     ),
     ("POST", "/api/v1/flows/{id}/dry-run", Case::Act("operator", "/api/v1/flows", nothing)),
     ("GET", "/api/v1/flows/{id}/export", Case::Part("/api/v1/flows")),
+    // It looks at what it is sent, and at nothing else.
+    ("POST", "/api/v1/schedules/preview", Case::Open),
+    ("GET", "/api/v1/flows/{id}/schedule", Case::Part("/api/v1/flows")),
+    ("POST", "/api/v1/flows/{id}/schedule/pause", Case::Act("admin", "/api/v1/flows", nothing)),
+    ("POST", "/api/v1/flows/{id}/schedule/resume", Case::Act("admin", "/api/v1/flows", nothing)),
+    (
+        "POST",
+        "/api/v1/flows/{id}/schedule/backfill",
+        Case::Act("operator", "/api/v1/flows", |_| json!({"from": "2026-01-01T00:00:00Z", "preview": true})),
+    ),
     ("GET", "/api/v1/flow-templates", Case::Sparse),
     ("GET", "/api/v1/dead-letters", Case::List),
     ("GET", "/api/v1/dead-letters/{id}", Case::Row("/api/v1/dead-letters")),

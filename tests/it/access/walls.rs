@@ -41,8 +41,16 @@ async fn seed(server: &Server) -> Seeds {
     while figure(&owner, server, "/api/v1/execution-log/statistics", "total_executions").await == json!(0) {
         in_time();
     }
+    let nightly = json!({"flow_name": "nightly", "trigger_type": "schedule", "trigger_config": {"cron": "@yearly"},
+        "flow_steps": flow["flow_steps"]});
     let execution_id = owner.list(server, "/api/v1/executions").await[0]["id"].as_str().expect("an id").to_owned();
     tell_and_poison(&owner, server).await;
+    // The newest flow has everything that a flow can have.
+    let (status, saved) = owner.send(server, Method::POST, "/api/v1/flows", Some(nightly)).await;
+    assert_eq!(status, StatusCode::CREATED, "{saved}");
+    let path = format!("/api/v1/flows/{}/schedule", saved["id"].as_str().expect("an id"));
+    let (status, schedule) = owner.send(server, Method::GET, &path, None).await;
+    assert_eq!((status, &schedule["schedule_status"]), (StatusCode::OK, &json!("scheduled")), "{schedule}");
     Seeds { flow, flow_id, execution_id }
 }
 

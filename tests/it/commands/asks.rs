@@ -166,6 +166,20 @@ async fn log_webhooks_and_keys() {
             attempts(),
             "api",
         ),
+        post(
+            &["log", "review", ID, "--verdict", "false_alarm", "--notes", "the host was gone"],
+            "POST /api/v1/execution-log/ID/review",
+            json!({"verdict": "false_alarm", "notes": "the host was gone"}),
+            json!({"id": ID, "action_type": "api_call", "review_notes": "the host was gone"}),
+            "the host was gone",
+        ),
+        post(
+            &["log", "review", ID, "--verdict", "ok", "-o", "json"],
+            "POST /api/v1/execution-log/ID/review",
+            json!({"verdict": "ok"}),
+            json!({"id": ID, "requires_review": true}),
+            "\"requires_review\": true",
+        ),
         case(&["log", "failed", "--limit", "7"], "GET /api/v1/execution-log/failed?limit=7", attempts(), "api_call"),
         case(
             &["log", "statistics", "--hours", "2", "-o", "yaml"],

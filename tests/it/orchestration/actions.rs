@@ -86,4 +86,34 @@ async fn a_bad_action_is_refused_at_its_place(kind: StoreKind) {
     assert_eq!(bed.installation.rows("SELECT run_status FROM run_state").await, ["failed", "failed"]);
 }
 
-on_both_stores!(an_action_runs_without_a_flow, a_bad_action_is_refused_at_its_place);
+async fn literal_secrets_are_never_shown(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let mut flow = bed.flow("secretive", &["asks", "waits"]);
+        for step in flow["flow_steps"].as_array_mut().expect("steps") {
+            step["config"]["action_payload"]["headers"] = json!({"Authorization": "Bearer planted-secret"});
+        }
+        flow["flow_steps"][0]["requires_approval"] = json!(true);
+        let flow = client.save(&flow).await;
+        let run = client.start(&flow).await;
+        let entry = client.execution(run.execution(0), "awaiting_approval").await;
+        assert_eq!(entry["action_payload"]["headers"], json!({"Authorization": "[redacted]"}), "{entry:#}");
+        for path in ["/api/v1/executions", "/api/v1/executions/pending-approvals"] {
+            let rows = client.items(path).await;
+            assert!(!rows.is_empty() && !json!(rows).to_string().contains("planted"), "{path}: {rows:#?}");
+        }
+        let dry = client.post(&format!("/api/v1/flows/{flow}/dry-run"), json!({}), 200).await;
+        assert!(dry["steps"][1].is_object() && !dry.to_string().contains("planted"), "{dry:#}");
+        let approved = client.post(&format!("/api/v1/executions/{}/approve", run.execution(0)), json!({}), 200).await;
+        assert!(!approved.to_string().contains("planted"), "{approved:#}");
+        client.run(run.id(), "completed").await;
+        assert_eq!(bed.sink.received().last().expect("a call").authorization, "Bearer planted-secret");
+        let action = json!({"action_type": "api_call", "context_data": {"host": "web-1"}, "scheduled_for": "2999-01-01T00:00:00Z",
+            "action_payload": {"url": bed.sink.url, "headers": {"X-Api-Key": "planted-key"}}});
+        let single = client.post("/api/v1/executions", action, 202).await;
+        let entry = client.execution(Started(single).execution(0), "pending").await;
+        assert_eq!(entry["action_payload"]["headers"], json!({"X-Api-Key": "[redacted]"}), "{entry:#}");
+    }
+}
+
+on_both_stores!(an_action_runs_without_a_flow, a_bad_action_is_refused_at_its_place, literal_secrets_are_never_shown,);

@@ -146,21 +146,53 @@ async fn an_entry_is_executed_and_its_result_awaited(kind: StoreKind) {
 async fn whoever_waits_for_an_execution_hears_of_its_cancellation(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     for client in bed.clients() {
-        let mut flow = bed.flow("paused", &["later"]);
-        flow["flow_steps"][0]["config"]["scheduled_for"] = json!("2999-01-01T00:00:00Z");
-        let flow = client.save(&flow).await;
+        let flow = client.save(&tonight(&bed)).await;
+        bed.sink.hold(true);
         let run = client.start(&flow).await;
-        client.post(&format!("/api/v1/runs/{}/pause", run.id()), json!({}), 200).await;
-        // A paused run starts nothing: the caller waits until the execution is cancelled.
         let waits = client.post("/functions/v1/execute-action", json!({"execution_queue_id": run.execution(0)}), 200);
         let cancels = async {
-            let path = format!("/api/v1/executions/{}", run.execution(0));
-            let is_past = |row: &Value| row["execute_after"].as_str() < Some("2900");
-            client.until(&path, is_past).await;
-            client.post(&format!("{path}/cancel"), json!({}), 200).await;
+            client.execution(run.execution(0), "in_progress").await;
+            client.post(&format!("/api/v1/executions/{}/cancel", run.execution(0)), json!({}), 200).await;
         };
         let (told, ()) = tokio::join!(waits, cancels);
+        bed.sink.hold(false);
+        assert_eq!(pick(&told, "success error"), json!([false, "the attempt was told to end"]));
+        let unstarted = client.start(&flow).await;
+        client.post(&format!("/api/v1/executions/{}/cancel", unstarted.execution(0)), json!({}), 200).await;
+        let told =
+            client.post("/functions/v1/execute-action", json!({"execution_queue_id": unstarted.execution(0)}), 200);
+        let told = told.await;
         assert_eq!(pick(&told, "success execution_log_id error"), json!([false, null, "the execution is cancelled"]));
+    }
+}
+
+/// A flow of one step that is due in a thousand years.
+fn tonight(bed: &Bed) -> Value {
+    let mut flow = bed.flow("tonight", &["later"]);
+    flow["flow_steps"][0]["config"]["scheduled_for"] = json!("2999-01-01T00:00:00Z");
+    flow
+}
+
+async fn an_entry_of_a_paused_run_is_refused_at_once(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let act =
+            async |request: Value, status: u16| client.post("/functions/v1/execute-action", request, status).await;
+        let flow = client.save(&bed.flow("paused", &["first", "second"])).await;
+        bed.sink.hold(true);
+        let run = client.start(&flow).await;
+        client.execution(run.execution(0), "in_progress").await;
+        client.post(&format!("/api/v1/runs/{}/pause", run.id()), json!({}), 200).await;
+        bed.sink.hold(false);
+        client.execution(run.execution(1), "pending").await;
+        for request in [json!({"execution_queue_id": run.execution(1)}), json!({"auto_execute": true})] {
+            let refused = act(request.clone(), 409).await;
+            let detail = refused["detail"].as_str().expect("a reason");
+            assert!(detail.starts_with("the run was paused by ") && detail.contains(run.id()), "{request}: {detail}");
+            assert_eq!((&refused["success"], &refused["error"]), (&json!(false), &refused["detail"]));
+        }
+        client.post(&format!("/api/v1/runs/{}/resume", run.id()), json!({}), 200).await;
+        client.run(run.id(), "completed").await;
     }
 }
 
@@ -168,5 +200,6 @@ on_both_stores!(
     a_document_of_that_platform_is_taken_as_it_is,
     the_orchestrator_starts_the_flow_that_matches,
     an_entry_is_executed_and_its_result_awaited,
+    an_entry_of_a_paused_run_is_refused_at_once,
     whoever_waits_for_an_execution_hears_of_its_cancellation,
 );

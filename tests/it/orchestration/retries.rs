@@ -54,6 +54,34 @@ async fn a_failed_run_is_retried_after_the_receiver_is_mended(kind: StoreKind) {
     assert!(first[..3].iter().all(|key| *key == first[0]), "one key for all attempts of an execution: {first:?}");
 }
 
+async fn what_is_taken_up_again_has_not_ended(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let mut flow = bed.flow("again", &["first", "second"]);
+        flow["execution_mode"] = json!("parallel");
+        flow["on_error_action"] = json!("continue");
+        flow["flow_steps"][1]["requires_approval"] = json!(true);
+        let flow = client.save(&flow).await;
+        bed.sink.answer(404);
+        let run = client.start(&flow).await;
+        client.execution(run.execution(1), "awaiting_approval").await;
+        client.post(&format!("/api/v1/executions/{}/approve", run.execution(1)), json!({}), 200).await;
+        client.run(run.id(), "failed").await;
+        let ended = "completed_at execution_duration_ms execution_result execution_error execution_error_code";
+        bed.sink.hold(true);
+        client.post(&format!("/api/v1/runs/{}/retry", run.id()), json!({}), 200).await;
+        for (place, status) in [(0, "in_progress"), (1, "awaiting_approval")] {
+            let again = client.execution(run.execution(place), status).await;
+            assert_eq!(pick(&again, ended), json!([null, null, null, null, null]), "{again:#}");
+            assert_eq!(again["current_retry_attempt"], 1, "its attempts go on");
+        }
+        bed.sink.answer(500);
+        bed.sink.hold(false);
+        let failed = client.execution(run.execution(0), "failed").await;
+        assert!(failed["completed_at"].is_string() && failed["execution_error"].is_string(), "{failed:#}");
+    }
+}
+
 async fn a_retry_is_seen_while_it_waits(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     for client in bed.clients() {
@@ -110,6 +138,7 @@ async fn one_execution_is_retried(kind: StoreKind) {
 
 on_both_stores!(
     a_failed_run_is_retried_after_the_receiver_is_mended,
+    what_is_taken_up_again_has_not_ended,
     a_retry_is_seen_while_it_waits,
     one_execution_is_retried,
 );

@@ -154,6 +154,9 @@ impl Decider<'_> {
     pub(super) fn run_now(&mut self, no: StepNo) -> Result<(), Refusal> {
         let found = self.state().get(no).ok_or(Refusal::NoSuchStep(no))?;
         match found.status {
+            StepStatus::Pending | StepStatus::Retrying if self.state().status == RunStatus::Paused => {
+                Err(Refusal::RunNotNow(RunStatus::Paused, "none of its steps starts before it is resumed"))
+            }
             StepStatus::Pending | StepStatus::Retrying => {
                 let live = self.live(no);
                 if live.due_at_ms.is_none_or(|at| at > self.now_ms) {

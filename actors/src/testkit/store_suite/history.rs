@@ -164,6 +164,7 @@ impl History {
             let mut flow = self.flows[&known[place]].clone();
             flow.expected_version += i64::from(self.below(6) != 0);
             flow.document.flow_name = format!("flow {}", self.below(6));
+            flow.schedule = (self.below(3) != 0).then(|| super::schedules::plan(self.below(2) as i64, true));
             return flow;
         }
         let (owner, name) = (self.owner(), format!("flow {}", self.below(6)));
@@ -212,7 +213,8 @@ impl History {
                 | Write::DeleteFlow(_)
                 | Write::Rollout(_)
                 | Write::Review(_)
-                | Write::SettleDeadLetter(_) => {}
+                | Write::SettleDeadLetter(_)
+                | Write::Schedule(_) => {}
             }
         }
     }
@@ -231,6 +233,7 @@ impl History {
         }
         for id in self.flows.keys() {
             line(&store.flow(Scope::Platform, *id).await.expect("reads"));
+            line(&store.schedule(Scope::Platform, *id).await.expect("reads"));
         }
         text
     }

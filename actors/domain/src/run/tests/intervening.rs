@@ -192,6 +192,13 @@ fn a_step_need_not_wait_for_its_time() {
     let unapproved = bench.decide(&now(1)).unwrap_err().to_string();
     assert_eq!(unapproved, "step 1 is awaiting_approval: it may not run now");
     assert_eq!(bench.decide(&now(9)).unwrap_err(), Refusal::NoSuchStep(9));
+    bench.fails_for_now(2, None);
+    bench.tell(&Command::Pause { by: "user:7".into() });
+    let paused = bench.decide(&now(2)).unwrap_err().to_string();
+    assert_eq!(paused, "the run is paused: none of its steps starts before it is resumed");
+    assert!(bench.tell(&now(0)).changes.is_empty(), "what runs ends");
+    bench.tell(&Command::Resume);
+    bench.tell(&now(2));
     bench.completes(2);
     let ended = bench.decide(&now(2)).unwrap_err().to_string();
     assert_eq!(ended, "step 2 is completed: it may not run now");

@@ -1,0 +1,185 @@
+//! An inbox whose changes are told on the feed, topic `notifications`.
+//!
+//! A tenant's stream is heard by all its users, an inbox is its user's own: a change says whose notification stands how,
+//! and nothing of what it says. A repeated delivery changes nothing and is not told.
+
+use std::sync::Arc;
+
+use core314_domain::ids::{NotificationId, TenantId, UserId};
+use core314_domain::words::{NotificationStatus, NotificationType, Severity};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::clock::rfc3339;
+use crate::feed::{Feed, Topic};
+use crate::ports::notifications::{Addressee, Audience, Inbox, Mark, Notification, NotificationFilter, Notifications};
+use crate::ports::views::{Page, Paged};
+use crate::ports::{BoxFuture, Scope, StoreError};
+
+/// A notification, on the topic `notifications`.
+#[derive(Debug, Serialize)]
+struct NotificationChange {
+    /// Null when all that were unread have been read at once.
+    id: Option<NotificationId>,
+    /// In whose inbox it is.
+    user_id: UserId,
+    status: NotificationStatus,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<NotificationType>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severity: Option<Severity>,
+    /// RFC 3339.
+    at: String,
+}
+
+/// An inbox that tells.
+pub struct ToldInbox<I> {
+    inbox: Arc<I>,
+    feed: Feed,
+}
+
+impl<I> ToldInbox<I> {
+    /// This inbox, and where it tells of its changes.
+    pub fn new(inbox: Arc<I>, feed: Feed) -> Self {
+        Self { inbox, feed }
+    }
+
+    fn tell(&self, tenant: TenantId, change: NotificationChange) {
+        // Of all at once each user has one change at a time: a later one says the same and more.
+        let thing = change.id.map_or(change.user_id.0, |id| id.0);
+        self.feed.publish(Scope::Tenant(tenant), Topic::Notifications, thing, || change);
+    }
+}
+
+impl<I: Inbox> Inbox for ToldInbox<I> {
+    fn deliver(&self, notification: Notification) -> BoxFuture<'_, Result<NotificationId, StoreError>> {
+        let (own, owner) = (notification.id, notification.owner);
+        let change = NotificationChange {
+            id: Some(own),
+            user_id: owner.user,
+            status: NotificationStatus::Unread,
+            kind: Some(notification.kind),
+            severity: Some(notification.severity),
+            at: rfc3339(notification.at_ms),
+        };
+        Box::pin(async move {
+            let stands = self.inbox.deliver(notification).await?;
+            if stands == own {
+                self.tell(owner.tenant, change);
+            }
+            Ok(stands)
+        })
+    }
+}
+
+impl<I: Notifications> Notifications for ToldInbox<I> {
+    fn list(
+        &self,
+        audience: Audience,
+        filter: NotificationFilter,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Paged, StoreError>> {
+        self.inbox.list(audience, filter, page)
+    }
+
+    fn unread_count(&self, audience: Audience) -> BoxFuture<'_, Result<i64, StoreError>> {
+        self.inbox.unread_count(audience)
+    }
+
+    fn mark(
+        &self,
+        user: Addressee,
+        id: NotificationId,
+        mark: Mark,
+        now_ms: i64,
+    ) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        Box::pin(async move {
+            let row = self.inbox.mark(user, id, mark, now_ms).await?;
+            let status = row.as_ref().and_then(|row| row["status"].as_str()).and_then(|word| word.parse().ok());
+            if let Some(status) = status {
+                let at = rfc3339(now_ms);
+                let change =
+                    NotificationChange { id: Some(id), user_id: user.user, status, kind: None, severity: None, at };
+                self.tell(user.tenant, change);
+            }
+            Ok(row)
+        })
+    }
+
+    fn read_all(&self, user: Addressee, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>> {
+        Box::pin(async move {
+            let read = self.inbox.read_all(user, now_ms).await?;
+            if read > 0 {
+                let (status, at) = (NotificationStatus::Read, rfc3339(now_ms));
+                let change =
+                    NotificationChange { id: None, user_id: user.user, status, kind: None, severity: None, at };
+                self.tell(user.tenant, change);
+            }
+            Ok(read)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core314_domain::ids::{ExecutionId, Owner};
+    use serde_json::{Map, json};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::feed::{Limits, Subscription};
+    use crate::testkit::memory_inbox::MemoryInbox;
+
+    fn notification(id: u128) -> Notification {
+        Notification {
+            id: NotificationId(Uuid::from_u128(id)),
+            owner: Owner::new(UserId(Uuid::from_u128(7)), None),
+            execution: ExecutionId(Uuid::from_u128(100)),
+            kind: NotificationType::Alert,
+            severity: Severity::High,
+            title: "the disk is full".to_owned(),
+            message: "of web-1".to_owned(),
+            action_url: None,
+            metadata: Map::new(),
+            at_ms: 0,
+        }
+    }
+
+    /// The changes of the next event.
+    async fn heard(client: &mut Subscription) -> Value {
+        let text = client.next().await.expect("the stream goes on");
+        let text = std::str::from_utf8(&text).expect("text");
+        let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or("{}");
+        serde_json::from_str::<Value>(data).expect("JSON")["changes"].take()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deliveries_and_marks_are_told_and_repetitions_and_contents_are_not() {
+        let feed = Feed::new(tokio::runtime::Handle::current());
+        let inbox = ToldInbox::new(Arc::new(MemoryInbox::default()), feed.clone());
+        let user = Addressee::from(notification(1).owner);
+        let limits = Limits { clients: 9, clients_per_tenant: 9 };
+        let topics = "notifications".parse().expect("a topic");
+        let mut client = feed.subscribe(Scope::Tenant(user.tenant), topics, None, limits).expect("let in");
+        heard(&mut client).await;
+        let (id, at) = (Uuid::from_u128(1), "1970-01-01T00:00:00.000Z");
+        inbox.deliver(notification(1)).await.expect("delivered");
+        let told = heard(&mut client).await;
+        let expected = json!([{"id": id, "user_id": user.user, "status": "unread", "type": "alert", "severity": "high", "at": at}]);
+        assert_eq!(told, expected);
+        let stands = inbox.deliver(notification(2)).await.expect("delivered");
+        assert_eq!(stands, NotificationId(id), "of the same execution");
+        assert_eq!(inbox.read_all(user, 5_000).await.expect("read"), 1);
+        let told = heard(&mut client).await;
+        let at = "1970-01-01T00:00:05.000Z";
+        assert_eq!(told, json!([{"id": null, "user_id": user.user, "status": "read", "at": at}]));
+        assert_eq!(inbox.read_all(user, 6_000).await.expect("read"), 0);
+        inbox.mark(user, NotificationId(id), Mark::Archived, 5_000).await.expect("there").expect("its row");
+        let told = heard(&mut client).await;
+        assert_eq!(told, json!([{"id": id, "user_id": user.user, "status": "archived", "at": at}]));
+        let nobodys = inbox.mark(user, NotificationId(Uuid::nil()), Mark::Read, 7_000).await;
+        assert_eq!(nobodys.expect("an answer"), None);
+        let nothing = tokio::time::timeout(std::time::Duration::from_secs(1), client.next()).await;
+        assert!(nothing.is_err(), "what changes nothing is not told");
+    }
+}
