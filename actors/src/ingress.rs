@@ -234,10 +234,7 @@ impl Ingress {
         for trigger in &triggers {
             self.check_size(trigger)?;
             let run = self.runtime.run_id();
-            let flow = match self.target(trigger, run).await? {
-                Ok(flow) => flow,
-                Err(_) => return Err(TriggerError::NoSuchFlow),
-            };
+            let Ok(flow) = self.target(trigger, run).await? else { return Err(TriggerError::NoSuchFlow) };
             let (new, accepted, heard) = self.new_run(run, number, &flow, trigger);
             all.push(new);
             waiting.push((accepted, heard));

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Engine, SaveError, unexpected};
 use crate::ports::catalog::{Rollout, RolloutState, StoredFlow};
-use crate::ports::store::{Outcome, RolloutChange, RolloutWrite, Write};
+use crate::ports::store::{FlowWrite, Outcome, RejectCode, RolloutChange, RolloutWrite, Write};
 use crate::ports::{Scope, StoreError};
 use crate::rollouts;
 
@@ -59,7 +59,7 @@ impl Engine {
         terms: RolloutTerms,
         by: String,
     ) -> Result<RolloutState, RolloutError> {
-        self.check_terms(&terms)?;
+        check_terms(&terms)?;
         let stored = self.flow(Scope::Tenant(owner.tenant), flow).await?.ok_or(RolloutError::NoFlow)?;
         let (version, document) = match candidate {
             Candidate::Version(version) => (version, None),
@@ -89,27 +89,21 @@ impl Engine {
         };
         let audit = self.rollout_audit(&rollout, &stored, by.clone());
         let change = RolloutChange::Begin(Box::new(rollout));
-        let outcome = match document {
-            Some(document) => {
-                self.check_flow(&document).map_err(SaveError::Invalid)?;
-                let write = self.flow_write(flow, stored.version, owner, document, by);
-                let write = crate::ports::store::FlowWrite { rollout: Some(change), audit, ..write };
-                self.commit_and_forget(Write::Flow(Box::new(write)), owner.tenant, flow).await?
-            }
-            None => {
-                let write = RolloutWrite { tenant: owner.tenant, change, audit };
-                self.commit_and_forget(Write::Rollout(Box::new(write)), owner.tenant, flow).await?
-            }
+        let write = if let Some(document) = document {
+            self.check_flow(&document).map_err(SaveError::Invalid)?;
+            let write = self.flow_write(flow, stored.version, owner, document, by);
+            Write::Flow(Box::new(FlowWrite { rollout: Some(change), audit, ..write }))
+        } else {
+            Write::Rollout(Box::new(RolloutWrite { tenant: owner.tenant, change, audit }))
         };
+        let outcome = self.commit_and_forget(write, owner.tenant, flow).await?;
         match outcome {
             Outcome::Committed { .. } => self.found(owner, flow).await,
             Outcome::Conflict => Err(match self.running_rollout(owner, flow).await? {
                 Some(running) => RolloutError::Running(running.rollout.candidate),
                 None => SaveError::Conflict.into(),
             }),
-            Outcome::Rejected { code: crate::ports::store::RejectCode::NameTaken, .. } => {
-                Err(SaveError::NameTaken.into())
-            }
+            Outcome::Rejected { code: RejectCode::NameTaken, .. } => Err(SaveError::NameTaken.into()),
             other => Err(unexpected(other).into()),
         }
     }
@@ -143,15 +137,6 @@ impl Engine {
         found.ok_or_else(|| StoreError::Corrupt("a roll-out that was just stored is gone".to_owned()).into())
     }
 
-    fn check_terms(&self, terms: &RolloutTerms) -> Result<(), RolloutError> {
-        let told = terms.problems().into_iter().map(|(field, message)| (field.to_owned(), message.to_owned()));
-        let mut problems: Vec<(String, String)> = told.collect();
-        if let Err(error) = terms.key_expression() {
-            problems.push(("key".to_owned(), error.to_string()));
-        }
-        if problems.is_empty() { Ok(()) } else { Err(RolloutError::Terms(problems)) }
-    }
-
     fn rollout_audit(&self, rollout: &Rollout, flow: &StoredFlow, by: String) -> AuditEntry {
         let name = &flow.document.flow_name;
         AuditEntry {
@@ -181,4 +166,13 @@ impl Engine {
         }
         Err(SaveError::RolloutRunning(running.rollout.candidate))
     }
+}
+
+fn check_terms(terms: &RolloutTerms) -> Result<(), RolloutError> {
+    let told = terms.problems().into_iter().map(|(field, message)| (field.to_owned(), message.to_owned()));
+    let mut problems: Vec<(String, String)> = told.collect();
+    if let Err(error) = terms.key_expression() {
+        problems.push(("key".to_owned(), error.to_string()));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(RolloutError::Terms(problems)) }
 }

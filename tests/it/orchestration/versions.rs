@@ -13,8 +13,8 @@ async fn an_earlier_version_comes_back(kind: StoreKind) {
     for client in bed.clients() {
         let flow = client.save(&bed.flow("ages", &["one"])).await;
         let path = format!("/api/v1/flows/{flow}");
-        let patch = json!({"flow_description": "second", "flow_steps": [bed.call("one"), bed.call("two")]});
-        client.ask(Method::PATCH, &path, Some(&patch), &[]).await;
+        let change = json!({"flow_description": "second", "flow_steps": [bed.call("one"), bed.call("two")]});
+        client.ask(Method::PATCH, &path, Some(&change), &[]).await;
         let first = client.get(&format!("{path}/versions/1")).await;
         assert_eq!((&first["flow_version"], &first["document"]["flow_description"]), (&json!(1), &json!("")));
         for nothing in ["9", "0", "x"] {

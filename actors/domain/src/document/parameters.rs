@@ -269,7 +269,7 @@ fn replaced(text: &str, values: &Map<String, Value>, missing: &mut dyn FnMut(&st
         rest = &after[end..];
     }
     out.push_str(rest);
-    found.then(|| Value::String(out))
+    found.then_some(Value::String(out))
 }
 
 #[cfg(test)]
