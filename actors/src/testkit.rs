@@ -1,6 +1,7 @@
 //! Fakes for every port, and the conformance suites that every adapter runs.
 
 pub mod memory_inbox;
+mod memory_rollouts;
 pub mod memory_schedules;
 pub mod memory_store;
 pub mod notification_suite;

@@ -12,18 +12,16 @@ use core314_domain::audit::AuditEntry;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, WebhookId};
 use core314_domain::log::LogEntry;
-use core314_domain::rollout::Ended;
 use core314_domain::run::LastAttempt;
 use core314_domain::stats::{Stat, StatKey};
-use core314_domain::words::{RunStatus, TriggerType};
+use core314_domain::words::TriggerType;
 use serde_json::Value;
 
 use super::memory_schedules::MemorySchedules;
-use crate::ports::catalog::{Catalog, Rollout, RolloutState, ServiceKey, StoredFlow};
+use crate::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::store::{
-    DeadLetter, Delivery, FlowWrite, KeyWrite, Outcome, RejectCode, RolloutChange, RunEnd, RunWrite, Store, StoredRun,
-    TailRow, Webhook, Write,
+    DeadLetter, Delivery, FlowWrite, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -55,7 +53,7 @@ pub struct Rows {
     keys: BTreeMap<(TenantId, String), ([u8; 32], Value)>,
     live_keys: BTreeMap<(TenantId, FlowId, Arc<str>), RunId>,
     service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
-    rollouts: BTreeMap<RowId, RolloutState>,
+    pub(super) rollouts: BTreeMap<RowId, RolloutState>,
 }
 
 impl MemoryStore {
@@ -210,46 +208,6 @@ impl Rows {
         self.schedules.plan(write.id, write.owner, write.schedule, write.at_ms);
         self.audit.push(write.audit);
         Outcome::Committed { log_seq: None }
-    }
-
-    fn running(&self, flow: FlowId) -> Option<&RolloutState> {
-        let is_running = |state: &&RolloutState| state.rollout.flow == flow && state.rollout.ended_at_ms.is_none();
-        self.rollouts.values().find(is_running)
-    }
-
-    fn is_possible(&self, change: &RolloutChange) -> bool {
-        match change {
-            RolloutChange::Begin(rollout) => self.running(rollout.flow).is_none(),
-            RolloutChange::End { id, flow, .. } => self.running(*flow).is_some_and(|state| state.rollout.id == *id),
-        }
-    }
-
-    fn rollout(&mut self, change: RolloutChange) {
-        match change {
-            RolloutChange::Begin(rollout) => {
-                let none = Ended::default();
-                self.rollouts.insert(rollout.id, RolloutState { rollout: *rollout, candidate: none, base: none });
-            }
-            RolloutChange::End { id, status, reason, at_ms, .. } => {
-                let state = self.rollouts.get_mut(&id).expect("it was looked for just before");
-                state.rollout =
-                    Rollout { status, reason: Some(reason), ended_at_ms: Some(at_ms), ..state.rollout.clone() };
-            }
-        }
-    }
-
-    /// Counts an end, or takes one back.
-    fn count(&mut self, end: &RunEnd, sign: i64) {
-        let is_failed = matches!(end.status, RunStatus::Failed | RunStatus::TimedOut | RunStatus::RolledBack);
-        let running = end.flow.and_then(|flow| self.running(flow)).map(|state| state.rollout.id);
-        let Some(state) = running.and_then(|id| self.rollouts.get_mut(&id)) else { return };
-        let ended = match end.flow_version {
-            version if version == state.rollout.candidate => &mut state.candidate,
-            version if version == state.rollout.base => &mut state.base,
-            _ => return,
-        };
-        ended.runs += sign;
-        ended.failed += if is_failed { sign } else { 0 };
     }
 
     fn service_key(&mut self, write: KeyWrite) -> Outcome {

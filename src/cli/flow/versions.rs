@@ -49,7 +49,8 @@ pub struct RollbackArgs {
     #[command(flatten)]
     flow: Named,
     /// The version whose content becomes the next one.
-    version: u32,
+    #[arg(value_name = "VERSION")]
+    flow_version: u32,
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,7 +114,7 @@ pub async fn diff(session: &Session<'_>, args: &DiffArgs) -> Result<Exit, Failur
 
 pub async fn rollback(session: &Session<'_>, args: &RollbackArgs) -> Result<Exit, Failure> {
     let id = session.flow_id(&args.flow.name).await?;
-    session.act(&["flows", &id, "rollback"], &json!({"version": args.version}), FLOWS).await
+    session.act(&["flows", &id, "rollback"], &json!({"version": args.flow_version}), FLOWS).await
 }
 
 pub async fn rollout(session: &Session<'_>, command: &RolloutCommand) -> Result<Exit, Failure> {

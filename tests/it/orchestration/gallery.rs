@@ -18,8 +18,22 @@ struct Case {
     approvals: usize,
 }
 
+fn case(
+    template: &'static str,
+    parameters: fn(&str) -> Value,
+    context: Value,
+    reached: &'static [&'static str],
+) -> Case {
+    Case { template, parameters, context, reached, approvals: 0 }
+}
+
 fn cases() -> Vec<Case> {
-    let case = |template, parameters, context, reached| Case { template, parameters, context, reached, approvals: 0 };
+    let mut cases = for_operations();
+    cases.extend(for_data_and_people());
+    cases
+}
+
+fn for_operations() -> Vec<Case> {
     vec![
         case(
             "incident-response",
@@ -60,6 +74,11 @@ fn cases() -> Vec<Case> {
             json!({}),
             &["GET /health", "POST /restart", "POST /chat"],
         ),
+    ]
+}
+
+fn for_data_and_people() -> Vec<Case> {
+    vec![
         case(
             "data-sync",
             |url| json!({"source_url": format!("{url}/figures"), "target_url": format!("{url}/target"), "method": "PUT"}),
