@@ -11,7 +11,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-long bench lint fmt clean tools
+.PHONY: help run build test test-long fuzz bench lint fmt clean tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,20 @@ test: tools lint ## Install what is missing, then check and test everything on b
 
 test-long: export CORE314_LONG = 1
 test-long: test ## The same with the long form of crash, cluster and simulation runs (hours)
+
+# Stable Rust is enough: without a sanitizer, of which code without `unsafe` has little use. An input that takes longer
+# than a second, or more memory than 512 MB at once, is a finding like a panic.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= expression template matcher document_json document_yaml
+fuzz: ## Fuzz the parsers of expressions and documents, ten minutes each
+	@scripts/provide.sh cargo cc
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p "fuzz/corpus/$$target"; \
+		cargo fuzz run --sanitizer none --release --debug-assertions "$$target" \
+			"fuzz/corpus/$$target" "fuzz/seeds/$$target" -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=2 -rss_limit_mb=2048 -malloc_limit_mb=512; \
+	done
 
 # Duplicate versions are only reported, and that by `cargo deny check bans` itself: a list that is
 # printed every time is not read.

@@ -6,6 +6,7 @@
 mod actors;
 mod args;
 mod bench;
+mod bulk;
 mod client;
 mod dead_letters;
 mod doctor;

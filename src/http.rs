@@ -15,6 +15,7 @@ mod actors;
 mod ask;
 mod auth;
 mod body;
+mod bulk;
 mod client;
 mod connection;
 mod cors;
@@ -160,8 +161,17 @@ fn run_routes(table: RouteTable) -> RouteTable {
         .post("/api/v1/runs/{id}/approve", runs::control::approve, runs::control::approve_doc())
         .post("/api/v1/runs/{id}/reject", runs::control::reject, runs::control::reject_doc())
         .post("/api/v1/runs/{id}/restart", runs::restart::handle, runs::restart::doc())
+        .post("/api/v1/runs/{id}/signal/{name}", runs::signal::handle, runs::signal::doc())
+        .get("/api/v1/runs/{id}/undo-plan", runs::rollback::plan, runs::rollback::plan_doc())
+        .post("/api/v1/runs/{id}/undo", runs::rollback::settle, runs::rollback::settle_doc())
         .get("/api/v1/runs/{id}/why", runs::why::handle, runs::why::doc())
         .get("/api/v1/runs/{id}/timeline", runs::timeline::handle, runs::timeline::doc())
+        .get("/api/v1/bulk", bulk::list, bulk::list_doc())
+        .post("/api/v1/bulk", bulk::create, bulk::create_doc())
+        .get("/api/v1/bulk/{id}", bulk::show, bulk::show_doc())
+        .post("/api/v1/bulk/{id}/pause", bulk::pause, bulk::pause_doc())
+        .post("/api/v1/bulk/{id}/resume", bulk::resume, bulk::resume_doc())
+        .post("/api/v1/bulk/{id}/cancel", bulk::cancel, bulk::cancel_doc())
         .list("/api/v1/executions", Resource::Executions, "Lists executions: the steps of runs.")
         .post("/api/v1/executions", executions::create::handle, executions::create::doc())
         .get(

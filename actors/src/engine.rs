@@ -8,7 +8,7 @@ mod schedules;
 mod start;
 mod webhooks;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
@@ -18,16 +18,18 @@ use core314_domain::plan::Problem;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::bulk::{BulkArgs, BulkDesk, BulkDriver};
 use crate::commit_writer::{CommitWriter, commit_one};
 use crate::feed::Feed;
 use crate::ingress::{Ingress, Trigger, TriggerError, Triggered};
+use crate::ports::bulk::BulkJobs;
 use crate::ports::catalog::StoredFlow;
 use crate::ports::store::{FlowWrite, Outcome, RejectCode, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::PartitionShared;
 use crate::runtime::Runtime;
 use crate::schedules::{self as scheduling, Schedules, SchedulesMsg};
-use crate::supervision::{Ref, RestartError, Snapshot, Tree, Watchdog};
+use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog};
 
 pub use act::{Restart, TellError, Verdict};
 pub use keys::{KeyDraft, KeyError};
@@ -53,6 +55,8 @@ pub(crate) struct Inner {
     pub(crate) partitions: Vec<Arc<PartitionShared>>,
     /// How many more rows of deliveries may wait for their commit.
     pub(crate) delivery_credits: Arc<Semaphore>,
+    /// Jobs that tell many runs the same; absent where nobody keeps them.
+    pub(crate) bulk: OnceLock<Arc<BulkDesk>>,
 }
 
 /// Why something was not saved. The variants say what the caller should do.
@@ -216,6 +220,19 @@ impl Engine {
     /// A flow in its present version.
     pub async fn flow(&self, scope: Scope, id: FlowId) -> Result<Option<StoredFlow>, StoreError> {
         self.inner.runtime.catalog.flow(scope, id).await
+    }
+
+    /// Drives bulk jobs from now on, those that an earlier process left among them.
+    pub fn drive_bulk(&self, jobs: Arc<dyn BulkJobs>) -> Result<(), StartError> {
+        let desk = self.inner.bulk.get_or_init(|| Arc::new(BulkDesk::new(jobs))).clone();
+        let args = BulkArgs { engine: Arc::downgrade(&self.inner), desk };
+        let started = self.inner.tree.root().start_child::<BulkDriver>(ChildSpec::new("bulk"), args);
+        started.map(drop).map_err(|e| StartError::Actors(e.to_string()))
+    }
+
+    pub(crate) fn bulk_desk(&self) -> Result<Arc<BulkDesk>, StoreError> {
+        let desk = self.inner.bulk.get().cloned();
+        desk.ok_or_else(|| StoreError::Unavailable("this node drives no bulk jobs".to_owned()))
     }
 
     /// Every live actor.

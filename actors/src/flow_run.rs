@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::failpoint;
 use crate::ports::schedule::ScheduleMove;
-use crate::ports::store::{Accept, ApprovalWrite, Idempotency, RunEnd, RunWrite, WaitWrite};
+use crate::ports::store::{Accept, ApprovalWrite, Idempotency, PhaseWrite, RunEnd, RunWrite, WaitWrite};
 use crate::queue_partition::{News, PartitionMsg, QueuePartition};
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, Ctx, Ref};
@@ -172,7 +172,8 @@ impl FlowRun {
         let ended_before = self.end();
         self.run.apply(decision);
         let timing = self.run.timing(&self.runtime.settings.dispatch, self.timing.queue_key, now_ms);
-        let changed = !decision.changes.is_empty() || timing != self.timing;
+        // An accept is stored even where nothing else is decided: the run waits for a limit.
+        let changed = !decision.changes.is_empty() || timing != self.timing || self.accept.is_some();
         self.timing = timing;
         Decided {
             generation: self.generation,
@@ -214,7 +215,7 @@ impl FlowRun {
             // The partition knows the version when it sends the write.
             expected_version: 0,
             accept: None,
-            state: self.run.state.save(),
+            state: self.run.save(),
             timing: self.timing,
             log: Vec::new(),
             audit: Vec::new(),
@@ -223,6 +224,8 @@ impl FlowRun {
             phases: Vec::new(),
             ended: None,
             reopened: None,
+            // The partition keeps the claims.
+            limit: None,
         };
         if let Some(accepting) = self.accept.take() {
             let Accepting { idempotency, definition, schedule } = Accepting::clone(&accepting);
@@ -316,6 +319,7 @@ impl FlowRun {
             }
             Change::RunAwaitsApproval
             | Change::RunStarted { .. }
+            | Change::RunHeld
             | Change::RunClosing { .. }
             | Change::StepReleased { .. }
             | Change::StepAdjusted { .. }
@@ -339,7 +343,7 @@ impl FlowRun {
                 write.waits.push(WaitWrite::Opened { step: *step, kind: kind.clone(), key: key.clone() })
             }
             Change::WaitClosed { step } => write.waits.push(WaitWrite::Closed { step: *step }),
-            Change::PhaseMoved(moved) => write.phases.push(PhaseMove::clone(moved)),
+            Change::PhaseMoved(moved) => write.phases.push(self.phase(moved, now_ms)),
             Change::Voted { by, .. } => {
                 write.audit.push(self.audit(AuditEvent::ApprovalGiven, &format!("user:{by}"), now_ms));
             }
@@ -354,6 +358,19 @@ impl FlowRun {
                 let details = json!({"execution_id": self.run.header.id.execution(*step), "way": words_of(way)});
                 write.audit.push(AuditEntry { details, ..entry });
             }
+        }
+    }
+
+    fn phase(&self, moved: &PhaseMove, now_ms: i64) -> PhaseWrite {
+        let header = &self.run.header;
+        let plan = self.run.plan.phases.get(moved.phase as usize - 1);
+        PhaseWrite {
+            id: RowId::new(now_ms, rand::random()),
+            owner: header.owner,
+            flow: header.flow.id,
+            name: plan.map_or_else(|| "".into(), |plan| plan.name.clone()),
+            sla_ms: plan.and_then(|plan| plan.sla_ms),
+            moved: moved.clone(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! holds. The caller is answered once the run is committed, never before. How many may wait for their commit is
 //! bounded; past that the caller is told to come back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::schedule::ScheduleMove;
 use crate::ports::store::Idempotency;
-use crate::queue_partition::{Answer, NewRun, PartitionMsg, QueuePartition};
+use crate::queue_partition::{Answer, NewRun, PartitionMsg, QueuePartition, claim_of};
 use crate::runtime::{Counters, Runtime};
 use crate::supervision::Ref;
 
@@ -133,6 +134,12 @@ pub enum TriggerError {
     /// Send less.
     #[error("the trigger has {bytes} bytes, at most {limit} are taken")]
     TooLarge { bytes: usize, limit: usize },
+    /// Mend the flow or the trigger: the key of a limit cannot be computed.
+    #[error("the limits of flow '{flow}' cannot be applied: {message}")]
+    LimitKey { flow: String, message: String },
+    /// Try again when one of these has ended: the flow's limit is full and takes no run that would wait.
+    #[error("the limit of flow '{flow}' is full, and its strategy is to skip: {} run(s) hold it, the first is {}", holders.len(), first(holders))]
+    Skipped { flow: String, holders: Vec<RunId> },
     /// Mend the action.
     #[error("the action has {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
     Invalid(Vec<Problem>),
@@ -200,7 +207,7 @@ impl Ingress {
                 Ok(flow) => flow,
                 Err(why_not) => return Ok(Triggered::NoMatch(why_not)),
             };
-            let (new, accepted, heard) = self.new_run(run, self.next_partition(), &flow, &trigger);
+            let (new, accepted, heard) = self.new_run(run, self.next_partition(), &flow, &trigger)?;
             let partition = &self.partitions[usize::from(new.header.partition)];
             self.hand_over(partition, PartitionMsg::Accept(Box::new(new)))?;
             let answer = self.hear(heard).await?;
@@ -230,16 +237,19 @@ impl Ingress {
         }
         let number = self.next_partition();
         let mut waiting = Vec::with_capacity(triggers.len());
-        let mut all = Vec::with_capacity(triggers.len());
+        // Limits give each of their keys a home: then those of one home are stored in one commit.
+        let mut homes: BTreeMap<u16, Vec<NewRun>> = BTreeMap::new();
         for trigger in &triggers {
             self.check_size(trigger)?;
             let run = self.runtime.run_id();
             let Ok(flow) = self.target(trigger, run).await? else { return Err(TriggerError::NoSuchFlow) };
-            let (new, accepted, heard) = self.new_run(run, number, &flow, trigger);
-            all.push(new);
+            let (new, accepted, heard) = self.new_run(run, number, &flow, trigger)?;
+            homes.entry(new.header.partition).or_default().push(new);
             waiting.push((accepted, heard));
         }
-        self.hand_over(&self.partitions[usize::from(number)], PartitionMsg::AcceptAll(all))?;
+        for (home, all) in homes {
+            self.hand_over(&self.partitions[usize::from(home)], PartitionMsg::AcceptAll(all))?;
+        }
         let mut answers = Vec::with_capacity(waiting.len());
         for ((accepted, heard), trigger) in waiting.into_iter().zip(&triggers) {
             let returns = trigger.run_key.as_ref().is_some_and(|named| named.on_conflict == OnConflict::Return);
@@ -368,8 +378,14 @@ impl Ingress {
         partition: u16,
         flow: &ReadyFlow,
         trigger: &Trigger,
-    ) -> (NewRun, Accepted, oneshot::Receiver<Answer>) {
-        let header = Arc::new(self.header(run, flow, trigger, partition));
+    ) -> Result<(NewRun, Accepted, oneshot::Receiver<Answer>), TriggerError> {
+        let mut header = self.header(run, flow, trigger, partition);
+        let claim = claim_of(flow, &header)
+            .map_err(|message| TriggerError::LimitKey { flow: flow.flow.name.to_string(), message })?;
+        if let (Some(limits), Some(claim)) = (&flow.plan.limits, &claim) {
+            header.partition = limits.home(claim, self.partitions.len() as u16);
+        }
+        let header = Arc::new(header);
         let accepted = accepted(&header, flow);
         let idempotency = trigger.idempotency.as_ref().map(|request| Idempotency {
             key: request.key.clone(),
@@ -386,7 +402,7 @@ impl Ingress {
         };
         let (answer, heard) = oneshot::channel();
         let accepting = Accepting { idempotency, definition, schedule };
-        (NewRun { header, plan: flow.plan.clone(), accepting, answer }, accepted, heard)
+        Ok((NewRun { header, plan: flow.plan.clone(), accepting, claim, answer }, accepted, heard))
     }
 
     fn hand_over(&self, partition: &Ref<QueuePartition>, msg: PartitionMsg) -> Result<(), TriggerError> {
@@ -414,6 +430,8 @@ impl Ingress {
                 .map(Triggered::Repeated)
                 .map_err(|e| TriggerError::Failed(format!("the stored answer cannot be read: {e}"))),
             Answer::RunKeyTaken(run) => Err(TriggerError::RunKeyTaken(run)),
+            Answer::Skipped { holders } => Err(TriggerError::Skipped { flow: accepted.flow_name, holders }),
+            Answer::Crowded => Err(self.refuse()),
             Answer::Refused(refusal) => Err(TriggerError::Failed(refusal.to_string())),
             Answer::NotFound => Err(TriggerError::Failed("the run was not stored".to_owned())),
             Answer::Failed(message) => Err(TriggerError::Failed(message)),
@@ -458,8 +476,17 @@ fn accepted(header: &RunHeader, flow: &ReadyFlow) -> Accepted {
         flow_version: flow.flow.version,
         mode: flow.mode,
         executions: (0..flow.plan.fixed as StepNo).map(|no| header.id.execution(no)).collect(),
-        status: if flow.plan.requires_approval { RunStatus::AwaitingApproval } else { RunStatus::Running },
+        status: match flow.plan.limits {
+            // It may have started, or wait: that is for its row to say.
+            Some(_) => RunStatus::Pending,
+            None if flow.plan.requires_approval => RunStatus::AwaitingApproval,
+            None => RunStatus::Running,
+        },
     }
+}
+
+fn first(holders: &[RunId]) -> String {
+    holders.first().map_or_else(|| "unknown".to_owned(), ToString::to_string)
 }
 
 /// Counts what would be written.

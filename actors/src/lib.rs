@@ -5,11 +5,13 @@
 //! executors act. Nothing here knows a database or a network.
 
 pub mod attempts;
+pub mod bulk;
 pub mod clock;
 pub mod commit_writer;
 pub mod ends;
 pub mod engine;
 pub mod failpoint;
+pub mod fairness;
 pub mod feed;
 pub mod flow_run;
 pub mod histogram;

@@ -9,6 +9,7 @@
 //! computed from what is known to use one.
 
 mod dispatch;
+mod limits;
 mod load;
 mod news;
 mod outbox;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use core314_domain::ids::{RunId, StepNo};
+use core314_domain::limits::{Claim, Hold};
 use core314_domain::plan::FlowPlan;
 use core314_domain::run::{Command, PlanRef, Refusal, RunHeader};
 use serde_json::Value;
@@ -32,10 +34,11 @@ use crate::commit_writer::{CommitResult, CommitWriter};
 use crate::flow_run::{Accepting, Decided, Remark};
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
-use crate::ports::store::{StoredRun, TailRow};
+use crate::ports::store::{StoredLimits, StoredRun, TailRow};
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, ChildExit, Ctx, Ref};
 
+pub use limits::claim_of;
 pub use news::News;
 use outbox::Outbox;
 use ready::ReadyQueue;
@@ -58,6 +61,12 @@ pub enum Answer {
     },
     /// A live run of the flow has this name already.
     RunKeyTaken(RunId),
+    /// The limit of its flow is full, and takes no run that would have to wait.
+    Skipped {
+        holders: Vec<RunId>,
+    },
+    /// More runs wait for limits here than may.
+    Crowded,
     /// There is no such run.
     NotFound,
     /// It could not be stored; the words say why.
@@ -110,6 +119,13 @@ pub enum PartitionMsg {
         life: u32,
         what: Box<PartitionMsg>,
     },
+    /// The claims of live runs on limits, from the store.
+    Limits(Result<StoredLimits, StoreError>),
+    /// What holds a run back from starting.
+    Hold {
+        run: RunId,
+        answer: oneshot::Sender<Option<Hold>>,
+    },
     /// Something may be due.
     Tick,
     /// Statistics are to be written.
@@ -127,6 +143,8 @@ pub struct NewRun {
     pub header: Arc<RunHeader>,
     pub plan: Arc<FlowPlan>,
     pub accepting: Accepting,
+    /// What it claims of its flow's limits.
+    pub claim: Option<Arc<Claim>>,
     pub answer: AnswerTo,
 }
 
@@ -144,6 +162,9 @@ pub struct PartitionShared {
     lives: AtomicU32,
     /// Runs that the partition holds in memory; for metrics.
     pub resident: AtomicU32,
+    /// Runs that wait for a limit of their flow, and runs that hold one; for metrics.
+    pub limit_waiting: AtomicU32,
+    pub limit_holding: AtomicU32,
     /// Entries that wait for a slot; for metrics.
     pub ready: AtomicU32,
     /// Since when the one of them waits that has waited longest, in milliseconds since the Unix epoch, as it was about a
@@ -191,6 +212,7 @@ pub struct QueuePartition {
     loads_under_way: usize,
     paging: load::Paging,
     timers: Timers,
+    limits: limits::Desk,
     statistics: Statistics,
     /// Nothing new starts: the node is stopping.
     draining: bool,
@@ -212,7 +234,7 @@ impl Behaviour for QueuePartition {
             shared: args.shared.clone(),
             runs: HashMap::new(),
             children: HashMap::new(),
-            ready: ReadyQueue::default(),
+            ready: ReadyQueue::new(args.runtime.settings.tenant_weights.clone()),
             age_published_ms: 0,
             running: args.shared.attempts.running().into_iter().map(|key| (key, None)).collect(),
             granted: 0,
@@ -223,6 +245,7 @@ impl Behaviour for QueuePartition {
             loads_under_way: 0,
             paging: load::Paging::default(),
             timers: Timers::default(),
+            limits: limits::Desk::default(),
             statistics: Statistics::default(),
             draining: false,
         };
@@ -250,6 +273,8 @@ impl Behaviour for QueuePartition {
             PartitionMsg::Read { .. } => {}
             PartitionMsg::Accept(new) => self.accept(*new, ctx),
             PartitionMsg::AcceptAll(all) => self.accept_all(all, ctx),
+            PartitionMsg::Limits(found) => self.limits_read(found, ctx),
+            PartitionMsg::Hold { run, answer } => self.tell_hold(run, answer),
             PartitionMsg::Tell { run, command, remark, answer } => self.tell(run, command, remark, answer),
             PartitionMsg::Decided { run, decided } => self.decided(run, *decided, ctx),
             PartitionMsg::AttemptEnded { run, step, attempt } => self.attempt_ended(run, step, attempt),
@@ -279,6 +304,8 @@ impl Behaviour for QueuePartition {
             | PartitionMsg::QueuePage(_)
             | PartitionMsg::WakePage(_)
             | PartitionMsg::Read { .. }
+            | PartitionMsg::Limits(_)
+            | PartitionMsg::Hold { .. }
             | PartitionMsg::Tick
             | PartitionMsg::FlushStatistics
             | PartitionMsg::StatisticsTail(_)
@@ -317,12 +344,17 @@ impl Behaviour for QueuePartition {
 impl QueuePartition {
     /// Does whatever has become possible: dispatch, commit, read; and stops when drained.
     fn pump(&mut self, ctx: &mut Ctx<'_, Self>) {
+        self.read_limits(ctx);
         self.dispatch();
         self.flush(ctx);
         self.load(ctx);
         self.shared.resident.store(self.runs.len() as u32, Ordering::Relaxed);
         self.shared.ready.store(self.ready.len() as u32, Ordering::Relaxed);
+        if self.limits.next_due_ms().is_some() {
+            self.arm(ctx);
+        }
         self.publish_age();
+        self.publish_limits();
         let undecided = || self.runs.values().any(|r| !r.asked.is_empty() || !r.waiting.is_empty());
         if self.draining
             && !undecided()

@@ -4,6 +4,8 @@ use core314_domain::dispatch::Credits;
 use core314_domain::plan::PlanLimits;
 use serde::Deserialize;
 
+use crate::fairness::TenantWeights;
+
 /// How much of everything the engine holds and does at once.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +24,8 @@ pub struct EngineSettings {
     pub slots_per_partition: usize,
     /// Runs in memory at once, per partition; the rest waits in the store.
     pub resident_runs_per_partition: usize,
+    /// Runs that may wait for limits of their flows at once, per partition; more triggers are refused with 503.
+    pub limited_runs_per_partition: usize,
     /// Runs that are read from the store in one go.
     pub page_size: usize,
     /// How far ahead timers are held in memory.
@@ -54,6 +58,8 @@ pub struct EngineSettings {
     pub max_trigger_bytes: usize,
     pub max_steps: usize,
     pub max_document_bytes: usize,
+    /// How many entries of each tenant start in its turn.
+    pub tenant_weights: TenantWeights,
     /// What urgency and priority are worth.
     pub dispatch: Credits,
 }
@@ -68,6 +74,7 @@ impl Default for EngineSettings {
             accept_timeout_ms: 10_000,
             slots_per_partition: 32,
             resident_runs_per_partition: 1_024,
+            limited_runs_per_partition: 100_000,
             page_size: 256,
             timer_horizon_ms: 600_000,
             max_batch: 1_024,
@@ -85,6 +92,7 @@ impl Default for EngineSettings {
             max_trigger_bytes: 1 << 20,
             max_steps: 1_000,
             max_document_bytes: 1 << 20,
+            tenant_weights: TenantWeights::default(),
             dispatch: Credits::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! Fakes for every port, and the conformance suites that every adapter runs.
 
+mod memory_bulk;
 pub mod memory_inbox;
 mod memory_rollouts;
 pub mod memory_schedules;

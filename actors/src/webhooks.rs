@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use core314_domain::Json;
-use core314_domain::expr::{ExprError, Expression, Names, Scope, Template};
-use core314_domain::run::matching_scope;
+use core314_domain::expr::{ExprError, Expression, Names, Scope, Template, Type, Types};
+use core314_domain::run::{known_types, matching_scope};
+use core314_domain::words::RunStatus;
 use serde_json::Value;
 
 use crate::ports::webhook::{MAX_WAIT_SECONDS, Webhook};
@@ -36,11 +37,33 @@ pub struct WebhookError {
 }
 
 impl ReadyWebhook {
-    /// Compiles its expressions.
+    /// Compiles the expressions of a webhook that is about to be saved: they are checked by type too.
+    pub fn check(webhook: Webhook) -> Result<Self, WebhookError> {
+        let key_types = known_types();
+        // What an answer is made of: the run is over.
+        let ended = Type::object([
+            ("id", Type::Text),
+            ("status", Type::Word(RunStatus::WORDS)),
+            ("output", Type::Dyn),
+            ("error", Type::Dyn),
+        ]);
+        let answer_types = Types { run: ended, ..known_types() };
+        Self::with_types(webhook, Some(&key_types), Some(&answer_types))
+    }
+
+    /// Compiles the expressions of a webhook that was checked when it was saved.
     pub fn compile(webhook: Webhook) -> Result<Self, WebhookError> {
+        Self::with_types(webhook, None, None)
+    }
+
+    fn with_types(
+        webhook: Webhook,
+        key_types: Option<&Types>,
+        answer_types: Option<&Types>,
+    ) -> Result<Self, WebhookError> {
         let wrong = |pointer: String, message: String| WebhookError { pointer, message };
         let dedup_key = webhook.dedup_key.as_deref().map(|source| {
-            Expression::parse(source, &Names::new(KEY_ROOTS, &[]))
+            Expression::parse(source, &Names { roots: KEY_ROOTS, steps: &[], types: key_types })
                 .map_err(|error| wrong("/dedup_key".to_owned(), error.to_string()))
         });
         let dedup_key = dedup_key.transpose()?;
@@ -53,7 +76,8 @@ impl ReadyWebhook {
             if let Some(body) = &respond.body {
                 let steps = step_names(body);
                 let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-                let template = Template::parse(body, &Names::new(ANSWER_ROOTS, &steps));
+                let template =
+                    Template::parse(body, &Names { roots: ANSWER_ROOTS, steps: &steps, types: answer_types });
                 answer = Some(
                     template.map_err(|error| wrong(format!("/respond/body{}", error.pointer), error.to_string()))?,
                 );
@@ -145,6 +169,21 @@ mod tests {
             created_at_ms: 1,
             updated_at_ms: 1,
         }
+    }
+
+    #[test]
+    fn what_would_fail_for_every_delivery_is_refused_when_it_is_saved() {
+        let refused = |key, body: Option<Value>| {
+            // One that was saved before the checker knew better still takes deliveries.
+            assert!(ReadyWebhook::compile(webhook(key, body.clone())).is_ok());
+            ReadyWebhook::check(webhook(key, body)).expect_err("refused").to_string()
+        };
+        let message = refused(Some("trigger.id + '/' + tenant.idd"), None);
+        assert!(message.starts_with("/dedup_key: ") && message.contains("did you mean `id`?"), "{message}");
+        let message = refused(None, Some(json!({"s": "{{ run.statu }}"})));
+        assert!(message.starts_with("/respond/body/s: ") && message.contains("did you mean `status`?"), "{message}");
+        let fine = webhook(Some("trigger.id"), Some(json!({"s": "{{ run.status }}", "o": "{{ run.output.x }}"})));
+        assert!(ReadyWebhook::check(fine).is_ok());
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl Node {
             on_root_failure,
         });
         let engine = engine.await.context("the engine cannot be started")?;
+        engine.drive_bulk(store.clone()).context("the driver of bulk jobs cannot be started")?;
         let views = Arc::new(ShownViews::new(store, engine.runtime().executors.clone()));
         Ok(Self { engine, views, inbox })
     }

@@ -191,7 +191,7 @@ impl Caller<'_> {
     ) -> anyhow::Result<(Value, Duration)> {
         let request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
         let request = request.header("X-User-Id", user.to_string());
-        let request = body.into_iter().fold(request, |request, body| request.json(body));
+        let request = body.into_iter().fold(request, reqwest::RequestBuilder::json);
         let started = Instant::now();
         let response = request.send().await?;
         let answered = response.status().as_u16();

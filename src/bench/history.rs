@@ -211,6 +211,7 @@ impl<'a> History<'a> {
             phases: Vec::new(),
             ended: ended.then_some(end),
             reopened: None,
+            limit: None,
         })));
         writes
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::args::{Id, Limit, query, word};
+use super::bulk::{BulkCommand, ManyArgs};
 use super::execution::EXECUTIONS;
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
@@ -59,10 +60,13 @@ pub enum RunCommand {
     Pause(Id),
     /// Let a paused run go on.
     Resume(Id),
-    /// Go on with a failed run, from the step that failed.
-    Retry(Id),
-    /// Start a new run of the same flow with the same input, from the beginning.
-    Restart(Id),
+    /// Go on with a failed run, from the step that failed; or with all that a filter finds.
+    Retry(AgainArgs),
+    /// Start a new run of the same flow with the same input, from the beginning; or for all that a filter finds.
+    Restart(AgainArgs),
+    /// Jobs that retry or restart many runs.
+    #[command(subcommand)]
+    Bulk(BulkCommand),
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +101,15 @@ pub struct CancelArgs {
     reason: Option<String>,
 }
 
+#[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = false, args = ["run", "filter"])]
+pub struct AgainArgs {
+    /// Its id, as the list shows it.
+    run: Option<Uuid>,
+    #[command(flatten)]
+    many: ManyArgs,
+}
+
 impl RunCommand {
     pub async fn perform(self, session: &Session<'_>) -> Result<Exit, Failure> {
         match self {
@@ -113,9 +126,18 @@ impl RunCommand {
             }
             Self::Pause(run) => act(session, run.id, "pause", Map::new()).await,
             Self::Resume(run) => act(session, run.id, "resume", Map::new()).await,
-            Self::Retry(run) => act(session, run.id, "retry", Map::new()).await,
-            Self::Restart(run) => act(session, run.id, "restart", Map::new()).await,
+            Self::Retry(args) => again(session, args, "retry").await,
+            Self::Restart(args) => again(session, args, "restart").await,
+            Self::Bulk(command) => command.perform(session).await,
         }
+    }
+}
+
+/// One run, or a job for all that a filter finds.
+async fn again(session: &Session<'_>, args: AgainArgs, verb: &str) -> Result<Exit, Failure> {
+    match args.run {
+        Some(run) => act(session, run, verb, Map::new()).await,
+        None => args.many.start(session, verb).await,
     }
 }
 

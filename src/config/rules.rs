@@ -60,6 +60,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("engine.accept_timeout_ms", Int(100, 600_000)),
     ("engine.slots_per_partition", Int(1, 10_000)),
     ("engine.resident_runs_per_partition", Int(1, 1_000_000)),
+    ("engine.limited_runs_per_partition", Int(1, 10_000_000)),
+    ("engine.tenant_weights", Texts),
     ("engine.page_size", Int(1, 10_000)),
     ("engine.timer_horizon_ms", Int(1_000, DAY_MS)),
     ("engine.max_batch", Int(1, 10_000)),

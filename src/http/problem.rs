@@ -45,6 +45,8 @@ pub enum Problem {
     #[error("this idempotency key was used for another request: use a new key")]
     IdempotencyKeyReused,
     #[error("{0}")]
+    LimitReached(String),
+    #[error("{0}")]
     Conflict(String),
     #[error("it was changed by somebody else: read it again and repeat your change")]
     PreconditionFailed,
@@ -102,6 +104,7 @@ impl Problem {
             Self::NameTaken => Kind::NameTaken,
             Self::FlowInactive(_) => Kind::FlowInactive,
             Self::IdempotencyKeyReused => Kind::IdempotencyKeyReused,
+            Self::LimitReached(_) => Kind::LimitReached,
             Self::Conflict(_) => Kind::Conflict,
             Self::PreconditionFailed => Kind::PreconditionFailed,
             Self::PayloadTooLarge { .. } => Kind::PayloadTooLarge,

@@ -3,6 +3,8 @@
 pub mod bulk;
 pub mod control;
 pub mod restart;
+pub mod rollback;
+pub mod signal;
 pub mod timeline;
 pub mod why;
 

@@ -106,7 +106,7 @@ fn check(webhook: &Webhook) -> Result<(), Problem> {
     if webhook.name.trim().is_empty() || webhook.name.chars().count() > MAX_NAME_CHARS {
         return Err(Problem::field("name", format!("must have 1 to {MAX_NAME_CHARS} characters")));
     }
-    let compiled = ReadyWebhook::compile(webhook.clone()).map(drop);
+    let compiled = ReadyWebhook::check(webhook.clone()).map(drop);
     compiled.map_err(|error| Problem::InvalidRequest(vec![FieldError::at(&error.pointer, error.message)]))
 }
 

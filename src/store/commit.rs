@@ -20,11 +20,13 @@ pub(super) mod definitions;
 pub(super) mod effects;
 mod history;
 mod keys;
+pub(super) mod limits;
 pub(super) mod rollouts;
 pub(super) mod runs;
 pub(super) mod schedules;
 mod settlements;
 pub(super) mod statistics;
+mod transitions;
 pub(super) mod webhooks;
 
 use core314_actors::ports::StoreError;

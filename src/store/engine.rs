@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use core314_actors::ports::catalog::StoredFlow;
 use core314_actors::ports::schedule::StoredSchedule;
-use core314_actors::ports::store::{Outcome, Store, StoredRun, TailRow, Write};
+use core314_actors::ports::store::{LimitedRun, Outcome, Store, StoredBucket, StoredRun, TailRow, Write};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::ids::{FlowId, OrganizationId, Owner, RowId, RunId, TenantId, UserId};
 use core314_domain::run::{FlowRef, LastAttempt, RunHeader, SavedState, Timing};
@@ -16,7 +16,7 @@ use super::cell::{Fields, Rows};
 use super::connection::Bulk;
 use super::failure::Failure;
 use super::heads::Chain;
-use super::{SqlStore, commit, schedules};
+use super::{SqlStore, commit, limits, schedules};
 
 /// Only one node takes partitions at a time, also when there are none yet. The number is arbitrary and ours.
 const TAKING_TURN: &str = "SELECT pg_advisory_xact_lock(3140001)::text";
@@ -106,6 +106,19 @@ impl Store for SqlStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>> {
         Box::pin(async move { Ok(log_tail(self, partition, after_seq, limit).await?) })
+    }
+
+    fn limited_runs(
+        &self,
+        partition: u16,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<LimitedRun>, StoreError>> {
+        Box::pin(async move { Ok(limits::limited_runs(self, partition, after, limit).await?) })
+    }
+
+    fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>> {
+        Box::pin(async move { Ok(limits::buckets(self, partition, now_us).await?) })
     }
 
     fn due_schedules(

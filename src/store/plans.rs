@@ -5,17 +5,21 @@
 use core314_actors::ports::Scope;
 
 use super::cell::{Cell, Rows};
-use super::commit::{batch, definitions, effects, runs, schedules, statistics, webhooks};
+use super::commit::{batch, definitions, effects, limits, runs, schedules, statistics, webhooks};
 use super::connection::{Bulk, Connection};
-use super::{SqlStore, StoreOptions, engine, heads, notifications};
+use super::{SqlStore, StoreOptions, bulk, engine, heads, notifications};
 
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
 
-const WRITTEN: [Keyed; 12] = [
+const WRITTEN: [Keyed; 16] = [
     ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
     ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
     ("runs::FREED_NAMES", runs::FREED_NAMES, "uutu"),
+    ("limits::LEFT", limits::LEFT, "u"),
+    ("bulk::NEXT_JOB", bulk::NEXT_JOB, "utjjii"),
+    ("bulk::NEXT_ITEMS", bulk::NEXT_ITEMS, "uiutit"),
+    ("bulk::NOTED", bulk::NOTED, "uit"),
     ("batch::LEASES", batch::LEASES, "i"),
     ("definitions::NEXT_FLOW", definitions::NEXT_FLOW, "uuuutibbtjuuii"),
     ("webhooks::NEXT_WEBHOOK", webhooks::NEXT_WEBHOOK, "uuuuttjjtutjbiii"),

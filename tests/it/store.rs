@@ -44,6 +44,8 @@ on_both! {
     core314_actors::testkit::store_suite::keys::service_keys_read_back => service_keys_read_back,
     core314_actors::testkit::store_suite::keys::live_service_keys_are_limited => live_service_keys_are_limited,
     core314_actors::testkit::store_suite::webhooks_change_and_go => webhooks_change_and_go,
+    core314_actors::testkit::store_suite::limits::claims_live_as_long_as_their_runs => claims_live_as_long_as_their_runs,
+    core314_actors::testkit::store_suite::bulk::a_bulk_job_is_worked_off => a_bulk_job_is_worked_off,
     core314_actors::testkit::store_suite::queue_and_wake_ups_page_in_order => queue_and_wake_ups_page_in_order,
     core314_actors::testkit::store_suite::statistics_and_tail_fit_together => statistics_and_tail_fit_together,
     core314_actors::testkit::store_suite::awkward_values_keep_the_chains => awkward_values_keep_the_chains,

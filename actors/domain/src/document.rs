@@ -6,6 +6,7 @@
 mod config;
 pub mod diff;
 mod keys;
+mod limits;
 mod lines;
 pub mod parameters;
 mod platform;
@@ -33,6 +34,8 @@ pub use config::{
 pub use lines::{Lines, Place};
 pub use settings::{CacheDocument, PhaseDocument, RollbackDocument};
 pub use step::{ActionDocument, Connections, StepDocument};
+
+pub use limits::{ConcurrencyDocument, LimitStrategy, LimitsDocument, RateDocument};
 
 /// A flow as documents, files and the API hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -87,6 +90,9 @@ pub struct FlowDocument {
     pub fallback_flow_id: Option<crate::ids::FlowId>,
     #[serde(default)]
     pub error_notification_channels: Vec<String>,
+    /// How many of its runs go at once, and how fast they start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsDocument>,
     /// How far a failed phase rolls back, and what then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackDocument>,
@@ -133,13 +139,14 @@ impl FlowDocument {
 
     /// Reads a document from a value that was parsed strictly.
     pub fn from_value(value: Value) -> Result<Self, ShapeError> {
-        let value = if platform::wrote(&value) {
+        let mut value = if platform::wrote(&value) {
             platform::adopted(value)
         } else if short::is_short(&value) {
             return Self::from_short(value).map(|(document, _)| document);
         } else {
             value
         };
+        limits::out_of_metadata(&mut value);
         check_objects(&value)?;
         let mut document: Self = read(value)?;
         step::settle("/flow_steps", &mut document.flow_steps)?;
@@ -166,9 +173,16 @@ impl FlowDocument {
         }
     }
 
-    /// The document as a value: what is stored, compared and shown.
+    /// The document as a value: what is compared and shown.
     pub fn to_value(&self) -> Value {
         serde_json::to_value(self).expect("a document has text keys and finite numbers")
+    }
+
+    /// The document as it is stored: what has no column of its own lies in the metadata.
+    pub fn to_stored(&self) -> Value {
+        let mut value = self.to_value();
+        limits::into_metadata(&mut value);
+        value
     }
 }
 
@@ -225,6 +239,7 @@ fn check_objects(document: &Value) -> Result<(), ShapeError> {
     for key in ["retry_policy", "rollback"] {
         object(format!("/{key}"), document.get(key))?;
     }
+    limits::objects(document).try_for_each(|(pointer, value)| object(pointer, value))?;
     step::check_objects("/flow_steps", document.get("flow_steps"), 0)
 }
 

@@ -6,6 +6,7 @@
 //! actors serialise the two and the shell acts on the effects, after their commit.
 
 pub mod audit;
+pub mod bulk;
 pub mod chain;
 pub mod dispatch;
 pub mod document;
@@ -13,6 +14,7 @@ pub mod expr;
 pub mod ids;
 pub mod invariants;
 pub mod json;
+pub mod limits;
 pub mod log;
 pub mod plan;
 pub mod retry;

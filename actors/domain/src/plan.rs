@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::document::{FlowDocument, Lines};
 use crate::expr::{Condition, Expression, Names, Template};
 use crate::ids::{FlowId, StepNo};
+use crate::limits::Limits;
 use crate::retry::RetryPolicy;
 use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
 
@@ -70,6 +71,8 @@ pub struct FlowPlan {
     pub requires_approval: bool,
     pub on_error_action: OnErrorAction,
     pub fallback_flow: Option<FlowId>,
+    /// What bounds how many of its runs go at once, and how fast they start.
+    pub limits: Option<Limits>,
     /// By their numbers; empty where no step belongs to one.
     pub phases: Vec<PhasePlan>,
     pub rollback: RollbackPlan,
@@ -175,6 +178,7 @@ impl FlowPlan {
         let condition = check.expression("/conditions", || {
             Condition::parse(&doc.conditions, &Names { types: types.as_ref(), ..Names::new(CONDITION_ROOTS, &[]) })
         });
+        let limits = check.limits(doc);
         let phases = check.phases(doc, &layout);
         let rollback = check.rollback(doc, phases.len());
         let steps: Vec<Option<StepPlan>> = (0..layout.slots.len()).map(|no| check.step(doc, &layout, no)).collect();
@@ -194,6 +198,7 @@ impl FlowPlan {
             deadline_ms: doc.max_execution_time_seconds.map(seconds_to_ms),
             requires_approval: doc.requires_approval,
             on_error_action: doc.on_error_action,
+            limits,
             fallback_flow: doc.fallback_flow_id,
             phases,
             rollback,
@@ -225,6 +230,14 @@ fn ranks(steps: &[StepPlan]) -> Vec<u32> {
         }
     }
     ranks
+}
+
+/// The steps of a document that has some in others, one after the other, as runs number them: what readers of the tables
+/// need. Each names all its inputs, its type, and the step that it stands in by its number, from 1. `None` for a document
+/// whose own list says as much.
+pub fn listed(doc: &FlowDocument) -> Option<Vec<serde_json::Value>> {
+    let layout = layout::lay_out(doc, usize::MAX, &mut Vec::new())?;
+    (layout.slots.len() > doc.flow_steps.len()).then(|| layout.listed())
 }
 
 /// Total: a number that is too large is a problem that is noted elsewhere, not a panic.

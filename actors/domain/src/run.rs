@@ -163,8 +163,10 @@ impl Closing {
 #[expect(clippy::large_enum_variant, reason = "most of what a run is told are reports")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Begin: the run was accepted.
+    /// Begin: the run was accepted, and no limit holds it.
     Begin,
+    /// It was accepted, and a limit of its flow holds it: it begins when it is told to.
+    Hold,
     /// Slots are free for these entries of its partition's queue.
     Start {
         steps: Vec<StepNo>,
@@ -222,6 +224,10 @@ pub enum Command {
     /// Take a run up again that has failed or was cancelled: all its steps that did not do what they should, or this one
     /// and what depends on it.
     Retry {
+        step: Option<StepNo>,
+    },
+    /// The same, but a limit of its flow holds it: it goes on when it is told to begin.
+    RetryHeld {
         step: Option<StepNo>,
     },
     /// Do not wait for the step's time.
@@ -313,6 +319,8 @@ pub enum Change {
     RunResumed,
     /// A person takes it up again after its end.
     RunReopened,
+    /// A limit of its flow holds it: nothing of it starts until it begins.
+    RunHeld,
     /// The step is as if it had never been released, but for the attempts that the log has of it.
     StepReset {
         step: StepNo,

@@ -7,6 +7,7 @@ use core314_domain::{schedule, trial};
 const PAGES: [(&str, &str); 4] = [
     ("docs/flow-files.md", include_str!("../../../docs/flow-files.md")),
     ("docs/flows.md", include_str!("../../../docs/flows.md")),
+    ("docs/limits.md", include_str!("../../../docs/limits.md")),
     ("docs/runs.md", include_str!("../../../docs/runs.md")),
     ("docs/schedules.md", include_str!("../../../docs/schedules.md")),
 ];

@@ -30,6 +30,9 @@ pub enum TellError {
     /// Wait for the run that has its name: a name is unique among the flow's live runs.
     #[error("run {0} has this run's run_key and has not ended")]
     RunKeyTaken(RunId),
+    /// Try again when one of these has ended: the flow's limit is full and takes no run that would wait.
+    #[error("the flow's limit is full, and its strategy is to skip: {} run(s) hold it", holders.len())]
+    Skipped { holders: Vec<RunId> },
     /// Come back in a while.
     #[error("the runtime is busy: try again")]
     Busy,
@@ -71,8 +74,9 @@ impl Engine {
             Ok(Ok(Answer::Refused(refusal))) => Err(TellError::Refused(refusal)),
             Ok(Ok(Answer::NotFound)) => Err(TellError::NotFound),
             Ok(Ok(Answer::RunKeyTaken(other))) => Err(TellError::RunKeyTaken(other)),
+            Ok(Ok(Answer::Skipped { holders })) => Err(TellError::Skipped { holders }),
             Ok(Ok(Answer::Failed(message))) => Err(TellError::Failed(message)),
-            Ok(Err(_)) | Err(_) => Err(TellError::Busy),
+            Ok(Ok(Answer::Crowded) | Err(_)) | Err(_) => Err(TellError::Busy),
         }
     }
 

@@ -1,19 +1,23 @@
 //! Looking without touching: why a run waits, and what a trigger would do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use core314_domain::Json;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{Owner, RunId};
+use core314_domain::limits::Hold;
 use core314_domain::plan::Problem;
-use core314_domain::run::{Reason, Run, RunState, matching_scope};
+use core314_domain::run::{Reason, Run, RunState, Waiting, matching_scope};
 use core314_domain::words::RunStatus;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::{Engine, TellError};
 use crate::ports::{Scope, StoreError};
+use crate::queue_partition::PartitionMsg;
 
 /// What a trigger would do, without doing it.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -41,17 +45,58 @@ pub struct DryStep {
     pub unknown: Option<String>,
 }
 
+/// Says of a run that has not begun which limit holds it.
+fn limited(reason: &mut Reason, hold: Hold) {
+    let of_key = |key: &str| if key.is_empty() { "its flow".to_owned() } else { format!("key '{key}'") };
+    reason.code = Waiting::Limit;
+    match hold {
+        Hold::Concurrency { key, max, holders, ahead } => {
+            reason.message =
+                format!("at most {max} run(s) of {} go at once; {ahead} wait before this one", of_key(&key));
+            reason.held_by = holders.iter().map(ToString::to_string).collect();
+        }
+        Hold::Rate { key, at_ms, ahead } => {
+            reason.message =
+                format!("runs of {} start no faster than its rate; {ahead} wait before this one", of_key(&key));
+            reason.held_by = vec![format!("rate:{key}")];
+            reason.wakes_at_ms = at_ms.or(reason.wakes_at_ms);
+        }
+    }
+}
+
 impl Engine {
     /// Why a run of the caller's does not go on, and where it stands.
     pub async fn why(&self, scope: Scope, run: RunId) -> Result<(RunStatus, Vec<Reason>), TellError> {
+        let run = self.run_as_stored(scope, run).await?;
+        let status = run.state.status;
+        let mut reasons = run.why(self.inner.runtime.now_ms());
+        if status == RunStatus::Pending
+            && run.plan.limits.is_some()
+            && let Some(hold) = self.hold(run.header.id, run.header.partition).await
+            && let Some(begin) = reasons.iter_mut().find(|reason| reason.code == Waiting::Begin)
+        {
+            limited(begin, hold);
+        }
+        Ok((status, reasons))
+    }
+
+    /// A run of the caller's as it stands in the store.
+    pub async fn run_as_stored(&self, scope: Scope, run: RunId) -> Result<Run, TellError> {
         let runtime = &self.inner.runtime;
         let stored = self.stored_run(scope, run).await?.ok_or(TellError::NotFound)?;
         let flow = &stored.header.flow;
         let ready = runtime.plans.version(runtime.catalog.as_ref(), flow.id, flow.version).await?;
         let state = RunState::load(&stored.state).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-        let status = state.status;
-        let run = Run::rehydrate(Arc::new(stored.header), ready.plan, state, &stored.attempts);
-        Ok((status, run.why(runtime.now_ms())))
+        Ok(Run::rehydrate(Arc::new(stored.header), ready.plan, state, &stored.attempts))
+    }
+
+    /// What the limits of its flow hold a run back by, as its partition knows.
+    async fn hold(&self, run: RunId, partition: u16) -> Option<Hold> {
+        let (answer, heard) = oneshot::channel();
+        let target = self.inner.ingress.partition_numbered(partition)?;
+        target.tell(PartitionMsg::Hold { run, answer }).ok()?;
+        let patience = Duration::from_millis(self.inner.runtime.settings.accept_timeout_ms);
+        tokio::time::timeout(patience, heard).await.ok()?.ok()?
     }
 
     /// What a trigger of this document would do.

@@ -1,7 +1,7 @@
 //! Starting and stopping the engine: the supervision tree and what it is made of.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
@@ -162,6 +162,7 @@ impl Engine {
             schedules,
             partitions: shared,
             delivery_credits,
+            bulk: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

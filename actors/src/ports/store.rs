@@ -5,6 +5,7 @@ use std::sync::Arc;
 use core314_domain::audit::AuditEntry;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId};
+use core314_domain::limits::{Bucket, Claim};
 use core314_domain::log::LogEntry;
 use core314_domain::rollout::RolloutStatus;
 use core314_domain::run::{LastAttempt, PhaseMove, RunHeader, SavedState, Timing};
@@ -59,6 +60,17 @@ pub trait Store: Send + Sync + 'static {
     /// What the log holds of a partition behind a position: for each attempt its number and what statistics need.
     fn log_tail(&self, partition: u16, after_seq: i64, limit: usize)
     -> BoxFuture<'_, Result<Vec<TailRow>, StoreError>>;
+
+    /// Live runs of a partition that are subject to limits, in the order of their ids, after the given one.
+    fn limited_runs(
+        &self,
+        partition: u16,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<LimitedRun>, StoreError>>;
+
+    /// The buckets of a partition's rates that are not full again at this time, in microseconds.
+    fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>>;
 
     /// Schedules with something to do before `until_ms`, soonest first, after the given one.
     fn due_schedules(
@@ -117,11 +129,55 @@ pub struct RunWrite {
     pub approvals: Vec<ApprovalWrite>,
     pub waits: Vec<WaitWrite>,
     /// Transitions of the run's phases.
-    pub phases: Vec<PhaseMove>,
+    pub phases: Vec<PhaseWrite>,
     /// Present when the run has ended: what its flow's counters add.
     pub ended: Option<RunEnd>,
     /// Present when the run was taken up again: the end that its flow's counters take back. Its name is taken again.
     pub reopened: Option<RunEnd>,
+    /// Present when its claim on the limits of its flow changes.
+    pub limit: Option<Box<LimitWrite>>,
+}
+
+/// What changes about a run's claim on the limits of its flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitWrite {
+    pub claim: Arc<Claim>,
+    /// Since when it is in line.
+    pub since_ms: i64,
+    pub stage: LimitStage,
+    /// What the bucket of its rate holds after its start.
+    pub bucket: Option<Bucket>,
+    pub at_ms: i64,
+}
+
+/// Where a run stands with its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitStage {
+    /// It may not start yet.
+    Waits,
+    /// It has started: it holds its place until its end.
+    Holds,
+    /// It has ended.
+    Left,
+}
+
+/// A live run that is subject to limits, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitedRun {
+    pub run: RunId,
+    pub claim: Claim,
+    pub since_ms: i64,
+    pub holds: bool,
+}
+
+/// A bucket as stored: flow, key and what it holds.
+pub type StoredBucket = (FlowId, Arc<str>, Bucket);
+
+/// All that is stored of a partition's limits.
+#[derive(Debug, Clone, Default)]
+pub struct StoredLimits {
+    pub runs: Vec<LimitedRun>,
+    pub buckets: Vec<StoredBucket>,
 }
 
 /// What accepting a run writes beside its state.
@@ -143,6 +199,17 @@ pub struct Idempotency {
     pub body_hash: [u8; 32],
     pub answer: Value,
     pub expires_at_ms: i64,
+}
+
+/// A transition of a phase, with what its row needs beside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhaseWrite {
+    pub id: RowId,
+    pub owner: Owner,
+    pub flow: FlowId,
+    pub name: Arc<str>,
+    pub sla_ms: Option<i64>,
+    pub moved: PhaseMove,
 }
 
 /// An event that a step waits for, by its type and key, or does not any more.

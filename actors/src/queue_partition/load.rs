@@ -7,7 +7,7 @@ use core314_domain::run::step::StepStatus;
 use core314_domain::run::{Command, Effect, Run, RunState};
 
 use super::runs::Ask;
-use super::{Answer, LoadedRun, PartitionMsg, QueuePartition};
+use super::{Answer, LoadedRun, PartitionMsg, QueuePartition, claim_of};
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::store::StoredRun;
@@ -44,6 +44,11 @@ impl Paging {
         }
     }
 
+    /// Whether the store is to be left alone until the next tick.
+    pub const fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Time has passed.
     pub fn resume(&mut self) {
         self.paused = false;
@@ -65,7 +70,7 @@ impl QueuePartition {
 
     /// Reads what is wanted, and more of the queue while memory has room.
     pub(super) fn load(&mut self, ctx: &mut Ctx<'_, Self>) {
-        if self.outbox.awaits_earlier() || self.paging.paused {
+        if self.outbox.awaits_earlier() || self.paging.paused || !self.limits.is_read() {
             return;
         }
         self.read_queue(ctx);
@@ -160,6 +165,7 @@ impl QueuePartition {
         for run in wanted {
             if self.runs.get(run).is_some_and(|r| r.loading) {
                 self.give_up(*run, |ask| ask.answer(Answer::NotFound));
+                self.give_place_back(*run);
             }
         }
     }
@@ -174,11 +180,19 @@ impl QueuePartition {
         if state.steps.len() != flow.plan.fixed {
             return self.unreadable(run, "its state and its flow's version have different numbers of steps");
         }
+        let claim = match claim_of(&flow, &stored.header) {
+            Ok(claim) => claim,
+            Err(message) => return self.unreadable(run, &message),
+        };
         self.set_timer(run, stored.timing.wake_at_ms, ctx);
         let header = Arc::new(stored.header);
+        if let Some(claim) = &claim {
+            self.keep_place(run, claim, &header, state.status);
+        }
         let Some(resident) = self.runs.get_mut(&run) else { return };
         resident.header = Some(header.clone());
         resident.plan = Some(flow.plan.clone());
+        resident.claim = claim;
         resident.version = stored.version;
         resident.ended = state.status.is_terminal();
         let held = resident.held.take();

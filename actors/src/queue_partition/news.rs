@@ -121,7 +121,8 @@ fn changes_run(change: &Change) -> bool {
         | Change::UndoSettled { .. }
         | Change::RollbackEnded { .. }
         | Change::RunEnded { .. } => true,
-        Change::RunClosing { .. }
+        Change::RunHeld
+        | Change::RunClosing { .. }
         | Change::StepReleased { .. }
         | Change::StepAdjusted { .. }
         | Change::StepReset { .. }
@@ -171,6 +172,7 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         | Change::RunStarted { .. }
         | Change::RunPaused { .. }
         | Change::RunReopened
+        | Change::RunHeld
         | Change::StepAdjusted { .. }
         | Change::RunResumed
         | Change::RunClosing { .. }

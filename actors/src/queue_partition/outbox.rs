@@ -58,6 +58,11 @@ impl Pending {
         let earlier = write.ended.take();
         write.reopened = write.reopened.take().or(newer.reopened.filter(|_| earlier.is_none()));
         write.ended = newer.ended.or(earlier.filter(|_| has_ended));
+        let started = write.limit.as_ref().and_then(|limit| limit.bucket);
+        if let Some(mut limit) = newer.limit {
+            limit.bucket = limit.bucket.or(started);
+            write.limit = Some(limit);
+        }
         self.effects.extend(later.effects);
         self.ends.extend(later.ends);
         self.asks.extend(later.asks);
@@ -273,6 +278,7 @@ impl QueuePartition {
             self.starting -= later.starts();
         }
         self.runs.remove(&run);
+        self.give_place_back(run);
         let mut answer = Some(answer);
         for ask in pending.asks {
             let told = answer.take().unwrap_or_else(|| Answer::Failed("the run was not accepted".to_owned()));

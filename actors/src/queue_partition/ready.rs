@@ -1,9 +1,14 @@
 //! The entries that may start: ordered within a tenant, tenants in turn.
+//!
+//! Deficit round robin with entries of one size: in its turn a tenant gets as many starts as its weight, and what it does not
+//! use is not saved up. Urgency, priority and ageing order a tenant's own entries, and no other's.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use core314_domain::ids::{RunId, StepNo, TenantId};
+
+use crate::fairness::TenantWeights;
 
 /// Entries by tenant. Each tenant that has one is in the ring once, so that a flood of one delays no other.
 #[derive(Debug, Default)]
@@ -11,10 +16,18 @@ pub struct ReadyQueue {
     /// Each entry with the time since when it waits here.
     tenants: BTreeMap<TenantId, BTreeMap<(i64, RunId, StepNo), i64>>,
     ring: VecDeque<TenantId>,
+    weights: TenantWeights,
+    /// How many the tenant whose turn it is has had of it.
+    taken: u32,
     len: usize,
 }
 
 impl ReadyQueue {
+    /// An empty queue in which tenants have these weights.
+    pub fn new(weights: TenantWeights) -> Self {
+        Self { weights, ..Self::default() }
+    }
+
     /// Adds an entry; one that is there already stays.
     pub fn push(&mut self, tenant: TenantId, order: i64, run: RunId, step: StepNo, now_ms: i64) {
         let entries = self.tenants.entry(tenant).or_default();
@@ -27,16 +40,20 @@ impl ReadyQueue {
         }
     }
 
-    /// The next tenant's first entry.
+    /// The first entry of the tenant whose turn it is.
     pub fn pop(&mut self) -> Option<(RunId, StepNo)> {
-        let tenant = self.ring.pop_front()?;
+        let tenant = *self.ring.front()?;
         let entries = self.tenants.get_mut(&tenant)?;
         let ((_, run, step), _) = entries.pop_first()?;
         self.len -= 1;
+        self.taken += 1;
         if entries.is_empty() {
             self.tenants.remove(&tenant);
-        } else {
-            self.ring.push_back(tenant);
+            self.ring.pop_front();
+            self.taken = 0;
+        } else if self.taken >= self.weights.of(tenant) {
+            self.ring.rotate_left(1);
+            self.taken = 0;
         }
         Some((run, step))
     }
@@ -61,6 +78,35 @@ impl ReadyQueue {
 mod tests {
     use super::*;
     use uuid::Uuid;
+
+    #[test]
+    fn a_flood_of_one_tenant_delays_another_by_one_turn() {
+        let (flood, other) = (TenantId(Uuid::from_u128(1)), TenantId(Uuid::from_u128(2)));
+        let run = |n: u128| RunId::new(n as i64, n << 24);
+        for weight in [1, 3] {
+            let weights = TenantWeights::try_from(vec![format!("{flood}={weight}")]).unwrap();
+            let mut queue = ReadyQueue::new(weights);
+            for n in 0..100_000 {
+                queue.push(flood, -3_600_000, run(n), 0, 0);
+            }
+            // The other one sends little and nothing urgent: each of its entries starts at most one turn later.
+            for n in 0..1_000 {
+                queue.push(other, n, run(200_000 + n as u128), 0, 0);
+                let before = (0..=weight).position(|_| queue.pop() == Some((run(200_000 + n as u128), 0)));
+                assert!(
+                    before.is_some_and(|before| before <= weight as usize),
+                    "entry {n} waited for more than a turn"
+                );
+            }
+            // Where both have much to do they share by weight.
+            for n in 0..1_000 {
+                queue.push(other, 0, run(300_000 + n), 0, 0);
+            }
+            let of_other =
+                (0..400 * (weight + 1)).filter(|_| queue.pop().is_some_and(|(r, _)| r >= run(300_000))).count();
+            assert_eq!(of_other, 400);
+        }
+    }
 
     #[test]
     fn tenants_take_turns_and_each_keeps_its_order() {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::ids::{Owner, RunId, StepNo};
+use core314_domain::limits::{Bucket, Claim};
 use core314_domain::plan::FlowPlan;
 use core314_domain::run::{Command, Effect, Run, RunHeader, Timing};
 use serde_json::json;
 
 use super::outbox::Pending;
-use super::{Answer, AnswerTo, NewRun, QueuePartition};
+use super::{Answer, AnswerTo, NewRun, PartitionMsg, QueuePartition};
 use crate::flow_run::{Accepting, Decide, Decided, FlowRun, FlowRunArgs, Remark};
 use crate::ports::store::{DeadLetter, Write};
 use crate::runtime::{Counters, run_name};
@@ -23,6 +24,8 @@ pub struct Resident {
     pub actor: Option<(Ref<FlowRun>, u64)>,
     pub header: Option<Arc<RunHeader>>,
     pub plan: Option<Arc<FlowPlan>>,
+    /// What it claims of its flow's limits.
+    pub claim: Option<Arc<Claim>>,
     /// As stored.
     pub version: i64,
     /// Told to the actor and not yet decided.
@@ -48,13 +51,15 @@ pub struct Ask {
     pub command: Arc<Command>,
     pub granted: usize,
     pub remark: Remark,
+    /// What the bucket of its rate holds once it starts by this.
+    pub bucket: Option<Bucket>,
     pub answer: Option<AnswerTo>,
 }
 
 impl Ask {
     /// A command that nobody waits for.
     pub fn quiet(command: Command) -> Self {
-        Self { command: Arc::new(command), granted: 0, remark: Remark::default(), answer: None }
+        Self { command: Arc::new(command), granted: 0, remark: Remark::default(), bucket: None, answer: None }
     }
 
     /// Tells whoever waits.
@@ -85,20 +90,36 @@ impl QueuePartition {
             drop(new.answer.send(Answer::Failed("the node is stopping".to_owned())));
             return;
         }
-        let resident =
-            Resident { header: Some(new.header.clone()), plan: Some(new.plan.clone()), ..Resident::default() };
+        if self.is_too_early(std::slice::from_ref(&new)) {
+            return self.keep_for_later(PartitionMsg::Accept(Box::new(new)));
+        }
+        let first = match self.first_command(&new) {
+            Ok(first) => first,
+            // A caller that has gone away does not want to know.
+            Err(answer) => return drop(new.answer.send(answer)),
+        };
+        let resident = Resident {
+            header: Some(new.header.clone()),
+            plan: Some(new.plan.clone()),
+            claim: new.claim.clone(),
+            ..Resident::default()
+        };
         self.runs.insert(run, resident);
         let state = Run::new(new.header, new.plan);
         if self.start_actor(run, state, Timing::default(), Some(new.accepting), ctx) {
-            self.ask(run, Ask { answer: Some(new.answer), ..Ask::quiet(Command::Begin) });
+            self.ask(run, Ask { answer: Some(new.answer), ..first });
         } else {
             self.runs.remove(&run);
+            self.give_place_back(run);
             drop(new.answer.send(Answer::Failed("the run's actor could not be started".to_owned())));
         }
     }
 
     /// New runs of one caller: they are stored together, or none of them where the database is away.
     pub(super) fn accept_all(&mut self, all: Vec<NewRun>, ctx: &mut Ctx<'_, Self>) {
+        if self.is_too_early(&all) {
+            return self.keep_for_later(PartitionMsg::AcceptAll(all));
+        }
         for new in all {
             let run = new.header.id;
             self.accept(new, ctx);
@@ -110,7 +131,7 @@ impl QueuePartition {
 
     /// A command from outside; the run is loaded if it is not here.
     pub(super) fn tell(&mut self, run: RunId, command: Box<Command>, remark: Remark, answer: Option<AnswerTo>) {
-        self.deliver(run, Ask { command: Arc::from(command), granted: 0, remark, answer });
+        self.deliver(run, Ask { command: Arc::from(command), granted: 0, remark, bucket: None, answer });
     }
 
     /// Gives a run a command, now or when it is loaded.
@@ -125,7 +146,11 @@ impl QueuePartition {
     }
 
     /// Asks the run's actor, with the slots that its decision may use.
-    pub(super) fn ask(&mut self, run: RunId, mut ask: Ask) {
+    pub(super) fn ask(&mut self, run: RunId, ask: Ask) {
+        let mut ask = match self.retried(run, ask) {
+            Ok(ask) => ask,
+            Err(refused) => return refused.0.answer(refused.1),
+        };
         let (free, backlog, draining) = (self.free(), !self.ready.is_empty(), self.draining);
         let Some(resident) = self.runs.get_mut(&run) else { return };
         let Some((actor, _)) = &resident.actor else { return };
@@ -192,7 +217,8 @@ impl QueuePartition {
         resident.idle = decided.idle;
         if let Some(refusal) = decided.refusal {
             ask.answer(Answer::Refused(refusal));
-        } else if let Some(write) = decided.write {
+        } else if let Some(mut write) = decided.write {
+            self.note_claim(&mut write, &ask.command, ask.bucket.take());
             let pending = Pending {
                 write: write.into(),
                 effects: decided.effects,
@@ -201,7 +227,10 @@ impl QueuePartition {
                 news: decided.news,
             };
             self.starting += pending.starts();
-            resident.writes += u32::from(self.outbox.push(pending));
+            let is_first = self.outbox.push(pending);
+            if let Some(resident) = self.runs.get_mut(&run) {
+                resident.writes += u32::from(is_first);
+            }
             return;
         } else {
             ask.answer(Answer::Committed);
@@ -227,8 +256,12 @@ impl QueuePartition {
             // It is only queued, and memory is full: its row brings it back.
             self.paging.again_from_start();
         }
+        let has_ended = resident.ended;
         self.drop_actor(run, ctx);
         self.runs.remove(&run);
+        if has_ended {
+            self.give_place_back(run);
+        }
     }
 
     fn runs_something(&self, run: RunId) -> bool {
@@ -287,6 +320,7 @@ impl QueuePartition {
         if accepting {
             // It was never stored: its trigger is told, and nothing is left of it.
             self.runs.remove(&run);
+            self.give_place_back(run);
             let text = format!("the run could not begin: {failure}");
             asked.into_iter().for_each(|ask| ask.answer(Answer::Failed(text.clone())));
         } else if deaths >= self.runtime.settings.poison_limit {

@@ -69,8 +69,12 @@ impl QueuePartition {
         }
     }
 
-    fn arm(&mut self, ctx: &mut Ctx<'_, Self>) {
+    /// Sees to it that a tick comes when the next thing is due.
+    pub(super) fn arm(&mut self, ctx: &mut Ctx<'_, Self>) {
         let next_ms = self.timers.next_ms();
+        // A node that stops starts nothing more: the passing of time changes nothing for it.
+        let limited_ms = self.limits.next_due_ms().filter(|_| !self.draining);
+        let next_ms = limited_ms.map_or(next_ms, |at_ms| next_ms.min(at_ms));
         if self.timers.armed.as_ref().is_none_or(|(armed, _)| next_ms < *armed) {
             self.disarm(ctx);
             let delay_ms = (next_ms - self.runtime.now_ms()).max(0) as u64;
@@ -93,6 +97,7 @@ impl QueuePartition {
         while let Some(run) = self.timers.pop_due(now_ms) {
             self.deliver(run, Ask::quiet(Command::Wake));
         }
+        self.start_admitted();
         if now_ms >= self.timers.refresh_at_ms {
             self.read_timers(ctx);
         }

@@ -260,7 +260,10 @@ impl Due<'_> {
             TriggerError::Failed(_) | TriggerError::RunKeyTaken(_) | TriggerError::Store(_) => {
                 self.tries >= MOST_REFUSALS
             }
+            // A flow whose limit skips what finds it full skips this instant.
             TriggerError::Condition { .. }
+            | TriggerError::LimitKey { .. }
+            | TriggerError::Skipped { .. }
             | TriggerError::TooLarge { .. }
             | TriggerError::Invalid(_)
             | TriggerError::KeyReused => true,

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use core314_domain::audit::AuditEntry;
+use core314_domain::bulk::{BulkItem, BulkJob};
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, WebhookId};
+use core314_domain::limits::{Bucket, Claim};
 use core314_domain::log::LogEntry;
 use core314_domain::run::LastAttempt;
 use core314_domain::stats::{Stat, StatKey};
@@ -21,7 +23,8 @@ use super::memory_schedules::MemorySchedules;
 use crate::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::store::{
-    DeadLetter, Delivery, FlowWrite, KeyWrite, Outcome, RejectCode, RunWrite, Store, StoredRun, TailRow, Webhook, Write,
+    DeadLetter, Delivery, FlowDeletion, FlowWrite, KeyWrite, LimitStage, LimitWrite, LimitedRun, Outcome, RejectCode,
+    RunWrite, Store, StoredBucket, StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -52,12 +55,17 @@ pub struct Rows {
     webhooks: BTreeMap<WebhookId, Webhook>,
     keys: BTreeMap<(TenantId, String), ([u8; 32], Value)>,
     live_keys: BTreeMap<(TenantId, FlowId, Arc<str>), RunId>,
+    /// Live runs that are subject to limits: their partition and what is stored of them.
+    pub limited: BTreeMap<RunId, (u16, LimitedRun)>,
+    buckets: BTreeMap<(FlowId, Arc<str>), (u16, Bucket)>,
+    /// Bulk jobs, with their runs and whether the end of each is noted.
+    pub bulk: BTreeMap<RowId, (BulkJob, Vec<(BulkItem, bool)>)>,
     service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
     pub(super) rollouts: BTreeMap<RowId, RolloutState>,
 }
 
 impl MemoryStore {
-    fn rows(&self) -> MutexGuard<'_, Rows> {
+    pub(super) fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,16 +139,7 @@ impl Rows {
                 self.dead_letters.push(*letter);
                 Outcome::Committed { log_seq: None }
             }
-            Write::DeleteFlow(deletion) => {
-                let own = |versions: &Vec<StoredFlow>| versions.iter().all(|flow| flow.owner.tenant == deletion.tenant);
-                if self.flows.get(&deletion.id).is_none_or(|versions| !own(versions)) {
-                    return Outcome::NotFound;
-                }
-                self.flows.remove(&deletion.id);
-                self.schedules.0.remove(&deletion.id);
-                self.audit.push(deletion.audit);
-                Outcome::Committed { log_seq: None }
-            }
+            Write::DeleteFlow(deletion) => self.delete_flow(*deletion),
             Write::Rollout(write) => {
                 if !self.is_possible(&write.change) {
                     return Outcome::Conflict;
@@ -163,21 +162,34 @@ impl Rows {
                 self.audit.push(settlement.audit);
                 Outcome::Committed { log_seq: None }
             }
-            Write::Schedule(write) => {
-                let audit = match &*write {
-                    ScheduleWrite::Pause { audit, .. } | ScheduleWrite::Resume { audit, .. } => Some(audit.clone()),
-                    ScheduleWrite::Move(_) | ScheduleWrite::Adopt { .. } => None,
-                };
-                let outcome = self.schedules.change(*write);
-                self.audit.extend(audit.filter(|_| matches!(outcome, Outcome::Committed { .. })));
-                outcome
-            }
+            Write::Schedule(write) => self.schedule(*write),
             Write::Statistics(write) => {
                 write.rows.iter().for_each(|(key, stat)| self.statistics.entry(key.clone()).or_default().merge(stat));
                 self.covered.insert(write.partition, write.covered_seq);
                 Outcome::Committed { log_seq: None }
             }
         }
+    }
+
+    fn schedule(&mut self, write: ScheduleWrite) -> Outcome {
+        let audit = match &write {
+            ScheduleWrite::Pause { audit, .. } | ScheduleWrite::Resume { audit, .. } => Some(audit.clone()),
+            ScheduleWrite::Move(_) | ScheduleWrite::Adopt { .. } => None,
+        };
+        let outcome = self.schedules.change(write);
+        self.audit.extend(audit.filter(|_| matches!(outcome, Outcome::Committed { .. })));
+        outcome
+    }
+
+    fn delete_flow(&mut self, deletion: FlowDeletion) -> Outcome {
+        let own = |versions: &Vec<StoredFlow>| versions.iter().all(|flow| flow.owner.tenant == deletion.tenant);
+        if self.flows.get(&deletion.id).is_none_or(|versions| !own(versions)) {
+            return Outcome::NotFound;
+        }
+        self.flows.remove(&deletion.id);
+        self.schedules.0.remove(&deletion.id);
+        self.audit.push(deletion.audit);
+        Outcome::Committed { log_seq: None }
     }
 
     fn flow(&mut self, write: FlowWrite) -> Outcome {
@@ -285,6 +297,7 @@ impl Rows {
         }
         write.ended.iter().for_each(|end| self.count(end, 1));
         write.reopened.iter().for_each(|end| self.count(end, -1));
+        self.limit(write.id, write.partition, write.limit);
         let run = self.runs.get_mut(&write.id).expect("it was there, or has just been put there");
         run.version += 1;
         run.state = write.state;
@@ -306,6 +319,21 @@ impl Rows {
         }
         self.audit.extend(write.audit);
         Outcome::Committed { log_seq }
+    }
+
+    fn limit(&mut self, run: RunId, partition: u16, limit: Option<Box<LimitWrite>>) {
+        let Some(limit) = limit else { return };
+        if limit.stage == LimitStage::Left {
+            self.limited.remove(&run);
+        } else {
+            let holds = limit.stage == LimitStage::Holds;
+            let claim = Claim::clone(&limit.claim);
+            let row = LimitedRun { run, claim, since_ms: limit.since_ms, holds };
+            self.limited.insert(run, (partition, row));
+        }
+        if let (Some((key, _)), Some(bucket)) = (&limit.claim.rate, limit.bucket) {
+            self.buckets.insert((limit.claim.flow, key.clone()), (partition, bucket));
+        }
     }
 
     fn page(
@@ -392,6 +420,23 @@ impl Store for MemoryStore {
             completed_at_ms: entry.completed_at_ms,
         });
         ready(Ok(tail.collect()))
+    }
+
+    fn limited_runs(
+        &self,
+        partition: u16,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<LimitedRun>, StoreError>> {
+        let rows = self.rows();
+        let behind = rows.limited.iter().filter(|(run, row)| row.0 == partition && after.is_none_or(|a| **run > a));
+        ready(Ok(behind.take(limit).map(|(_, row)| row.1.clone()).collect()))
+    }
+
+    fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>> {
+        let rows = self.rows();
+        let own = rows.buckets.iter().filter(|(_, row)| row.0 == partition && !row.1.is_full(now_us));
+        ready(Ok(own.map(|((flow, key), row)| (*flow, key.clone(), row.1)).collect()))
     }
 
     fn due_schedules(

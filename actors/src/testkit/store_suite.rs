@@ -3,8 +3,10 @@
 //! Each function is one promise of the ports and takes an empty store. It panics where the promise does not hold.
 //! [`history`] draws seeded random histories, to be applied to two stores that must not differ.
 
+pub mod bulk;
 pub mod history;
 pub mod keys;
+pub mod limits;
 pub mod people;
 pub mod samples;
 pub mod schedules;

@@ -104,7 +104,7 @@ async fn backfill(session: &Session<'_>, id: &str, range: &BackfillArgs) -> Resu
     }
     session.printer.rows(BACKFILLED, rows(&answer["results"]))?;
     let (count, started) = (&answer["count"], &answer["started"]);
-    session.printer.line(&format!("{count} instants, {started} runs started"))?;
+    session.printer.line(&format!("instants: {count}, runs started: {started}"))?;
     Ok(Exit::Done)
 }
 

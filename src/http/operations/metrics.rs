@@ -104,6 +104,10 @@ fn queue(page: &mut Exposition, engine: &Engine) {
     page.single(Type::Gauge, "core314_resident_runs", "Runs in memory.", resident);
     let ready = sum(|partition| partition.ready.load(Ordering::Relaxed));
     page.single(Type::Gauge, "core314_ready_entries", "Entries in memory that wait for a slot.", ready);
+    let waiting = sum(|partition| partition.limit_waiting.load(Ordering::Relaxed));
+    page.single(Type::Gauge, "core314_limit_waiting", "Runs that wait for a limit of their flow.", waiting);
+    let holding = sum(|partition| partition.limit_holding.load(Ordering::Relaxed));
+    page.single(Type::Gauge, "core314_limit_holding", "Runs that hold a place in a limit of their flow.", holding);
     let since = engine.partitions().iter().map(|partition| partition.ready_since_ms.load(Ordering::Relaxed));
     let oldest = since.filter(|since| *since > 0).min();
     let age = oldest.map_or(0.0, |since| (engine.runtime().now_ms() - since).max(0) as f64 / MILLIS);

@@ -62,6 +62,8 @@ impl From<TriggerError> for Problem {
             TriggerError::NoSuchFlow => Self::no_row("flow"),
             TriggerError::Inactive(flow) => Self::FlowInactive(flow),
             TriggerError::Condition { flow, message } => Self::ConditionError { flow, message },
+            TriggerError::LimitKey { flow, message } => Self::ConditionError { flow, message },
+            TriggerError::Skipped { .. } => Self::LimitReached(error.to_string()),
             TriggerError::TooLarge { limit, .. } => Self::PayloadTooLarge { limit_bytes: limit },
             TriggerError::Invalid(problems) => Self::InvalidFlow(problems),
             TriggerError::RunKeyTaken(run) => Self::Conflict(format!("run {run} has this run_key and has not ended")),
@@ -82,6 +84,7 @@ impl From<TellError> for Problem {
             TellError::NotFound => Self::no_row("run"),
             TellError::Refused(refusal) => Self::Conflict(refusal.to_string()),
             TellError::RunKeyTaken(_) => Self::Conflict(error.to_string()),
+            TellError::Skipped { .. } => Self::LimitReached(error.to_string()),
             TellError::Busy => Self::Busy { retry_after_seconds: 1 },
             TellError::Failed(message) => {
                 tracing::warn!(%message, "a run could not be told something");

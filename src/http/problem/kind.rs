@@ -50,6 +50,7 @@ kinds! {
     NameTaken = "name-taken", CONFLICT, "The name is taken";
     FlowInactive = "flow-inactive", CONFLICT, "The flow is not active";
     IdempotencyKeyReused = "idempotency-key-reused", CONFLICT, "The idempotency key belongs to another request";
+    LimitReached = "limit-reached", CONFLICT, "The flow's limit is full";
     Conflict = "conflict", CONFLICT, "It cannot be done now";
     PreconditionFailed = "precondition-failed", PRECONDITION_FAILED, "It has changed since you read it";
     PayloadTooLarge = "payload-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
@@ -104,7 +105,7 @@ mod tests {
         assert_eq!(
             slugs.join(" "),
             "malformed-body malformed-request unauthenticated forbidden not-found no-matching-flow method-not-allowed \
-             request-timeout name-taken flow-inactive idempotency-key-reused conflict precondition-failed \
+             request-timeout name-taken flow-inactive idempotency-key-reused limit-reached conflict precondition-failed \
              payload-too-large unsupported-media-type invalid-request invalid-flow condition-error rate-limited \
              too-many-streams internal busy keys-unavailable store-unavailable"
         );

@@ -95,7 +95,7 @@ pub async fn handle(
     if !(0.0..=1.0).contains(&rate) {
         return Err(Problem::field("max_error_rate", "must be 0 to 1"));
     }
-    let (run_ids, more) = find(&state, asked.caller.scope, filter(&asked.input.filter)?, limit).await?;
+    let (run_ids, more) = find(&state, asked.caller.scope, filter(&asked.input.filter)?, limit, MOST_PAGES).await?;
     let mut view = View { run_ids, more, done: 0, refused: Vec::new(), stopped: false };
     if !asked.input.preview {
         for (seen, run) in view.run_ids.clone().into_iter().enumerate() {
@@ -112,7 +112,8 @@ pub async fn handle(
     Ok(HttpResponse::Ok().json(view))
 }
 
-fn filter(wanted: &BTreeMap<String, Value>) -> Result<Filter, Problem> {
+/// What the caller wants of runs, as columns and values.
+pub fn filter(wanted: &BTreeMap<String, Value>) -> Result<Filter, Problem> {
     if wanted.is_empty() {
         return Err(Problem::field("filter", "must name at least one column"));
     }
@@ -129,9 +130,16 @@ fn filter(wanted: &BTreeMap<String, Value>) -> Result<Filter, Problem> {
     Ok(filter)
 }
 
-async fn find(state: &State, scope: Scope, filter: Filter, limit: usize) -> Result<(Vec<RunId>, bool), Problem> {
+/// The newest runs that a filter finds, in at most so many pages; and whether there are more.
+pub async fn find(
+    state: &State,
+    scope: Scope,
+    filter: Filter,
+    limit: usize,
+    most_pages: usize,
+) -> Result<(Vec<RunId>, bool), Problem> {
     let (mut found, mut after) = (Vec::new(), None);
-    for _ in 0..MOST_PAGES {
+    for _ in 0..most_pages {
         let page = Page { limit: state.settings.max_page_items.min(limit - found.len()), after };
         let paged = state.views.list(scope, Resource::Runs, filter.clone(), page).await?;
         found.extend(paged.items.iter().filter_map(|row| row["id"].as_str()?.parse::<RunId>().ok()));

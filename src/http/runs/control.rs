@@ -43,7 +43,7 @@ fn doc(summary: &'static str) -> Doc {
     Doc::role(summary, Role::Operator).problem(StatusCode::CONFLICT)
 }
 
-fn shows_the_run(doc: Doc) -> Doc {
+pub fn shows_the_run(doc: Doc) -> Doc {
     doc.ok_as("The run as it is now.", resources::row_schema(Resource::Runs))
 }
 
@@ -141,7 +141,7 @@ pub async fn reject(
 }
 
 /// Tells the run, and shows it as it is then.
-async fn tell<T>(
+pub async fn tell<T>(
     state: &State,
     id: &str,
     asked: &Asked<T>,

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
-use super::{definitions, effects, history, keys, rollouts, runs, schedules, settlements, statistics, webhooks};
+use super::{
+    definitions, effects, history, keys, limits, rollouts, runs, schedules, settlements, statistics, transitions,
+    webhooks,
+};
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -45,10 +48,13 @@ impl<'a, 'c> Batch<'a, 'c> {
         rollouts::counters(&mut self);
         effects::dead_letters(&mut self);
         runs::free_names(&mut self);
+        transitions::phases(&mut self);
+        limits::claims(&mut self).await?;
         let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
         let written = self.connection.together(&self.deferred).await?;
         appender.check(&written)?;
         effects::approvals(&mut self).await?;
+        transitions::waits(&mut self).await?;
         let outcomes = self.outcomes.into_iter().zip(last_seqs);
         let outcomes = outcomes.map(|(fate, log_seq)| fate.unwrap_or(Outcome::Committed { log_seq }));
         Ok((outcomes.collect(), appender))

@@ -4,6 +4,8 @@
 //! every batch abort and be halved.
 
 use core314_actors::ports::store::{FlowWrite, Outcome, RejectCode, Write};
+use core314_domain::document::FlowDocument;
+use core314_domain::plan;
 
 use super::batch::Batch;
 use super::{rollouts, schedules};
@@ -29,7 +31,7 @@ pub(in crate::store) const NEXT_FLOW: Bulk = Bulk {
             RETURNING flows.id",
 };
 pub(super) const FLOW_VERSION: Bulk = Bulk {
-    before: "INSERT INTO flow_versions (flow_id, flow_version, tenant_id, document, created_by, created_at_ms) ",
+    before: "INSERT INTO flow_versions (flow_id, flow_version, tenant_id, document, created_by, created_at_ms, steps) ",
     after: "",
 };
 
@@ -60,7 +62,7 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
     {
         return Ok(Some(Outcome::Conflict));
     }
-    let document = json::text_of(&write.document.to_value());
+    let document = json::text_of(&write.document.to_stored());
     let mut rows = Rows::new(14);
     rows.push(flow_row(write, &document));
     if write.expected_version == 0 {
@@ -71,7 +73,7 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
     } else if connection.bulk(NEXT_FLOW, &rows).await?.is_empty() {
         return Ok(Some(Outcome::Conflict));
     }
-    let mut version = Rows::new(6);
+    let mut version = Rows::new(7);
     version.push([
         write.id.0.into(),
         (write.expected_version + 1).into(),
@@ -79,6 +81,7 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
         Cell::Json(Some(document.as_str().into())),
         write.by.0.into(),
         write.at_ms.into(),
+        listed(&write.document),
     ]);
     connection.bulk(FLOW_VERSION, &version).await?;
     if let Some(rollout) = &write.rollout {
@@ -86,6 +89,11 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
     }
     schedules::plan(connection, write).await?;
     Ok(None)
+}
+
+/// The steps of a flow that has some in others; null for any other.
+pub(super) fn listed(document: &FlowDocument) -> Cell<'static> {
+    Cell::Json(plan::listed(document).map(|steps| json::text_of(&steps.into()).into()))
 }
 
 fn flow_row<'a>(write: &'a FlowWrite, document: &'a str) -> [Cell<'a>; 14] {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::batch::Batch;
-use super::definitions::FLOW_VERSION;
+use super::definitions::{FLOW_VERSION, listed};
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -207,7 +207,7 @@ async fn known(
 
 /// Inserts new runs. One that exists already is refused by the primary key.
 pub(super) fn accept(batch: &mut Batch<'_, '_>) {
-    let (mut runs, mut states, mut definitions) = (Rows::new(22), Rows::new(10), Rows::new(6));
+    let (mut runs, mut states, mut definitions) = (Rows::new(22), Rows::new(10), Rows::new(7));
     for (_, run) in batch.surviving_runs() {
         if let Some(accept) = run.accept.as_deref() {
             runs.push(header_row(run, &accept.header));
@@ -218,9 +218,10 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>) {
                     header.flow.id.0.into(),
                     header.flow.version.into(),
                     run.tenant.0.into(),
-                    Cell::Json(Some(json::text_of(&definition.to_value()).into())),
+                    Cell::Json(Some(json::text_of(&definition.to_stored()).into())),
                     header.owner.user.0.into(),
                     header.accepted_at_ms.into(),
+                    listed(definition),
                 ]);
             }
         }

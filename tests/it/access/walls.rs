@@ -32,6 +32,9 @@ async fn seed(server: &Server) -> Seeds {
     let trigger = format!("/api/v1/flows/{flow_id}/trigger");
     let (status, run) = owner.send(server, Method::POST, &trigger, Some(json!({}))).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{run}");
+    let job = json!({"verb": "cancel", "filter": {"flow_name": "private"}, "ramp": {"per_second": 1}});
+    let (status, answer) = owner.send(server, Method::POST, "/api/v1/bulk", Some(job)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
     let started = Instant::now();
     let in_time = || assert!(started.elapsed() < Duration::from_mins(1), "the owner's run does not end");
     while owner.list(server, "/api/v1/runs").await[0]["run_status"] != "completed" {

@@ -211,3 +211,52 @@ async fn log_webhooks_and_keys() {
     ])
     .await;
 }
+
+#[tokio::test]
+async fn schedules() {
+    let row = || {
+        json!({"flow_id": ID, "schedule_status": "paused", "schedule": "@daily", "timezone": "UTC", "fired_count": 7,
+        "trigger_config": {"cron": "@daily"}})
+    };
+    let instant = json!({"scheduled_for": "2030-01-01T00:00:00.000Z", "local": "2030-01-01T00:00:00Z"});
+    let backfilled = json!({"count": 1, "started": 1, "results": [instant]});
+    let range = json!({"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "preview": true, "max": 5});
+    check(vec![
+        case(&["flow", "schedule", "hello"], "GET /api/v1/flows/ID/schedule", row(), "fired_count: 7"),
+        post(&["flow", "schedule", ID, "pause"], "POST /api/v1/flows/ID/schedule/pause", json!({}), row(), "paused"),
+        post(
+            &["flow", "schedule", "hello", "resume"],
+            "POST /api/v1/flows/ID/schedule/resume",
+            json!({}),
+            row(),
+            "@daily",
+        ),
+        post(
+            &["flow", "schedule", ID, "next", "--limit", "3"],
+            "POST /api/v1/schedules/preview",
+            json!({"trigger_config": {"cron": "@daily"}, "count": 3}),
+            row(),
+            "the schedule is paused",
+        ),
+        post(
+            &[
+                "flow",
+                "schedule",
+                ID,
+                "backfill",
+                "--from",
+                "2026-01-01T00:00:00Z",
+                "--to",
+                "2026-01-02T00:00:00Z",
+                "--preview",
+                "--max",
+                "5",
+            ],
+            "POST /api/v1/flows/ID/schedule/backfill",
+            range,
+            backfilled,
+            "instants: 1, runs started: 1",
+        ),
+    ])
+    .await;
+}

@@ -170,7 +170,7 @@ impl Story {
                 ("deadline_at_ms", full.then_some(T0 + 600_000).into()),
             ],
         );
-        let saved = state.save();
+        let saved = state.save(|no, _| panic!("{no} is no step of the flow"));
         self.add(
             "run_state",
             [

@@ -127,9 +127,9 @@ impl<'t> Scan<'t> {
     fn token(&mut self) -> Option<&'t str> {
         self.blanks();
         let rest = &self.text[self.at..];
-        let end = if rest.starts_with('"') {
+        let end = if let Some(inner) = rest.strip_prefix('"') {
             let mut escaped = false;
-            1 + rest[1..].find(|c| {
+            1 + inner.find(|c| {
                 let ends = c == '"' && !escaped;
                 escaped = c == '\\' && !escaped;
                 ends
@@ -297,7 +297,7 @@ flow_steps:
     fn deep_and_long_documents_are_walked_in_one_pass() {
         let deep = format!("{{\"a\": {}1{}, \"b\": 2}}", "[".repeat(60), "]".repeat(60));
         assert_eq!(place(&deep, "/b"), (1, 135));
-        let long: String = (0..20_000).map(|no| format!("k{no}: [{{a: 1}}]\n")).collect();
+        let long = (0..20_000).map(|no| format!("k{no}: [{{a: 1}}]")).collect::<Vec<_>>().join("\n");
         assert_eq!(place(&long, "/k19999/0/a"), (20_000, 14));
     }
 }

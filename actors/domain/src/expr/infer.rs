@@ -146,16 +146,8 @@ impl<'a> Inference<'a> {
                 return Err(fault(node, format!("`{sign}` does not apply to {a} and {b}{hint}")));
             }
         };
-        self.fold(node, &[left, right])?;
+        fold(node, &[left, right])?;
         Ok(result)
-    }
-
-    /// A part whose operands are all written out is computed now.
-    fn fold(&self, node: &IdedExpr, operands: &[&IdedExpr]) -> Result<(), Fault> {
-        if operands.iter().all(|operand| matches!(operand.expr, Expr::Literal(_))) {
-            constant(node).map_err(|message| fault(node, message))?;
-        }
-        Ok(())
     }
 
     fn function(&mut self, node: &'a IdedExpr, call: &'a CallExpr) -> Result<Type, Fault> {
@@ -173,9 +165,9 @@ impl<'a> Inference<'a> {
         let fitting: Vec<&&Function> = counted
             .iter()
             .filter(|function| {
-                let received =
+                let target_fits =
                     function.receiver.zip(receiver.as_ref()).is_none_or(|(kinds, found)| meets(kinds, found));
-                received && function.arguments.iter().zip(&arguments).all(|(kinds, found)| meets(kinds, found))
+                target_fits && function.arguments.iter().zip(&arguments).all(|(kinds, found)| meets(kinds, found))
             })
             .collect();
         if fitting.is_empty() {
@@ -183,7 +175,7 @@ impl<'a> Inference<'a> {
         }
         let operands: Vec<&IdedExpr> = call.target.as_deref().into_iter().chain(&call.args).collect();
         if name != "matches" {
-            self.fold(node, &operands)?;
+            fold(node, &operands)?;
         }
         let results = fitting.iter().map(|function| function.result.map_or(Type::Dyn, Kind::to_type));
         Ok(results.reduce(|one, other| one.join(&other)).unwrap_or_default())
@@ -235,6 +227,14 @@ impl<'a> Inference<'a> {
         }
         Ok(Type::Map(std::sync::Arc::new(if values == Type::Never { Type::Dyn } else { values })))
     }
+}
+
+/// A part whose operands are all written out is computed now.
+fn fold(node: &IdedExpr, operands: &[&IdedExpr]) -> Result<(), Fault> {
+    if operands.iter().all(|operand| matches!(operand.expr, Expr::Literal(_))) {
+        constant(node).map_err(|message| fault(node, message))?;
+    }
+    Ok(())
 }
 
 fn of_literal(literal: &LiteralValue) -> Type {

@@ -60,7 +60,7 @@ impl Path {
             let shown = || Self { root: self.root.clone(), keys: self.keys[..at].into() }.to_string();
             of = match key {
                 Key::Name(name) => types.member(&of, name, &shown())?,
-                Key::Index(_) => types.element(&of, &shown())?,
+                Key::Index(_) => of.element(&shown())?,
             };
         }
         Ok(())

@@ -23,6 +23,7 @@ use super::check;
 use super::cost;
 use super::error::ExprError;
 use super::infer;
+use super::limits;
 use super::path::{Found, Path};
 use super::scope::{Names, Scope};
 use super::syntax::{self, Language};
@@ -98,13 +99,15 @@ impl Program {
         let written = tree.clone();
         let checked = check::check(&mut tree, names).map_err(refused)?;
         let mut warnings = Vec::new();
+        // What was saved when there was no estimate yet may be dearer, but not without bound.
+        let items = if names.types.is_some() { limits::ASSUMED_ITEMS } else { limits::ASSUMED_ITEMS / 10 };
+        cost::check(&written, items).map_err(refused)?;
         if let Some(types) = names.types {
             let inferred = infer::infer(&written, types).map_err(refused)?;
             if demand == Demand::Truth && !inferred.kind.may_be_true() {
                 let message = format!("a condition must be true or false: expected bool, found {}", inferred.kind);
                 return Err(ExprError::new(source, message).at_char(Some(0)));
             }
-            cost::check(&written).map_err(refused)?;
             warnings.extend(inferred.warnings.into_iter().map(|fault| (fault.message, position(fault.node))));
             if demand == Demand::Truth && !checked.names_anything() {
                 warnings.push(("it names nothing of the run, so it never changes".to_owned(), Some(0)));
@@ -302,6 +305,9 @@ fn describe(error: &ExecutionError) -> String {
         ExecutionError::NotSupportedAsMethod { method, target } => format!("{} has no `{method}`", target.type_of()),
         ExecutionError::UnsupportedKeyType(key) => format!("a value of type {} cannot be a key", key.type_of()),
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "division by zero".to_owned(),
+        ExecutionError::FunctionError { function, message } => {
+            format!("`{}`: {message}", function.trim_start_matches('@'))
+        }
         ExecutionError::Overflow(operator, ..) => format!("overflow in `{operator}`"),
         other => other.to_string().replace(MATCHES, "matches"),
     }

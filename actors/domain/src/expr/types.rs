@@ -135,13 +135,13 @@ impl Types {
     }
 }
 
-impl Types {
+impl Type {
     /// An element of a value of this type.
-    pub(super) fn element(&self, of: &Type, shown: &str) -> Result<Type, String> {
-        match of {
-            Type::List(element) => Ok((**element).clone()),
-            Type::Optional(inner) => self.element(inner, shown),
-            Type::Dyn | Type::Never => Ok(Type::Dyn),
+    pub(super) fn element(&self, shown: &str) -> Result<Self, String> {
+        match self {
+            Self::List(element) => Ok((**element).clone()),
+            Self::Optional(inner) => inner.element(shown),
+            Self::Dyn | Self::Never => Ok(Self::Dyn),
             other => Err(format!("`{shown}` is a {other} and has no elements")),
         }
     }
@@ -233,14 +233,12 @@ impl Type {
     pub(super) fn may_equal(&self, other: &Self) -> bool {
         match (self, other) {
             (a, b) if a.is_unknown() || b.is_unknown() => true,
-            // Both may be null.
-            (Self::Optional(_), Self::Optional(_)) => true,
+            // Both may be null, or empty.
+            (Self::Optional(_), Self::Optional(_)) | (Self::List(_), Self::List(_)) => true,
             (Self::Optional(inner), other) | (other, Self::Optional(inner)) => {
                 *other == Self::Null || inner.may_equal(other)
             }
             (Self::Word(a), Self::Word(b)) => a.iter().any(|word| b.contains(word)),
-            // Both may be empty.
-            (Self::List(_), Self::List(_)) => true,
             (a, b) if a.is_map() && b.is_map() => true,
             (a, b) => a == b || (a.is_number() && b.is_number()) || (a.is_text() && b.is_text()),
         }

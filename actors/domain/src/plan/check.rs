@@ -8,6 +8,7 @@ use crate::document::{ActionDocument, FlowDocument, StepConfig};
 use crate::expr::{Condition, ExprError, Expression, Names, Suspect, Template, Types};
 use crate::ids::{MAX_STEPS, StepNo};
 use crate::json;
+use crate::limits::Limits;
 use crate::retry::RetryPolicy;
 use crate::suggest::did_you_mean;
 use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
@@ -70,6 +71,11 @@ impl<'a> Checker<'a> {
                 None
             }
         }
+    }
+
+    pub fn limits(&mut self, doc: &FlowDocument) -> Option<Limits> {
+        let checked = Limits::check(doc.limits.as_ref()?, self.types);
+        checked.map_err(|mut found| self.problems.append(&mut found)).ok()
     }
 
     pub fn head(&mut self, doc: &FlowDocument, limits: &PlanLimits) {

@@ -7,6 +7,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
+use serde_json::{Value, json};
+
 use super::{Problem, graph};
 use crate::document::{FlowDocument, StepConfig, StepDocument};
 use crate::ids::StepNo;
@@ -78,6 +80,25 @@ pub fn lay_out(doc: &FlowDocument, most: usize, problems: &mut Vec<Problem>) -> 
         slot.last = vec![last];
     }
     Some(work.layout)
+}
+
+impl Layout {
+    /// The steps as readers of the tables need them.
+    pub fn listed(&self) -> Vec<Value> {
+        let shown = |slot: &Slot| {
+            let mut step = serde_json::to_value(&slot.step).expect("a step has text keys and finite numbers");
+            if let Some(config) = step["config"].as_object_mut() {
+                ["steps", "default", "cases", "branches"].iter().for_each(|key| drop(config.remove(*key)));
+            }
+            let inputs = slot.inputs.iter().map(|no| self.slots[*no as usize].step.id.as_str());
+            step["connections"] = json!({"inputs": inputs.collect::<Vec<_>>()});
+            if let Some(parent) = slot.parent {
+                step["parent"] = (parent + 1).into();
+            }
+            step
+        };
+        self.slots.iter().map(shown).collect()
+    }
 }
 
 struct Work<'p> {

@@ -150,6 +150,7 @@ impl RunState {
                 self.error = None;
                 self.completed_at_ms = None;
             }
+            Change::RunHeld => self.status = RunStatus::Pending,
             // Not by the table of transitions: only a person takes back what has ended.
             Change::StepReset { step } => {
                 if let Some(step) = self.get_mut(*step) {

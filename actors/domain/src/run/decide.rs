@@ -40,13 +40,15 @@ impl Run {
             return match command {
                 // An end that was reported twice, a timer that was too late: nothing to do.
                 Command::Begin
+                | Command::Hold
                 | Command::AttemptEnded { .. }
                 | Command::Wake
                 | Command::Start { .. }
                 | Command::Event { .. }
                 | Command::SubRun { .. }
                 | Command::Recover { .. } => Ok(Decision { unused_slots: grant.slots, ..Decision::default() }),
-                Command::Retry { step } => self.reopen(*step, grant, now_ms),
+                Command::Retry { step } => self.reopen(*step, false, grant, now_ms),
+                Command::RetryHeld { step } => self.reopen(*step, true, grant, now_ms),
                 Command::Undo { way } => self.settle_undo(way, grant, now_ms),
                 _ => Err(Refusal::Ended(self.state.status)),
             };
@@ -84,6 +86,7 @@ impl Decider<'_> {
     fn command(&mut self, command: &Command) -> Result<(), Refusal> {
         match command {
             Command::Begin => self.begin(),
+            Command::Hold => {}
             Command::Start { steps } => steps.iter().for_each(|no| self.claim(*no)),
             Command::AttemptEnded { step, attempt, report } => self.attempt_ended(*step, *attempt, report),
             Command::Wake => self.wake(),
@@ -98,6 +101,9 @@ impl Decider<'_> {
             Command::RunNow { step } => self.run_now(*step)?,
             Command::Retry { step } => self.retry_paused(*step)?,
             Command::Undo { .. } => return Err(Refusal::NoFailedUndo),
+            Command::RetryHeld { .. } => {
+                return Err(Refusal::RunNotNow(self.state().status, "only a run that has ended badly is retried"));
+            }
             Command::Resume => self.resume()?,
             Command::Recover { under_way } => self.recover(under_way),
             Command::Quarantine { failure } => self.quarantine(failure),
@@ -131,7 +137,11 @@ impl Decider<'_> {
         if self.state().status != RunStatus::Pending {
             return;
         }
-        if self.draft.plan.requires_approval {
+        if self.state().started_at_ms.is_some() {
+            // It was taken up again and held: its steps have been released, and waited for this.
+            self.emit(Change::RunResumed);
+            self.wake();
+        } else if self.draft.plan.requires_approval {
             self.emit(Change::RunAwaitsApproval);
             self.emit(Change::ApprovalRequested { step: None });
         } else {
@@ -310,11 +320,10 @@ impl Decider<'_> {
         if !matches!(self.state().closing, None | Some(Closing::Failed)) || action == OnErrorAction::Continue {
             return None;
         }
-        let back = match rollback.to {
-            RollbackTo::Off => return None,
-            RollbackTo::Previous => phase.saturating_sub(1),
-            RollbackTo::Phase(to) => to.min(phase.saturating_sub(1)),
-        };
+        if rollback.to == RollbackTo::Off {
+            return None;
+        }
+        let back = self.draft.would_go_back_to();
         if action == OnErrorAction::Rollback {
             return Some(if phase == 0 { 0 } else { back });
         }

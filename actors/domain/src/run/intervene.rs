@@ -13,8 +13,14 @@ use crate::plan::StepKind;
 use crate::words::{OnError, RunStatus};
 
 impl Run {
-    /// Takes a run up again after its end.
-    pub(super) fn reopen(&self, step: Option<StepNo>, grant: Grant<'_>, now_ms: i64) -> Result<Decision, Refusal> {
+    /// Takes a run up again after its end. Where a limit holds it, its steps wait until it begins.
+    pub(super) fn reopen(
+        &self,
+        step: Option<StepNo>,
+        is_held: bool,
+        grant: Grant<'_>,
+        now_ms: i64,
+    ) -> Result<Decision, Refusal> {
         let status = self.state.status;
         if !matches!(status, RunStatus::Failed | RunStatus::Cancelled) {
             return Err(Refusal::RunNotNow(status, "only a run that failed or was cancelled can be retried"));
@@ -31,6 +37,9 @@ impl Run {
         let again = self.to_do_again(step)?;
         let mut decider = Decider::new(self, grant, now_ms);
         decider.emit(Change::RunReopened);
+        if is_held {
+            decider.emit(Change::RunHeld);
+        }
         decider.do_again(&again);
         Ok(decider.decided(self))
     }

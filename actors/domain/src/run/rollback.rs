@@ -11,6 +11,7 @@ use super::place::Place;
 use super::step::StepStatus;
 use super::{Change, Decision, Refusal, Run, UndoWay};
 use crate::ids::StepNo;
+use crate::plan::RollbackTo;
 use crate::words::{RollbackThen, RunStatus};
 
 /// A rollback that is under way, stands still, or is over.
@@ -43,6 +44,15 @@ pub struct RollbackState {
 }
 
 impl Run {
+    /// To the end of which phase the run would go back if it failed now; 0: the start.
+    pub fn would_go_back_to(&self) -> u32 {
+        let phase = self.state.phase.current;
+        match self.plan.rollback.to {
+            RollbackTo::Off | RollbackTo::Previous => phase.saturating_sub(1),
+            RollbackTo::Phase(to) => to.min(phase.saturating_sub(1)),
+        }
+    }
+
     /// What would be taken back if the run rolled back to the end of a phase now, in that order.
     pub fn undo_plan(&self, to_phase: u32) -> Vec<StepNo> {
         let done_before: Vec<StepNo> = self

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::step::{Live, Step, StepStatus, is_zero};
-use super::{Closing, Frame, PhaseState, RollbackState, RunState};
+use super::{Closing, Frame, PhaseState, Place, RollbackState, Run, RunState};
 use crate::Json;
 use crate::ids::{StepNo, UserId};
 use crate::words::RunStatus;
@@ -35,7 +35,7 @@ struct Saved {
     // What only some flows need, written by version 2 of the form.
     /// A letter for each execution past the end of the plan.
     #[serde(rename = "d", default, skip_serializing_if = "BTreeMap::is_empty")]
-    loose: BTreeMap<StepNo, char>,
+    loose: BTreeMap<StepNo, Loose>,
     #[serde(rename = "f", default, skip_serializing_if = "BTreeMap::is_empty")]
     frames: BTreeMap<StepNo, Frame>,
     #[serde(rename = "w", default, skip_serializing_if = "is_null")]
@@ -60,6 +60,40 @@ fn is_null(value: &Json) -> bool {
 
 fn is_none(phase: &PhaseState) -> bool {
     *phase == PhaseState::default()
+}
+
+/// An execution past the end of the plan. All but its letter is for those who read the tables.
+#[derive(Serialize, Deserialize)]
+pub struct Loose {
+    #[serde(rename = "l")]
+    letter: char,
+    /// The step of the plan that it is a copy of, or takes back.
+    #[serde(rename = "p")]
+    plan: StepNo,
+    /// The execution that it belongs to: its loop, or what it takes back.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    owner: Option<StepNo>,
+    #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
+    is_undo: bool,
+}
+
+impl Run {
+    /// The columns to store.
+    pub fn save(&self) -> SavedState {
+        self.state.save(|no, step| {
+            let place = self.place(no);
+            let owner = match place {
+                Place::Undo { target, .. } => Some(target),
+                _ => self.container(no),
+            };
+            Loose {
+                letter: step.status.letter(),
+                plan: self.state.plan_no(&self.plan, no).unwrap_or_default(),
+                owner,
+                is_undo: matches!(place, Place::Undo { .. }),
+            }
+        })
+    }
 }
 
 /// The one field that every version of the form has.
@@ -102,8 +136,8 @@ impl RunState {
         waits || !is_plain
     }
 
-    /// The columns to store.
-    pub fn save(&self) -> SavedState {
+    /// The columns to store, with what stands beside the letters of executions past the end of the plan.
+    pub fn save(&self, loose: impl Fn(StepNo, &Step) -> Loose) -> SavedState {
         let saved = Saved {
             v: if self.needs_more() { 2 } else { 1 },
             s: self.steps.iter().map(|s| s.status.letter()).collect(),
@@ -112,7 +146,7 @@ impl RunState {
             e: self.error.clone(),
             p: self.paused_by.clone(),
             o: self.reopened,
-            loose: self.loose.iter().map(|(no, step)| (*no, step.status.letter())).collect(),
+            loose: self.loose.iter().map(|(no, step)| (*no, loose(*no, step))).collect(),
             frames: self.frames.clone(),
             vars: self.vars.clone(),
             votes: self.votes.clone(),
@@ -145,8 +179,8 @@ impl RunState {
             steps.push(step(no, letter, &mut live)?);
         }
         let mut loose = BTreeMap::new();
-        for (no, letter) in saved.loose {
-            loose.insert(no, step(no, letter, &mut live)?);
+        for (no, saved) in saved.loose {
+            loose.insert(no, step(no, saved.letter, &mut live)?);
         }
         if let Some(no) = live.keys().next() {
             return Err(StateError::Damaged(format!("there is no step {no} that its live state could belong to")));

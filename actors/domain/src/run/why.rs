@@ -17,7 +17,7 @@ words! {
     Waiting {
         Approval = "approval", Dependency = "dependency", Schedule = "schedule", Retry = "retry", Slot = "slot",
         Attempt = "attempt", Paused = "paused", Ending = "ending", OutcomeUnknown = "outcome_unknown",
-        Begin = "begin", Timer = "timer", Signal = "signal", Event = "event", SubFlow = "sub_flow",
+        Begin = "begin", Limit = "limit", Timer = "timer", Signal = "signal", Event = "event", SubFlow = "sub_flow",
         Inner = "inner_steps", Phase = "phase",
     }
 }

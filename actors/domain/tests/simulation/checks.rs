@@ -32,9 +32,7 @@ pub fn stored(store: &Store, before: &Store, shape: &Shape, latest_ms: i64) -> C
     invariants::steps_wait_for_their_inputs(&run, latest_ms).map_err(violated)?;
     invariants::ends_with_its_steps(&run).map_err(violated)?;
     invariants::nothing_waits_in_vain(&run, store.timing).map_err(violated)?;
-    ensure(RunState::load(&run.state.save()).as_ref() == Ok(&run.state), || {
-        "a state does not survive its saving".into()
-    })?;
+    ensure(RunState::load(&run.save()).as_ref() == Ok(&run.state), || "a state does not survive its saving".into())?;
     let ended = run.state.status.is_terminal();
     ensure(!ended || store.timing == Timing::default(), || "an ended run is still in an index".into())?;
     ensure(run.state.started_at_ms.is_some() || !run.state.steps.iter().any(|s| s.live.is_some()), || {

@@ -331,7 +331,7 @@ impl<'a> World<'a> {
         let timing = actor.run.timing(&self.credits, actor.timing.queue_key, now_ms);
         let changed = !decision.changes.is_empty() || timing != actor.timing;
         actor.timing = timing;
-        let state = actor.run.state.save();
+        let state = actor.run.save();
         self.note(|| format!("{command:?} with {slots} slots: {:?} {:?}", decision.changes, decision.effects));
         if !changed {
             return self.act(decision.effects);

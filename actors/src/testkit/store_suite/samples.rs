@@ -159,6 +159,7 @@ impl Samples {
             phases: Vec::new(),
             ended: None,
             reopened: None,
+            limit: None,
         }
     }
 

@@ -34,7 +34,7 @@ fn reloaded(bench: &Bench) -> Run {
         })
         .collect();
     let attempts: Vec<LastAttempt> = last.into_values().collect();
-    let state = RunState::load(&bench.run.state.save()).unwrap();
+    let state = RunState::load(&bench.run.save()).unwrap();
     Run::rehydrate(bench.run.header.clone(), bench.run.plan.clone(), state, &attempts)
 }
 
@@ -206,7 +206,7 @@ fn a_loop_of_many_rounds_stays_small() {
         bench.run.apply(&decision);
         decisions += 1;
         rows += decision.changes.iter().filter(|change| matches!(change, Change::AttemptLogged(_))).count();
-        largest = largest.max(bench.run.state.save().state.len());
+        largest = largest.max(bench.run.save().state.len());
         if status(&bench).is_terminal() {
             break;
         }

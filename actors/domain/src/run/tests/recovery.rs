@@ -122,12 +122,12 @@ fn a_state_is_stored_and_read_back() {
     let mut bench = Bench::begun(flow("parallel", &steps, json!({})));
     bench.fails_for_now(4, None);
     bench.tell(&Command::Cancel { reason: "enough".into() });
-    let saved = bench.run.state.save();
+    let saved = bench.run.save();
     assert_eq!(saved.state, r#"{"v":1,"s":"IXXSX","l":{"0":{"r":0,"d":0,"t":0,"e":4}},"c":"cancelled","e":"enough"}"#);
     assert_eq!(RunState::load(&saved).as_ref(), Ok(&bench.run.state));
-    let new = Bench::new(flow("parallel", &two(), json!({}))).run.state;
+    let new = Bench::new(flow("parallel", &two(), json!({}))).run;
     assert_eq!(new.save().state, r#"{"v":1,"s":"BB"}"#);
-    assert_eq!(RunState::load(&new.save()), Ok(new));
+    assert_eq!(RunState::load(&new.save()), Ok(new.state));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_loaded_run_knows_what_its_steps_gave() {
         error: e.failure.as_ref().map(|f| f.message.clone()),
     });
     let finals: Vec<LastAttempt> = finals.collect();
-    let state = RunState::load(&bench.run.state.save()).unwrap();
+    let state = RunState::load(&bench.run.save()).unwrap();
     bench.run = Run::rehydrate(bench.run.header.clone(), bench.run.plan.clone(), state, &finals);
     bench.slots = 1;
     let recovered = bench.tell(&Command::Recover { under_way: vec![] });

@@ -1,0 +1,252 @@
+//! The limits of the flows whose runs live here: who may start, who waits, and who is next.
+//!
+//! The partition is the one writer of its runs, so its book of claims needs no agreement with anybody. A place is held from
+//! before the start is committed until the end is; a run that waits sleeps in the store. The book is read back from the
+//! rows of live runs before anything else is read, so that no start or end can pass it by.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use core314_domain::ids::RunId;
+use core314_domain::limits::{Admission, Arrival, Book, Bucket, Claim, Hold};
+use core314_domain::run::{Command, RunHeader, matching_scope};
+use core314_domain::words::RunStatus;
+use tokio::sync::oneshot;
+
+use super::runs::Ask;
+use super::{Answer, NewRun, PartitionMsg, QueuePartition};
+use crate::flow_run::Remark;
+use crate::plans::ReadyFlow;
+use crate::ports::StoreError;
+use crate::ports::store::{LimitStage, LimitWrite, RunWrite, Store, StoredLimits};
+use crate::supervision::Ctx;
+
+/// How often buckets that are full again are forgotten.
+const SWEEP_MS: i64 = 60_000;
+
+/// The book, and what waits until it has been read.
+#[derive(Default)]
+pub struct Desk {
+    book: Book,
+    is_read: bool,
+    reading: bool,
+    /// New runs that are subject to limits, and questions, that came before.
+    early: Vec<PartitionMsg>,
+    swept_at_ms: i64,
+}
+
+impl Desk {
+    /// When somebody may be able to start by the passing of time alone.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.book.next_due_ms()
+    }
+
+    /// Whether runs may be read: those that end before the book is there would stay in it.
+    pub const fn is_read(&self) -> bool {
+        self.is_read
+    }
+}
+
+/// What a run of this flow claims, as its header says. `None` where the flow has no limits.
+pub fn claim_of(flow: &ReadyFlow, header: &RunHeader) -> Result<Option<Arc<Claim>>, String> {
+    let Some(limits) = &flow.plan.limits else { return Ok(None) };
+    let (trigger, webhook) = (header.trigger_context.clone(), header.webhook.clone());
+    let scope = matching_scope(trigger, webhook, &header.owner, header.accepted_at_ms);
+    limits.claim(header.flow.id, &scope).map(|claim| Some(Arc::new(claim))).map_err(|e| e.to_string())
+}
+
+impl QueuePartition {
+    /// Reads the claims of live runs, once in a life.
+    pub(super) fn read_limits(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if self.limits.is_read || self.limits.reading || self.outbox.awaits_earlier() || self.paging.is_paused() {
+            return;
+        }
+        self.limits.reading = true;
+        let (store, number, page) = (self.runtime.store.clone(), self.number, self.runtime.settings.page_size);
+        let now_us = self.runtime.now_ms() * 1_000;
+        let all = async move { stored_limits(store.as_ref(), number, now_us, page).await };
+        self.read(ctx, all, PartitionMsg::Limits);
+    }
+
+    /// The claims of live runs were read.
+    pub(super) fn limits_read(&mut self, found: Result<StoredLimits, StoreError>, ctx: &mut Ctx<'_, Self>) {
+        self.limits.reading = false;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return self.store_away(&error, ctx),
+        };
+        let book = &mut self.limits.book;
+        for run in found.runs {
+            book.restore(run.run, Arc::new(run.claim), run.since_ms, run.holds);
+        }
+        for (flow, key, bucket) in found.buckets {
+            book.restore_bucket(flow, key, bucket);
+        }
+        self.limits.is_read = true;
+        for run in self.limits.book.all_overtaken() {
+            self.replace(run);
+        }
+        self.start_admitted();
+        for msg in std::mem::take(&mut self.limits.early) {
+            match msg {
+                PartitionMsg::Accept(new) => self.accept(*new, ctx),
+                PartitionMsg::AcceptAll(all) => self.accept_all(all, ctx),
+                PartitionMsg::Hold { run, answer } => self.tell_hold(run, answer),
+                _ => {}
+            }
+        }
+    }
+
+    /// Keeps new runs that are subject to limits until the book is there. True if they are kept.
+    pub(super) fn is_too_early(&self, new: &[NewRun]) -> bool {
+        !self.limits.is_read && new.iter().any(|new| new.claim.is_some())
+    }
+
+    pub(super) fn keep_for_later(&mut self, msg: PartitionMsg) {
+        self.limits.early.push(msg);
+    }
+
+    /// What a new run is told first: to begin, or to wait. `Err`: it is not taken.
+    pub(super) fn first_command(&mut self, new: &NewRun) -> Result<Ask, Answer> {
+        let Some(claim) = &new.claim else { return Ok(Ask::quiet(Command::Begin)) };
+        if self.limits.book.waiting() >= self.runtime.settings.limited_runs_per_partition {
+            return Err(Answer::Crowded);
+        }
+        self.enter(new.header.id, claim, new.header.accepted_at_ms, Command::Begin, Command::Hold)
+    }
+
+    /// What a run is told that is taken up again after its end: it needs a place like any other.
+    pub(super) fn retried(&mut self, run: RunId, ask: Ask) -> Result<Ask, Box<(Ask, Answer)>> {
+        let Command::Retry { step } = &*ask.command else { return Ok(ask) };
+        let Some(resident) = self.runs.get(&run).filter(|resident| resident.ended) else { return Ok(ask) };
+        let Some(claim) = resident.claim.clone() else { return Ok(ask) };
+        let step = *step;
+        let entered =
+            self.enter(run, &claim, self.runtime.now_ms(), Command::Retry { step }, Command::RetryHeld { step });
+        match entered {
+            Ok(entered) => {
+                let bucket = entered.bucket.or(ask.bucket);
+                Ok(Ask { command: entered.command, bucket, ..ask })
+            }
+            Err(answer) => Err(Box::new((ask, answer))),
+        }
+    }
+
+    fn enter(
+        &mut self,
+        run: RunId,
+        claim: &Arc<Claim>,
+        since_ms: i64,
+        free: Command,
+        held: Command,
+    ) -> Result<Ask, Answer> {
+        let cancel = match self.limits.book.arrive(run, claim, since_ms) {
+            Arrival::Admitted => return Ok(Ask::quiet(free)),
+            Arrival::Skipped { holders } => return Err(Answer::Skipped { holders }),
+            Arrival::Waits { cancel } => cancel,
+        };
+        cancel.into_iter().for_each(|other| self.replace(other));
+        let mut own = None;
+        for admission in self.limits.book.admit(self.runtime.now_ms()) {
+            if admission.run == run {
+                own = Some(admission.bucket);
+            } else {
+                self.begin_admitted(&admission);
+            }
+        }
+        Ok(own.map_or_else(|| Ask::quiet(held), |bucket| Ask { bucket, ..Ask::quiet(free) }))
+    }
+
+    /// A newer run of its key takes its place.
+    fn replace(&mut self, run: RunId) {
+        let reason = "a newer run of its limit's key takes its place".to_owned();
+        let remark = Remark { by: Some("engine".into()), ..Remark::default() };
+        self.tell(run, Box::new(Command::Cancel { reason }), remark, None);
+    }
+
+    /// A run has ended for good, or was not taken: whoever waits for its place may have it.
+    pub(super) fn give_place_back(&mut self, run: RunId) {
+        if self.limits.book.knows(run) {
+            self.limits.book.leave(run);
+            self.start_admitted();
+        }
+    }
+
+    /// Starts whoever may start by now.
+    pub(super) fn start_admitted(&mut self) {
+        if !self.limits.is_read || self.draining {
+            return;
+        }
+        let now_ms = self.runtime.now_ms();
+        for admission in self.limits.book.admit(now_ms) {
+            self.begin_admitted(&admission);
+        }
+        if now_ms - self.limits.swept_at_ms >= SWEEP_MS {
+            self.limits.swept_at_ms = now_ms;
+            self.limits.book.forget_full(now_ms);
+        }
+    }
+
+    fn begin_admitted(&mut self, admission: &Admission) {
+        self.deliver(admission.run, Ask { bucket: admission.bucket, ..Ask::quiet(Command::Begin) });
+    }
+
+    /// A run that was read and is alive is in the book, whatever its row said.
+    pub(super) fn keep_place(&mut self, run: RunId, claim: &Arc<Claim>, header: &RunHeader, status: RunStatus) {
+        if !status.is_terminal() {
+            let holds = status != RunStatus::Pending;
+            self.limits.book.restore(run, claim.clone(), header.accepted_at_ms, holds);
+        }
+    }
+
+    /// Puts into a write what it changes about the run's claim.
+    pub(super) fn note_claim(&self, write: &mut RunWrite, command: &Command, bucket: Option<Bucket>) {
+        let changes = write.accept.is_some()
+            || write.ended.is_some()
+            || write.reopened.is_some()
+            || matches!(command, Command::Begin);
+        let Some(resident) = self.runs.get(&write.id).filter(|_| changes) else { return };
+        let Some(claim) = &resident.claim else { return };
+        let stage = match write.state.status {
+            status if status.is_terminal() => LimitStage::Left,
+            RunStatus::Pending => LimitStage::Waits,
+            _ => LimitStage::Holds,
+        };
+        let since_ms = self.limits.book.since_ms(write.id).unwrap_or_default();
+        let at_ms = self.runtime.now_ms();
+        write.limit = Some(Box::new(LimitWrite { claim: claim.clone(), since_ms, stage, bucket, at_ms }));
+    }
+
+    /// What holds a run back.
+    pub(super) fn tell_hold(&mut self, run: RunId, answer: oneshot::Sender<Option<Hold>>) {
+        if !self.limits.is_read {
+            return self.keep_for_later(PartitionMsg::Hold { run, answer });
+        }
+        // A caller that has gone away does not want to know.
+        drop(answer.send(self.limits.book.hold(run)));
+    }
+
+    /// Says how many wait and how many hold, for metrics.
+    pub(super) fn publish_limits(&self) {
+        self.shared.limit_waiting.store(self.limits.book.waiting() as u32, Ordering::Relaxed);
+        self.shared.limit_holding.store(self.limits.book.admitted() as u32, Ordering::Relaxed);
+    }
+}
+
+async fn stored_limits(
+    store: &dyn Store,
+    partition: u16,
+    now_us: i64,
+    page: usize,
+) -> Result<StoredLimits, StoreError> {
+    let mut all = StoredLimits { runs: Vec::new(), buckets: store.limit_buckets(partition, now_us).await? };
+    loop {
+        let after = all.runs.last().map(|run| run.run);
+        let more = store.limited_runs(partition, after, page).await?;
+        let is_last = more.len() < page;
+        all.runs.extend(more);
+        if is_last {
+            return Ok(all);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What every store keeps of the limits of flows: claims that live as long as their runs, and buckets.
+
+use std::sync::Arc;
+
+use core314_domain::document::LimitStrategy;
+use core314_domain::limits::{Bucket, Claim, Concurrency, Rate};
+
+use super::samples::{NOW_MS, Samples};
+use super::{commit, commit_run, take};
+use crate::ports::store::{LimitStage, LimitWrite, LimitedRun, Outcome, RunWrite, Store, Write};
+
+fn with_claim(run: &mut RunWrite, stage: LimitStage, full_at_us: Option<i64>) -> Claim {
+    let flow = run.accept.as_ref().map(|accept| accept.header.flow.id);
+    let known = run.limit.as_ref().map(|limit| limit.claim.flow);
+    let concurrency = Concurrency { key: "web 'ä'".into(), max: 3, strategy: LimitStrategy::Queue };
+    let claim = Claim {
+        flow: flow.or(known).expect("a new run, or one that was given a claim"),
+        concurrency: Some(concurrency),
+        rate: Some(("".into(), Rate { interval_us: 20_000, burst: 2 })),
+    };
+    let bucket = full_at_us.map(|full_at_us| Bucket { full_at_us });
+    let limit = LimitWrite { claim: Arc::new(claim.clone()), since_ms: NOW_MS, stage, bucket, at_ms: NOW_MS };
+    run.limit = Some(Box::new(limit));
+    claim
+}
+
+/// A claim is there while its run lives, and says whether it has started; a bucket is there until it is full again.
+pub async fn claims_live_as_long_as_their_runs(store: &dyn Store) {
+    let epoch = take(store).await;
+    let mut samples = Samples::new(41);
+    let (mut first, mut second, mut elsewhere) =
+        (samples.accept(1, epoch), samples.accept(1, epoch), samples.accept(2, epoch));
+    let claim = with_claim(&mut first, LimitStage::Holds, Some(NOW_MS * 1_000 + 40_000));
+    let waiting = with_claim(&mut second, LimitStage::Waits, None);
+    with_claim(&mut elsewhere, LimitStage::Holds, None);
+    let batch = [&first, &second, &elsewhere].map(|run| Write::Run(Arc::new(run.clone()))).to_vec();
+    assert!(commit(store, batch).await.iter().all(|outcome| matches!(outcome, Outcome::Committed { .. })));
+
+    let mut expected = [
+        LimitedRun { run: first.id, claim: claim.clone(), since_ms: NOW_MS, holds: true },
+        LimitedRun { run: second.id, claim: waiting, since_ms: NOW_MS, holds: false },
+    ];
+    expected.sort_by_key(|run| run.run);
+    let page = store.limited_runs(1, None, 1).await.expect("reads");
+    assert_eq!(page, expected[..1], "a page has its size");
+    assert_eq!(store.limited_runs(1, Some(page[0].run), 10).await.expect("reads"), expected[1..]);
+    let buckets = store.limit_buckets(1, NOW_MS * 1_000).await.expect("reads");
+    assert_eq!(buckets, [(claim.flow, "".into(), Bucket { full_at_us: NOW_MS * 1_000 + 40_000 })]);
+    assert!(store.limit_buckets(1, NOW_MS * 1_000 + 40_000).await.expect("reads").is_empty());
+    assert!(store.limit_buckets(2, 0).await.expect("reads").is_empty());
+
+    let mut ended = samples.finish(&first, 1);
+    ended.limit = first.limit.clone();
+    with_claim(&mut ended, LimitStage::Left, None);
+    let mut started = RunWrite { expected_version: 1, accept: None, audit: Vec::new(), ..second.clone() };
+    started.approvals.clear();
+    with_claim(&mut started, LimitStage::Holds, Some(NOW_MS * 1_000 + 60_000));
+    assert!(matches!(commit_run(store, &ended).await, Outcome::Committed { .. }));
+    assert!(matches!(commit_run(store, &started).await, Outcome::Committed { .. }));
+    let left = store.limited_runs(1, None, 10).await.expect("reads");
+    assert_eq!(left.iter().map(|run| (run.run, run.holds)).collect::<Vec<_>>(), [(second.id, true)]);
+    // A write that conflicts changes no claim.
+    assert_eq!(commit_run(store, &RunWrite { expected_version: 1, ..ended }).await, Outcome::Conflict);
+    assert_eq!(store.limited_runs(1, None, 10).await.expect("reads"), left);
+}

@@ -1,0 +1,44 @@
+//! `POST /api/v1/runs/{id}/signal/{name}`: a signal for whatever step of the run waits for it, now or later.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use core314_domain::run::Command;
+use serde_json::Value;
+
+use super::control::{shows_the_run, tell};
+use crate::http::Shared;
+use crate::http::ask::{self, Asked};
+use crate::http::auth::Role;
+use crate::http::openapi::Doc;
+use crate::http::problem::Problem;
+
+/// A signal's name has so many characters at most.
+const MAX_NAME_CHARS: usize = 100;
+/// A signal that nothing waits for yet is kept in the run's row.
+const MAX_PAYLOAD_BYTES: usize = 16 * 1024;
+
+pub fn doc() -> Doc {
+    shows_the_run(Doc::role("Sends a run a signal; the body is its payload.", Role::Operator).optional_body::<Value>())
+}
+
+pub async fn handle(
+    req: HttpRequest,
+    payload: web::Payload,
+    path: web::Path<(String, String)>,
+    state: Shared,
+) -> Result<HttpResponse, Problem> {
+    let (id, name) = path.into_inner();
+    let asked: Asked<Value> = ask::read(&req, payload, &state, Role::Operator).await?;
+    if name.trim().is_empty() || name.chars().count() > MAX_NAME_CHARS {
+        return Err(Problem::field("name", format!("must have 1 to {MAX_NAME_CHARS} characters")));
+    }
+    let bytes = asked.input.to_string().len();
+    if bytes > MAX_PAYLOAD_BYTES {
+        let message =
+            format!("has {bytes} bytes; a signal carries at most {MAX_PAYLOAD_BYTES}: send a link to the rest");
+        return Err(Problem::field("", message));
+    }
+    let command = Command::Signal { name: name.as_str().into(), payload: Arc::new(asked.input.clone()) };
+    tell(&state, &id, &asked, command, asked.remark()).await
+}
