@@ -4,7 +4,7 @@ use core314_domain::document::{FlowDocument, parameters};
 use core314_domain::plan::{FlowPlan, PlanLimits};
 use core314_domain::{schedule, trial};
 
-const PAGES: [(&str, &str); 4] = [
+const PAGES: [(&str, &str); 5] = [
     ("docs/flow-files.md", include_str!("../../../docs/flow-files.md")),
     ("docs/flows.md", include_str!("../../../docs/flows.md")),
     ("docs/limits.md", include_str!("../../../docs/limits.md")),
