@@ -165,7 +165,7 @@ async fn a_document_is_judged_by_the_server_after_its_shape() {
         let no = answering(status, answer);
         let (code, text) = cli(&installation, &no.url, &["flow", "validate", "good.yaml"]);
         assert_eq!(code, 1, "{text}");
-        assert!(text.contains("invalid  good.yaml\n         /flow_steps/0: wrong"), "{text}");
+        assert!(text.contains("invalid  good.yaml\n         4:5 /flow_steps/0: wrong"), "{text}");
     }
     assert_eq!(cli(&installation, "http://127.0.0.1:1", &["flow", "validate", "good.yaml"]).0, 5);
 }
