@@ -14,9 +14,9 @@ mod typing;
 use std::sync::Arc;
 
 use crate::document::{FlowDocument, Lines};
-use crate::expr::{Condition, Expression, Names, Template};
+use crate::expr::{Condition, Names, Template};
 use crate::form::Form;
-use crate::ids::{FlowId, StepNo};
+use crate::ids::StepNo;
 use crate::limits::Limits;
 use crate::retry::RetryPolicy;
 use crate::trigger::{self, TriggerPlan};
@@ -78,7 +78,6 @@ pub struct FlowPlan {
     /// A run of a decision with less confidence waits for a person.
     pub approval_threshold: Option<f64>,
     pub on_error_action: OnErrorAction,
-    pub fallback_flow: Option<FlowId>,
     /// What bounds how many of its runs go at once, and how fast they start.
     pub limits: Option<Limits>,
     /// By their numbers; empty where no step belongs to one.
@@ -129,14 +128,6 @@ pub struct StepPlan {
     pub undo: Option<Box<StepPlan>>,
     /// The action that finds out whether a cut-off attempt took effect.
     pub verify: Option<Box<StepPlan>>,
-    pub cache: Option<CachePlan>,
-}
-
-/// A result that is used again.
-#[derive(Debug)]
-pub struct CachePlan {
-    pub key: Expression,
-    pub ms: i64,
 }
 
 /// What a document may hold.
@@ -226,7 +217,6 @@ impl FlowPlan {
             approval_threshold: doc.approval_threshold,
             on_error_action: doc.on_error_action,
             limits,
-            fallback_flow: doc.fallback_flow_id,
             phases,
             rollback,
             warnings: check.warnings,

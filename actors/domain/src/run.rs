@@ -9,6 +9,8 @@
 
 mod apply;
 mod attempt;
+mod change;
+mod command;
 mod decide;
 mod header;
 mod inner;
@@ -20,6 +22,7 @@ mod release;
 mod rollback;
 mod rounds;
 mod saved;
+mod state;
 pub mod step;
 mod timing;
 mod values;
@@ -36,6 +39,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use change::{Change, Decision, Effect};
+pub use command::{AttemptReport, Command, Outcome, Refusal, SubRunNews, UndoWay, Voter};
 pub use decide::Grant;
 pub use header::{FlowRef, RunHeader, known_types, matching_scope};
 pub use phases::{PhaseMove, PhaseState};
@@ -47,10 +52,9 @@ pub use why::{Reason, Waiting};
 
 use crate::Json;
 use crate::expr::StepView;
-use crate::ids::{RunId, StepNo, UserId};
-use crate::log::{Failure, HttpFigures, LogEntry};
+use crate::ids::{StepNo, UserId};
 use crate::plan::FlowPlan;
-use crate::words::{Role, RunStatus};
+use crate::words::RunStatus;
 use step::{Step, StepStatus};
 
 /// A run in memory: what never changes, what changes, and what its steps have given so far.
@@ -157,362 +161,6 @@ impl Closing {
             Self::TimedOut => RunStatus::TimedOut,
         }
     }
-}
-
-/// What a run can be told.
-#[expect(clippy::large_enum_variant, reason = "most of what a run is told are reports")]
-#[derive(Debug, Clone, PartialEq)]
-pub enum Command {
-    /// Begin: the run was accepted, and no limit holds it.
-    Begin,
-    /// It was accepted, and a limit of its flow holds it: it begins when it is told to.
-    Hold,
-    /// Slots are free for these entries of its partition's queue.
-    Start {
-        steps: Vec<StepNo>,
-    },
-    /// An attempt ended.
-    AttemptEnded {
-        step: StepNo,
-        attempt: u32,
-        report: AttemptReport,
-    },
-    /// Something is due.
-    Wake,
-    /// A person agreed: to the run (`step: None`) or to one step.
-    Approve {
-        step: Option<StepNo>,
-        by: Voter,
-    },
-    /// A person refused.
-    Reject {
-        step: Option<StepNo>,
-        by: Voter,
-    },
-    /// A signal for whatever waits for it, now or later.
-    Signal {
-        name: Arc<str>,
-        payload: Json,
-    },
-    /// An event of the key that a step waits for.
-    Event {
-        step: StepNo,
-        event: Json,
-    },
-    /// The run that a step started was accepted, or has ended.
-    SubRun {
-        step: StepNo,
-        news: SubRunNews,
-    },
-    /// Try again to take a step back; it is not to be taken back, or was by hand.
-    Undo {
-        way: UndoWay,
-    },
-    /// Stop it.
-    Cancel {
-        reason: String,
-    },
-    /// Stop one step; those that depend on it are skipped.
-    CancelStep {
-        step: StepNo,
-    },
-    /// Start nothing more until resumed.
-    Pause {
-        by: Arc<str>,
-    },
-    Resume,
-    /// Take a run up again that has failed or was cancelled: all its steps that did not do what they should, or this one
-    /// and what depends on it.
-    Retry {
-        step: Option<StepNo>,
-    },
-    /// The same, but a limit of its flow holds it: it goes on when it is told to begin.
-    RetryHeld {
-        step: Option<StepNo>,
-    },
-    /// Do not wait for the step's time.
-    RunNow {
-        step: StepNo,
-    },
-    /// It was loaded: of its steps these are known to be under way here; the others' attempts have an unknown outcome.
-    Recover {
-        under_way: Vec<StepNo>,
-    },
-    /// It has killed its actor again and again: end it, with the last failure's text.
-    Quarantine {
-        failure: String,
-    },
-}
-
-/// Somebody who decides.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Voter {
-    pub user: UserId,
-    pub role: Role,
-    pub notes: Option<Arc<str>>,
-    /// What they filled in; null: nothing.
-    pub form: Json,
-}
-
-/// What is heard of a run that a step started.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SubRunNews {
-    Accepted {
-        run: RunId,
-    },
-    Ended {
-        run: RunId,
-        status: RunStatus,
-        output: Json,
-        error: Option<String>,
-    },
-    /// It could not be started, and will not be.
-    Refused {
-        message: String,
-    },
-}
-
-/// What to do about an undo that has failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UndoWay {
-    Retry,
-    /// Leave the step as it is.
-    Skip {
-        reason: String,
-    },
-    /// A person has taken it back.
-    Done,
-}
-
-/// How an attempt ended, as its executor reports.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AttemptReport {
-    pub outcome: Outcome,
-    /// What was sent, with secrets redacted: what the log keeps.
-    pub payload: Json,
-    pub started_at_ms: i64,
-    pub completed_at_ms: i64,
-    /// By the monotonic clock.
-    pub duration_ms: i64,
-    pub http: Option<HttpFigures>,
-}
-
-/// What came of an attempt.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    Completed(Json),
-    Failed(Failure),
-    /// It was told to end, and did.
-    Cancelled,
-}
-
-/// A fact about a run, once committed.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    RunAwaitsApproval,
-    RunStarted {
-        at_ms: i64,
-    },
-    RunPaused {
-        by: Arc<str>,
-    },
-    RunResumed,
-    /// A person takes it up again after its end.
-    RunReopened,
-    /// A limit of its flow holds it: nothing of it starts until it begins.
-    RunHeld,
-    /// The step is as if it had never been released, but for the attempts that the log has of it.
-    StepReset {
-        step: StepNo,
-    },
-    RunClosing {
-        closing: Closing,
-        error: String,
-    },
-    RunEnded {
-        status: RunStatus,
-        error: Option<String>,
-        at_ms: i64,
-    },
-    /// Its inputs are satisfied; it waits for its time, a slot or a person.
-    StepReleased {
-        step: StepNo,
-        status: StepStatus,
-        live: step::Live,
-    },
-    /// It stays where it is, with this.
-    StepAdjusted {
-        step: StepNo,
-        live: step::Live,
-    },
-    StepStarted {
-        step: StepNo,
-        attempt: u32,
-        at_ms: i64,
-        epoch: i64,
-    },
-    StepRetrying {
-        step: StepNo,
-        next_attempt: u32,
-        due_at_ms: i64,
-    },
-    /// Its outcome is unknown and a person must say what to do.
-    StepParked {
-        step: StepNo,
-        next_attempt: u32,
-    },
-    StepEnded {
-        step: StepNo,
-        status: StepStatus,
-    },
-    /// An approval is wanted, or was given or refused.
-    ApprovalRequested {
-        step: Option<StepNo>,
-    },
-    ApprovalDecided {
-        step: Option<StepNo>,
-        approved: bool,
-        by: UserId,
-    },
-    AttemptLogged(Box<LogEntry>),
-    /// It has begun and waits, without an attempt.
-    StepWaiting {
-        step: StepNo,
-        live: step::Live,
-    },
-    /// It waits for an event of this key.
-    WaitOpened {
-        step: StepNo,
-        kind: Arc<str>,
-        key: String,
-    },
-    /// It waits for no event any more.
-    WaitClosed {
-        step: StepNo,
-    },
-    /// A loop has its numbers, and what it goes over.
-    LoopOpened {
-        base: StepNo,
-        owner: StepNo,
-        rounds: u32,
-        released_at_ms: i64,
-        items: Arc<Vec<Json>>,
-    },
-    /// What a loop did was taken back.
-    LoopDropped {
-        base: StepNo,
-    },
-    /// A loop that failed is to make its bad rounds again.
-    LoopReopened {
-        base: StepNo,
-    },
-    RoundOpened {
-        base: StepNo,
-        round: u32,
-    },
-    RoundClosed {
-        base: StepNo,
-        round: u32,
-        is_bad: bool,
-        output: Json,
-    },
-    VarsSet {
-        values: Json,
-    },
-    Voted {
-        step: StepNo,
-        by: UserId,
-    },
-    SignalKept {
-        name: Arc<str>,
-        payload: Json,
-    },
-    SignalTaken {
-        name: Arc<str>,
-    },
-    PhaseMoved(Box<PhaseMove>),
-    /// What was done after this phase is taken back: these executions, in this order.
-    RollbackBegan {
-        base: StepNo,
-        targets: Vec<StepNo>,
-        to_phase: u32,
-        error: String,
-    },
-    /// The next of them begins.
-    UndoOpened {
-        step: StepNo,
-    },
-    /// A person has settled an undo that had failed: the run is taken up again.
-    UndoSettled {
-        step: StepNo,
-        way: UndoWay,
-    },
-    RollbackEnded {
-        to_phase: u32,
-        retries: bool,
-    },
-    OutputSet {
-        output: Json,
-    },
-}
-
-/// What must happen once the changes are committed.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    StartAttempt {
-        step: StepNo,
-        attempt: u32,
-        payload: Json,
-        /// What the attempt does.
-        part: PlanRef,
-    },
-    /// A step starts another flow; done again, it finds the run that it started.
-    StartRun {
-        step: StepNo,
-        /// The run, where the step has heard of it before.
-        known: Option<RunId>,
-        input: Json,
-        part: PlanRef,
-    },
-    CancelAttempt {
-        step: StepNo,
-        attempt: u32,
-    },
-    /// The step may start when a slot is free; smallest order first.
-    Enqueue {
-        step: StepNo,
-        order: i64,
-    },
-}
-
-/// What a command leads to.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Decision {
-    pub changes: Vec<Change>,
-    pub effects: Vec<Effect>,
-    /// How many of the granted slots were not used.
-    pub unused_slots: usize,
-}
-
-/// Why a command does not apply.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("the run has ended ({0}): nothing about it can change any more")]
-    Ended(RunStatus),
-    #[error("the run is {0}: {1}")]
-    RunNotNow(RunStatus, &'static str),
-    #[error("step {0} is {1}: {2}")]
-    StepNotNow(StepNo, crate::words::ExecutionStatus, &'static str),
-    #[error("step {0} is {1}: it does not wait for an approval")]
-    NotAwaitingApproval(StepNo, crate::words::ExecutionStatus),
-    #[error("the run has no step {0}")]
-    NoSuchStep(StepNo),
-    #[error("step {0} waits for others to decide: {1}")]
-    NotYours(StepNo, String),
-    #[error("the run keeps {0} signals that nothing has waited for; it takes no more")]
-    TooManySignals(usize),
-    #[error("no undo of the run has failed: there is nothing to settle")]
-    NoFailedUndo,
 }
 
 impl Run {

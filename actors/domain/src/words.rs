@@ -142,6 +142,7 @@ impl NotificationType {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "the macro that declares the words derives no default")]
 impl Default for RunStatus {
     fn default() -> Self {
         Self::Pending

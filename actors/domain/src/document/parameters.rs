@@ -299,13 +299,14 @@ flow_steps:
         FlowDocument::from_text(TEMPLATE).unwrap()
     }
 
-    fn given(value: Value) -> Map<String, Value> {
+    fn given(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
     }
 
     #[test]
     fn placeholders_give_way_and_the_runs_own_templates_stay() {
-        let flow = instantiate(&template(), "mine".to_owned(), &given(json!({"url": "http://h", "tries": 5}))).unwrap();
+        let flow =
+            instantiate(&template(), "mine".to_owned(), &given(&json!({"url": "http://h", "tries": 5}))).unwrap();
         assert_eq!((flow.flow_name.as_str(), flow.is_template, flow.parameters.len()), ("mine", false, 0));
         assert_eq!(flow.conditions, "trigger.severity == \"high\"");
         let payload = &flow.to_value()["flow_steps"][0]["config"]["action_payload"];
@@ -315,7 +316,7 @@ flow_steps:
     #[test]
     fn what_is_given_must_fit() {
         let wrong = json!({"level": "odd", "tries": 1.5, "colour": 1});
-        let problems = instantiate(&template(), "x".to_owned(), &given(wrong)).unwrap_err();
+        let problems = instantiate(&template(), "x".to_owned(), &given(&wrong)).unwrap_err();
         let told: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect();
         assert_eq!(
             told,
@@ -332,7 +333,7 @@ flow_steps:
     fn a_placeholder_without_a_parameter_is_named() {
         let mut template = template();
         template.flow_description = "{{ params.other }}".to_owned();
-        let problems = instantiate(&template, "x".to_owned(), &given(json!({"url": "u"}))).unwrap_err();
+        let problems = instantiate(&template, "x".to_owned(), &given(&json!({"url": "u"}))).unwrap_err();
         assert_eq!(problems[0].pointer, "/flow_description");
         assert!(problems[0].message.contains("params.other"), "{}", problems[0].message);
     }

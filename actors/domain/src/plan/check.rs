@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::layout::{Layout, Slot};
-use super::{CachePlan, PlanLimits, Problem, StepKind, StepPlan, seconds_to_ms};
+use super::{PlanLimits, Problem, StepKind, StepPlan, seconds_to_ms};
 use crate::document::{ActionDocument, FlowDocument, StepConfig};
-use crate::expr::{Condition, ExprError, Expression, Names, Suspect, Template, Types};
+use crate::expr::{Condition, ExprError, Names, Suspect, Template, Types};
 use crate::ids::{MAX_STEPS, StepNo};
 use crate::json;
 use crate::limits::Limits;
@@ -21,6 +21,8 @@ const LOOP_ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "vars", "l
 pub(super) const EVENT_ROOTS: &[&str] =
     &["trigger", "webhook", "input", "steps", "vars", "loop", "event", "flow", "run", "tenant", "now"];
 const DAY_SECONDS: f64 = 86_400.0;
+/// What a document may say by its format, and this version does not do.
+pub(super) const NOT_YET: &str = "is not available in this version";
 
 /// Collects problems under a growing pointer.
 pub(super) struct Checker<'a> {
@@ -102,10 +104,8 @@ impl<'a> Checker<'a> {
         if doc.approval_threshold.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
             self.problem("/approval_threshold", "must be 0 to 1");
         }
-        let falls_back = doc.on_error_action == OnErrorAction::Fallback
-            || doc.flow_steps.iter().any(|step| step.on_error == OnError::Fallback);
-        if falls_back && doc.fallback_flow_id.is_none() {
-            self.problem("/fallback_flow_id", "names the flow that is run when this one fails: it is missing");
+        if doc.on_error_action == OnErrorAction::Fallback {
+            self.problem("/on_error_action", NOT_YET);
         }
         self.retry("/retry_policy", &doc.retry_policy);
         let value = doc.to_value();
@@ -148,16 +148,12 @@ impl<'a> Checker<'a> {
         let after = Names { steps: &with_own, ..names };
         let undo = self.side_action(&format!("{at}/undo"), step.undo.as_ref(), &step.id, &after, &retry);
         let verify = self.side_action(&format!("{at}/verify"), step.verify.as_ref(), &step.id, &names, &retry);
-        let cache = step.cache.as_ref().map(|cache| {
-            let key = self.expression(&format!("{at}/cache/key"), || Expression::parse(&cache.key, &names));
-            key.map(|key| CachePlan { key, ms: seconds_to_ms(cache.seconds) })
-        });
         let base = match &slot.config {
             StepConfig::Action(action) => self.action(&format!("{at}/config"), action, &step.id, &names, &retry),
             _ => self.other(layout, no, &names, &retry),
         };
         Some(StepPlan {
-            when: when?,
+            when,
             retry,
             timeout_ms: step.timeout_seconds.map(|s| (s * 1_000.0) as u64),
             on_error: step.on_error,
@@ -171,22 +167,18 @@ impl<'a> Checker<'a> {
             children: slot.children.clone(),
             last: slot.last.iter().map(|no| Some(*no).filter(|no| *no != StepNo::MAX)).collect(),
             phase: step.phase,
-            undo: undo.map_or(Some(None), |found| found.map(|plan| Some(Box::new(plan))))?,
-            verify: verify.map_or(Some(None), |found| found.map(|plan| Some(Box::new(plan))))?,
-            cache: cache.map_or(Some(None), |found| found.map(Some))?,
+            undo,
+            verify,
             ..base?
         })
     }
 
-    /// A condition that may be absent: the outer `None` is a problem.
-    pub fn condition(&mut self, at: &str, source: &Value, names: &Names<'_>) -> Option<Option<Condition>> {
-        if source.is_null() {
-            return Some(None);
-        }
-        self.expression(at, || Condition::parse(source, names)).map(Some)
+    /// A condition that may be absent. One that is wrong is a problem, and no plan comes of that.
+    pub fn condition(&mut self, at: &str, source: &Value, names: &Names<'_>) -> Option<Condition> {
+        if source.is_null() { None } else { self.expression(at, || Condition::parse(source, names)) }
     }
 
-    /// An action that stands beside a step: the outer `None` says that there is none, the inner that it is wrong.
+    /// An action that stands beside a step, where there is one.
     fn side_action(
         &mut self,
         at: &str,
@@ -194,8 +186,8 @@ impl<'a> Checker<'a> {
         id: &str,
         names: &Names<'_>,
         retry: &RetryPolicy,
-    ) -> Option<Option<StepPlan>> {
-        action.map(|action| self.action(at, action, id, names, retry))
+    ) -> Option<Box<StepPlan>> {
+        action.and_then(|action| self.action(at, action, id, names, retry)).map(Box::new)
     }
 
     /// The plan of an action, as far as its config says it.
@@ -267,11 +259,14 @@ impl<'a> Checker<'a> {
             let message = "on_unknown_outcome: verify and the action `verify` come together";
             self.problem(format!("{at}/verify"), message);
         }
-        if !is_action && (step.verify.is_some() || step.cache.is_some()) {
-            self.problem(at.clone(), "only actions have `verify` and `cache`");
+        if !is_action && step.verify.is_some() {
+            self.problem(format!("{at}/verify"), "only actions are looked after by another");
         }
-        if step.cache.as_ref().is_some_and(|cache| cache.seconds == 0 || cache.seconds > 2_592_000) {
-            self.problem(format!("{at}/cache/seconds"), "must be 1 to 2592000 (30 days)");
+        if step.cache.is_some() {
+            self.problem(format!("{at}/cache"), NOT_YET);
+        }
+        if step.on_error == OnError::Fallback {
+            self.problem(format!("{at}/on_error"), NOT_YET);
         }
     }
 
@@ -323,6 +318,5 @@ pub(super) fn blank(id: &str, kind: StepKind, payload: Template, retry: &RetryPo
         phase: None,
         undo: None,
         verify: None,
-        cache: None,
     }
 }

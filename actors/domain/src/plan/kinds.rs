@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::check::{Checker, EVENT_ROOTS, blank};
+use super::check::{Checker, EVENT_ROOTS, NOT_YET, blank};
 use super::kind::{
     ApprovalPlan, Approver, ForEachPlan, ParallelPlan, StepKind, SubFlowPlan, SubFlowRef, WaitFor, WaitPlan, WhilePlan,
 };
@@ -14,7 +14,7 @@ use crate::document::{
 };
 use crate::expr::{Condition, Expression, Names, Template};
 use crate::retry::RetryPolicy;
-use crate::words::OnLoopError;
+use crate::words::{OnApprovalTimeout, OnLoopError};
 
 const MAX_VALUES: usize = 100;
 const YEAR_SECONDS: f64 = 31_536_000.0;
@@ -32,7 +32,7 @@ impl Checker<'_> {
         let at = format!("{}/config", slot.at);
         let kind = match &slot.config {
             StepConfig::Action(_) => return None,
-            StepConfig::Approval(approval) => self.approval(&at, approval),
+            StepConfig::Approval(approval) => Some(self.approval(&at, approval)),
             StepConfig::Branch(branch) => {
                 let conditions = branch.cases.iter().enumerate().map(|(no, case)| {
                     self.expression(&format!("{at}/cases/{no}/when"), || Condition::parse(&case.when, names))
@@ -45,7 +45,7 @@ impl Checker<'_> {
             }
             StepConfig::ForEach(each) => self.for_each(&at, slot, each, names),
             StepConfig::While(each) => self.while_loop(layout, &at, slot, each, names),
-            StepConfig::Parallel(parallel) => self.parallel(&at, parallel),
+            StepConfig::Parallel(parallel) => Some(self.parallel(&at, parallel)),
             StepConfig::SubFlow(sub) => self.sub_flow(&at, sub),
             StepConfig::Wait(wait) => self.wait(&at, wait, names),
             StepConfig::Transform(values) => self.values(&at, values, names).map(StepKind::Transform),
@@ -85,10 +85,11 @@ impl Checker<'_> {
         seconds.map(|s| (s * 1_000.0) as i64)
     }
 
-    fn approval(&mut self, at: &str, approval: &ApprovalDocument) -> Option<StepKind> {
+    fn approval(&mut self, at: &str, approval: &ApprovalDocument) -> StepKind {
         let mut approvers = Vec::new();
         for (no, text) in approval.approvers.iter().enumerate() {
             match approver(text) {
+                Ok(Approver::OnCall(_)) => self.problem(format!("{at}/approvers/{no}"), NOT_YET),
                 Ok(approver) => approvers.push(approver),
                 Err(message) => self.problem(format!("{at}/approvers/{no}"), message),
             }
@@ -106,15 +107,18 @@ impl Checker<'_> {
         if !matches!(approval.form, Value::Null | Value::Object(_)) {
             self.problem(format!("{at}/form"), "must be a JSON Schema: an object");
         }
+        if approval.on_timeout == OnApprovalTimeout::Escalate {
+            self.problem(format!("{at}/on_timeout"), NOT_YET);
+        }
         let timeout_ms = self.seconds(&format!("{at}/timeout_seconds"), approval.timeout_seconds);
-        Some(StepKind::Approval(ApprovalPlan {
+        StepKind::Approval(ApprovalPlan {
             approvers,
             required: approval.required as usize,
             allow_self: approval.allow_self,
             form: approval.form.clone(),
             timeout_ms,
             on_timeout: approval.on_timeout,
-        }))
+        })
     }
 
     fn for_each(&mut self, at: &str, slot: &Slot, each: &ForEachDocument, names: &Names<'_>) -> Option<StepKind> {
@@ -161,7 +165,7 @@ impl Checker<'_> {
         Some(StepKind::While(WhilePlan { condition, max_iterations, body: slot.body.clone() }))
     }
 
-    fn parallel(&mut self, at: &str, parallel: &ParallelDocument) -> Option<StepKind> {
+    fn parallel(&mut self, at: &str, parallel: &ParallelDocument) -> StepKind {
         if parallel.branches.is_empty() {
             self.problem(format!("{at}/branches"), "must have at least one branch");
         }
@@ -177,7 +181,7 @@ impl Checker<'_> {
         }
         let needed = self.count(&format!("{at}/join"), &parallel.join, parallel.branches.len());
         let lanes = parallel.branches.iter().map(|lane| lane.id.as_str().into()).collect();
-        Some(StepKind::Parallel(ParallelPlan { lanes, needed }))
+        StepKind::Parallel(ParallelPlan { lanes, needed })
     }
 
     fn sub_flow(&mut self, at: &str, sub: &SubFlowDocument) -> Option<StepKind> {
@@ -215,6 +219,7 @@ impl Checker<'_> {
             WaitFor::Signal(signal.as_str().into())
         } else {
             let event = wait.event.as_ref()?;
+            self.problem(format!("{at}/event"), NOT_YET);
             self.length(&format!("{at}/event/type"), &event.kind, 200);
             let key = self.expression(&format!("{at}/event/key"), || Expression::parse(&event.key, names));
             let names = Names { roots: EVENT_ROOTS, ..*names };

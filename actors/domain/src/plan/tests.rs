@@ -293,8 +293,10 @@ fn policies_are_checked_once_and_where_they_stand() {
 
 #[test]
 fn what_stands_together_comes_together() {
-    let missing = "names the flow that is run when this one fails: it is missing";
-    head_refused(&json!({"on_error_action": "fallback"}), "/fallback_flow_id", missing);
+    let not_yet = "is not available in this version";
+    head_refused(&json!({"on_error_action": "fallback"}), "/on_error_action", not_yet);
+    step_refused(&json!({"on_error": "fallback"}), "/on_error", not_yet);
+    step_refused(&json!({"cache": {"key": "1", "seconds": 5}}), "/cache", not_yet);
     let verify = "on_unknown_outcome: verify and the action `verify` come together";
     step_refused(&json!({"on_unknown_outcome": "verify"}), "/verify", verify);
     step_refused(&json!({"verify": {"action_type": "transform"}}), "/verify", verify);

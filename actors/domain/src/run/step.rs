@@ -129,6 +129,7 @@ impl StepStatus {
 }
 
 /// What a step that is not terminal carries.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and stands in the stored state")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Live {
     /// The number of the present or next attempt, from 0.

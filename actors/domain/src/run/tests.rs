@@ -13,6 +13,7 @@ use crate::document::FlowDocument;
 use crate::ids::{FlowId, Owner, RunId};
 use crate::invariants;
 use crate::json::merge_patch;
+use crate::log::{Failure, LogEntry};
 use crate::plan::PlanLimits;
 use crate::words::{ApprovalStatus, ExecutionStatus, Role, TriggerType};
 

@@ -108,7 +108,7 @@ impl Run {
                 }
                 (Waiting::Approval, message, live.expires_at_ms, who)
             }
-            StepStatus::Waiting => return self.waiting_reason(no),
+            StepStatus::Waiting => return Some(self.waiting_reason(no)),
             StepStatus::AwaitingApproval if plan.requires_approval && !live.approved => {
                 let message = "it waits for a person's approval".to_owned();
                 (Waiting::Approval, message, live.expires_at_ms, vec!["person".to_owned()])
@@ -161,7 +161,7 @@ impl Run {
         Some(self.reason(no, Waiting::Phase, message, vec![format!("phase:{}", self.state.phase.current)]))
     }
 
-    fn waiting_reason(&self, no: StepNo) -> Option<Reason> {
+    fn waiting_reason(&self, no: StepNo) -> Reason {
         let (code, message, held_by) = match &self.step_plan(no).kind {
             StepKind::Wait(wait) => match &wait.what {
                 WaitFor::Seconds(_) | WaitFor::Until(_) => {
@@ -187,6 +187,6 @@ impl Run {
                 (Waiting::Inner, "it waits for the steps that stand in it".to_owned(), open)
             }
         };
-        Some(self.reason(no, code, message, held_by))
+        self.reason(no, code, message, held_by)
     }
 }

@@ -1,0 +1,198 @@
+//! What a decision changes, and what must happen once that is stored.
+
+use std::sync::Arc;
+
+use super::step::{self, StepStatus};
+use super::{Closing, PhaseMove, PlanRef, UndoWay};
+use crate::Json;
+use crate::ids::{RunId, StepNo, UserId};
+use crate::log::LogEntry;
+use crate::words::RunStatus;
+
+/// A fact about a run, once committed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    RunAwaitsApproval,
+    RunStarted {
+        at_ms: i64,
+    },
+    RunPaused {
+        by: Arc<str>,
+    },
+    RunResumed,
+    /// A person takes it up again after its end.
+    RunReopened,
+    /// A limit of its flow holds it: nothing of it starts until it begins.
+    RunHeld,
+    /// The step is as if it had never been released, but for the attempts that the log has of it.
+    StepReset {
+        step: StepNo,
+    },
+    RunClosing {
+        closing: Closing,
+        error: String,
+    },
+    RunEnded {
+        status: RunStatus,
+        error: Option<String>,
+        at_ms: i64,
+    },
+    /// Its inputs are satisfied; it waits for its time, a slot or a person.
+    StepReleased {
+        step: StepNo,
+        status: StepStatus,
+        live: step::Live,
+    },
+    /// It stays where it is, with this.
+    StepAdjusted {
+        step: StepNo,
+        live: step::Live,
+    },
+    StepStarted {
+        step: StepNo,
+        attempt: u32,
+        at_ms: i64,
+        epoch: i64,
+    },
+    StepRetrying {
+        step: StepNo,
+        next_attempt: u32,
+        due_at_ms: i64,
+    },
+    /// Its outcome is unknown and a person must say what to do.
+    StepParked {
+        step: StepNo,
+        next_attempt: u32,
+    },
+    StepEnded {
+        step: StepNo,
+        status: StepStatus,
+    },
+    /// An approval is wanted, or was given or refused.
+    ApprovalRequested {
+        step: Option<StepNo>,
+    },
+    ApprovalDecided {
+        step: Option<StepNo>,
+        approved: bool,
+        by: UserId,
+    },
+    AttemptLogged(Box<LogEntry>),
+    /// It has begun and waits, without an attempt.
+    StepWaiting {
+        step: StepNo,
+        live: step::Live,
+    },
+    /// It waits for an event of this key.
+    WaitOpened {
+        step: StepNo,
+        kind: Arc<str>,
+        key: String,
+    },
+    /// It waits for no event any more.
+    WaitClosed {
+        step: StepNo,
+    },
+    /// A loop has its numbers, and what it goes over.
+    LoopOpened {
+        base: StepNo,
+        owner: StepNo,
+        rounds: u32,
+        released_at_ms: i64,
+        items: Arc<Vec<Json>>,
+    },
+    /// What a loop did was taken back.
+    LoopDropped {
+        base: StepNo,
+    },
+    /// A loop that failed is to make its bad rounds again.
+    LoopReopened {
+        base: StepNo,
+    },
+    RoundOpened {
+        base: StepNo,
+        round: u32,
+    },
+    RoundClosed {
+        base: StepNo,
+        round: u32,
+        is_bad: bool,
+        output: Json,
+    },
+    VarsSet {
+        values: Json,
+    },
+    Voted {
+        step: StepNo,
+        by: UserId,
+    },
+    SignalKept {
+        name: Arc<str>,
+        payload: Json,
+    },
+    SignalTaken {
+        name: Arc<str>,
+    },
+    PhaseMoved(Box<PhaseMove>),
+    /// What was done after this phase is taken back: these executions, in this order.
+    RollbackBegan {
+        base: StepNo,
+        targets: Vec<StepNo>,
+        to_phase: u32,
+        error: String,
+    },
+    /// The next of them begins.
+    UndoOpened {
+        step: StepNo,
+    },
+    /// A person has settled an undo that had failed: the run is taken up again.
+    UndoSettled {
+        step: StepNo,
+        way: UndoWay,
+    },
+    RollbackEnded {
+        to_phase: u32,
+        retries: bool,
+    },
+    OutputSet {
+        output: Json,
+    },
+}
+
+/// What must happen once the changes are committed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    StartAttempt {
+        step: StepNo,
+        attempt: u32,
+        payload: Json,
+        /// What the attempt does.
+        part: PlanRef,
+    },
+    /// A step starts another flow; done again, it finds the run that it started.
+    StartRun {
+        step: StepNo,
+        /// The run, where the step has heard of it before.
+        known: Option<RunId>,
+        input: Json,
+        part: PlanRef,
+    },
+    CancelAttempt {
+        step: StepNo,
+        attempt: u32,
+    },
+    /// The step may start when a slot is free; smallest order first.
+    Enqueue {
+        step: StepNo,
+        order: i64,
+    },
+}
+
+/// What a command leads to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Decision {
+    pub changes: Vec<Change>,
+    pub effects: Vec<Effect>,
+    /// How many of the granted slots were not used.
+    pub unused_slots: usize,
+}

@@ -1,0 +1,175 @@
+//! What a run can be told, by whom, and why it does not do it.
+
+use std::sync::Arc;
+
+use crate::Json;
+use crate::ids::{RunId, StepNo, UserId};
+use crate::log::{Failure, HttpFigures};
+use crate::words::{Role, RunStatus};
+
+/// What a run can be told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Begin: the run was accepted, and no limit holds it.
+    Begin,
+    /// It was accepted, and a limit of its flow holds it: it begins when it is told to.
+    Hold,
+    /// Slots are free for these entries of its partition's queue.
+    Start {
+        steps: Vec<StepNo>,
+    },
+    /// An attempt ended.
+    AttemptEnded {
+        step: StepNo,
+        attempt: u32,
+        report: AttemptReport,
+    },
+    /// Something is due.
+    Wake,
+    /// A person agreed: to the run (`step: None`) or to one step.
+    Approve {
+        step: Option<StepNo>,
+        by: Voter,
+    },
+    /// A person refused.
+    Reject {
+        step: Option<StepNo>,
+        by: Voter,
+    },
+    /// A signal for whatever waits for it, now or later.
+    Signal {
+        name: Arc<str>,
+        payload: Json,
+    },
+    /// An event of the key that a step waits for.
+    Event {
+        step: StepNo,
+        event: Json,
+    },
+    /// The run that a step started was accepted, or has ended.
+    SubRun {
+        step: StepNo,
+        news: SubRunNews,
+    },
+    /// Try again to take a step back; it is not to be taken back, or was by hand.
+    Undo {
+        way: UndoWay,
+    },
+    /// Stop it.
+    Cancel {
+        reason: String,
+    },
+    /// Stop one step; those that depend on it are skipped.
+    CancelStep {
+        step: StepNo,
+    },
+    /// Start nothing more until resumed.
+    Pause {
+        by: Arc<str>,
+    },
+    Resume,
+    /// Take a run up again that has failed or was cancelled: all its steps that did not do what they should, or this one
+    /// and what depends on it.
+    Retry {
+        step: Option<StepNo>,
+    },
+    /// The same, but a limit of its flow holds it: it goes on when it is told to begin.
+    RetryHeld {
+        step: Option<StepNo>,
+    },
+    /// Do not wait for the step's time.
+    RunNow {
+        step: StepNo,
+    },
+    /// It was loaded: of its steps these are known to be under way here; the others' attempts have an unknown outcome.
+    Recover {
+        under_way: Vec<StepNo>,
+    },
+    /// It has killed its actor again and again: end it, with the last failure's text.
+    Quarantine {
+        failure: String,
+    },
+}
+
+/// Somebody who decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Voter {
+    pub user: UserId,
+    pub role: Role,
+    pub notes: Option<Arc<str>>,
+    /// What they filled in; null: nothing.
+    pub form: Json,
+}
+
+/// What is heard of a run that a step started.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SubRunNews {
+    Accepted {
+        run: RunId,
+    },
+    Ended {
+        run: RunId,
+        status: RunStatus,
+        output: Json,
+        error: Option<String>,
+    },
+    /// It could not be started, and will not be.
+    Refused {
+        message: String,
+    },
+}
+
+/// What to do about an undo that has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UndoWay {
+    Retry,
+    /// Leave the step as it is.
+    Skip {
+        reason: String,
+    },
+    /// A person has taken it back.
+    Done,
+}
+
+/// How an attempt ended, as its executor reports.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptReport {
+    pub outcome: Outcome,
+    /// What was sent, with secrets redacted: what the log keeps.
+    pub payload: Json,
+    pub started_at_ms: i64,
+    pub completed_at_ms: i64,
+    /// By the monotonic clock.
+    pub duration_ms: i64,
+    pub http: Option<HttpFigures>,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    Completed(Json),
+    Failed(Failure),
+    /// It was told to end, and did.
+    Cancelled,
+}
+
+/// Why a command does not apply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the run has ended ({0}): nothing about it can change any more")]
+    Ended(RunStatus),
+    #[error("the run is {0}: {1}")]
+    RunNotNow(RunStatus, &'static str),
+    #[error("step {0} is {1}: {2}")]
+    StepNotNow(StepNo, crate::words::ExecutionStatus, &'static str),
+    #[error("step {0} is {1}: it does not wait for an approval")]
+    NotAwaitingApproval(StepNo, crate::words::ExecutionStatus),
+    #[error("the run has no step {0}")]
+    NoSuchStep(StepNo),
+    #[error("step {0} waits for others to decide: {1}")]
+    NotYours(StepNo, String),
+    #[error("the run keeps {0} signals that nothing has waited for; it takes no more")]
+    TooManySignals(usize),
+    #[error("no undo of the run has failed: there is nothing to settle")]
+    NoFailedUndo,
+}

@@ -1,0 +1,246 @@
+//! Putting changes into what of a run changes.
+
+use super::step::{Live, Step, StepStatus};
+use super::{Change, Frame, PhaseState, RollbackState, RunState, UndoWay};
+use crate::ids::StepNo;
+use crate::words::{PhaseStatus, RunStatus};
+
+impl RunState {
+    /// Puts one change into the state.
+    pub(super) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::RunAwaitsApproval
+            | Change::RunStarted { .. }
+            | Change::RunPaused { .. }
+            | Change::RunReopened
+            | Change::RunHeld
+            | Change::RunResumed
+            | Change::RunClosing { .. }
+            | Change::RunEnded { .. } => self.apply_to_run(change),
+            Change::StepReset { .. }
+            | Change::StepReleased { .. }
+            | Change::StepAdjusted { .. }
+            | Change::StepStarted { .. }
+            | Change::StepRetrying { .. }
+            | Change::StepParked { .. }
+            | Change::StepEnded { .. }
+            | Change::StepWaiting { .. } => self.apply_to_step(change),
+            Change::PhaseMoved(_)
+            | Change::RollbackBegan { .. }
+            | Change::UndoOpened { .. }
+            | Change::UndoSettled { .. }
+            | Change::RollbackEnded { .. } => self.apply_to_phases(change),
+            Change::LoopOpened { .. }
+            | Change::LoopReopened { .. }
+            | Change::LoopDropped { .. }
+            | Change::VarsSet { .. }
+            | Change::Voted { .. }
+            | Change::SignalKept { .. }
+            | Change::SignalTaken { .. }
+            | Change::OutputSet { .. } => self.apply_to_more(change),
+            Change::RoundOpened { .. }
+            | Change::RoundClosed { .. }
+            | Change::WaitOpened { .. }
+            | Change::WaitClosed { .. }
+            | Change::ApprovalRequested { .. }
+            | Change::ApprovalDecided { .. }
+            | Change::AttemptLogged(_) => {}
+        }
+    }
+
+    /// Of the run itself.
+    fn apply_to_run(&mut self, change: &Change) {
+        match change {
+            Change::RunAwaitsApproval => self.status = RunStatus::AwaitingApproval,
+            Change::RunStarted { at_ms } => {
+                self.status = RunStatus::Running;
+                self.started_at_ms = Some(*at_ms);
+            }
+            Change::RunPaused { by } => {
+                self.status = RunStatus::Paused;
+                self.paused_by = Some(by.clone());
+            }
+            Change::RunReopened => {
+                self.status = RunStatus::Running;
+                self.reopened += 1;
+                self.error = None;
+                self.completed_at_ms = None;
+            }
+            Change::RunHeld => self.status = RunStatus::Pending,
+            Change::RunResumed => {
+                self.status = RunStatus::Running;
+                self.paused_by = None;
+                // Entries that came up while it was paused are gone: what is due is queued anew.
+                let loose = self.loose.values_mut();
+                let all = self.steps.iter_mut().chain(loose);
+                all.filter_map(|s| s.live.as_deref_mut()).for_each(|live| live.queued = false);
+            }
+            Change::RunClosing { closing, error } => {
+                self.closing = Some(*closing);
+                self.error = Some(error.clone());
+            }
+            Change::RunEnded { status, error, at_ms } => {
+                if let Some(rollback) = &mut self.rollback {
+                    rollback.is_stuck = !rollback.is_over && *status == RunStatus::Failed;
+                }
+                self.status = *status;
+                self.error.clone_from(error);
+                self.closing = None;
+                self.paused_by = None;
+                self.completed_at_ms = Some(*at_ms);
+            }
+            _ => {}
+        }
+    }
+
+    /// Of one execution.
+    fn apply_to_step(&mut self, change: &Change) {
+        match change {
+            // Not by the table of transitions: only a person takes back what has ended.
+            Change::StepReset { step } => {
+                if let Some(step) = self.get_mut(*step) {
+                    *step = Step::BLOCKED;
+                }
+                self.votes.remove(step);
+            }
+            Change::StepReleased { step, status, live } => self.set(*step, *status, Some(*live)),
+            Change::StepAdjusted { step, live } => self.with_live(*step, |own| *own = *live),
+            Change::StepStarted { step, attempt, at_ms, epoch } => {
+                self.with_live(*step, |live| {
+                    live.attempt = *attempt;
+                    live.started_at_ms = Some(*at_ms);
+                    live.epoch = Some(*epoch);
+                    live.queued = false;
+                });
+                self.move_to(*step, StepStatus::InProgress);
+            }
+            Change::StepRetrying { step, next_attempt, due_at_ms } => {
+                self.attempt_over(*step, *next_attempt, Some(*due_at_ms));
+                self.move_to(*step, StepStatus::Retrying);
+            }
+            Change::StepParked { step, next_attempt } => {
+                self.attempt_over(*step, *next_attempt, None);
+                self.move_to(*step, StepStatus::AwaitingApproval);
+            }
+            Change::StepEnded { step, status } => self.set(*step, *status, None),
+            Change::StepWaiting { step, live } => self.set(*step, StepStatus::Waiting, Some(*live)),
+            _ => {}
+        }
+    }
+
+    /// Of phases, and of taking back what they did.
+    fn apply_to_phases(&mut self, change: &Change) {
+        match change {
+            Change::PhaseMoved(moved) => {
+                let starts = moved.status == PhaseStatus::Started;
+                if starts {
+                    self.phase = PhaseState { current: moved.phase, started_at_ms: moved.at_ms, is_over: false };
+                } else {
+                    self.phase.is_over = true;
+                }
+            }
+            Change::RollbackBegan { base, targets, to_phase, error } => {
+                self.status = RunStatus::Compensating;
+                self.closing = None;
+                self.error = Some(error.clone());
+                let before = self.rollback.as_ref().map_or(0, |rollback| rollback.before);
+                let (from_phase, error) = (self.phase.current, error.clone());
+                let fresh = RollbackState {
+                    base: *base,
+                    from_phase,
+                    to_phase: *to_phase,
+                    error,
+                    before,
+                    ..RollbackState::default()
+                };
+                self.rollback = Some(fresh);
+                self.frames.insert(*base, Frame { targets: targets.clone(), ..Frame::default() });
+            }
+            Change::UndoOpened { step } => {
+                self.loose.insert(*step, Step::BLOCKED);
+            }
+            Change::UndoSettled { step, way } => {
+                self.reopened += u32::from(self.status.is_terminal());
+                if let Some(rollback) = &mut self.rollback {
+                    rollback.is_stuck = false;
+                    rollback.settled += u32::from(*way != UndoWay::Retry);
+                }
+                if *way == UndoWay::Retry {
+                    self.loose.insert(*step, Step::BLOCKED);
+                }
+                self.status = RunStatus::Compensating;
+                self.completed_at_ms = None;
+            }
+            Change::RollbackEnded { to_phase, retries } => {
+                if let Some(rollback) = &mut self.rollback {
+                    rollback.is_over = true;
+                    rollback.before += 1;
+                }
+                if *retries {
+                    self.status = RunStatus::Running;
+                    self.error = None;
+                    self.phase = PhaseState { current: *to_phase, is_over: true, ..self.phase };
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Of loops, values, votes and signals.
+    fn apply_to_more(&mut self, change: &Change) {
+        match change {
+            Change::LoopOpened { base, owner, rounds, released_at_ms, .. } => {
+                let (owner, rounds, released_at_ms) = (Some(*owner), *rounds, *released_at_ms);
+                self.frames.insert(*base, Frame { owner, rounds, released_at_ms, ..Frame::default() });
+            }
+            Change::LoopReopened { base } => {
+                if let Some(frame) = self.frames.get_mut(base) {
+                    frame.again = std::mem::take(&mut frame.bad);
+                }
+            }
+            Change::LoopDropped { base } => {
+                if let Some(frame) = self.frames.get_mut(base) {
+                    frame.is_dropped = true;
+                }
+            }
+            Change::VarsSet { values } => self.vars = values.clone(),
+            Change::Voted { step, by } => self.votes.entry(*step).or_default().push(*by),
+            Change::SignalKept { name, payload } => self.signals.push((name.clone(), payload.clone())),
+            Change::SignalTaken { name } => {
+                if let Some(at) = self.signals.iter().position(|(kept, _)| kept == name) {
+                    self.signals.remove(at);
+                }
+            }
+            Change::OutputSet { output } => self.output = Some(output.clone()),
+            _ => {}
+        }
+    }
+
+    fn attempt_over(&mut self, step: StepNo, next_attempt: u32, due_at_ms: Option<i64>) {
+        self.with_live(step, |live| {
+            live.attempt = next_attempt;
+            live.due_at_ms = due_at_ms;
+            live.started_at_ms = None;
+            live.epoch = None;
+            live.queued = false;
+        });
+    }
+
+    fn with_live(&mut self, step: StepNo, change: impl FnOnce(&mut Live)) {
+        if let Some(live) = self.get_mut(step).and_then(|step| step.live.as_deref_mut()) {
+            change(live);
+        }
+    }
+
+    fn move_to(&mut self, step: StepNo, status: StepStatus) {
+        let live = self.get(step).and_then(|step| step.live.as_deref()).copied();
+        self.set(step, status, live);
+    }
+
+    /// The one place in which a step's state changes: the table of transitions is asserted here.
+    fn set(&mut self, no: StepNo, status: StepStatus, live: Option<Live>) {
+        let Some(step) = self.get_mut(no) else { return };
+        assert!(step.status.may_become(status), "step {no} must not go from {:?} to {status:?}", step.status);
+        *step = Step { status, live: live.map(Box::new) };
+    }
+}
