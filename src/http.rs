@@ -25,6 +25,7 @@ mod execution_log;
 mod executions;
 mod flows;
 mod functions;
+mod gallery;
 mod hooks;
 mod idempotency;
 mod input;
@@ -228,10 +229,21 @@ fn definition_routes(table: RouteTable) -> RouteTable {
         .post("/api/v1/flows/{id}/resume", flows::activate::resume, flows::activate::resume_doc())
         .post("/api/v1/flows/{id}/clone", flows::clone::handle, flows::clone::doc())
         .get("/api/v1/flows/{id}/versions", flows::versions::handle, flows::versions::doc())
+        .get("/api/v1/flows/{id}/versions/{version}", flows::show_version::handle, flows::show_version::doc())
+        .get("/api/v1/flows/{id}/diff", flows::diff::handle, flows::diff::doc())
+        .post("/api/v1/flows/{id}/rollback", flows::rollback::handle, flows::rollback::doc())
+        .get("/api/v1/flows/{id}/rollout", flows::rollout::show, flows::rollout::show_doc())
+        .post("/api/v1/flows/{id}/rollout", flows::rollout::begin, flows::rollout::begin_doc())
+        .post("/api/v1/flows/{id}/rollout/promote", flows::rollout::promote, flows::rollout::promote_doc())
+        .post("/api/v1/flows/{id}/rollout/return", flows::rollout::return_to_base, flows::rollout::return_doc())
+        .post("/api/v1/flows/{id}/instantiate", flows::instantiate::handle, flows::instantiate::doc())
         .post("/api/v1/flows/{id}/dry-run", flows::dry_run::handle, flows::dry_run::doc())
         .get("/api/v1/flows/{id}/export", flows::export::handle, flows::export::doc())
         .get("/api/v1/flows/{id}/form", flows::form::handle, flows::form::doc())
         .get("/api/v1/flow-templates", flows::templates::handle, flows::templates::doc())
+        .get("/api/v1/templates", gallery::list, gallery::list_doc())
+        .get("/api/v1/templates/{name}", gallery::show, gallery::show_doc())
+        .post("/api/v1/templates/{name}/instantiate", gallery::make, gallery::instantiate_doc())
         .list("/api/v1/dead-letters", Resource::DeadLetters, "Lists work that was set aside.")
         .show("/api/v1/dead-letters/{id}", Resource::DeadLetters, "Shows work that was set aside.")
         .post("/api/v1/dead-letters/{id}/retry", dead_letters::settle::retry, dead_letters::settle::retry_doc())
@@ -288,6 +300,7 @@ fn operations_routes(table: RouteTable) -> RouteTable {
         .get("/problems/{slug}", pages::problem::handle, pages::problem::doc())
         .get("/api/v1", pages::index::handle, pages::index::doc())
         .get("/api/openapi.json", pages::openapi::handle, pages::openapi::doc())
+        .get("/api/v1/schemas/flow.json", pages::flow_schema::handle, pages::flow_schema::doc())
         .get("/api/docs", pages::docs::handle, pages::docs::doc())
         .get("/", pages::front::handle, pages::front::doc())
 }

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod executors;
+pub mod gallery;
 pub mod http;
 pub mod receiver;
 pub mod store;

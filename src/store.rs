@@ -26,6 +26,7 @@ mod notifications;
 mod plans;
 mod pool;
 mod postgres;
+mod rollouts;
 mod rows;
 mod schedules;
 mod schema;

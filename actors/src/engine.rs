@@ -1,18 +1,20 @@
 //! The engine as the shell sees it: started once, asked by handlers and commands, drained at the end.
 
 mod act;
+mod circles;
 mod keys;
 mod look;
+mod rollouts;
 mod schedules;
 mod signals;
 mod start;
-mod warnings;
 mod webhooks;
 
 use std::sync::{Arc, OnceLock};
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
+use core314_domain::document::warnings::{self, Neighbour};
 use core314_domain::ids::{FlowId, Owner, TenantId};
 use core314_domain::plan::Problem;
 use serde_json::json;
@@ -35,6 +37,7 @@ use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog}
 pub use act::{Restart, TellError, Verdict};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
+pub use rollouts::{Candidate, RolloutError};
 pub use schedules::{Backfill, Backfilled, ScheduleError};
 pub use signals::{DecisionDraft, MetricDraft, RecommendationDraft, SignalError, VerdictDraft};
 pub use start::{Parts, StartError};
@@ -75,6 +78,9 @@ pub enum SaveError {
     Conflict,
     #[error("there is no such flow")]
     NotFound,
+    /// End the roll-out first: two versions of the flow share its runs.
+    #[error("a roll-out of version {0} is running: promote or return it first")]
+    RolloutRunning(i64),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -104,6 +110,36 @@ impl Engine {
         self.inner.runtime.plans.compile(document).map(|plan| plan.warnings)
     }
 
+    /// What is legal in a document and surely not meant: in itself, and among the flows of a tenant. `id` is absent for a
+    /// new flow.
+    pub async fn warnings(
+        &self,
+        tenant: Option<TenantId>,
+        id: Option<FlowId>,
+        document: &FlowDocument,
+    ) -> Result<Vec<Problem>, StoreError> {
+        let mut found = warnings::warnings(document);
+        found.extend(self.check_flow(document).unwrap_or_default());
+        let Some(tenant) = tenant else { return Ok(found) };
+        let catalog = &self.inner.runtime.catalog;
+        let others = catalog.active_flows(tenant, document.trigger_type).await?;
+        let others: Vec<Neighbour<'_>> =
+            others.iter().map(|flow| Neighbour { id: flow.id, document: &flow.document }).collect();
+        found.extend(warnings::shadows(id, document, &others));
+        found.extend(self.circle(tenant, id, document).await?.map(|told| Problem::new("/trigger_config/flow", told)));
+        if let Some(fallback) = document.fallback_flow_id
+            && catalog.flow(Scope::Tenant(tenant), fallback).await?.is_none()
+        {
+            found.push(Problem::new("/fallback_flow_id", "there is no such flow yet"));
+        }
+        for (pointer, name) in warnings::started_flows(document) {
+            if name != document.flow_name && catalog.flow_by_name(tenant, name.clone()).await?.is_none() {
+                found.push(Problem::new(pointer, format!("there is no flow '{name}' yet")));
+            }
+        }
+        Ok(found)
+    }
+
     /// Saves a new flow, as version 1.
     pub async fn create_flow(&self, draft: FlowDraft) -> Result<StoredFlow, SaveError> {
         let id = FlowId::new(self.inner.runtime.now_ms(), rand::random());
@@ -121,27 +157,12 @@ impl Engine {
     }
 
     async fn save_flow(&self, id: FlowId, expected_version: i64, draft: FlowDraft) -> Result<StoredFlow, SaveError> {
-        let runtime = &self.inner.runtime;
-        runtime.plans.compile(&draft.document).map_err(SaveError::Invalid)?;
-        let now_ms = runtime.now_ms();
-        let version = expected_version + 1;
-        let event = if expected_version == 0 { AuditEvent::FlowCreated } else { AuditEvent::FlowUpdated };
-        let summary = format!("{} '{}', version {version}", event.as_str().replace('_', " "), draft.document.flow_name);
-        let audit = AuditEntry {
-            summary,
-            details: json!({"flow_version": version}),
-            ..self.entry(event, draft.owner, draft.by, ("flow", id.0))
-        };
-        let write = FlowWrite {
-            id,
-            owner: draft.owner,
-            expected_version,
-            document: draft.document.clone(),
-            schedule: scheduling::plan(&draft.document, id, now_ms),
-            by: draft.owner.user,
-            at_ms: now_ms,
-            audit,
-        };
+        self.inner.runtime.plans.compile(&draft.document).map_err(SaveError::Invalid)?;
+        if expected_version > 0 {
+            self.check_no_rollout(draft.owner, id, &draft.document).await?;
+        }
+        let write = self.flow_write(id, expected_version, draft.owner, draft.document.clone(), draft.by);
+        let (version, now_ms) = (expected_version + 1, write.at_ms);
         let outcome = self.commit_and_forget(Write::Flow(Box::new(write)), draft.owner.tenant, id).await?;
         match outcome {
             Outcome::Committed { .. } => {
@@ -151,6 +172,28 @@ impl Engine {
             Outcome::Conflict => Err(SaveError::Conflict),
             other => Err(SaveError::Store(unexpected(other))),
         }
+    }
+
+    /// The write of a flow's next version.
+    fn flow_write(
+        &self,
+        id: FlowId,
+        expected_version: i64,
+        owner: Owner,
+        document: FlowDocument,
+        by: String,
+    ) -> FlowWrite {
+        let version = expected_version + 1;
+        let event = if expected_version == 0 { AuditEvent::FlowCreated } else { AuditEvent::FlowUpdated };
+        let summary = format!("{} '{}', version {version}", event.as_str().replace('_', " "), document.flow_name);
+        let audit = AuditEntry {
+            summary,
+            details: json!({"flow_version": version}),
+            ..self.entry(event, owner, by, ("flow", id.0))
+        };
+        let at_ms = self.now_ms();
+        let schedule = scheduling::plan(&document, id, at_ms);
+        FlowWrite { id, owner, expected_version, document, schedule, by: owner.user, at_ms, rollout: None, audit }
     }
 
     /// An entry of the audit log on what a person did.

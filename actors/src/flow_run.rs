@@ -256,6 +256,7 @@ impl FlowRun {
         let started_at_ms = state.started_at_ms.unwrap_or(header.accepted_at_ms);
         Some(RunEnd {
             flow: (!header.flow.is_single_action()).then_some(header.flow.id),
+            flow_version: header.flow.version,
             key: header.run_key.clone().map(|key| (header.flow.id, key)),
             status: state.status,
             duration_ms: (at_ms - started_at_ms).max(0),

@@ -16,7 +16,7 @@ use core314_domain::Json;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{ExecutionId, FlowId, Owner, RowId, RunId, StepNo, TenantId};
 use core314_domain::plan::Problem;
-use core314_domain::run::{Command, FlowRef, RunHeader};
+use core314_domain::run::{Command, FlowRef, RunHeader, matching_scope};
 use core314_domain::words::{ExecutionMode, RunStatus, TriggerType};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
@@ -236,7 +236,9 @@ impl Ingress {
     async fn begin(&self, trigger: &Trigger, flow: &ReadyFlow, also: Vec<FlowId>) -> Result<Triggered, TriggerError> {
         let mut freed = 0;
         loop {
-            let (new, accepted, heard) = self.new_run_in(self.next_partition(), flow, trigger, also.clone())?;
+            let run = self.runtime.run_id();
+            let flow = self.for_run(flow, trigger, run)?;
+            let (new, accepted, heard) = self.new_run_in(run, self.next_partition(), &flow, trigger, also.clone())?;
             let partition = &self.partitions[usize::from(new.header.partition)];
             self.hand_over(partition, PartitionMsg::Accept(Box::new(new)))?;
             let answer = self.hear(heard).await?;
@@ -271,7 +273,11 @@ impl Ingress {
         let mut homes: BTreeMap<u16, Vec<NewRun>> = BTreeMap::new();
         for trigger in &triggers {
             self.check_size(trigger)?;
-            waiting.push(self.new_run_in(number, &flow, trigger, Vec::new()).map(|(new, accepted, heard)| {
+            let run = self.runtime.run_id();
+            let begun = self
+                .for_run(&flow, trigger, run)
+                .and_then(|flow| self.new_run_in(run, number, &flow, trigger, Vec::new()));
+            waiting.push(begun.map(|(new, accepted, heard)| {
                 homes.entry(new.header.partition).or_default().push(new);
                 (accepted, heard)
             }));
@@ -357,6 +363,24 @@ impl Ingress {
         if flow.is_active { Ok(flow) } else { Err(TriggerError::Inactive(flow.flow.name.to_string())) }
     }
 
+    /// The flow in the version that this run gets.
+    fn for_run(&self, flow: &ReadyFlow, trigger: &Trigger, run: RunId) -> Result<ReadyFlow, TriggerError> {
+        match trigger.target {
+            Target::Version(..) | Target::Action(_) => Ok(flow.clone()),
+            Target::Flow(_) | Target::Scheduled(_) | Target::Matching | Target::Only(_) => {
+                let scope = || {
+                    matching_scope(
+                        trigger.context.clone(),
+                        trigger.webhook.clone(),
+                        &trigger.owner,
+                        self.runtime.now_ms(),
+                    )
+                };
+                flow.for_run(run, scope).map_err(|error| condition(flow, &error))
+            }
+        }
+    }
+
     fn next_partition(&self) -> u16 {
         (self.next.fetch_add(1, Ordering::Relaxed) % self.partitions.len() as u64) as u16
     }
@@ -364,13 +388,14 @@ impl Ingress {
     /// A run to accept, what its caller is told then, and where that is heard of.
     fn new_run_in(
         &self,
+        run: RunId,
         partition: u16,
         flow: &ReadyFlow,
         trigger: &Trigger,
         also: Vec<FlowId>,
     ) -> Result<(NewRun, Accepted, oneshot::Receiver<Answer>), TriggerError> {
         let input = input(flow, trigger)?;
-        let mut header = self.header(flow, trigger, input, partition);
+        let mut header = self.header(run, flow, trigger, input, partition);
         let claim = claim_of(flow, &header)
             .map_err(|message| TriggerError::LimitKey { flow: flow.flow.name.to_string(), message })?;
         if let (Some(limits), Some(claim)) = (&flow.plan.limits, &claim) {
@@ -429,10 +454,10 @@ impl Ingress {
         }
     }
 
-    fn header(&self, flow: &ReadyFlow, trigger: &Trigger, input: Json, partition: u16) -> RunHeader {
+    fn header(&self, run: RunId, flow: &ReadyFlow, trigger: &Trigger, input: Json, partition: u16) -> RunHeader {
         let now_ms = self.runtime.now_ms();
         RunHeader {
-            id: self.runtime.run_id(),
+            id: run,
             owner: trigger.owner,
             partition,
             flow: FlowRef::clone(&flow.flow),
@@ -452,6 +477,11 @@ impl Ingress {
             deadline_at_ms: flow.plan.deadline_ms.map(|ms| now_ms + ms),
         }
     }
+}
+
+/// An expression of a flow cannot be evaluated on a trigger.
+fn condition(flow: &ReadyFlow, error: &core314_domain::expr::ExprError) -> TriggerError {
+    TriggerError::Condition { flow: flow.flow.name.to_string(), message: error.to_string() }
 }
 
 /// What a person filled in, checked and completed by the flow's form; whatever else starts a flow is taken as it is.

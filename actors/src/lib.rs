@@ -22,6 +22,7 @@ pub mod plans;
 pub mod ports;
 pub mod queue_partition;
 pub mod relay;
+pub mod rollouts;
 pub mod runtime;
 pub mod schedules;
 pub mod settings;

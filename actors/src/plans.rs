@@ -3,18 +3,21 @@
 //! A version of a flow never changes, so its plan is kept until room is needed. The list of a tenant's active flows for
 //! a trigger type changes when a flow is saved, and is forgotten then.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, Owner, TenantId, WebhookId};
+use core314_domain::document::{FlowDocument, parameters};
+use core314_domain::expr::{ExprError, Expression, Scope as ExprScope};
+use core314_domain::ids::{FlowId, Owner, RunId, TenantId, WebhookId};
 use core314_domain::plan::{FlowPlan, PlanLimits, Problem, problems_at_the_door};
+use core314_domain::rollout::{RolloutStatus, RolloutTerms};
 use core314_domain::run::FlowRef;
 use core314_domain::schedule;
 use core314_domain::words::{ExecutionMode, TriggerType};
 use dashmap::DashMap;
 
-use crate::ports::catalog::{Catalog, StoredFlow};
+use crate::ports::catalog::{Catalog, Rollout, StoredFlow};
 use crate::ports::executor::Executor;
 use crate::ports::{Scope, StoreError};
 use crate::webhooks::ReadyWebhook;
@@ -28,6 +31,31 @@ pub struct ReadyFlow {
     pub mode: ExecutionMode,
     pub is_active: bool,
     pub plan: Arc<FlowPlan>,
+    /// Present while two of the flow's versions share its new runs.
+    pub rollout: Option<Arc<ReadyRollout>>,
+}
+
+/// A running roll-out.
+#[derive(Debug)]
+pub struct ReadyRollout {
+    terms: RolloutTerms,
+    key: Option<Expression>,
+    candidate: ReadyFlow,
+    base: ReadyFlow,
+}
+
+impl ReadyFlow {
+    /// The version with which a run starts. An error is one of the roll-out's key.
+    pub fn for_run(&self, run: RunId, scope: impl FnOnce() -> ExprScope) -> Result<Self, ExprError> {
+        let Some(rollout) = &self.rollout else { return Ok(self.clone()) };
+        let key = match &rollout.key {
+            Some(key) => key.evaluate(&scope())?.to_string(),
+            None => run.to_string(),
+        };
+        let is_candidate = rollout.terms.takes_candidate(self.flow.id, &key);
+        let chosen = if is_candidate { &rollout.candidate } else { &rollout.base };
+        Ok(Self { is_active: self.is_active, ..chosen.clone() })
+    }
 }
 
 /// The cache.
@@ -64,8 +92,11 @@ impl Plans {
 
     /// Checks a document and compiles it; executors look at their payloads.
     pub fn compile(&self, document: &FlowDocument) -> Result<FlowPlan, Vec<Problem>> {
+        let mut problems = parameters::problems(document);
+        let sample = sample(document).map_err(|problem| vec![problem])?;
+        let document = sample.as_ref();
         let plan = FlowPlan::compile(document, &self.action_types, &self.limits);
-        let mut problems = schedule::check(document);
+        problems.extend(schedule::check(document));
         for (at, action) in document.actions() {
             let executor = self.executors.iter().find(|e| e.action_type() == action.action_type);
             for problem in executor.map(|e| e.check(&action.action_target, &action.action_payload)).unwrap_or_default()
@@ -107,7 +138,14 @@ impl Plans {
         }
         let forgotten = self.forgotten.load(Ordering::SeqCst);
         let stored = catalog.active_flows(tenant, trigger).await?;
-        let flows: Vec<ReadyFlow> = stored.iter().map(|s| self.ready(s)).collect::<Result<_, _>>()?;
+        let flows = stored.iter().map(|s| self.ready(s)).collect::<Result<Vec<_>, _>>()?;
+        let mut flows: Vec<ReadyFlow> = flows.into_iter().filter(|flow| flow.is_active).collect();
+        for state in if flows.is_empty() { Vec::new() } else { catalog.running_rollouts(Scope::Tenant(tenant)).await? }
+        {
+            if let Some(flow) = flows.iter_mut().find(|flow| flow.flow.id == state.rollout.flow) {
+                flow.rollout = Some(self.rollout(catalog, &state.rollout).await?);
+            }
+        }
         let flows = Arc::new(flows);
         make_room(&self.active, self.capacity);
         self.active.insert((tenant, trigger), flows.clone());
@@ -134,13 +172,28 @@ impl Plans {
         }
         let forgotten = self.forgotten.load(Ordering::SeqCst);
         let Some(stored) = catalog.flow(Scope::Tenant(tenant), id).await? else { return Ok(None) };
-        let ready = self.ready(&stored)?;
+        let mut ready = self.ready(&stored)?;
+        if let Some(state) = catalog.rollout(Scope::Tenant(tenant), id).await?
+            && state.rollout.status == RolloutStatus::Running
+        {
+            ready.rollout = Some(self.rollout(catalog, &state.rollout).await?);
+        }
         make_room(&self.current, self.capacity);
         self.current.insert(id, ready.clone());
         if self.forgotten.load(Ordering::SeqCst) != forgotten {
             self.current.remove(&id);
         }
         Ok(Some(ready))
+    }
+
+    async fn rollout(&self, catalog: &dyn Catalog, rollout: &Rollout) -> Result<Arc<ReadyRollout>, StoreError> {
+        let unreadable = |error| StoreError::Corrupt(format!("the key of roll-out {}: {error}", rollout.id));
+        Ok(Arc::new(ReadyRollout {
+            terms: rollout.terms.clone(),
+            key: rollout.terms.key_expression().map_err(unreadable)?,
+            candidate: self.version(catalog, rollout.flow, rollout.candidate).await?,
+            base: self.version(catalog, rollout.flow, rollout.base).await?,
+        }))
     }
 
     /// A webhook, of any tenant. One that does not exist is asked for again each time.
@@ -164,20 +217,24 @@ impl Plans {
     pub fn ready(&self, stored: &StoredFlow) -> Result<ReadyFlow, StoreError> {
         let key = (stored.id, stored.version);
         if let Some(found) = self.versions.get(&key) {
-            return Ok(ReadyFlow { is_active: stored.document.is_active, ..found.clone() });
+            return Ok(ReadyFlow { is_active: is_startable(&stored.document), ..found.clone() });
         }
+        let unreadable =
+            |message: String| StoreError::Corrupt(format!("flow {} version {}: {message}", stored.id, stored.version));
+        let document = sample(&stored.document).map_err(|problem| unreadable(problem.message))?;
         // It was checked when it was saved; an executor that is missing now is the one thing that can have changed.
-        let plan = FlowPlan::load(&stored.document, &self.action_types, &self.limits).map_err(|problems| {
+        let plan = FlowPlan::load(document.as_ref(), &self.action_types, &self.limits).map_err(|problems| {
             let words: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect();
-            StoreError::Corrupt(format!("flow {} version {}: {}", stored.id, stored.version, words.join("; ")))
+            unreadable(words.join("; "))
         })?;
         let ready = ReadyFlow {
             flow: FlowRef { id: stored.id, version: stored.version, name: stored.document.flow_name.as_str().into() },
             tenant: stored.owner.tenant,
             trigger_type: stored.document.trigger_type,
             mode: stored.document.execution_mode,
-            is_active: stored.document.is_active,
+            is_active: is_startable(&stored.document),
             plan: Arc::new(plan),
+            rollout: None,
         };
         make_room(&self.versions, self.capacity);
         self.versions.insert(key, ready.clone());
@@ -194,6 +251,7 @@ impl Plans {
             mode: document.execution_mode,
             is_active: true,
             plan,
+            rollout: None,
         };
         make_room(&self.versions, self.capacity);
         self.versions.insert((id, 1), ready.clone());
@@ -212,6 +270,20 @@ impl Plans {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.webhooks.remove(&id);
     }
+}
+
+/// Whether triggers start a flow: one with parameters is there to be filled in, and cannot run as it is.
+fn is_startable(document: &FlowDocument) -> bool {
+    document.is_active && document.parameters.is_empty()
+}
+
+/// The document that is checked: a template's has a value for each parameter.
+fn sample(document: &FlowDocument) -> Result<Cow<'_, FlowDocument>, Problem> {
+    if document.parameters.is_empty() {
+        return Ok(Cow::Borrowed(document));
+    }
+    let sample = parameters::sample(document);
+    sample.map(Cow::Owned).map_err(|error| Problem::new(error.pointer, error.message))
 }
 
 /// A full cache is emptied: what is wanted comes back, and nothing needs to know what was used last.

@@ -2,6 +2,7 @@
 
 mod memory_bulk;
 pub mod memory_inbox;
+mod memory_rollouts;
 pub mod memory_schedules;
 mod memory_settlements;
 pub mod memory_signals;

@@ -178,6 +178,7 @@ impl<'a> History<'a> {
         }
         let end = RunEnd {
             flow: Some(header.flow.id),
+            flow_version: header.flow.version,
             key: None,
             status: *status,
             duration_ms: end_ms - at_ms,
@@ -309,6 +310,7 @@ fn flows(tenant: &Tenant, at_ms: i64) -> Vec<Write> {
             schedule: None,
             by: tenant.owner.user,
             at_ms,
+            rollout: None,
             audit: audit(tenant.owner, 0, AuditEvent::FlowCreated, Some(id.0), at_ms),
         }))
     });

@@ -7,7 +7,10 @@ mod export;
 mod plan;
 mod schedule;
 mod start;
+mod templates;
+mod test;
 mod validate;
+mod versions;
 
 use clap::{Args, Subcommand};
 use core314_domain::words::TriggerType;
@@ -28,13 +31,6 @@ const FLOWS: Columns<'_> = &[
     ("LAST RUN", "last_executed_at"),
     ("ID", "id"),
 ];
-const VERSIONS: Columns<'_> = &[
-    ("VERSION", "flow_version"),
-    ("SAVED", "created_at"),
-    ("BY", "created_by"),
-    ("ACTIVE", "is_active"),
-    ("TRIGGER", "trigger_type"),
-];
 
 #[derive(Debug, Subcommand)]
 pub enum FlowCommand {
@@ -46,12 +42,25 @@ pub enum FlowCommand {
     Apply(apply::ApplyArgs),
     /// Write flows as documents.
     Export(export::ExportArgs),
+    /// Run the test cases that documents declare, without a server; actions are mocked.
+    Test(test::TestArgs),
     /// List flows, the newest first.
     List(ListArgs),
     /// Show a flow with everything in it.
     Show(Named),
     /// List the versions of a flow, the newest first.
-    Versions(VersionsArgs),
+    Versions(versions::VersionsArgs),
+    /// Show what changed from one version of a flow to another, step by step.
+    Diff(versions::DiffArgs),
+    /// Make the content of an earlier version the next one.
+    Rollback(versions::RollbackArgs),
+    /// Give a version to a share of a flow's new runs, and watch how they fare.
+    #[command(subcommand)]
+    Rollout(versions::RolloutCommand),
+    /// List the templates that come with the server.
+    Templates,
+    /// Make a flow of a template.
+    New(templates::NewArgs),
     /// Start a run of a flow, or many.
     Run(start::RunArgs),
     /// Show what a run would do, without doing it.
@@ -88,14 +97,6 @@ pub struct ListArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct VersionsArgs {
-    #[command(flatten)]
-    flow: Named,
-    #[command(flatten)]
-    page: Limit,
-}
-
-#[derive(Debug, Args)]
 pub struct DryRunArgs {
     #[command(flatten)]
     flow: Named,
@@ -119,6 +120,7 @@ impl FlowCommand {
             Self::Plan(args) => plan::plan(session, &args).await,
             Self::Apply(args) => apply::apply(session, &args).await,
             Self::Export(args) => export::export(session, &args).await,
+            Self::Test(args) => test::test(session.printer, &args),
             Self::List(args) => {
                 let filters = query([
                     ("trigger_type", args.trigger.map(|trigger| trigger.to_string())),
@@ -127,10 +129,12 @@ impl FlowCommand {
                 session.list(&["flows"], &filters, args.page.limit, FLOWS).await
             }
             Self::Show(flow) => show(session, &flow.name).await,
-            Self::Versions(args) => {
-                let id = session.flow_id(&args.flow.name).await?;
-                session.list(&["flows", &id, "versions"], &Query::new(), args.page.limit, VERSIONS).await
-            }
+            Self::Versions(args) => versions::versions(session, &args).await,
+            Self::Diff(args) => versions::diff(session, &args).await,
+            Self::Rollback(args) => versions::rollback(session, &args).await,
+            Self::Rollout(command) => versions::rollout(session, &command).await,
+            Self::Templates => templates::list(session).await,
+            Self::New(args) => templates::new(session, &args).await,
             Self::Run(args) => start::run(session, &args).await,
             Self::DryRun(args) => dry_run(session, &args).await,
             Self::Pause(flow) => act(session, &flow, "pause", &json!({})).await,

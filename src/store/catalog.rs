@@ -1,6 +1,6 @@
 //! Definitions as the ingress needs them: flows, webhooks and service keys.
 
-use core314_actors::ports::catalog::{Catalog, ServiceKey, StoredFlow};
+use core314_actors::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
 use core314_actors::ports::store::{Webhook, WebhookTarget};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::document::FlowDocument;
@@ -12,7 +12,7 @@ use super::cell::{Cell, Fields};
 use super::commit::webhooks::read_secret;
 use super::engine::owner;
 use super::failure::Failure;
-use super::{Pools, SqlStore};
+use super::{Pools, SqlStore, rollouts};
 
 /// The columns of a flow as [`flow`] reads them.
 macro_rules! flow_columns {
@@ -77,6 +77,14 @@ impl Catalog for SqlStore {
         Box::pin(
             async move { Ok(flows(self, Scope::Platform, FLOW_VERSION, &[id.0.into(), version.into()]).await?.pop()) },
         )
+    }
+
+    fn rollout(&self, scope: Scope, flow: FlowId) -> BoxFuture<'_, Result<Option<RolloutState>, StoreError>> {
+        Box::pin(async move { Ok(rollouts::newest(self, scope, flow).await?) })
+    }
+
+    fn running_rollouts(&self, scope: Scope) -> BoxFuture<'_, Result<Vec<RolloutState>, StoreError>> {
+        Box::pin(async move { Ok(rollouts::running(self, scope).await?) })
     }
 
     fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>> {

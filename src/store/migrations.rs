@@ -40,6 +40,7 @@ migrations! {
     8 "0008_quick_reads.sql",
     9 "0009_schedules.sql",
     10 "0010_signals.sql",
+    11 "0011_rollouts.sql",
     12 "0012_limits.sql",
     15 "0015_queue_and_scopes.sql",
     16 "0016_steps_in_steps.sql",

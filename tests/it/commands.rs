@@ -165,7 +165,7 @@ async fn a_document_is_judged_by_the_server_after_its_shape() {
         let no = answering(status, answer);
         let (code, text) = cli(&installation, &no.url, &["flow", "validate", "good.yaml"]);
         assert_eq!(code, 1, "{text}");
-        assert!(text.contains("invalid  good.yaml\n         /flow_steps/0: wrong"), "{text}");
+        assert!(text.contains("invalid  good.yaml\n         4:5 /flow_steps/0: wrong"), "{text}");
     }
     assert_eq!(cli(&installation, "http://127.0.0.1:1", &["flow", "validate", "good.yaml"]).0, 5);
 }
@@ -178,7 +178,10 @@ async fn what_no_file_names_is_pruned_and_a_plan_says_so_first() {
     let server = Scripted::start(move |asked| match asked.what.as_str() {
         what if what.starts_with("GET /api/v1/flows?flow_name=") => (200, json!({"items": []})),
         what if what.starts_with("GET /api/v1/flows") => {
-            (200, json!({"items": [{"id": other, "flow_name": "old", "flow_version": 4}, {"flow_name": "hello"}]}))
+            let applied = json!({"applied_from": "old.yaml"});
+            let old = json!({"id": other, "flow_name": "old", "flow_version": 4, "metadata": applied});
+            let mine = json!({"id": ID, "flow_name": "made in the console", "metadata": {}});
+            (200, json!({"items": [old, {"flow_name": "hello", "metadata": applied}, mine]}))
         }
         what if what.ends_with("run_status=running&limit=500") => (200, json!({"items": [{"id": "r"}]})),
         what if what.starts_with("GET ") => (200, json!({"items": []})),
@@ -188,8 +191,13 @@ async fn what_no_file_names_is_pruned_and_a_plan_says_so_first() {
     let (code, text) = cli(&installation, &server.url, &["flow", "plan", "hello.yaml", "--prune"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("+ hello\n- old (version 4, 1 run under way stays on it)\n1 to create"), "{text}");
-    assert!(server.take().iter().all(|asked| asked.what.starts_with("GET ")), "a plan changes nothing");
+    let is_harmless = |what: &str| what.starts_with("GET ") || what == "POST /api/v1/flows/validate";
+    assert!(server.take().iter().all(|asked| is_harmless(&asked.what)), "a plan changes nothing");
     let (code, text) = cli(&installation, &server.url, &["flow", "apply", "hello.yaml", "--prune"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("nobody is there to say yes to: delete 1 flows that no file names: old"), "{text}");
+    server.take();
+    let (code, text) = cli(&installation, &server.url, &["flow", "apply", "hello.yaml", "--prune", "--yes"]);
     assert_eq!(code, 0, "{text}");
     assert_eq!(text, "created hello (version 1)\ndeleted old (version 4)\n");
     let changes: Vec<String> =

@@ -7,7 +7,7 @@
 mod check;
 mod generate;
 mod mutate;
-mod schema;
+pub mod schema;
 mod shot;
 mod world;
 

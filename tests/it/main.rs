@@ -4,6 +4,7 @@ mod access;
 mod alertmanager;
 mod commands;
 mod crash;
+mod documents;
 mod exclusive;
 mod executors;
 mod fuzz;

@@ -12,11 +12,13 @@ mod examples;
 mod figures;
 mod flows;
 mod functions;
+mod gallery;
 mod keys;
 mod retries;
 mod settled;
 mod story;
 mod thresholds;
+mod versions;
 
 /// One test a story and store.
 macro_rules! on_both_stores {

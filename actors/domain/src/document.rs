@@ -4,12 +4,18 @@
 //! Reading a document checks its shape; [`crate::plan`] checks its sense.
 
 mod config;
+pub mod diff;
 mod keys;
 mod limits;
 mod lines;
+pub mod parameters;
 mod platform;
 mod settings;
+pub mod short;
 mod step;
+pub mod warnings;
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +24,8 @@ use serde_json::{Map, Value};
 use crate::json::{self, ParseError};
 use crate::retry::RetryPolicy;
 use crate::words::{ExecutionMode, OnErrorAction, TriggerType};
+use parameters::Parameter;
+use short::{Expanded, Places};
 
 pub use config::{
     ApprovalDocument, BranchDocument, CaseDocument, EventDocument, ForEachDocument, LaneDocument, ParallelDocument,
@@ -91,6 +99,9 @@ pub struct FlowDocument {
     /// Names, thresholds and alerts of the phases that steps belong to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<PhaseDocument>,
+    /// What a template asks of whoever makes a flow of it, by name ([`parameters`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, Parameter>,
     #[serde(default)]
     pub tags: Vec<String>,
     #[serde(default)]
@@ -100,11 +111,20 @@ pub struct FlowDocument {
 impl FlowDocument {
     /// Reads a document from JSON or YAML text. An error names the line, and the place where that is known.
     pub fn from_text(text: &str) -> Result<Self, ShapeError> {
+        Self::from_text_with_places(text).map(|(document, _)| document)
+    }
+
+    /// The same, and where the parts of the document stand in a text of the short form.
+    pub fn from_text_with_places(text: &str) -> Result<(Self, Places), ShapeError> {
         let is_json = is_json(text);
         let parsed = if is_json { json::parse_json(text.as_bytes()) } else { json::parse_yaml(text) };
         let value = parsed.map_err(whole)?;
         if platform::wrote(&value) {
-            return Self::from_value(value).map_err(|error| error.located(text));
+            let document = Self::from_value(value).map_err(|error| error.located(text))?;
+            return Ok((document, Places::default()));
+        }
+        if short::is_short(&value) {
+            return Self::from_short(value).map_err(|error| error.located(text));
         }
         check_objects(&value).map_err(|error| error.located(text))?;
         // The text, not the value: only the text still knows the lines that errors name.
@@ -114,12 +134,18 @@ impl FlowDocument {
             read(serde_norway::Deserializer::from_str(text))?
         };
         step::settle("/flow_steps", &mut document.flow_steps).map_err(|error| error.located(text))?;
-        Ok(document)
+        Ok((document, Places::default()))
     }
 
     /// Reads a document from a value that was parsed strictly.
     pub fn from_value(value: Value) -> Result<Self, ShapeError> {
-        let mut value = if platform::wrote(&value) { platform::adopted(value) } else { value };
+        let mut value = if platform::wrote(&value) {
+            platform::adopted(value)
+        } else if short::is_short(&value) {
+            return Self::from_short(value).map(|(document, _)| document);
+        } else {
+            value
+        };
         limits::out_of_metadata(&mut value);
         check_objects(&value)?;
         let mut document: Self = read(value)?;
@@ -132,6 +158,19 @@ impl FlowDocument {
         let mut found = Vec::new();
         step::actions("/flow_steps", &self.flow_steps, &mut found);
         found
+    }
+
+    /// Reads a document in the short form. Errors name the place in it.
+    fn from_short(value: Value) -> Result<(Self, Places), ShapeError> {
+        let Expanded { document, places } = short::expand(value)?;
+        let read = check_objects(&document).and_then(|()| read::<Self, _>(document)).and_then(|mut document| {
+            step::settle("/flow_steps", &mut document.flow_steps)?;
+            Ok(document)
+        });
+        match read {
+            Ok(document) => Ok((document, places)),
+            Err(error) => Err(ShapeError { pointer: places.in_text(&error.pointer), ..error }),
+        }
     }
 
     /// The document as a value: what is compared and shown.

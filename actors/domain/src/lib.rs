@@ -19,11 +19,13 @@ pub mod limits;
 pub mod log;
 pub mod plan;
 pub mod retry;
+pub mod rollout;
 pub mod run;
 pub mod schedule;
 pub mod stats;
 mod suggest;
 pub mod trace;
+pub mod trial;
 pub mod trigger;
 pub mod words;
 

@@ -1,16 +1,17 @@
 //! The examples of the user's pages on flows and runs are flows: each one is read, and compiles.
 
-use core314_domain::document::FlowDocument;
+use core314_domain::document::{FlowDocument, parameters};
 use core314_domain::plan::{FlowPlan, PlanLimits};
-use core314_domain::schedule;
+use core314_domain::{schedule, trial};
 
-const PAGES: [(&str, &str); 4] = [
+const PAGES: [(&str, &str); 5] = [
+    ("docs/flow-files.md", include_str!("../../../docs/flow-files.md")),
     ("docs/flows.md", include_str!("../../../docs/flows.md")),
     ("docs/limits.md", include_str!("../../../docs/limits.md")),
     ("docs/runs.md", include_str!("../../../docs/runs.md")),
     ("docs/schedules.md", include_str!("../../../docs/schedules.md")),
 ];
-const ACTION_TYPES: &[&str] = &["api_call", "trigger_webhook", "transform"];
+const ACTION_TYPES: &[&str] = &["api_call", "run_command", "send_notification", "trigger_webhook", "transform"];
 
 /// The YAML blocks of a page, each with the number of its first line.
 fn blocks(page: &str) -> Vec<(usize, String)> {
@@ -40,6 +41,9 @@ fn every_example_compiles() {
     for (page, text) in PAGES {
         for (line, text) in blocks(text).iter().filter(|(_, text)| text.contains("flow_name")) {
             let document = FlowDocument::from_text(text).unwrap_or_else(|e| panic!("{page}, line {line}: {e}"));
+            let template = document.clone();
+            assert_eq!(parameters::problems(&template), [], "{page}, line {line}");
+            let document = parameters::sample(&template).unwrap_or_else(|e| panic!("{page}, line {line}: {e}"));
             if let Err(problems) = FlowPlan::compile(&document, ACTION_TYPES, &PlanLimits::default()) {
                 panic!("{page}, line {line}: {problems:#?}");
             }
@@ -52,6 +56,22 @@ fn every_example_compiles() {
         }
     }
     assert!(names.len() >= 10, "the pages have their examples: {names:?}");
+}
+
+#[test]
+fn declared_test_cases_pass() {
+    let mut count = 0;
+    for (page, text) in PAGES {
+        for (line, text) in blocks(text).iter().filter(|(_, text)| text.contains("flow_name")) {
+            let document = FlowDocument::from_text(text).unwrap_or_else(|e| panic!("{page}, line {line}: {e}"));
+            for case in trial::declared(&document).unwrap_or_else(|e| panic!("{page}, line {line}: {e}")) {
+                let report = trial::perform(&document, &case).expect("it compiles");
+                assert_eq!(report.failures, [""; 0], "{page}, line {line}: {}", case.name);
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 2, "the page of files has cases");
 }
 
 #[test]

@@ -28,6 +28,7 @@ use crate::ports::store::{Store, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
 use crate::relay::{Relay, Starter};
+use crate::rollouts::{Rollouts, RolloutsArgs};
 use crate::runtime::{Counters, Runtime};
 use crate::schedules::{Schedules, SchedulesArgs};
 use crate::settings::EngineSettings;
@@ -139,6 +140,9 @@ impl Engine {
             partitions.push(group.start_child::<QueuePartition>(spec, args).map_err(|e| actors(&e))?);
             shared.push(own);
         }
+        let args = RolloutsArgs { runtime: runtime.clone(), writer: writers[0].clone() };
+        let spec = ChildSpec::new("rollouts").placement(Placement::Worker(0)).mailbox(16);
+        root.root().start_child::<Rollouts>(spec, args).map_err(|e| actors(&e))?;
         let patience = Patience {
             stuck_after: Duration::from_millis(runtime.settings.stuck_after_ms),
             stalled_after: Duration::from_millis(runtime.settings.stalled_after_ms),

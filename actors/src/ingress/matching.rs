@@ -110,9 +110,9 @@ impl TriggerError {
             | Self::Condition { .. }
             | Self::TooLarge { .. }
             | Self::InvalidInput(_)
-            | Self::Invalid(_)
             | Self::LimitKey { .. }
             | Self::Skipped { .. }
+            | Self::Invalid(_)
             | Self::RunKeyTaken(_)
             | Self::KeyReused => false,
         }

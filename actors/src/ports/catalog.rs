@@ -2,6 +2,7 @@
 
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, TenantId, WebhookId};
+use core314_domain::rollout::{Ended, RolloutStatus, RolloutTerms};
 use core314_domain::words::{KeyScope, Role, TriggerType};
 
 use super::store::Webhook;
@@ -25,6 +26,12 @@ pub trait Catalog: Send + Sync + 'static {
     /// A flow in one version, for the runs that started with it.
     fn flow_version(&self, id: FlowId, version: i64) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>>;
 
+    /// A flow's newest roll-out, running or ended, with what has ended since it began.
+    fn rollout(&self, scope: Scope, flow: FlowId) -> BoxFuture<'_, Result<Option<RolloutState>, StoreError>>;
+
+    /// The running roll-outs of a tenant, or of all.
+    fn running_rollouts(&self, scope: Scope) -> BoxFuture<'_, Result<Vec<RolloutState>, StoreError>>;
+
     /// A webhook, of any tenant: whoever calls it proves who they are by its verification.
     fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>>;
 
@@ -33,6 +40,32 @@ pub trait Catalog: Send + Sync + 'static {
 
     /// A service key by its id.
     fn service_key_by_id(&self, scope: Scope, id: RowId) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>>;
+}
+
+/// A version of a flow that is given to a share of its runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rollout {
+    pub id: RowId,
+    pub owner: Owner,
+    pub flow: FlowId,
+    /// The version that is rolled out.
+    pub candidate: i64,
+    /// The version of the other runs.
+    pub base: i64,
+    pub terms: RolloutTerms,
+    pub status: RolloutStatus,
+    /// Why it ended.
+    pub reason: Option<String>,
+    pub started_at_ms: i64,
+    pub ended_at_ms: Option<i64>,
+}
+
+/// A roll-out and its figures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutState {
+    pub rollout: Rollout,
+    pub candidate: Ended,
+    pub base: Ended,
 }
 
 /// A service key as stored, without its digest.

@@ -7,12 +7,13 @@ use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId};
 use core314_domain::limits::{Bucket, Claim};
 use core314_domain::log::LogEntry;
+use core314_domain::rollout::RolloutStatus;
 use core314_domain::run::{LastAttempt, PhaseMove, RunHeader, SavedState, Timing};
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::RunStatus;
 use serde_json::Value;
 
-use super::catalog::{ServiceKey, StoredFlow};
+use super::catalog::{Rollout, ServiceKey, StoredFlow};
 use super::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite, StoredSchedule};
 use super::signal::{self, Occurrence, SignalWrite};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
@@ -112,6 +113,7 @@ pub enum Write {
     DeadLetter(Box<DeadLetter>),
     Statistics(Box<StatisticsWrite>),
     DeleteFlow(Box<FlowDeletion>),
+    Rollout(Box<RolloutWrite>),
     Review(Box<Review>),
     SettleDeadLetter(Box<Settlement>),
     Signal(Box<SignalWrite>),
@@ -257,6 +259,8 @@ pub enum ApprovalWrite {
 pub struct RunEnd {
     /// Absent for a single action: no flow counts it.
     pub flow: Option<FlowId>,
+    /// The version of the flow that the run had.
+    pub flow_version: i64,
     /// The run's name, with the flow among whose live runs it was unique: it is free again.
     pub key: Option<(FlowId, Arc<str>)>,
     pub status: RunStatus,
@@ -280,7 +284,26 @@ pub struct FlowWrite {
     pub schedule: Option<SchedulePlan>,
     pub by: UserId,
     pub at_ms: i64,
+    /// The roll-out that begins or ends with this version.
+    pub rollout: Option<RolloutChange>,
     pub audit: AuditEntry,
+}
+
+/// A change of a roll-out without a new version of its flow.
+#[derive(Debug, Clone)]
+pub struct RolloutWrite {
+    pub tenant: TenantId,
+    pub change: RolloutChange,
+    pub audit: AuditEntry,
+}
+
+/// What happens to a roll-out. Each is a conflict where the flow's running roll-out is another one than it takes for granted.
+#[derive(Debug, Clone)]
+pub enum RolloutChange {
+    /// None is running.
+    Begin(Box<Rollout>),
+    /// This one is.
+    End { id: RowId, flow: FlowId, status: RolloutStatus, reason: String, at_ms: i64 },
 }
 
 /// A flow that is to go. Its versions stay for the runs that have them.

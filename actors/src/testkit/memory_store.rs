@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::memory_schedules::MemorySchedules;
 use super::memory_signals::Signals;
-use crate::ports::catalog::{Catalog, ServiceKey, StoredFlow};
+use crate::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
@@ -64,6 +64,7 @@ pub struct Rows {
     /// Bulk jobs, with their runs and whether the end of each is noted.
     pub bulk: BTreeMap<RowId, (BulkJob, Vec<(BulkItem, bool)>)>,
     service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
+    pub(super) rollouts: BTreeMap<RowId, RolloutState>,
 }
 
 impl MemoryStore {
@@ -143,6 +144,14 @@ impl Rows {
                 Outcome::Committed { log_seq: None }
             }
             Write::DeleteFlow(deletion) => self.delete_flow(*deletion),
+            Write::Rollout(write) => {
+                if !self.is_possible(&write.change) {
+                    return Outcome::Conflict;
+                }
+                self.rollout(write.change);
+                self.audit.push(write.audit);
+                Outcome::Committed { log_seq: None }
+            }
             Write::Review(review) => {
                 self.audit.push(review.audit);
                 Outcome::Committed { log_seq: None }
@@ -178,6 +187,10 @@ impl Rows {
         if versions.len() as i64 != write.expected_version {
             return Outcome::Conflict;
         }
+        if write.rollout.as_ref().is_some_and(|change| !self.is_possible(change)) {
+            return Outcome::Conflict;
+        }
+        let versions = self.flows.entry(write.id).or_default();
         versions.push(StoredFlow {
             id: write.id,
             owner: write.owner,
@@ -185,6 +198,9 @@ impl Rows {
             document: write.document,
             created_at_ms: write.at_ms,
         });
+        if let Some(change) = write.rollout {
+            self.rollout(change);
+        }
         self.schedules.plan(write.id, write.owner, write.schedule, write.at_ms);
         self.audit.push(write.audit);
         Outcome::Committed { log_seq: None }
@@ -264,6 +280,8 @@ impl Rows {
             self.live_keys.remove(&(write.tenant, flow, key));
         }
         self.note_end(&write);
+        write.ended.iter().for_each(|end| self.count(end, 1));
+        write.reopened.iter().for_each(|end| self.count(end, -1));
         self.limit(write.id, write.partition, write.limit);
         let run = self.runs.get_mut(&write.id).expect("it was there, or has just been put there");
         run.version += 1;
@@ -470,6 +488,24 @@ impl Catalog for MemoryStore {
 
     fn flow_version(&self, id: FlowId, version: i64) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
         ready(Ok(self.rows().flows.get(&id).and_then(|v| v.iter().find(|f| f.version == version)).cloned()))
+    }
+
+    fn rollout(&self, scope: Scope, flow: FlowId) -> BoxFuture<'_, Result<Option<RolloutState>, StoreError>> {
+        let rows = self.rows();
+        let own = |state: &&RolloutState| {
+            state.rollout.flow == flow
+                && (scope == Scope::Platform || scope == Scope::Tenant(state.rollout.owner.tenant))
+        };
+        ready(Ok(rows.rollouts.values().rfind(own).cloned()))
+    }
+
+    fn running_rollouts(&self, scope: Scope) -> BoxFuture<'_, Result<Vec<RolloutState>, StoreError>> {
+        let rows = self.rows();
+        let own = |state: &&RolloutState| {
+            state.rollout.ended_at_ms.is_none()
+                && (scope == Scope::Platform || scope == Scope::Tenant(state.rollout.owner.tenant))
+        };
+        ready(Ok(rows.rollouts.values().filter(own).cloned().collect()))
     }
 
     fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>> {

@@ -1,14 +1,16 @@
-//! `core314 flow apply`: makes the server's flows what the files say.
+//! `core314 flow apply`: makes the server's flows what the files say, and the webhooks that they name.
 //!
 //! All files are read before the first request, so that a mistake in the last one leaves nothing half done.
 
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use core314_domain::document::FlowDocument;
-use serde_json::Value;
+use core314_domain::words::TriggerType;
+use serde_json::{Map, Value, json};
 
-use super::change::{Change, row, without_document};
+use super::change::{Change, marked, row, without_document};
 use super::documents::{Paths, in_file};
 use crate::cli::outcome::{Exit, Failure};
 use crate::cli::progress::Progress;
@@ -18,15 +20,35 @@ use crate::cli::session::Session;
 pub struct ApplyArgs {
     #[command(flatten)]
     files: Paths,
-    /// Delete the flows that no file names; `core314 flow plan --prune` shows which.
-    #[arg(long)]
-    prune: bool,
+    /// Delete (or deactivate) the flows that were applied from files and that no file names any more; `core314 flow plan
+    /// --prune` shows which.
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "delete")]
+    prune: Option<Prune>,
+    /// Prune without asking.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// What becomes of a flow whose file is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Prune {
+    Delete,
+    Deactivate,
+}
+
+impl Prune {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Deactivate => "deactivate",
+        }
+    }
 }
 
 pub async fn apply(session: &Session<'_>, args: &ApplyArgs) -> Result<Exit, Failure> {
     let documents = args.files.documents()?;
     let mut applied = Vec::new();
-    let outcome = apply_all(session, &documents, args.prune, &mut applied).await;
+    let outcome = apply_all(session, &documents, args, &mut applied).await;
     if !session.printer.is_table() {
         // What was done before a failure is done, and so it is said.
         session.printer.value(&Value::Array(applied))?;
@@ -37,35 +59,100 @@ pub async fn apply(session: &Session<'_>, args: &ApplyArgs) -> Result<Exit, Fail
 async fn apply_all(
     session: &Session<'_>,
     documents: &[(PathBuf, FlowDocument)],
-    is_pruned: bool,
+    args: &ApplyArgs,
     applied: &mut Vec<Value>,
 ) -> Result<(), Failure> {
     let client = &session.client;
     let progress = Progress::new();
-    let mut say = |row: Value| {
-        progress.clear();
-        let (result, name) = (&row["result"], &row["flow_name"]);
-        let words = [result, name].map(|word| word.as_str().unwrap_or_default());
-        session.printer.line(&format!("{} (version {})", words.join(" "), row["flow_version"]))?;
-        applied.push(row);
-        Ok::<(), Failure>(())
-    };
     for (at, (path, document)) in documents.iter().enumerate() {
         progress.step(at, documents.len(), &document.flow_name);
-        let made = match Change::of(client, document).await {
-            Ok(change) => change.make(client, document).await,
-            Err(failure) => Err(failure),
-        };
-        say(made.map_err(|failure| in_file(path, failure))?)?;
+        let document = marked(document.clone(), path);
+        let made = async { Change::of(client, &document).await?.make(client, &document).await };
+        let mut done = made.await.map_err(|failure| in_file(path, failure))?;
+        progress.clear();
+        say(session, &done)?;
+        if let Some(webhook) = webhook(session, &document, &done).await.map_err(|failure| in_file(path, failure))? {
+            done["webhook"] = webhook;
+        }
+        applied.push(done);
     }
-    if !is_pruned {
-        return Ok(());
-    }
+    let Some(prune) = args.prune else { return Ok(()) };
     let pruned = without_document(client, documents.iter().map(|(_, document)| document)).await?;
+    progress.clear();
+    if !pruned.is_empty() && !args.yes {
+        confirm(prune, &pruned)?;
+    }
     for (at, flow) in pruned.iter().enumerate() {
         progress.step(at, pruned.len(), flow["flow_name"].as_str().unwrap_or_default());
-        client.delete(&["flows", flow["id"].as_str().unwrap_or_default()]).await?;
-        say(row("deleted", flow))?;
+        let id = flow["id"].as_str().unwrap_or_default();
+        let done = match prune {
+            Prune::Delete => client.delete(&["flows", id]).await.map(|_| row("deleted", flow))?,
+            Prune::Deactivate if flow["is_active"] == false => row("unchanged", flow),
+            Prune::Deactivate => row("deactivated", &client.post(&["flows", id, "pause"], &json!({})).await?),
+        };
+        progress.clear();
+        say(session, &done)?;
+        applied.push(done);
     }
     Ok(())
+}
+
+/// A line for what was done with a flow, and one for each thing that is doubtful about it.
+fn say(session: &Session<'_>, done: &Value) -> Result<(), Failure> {
+    let words = [&done["result"], &done["flow_name"]].map(|word| word.as_str().unwrap_or_default());
+    session.printer.line(&format!("{} (version {})", words.join(" "), done["flow_version"]))?;
+    for warning in done["warnings"].as_array().into_iter().flatten() {
+        let [place, message] = ["pointer", "message"].map(|key| warning[key].as_str().unwrap_or_default());
+        session.printer.line(&format!("    warning: {place}: {message}"))?;
+    }
+    Ok(())
+}
+
+/// Asks a person whether flows may go.
+fn confirm(prune: Prune, pruned: &[Value]) -> Result<(), Failure> {
+    let names: Vec<&str> = pruned.iter().filter_map(|flow| flow["flow_name"].as_str()).collect();
+    let question = format!("{} {} flows that no file names: {}", prune.as_str(), names.len(), names.join(", "));
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(Exit::Usage, format!("nobody is there to say yes to: {question}"))
+            .hint("--yes prunes without asking; all files are applied"));
+    }
+    eprint!("{}? [y/N] ", crate::cli::print::harmless(&question));
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failed, "nothing was pruned; all files are applied"))
+}
+
+/// Keys of a webhook that a trigger may give.
+const PASSED_ON: [&str; 4] = ["verification", "hmac", "dedup_key", "respond"];
+
+/// Makes the webhook that a flow's trigger names, where there is none of the name, and shows its address.
+async fn webhook(session: &Session<'_>, document: &FlowDocument, applied: &Value) -> Result<Option<Value>, Failure> {
+    let config = &document.trigger_config;
+    let (TriggerType::Webhook, Some(name)) = (document.trigger_type, config.get("webhook").and_then(Value::as_str))
+    else {
+        return Ok(None);
+    };
+    let found = session.client.list(&["webhooks"], &[("name", name.to_owned())], 1).await?;
+    if let Some(found) = found.into_iter().next() {
+        if found["flow_id"] != applied["id"] {
+            let message = format!("    warning: webhook '{name}' is there already and does not start this flow");
+            session.printer.line(&message)?;
+        }
+        return Ok(None);
+    }
+    let mut body = Map::from_iter([("name".to_owned(), json!(name)), ("flow_id".to_owned(), applied["id"].clone())]);
+    for key in PASSED_ON {
+        body.extend(config.get(key).map(|value| (key.to_owned(), value.clone())));
+    }
+    let made = session.client.post(&["webhooks"], &Value::Object(body)).await?;
+    let text = |member: &str| made[member].as_str().unwrap_or_default();
+    session.printer.line(&format!("    webhook {name}: {}", text("url")))?;
+    if !text("secret").is_empty() {
+        session.printer.line(&format!("    secret (shown this once): {}", text("secret")))?;
+    }
+    Ok(Some(made))
 }

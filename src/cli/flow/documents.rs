@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use core314_domain::document::FlowDocument;
+use core314_domain::document::short::Places;
 
 use crate::cli::args::read_text;
 use crate::cli::outcome::{Exit, Failure};
@@ -28,9 +29,16 @@ pub struct Read {
     /// What is in it: only the text knows the lines of what is wrong.
     pub text: String,
     pub document: Result<FlowDocument, String>,
+    /// Where the document's parts stand in the file.
+    pub places: Places,
 }
 
 impl Paths {
+    /// One file.
+    pub fn of(path: &Path) -> Self {
+        Self { paths: vec![path.to_owned()] }
+    }
+
     /// Every document. One mistake anywhere is enough to do nothing.
     pub fn documents(&self) -> Result<Vec<(PathBuf, FlowDocument)>, Failure> {
         let read = self.read()?;
@@ -53,12 +61,15 @@ impl Paths {
         let mut found: Vec<Read> = Vec::new();
         for path in files {
             let text = read_text(&path).map_err(|error| usage(&path, &error.to_string()))?;
-            let document = FlowDocument::from_text(&text).map_err(|error| error.to_string());
+            let (document, places) = match FlowDocument::from_text_with_places(&text) {
+                Ok((document, places)) => (Ok(document), places),
+                Err(error) => (Err(error.to_string()), Places::default()),
+            };
             let document = document.and_then(|document| match first_of_its_name(&found, &document) {
                 None => Ok(document),
                 Some(other) => Err(format!("flow '{}' is in {} too", document.flow_name, other.display())),
             });
-            found.push(Read { path, text, document });
+            found.push(Read { path, text, document, places });
         }
         Ok(found)
     }

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use core314_domain::document::FlowDocument;
+use core314_domain::document::short::shorten;
 use serde_json::Value;
 
 use crate::cli::outcome::{Exit, Failure};
@@ -28,6 +30,9 @@ pub struct ExportArgs {
     /// The form of the document.
     #[arg(long, value_enum, default_value = "yaml")]
     format: Format,
+    /// Write the short form: what people type.
+    #[arg(long)]
+    short: bool,
     /// Write one file for each flow into this directory.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -57,7 +62,7 @@ pub async fn export(session: &Session<'_>, args: &ExportArgs) -> Result<Exit, Fa
         (Some(dir), _) => into_dir(session, args, dir).await,
         (None, [name]) => {
             let id = session.flow_id(name).await?;
-            Printer::document(&document(session, &id, args.format).await?)?;
+            Printer::document(&document(session, &id, args).await?)?;
             Ok(Exit::Done)
         }
         (None, _) => Err(Failure::new(Exit::Usage, "several flows are written into a directory: name it with --dir")),
@@ -72,7 +77,7 @@ async fn into_dir(session: &Session<'_>, args: &ExportArgs, dir: &Path) -> Resul
     for (at, (name, id)) in flows.iter().enumerate() {
         progress.step(at, flows.len(), name);
         let path = dir.join(file_name(name, id, args.format, &mut taken));
-        let text = document(session, id, args.format).await?;
+        let text = document(session, id, args).await?;
         let word = write(&path, &text, args.force)?;
         progress.clear();
         session.printer.line(&format!("{word} {}", path.display()))?;
@@ -94,13 +99,30 @@ async fn chosen(session: &Session<'_>, args: &ExportArgs) -> Result<Vec<(String,
     Ok(found)
 }
 
-async fn document(session: &Session<'_>, id: &str, format: Format) -> Result<String, Failure> {
-    let query = [("format", format.as_str().to_owned())];
+async fn document(session: &Session<'_>, id: &str, args: &ExportArgs) -> Result<String, Failure> {
+    if args.short {
+        return short(session, id, args.format).await;
+    }
+    let query = [("format", args.format.as_str().to_owned())];
     let mut text = session.client.text(&["flows", id, "export"], &query).await?;
     if !text.ends_with('\n') {
         text.push('\n');
     }
     Ok(text)
+}
+
+/// The same in the short form. This side writes it, so that any server will do.
+async fn short(session: &Session<'_>, id: &str, format: Format) -> Result<String, Failure> {
+    let shown = session.client.get(&["flows", id, "export"], &[("format", "json".to_owned())]).await?;
+    let unreadable = |why: String| Failure::new(Exit::Failed, format!("the server's document cannot be read: {why}"));
+    let document = FlowDocument::from_value(shown).map_err(|error| unreadable(error.to_string()))?;
+    let short = shorten(&document);
+    match format {
+        Format::Json => {
+            serde_json::to_string_pretty(&short).map(|text| text + "\n").map_err(|e| unreadable(e.to_string()))
+        }
+        Format::Yaml => serde_norway::to_string(&short).map_err(|e| unreadable(e.to_string())),
+    }
 }
 
 /// A file's name for a flow. Whoever names flows must not choose where files are written, so that only harmless

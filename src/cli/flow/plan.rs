@@ -6,7 +6,8 @@ use clap::Args;
 use core314_domain::words::RunStatus;
 use serde_json::{Value, json};
 
-use super::change::{Change, Difference, differences, without_document};
+use super::apply::Prune;
+use super::change::{Change, marked, without_document};
 use super::documents::{Paths, in_file};
 use crate::cli::outcome::{Exit, Failure};
 use crate::cli::progress::Progress;
@@ -21,9 +22,10 @@ const VALUE_CHARACTERS: usize = 60;
 pub struct PlanArgs {
     #[command(flatten)]
     files: Paths,
-    /// Show the flows that no file names as deleted, as `core314 flow apply --prune` does it.
-    #[arg(long)]
-    prune: bool,
+    /// Show what becomes of flows that were applied from files and that no file names any more, as `core314 flow apply
+    /// --prune` does it.
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "delete")]
+    prune: Option<Prune>,
 }
 
 pub async fn plan(session: &Session<'_>, args: &PlanArgs) -> Result<Exit, Failure> {
@@ -32,42 +34,47 @@ pub async fn plan(session: &Session<'_>, args: &PlanArgs) -> Result<Exit, Failur
     let mut rows = Vec::new();
     for (at, (path, document)) in documents.iter().enumerate() {
         progress.step(at, documents.len(), &document.flow_name);
+        let document = &marked(document.clone(), path);
         let change = Change::of(&session.client, document).await.map_err(|failure| in_file(path, failure))?;
         let mut row = match change {
             Change::Create => json!({"change": "create"}),
-            Change::Update { stored, .. } => {
+            Change::Update { stored, differences, .. } => {
                 let runs = live_runs(session, &stored).await?;
-                let places: Vec<Value> = differences(&stored, document).iter().map(shown).collect();
                 json!({"change": "update", "id": stored["id"], "flow_version": stored["flow_version"],
-                    "live_runs": runs, "differences": places})
+                    "live_runs": runs, "differences": differences})
             }
             Change::Leave { stored } => {
                 json!({"change": "none", "id": stored["id"], "flow_version": stored["flow_version"]})
             }
         };
+        let verdict = session.client.post(&["flows", "validate"], &document.to_value()).await?;
+        for found in ["errors", "warnings"] {
+            row[found] = verdict[found].as_array().cloned().unwrap_or_default().into();
+        }
         row["flow_name"] = json!(document.flow_name);
         row["file"] = json!(path.display().to_string());
         rows.push(row);
     }
-    if args.prune {
+    if let Some(prune) = args.prune {
         for flow in without_document(&session.client, documents.iter().map(|(_, document)| document)).await? {
             let runs = live_runs(session, &flow).await?;
-            rows.push(json!({"change": "delete", "id": flow["id"], "flow_version": flow["flow_version"],
+            rows.push(json!({"change": prune.as_str(), "id": flow["id"], "flow_version": flow["flow_version"],
                 "live_runs": runs, "flow_name": flow["flow_name"]}));
         }
     }
     drop(progress);
+    let refused = rows.iter().filter(|row| row["errors"].as_array().is_some_and(|errors| !errors.is_empty())).count();
     if session.printer.is_table() {
         rows.iter().try_for_each(|row| session.printer.line(&lines(row)))?;
         session.printer.line(&summary(&rows))?;
     } else {
         session.printer.value(&Value::Array(rows))?;
     }
+    if refused > 0 {
+        let message = format!("{refused} of {} documents would be refused", documents.len());
+        return Err(Failure::new(Exit::Failed, message).hint("`core314 flow validate` names every place"));
+    }
     Ok(Exit::Done)
-}
-
-fn shown(difference: &Difference) -> Value {
-    json!({"place": difference.place, "before": difference.before, "after": difference.after})
 }
 
 /// How many runs of a flow have not ended: they stay on their version.
@@ -94,12 +101,19 @@ fn lines(row: &Value) -> String {
         Some("create") => format!("+ {name}"),
         Some("update") => format!("~ {name} {version}"),
         Some("delete") => format!("- {name} {version}"),
+        Some("deactivate") => format!("- {name} {version}, stays inactive"),
         _ => format!("  {name}"),
     };
     for difference in row["differences"].as_array().into_iter().flatten() {
         let place = difference["place"].as_str().unwrap_or_default();
         let (before, after) = (short(&difference["before"]), short(&difference["after"]));
         let _ = write!(text, "\n    {place}: {before} -> {after}");
+    }
+    for (kind, member) in [("error", "errors"), ("warning", "warnings")] {
+        for found in row[member].as_array().into_iter().flatten() {
+            let [place, message] = ["pointer", "message"].map(|key| found[key].as_str().unwrap_or_default());
+            let _ = write!(text, "\n    {kind}: {place}: {message}");
+        }
     }
     text
 }
@@ -114,8 +128,9 @@ fn short(value: &Value) -> String {
 
 fn summary(rows: &[Value]) -> String {
     let count = |change: &str| rows.iter().filter(|row| row["change"] == change).count();
-    let [create, update, delete, none] = ["create", "update", "delete", "none"].map(count);
-    format!("{create} to create, {update} to update, {delete} to delete, {none} unchanged")
+    let [create, update, delete, deactivate, none] = ["create", "update", "delete", "deactivate", "none"].map(count);
+    let deactivated = if deactivate > 0 { format!("{deactivate} to deactivate, ") } else { String::new() };
+    format!("{create} to create, {update} to update, {delete} to delete, {deactivated}{none} unchanged")
 }
 
 #[cfg(test)]

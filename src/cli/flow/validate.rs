@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use core314_domain::document::short::Places;
 use core314_domain::document::{FlowDocument, Lines};
 use serde_json::{Value, json};
 
@@ -20,10 +21,10 @@ pub async fn validate(session: &Session<'_>, files: &Paths) -> Result<Exit, Fail
     let files = files.read()?;
     let progress = Progress::new();
     let mut verdicts = Vec::new();
-    for (at, Read { path, text, document }) in files.iter().enumerate() {
+    for (at, Read { path, text, document, places }) in files.iter().enumerate() {
         progress.step(at, files.len(), &path.display().to_string());
         let verdict = match document {
-            Ok(document) => placed(ask(session, path, document).await?, text),
+            Ok(document) => placed(ask(session, path, document, places).await?, text),
             Err(why) => json!({"file": shown(path), "valid": false, "errors": [{"pointer": "", "message": why}]}),
         };
         progress.clear();
@@ -41,14 +42,22 @@ pub async fn validate(session: &Session<'_>, files: &Paths) -> Result<Exit, Fail
     Err(Failure::new(Exit::Failed, message).hint("docs/flows.md explains the document"))
 }
 
-async fn ask(session: &Session<'_>, path: &Path, document: &FlowDocument) -> Result<Value, Failure> {
+async fn ask(session: &Session<'_>, path: &Path, document: &FlowDocument, places: &Places) -> Result<Value, Failure> {
     let found = match session.client.post(&["flows", "validate"], &document.to_value()).await {
         Ok(answer) => answer,
         // Refused for what it says; anything else is no verdict.
         Err(failure) if failure.exit == Exit::Failed && failure.problem["errors"].is_array() => failure.problem,
         Err(failure) => return Err(failure),
     };
-    let list = |member: &str| found[member].as_array().cloned().unwrap_or_default();
+    // The server was sent the long form; the file may have the short one.
+    let in_file = |mut finding: Value| {
+        if let Some(place) = finding["pointer"].as_str().map(|pointer| places.in_text(pointer)) {
+            finding["pointer"] = place.into();
+        }
+        finding
+    };
+    let list =
+        |member: &str| -> Vec<Value> { found[member].as_array().into_iter().flatten().cloned().map(in_file).collect() };
     let (errors, warnings) = (list("errors"), list("warnings"));
     // An answer that lists no error and does not deny is a yes.
     let is_valid = errors.is_empty() && found["valid"] != false;

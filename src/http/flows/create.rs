@@ -4,6 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::FlowDraft;
+use core314_domain::document::short::Places;
 use core314_domain::document::{FlowDocument, ShapeError};
 use core314_domain::json::parse_yaml;
 use core314_domain::plan::Problem as DocumentProblem;
@@ -28,35 +29,46 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     credential.allows(Role::Admin)?;
     let caller = credential.act(req.headers(), None)?;
     let owner = caller.owner()?;
-    let Written { document, text } = read_document(&req, payload, &state).await?;
+    let Written { document, text, places } = read_document(&req, payload, &state).await?;
     let saved = state.engine.create_flow(FlowDraft { owner, document, by: caller.by }).await;
-    let flow = saved.map_err(|error| located(error.into(), &text))?;
-    let warnings = state.engine.warnings(&flow).await;
+    let flow = saved.map_err(|error| located(error.into(), &text, &places))?;
+    let (id, version) = (flow.id, flow.version);
+    let view = FlowView::warned(&state, owner.tenant, flow).await?;
     Ok(HttpResponse::Created()
-        .insert_header((LOCATION, format!("/api/v1/flows/{}", flow.id)))
-        .insert_header(etag(flow.version))
-        .json(FlowView::warning(flow, warnings)))
+        .insert_header((LOCATION, format!("/api/v1/flows/{id}")))
+        .insert_header(etag(version))
+        .json(view))
 }
 
 /// A document, and the text that it came as: only that knows the lines of what is wrong with it.
 pub struct Written {
     pub document: FlowDocument,
     pub text: String,
+    /// Where the document's parts stand in a text of the short form.
+    pub places: Places,
 }
 
-/// The document in a request's body.
+/// The document in a request's body, in either form.
 pub async fn read_document(req: &HttpRequest, payload: web::Payload, state: &State) -> Result<Written, Problem> {
     let is_yaml = is_yaml(req)?;
     let text = body::read(req, payload, &state.settings).await?;
-    let document = document(&text, is_yaml, state.settings.max_json_depth)?;
-    Ok(Written { document, text: String::from_utf8_lossy(&text).into_owned() })
+    let (document, places) = document(&text, is_yaml, state.settings.max_json_depth)?;
+    Ok(Written { document, places, text: String::from_utf8_lossy(&text).into_owned() })
 }
 
-/// Names the lines of what is wrong with a document.
-fn located(problem: Problem, text: &str) -> Problem {
-    let Problem::InvalidFlow(mut problems) = problem else { return problem };
-    DocumentProblem::locate(&mut problems, text);
-    Problem::InvalidFlow(problems)
+/// Names the places, in the text that was sent, of what is wrong with a document.
+fn located(problem: Problem, text: &str, places: &Places) -> Problem {
+    let Problem::InvalidFlow(problems) = problem else { return problem };
+    Problem::InvalidFlow(in_text(problems, text, places))
+}
+
+/// Findings at their places in the text that was sent.
+pub fn in_text(mut found: Vec<DocumentProblem>, text: &str, places: &Places) -> Vec<DocumentProblem> {
+    for problem in &mut found {
+        problem.pointer = places.in_text(&problem.pointer);
+    }
+    DocumentProblem::locate(&mut found, text);
+    found
 }
 
 fn is_yaml(req: &HttpRequest) -> Result<bool, Problem> {
@@ -68,7 +80,7 @@ fn is_yaml(req: &HttpRequest) -> Result<bool, Problem> {
 }
 
 /// Reads the text strictly first, so that what is no JSON or YAML is told from what is no flow.
-fn document(text: &[u8], is_yaml: bool, max_depth: usize) -> Result<FlowDocument, Problem> {
+fn document(text: &[u8], is_yaml: bool, max_depth: usize) -> Result<(FlowDocument, Places), Problem> {
     let text = std::str::from_utf8(text).map_err(|error| {
         Problem::MalformedBody(format!("the body is not UTF-8 from byte {} on", error.valid_up_to()))
     })?;
@@ -79,7 +91,7 @@ fn document(text: &[u8], is_yaml: bool, max_depth: usize) -> Result<FlowDocument
         body::json(text.as_bytes(), max_depth)?;
     }
     // The text, not the value: only the text still knows the lines that errors name.
-    FlowDocument::from_text(text).map_err(misshapen)
+    FlowDocument::from_text_with_places(text).map_err(misshapen)
 }
 
 /// The document has the wrong shape, at a place that is known.
@@ -101,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_document_is_read_as_what_it_is_declared_to_be() {
-        assert_eq!(document(YAML_FLOW.as_bytes(), true, 64).expect("valid").flow_name, "a");
+        assert_eq!(document(YAML_FLOW.as_bytes(), true, 64).expect("valid").0.flow_name, "a");
         assert!(matches!(document(YAML_FLOW.as_bytes(), false, 64), Err(Problem::MalformedBody(_))));
         assert!(matches!(document(b"\xff", true, 64), Err(Problem::MalformedBody(_))));
     }

@@ -82,17 +82,19 @@ async fn merge(
     merge_patch(&mut changed, patch);
     let document = FlowDocument::from_value(changed).map_err(misshapen)?;
     if document == stored.document {
-        return Ok(answer(stored, Vec::new()));
+        return Ok(answer(stored));
     }
     let draft = FlowDraft { owner, document, by: caller.by.clone() };
     let saved = state.engine.update_flow(id, stored.version, draft).await?;
     // A colleague who changes a flow does not take it over.
-    let warnings = state.engine.warnings(&saved).await;
-    Ok(answer(StoredFlow { owner: stored.owner, created_at_ms: stored.created_at_ms, ..saved }, warnings))
+    let flow = StoredFlow { owner: stored.owner, created_at_ms: stored.created_at_ms, ..saved };
+    let version = etag(flow.version);
+    let view = FlowView::warned(state, owner.tenant, flow).await?;
+    Ok(HttpResponse::Ok().insert_header(version).json(view))
 }
 
-fn answer(flow: StoredFlow, warnings: Vec<String>) -> HttpResponse {
-    HttpResponse::Ok().insert_header(etag(flow.version)).json(FlowView::warning(flow, warnings))
+fn answer(flow: StoredFlow) -> HttpResponse {
+    HttpResponse::Ok().insert_header(etag(flow.version)).json(FlowView::of(flow))
 }
 
 /// Whether `If-Match`, where there is one, names this version. Weak tags never match (RFC 9110, 13.1.1).

@@ -1,41 +1,27 @@
 //! `POST /api/v1/flows/validate`: checks a document without saving it. A document with problems is no failed request.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::ports::Scope;
 use core314_domain::document::FlowDocument;
 use core314_domain::plan::Problem as DocumentProblem;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::create::{Written, read_document};
-use crate::http::Shared;
+use super::FindingView;
+use super::create::{Written, in_text, read_document};
 use crate::http::auth::Role;
 use crate::http::openapi::Doc;
 use crate::http::problem::{FieldError, Place, Problem};
+use crate::http::{Shared, State};
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Validation")]
 struct View {
     valid: bool,
     /// Everything that is wrong, each with its place.
-    errors: Vec<ErrorView>,
+    errors: Vec<FindingView>,
     /// What is legal, and surely not meant.
-    warnings: Vec<ErrorView>,
-}
-
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "ValidationError")]
-struct ErrorView {
-    /// RFC 6901, into the document.
-    pointer: String,
-    message: String,
-    /// Of an expression: its line, and below it a mark at the character that is wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    excerpt: Option<String>,
-    /// Where it stands in the document's text; both count from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    column: Option<usize>,
+    warnings: Vec<FindingView>,
 }
 
 pub fn doc() -> Doc {
@@ -45,36 +31,34 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
-    state.keys.identify(&req).await?.read(req.headers())?;
+    let scope = state.keys.identify(&req).await?.read(req.headers())?;
     let (errors, warnings) = match read_document(&req, payload, &state).await {
-        Ok(Written { document, text }) => match state.engine.check_flow(&document) {
-            Ok(warnings) => (Vec::new(), shown(warnings, &text)),
-            Err(problems) => (shown(problems, &text), Vec::new()),
-        },
-        Err(Problem::InvalidRequest(errors)) => (errors.into_iter().map(ErrorView::from).collect(), Vec::new()),
+        Ok(Written { document, text, places }) => {
+            let shown = |found| in_text(found, &text, &places).into_iter().map(FindingView::from).collect();
+            match state.engine.check_flow(&document) {
+                Ok(_) => (Vec::new(), shown(doubts(&state, scope, &document).await?)),
+                Err(problems) => (shown(problems), Vec::new()),
+            }
+        }
+        Err(Problem::InvalidRequest(errors)) => (errors.into_iter().map(FindingView::from).collect(), Vec::new()),
         Err(problem) => return Err(problem),
     };
     Ok(HttpResponse::Ok().json(View { valid: errors.is_empty(), errors, warnings }))
 }
 
-fn shown(mut problems: Vec<DocumentProblem>, text: &str) -> Vec<ErrorView> {
-    DocumentProblem::locate(&mut problems, text);
-    problems.into_iter().map(ErrorView::from).collect()
+/// What is legal in a document, and surely not meant where it would be saved.
+async fn doubts(state: &State, scope: Scope, document: &FlowDocument) -> Result<Vec<DocumentProblem>, Problem> {
+    let Scope::Tenant(tenant) = scope else { return Ok(state.engine.warnings(None, None, document).await?) };
+    let named = state.engine.runtime().catalog.flow_by_name(tenant, document.flow_name.clone()).await?;
+    Ok(state.engine.warnings(Some(tenant), named.map(|flow| flow.id), document).await?)
 }
 
-impl From<FieldError> for ErrorView {
+impl From<FieldError> for FindingView {
     fn from(error: FieldError) -> Self {
         let pointer = match error.place {
             Place::Body(pointer) => pointer,
             Place::Query(_) | Place::Header(_) => String::new(),
         };
         DocumentProblem::new(pointer, error.message).into()
-    }
-}
-
-impl From<DocumentProblem> for ErrorView {
-    fn from(problem: DocumentProblem) -> Self {
-        let DocumentProblem { pointer, message, excerpt, line, column } = problem;
-        Self { pointer, message, excerpt, line, column }
     }
 }

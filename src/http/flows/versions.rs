@@ -1,6 +1,7 @@
 //! `GET /api/v1/flows/{id}/versions`: the versions of a flow, the newest first.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::ports::catalog::StoredFlow;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::FlowId;
 use schemars::JsonSchema;
@@ -17,10 +18,17 @@ use crate::http::query::Query;
 /// A version of a flow.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "FlowVersion")]
-struct View {
+pub struct View {
     flow_version: i64,
     created_at: Option<String>,
     document: FlowDocument,
+}
+
+impl View {
+    pub fn of(found: StoredFlow) -> Self {
+        let created_at = rfc3339(found.created_at_ms);
+        Self { flow_version: found.version, created_at, document: found.document }
+    }
 }
 
 /// How many versions are shown at once; a version may be a megabyte.
@@ -28,6 +36,7 @@ const PAGE: i64 = 50;
 
 pub fn doc() -> Doc {
     Doc::role("Lists the versions of a flow, the newest first.", Role::Viewer)
+        .number("limit", "How many items at most, by default 50; a page has no more than 50.", 1, 500)
         .cursor()
         .ok::<ListView<View>>("A page of versions.")
 }
@@ -39,17 +48,17 @@ pub async fn handle(req: HttpRequest, id: web::Path<String>, state: Shared) -> R
     if before == Some(None) {
         query.wrong("cursor", "is not a next_cursor of this server");
     }
+    let page = query.number("limit", 1, 500).map_or(PAGE, |limit| (limit as i64).min(PAGE));
     query.finish()?;
     let missing = || Problem::no_row("flow");
     let id: FlowId = id.parse().map_err(|_| missing())?;
     let flow = state.engine.flow(scope, id).await?.ok_or_else(missing)?;
     let newest = before.flatten().map_or(flow.version, |before| (before - 1).min(flow.version));
-    let oldest = (newest - PAGE + 1).max(1);
+    let oldest = (newest - page + 1).max(1);
     let mut items = Vec::new();
     for version in (oldest..=newest).rev() {
         if let Some(found) = state.engine.runtime().catalog.flow_version(id, version).await? {
-            let created_at = rfc3339(found.created_at_ms);
-            items.push(View { flow_version: version, created_at, document: found.document });
+            items.push(View::of(found));
         }
     }
     let next_cursor = (oldest > 1).then(|| oldest.to_string());

@@ -37,6 +37,7 @@ impl From<SaveError> for Problem {
             SaveError::NameTaken => Self::NameTaken,
             SaveError::Conflict => Self::PreconditionFailed,
             SaveError::NotFound => Self::no_row("flow"),
+            SaveError::RolloutRunning(_) => Self::Conflict(error.to_string()),
             SaveError::Store(error) => error.into(),
         }
     }

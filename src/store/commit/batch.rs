@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
 use super::{
-    definitions, effects, history, keys, limits, runs, schedules, settlements, signals, statistics, transitions,
-    webhooks,
+    definitions, effects, history, keys, limits, rollouts, runs, schedules, settlements, signals, statistics,
+    transitions, webhooks,
 };
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
@@ -37,6 +37,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         runs::accept(&mut self);
         runs::advance(&mut self).await?;
         definitions::flows(&mut self).await?;
+        rollouts::rollouts(&mut self).await?;
         webhooks::webhooks(&mut self).await?;
         webhooks::deliveries(&mut self).await?;
         settlements::settle(&mut self).await?;
@@ -45,6 +46,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         signals::signals(&mut self).await?;
         statistics::add(&mut self).await?;
         effects::counters(&mut self);
+        rollouts::counters(&mut self);
         effects::dead_letters(&mut self);
         runs::free_names(&mut self);
         signals::ends(&mut self);

@@ -7,7 +7,9 @@ use std::collections::HashSet;
 
 use core314_actors::ports::schedule::{ScheduleMove, ScheduleWrite};
 use core314_actors::ports::signal::SignalWrite;
-use core314_actors::ports::store::{ApprovalWrite, KeyWrite, Outcome, RejectCode, RunWrite, Webhook, Write};
+use core314_actors::ports::store::{
+    ApprovalWrite, KeyWrite, Outcome, RejectCode, RolloutChange, RunWrite, Webhook, Write,
+};
 use core314_domain::audit::AuditEntry;
 use core314_domain::log::LogEntry;
 
@@ -39,7 +41,10 @@ fn holds_nul(write: &Write) -> bool {
     match write {
         Write::Run(run) => run_holds_nul(run),
         Write::Flow(flow) => {
-            nul(&flow.document.flow_name) || has_nul(&flow.document.to_value()) || audit_holds_nul(&flow.audit)
+            nul(&flow.document.flow_name)
+                || has_nul(&flow.document.to_value())
+                || flow.rollout.as_ref().is_some_and(rollout_holds_nul)
+                || audit_holds_nul(&flow.audit)
         }
         Write::Webhook(webhook, audit) => webhook_holds_nul(webhook) || audit_holds_nul(audit),
         Write::WebhookRemoval(removal) => audit_holds_nul(&removal.audit),
@@ -52,6 +57,7 @@ fn holds_nul(write: &Write) -> bool {
         Write::Audit(audit) => audit_holds_nul(audit),
         Write::DeadLetter(letter) => nul(&letter.actor_path) || nul(&letter.message) || nul(&letter.failure),
         Write::DeleteFlow(deletion) => audit_holds_nul(&deletion.audit),
+        Write::Rollout(rollout) => rollout_holds_nul(&rollout.change) || audit_holds_nul(&rollout.audit),
         Write::Review(review) => {
             nul(&review.verdict) || review.notes.as_deref().is_some_and(nul) || audit_holds_nul(&review.audit)
         }
@@ -84,6 +90,13 @@ fn signal_holds_nul(signal: &SignalWrite) -> bool {
         SignalWrite::Settled { .. } => false,
     };
     own || signal.audit().iter().any(audit_holds_nul)
+}
+
+fn rollout_holds_nul(change: &RolloutChange) -> bool {
+    match change {
+        RolloutChange::Begin(rollout) => rollout.terms.key.as_ref().is_some_and(|key| key.contains('\0')),
+        RolloutChange::End { reason, .. } => reason.contains('\0'),
+    }
 }
 
 fn schedule_holds_nul(write: &ScheduleWrite) -> bool {

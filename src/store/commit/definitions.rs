@@ -8,7 +8,7 @@ use core314_domain::document::FlowDocument;
 use core314_domain::plan;
 
 use super::batch::Batch;
-use super::schedules;
+use super::{rollouts, schedules};
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -57,6 +57,11 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
             return Ok(Some(Outcome::Rejected { code: RejectCode::NameTaken, message }));
         }
     }
+    if let Some(rollout) = &write.rollout
+        && !rollouts::is_possible(connection, rollout).await?
+    {
+        return Ok(Some(Outcome::Conflict));
+    }
     let document = json::text_of(&write.document.to_stored());
     let mut rows = Rows::new(14);
     rows.push(flow_row(write, &document));
@@ -79,6 +84,9 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
         listed(&write.document),
     ]);
     connection.bulk(FLOW_VERSION, &version).await?;
+    if let Some(rollout) = &write.rollout {
+        rollouts::change(connection, rollout).await?;
+    }
     schedules::plan(connection, write).await?;
     Ok(None)
 }

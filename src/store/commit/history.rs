@@ -79,6 +79,7 @@ fn audits(write: &Write) -> &[AuditEntry] {
         Write::Webhook(_, audit) | Write::ServiceKey(_, audit) => std::slice::from_ref(audit),
         Write::Audit(audit) => std::slice::from_ref(audit),
         Write::DeleteFlow(deletion) => std::slice::from_ref(&deletion.audit),
+        Write::Rollout(rollout) => std::slice::from_ref(&rollout.audit),
         Write::Review(review) => std::slice::from_ref(&review.audit),
         Write::SettleDeadLetter(settlement) => std::slice::from_ref(&settlement.audit),
         Write::WebhookRemoval(removal) => std::slice::from_ref(&removal.audit),

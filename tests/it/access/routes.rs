@@ -129,6 +129,30 @@ pub const CASES: &[(&str, &str, Case)] = &[
     ("POST", "/api/v1/flows/{id}/resume", Case::Act("admin", "/api/v1/flows", nothing)),
     ("POST", "/api/v1/flows/{id}/clone", Case::Act("admin", "/api/v1/flows", |_| json!({"flow_name": "copy"}))),
     ("GET", "/api/v1/flows/{id}/versions", Case::Part("/api/v1/flows")),
+    ("GET", "/api/v1/flows/{id}/versions/{version}", Case::Part("/api/v1/flows")),
+    ("GET", "/api/v1/flows/{id}/diff", Case::Part("/api/v1/flows")),
+    ("POST", "/api/v1/flows/{id}/rollback", Case::Act("admin", "/api/v1/flows", |_| json!({"version": 1}))),
+    ("GET", "/api/v1/flows/{id}/rollout", Case::Part("/api/v1/flows")),
+    (
+        "POST",
+        "/api/v1/flows/{id}/rollout",
+        Case::Act("admin", "/api/v1/flows", |_| json!({"version": 1, "percent": 10})),
+    ),
+    ("POST", "/api/v1/flows/{id}/rollout/promote", Case::Act("admin", "/api/v1/flows", nothing)),
+    ("POST", "/api/v1/flows/{id}/rollout/return", Case::Act("admin", "/api/v1/flows", nothing)),
+    (
+        "POST",
+        "/api/v1/flows/{id}/instantiate",
+        Case::Act("admin", "/api/v1/flows", |_| json!({"flow_name": "of a template"})),
+    ),
+    // They come with the program.
+    ("GET", "/api/v1/templates", Case::Open),
+    ("GET", "/api/v1/templates/{name}", Case::Open),
+    (
+        "POST",
+        "/api/v1/templates/{name}/instantiate",
+        Case::Name("admin", StatusCode::NOT_FOUND, |_| json!({"flow_name": "of the gallery"})),
+    ),
     ("POST", "/api/v1/flows/{id}/dry-run", Case::Act("operator", "/api/v1/flows", nothing)),
     ("GET", "/api/v1/flows/{id}/export", Case::Part("/api/v1/flows")),
     ("GET", "/api/v1/flows/{id}/form", Case::Part("/api/v1/flows")),
@@ -221,6 +245,7 @@ pub const CASES: &[(&str, &str, Case)] = &[
     ("GET", "/problems/{slug}", Case::Open),
     ("GET", "/api/v1", Case::Open),
     ("GET", "/api/openapi.json", Case::Open),
+    ("GET", "/api/v1/schemas/flow.json", Case::Open),
     ("GET", "/api/docs", Case::Open),
     ("GET", "/", Case::Open),
 ];

@@ -38,16 +38,19 @@ async fn a_circle_ends(kind: StoreKind) {
         client.save(&quiet("first", "manual", json!({}))).await;
         client.save(&quiet("ping", "flow_finished", json!({"flow": "pong"}))).await;
         let saved = client.post("/api/v1/flows", quiet("pong", "flow_finished", json!({"flow": "ping"})), 201).await;
-        let warning = saved["warnings"][0].as_str().expect("a warning");
+        let warning = saved["warnings"][0]["message"].as_str().expect("a warning");
         assert!(warning.contains("pong → ping → pong") || warning.contains("ping → pong"), "{warning}");
         let mut begin = quiet("begin", "flow_finished", json!({"flow": "first"}));
         begin["flow_name"] = json!("begin");
         let saved = client.post("/api/v1/flows", begin, 201).await;
-        assert_eq!(saved.get("warnings"), None);
+        assert_eq!(saved["warnings"], json!([]));
         // A link into the circle.
         let hop = quiet("hop", "flow_finished", json!({"flow": "hop"}));
         assert!(
-            client.post("/api/v1/flows", hop, 201).await["warnings"][0].as_str().expect("a text").contains("hop → hop")
+            client.post("/api/v1/flows", hop, 201).await["warnings"][0]["message"]
+                .as_str()
+                .expect("a text")
+                .contains("hop → hop")
         );
         client.start("hop").await;
         let refused = client

@@ -211,6 +211,7 @@ impl History {
                 | Write::DeadLetter(_)
                 | Write::Statistics(_)
                 | Write::DeleteFlow(_)
+                | Write::Rollout(_)
                 | Write::Review(_)
                 | Write::SettleDeadLetter(_)
                 | Write::Schedule(_)

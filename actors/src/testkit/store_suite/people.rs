@@ -25,8 +25,16 @@ fn named(samples: &mut Samples, epoch: i64, like: &RunWrite, name: &str) -> (Run
     let header = Arc::make_mut(&mut accept.header);
     header.run_key = Some(name.into());
     let key = Some((flow.id, name.into()));
-    let (status, flow_id) = (RunStatus::Completed, Some(flow.id));
-    let end = RunEnd { flow: flow_id, key, status, duration_ms: 40, at_ms: NOW_MS, owner, outcome: None };
+    let end = RunEnd {
+        flow: Some(flow.id),
+        flow_version: 1,
+        key,
+        status: RunStatus::Completed,
+        duration_ms: 40,
+        at_ms: NOW_MS,
+        owner,
+        outcome: None,
+    };
     header.flow = flow;
     (run, end)
 }
@@ -99,6 +107,7 @@ pub async fn an_end_that_is_taken_back_counts_no_more(store: &(impl Store + View
     log_seq(&commit_run(store, &run).await);
     let end = |status, duration_ms| RunEnd {
         flow: Some(flow.id),
+        flow_version: 1,
         key: None,
         status,
         duration_ms,

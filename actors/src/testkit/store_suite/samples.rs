@@ -213,6 +213,7 @@ impl Samples {
             }],
             ended: Some(RunEnd {
                 flow: Some(header.flow.id),
+                flow_version: header.flow.version,
                 key: None,
                 status: RunStatus::Completed,
                 duration_ms: 40,
@@ -269,6 +270,7 @@ impl Samples {
             schedule: None,
             by: owner.user,
             at_ms: NOW_MS,
+            rollout: None,
             audit,
         }
     }

@@ -1,0 +1,441 @@
+//! Trying a flow out: a run of it in simulated time, in which actions answer what a test case says.
+//!
+//! The run is the very state machine that real runs are; only the world is made up. Nothing is sent, nothing waits: where a
+//! run waits for a time, the time comes; where it waits for a person, an admin agrees. A document declares its cases in
+//! `metadata.tests`, so that they travel with it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::Json;
+use crate::dispatch::Credits;
+use crate::document::{FlowDocument, ShapeError, read};
+use crate::ids::{FlowId, Owner, RunId, UserId};
+use crate::log::Failure;
+use crate::plan::{FlowPlan, PlanLimits, Problem};
+use crate::run::step::StepStatus;
+use crate::run::{
+    AttemptReport, Command, Effect, FlowRef, Grant, Outcome, PlanRef, Run, RunHeader, SubRunNews, Voter, matching_scope,
+};
+use crate::words::{ExecutionStatus, Role, RunStatus};
+
+/// Where a document declares its test cases.
+pub const TESTS: &str = "tests";
+/// A run that is told more than this does not end.
+const MOST_COMMANDS: usize = 100_000;
+/// More cases are a mistake.
+const MOST_CASES: usize = 1_000;
+/// Whoever decides in a trial.
+const PERSON: UserId = UserId(Uuid::from_u128(0x0314));
+
+/// One test case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    pub name: String,
+    /// What the flow sees as `trigger`.
+    #[serde(default)]
+    pub trigger: Map<String, Value>,
+    /// RFC 3339: what `now` is at the beginning; absent: 2026-01-01T00:00:00Z.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<String>,
+    /// What steps answer, by their ids.
+    #[serde(default)]
+    pub mocks: BTreeMap<String, Mock>,
+    /// Signals that are there when the run begins, by name.
+    #[serde(default)]
+    pub signals: BTreeMap<String, Value>,
+    #[serde(default)]
+    pub expect: Expected,
+}
+
+/// What a step answers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mock {
+    pub output: Value,
+    /// It fails with this message, and no attempt would mend it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Where a person is asked: whether they agree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approve: Option<bool>,
+}
+
+/// What must come of it. What is not named may be anything.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expected {
+    /// Whether the flow's conditions hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<RunStatus>,
+    /// What each step has come to, by its id.
+    pub steps: BTreeMap<String, ExecutionStatus>,
+    /// What each step is given at last: members that are named must be so.
+    pub payloads: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub output: Value,
+}
+
+/// What came of a trial.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    pub name: String,
+    /// What was not as expected; empty: it passed.
+    pub failures: Vec<String>,
+    /// Absent where the conditions did not hold.
+    pub status: Option<RunStatus>,
+    pub error: Option<String>,
+    pub steps: Vec<TriedStep>,
+    pub output: Value,
+}
+
+/// A step of a trial.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TriedStep {
+    pub id: String,
+    pub status: ExecutionStatus,
+    /// What it was given at last; null where it never started.
+    pub payload: Value,
+}
+
+/// The cases that a document declares. An error's pointer begins at the document.
+pub fn declared(document: &FlowDocument) -> Result<Vec<Trial>, ShapeError> {
+    let Some(tests) = document.metadata.get(TESTS) else { return Ok(Vec::new()) };
+    let trials: Vec<Trial> = read(tests.clone())
+        .map_err(|e| ShapeError { pointer: format!("/metadata/{TESTS}{}", e.pointer), message: e.message })?;
+    if trials.len() > MOST_CASES {
+        let message = format!("must have at most {MOST_CASES} items");
+        return Err(ShapeError { pointer: format!("/metadata/{TESTS}"), message });
+    }
+    Ok(trials)
+}
+
+/// Performs a trial. Problems are those of the document.
+pub fn perform(document: &FlowDocument, trial: &Trial) -> Result<Report, Vec<Problem>> {
+    let actions = document.actions();
+    let types: Vec<&str> = actions.iter().map(|(_, action)| action.action_type.as_str()).collect();
+    let plan = Arc::new(FlowPlan::compile(document, &types, &PlanLimits::default())?);
+    let now_ms = match trial.now.as_deref().map(chrono::DateTime::parse_from_rfc3339) {
+        None => 1_767_225_600_000,
+        Some(Ok(now)) => now.timestamp_millis(),
+        Some(Err(error)) => {
+            let message = format!("'now' of the case '{}' is not an RFC 3339 time: {error}", trial.name);
+            return Err(vec![Problem::new(format!("/metadata/{TESTS}"), message)]);
+        }
+    };
+    let trigger: Json = Arc::new(Value::Object(trial.trigger.clone()));
+    let owner = Owner::new(PERSON, None);
+    let scope = matching_scope(trigger.clone(), Arc::default(), &owner, now_ms);
+    let mut failures = Vec::new();
+    let starts = plan.condition.holds(&scope).unwrap_or_else(|error| {
+        failures.push(format!("the conditions cannot be evaluated: {error}"));
+        false
+    });
+    let expected = trial.expect.starts.unwrap_or(true);
+    if failures.is_empty() && starts != expected {
+        let why = plan.condition.failing_clause(&scope).ok().flatten();
+        let words =
+            why.map_or_else(|| "the conditions hold".to_owned(), |clause| format!("this does not hold: {clause}"));
+        failures.push(words);
+    }
+    if !starts || !failures.is_empty() || !expected {
+        let (name, steps) = (trial.name.clone(), Vec::new());
+        return Ok(Report { name, failures, status: None, error: None, steps, output: Value::Null });
+    }
+    let mut world = World::new(document, plan, trial, trigger, owner, now_ms);
+    world.live();
+    Ok(world.report(trial))
+}
+
+/// A run and what is still to be told to it.
+struct World<'t> {
+    run: Run,
+    trial: &'t Trial,
+    now_ms: i64,
+    told: VecDeque<Command>,
+    payloads: BTreeMap<String, Value>,
+    /// What it could not be told, or why it stands still.
+    stuck: Option<String>,
+}
+
+impl<'t> World<'t> {
+    fn new(
+        document: &FlowDocument,
+        plan: Arc<FlowPlan>,
+        trial: &'t Trial,
+        trigger: Json,
+        owner: Owner,
+        now_ms: i64,
+    ) -> Self {
+        let header = RunHeader {
+            id: RunId::new(now_ms, 314),
+            owner,
+            partition: 0,
+            flow: FlowRef { id: FlowId(Uuid::nil()), version: 1, name: document.flow_name.as_str().into() },
+            trigger_type: document.trigger_type,
+            trigger_source: "test".into(),
+            trigger_context: trigger.clone(),
+            webhook: Arc::default(),
+            input: trigger,
+            triggered_by: "test".into(),
+            environment: "test".into(),
+            decision_event_id: None,
+            recommendation_id: None,
+            parent_run_id: None,
+            idempotency_key: None,
+            run_key: None,
+            accepted_at_ms: now_ms,
+            deadline_at_ms: plan.deadline_ms.map(|ms| now_ms + ms),
+        };
+        let mut told = VecDeque::from([Command::Begin]);
+        for (name, payload) in &trial.signals {
+            told.push_back(Command::Signal { name: name.as_str().into(), payload: Arc::new(payload.clone()) });
+        }
+        let run = Run::new(Arc::new(header), plan);
+        Self { run, trial, now_ms, told, payloads: BTreeMap::new(), stuck: None }
+    }
+
+    /// Lets the run go on until it has ended, or nothing made up can move it.
+    fn live(&mut self) {
+        for _ in 0..MOST_COMMANDS {
+            if self.run.state.status.is_terminal() || self.stuck.is_some() {
+                return;
+            }
+            let command = self.told.pop_front().or_else(|| self.next());
+            let Some(command) = command else { return };
+            self.tell(&command);
+        }
+        self.stuck = Some(format!("the run has not ended after {MOST_COMMANDS} steps of it"));
+    }
+
+    fn tell(&mut self, command: &Command) {
+        let credits = Credits::default();
+        let grant = Grant { slots: usize::from(u16::MAX), epoch: 1, credits: &credits };
+        let decision = match self.run.decide(command, grant, self.now_ms) {
+            Ok(decision) => decision,
+            Err(refusal) => {
+                self.stuck = Some(refusal.to_string());
+                return;
+            }
+        };
+        self.run.apply(&decision);
+        for effect in decision.effects {
+            self.answer(effect);
+        }
+    }
+
+    /// The world's answer to what the run wants.
+    fn answer(&mut self, effect: Effect) {
+        match effect {
+            Effect::StartAttempt { step, attempt, payload, part } => {
+                let plan = self.run.plan.part(part);
+                let outcome = outcome(self.trial.mocks.get(&*plan.id), &plan.action_type, &payload);
+                if matches!(part, PlanRef::Step(_)) {
+                    self.payloads.insert(plan.id.to_string(), (*payload).clone());
+                }
+                let (at, duration_ms) = (self.now_ms, 1);
+                let report =
+                    AttemptReport { outcome, payload, started_at_ms: at, completed_at_ms: at, duration_ms, http: None };
+                self.told.push_back(Command::AttemptEnded { step, attempt, report });
+            }
+            Effect::StartRun { step, input, part, .. } => {
+                let plan = self.run.plan.part(part);
+                let mock = self.trial.mocks.get(&*plan.id).cloned().unwrap_or_default();
+                self.payloads.insert(plan.id.to_string(), (*input).clone());
+                let status = if mock.error.is_some() { RunStatus::Failed } else { RunStatus::Completed };
+                let run = RunId::new(self.now_ms, u128::from(step) + 1);
+                let news = SubRunNews::Ended { run, status, output: Arc::new(mock.output), error: mock.error };
+                self.told.push_back(Command::SubRun { step, news: SubRunNews::Accepted { run } });
+                self.told.push_back(Command::SubRun { step, news });
+            }
+            Effect::Enqueue { step, .. } => self.told.push_back(Command::Start { steps: vec![step] }),
+            // It has ended already, as far as this world goes.
+            Effect::CancelAttempt { .. } => {}
+        }
+    }
+
+    /// What moves a run on that waits: a person's word first, then time.
+    fn next(&mut self) -> Option<Command> {
+        let by = || Voter { user: PERSON, role: Role::Admin, notes: None, form: Json::default() };
+        if self.run.state.status == RunStatus::AwaitingApproval {
+            return Some(Command::Approve { step: None, by: by() });
+        }
+        let asked =
+            self.run.state.all().find(|(_, step)| step.status == StepStatus::AwaitingApproval).map(|(no, _)| no);
+        if let Some(step) = asked {
+            let reason = self
+                .run
+                .why(self.now_ms)
+                .into_iter()
+                .find(|r| r.execution_id == Some(self.run.header.id.execution(step)));
+            let id = reason.and_then(|reason| reason.step_id).unwrap_or_default();
+            let mock = self.trial.mocks.get(&id);
+            let agrees = mock.and_then(|mock| mock.approve).unwrap_or(true);
+            let (step, by) = (Some(step), by());
+            return Some(if agrees { Command::Approve { step, by } } else { Command::Reject { step, by } });
+        }
+        let timing = self.run.timing(&Credits::default(), None, self.now_ms);
+        let Some(wake_at_ms) = timing.wake_at_ms else {
+            let why: Vec<String> = self.run.why(self.now_ms).into_iter().map(|reason| reason.message).collect();
+            self.stuck = Some(format!("the run stands still: {}", why.join("; ")));
+            return None;
+        };
+        self.now_ms = self.now_ms.max(wake_at_ms);
+        Some(Command::Wake)
+    }
+
+    fn report(self, trial: &Trial) -> Report {
+        let mut failures: Vec<String> = self.stuck.into_iter().collect();
+        let state = &self.run.state;
+        let plan = &self.run.plan;
+        let steps: Vec<TriedStep> = plan
+            .steps
+            .iter()
+            .enumerate()
+            .filter_map(|(no, step)| Some((step, state.steps.get(no)?)))
+            .map(|(step, found)| TriedStep {
+                id: step.id.to_string(),
+                status: found.status.execution_status(),
+                payload: self.payloads.get(&*step.id).cloned().unwrap_or_default(),
+            })
+            .collect();
+        let wanted = trial.expect.status.unwrap_or(RunStatus::Completed);
+        if state.status != wanted {
+            let why = state.error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
+            failures.push(format!("the run is {}{why}, and should be {wanted}", state.status));
+        }
+        for (id, wanted) in &trial.expect.steps {
+            match steps.iter().find(|step| step.id == *id) {
+                None => failures.push(format!("there is no step '{id}'")),
+                Some(step) if step.status != *wanted => {
+                    failures.push(format!("step '{id}' is {}, and should be {wanted}", step.status));
+                }
+                Some(_) => {}
+            }
+        }
+        for (id, wanted) in &trial.expect.payloads {
+            let given = self.payloads.get(id).unwrap_or(&Value::Null);
+            if !holds(given, wanted) {
+                failures.push(format!("step '{id}' was given {given}, and should be given {wanted}"));
+            }
+        }
+        let output = (*self.run.output()).clone();
+        if !trial.expect.output.is_null() && !holds(&output, &trial.expect.output) {
+            failures.push(format!("the output is {output}, and should be {}", trial.expect.output));
+        }
+        let (status, error) = (Some(state.status), state.error.clone());
+        Report { name: trial.name.clone(), failures, status, error, steps, output }
+    }
+}
+
+/// How an attempt ends: as its mock says; without one `transform` computes, and all else succeeds with nothing to say.
+fn outcome(mock: Option<&Mock>, action_type: &str, payload: &Json) -> Outcome {
+    match mock {
+        Some(Mock { error: Some(message), .. }) => Outcome::Failed(Failure::fatal("mocked", message.clone())),
+        Some(Mock { output, .. }) if !output.is_null() => Outcome::Completed(Arc::new(output.clone())),
+        _ if action_type == "transform" => {
+            Outcome::Completed(payload.get("values").map_or_else(|| payload.clone(), |values| Arc::new(values.clone())))
+        }
+        _ => Outcome::Completed(Arc::new(json!({"status": 200, "headers": {}, "body": null}))),
+    }
+}
+
+/// Whether a value is what is wanted: of objects, the members that are named.
+fn holds(given: &Value, wanted: &Value) -> bool {
+    match (given, wanted) {
+        (Value::Object(given), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| given.get(key).is_some_and(|given| holds(given, wanted)))
+        }
+        _ => given == wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLOW: &str = r#"
+flow_name: deploy
+trigger: manual
+when: trigger.version != ""
+max_execution_time_seconds: 86400
+flow_steps:
+  - build: {post: "ci/build", json: {version: "{{ trigger.version }}"}}
+  - pause: {type: wait, seconds: 3600}
+  - deploy: {post: "cd/deploy", json: {build: "{{ steps.build.output.body.id }}"}, requires_approval: true}
+  - tell: {action_type: transform, text: "{{ trigger.version }} is out", when: steps.deploy.status == "completed"}
+metadata:
+  tests:
+    - name: it deploys what was built
+      trigger: {version: "1.2"}
+      mocks: {build: {output: {body: {id: b-1}}}}
+      expect: {steps: {tell: completed}, payloads: {deploy: {json: {build: b-1}}}, output: {text: 1.2 is out}}
+    - name: nobody agrees
+      trigger: {version: "1.2"}
+      mocks: {build: {output: {body: {id: b-1}}}, deploy: {approve: false}}
+      expect: {status: failed, steps: {tell: cancelled}}
+    - name: a build that fails ends it
+      trigger: {version: "1.2"}
+      mocks: {build: {error: no compiler}}
+      expect: {status: failed, steps: {build: failed, deploy: cancelled}}
+    - {name: without a version it does not start, trigger: {version: ""}, expect: {starts: false}}
+"#;
+
+    fn flow() -> FlowDocument {
+        FlowDocument::from_text(FLOW).unwrap()
+    }
+
+    #[test]
+    fn declared_cases_pass_in_simulated_time() {
+        let flow = flow();
+        let trials = declared(&flow).unwrap();
+        assert_eq!(trials.len(), 4);
+        for trial in &trials {
+            let report = perform(&flow, trial).unwrap();
+            assert_eq!(report.failures, [""; 0], "{}: {report:#?}", trial.name);
+        }
+    }
+
+    #[test]
+    fn what_is_not_as_expected_is_said() {
+        let flow = flow();
+        let mut trial = declared(&flow).unwrap().remove(0);
+        trial.expect.status = Some(RunStatus::Failed);
+        trial.expect.steps.insert("tell".to_owned(), ExecutionStatus::Skipped);
+        trial.expect.steps.insert("nobody".to_owned(), ExecutionStatus::Skipped);
+        trial.expect.payloads.insert("deploy".to_owned(), json!({"json": {"build": "b-2"}}));
+        trial.expect.output = json!(3);
+        let failures = perform(&flow, &trial).unwrap().failures;
+        assert_eq!(failures.len(), 5, "{failures:#?}");
+        assert_eq!(failures[0], "the run is completed, and should be failed");
+        let not_starting = Trial { trigger: Map::from_iter([("version".to_owned(), "".into())]), ..trial };
+        let failures = perform(&flow, &not_starting).unwrap().failures;
+        assert_eq!(failures, ["this does not hold: trigger.version != \"\""]);
+    }
+
+    #[test]
+    fn a_wait_that_nobody_ends_is_said_and_a_signal_ends_it() {
+        let text = "flow_name: w\ntrigger: manual\nflow_steps:\n  - hold: {type: wait, signal: go}\n";
+        let flow = FlowDocument::from_text(text).unwrap();
+        let mut trial: Trial = serde_json::from_value(json!({"name": "w"})).unwrap();
+        let report = perform(&flow, &trial).unwrap();
+        assert!(report.failures[0].starts_with("the run stands still: "), "{report:#?}");
+        trial.signals.insert("go".to_owned(), json!(1));
+        assert_eq!(perform(&flow, &trial).unwrap().failures, [""; 0]);
+    }
+
+    #[test]
+    fn a_case_that_is_misspelt_names_its_place() {
+        let mut flow = flow();
+        flow.metadata["tests"][1]["expect"]["state"] = "x".into();
+        assert_eq!(declared(&flow).unwrap_err().pointer, "/metadata/tests/1/expect/state");
+    }
+}

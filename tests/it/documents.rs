@@ -1,0 +1,66 @@
+//! The committed JSON Schema of flow documents says yes to every document that the program and its pages show.
+
+use core314::gallery::GALLERY;
+use core314_domain::document::FlowDocument;
+use serde_json::{Value, json};
+
+use crate::fuzz::schema::misfit;
+
+const SCHEMA: &str = include_str!("../../docs/flow.schema.json");
+
+fn fits(document: &Value) -> Option<String> {
+    let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
+    // Where the parts are kept, and which dialect it is: neither says what fits.
+    let mut rules = schema.clone();
+    for note in ["$defs", "$schema"] {
+        rules.as_object_mut().expect("an object").remove(note);
+    }
+    misfit(&schema, &rules, document, "")
+}
+
+/// The flows in the pages of `docs/`, each with its page.
+fn examples() -> Vec<(String, FlowDocument)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|ending| ending != "md") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a page");
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for block in blocks.filter(|block| block.contains("flow_name:") && block.contains("flow_steps:")) {
+            let page = path.display().to_string();
+            let document = FlowDocument::from_text(block).unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
+            found.push((page, document));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_document_that_is_shown_fits_the_schema() {
+    let examples = examples();
+    assert!(examples.len() > 15, "the pages have their examples");
+    let gallery = GALLERY.iter().map(|(name, template)| (name.clone(), template.clone()));
+    for (place, document) in examples.into_iter().chain(gallery) {
+        assert_eq!(fits(&document.to_value()), None, "{place}: {}", document.flow_name);
+    }
+}
+
+#[test]
+fn what_is_misspelt_does_not_fit() {
+    let (_, document) = examples().remove(0);
+    for (pointer, value) in [
+        ("/flow_nam", json!("x")),
+        ("/trigger_type", json!("soon")),
+        ("/flow_steps/0/config/action_typ", json!("x")),
+        ("/flow_steps/0/on_error", json!("shrug")),
+        ("/max_execution_time_seconds", json!(0)),
+    ] {
+        let mut wrong = document.to_value();
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        wrong.pointer_mut(parent).expect("it is there")[key] = value;
+        assert!(fits(&wrong).is_some(), "{pointer}");
+    }
+}
