@@ -19,16 +19,22 @@ async fn push(client: &Client<'_>, host: &str, values: &[(f64, &str)]) {
     assert_eq!(taken["accepted"], values.len());
 }
 
-/// Waits for so many runs of a flow, after everything pushed so far has been looked at: a run of `last` tells.
-async fn runs(client: &Client<'_>, flow: &str, marks: usize) -> Vec<Value> {
-    let count = |runs: &Value, name: &str| {
-        runs["items"].as_array().expect("items").iter().filter(|run| run["flow_name"] == name).count()
+/// The runs of a flow once there are so many, and so many of the flow `mark`, whose threshold is exceeded here and clears:
+/// whatever was pushed before has been looked at then. Occurrences start side by side, so each count is waited for; a run
+/// too many shows at the latest in the next count.
+async fn runs(client: &Client<'_>, flow: &str, (expected, marks): (usize, usize)) -> Vec<Value> {
+    let of = |runs: &Value, name: &str| -> Vec<Value> {
+        let runs = runs["items"].as_array().expect("items").iter();
+        runs.filter(|run| run["flow_name"] == name).cloned().collect()
     };
-    client.post("/api/v1/metrics-data", json!({"metrics": [{"metric_name": "mark", "value": 1}]}), 202).await;
-    client.post("/api/v1/metrics-data", json!({"metrics": [{"metric_name": "mark", "value": 0}]}), 202).await;
-    let all = client.until("/api/v1/runs?limit=500", |runs| count(runs, "mark") == marks).await;
-    let all = all["items"].as_array().expect("items").clone();
-    all.into_iter().filter(|run| run["flow_name"] == flow).collect()
+    for value in [1, 0] {
+        let mark = json!({"metrics": [{"metric_name": "mark", "value": value}]});
+        client.post("/api/v1/metrics-data", mark, 202).await;
+    }
+    let is_there = |runs: &Value| of(runs, "mark").len() == marks && of(runs, flow).len() >= expected;
+    let found = of(&client.until("/api/v1/runs?limit=500", is_there).await, flow);
+    assert_eq!(found.len(), expected, "runs of {flow} at mark {marks}");
+    found
 }
 
 async fn a_threshold_starts_once_until_it_has_cleared(kind: StoreKind) {
@@ -41,23 +47,28 @@ async fn a_threshold_starts_once_until_it_has_cleared(kind: StoreKind) {
         client.save(&quiet("mark", "threshold_exceeded", json!({"metric": "mark", "operator": ">", "value": 0}))).await;
 
         push(&client, "a", &[(91.0, "01"), (97.0, "02"), (85.0, "03"), (92.0, "04")]).await;
-        let found = runs(&client, "high", 1).await;
-        assert_eq!(found.len(), 1, "it wavers, and does not clear");
+        // It wavers, and does not clear.
+        let found = runs(&client, "high", (1, 1)).await;
         let context = &found[0]["trigger_context"];
         assert_eq!((&context["value"], &context["threshold"]), (&json!(91), &json!(90)), "{context}");
         assert_eq!((&context["labels"]["host"], &context["operator"]), (&json!("a"), &json!(">")));
 
         push(&client, "b", &[(99.0, "01")]).await;
-        assert_eq!(runs(&client, "high", 2).await.len(), 2, "another series is watched apart");
+        // Another series is watched apart.
+        runs(&client, "high", (2, 2)).await;
         push(&client, "a", &[(80.0, "05"), (95.0, "06")]).await;
-        assert_eq!(runs(&client, "high", 3).await.len(), 3, "it has cleared, and exceeds again");
+        // It has cleared, and exceeds again.
+        runs(&client, "high", (3, 3)).await;
 
         push(&client, "c", &[(96.0, "10"), (99.0, "19")]).await;
-        assert_eq!(runs(&client, "lasting", 4).await.len(), 0, "nine seconds are not ten");
+        // Nine seconds are not ten.
+        runs(&client, "lasting", (0, 4)).await;
         push(&client, "c", &[(96.0, "20")]).await;
-        assert_eq!(runs(&client, "lasting", 5).await.len(), 1);
+        runs(&client, "lasting", (1, 5)).await;
         push(&client, "c", &[(10.0, "21"), (96.0, "22"), (96.0, "31")]).await;
-        assert_eq!(runs(&client, "lasting", 6).await.len(), 1, "it began anew");
+        // It began anew.
+        runs(&client, "lasting", (1, 6)).await;
+        runs(&client, "lasting", (1, 7)).await;
 
         let values = client.items("/api/v1/metrics-data?metric_name=cpu&limit=500").await;
         assert_eq!(values.len(), 13);

@@ -27,8 +27,8 @@ impl Story {
         (id, columns)
     }
 
-    fn put(&mut self, table: &'static str, owned: [(&'static str, Lit); 4], more: Vec<(&'static str, Lit)>) {
-        let columns = owned.into_iter().chain(more).collect();
+    fn put(&mut self, table: &'static str, head: [(&'static str, Lit); 4], more: Vec<(&'static str, Lit)>) {
+        let columns = head.into_iter().chain(more).collect();
         self.rows.push(super::Narrow { table, columns });
     }
 
@@ -45,7 +45,7 @@ impl Story {
     }
 
     fn decision(&mut self, owner: Owner, is_judged: bool) -> RowId {
-        let (id, owned) = self.owned(owner);
+        let (id, head) = self.owned(owner);
         let mut columns = vec![
             ("source", "planner".into()),
             ("title", "it's busy".into()),
@@ -56,12 +56,12 @@ impl Story {
             ("status", if is_judged { "executed" } else { "pending" }.into()),
         ];
         columns.extend(Self::verdict(owner, is_judged));
-        self.put("decisions", owned, columns);
+        self.put("decisions", head, columns);
         id
     }
 
     fn recommendation(&mut self, owner: Owner, decision: RowId, is_judged: bool) {
-        let (_, owned) = self.owned(owner);
+        let (_, head) = self.owned(owner);
         let mut columns = vec![
             ("decision_event_id", is_judged.then_some(decision.0).into()),
             ("title", "do it".into()),
@@ -72,11 +72,11 @@ impl Story {
             ("status", if is_judged { "executed" } else { "new" }.into()),
         ];
         columns.extend(Self::verdict(owner, is_judged));
-        self.put("recommendations", owned, columns);
+        self.put("recommendations", head, columns);
     }
 
     fn memory(&mut self, owner: Owner, decision: RowId, success: bool) {
-        let (_, owned) = self.owned(owner);
+        let (_, head) = self.owned(owner);
         let columns = vec![
             ("subject_type", "decision".into()),
             ("subject_id", decision.0.into()),
@@ -85,11 +85,11 @@ impl Story {
             ("success", success.into()),
             ("recorded_at_ms", T0.into()),
         ];
-        self.put("memories", owned, columns);
+        self.put("memories", head, columns);
     }
 
     fn metric(&mut self, owner: Owner, is_high: bool) {
-        let (_, owned) = self.owned(owner);
+        let (_, head) = self.owned(owner);
         let columns = vec![
             ("metric_name", if is_high { "cpu" } else { "memory" }.into()),
             ("metric_type", "gauge".into()),
@@ -98,6 +98,6 @@ impl Story {
             ("recorded_at_ms", T0.into()),
             ("created_at_ms", (T0 + 1).into()),
         ];
-        self.put("metrics", owned, columns);
+        self.put("metrics", head, columns);
     }
 }
