@@ -5,23 +5,21 @@
 //! nothing that the store cannot give back: when in doubt it is dropped and the run is loaded again.
 
 mod outcome;
+mod rows;
 
 use std::sync::Arc;
 
 use core314_domain::Json;
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{RowId, StepNo};
-use core314_domain::log::LogEntry;
-use core314_domain::plan::StepKind;
-use core314_domain::run::step::StepStatus;
-use core314_domain::run::{Change, Command, Decision, Effect, Grant, PhaseMove, Refusal, Run, Timing, UndoWay};
-use core314_domain::words::{ExecutionStatus, OnUnknownOutcome, RunStatus};
+use core314_domain::ids::StepNo;
+use core314_domain::run::{Change, Command, Decision, Effect, Grant, Refusal, Run, Timing};
+use core314_domain::words::ExecutionStatus;
 use serde_json::json;
 
 use crate::failpoint;
 use crate::ports::schedule::ScheduleMove;
-use crate::ports::store::{Accept, ApprovalWrite, Idempotency, PhaseWrite, RunEnd, RunWrite, WaitWrite};
+use crate::ports::store::{Accept, Idempotency, RunEnd, RunWrite};
 use crate::queue_partition::{News, PartitionMsg, QueuePartition};
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, Ctx, Ref};
@@ -250,7 +248,7 @@ impl FlowRun {
     }
 
     /// How the run ended, as its flow counts it.
-    fn end(&self) -> Option<RunEnd> {
+    pub(super) fn end(&self) -> Option<RunEnd> {
         let (state, header) = (&self.run.state, &self.run.header);
         let at_ms = state.completed_at_ms.filter(|_| state.status.is_terminal())?;
         let started_at_ms = state.started_at_ms.unwrap_or(header.accepted_at_ms);
@@ -266,121 +264,7 @@ impl FlowRun {
         })
     }
 
-    fn store(
-        &self,
-        change: &Change,
-        remark: &Remark,
-        ended_before: Option<&RunEnd>,
-        write: &mut RunWrite,
-        now_ms: i64,
-    ) {
-        let by = remark.by.as_deref().unwrap_or(ENGINE);
-        match change {
-            Change::AttemptLogged(entry) => {
-                let executor = self.runtime.executors.get(&*entry.action_type);
-                let payload = executor.map_or_else(|| entry.payload.clone(), |e| e.logged(&entry.payload));
-                write.audit.extend(outcome::audit_of_attempt(&self.run, entry, by, now_ms));
-                write.log.push(LogEntry { payload, ..LogEntry::clone(entry) });
-            }
-            Change::ApprovalRequested { step } => {
-                let live = step.and_then(|no| self.run.state.get(no)).and_then(|step| step.live.as_deref());
-                write.approvals.push(ApprovalWrite::Requested {
-                    id: RowId::new(now_ms, rand::random()),
-                    step: *step,
-                    at_ms: now_ms,
-                    expires_at_ms: live.and_then(|l| l.expires_at_ms),
-                });
-            }
-            Change::ApprovalDecided { step, approved, by } => {
-                write.approvals.push(ApprovalWrite::Decided {
-                    step: *step,
-                    approved: *approved,
-                    by: *by,
-                    notes: remark.notes.clone(),
-                    form: remark.form.clone(),
-                    at_ms: now_ms,
-                });
-                let event = if *approved { AuditEvent::ApprovalGiven } else { AuditEvent::ApprovalRefused };
-                write.audit.push(self.audit(event, &format!("user:{by}"), now_ms));
-            }
-            Change::StepEnded { step, status: StepStatus::Expired | StepStatus::Cancelled } => {
-                let plan = self.run.step_plan(*step);
-                let asks = plan.requires_approval || matches!(plan.kind, StepKind::Approval(_));
-                if asks || plan.on_unknown_outcome == OnUnknownOutcome::Park {
-                    write.approvals.push(ApprovalWrite::Lapsed { step: Some(*step), at_ms: now_ms });
-                }
-            }
-            Change::RunPaused { by } => write.audit.push(self.audit(AuditEvent::RunPaused, by, now_ms)),
-            Change::RunResumed => write.audit.push(self.audit(AuditEvent::RunResumed, by, now_ms)),
-            Change::RunReopened => write.audit.push(self.audit(AuditEvent::RunRetried, by, now_ms)),
-            Change::RunEnded { status, .. } => {
-                if self.run.header.needs_approval(&self.run.plan) && self.run.state.started_at_ms.is_none() {
-                    write.approvals.push(ApprovalWrite::Lapsed { step: None, at_ms: now_ms });
-                }
-                if *status == RunStatus::Cancelled {
-                    write.audit.push(self.audit(AuditEvent::RunCancelled, by, now_ms));
-                }
-                write.ended = self.end();
-                write.audit.extend(outcome::audit(&self.run, now_ms));
-            }
-            Change::RunAwaitsApproval
-            | Change::RunStarted { .. }
-            | Change::RunHeld
-            | Change::RunClosing { .. }
-            | Change::StepReleased { .. }
-            | Change::StepAdjusted { .. }
-            | Change::StepReset { .. }
-            | Change::StepStarted { .. }
-            | Change::StepRetrying { .. }
-            | Change::StepParked { .. }
-            | Change::StepWaiting { .. }
-            | Change::LoopOpened { .. }
-            | Change::LoopReopened { .. }
-            | Change::LoopDropped { .. }
-            | Change::RoundOpened { .. }
-            | Change::RoundClosed { .. }
-            | Change::VarsSet { .. }
-            | Change::SignalKept { .. }
-            | Change::SignalTaken { .. }
-            | Change::UndoOpened { .. }
-            | Change::OutputSet { .. }
-            | Change::StepEnded { .. } => {}
-            Change::WaitOpened { step, kind, key } => {
-                write.waits.push(WaitWrite::Opened { step: *step, kind: kind.clone(), key: key.clone() })
-            }
-            Change::WaitClosed { step } => write.waits.push(WaitWrite::Closed { step: *step }),
-            Change::PhaseMoved(moved) => write.phases.push(self.phase(moved, now_ms)),
-            Change::Voted { by, .. } => {
-                write.audit.push(self.audit(AuditEvent::ApprovalGiven, &format!("user:{by}"), now_ms));
-            }
-            Change::RollbackBegan { .. } => write.audit.push(self.audit(AuditEvent::RollbackStarted, by, now_ms)),
-            Change::RollbackEnded { .. } => write.audit.push(self.audit(AuditEvent::RollbackEnded, by, now_ms)),
-            Change::UndoSettled { way: UndoWay::Done, .. } if by == ENGINE => {}
-            Change::UndoSettled { step, way } => {
-                if let Some(ended) = ended_before {
-                    write.reopened = Some(ended.clone());
-                }
-                let entry = self.audit(AuditEvent::UndoSettled, by, now_ms);
-                let details = json!({"execution_id": self.run.header.id.execution(*step), "way": words_of(way)});
-                write.audit.push(AuditEntry { details, ..entry });
-            }
-        }
-    }
-
-    fn phase(&self, moved: &PhaseMove, now_ms: i64) -> PhaseWrite {
-        let header = &self.run.header;
-        let plan = self.run.plan.phases.get(moved.phase as usize - 1);
-        PhaseWrite {
-            id: RowId::new(now_ms, rand::random()),
-            owner: header.owner,
-            flow: header.flow.id,
-            name: plan.map_or_else(|| "".into(), |plan| plan.name.clone()),
-            sla_ms: plan.and_then(|plan| plan.sla_ms),
-            moved: moved.clone(),
-        }
-    }
-
-    fn audit(&self, event: AuditEvent, actor: &str, now_ms: i64) -> AuditEntry {
+    pub(super) fn audit(&self, event: AuditEvent, actor: &str, now_ms: i64) -> AuditEntry {
         let header = &self.run.header;
         AuditEntry {
             owner: header.owner,
@@ -394,14 +278,5 @@ impl FlowRun {
             details: json!({"flow_id": header.flow.id, "flow_version": header.flow.version}),
             at_ms: now_ms,
         }
-    }
-}
-
-/// What a person has said of an undo that had failed.
-fn words_of(way: &UndoWay) -> serde_json::Value {
-    match way {
-        UndoWay::Retry => json!("retried"),
-        UndoWay::Skip { reason } => json!({"skipped": reason}),
-        UndoWay::Done => json!("done_by_hand"),
     }
 }

@@ -4,6 +4,7 @@
 //! this node holds. The caller is answered once the run is committed, never before. How many may wait for their commit is
 //! bounded; past that the caller is told to come back.
 
+mod flows;
 mod matching;
 mod size;
 
@@ -14,9 +15,9 @@ use std::time::Duration;
 
 use core314_domain::Json;
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{ExecutionId, FlowId, Owner, RowId, RunId, StepNo, TenantId};
+use core314_domain::ids::{ExecutionId, FlowId, Owner, RowId, RunId, StepNo};
 use core314_domain::plan::Problem;
-use core314_domain::run::{Command, FlowRef, RunHeader, matching_scope};
+use core314_domain::run::{Command, FlowRef, RunHeader};
 use core314_domain::words::{ExecutionMode, RunStatus, TriggerType};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
@@ -317,20 +318,6 @@ impl Ingress {
         TriggerError::Busy { retry_after_seconds: 1 }
     }
 
-    /// A flow of this tenant in one of its versions.
-    async fn flow_version(&self, tenant: TenantId, id: FlowId, version: i64) -> Result<ReadyFlow, TriggerError> {
-        let present = self.named_flow(tenant, id).await?;
-        if version < 1 || version > present.flow.version {
-            return Err(TriggerError::NoSuchFlow);
-        }
-        Ok(self.runtime.plans.version(self.runtime.catalog.as_ref(), id, version).await?)
-    }
-
-    fn action(&self, owner: Owner, document: &FlowDocument) -> Result<ReadyFlow, TriggerError> {
-        let id = FlowId::new(self.runtime.now_ms(), rand::random());
-        self.runtime.plans.single_action(id, owner, document).map_err(TriggerError::Invalid)
-    }
-
     /// A run that was accepted before.
     async fn existing(&self, run: RunId) -> Result<Accepted, TriggerError> {
         let found = self.runtime.store.load_runs(vec![run]).await?.pop();
@@ -355,30 +342,6 @@ impl Ingress {
         let heard = tokio::time::timeout(patience, ended).await;
         self.runtime.ends.forget(run.0);
         heard.map(drop).map_err(|_| TriggerError::RunKeyTaken(run))
-    }
-
-    async fn named_flow(&self, tenant: TenantId, id: FlowId) -> Result<ReadyFlow, TriggerError> {
-        let found = self.runtime.plans.current(self.runtime.catalog.as_ref(), tenant, id).await?;
-        let flow = found.ok_or(TriggerError::NoSuchFlow)?;
-        if flow.is_active { Ok(flow) } else { Err(TriggerError::Inactive(flow.flow.name.to_string())) }
-    }
-
-    /// The flow in the version that this run gets.
-    fn for_run(&self, flow: &ReadyFlow, trigger: &Trigger, run: RunId) -> Result<ReadyFlow, TriggerError> {
-        match trigger.target {
-            Target::Version(..) | Target::Action(_) => Ok(flow.clone()),
-            Target::Flow(_) | Target::Scheduled(_) | Target::Matching | Target::Only(_) => {
-                let scope = || {
-                    matching_scope(
-                        trigger.context.clone(),
-                        trigger.webhook.clone(),
-                        &trigger.owner,
-                        self.runtime.now_ms(),
-                    )
-                };
-                flow.for_run(run, scope).map_err(|error| condition(flow, &error))
-            }
-        }
     }
 
     fn next_partition(&self) -> u16 {
@@ -477,11 +440,6 @@ impl Ingress {
             deadline_at_ms: flow.plan.deadline_ms.map(|ms| now_ms + ms),
         }
     }
-}
-
-/// An expression of a flow cannot be evaluated on a trigger.
-fn condition(flow: &ReadyFlow, error: &core314_domain::expr::ExprError) -> TriggerError {
-    TriggerError::Condition { flow: flow.flow.name.to_string(), message: error.to_string() }
 }
 
 /// What a person filled in, checked and completed by the flow's form; whatever else starts a flow is taken as it is.

@@ -97,10 +97,7 @@ impl Inner {
         if let Some(run) = start.known {
             return self.look_at(&start.parent, start.step, run).await;
         }
-        let news = match self.trigger_sub_run(&start).await? {
-            Some(news) => news,
-            None => return Ok(()),
-        };
+        let Some(news) = self.trigger_sub_run(&start).await? else { return Ok(()) };
         let accepted = match &news {
             SubRunNews::Accepted { run } => Some(*run),
             _ => None,

@@ -2,6 +2,8 @@
 
 mod memory_bulk;
 pub mod memory_inbox;
+mod memory_keys;
+mod memory_limits;
 mod memory_rollouts;
 pub mod memory_schedules;
 mod memory_settlements;

@@ -40,7 +40,7 @@ impl Executor for TargetSystem {
     }
 
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
-        self.asked.lock().unwrap().push((attempt.run, Instant::now()));
+        self.asked.lock().expect("no test thread panics with it").push((attempt.run, Instant::now()));
         let is_up = self.is_up.load(Ordering::SeqCst);
         Box::pin(async move {
             let failed = || Outcome::Failed(Failure::fatal("down", "the target is down"));
@@ -114,10 +114,10 @@ impl World {
             other => panic!("not accepted: {other:?}"),
         });
         let runs = runs.collect();
-        self.until("all have failed", || {
+        Self::until("all have failed", || {
             self.store.snapshot().runs.values().all(|run| run.state.status == RunStatus::Failed)
         });
-        self.target.asked.lock().unwrap().clear();
+        self.target.asked.lock().expect("no test thread panics with it").clear();
         runs
     }
 
@@ -149,10 +149,10 @@ impl World {
     }
 
     /// Waits, without sleeping, until something holds.
-    fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+    fn until(what: &str, mut holds: impl FnMut() -> bool) {
         let started = Instant::now();
         while !holds() {
-            assert!(started.elapsed() < Duration::from_secs(60), "in vain: {what}");
+            assert!(started.elapsed() < Duration::from_mins(1), "in vain: {what}");
             std::thread::yield_now();
         }
     }
@@ -160,7 +160,12 @@ impl World {
     /// How often each run was asked for again.
     fn asked(&self) -> BTreeMap<RunId, usize> {
         let mut asked = BTreeMap::new();
-        self.target.asked.lock().unwrap().iter().for_each(|(run, _)| *asked.entry(*run).or_default() += 1);
+        self.target
+            .asked
+            .lock()
+            .expect("no test thread panics with it")
+            .iter()
+            .for_each(|(run, _)| *asked.entry(*run).or_default() += 1);
         asked
     }
 }
@@ -173,11 +178,11 @@ fn failed_runs_are_retried_no_faster_than_the_target_allows() {
     world.target.is_up.store(true, Ordering::SeqCst);
     let ramp = Ramp { per_second: 20, max_per_second: Some(40), double_every_seconds: 1 };
     let job = world.job(&engine, &runs, 5, ramp);
-    world.until("the job is over", || world.read(&engine, job).status.is_over());
+    World::until("the job is over", || world.read(&engine, job).status.is_over());
     let done = world.read(&engine, job);
     assert_eq!((done.status, done.progress.succeeded), (BulkStatus::Finished, 200), "{done:?}");
     assert!(world.asked().values().all(|times| *times == 1), "no run twice");
-    let asked = world.target.asked.lock().unwrap();
+    let asked = world.target.asked.lock().expect("no test thread panics with it");
     let in_second =
         |from: Instant| asked.iter().filter(|(_, at)| *at >= from && *at < from + Duration::from_secs(1)).count();
     let most = asked.iter().map(|(_, at)| in_second(*at)).max().unwrap_or(0);
@@ -193,7 +198,7 @@ fn a_job_stops_by_itself_when_the_target_is_still_down() {
     let runs = world.failed(&engine, 200);
     let job =
         world.job(&engine, &runs, 12, Ramp { per_second: 1_000, ..Ramp { max_per_second: None, ..Ramp::default() } });
-    world.until("the job is over", || world.read(&engine, job).status.is_over());
+    World::until("the job is over", || world.read(&engine, job).status.is_over());
     let stopped = world.read(&engine, job);
     assert_eq!(stopped.status, BulkStatus::Stopped, "{stopped:?}");
     assert_eq!(world.asked().len(), 12, "the canary saved the others");
@@ -209,9 +214,9 @@ fn a_job_goes_on_after_a_crash_and_tells_no_run_twice() {
     world.target.is_up.store(true, Ordering::SeqCst);
     let job = world.job(&engine, &runs, 0, Ramp { per_second: 200, max_per_second: None, double_every_seconds: 1 });
     let done = |count: u32| move |job: &BulkJob| job.progress.done >= count;
-    world.until("some are done", || done(60)(&world.read(&engine, job)));
+    World::until("some are done", || done(60)(&world.read(&engine, job)));
     engine.restart_actor("core314/bulk").expect("there is such an actor");
-    world.until("more are done", || done(120)(&world.read(&engine, job)));
+    World::until("more are done", || done(120)(&world.read(&engine, job)));
     // A pause holds, and lets go.
     world.io.block_on(engine.change_bulk(Scope::Platform, job, BulkStatus::Paused)).expect("it is paused");
     assert_eq!(world.read(&engine, job).status, BulkStatus::Paused);
@@ -220,7 +225,7 @@ fn a_job_goes_on_after_a_crash_and_tells_no_run_twice() {
     let next = world.start();
     assert_eq!(world.read(&next, job).status, BulkStatus::Paused);
     world.io.block_on(next.change_bulk(Scope::Platform, job, BulkStatus::Running)).expect("it goes on");
-    world.until("the job is over", || world.read(&next, job).status.is_over());
+    World::until("the job is over", || world.read(&next, job).status.is_over());
     let over = world.read(&next, job);
     assert_eq!(
         (over.status, over.progress.succeeded, over.progress.refused),

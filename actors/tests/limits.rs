@@ -41,7 +41,12 @@ impl Turnstile {
     }
 
     fn most(&self) -> BTreeMap<String, usize> {
-        self.at_once.lock().unwrap().iter().map(|(key, (_, most))| (key.clone(), *most)).collect()
+        self.at_once
+            .lock()
+            .expect("no test thread panics with it")
+            .iter()
+            .map(|(key, (_, most))| (key.clone(), *most))
+            .collect()
     }
 }
 
@@ -60,7 +65,7 @@ impl Executor for Turnstile {
             let payload = attempt.payload.clone();
             let key = payload["key"].to_string();
             {
-                let mut at_once = own.at_once.lock().unwrap();
+                let mut at_once = own.at_once.lock().expect("no test thread panics with it");
                 let (now, most) = at_once.entry(key.clone()).or_default();
                 *now += 1;
                 *most = (*now).max(*most);
@@ -71,7 +76,7 @@ impl Executor for Turnstile {
             } else {
                 tokio::task::yield_now().await;
             }
-            own.at_once.lock().unwrap().get_mut(&key).expect("it is in there").0 -= 1;
+            own.at_once.lock().expect("no test thread panics with it").get_mut(&key).expect("it is in there").0 -= 1;
             own.ended.fetch_add(1, Ordering::SeqCst);
             let outcome = if payload["fail"] == json!(true) {
                 Outcome::Failed(Failure::fatal("scripted", "told to fail"))
@@ -138,7 +143,7 @@ impl World {
     }
 
     /// Waits, without sleeping, until something holds.
-    fn until<T>(&self, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         let started = Instant::now();
         loop {
             if let Some(found) = found() {
@@ -154,7 +159,7 @@ impl World {
     }
 
     fn until_status(&self, run: RunId, status: RunStatus) {
-        self.until(&format!("{run} is {status}"), || (self.status(run) == status).then_some(()));
+        Self::until(&format!("{run} is {status}"), || (self.status(run) == status).then_some(()));
     }
 
     fn tell(&self, engine: &Engine, run: RunId, command: Command) {
@@ -201,7 +206,7 @@ fn ten_thousand_runs_at_three_by_key_never_overshoot_though_partitions_die_and_c
     for (round, batch) in triggers.chunks(500).enumerate() {
         // A partition that is being restarted takes nothing: what it did not take is sent again, under its key.
         let mut open = batch.to_vec();
-        world.until("the batch is taken", || {
+        World::until("the batch is taken", || {
             let answers = world.io.block_on(engine.trigger_all(open.clone())).ok()?;
             let taken = answers.iter().map(Result::is_ok);
             open = open.drain(..).zip(taken).filter(|(_, taken)| !taken).map(|(trigger, _)| trigger).collect();
@@ -217,7 +222,7 @@ fn ten_thousand_runs_at_three_by_key_never_overshoot_though_partitions_die_and_c
         }
     }
     let mut seen = 0;
-    world.until("all runs have gone through", || {
+    World::until("all runs have gone through", || {
         let ended = world.turnstile.ended.load(Ordering::SeqCst);
         if ended / 500 > seen {
             seen = ended / 500;
@@ -225,7 +230,7 @@ fn ten_thousand_runs_at_three_by_key_never_overshoot_though_partitions_die_and_c
         }
         (ended >= RUNS).then_some(())
     });
-    let rows = world.until("all runs have ended", || Some(world.store.snapshot()).filter(all_ended));
+    let rows = World::until("all runs have ended", || Some(world.store.snapshot()).filter(all_ended));
     assert_eq!(rows.runs.len(), RUNS);
     assert!(rows.limited.is_empty(), "no claim is left behind: {:?}", rows.limited);
     let most = world.turnstile.most();
@@ -251,7 +256,9 @@ fn a_run_that_waits_says_for_what_and_survives_a_restart_of_the_node() {
 
     // The node goes and another comes: who waited still waits, who held still holds.
     let next = world.start();
-    world.until("both that hold are tried again", || (world.turnstile.begun.load(Ordering::SeqCst) >= 4).then_some(()));
+    World::until("both that hold are tried again", || {
+        (world.turnstile.begun.load(Ordering::SeqCst) >= 4).then_some(())
+    });
     assert_eq!(world.status(second), RunStatus::Pending);
     world.tell(&next, first, Command::Cancel { reason: "enough".to_owned() });
     world.until_status(second, RunStatus::Running);
@@ -293,12 +300,12 @@ fn a_run_that_is_taken_up_again_needs_a_place_like_any_other() {
     world.until_status(failed, RunStatus::Failed);
     let holder = world.trigger(&engine, failing, "good").expect("accepted");
     world.until_status(holder, RunStatus::Running);
-    world.until("both have begun", || (world.turnstile.begun.load(Ordering::SeqCst) == 2).then_some(()));
+    World::until("both have begun", || (world.turnstile.begun.load(Ordering::SeqCst) == 2).then_some(()));
     world.tell(&engine, failed, Command::Retry { step: None });
     assert_eq!(world.status(failed), RunStatus::Pending, "it waits for the place that the other run has");
     world.turnstile.gate.add_permits(1);
     world.until_status(holder, RunStatus::Completed);
-    world.until("it goes on", || (world.turnstile.begun.load(Ordering::SeqCst) == 3).then_some(()));
+    World::until("it goes on", || (world.turnstile.begun.load(Ordering::SeqCst) == 3).then_some(()));
     world.turnstile.gate.add_permits(1);
     world.until_status(failed, RunStatus::Failed);
     assert_eq!(world.turnstile.most().values().copied().max(), Some(1));
@@ -319,7 +326,7 @@ fn a_rate_holds_by_the_clock_and_across_a_restart() {
         })
         .collect();
     let ended = |rows: &Rows| rows.runs.values().filter(|run| run.state.status == RunStatus::Completed).count();
-    world.until("the burst goes at once", || (ended(&world.store.snapshot()) == 2).then_some(()));
+    World::until("the burst goes at once", || (ended(&world.store.snapshot()) == 2).then_some(()));
     let (_, reasons) = world.io.block_on(engine.why(Scope::Platform, runs[2])).expect("it is there");
     assert_eq!((reasons[0].code, reasons[0].wakes_at_ms), (Waiting::Limit, Some(1_060_001)));
     world.stop(&engine);
@@ -332,7 +339,7 @@ fn a_rate_holds_by_the_clock_and_across_a_restart() {
     world.stop(&next);
     clock.advance(100);
     let last = world.start();
-    world.until("one more may go", || (ended(&world.store.snapshot()) == 3).then_some(()));
+    World::until("one more may go", || (ended(&world.store.snapshot()) == 3).then_some(()));
     assert_eq!(world.status(runs[3]), RunStatus::Pending);
     world.stop(&last);
 }

@@ -167,7 +167,6 @@ impl<'a> History<'a> {
             self.count(partition, owner, entry);
         }
         self.rows += log.len() as u64;
-        let ended = status.is_terminal();
         let end_ms = log.last().map_or(at_ms, |entry| entry.completed_at_ms);
         let mut writes = Vec::new();
         if no.is_multiple_of(200) {
@@ -203,7 +202,7 @@ impl<'a> History<'a> {
                 status: *status,
                 state: format!(r#"{{"v":1,"s":"{letters}"{live}}}"#),
                 started_at_ms: Some(at_ms),
-                completed_at_ms: ended.then_some(end_ms),
+                completed_at_ms: status.is_terminal().then_some(end_ms),
             },
             timing: Timing::default(),
             log,
@@ -211,7 +210,7 @@ impl<'a> History<'a> {
             approvals: Vec::new(),
             waits: Vec::new(),
             phases: Vec::new(),
-            ended: ended.then_some(end),
+            ended: status.is_terminal().then_some(end),
             reopened: None,
             limit: None,
         })));

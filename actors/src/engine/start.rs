@@ -143,16 +143,11 @@ impl Engine {
         let args = RolloutsArgs { runtime: runtime.clone(), writer: writers[0].clone() };
         let spec = ChildSpec::new("rollouts").placement(Placement::Worker(0)).mailbox(16);
         root.root().start_child::<Rollouts>(spec, args).map_err(|e| actors(&e))?;
-        let patience = Patience {
-            stuck_after: Duration::from_millis(runtime.settings.stuck_after_ms),
-            stalled_after: Duration::from_millis(runtime.settings.stalled_after_ms),
-            ..Patience::default()
-        };
-        let watchdog = root.watch(patience).map_err(|e| actors(&e))?;
+        let watchdog = root.watch(patience(&runtime.settings)).map_err(|e| actors(&e))?;
         let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
         let writer = writers.into_iter().next().expect("there is at least one worker");
-        let (for_starter, its_writer) = (runtime.clone(), writer.clone());
-        let starter = Arc::new(Starter { runtime: for_starter, ingress: ingress.clone(), writer: its_writer });
+        let starter = Starter { runtime: runtime.clone(), ingress: ingress.clone(), writer: writer.clone() };
+        let starter = Arc::new(starter);
         let relay =
             root.root().start_child::<Relay>(ChildSpec::new("relay"), starter.clone()).map_err(|e| actors(&e))?;
         assert!(runtime.relay.set(relay).is_ok(), "a runtime has one engine");
@@ -233,6 +228,15 @@ fn hooks(runtime: &Arc<Runtime>) -> Hooks {
 fn before_handle(kind: &'static str, path: &str) {
     failpoint::hit(&format!("actor.{kind}"));
     failpoint::hit(&format!("actor_at.{path}"));
+}
+
+/// How long an actor may make no progress.
+fn patience(settings: &EngineSettings) -> Patience {
+    Patience {
+        stuck_after: Duration::from_millis(settings.stuck_after_ms),
+        stalled_after: Duration::from_millis(settings.stalled_after_ms),
+        ..Patience::default()
+    }
 }
 
 /// A restart, on the feed.

@@ -12,7 +12,7 @@ use core314_domain::audit::AuditEntry;
 use core314_domain::bulk::{BulkItem, BulkJob};
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, WebhookId};
-use core314_domain::limits::{Bucket, Claim};
+use core314_domain::limits::Bucket;
 use core314_domain::log::LogEntry;
 use core314_domain::run::LastAttempt;
 use core314_domain::stats::{Stat, StatKey};
@@ -25,8 +25,8 @@ use crate::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
-    DeadLetter, Delivery, FlowWrite, KeyWrite, LimitStage, LimitWrite, LimitedRun, Outcome, RejectCode, RunWrite,
-    Store, StoredBucket, StoredRun, TailRow, Webhook, Write,
+    DeadLetter, Delivery, FlowWrite, LimitedRun, Outcome, RejectCode, RunWrite, Store, StoredBucket, StoredRun,
+    TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -60,10 +60,10 @@ pub struct Rows {
     live_keys: BTreeMap<(TenantId, FlowId, Arc<str>), RunId>,
     /// Live runs that are subject to limits: their partition and what is stored of them.
     pub limited: BTreeMap<RunId, (u16, LimitedRun)>,
-    buckets: BTreeMap<(FlowId, Arc<str>), (u16, Bucket)>,
+    pub(super) buckets: BTreeMap<(FlowId, Arc<str>), (u16, Bucket)>,
     /// Bulk jobs, with their runs and whether the end of each is noted.
     pub bulk: BTreeMap<RowId, (BulkJob, Vec<(BulkItem, bool)>)>,
-    service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
+    pub(super) service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
     pub(super) rollouts: BTreeMap<RowId, RolloutState>,
 }
 
@@ -206,34 +206,6 @@ impl Rows {
         Outcome::Committed { log_seq: None }
     }
 
-    fn service_key(&mut self, write: KeyWrite) -> Outcome {
-        let live =
-            |key: &&mut (ServiceKey, [u8; 32]), tenant| key.0.owner.tenant == tenant && key.0.revoked_at_ms.is_none();
-        match write {
-            KeyWrite::Create { key, key_hash, limit } => {
-                let count = self.service_keys.values_mut().filter(|other| live(other, key.owner.tenant)).count();
-                if count >= limit {
-                    let message = "the tenant has too many keys".to_owned();
-                    return Outcome::Rejected { code: RejectCode::LimitReached, message };
-                }
-                self.service_keys.insert(key.id, (key, key_hash));
-            }
-            KeyWrite::Rename { tenant, id, name, .. } => {
-                let Some(key) = self.service_keys.get_mut(&id).filter(|key| live(key, tenant)) else {
-                    return Outcome::Conflict;
-                };
-                key.0.name = name;
-            }
-            KeyWrite::Revoke { tenant, id, at_ms } => {
-                let Some(key) = self.service_keys.get_mut(&id).filter(|key| live(key, tenant)) else {
-                    return Outcome::Conflict;
-                };
-                key.0.revoked_at_ms = Some(at_ms);
-            }
-        }
-        Outcome::Committed { log_seq: None }
-    }
-
     fn run(&mut self, mut write: RunWrite) -> Outcome {
         if write.epoch != self.epoch {
             return Outcome::Fenced;
@@ -287,8 +259,16 @@ impl Rows {
         run.version += 1;
         run.state = write.state;
         run.timing = write.timing;
+        let log_seq = self.append(write.id, write.tenant, write.partition, write.log);
+        self.audit.extend(write.audit);
+        Outcome::Committed { log_seq }
+    }
+
+    /// Puts attempts into the log; answers with the number of the last.
+    fn append(&mut self, id: RunId, tenant: TenantId, partition: u16, log: Vec<LogEntry>) -> Option<i64> {
+        let run = self.runs.get_mut(&id).expect("its state was stored before");
         let mut log_seq = None;
-        for entry in write.log {
+        for entry in log {
             let last = LastAttempt {
                 step: entry.step,
                 attempt: entry.attempt,
@@ -298,27 +278,11 @@ impl Rows {
             };
             run.attempts.retain(|attempt| attempt.step != entry.step);
             run.attempts.push(last);
-            let seq = self.log.iter().filter(|row| row.2 == write.partition).count() as i64 + 1;
-            self.log.push((write.id, write.tenant, write.partition, seq, entry));
+            let seq = self.log.iter().filter(|row| row.2 == partition).count() as i64 + 1;
+            self.log.push((id, tenant, partition, seq, entry));
             log_seq = Some(seq);
         }
-        self.audit.extend(write.audit);
-        Outcome::Committed { log_seq }
-    }
-
-    fn limit(&mut self, run: RunId, partition: u16, limit: Option<Box<LimitWrite>>) {
-        let Some(limit) = limit else { return };
-        if limit.stage == LimitStage::Left {
-            self.limited.remove(&run);
-        } else {
-            let holds = limit.stage == LimitStage::Holds;
-            let claim = Claim::clone(&limit.claim);
-            let row = LimitedRun { run, claim, since_ms: limit.since_ms, holds };
-            self.limited.insert(run, (partition, row));
-        }
-        if let (Some((key, _)), Some(bucket)) = (&limit.claim.rate, limit.bucket) {
-            self.buckets.insert((limit.claim.flow, key.clone()), (partition, bucket));
-        }
+        log_seq
     }
 
     fn page(

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::*;
 
 /// A step of a type.
-fn kind(id: &str, word: &str, config: Value) -> Value {
-    json!({"id": id, "type": word, "config": config})
+fn kind(id: &str, word: &str, config: impl Borrow<Value>) -> Value {
+    json!({"id": id, "type": word, "config": config.borrow()})
 }
 
 fn output(bench: &Bench, id: &str) -> Value {
@@ -137,13 +137,13 @@ fn parallel_lanes_join_as_they_are_told() {
     assert_eq!(status(&two), RunStatus::Failed);
 }
 
-fn each(more: Value) -> Value {
+fn each(more: impl Borrow<Value>) -> Value {
     let mut config = json!({"collection": "trigger.later.split(':').map(x, x)", "concurrency": 2, "steps": [
         {"id": "call", "config": {"action_type": "noop", "action_payload": {"item": "{{ loop.item }}", "no": "{{ loop.index }}"}}},
         {"id": "sum", "type": "transform", "config": {"values": {"of": "loop.item", "n": "steps.call.output.n"}}},
     ]});
     config["collection"] = "['a', 'b', 'c', 'd']".into();
-    merge_patch(&mut config, &more);
+    merge_patch(&mut config, more.borrow());
     kind("each", "for_each", config)
 }
 

@@ -1,0 +1,170 @@
+//! The rows that a run's changes leave beside its state: approvals, attempts, transitions, the audit log.
+
+use core314_domain::audit::{AuditEntry, AuditEvent};
+use core314_domain::ids::RowId;
+use core314_domain::log::LogEntry;
+use core314_domain::plan::StepKind;
+use core314_domain::run::step::StepStatus;
+use core314_domain::run::{Change, PhaseMove, UndoWay};
+use core314_domain::words::{OnUnknownOutcome, RunStatus};
+use serde_json::json;
+
+use super::{ENGINE, FlowRun, Remark, outcome};
+use crate::ports::store::{ApprovalWrite, PhaseWrite, RunEnd, RunWrite, WaitWrite};
+
+impl FlowRun {
+    /// The rows of one change.
+    pub(super) fn store(
+        &self,
+        change: &Change,
+        remark: &Remark,
+        ended_before: Option<&RunEnd>,
+        write: &mut RunWrite,
+        now_ms: i64,
+    ) {
+        let by = remark.by.as_deref().unwrap_or(ENGINE);
+        match change {
+            Change::AttemptLogged(entry) => {
+                let executor = self.runtime.executors.get(&*entry.action_type);
+                let payload = executor.map_or_else(|| entry.payload.clone(), |e| e.logged(&entry.payload));
+                write.audit.extend(outcome::audit_of_attempt(&self.run, entry, by, now_ms));
+                write.log.push(LogEntry { payload, ..LogEntry::clone(entry) });
+            }
+            Change::ApprovalRequested { .. } | Change::ApprovalDecided { .. } => {
+                self.store_approval(change, remark, write, now_ms);
+            }
+            Change::StepEnded { step, status: StepStatus::Expired | StepStatus::Cancelled } => {
+                let plan = self.run.step_plan(*step);
+                let asks = plan.requires_approval || matches!(plan.kind, StepKind::Approval(_));
+                if asks || plan.on_unknown_outcome == OnUnknownOutcome::Park {
+                    write.approvals.push(ApprovalWrite::Lapsed { step: Some(*step), at_ms: now_ms });
+                }
+            }
+            Change::RunPaused { by } => write.audit.push(self.audit(AuditEvent::RunPaused, by, now_ms)),
+            Change::RunResumed => write.audit.push(self.audit(AuditEvent::RunResumed, by, now_ms)),
+            Change::RunReopened => write.audit.push(self.audit(AuditEvent::RunRetried, by, now_ms)),
+            Change::RunEnded { status, .. } => {
+                if self.run.header.needs_approval(&self.run.plan) && self.run.state.started_at_ms.is_none() {
+                    write.approvals.push(ApprovalWrite::Lapsed { step: None, at_ms: now_ms });
+                }
+                if *status == RunStatus::Cancelled {
+                    write.audit.push(self.audit(AuditEvent::RunCancelled, by, now_ms));
+                }
+                write.ended = self.end();
+                write.audit.extend(outcome::audit(&self.run, now_ms));
+            }
+            Change::RunAwaitsApproval
+            | Change::RunStarted { .. }
+            | Change::RunHeld
+            | Change::RunClosing { .. }
+            | Change::StepReleased { .. }
+            | Change::StepAdjusted { .. }
+            | Change::StepReset { .. }
+            | Change::StepStarted { .. }
+            | Change::StepRetrying { .. }
+            | Change::StepParked { .. }
+            | Change::StepWaiting { .. }
+            | Change::LoopOpened { .. }
+            | Change::LoopReopened { .. }
+            | Change::LoopDropped { .. }
+            | Change::RoundOpened { .. }
+            | Change::RoundClosed { .. }
+            | Change::VarsSet { .. }
+            | Change::SignalKept { .. }
+            | Change::SignalTaken { .. }
+            | Change::UndoOpened { .. }
+            | Change::OutputSet { .. }
+            | Change::StepEnded { .. } => {}
+            Change::WaitOpened { .. }
+            | Change::WaitClosed { .. }
+            | Change::PhaseMoved(_)
+            | Change::Voted { .. }
+            | Change::RollbackBegan { .. }
+            | Change::RollbackEnded { .. }
+            | Change::UndoSettled { .. } => self.store_transition(change, by, ended_before, write, now_ms),
+        }
+    }
+
+    /// The same of approvals that are wanted or decided.
+    fn store_approval(&self, change: &Change, remark: &Remark, write: &mut RunWrite, now_ms: i64) {
+        match change {
+            Change::ApprovalRequested { step } => {
+                let live = step.and_then(|no| self.run.state.get(no)).and_then(|step| step.live.as_deref());
+                write.approvals.push(ApprovalWrite::Requested {
+                    id: RowId::new(now_ms, rand::random()),
+                    step: *step,
+                    at_ms: now_ms,
+                    expires_at_ms: live.and_then(|l| l.expires_at_ms),
+                });
+            }
+            Change::ApprovalDecided { step, approved, by } => {
+                write.approvals.push(ApprovalWrite::Decided {
+                    step: *step,
+                    approved: *approved,
+                    by: *by,
+                    notes: remark.notes.clone(),
+                    form: remark.form.clone(),
+                    at_ms: now_ms,
+                });
+                let event = if *approved { AuditEvent::ApprovalGiven } else { AuditEvent::ApprovalRefused };
+                write.audit.push(self.audit(event, &format!("user:{by}"), now_ms));
+            }
+            _ => {}
+        }
+    }
+
+    /// The same of waits, phases and what is taken back.
+    fn store_transition(
+        &self,
+        change: &Change,
+        by: &str,
+        ended_before: Option<&RunEnd>,
+        write: &mut RunWrite,
+        now_ms: i64,
+    ) {
+        match change {
+            Change::WaitOpened { step, kind, key } => {
+                write.waits.push(WaitWrite::Opened { step: *step, kind: kind.clone(), key: key.clone() });
+            }
+            Change::WaitClosed { step } => write.waits.push(WaitWrite::Closed { step: *step }),
+            Change::PhaseMoved(moved) => write.phases.push(self.phase(moved, now_ms)),
+            Change::Voted { by, .. } => {
+                write.audit.push(self.audit(AuditEvent::ApprovalGiven, &format!("user:{by}"), now_ms));
+            }
+            Change::RollbackBegan { .. } => write.audit.push(self.audit(AuditEvent::RollbackStarted, by, now_ms)),
+            Change::RollbackEnded { .. } => write.audit.push(self.audit(AuditEvent::RollbackEnded, by, now_ms)),
+            Change::UndoSettled { way: UndoWay::Done, .. } if by == ENGINE => {}
+            Change::UndoSettled { step, way } => {
+                if let Some(ended) = ended_before {
+                    write.reopened = Some(ended.clone());
+                }
+                let entry = self.audit(AuditEvent::UndoSettled, by, now_ms);
+                let details = json!({"execution_id": self.run.header.id.execution(*step), "way": words_of(way)});
+                write.audit.push(AuditEntry { details, ..entry });
+            }
+            _ => {}
+        }
+    }
+
+    fn phase(&self, moved: &PhaseMove, now_ms: i64) -> PhaseWrite {
+        let header = &self.run.header;
+        let plan = self.run.plan.phases.get(moved.phase as usize - 1);
+        PhaseWrite {
+            id: RowId::new(now_ms, rand::random()),
+            owner: header.owner,
+            flow: header.flow.id,
+            name: plan.map_or_else(|| "".into(), |plan| plan.name.clone()),
+            sla_ms: plan.and_then(|plan| plan.sla_ms),
+            moved: moved.clone(),
+        }
+    }
+}
+
+/// What a person has said of an undo that had failed.
+fn words_of(way: &UndoWay) -> serde_json::Value {
+    match way {
+        UndoWay::Retry => json!("retried"),
+        UndoWay::Skip { reason } => json!({"skipped": reason}),
+        UndoWay::Done => json!("done_by_hand"),
+    }
+}

@@ -1,0 +1,59 @@
+//! The flow that a trigger names, in the version that its run gets.
+
+use core314_domain::document::FlowDocument;
+use core314_domain::expr::ExprError;
+use core314_domain::ids::{FlowId, Owner, RunId, TenantId};
+use core314_domain::run::matching_scope;
+
+use super::{Ingress, Target, Trigger, TriggerError};
+use crate::plans::ReadyFlow;
+
+impl Ingress {
+    /// A flow of this tenant in one of its versions.
+    pub(super) async fn flow_version(
+        &self,
+        tenant: TenantId,
+        id: FlowId,
+        version: i64,
+    ) -> Result<ReadyFlow, TriggerError> {
+        let present = self.named_flow(tenant, id).await?;
+        if version < 1 || version > present.flow.version {
+            return Err(TriggerError::NoSuchFlow);
+        }
+        Ok(self.runtime.plans.version(self.runtime.catalog.as_ref(), id, version).await?)
+    }
+
+    pub(super) fn action(&self, owner: Owner, document: &FlowDocument) -> Result<ReadyFlow, TriggerError> {
+        let id = FlowId::new(self.runtime.now_ms(), rand::random());
+        self.runtime.plans.single_action(id, owner, document).map_err(TriggerError::Invalid)
+    }
+
+    pub(super) async fn named_flow(&self, tenant: TenantId, id: FlowId) -> Result<ReadyFlow, TriggerError> {
+        let found = self.runtime.plans.current(self.runtime.catalog.as_ref(), tenant, id).await?;
+        let flow = found.ok_or(TriggerError::NoSuchFlow)?;
+        if flow.is_active { Ok(flow) } else { Err(TriggerError::Inactive(flow.flow.name.to_string())) }
+    }
+
+    /// The flow in the version that this run gets.
+    pub(super) fn for_run(&self, flow: &ReadyFlow, trigger: &Trigger, run: RunId) -> Result<ReadyFlow, TriggerError> {
+        match trigger.target {
+            Target::Version(..) | Target::Action(_) => Ok(flow.clone()),
+            Target::Flow(_) | Target::Scheduled(_) | Target::Matching | Target::Only(_) => {
+                let scope = || {
+                    matching_scope(
+                        trigger.context.clone(),
+                        trigger.webhook.clone(),
+                        &trigger.owner,
+                        self.runtime.now_ms(),
+                    )
+                };
+                flow.for_run(run, scope).map_err(|error| condition(flow, &error))
+            }
+        }
+    }
+}
+
+/// An expression of a flow cannot be evaluated on a trigger.
+fn condition(flow: &ReadyFlow, error: &ExprError) -> TriggerError {
+    TriggerError::Condition { flow: flow.flow.name.to_string(), message: error.to_string() }
+}
