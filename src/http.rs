@@ -244,6 +244,7 @@ fn definition_routes(table: RouteTable) -> RouteTable {
         .get("/api/v1/templates", gallery::list, gallery::list_doc())
         .get("/api/v1/templates/{name}", gallery::show, gallery::show_doc())
         .post("/api/v1/templates/{name}/instantiate", gallery::make, gallery::instantiate_doc())
+        .list("/api/v1/workflow-phase-logs", Resource::Phases, "Lists transitions of phases.")
         .list("/api/v1/dead-letters", Resource::DeadLetters, "Lists work that was set aside.")
         .show("/api/v1/dead-letters/{id}", Resource::DeadLetters, "Shows work that was set aside.")
         .post("/api/v1/dead-letters/{id}/retry", dead_letters::settle::retry, dead_letters::settle::retry_doc())

@@ -24,7 +24,7 @@ CREATE TABLE phase_moves (
     sla_ms          bigint
 );
 CREATE INDEX phase_moves_by_tenant ON phase_moves (tenant_id, id);
-CREATE INDEX phase_moves_by_run ON phase_moves (run_id, id);
+CREATE INDEX phase_moves_by_run ON phase_moves (tenant_id, run_id, id);
 ALTER TABLE phase_moves ENABLE ROW LEVEL SECURITY;
 ALTER TABLE phase_moves FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON phase_moves FOR SELECT TO core314_tenant

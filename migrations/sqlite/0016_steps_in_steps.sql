@@ -24,7 +24,7 @@ CREATE TABLE phase_moves (
     sla_ms          integer
 );
 CREATE INDEX phase_moves_by_tenant ON phase_moves (tenant_id, id);
-CREATE INDEX phase_moves_by_run ON phase_moves (run_id, id);
+CREATE INDEX phase_moves_by_run ON phase_moves (tenant_id, run_id, id);
 
 CREATE VIEW workflow_phase_logs AS
 SELECT
@@ -100,7 +100,7 @@ SELECT
     coalesce(CASE e.flow ->> '$.mode'
         WHEN 'sequential' THEN CASE WHEN e.step_no > 0 THEN e.run_text || printf('%05x', e.step_no) END
         WHEN 'mixed' THEN (SELECT min(e.run_text || printf('%05x', e.flow ->> ('$.numbers."' || i.value || '"'))) FROM json_each(e.step, '$.connections.inputs') i) END,
-        e.run_text || printf('%05x', e.step ->> '$.parent')) AS parent_execution_id,
+        CASE WHEN e.step ->> '$.parent' IS NOT NULL THEN e.run_text || printf('%05x', e.step ->> '$.parent') END) AS parent_execution_id,
     e.step_no,
     e.step ->> '$.id' AS step_id,
     coalesce(e.step ->> '$.config.action_type', e.step ->> '$.type') AS action_type,

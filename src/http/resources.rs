@@ -172,6 +172,9 @@ fn row(resource: Resource) -> Value {
                 && let Some(word) = schema.get("type").cloned()
             {
                 schema["type"] = json!([word, "null"]);
+                if let Some(words) = schema["enum"].as_array_mut() {
+                    words.push(Value::Null);
+                }
             }
             (column.name.to_owned(), schema)
         })

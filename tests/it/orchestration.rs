@@ -16,6 +16,7 @@ mod gallery;
 mod keys;
 mod retries;
 mod settled;
+mod steps;
 mod story;
 mod thresholds;
 mod versions;

@@ -162,6 +162,7 @@ async fn schedules_are_checked_previewed_and_filled_in(kind: StoreKind) {
         client.post(&path(&id, "/resume"), json!({}), 409).await;
         held["flow_name"] = json!("by-hand");
         held["trigger_type"] = json!("manual");
+        held["trigger_config"] = json!({});
         let id = client.save(&held).await;
         for rest in ["", "/pause", "/resume", "/backfill"] {
             let (method, body) = if rest.is_empty() {

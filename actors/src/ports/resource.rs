@@ -186,6 +186,13 @@ resources! {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, metric_name: Text, metric_type: Word(MetricType),
         value: Real, labels: Json, recorded_at: Time, created_at: Time,
     }
+    /// One row a transition of a phase; immutable.
+    Phases = "workflow_phase_logs", "transition of a phase", ["workflow_id"] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, workflow_id: Id, orchestration_flow_id: Id,
+        phase_number: Integer, phase_name: Text, status: Text, timestamp: Time, duration_ms: Integer or null,
+        previous_phase: Integer or null, error_message: Text or null, error_stack: Text or null, metadata: Json,
+        rollback_triggered: Boolean, rollback_to_phase: Integer or null, created_at: Time,
+    }
     /// Service keys; the view knows no digest.
     Tokens = "service_keys", "service key", [] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, scope: Text, roles: Texts,

@@ -42,7 +42,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/schema+json").body(FLOW_SCHEMA.as_str())
+    HttpResponse::Ok().content_type("application/json").body(FLOW_SCHEMA.as_str())
 }
 
 #[cfg(test)]

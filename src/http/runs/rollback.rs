@@ -1,5 +1,6 @@
 //! What people do about the taking back of a run: `GET /api/v1/runs/{id}/undo-plan`, `POST /api/v1/runs/{id}/undo`.
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_domain::ids::ExecutionId;
 use core314_domain::run::{Command, UndoWay};
@@ -78,6 +79,7 @@ enum Way {
 pub fn settle_doc() -> Doc {
     super::control::shows_the_run(
         Doc::role("Settles an undo that has failed, and goes on with the rollback.", Role::Operator)
+            .problem(StatusCode::CONFLICT)
             .body::<Settlement>(),
     )
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_domain::run::Command;
 use serde_json::Value;
@@ -19,7 +20,8 @@ const MAX_NAME_CHARS: usize = 100;
 const MAX_PAYLOAD_BYTES: usize = 16 * 1024;
 
 pub fn doc() -> Doc {
-    shows_the_run(Doc::role("Sends a run a signal; the body is its payload.", Role::Operator).optional_body::<Value>())
+    let doc = Doc::role("Sends a run a signal; the body is its payload.", Role::Operator);
+    shows_the_run(doc.problem(StatusCode::CONFLICT).optional_body::<Value>())
 }
 
 pub async fn handle(

@@ -52,9 +52,28 @@ struct BatchView {
     items: Vec<View>,
 }
 
+/// An event in the structured form. A batch is a list of these; in the binary form the attributes stand in headers, and
+/// the body is the data.
+#[derive(JsonSchema)]
+#[schemars(rename = "CloudEvent")]
+#[expect(dead_code, reason = "it describes what is taken; other attributes may stand beside")]
+struct Event {
+    #[schemars(extend("enum" = ["1.0"]))]
+    specversion: String,
+    #[schemars(length(min = 1))]
+    id: String,
+    #[schemars(length(min = 1))]
+    source: String,
+    #[serde(rename = "type")]
+    #[schemars(length(min = 1))]
+    kind: String,
+    #[serde(default)]
+    data: Value,
+}
+
 pub fn doc() -> Doc {
     Doc::role("Takes CloudEvents in, and starts the flows that wait for them.", Role::Operator)
-        .body_in::<Value>(FORMS)
+        .body_in::<Event>(FORMS)
         .answer::<View>(StatusCode::ACCEPTED, "The runs are durable, and go on.")
         .ok::<View>("No flow's trigger and conditions hold; of a batch, what became of each event.")
 }

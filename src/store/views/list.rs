@@ -44,6 +44,7 @@ impl Source {
             Resource::Audit => Self::Index(Index::newest("audit")),
             Resource::Notifications => Self::Index(notifications::index(reader, filter)),
             Resource::DeadLetters => Self::Index(Index::newest("dead_letters")),
+            Resource::Phases => Self::Index(runs::phases(reader, filter)),
             Resource::Tokens => Self::Index(Index::newest("keys")),
             Resource::Decisions => Self::Index(signals::by_status(reader, filter, "decisions")),
             Resource::Recommendations => Self::Index(signals::by_status(reader, filter, "recommendations")),

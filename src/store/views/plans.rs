@@ -79,6 +79,7 @@ fn list_index(resource: Resource) -> Indexes {
         // A user sees their own inbox, and nobody a whole tenant's.
         Resource::Notifications => &["notices_by_user"],
         Resource::DeadLetters => &["dead_letters_by_id"],
+        Resource::Phases => &["phase_moves_by_tenant"],
         Resource::Tokens => &["service_keys_by_id"],
         Resource::Webhooks => &["webhooks_by_id"],
         Resource::Decisions => &["decisions_by_id"],
@@ -101,6 +102,7 @@ fn filter_index(resource: Resource, filters: &str) -> Indexes {
         (Resource::Executions, "flow_run_id") => &["run_state_pkey", "sqlite_autoindex_run_state_1"],
         (Resource::Log, "flow_run_id" | "execution_queue_id") => &["log_attempt"],
         (Resource::Log, "success") => &["log_failed"],
+        (Resource::Phases, "workflow_id") => &["phase_moves_by_run"],
         (Resource::Deliveries, "webhook_id") => &["runs_by_webhook", "deliveries_by_webhook"],
         (Resource::Decisions, "status") => &["decisions_by_status"],
         (Resource::Recommendations, "status") => &["recommendations_by_status"],
@@ -121,7 +123,7 @@ fn value(column: &str, no: i64) -> Value {
         "orchestration_flow_id" => json!(flow(no)),
         "run_status" => "running".into(),
         "run_key" => json!(format!("key-{no}")),
-        "flow_run_id" | "subject_id" => json!(run(no)),
+        "flow_run_id" | "subject_id" | "workflow_id" => json!(run(no)),
         "execution_queue_id" => json!(run(no).execution(0)),
         "execution_status" => "pending".into(),
         "success" => false.into(),
@@ -221,12 +223,13 @@ fn fault(plan: &[String], indexes: &[&str]) -> Option<&'static str> {
     let scans = |line: &String| {
         let line = line.trim();
         let function = line.contains("VIRTUAL TABLE") || line.contains("CONSTANT ROW");
-        // A subquery is read whole: the few inputs of a step, the tenants found so far, and what a limit bounds: live
+        // A subquery is read whole: the steps of one run, the few inputs of a step, the tenants found so far, and what a limit bounds: live
         // runs in one status, the slowest and the newest attempts.
         // Of a view of two tables `v` is what was found in them, and their own lines tell how.
-        let part = ["SCAN v", "SCAN live", "SCAN slow", "SCAN newest", "SCAN tenants", "SCAN (subquery"]
-            .iter()
-            .any(|p| line.starts_with(p));
+        let part =
+            ["SCAN all_steps", "SCAN v", "SCAN live", "SCAN slow", "SCAN newest", "SCAN tenants", "SCAN (subquery"]
+                .iter()
+                .any(|p| line.starts_with(p));
         // The first tenant of all is the first entry of an index: LIMIT 1.
         let first = line.starts_with("SCAN statistics USING COVERING INDEX");
         line.contains("Seq Scan") || (line.starts_with("SCAN ") && !function && !part && !first)

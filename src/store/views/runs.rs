@@ -4,6 +4,17 @@ use core314_actors::ports::views::Filter;
 
 use super::reader::{Index, Reader, id_of, text_of};
 
+/// The index for a filter of transitions of phases.
+pub(super) fn phases(reader: &Reader, filter: &mut Filter) -> Index {
+    if reader.is_tenant()
+        && let Some(run) = id_of(filter.get("workflow_id"))
+    {
+        filter.take("workflow_id");
+        return Index { equal: vec![("run_id", run)], ..Index::newest("phase_moves") };
+    }
+    Index::newest("phase_moves")
+}
+
 /// The index for a filter.
 pub(super) fn index(reader: &Reader, filter: &mut Filter) -> Index {
     if reader.is_tenant() {

@@ -167,6 +167,7 @@ pub const CASES: &[(&str, &str, Case)] = &[
         Case::Act("operator", "/api/v1/flows", |_| json!({"from": "2026-01-01T00:00:00Z", "preview": true})),
     ),
     ("GET", "/api/v1/flow-templates", Case::Sparse),
+    ("GET", "/api/v1/workflow-phase-logs", Case::Sparse),
     ("GET", "/api/v1/dead-letters", Case::List),
     ("GET", "/api/v1/dead-letters/{id}", Case::Row("/api/v1/dead-letters")),
     ("POST", "/api/v1/dead-letters/{id}/retry", Case::Act("operator", "/api/v1/dead-letters", nothing)),

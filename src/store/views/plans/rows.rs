@@ -159,8 +159,25 @@ fn other_rows(no: i64) -> Vec<Narrow> {
         rows.extend(signal_rows(no));
         rows.push(Narrow { table: "dead_letters", columns: letter.to_vec() });
         rows.push(Narrow { table: "deliveries", columns: delivery.to_vec() });
+        rows.push(phase_row(no));
     }
     rows
+}
+
+fn phase_row(no: i64) -> Narrow {
+    let of: Lit = tenant(owner(no)).0.into();
+    let columns = [
+        ("id", RowId::new(T0 + no, no as u128).0.into()),
+        ("tenant_id", of.clone()),
+        ("user_id", of),
+        ("run_id", run(no).0.into()),
+        ("flow_id", flow(owner(no)).0.into()),
+        ("phase", 1.into()),
+        ("name", "p".into()),
+        ("status", "started".into()),
+        ("at_ms", (T0 + no).into()),
+    ];
+    Narrow { table: "phase_moves", columns: columns.to_vec() }
 }
 
 /// A decision, a recommendation, a memory and a metric.
