@@ -7,6 +7,7 @@
 mod outcome;
 mod rows;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use core314_domain::Json;
@@ -115,6 +116,8 @@ pub struct FlowRun {
     run: Run,
     timing: Timing,
     accept: Option<Arc<Accepting>>,
+    /// Transitions of phases that it has written: their rows' ids keep this order within a millisecond.
+    moves: Cell<u32>,
 }
 
 impl Behaviour for FlowRun {
@@ -130,6 +133,7 @@ impl Behaviour for FlowRun {
             run: Run::clone(&args.run),
             timing: args.timing,
             accept: args.accept.clone(),
+            moves: Cell::new(0),
         }
     }
 

@@ -226,7 +226,7 @@ SELECT
     r.trigger_source,
     r.trigger_context,
     r.input,
-    coalesce(state.j -> 'z', CASE WHEN s.run_status = 'completed' THEN (SELECT result FROM log WHERE run_id = r.id AND step_no < length(state.j ->> 's') AND is_final AND success ORDER BY step_no DESC LIMIT 1) END) AS output,
+    coalesce(state.j -> 'z', CASE WHEN s.run_status = 'completed' THEN (SELECT result FROM log WHERE run_id = r.id AND step_no < length(state.j ->> 's') AND v.steps -> step_no ->> 'parent' IS NULL AND is_final AND success ORDER BY step_no DESC LIMIT 1) END) AS output,
     state.j ->> 'e' AS error,
     r.parent_run_id,
     r.decision_event_id,

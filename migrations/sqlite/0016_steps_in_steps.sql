@@ -210,7 +210,7 @@ SELECT
     r.trigger_source,
     r.trigger_context,
     r.input,
-    coalesce(s.state -> '$.z', CASE WHEN s.run_status = 'completed' THEN (SELECT result FROM log WHERE run_id = r.id AND step_no < length(s.state ->> '$.s') AND is_final AND success ORDER BY step_no DESC LIMIT 1) END) AS output,
+    coalesce(s.state -> '$.z', CASE WHEN s.run_status = 'completed' THEN (SELECT result FROM log WHERE run_id = r.id AND step_no < length(s.state ->> '$.s') AND v.steps ->> ('$[' || step_no || '].parent') IS NULL AND is_final AND success ORDER BY step_no DESC LIMIT 1) END) AS output,
     s.state ->> '$.e' AS error,
     nullif(lower(hex(substr(r.parent_run_id,1,4))||'-'||hex(substr(r.parent_run_id,5,2))||'-'||hex(substr(r.parent_run_id,7,2))||'-'||hex(substr(r.parent_run_id,9,2))||'-'||hex(substr(r.parent_run_id,11))), '----') AS parent_run_id,
     nullif(lower(hex(substr(r.decision_event_id,1,4))||'-'||hex(substr(r.decision_event_id,5,2))||'-'||hex(substr(r.decision_event_id,7,2))||'-'||hex(substr(r.decision_event_id,9,2))||'-'||hex(substr(r.decision_event_id,11))), '----') AS decision_event_id,

@@ -172,7 +172,7 @@ fn row(resource: Resource) -> Value {
                 && let Some(word) = schema.get("type").cloned()
             {
                 schema["type"] = json!([word, "null"]);
-                if let Some(words) = schema["enum"].as_array_mut() {
+                if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
                     words.push(Value::Null);
                 }
             }

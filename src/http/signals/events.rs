@@ -25,7 +25,7 @@ use crate::http::problem::Problem;
 use crate::http::{Shared, State, body};
 
 const BATCH: &str = "application/cloudevents-batch+json";
-const FORMS: &[&str] = &["application/cloudevents+json", BATCH, "application/json", "text/plain"];
+const FORMS: &[&str] = &["application/cloudevents+json", "application/json"];
 const MOST_EVENTS: usize = 1_000;
 /// Events of a batch that are taken at once.
 const AT_ONCE: usize = 16;
@@ -38,7 +38,7 @@ const MAX_SOURCE_CHARS: usize = 200;
 struct View {
     run_ids: Vec<RunId>,
     /// For each flow that was asked, the clause that does not hold; absent where a run was started.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     why_not: Vec<WhyNot>,
     /// Why nothing could be started; of events in a batch alone.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,8 @@
 //! last first, and so is ordered by execution id. A status that is not terminal can only stand in a run that has not
 //! ended, so that only those are walked; any other walk looks at no more than [`SCAN_RUNS`] runs a page.
 
+use std::collections::BTreeMap;
+
 use core314_actors::ports::StoreError;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::Filter;
@@ -112,19 +114,27 @@ async fn live_runs(reader: &mut Reader, before: Uuid, most: usize) -> Result<Vec
 #[derive(Deserialize)]
 struct Letters {
     s: String,
+    /// Executions past the end of the plan: rounds under way, and what takes steps back.
+    #[serde(default)]
+    d: BTreeMap<StepNo, Loose>,
 }
 
-fn letters(state: &str) -> Result<String, StoreError> {
-    let letters: Letters =
-        serde_json::from_str(state).map_err(|e| StoreError::Corrupt(format!("the state of a run: {e}")))?;
-    Ok(letters.s)
+#[derive(Deserialize)]
+struct Loose {
+    l: char,
+}
+
+fn letters(state: &str) -> Result<Letters, StoreError> {
+    serde_json::from_str(state).map_err(|e| StoreError::Corrupt(format!("the state of a run: {e}")))
 }
 
 /// A run's executions of a status, the last first.
-fn matching(run: RunId, letters: &str, status: Option<ExecutionStatus>) -> impl Iterator<Item = ExecutionId> {
-    letters.bytes().enumerate().rev().filter_map(move |(step, letter)| {
-        let stands = StepStatus::from_letter(char::from(letter)).map(StepStatus::execution_status);
-        (status.is_none() || status == stands).then(|| run.execution(step as StepNo))
+fn matching(run: RunId, letters: &Letters, status: Option<ExecutionStatus>) -> impl Iterator<Item = ExecutionId> {
+    let loose = letters.d.iter().rev().map(|(step, loose)| (*step, loose.l));
+    let fixed = letters.s.bytes().enumerate().rev().map(|(step, letter)| (step as StepNo, char::from(letter)));
+    loose.chain(fixed).filter_map(move |(step, letter)| {
+        let stands = StepStatus::from_letter(letter).map(StepStatus::execution_status);
+        (status.is_none() || status == stands).then(|| run.execution(step))
     })
 }
 
@@ -155,15 +165,17 @@ mod tests {
     #[test]
     fn letters_are_read_from_the_end_and_filtered_by_the_contract_s_word() {
         let run = RunId::new(1, 1 << 40);
-        let all: Vec<_> = matching(run, "CIB", None).collect();
+        let of = |state: &str| letters(state).unwrap();
+        let all: Vec<_> = matching(run, &of(r#"{"s":"CIB"}"#), None).collect();
         assert_eq!(all, [run.execution(2), run.execution(1), run.execution(0)]);
-        let cancelled: Vec<_> = matching(run, "XCN", Some(ExecutionStatus::Cancelled)).collect();
-        assert_eq!(cancelled, [run.execution(2), run.execution(0)]);
+        let state = of(r#"{"s":"XCN","d":{"7":{"l":"X","p":1},"9":{"l":"I","p":0}}}"#);
+        let cancelled: Vec<_> = matching(run, &state, Some(ExecutionStatus::Cancelled)).collect();
+        assert_eq!(cancelled, [run.execution(7), run.execution(2), run.execution(0)]);
     }
 
     #[test]
     fn a_state_that_is_no_json_is_corrupt() {
-        assert_eq!(letters(r#"{"v":1,"s":"BB","l":{}}"#).unwrap(), "BB");
+        assert_eq!(letters(r#"{"v":1,"s":"BB","l":{}}"#).unwrap().s, "BB");
         assert!(matches!(letters("{"), Err(StoreError::Corrupt(_))));
     }
 }

@@ -4,15 +4,19 @@
 //! that take steps back have numbers past the end of the plan: a *frame* is a range of them, laid out when the loop or
 //! the rollback begins. Frames stay for as long as the run does, so that a number always means the same.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Run, RunState};
+use crate::Json;
 use crate::expr::Scope;
 use crate::ids::StepNo;
 use crate::plan::{FlowPlan, StepPlan};
+
+/// Where nothing is set there is an object without members: `has(vars.x)` is false, and no error.
+static NO_VARS: LazyLock<Json> = LazyLock::new(|| Arc::new(json!({})));
 
 /// A range of numbers past the end of the plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,7 +252,7 @@ impl Run {
     /// What the expressions of an execution may name, as of `now_ms`.
     pub(super) fn scope(&self, no: StepNo, now_ms: i64) -> Scope {
         let mut scope = self.header.scope(self.results.clone(), now_ms);
-        scope.vars = self.state.vars.clone();
+        scope.vars = if self.state.vars.is_null() { Arc::clone(&NO_VARS) } else { self.state.vars.clone() };
         // Inner rounds hide nothing of the outer ones, as ids are unique; `loop` is the innermost.
         let mut rounds = Vec::new();
         let mut at = no;

@@ -55,13 +55,13 @@ impl Run {
 
     /// What would be taken back if the run rolled back to the end of a phase now, in that order.
     pub fn undo_plan(&self, to_phase: u32) -> Vec<StepNo> {
-        let done_before: Vec<StepNo> = self
-            .state
-            .frames
-            .values()
-            .filter(|frame| frame.owner.is_none())
-            .flat_map(|frame| frame.targets.iter().copied())
-            .collect();
+        if let Some(rollback) = &self.state.rollback
+            && (!rollback.is_over || self.state.status == RunStatus::RolledBack)
+        {
+            // What is settled is taken back; what remains goes on from there.
+            let targets = self.state.frames.get(&rollback.base).map(|frame| frame.targets.as_slice());
+            return targets.and_then(|targets| targets.get(rollback.settled as usize..)).unwrap_or_default().to_vec();
+        }
         let mut targets = Vec::new();
         for no in self.outer() {
             if to_phase == 0 || self.plan.steps[no as usize].phase.is_some_and(|phase| phase > to_phase) {
@@ -70,8 +70,6 @@ impl Run {
         }
         targets.sort_by_key(|no| self.depth_key(*no));
         targets.reverse();
-        // A step that was taken back and has not been done again since is not taken back twice.
-        targets.retain(|no| !done_before.contains(no) || self.done_again(*no));
         targets
     }
 
@@ -83,7 +81,7 @@ impl Run {
         }
         if plan.kind.body().is_some() {
             for (base, frame) in &self.state.frames {
-                if frame.owner == Some(no) {
+                if frame.owner == Some(no) && !frame.is_dropped {
                     found.extend(frame.undoable.iter());
                     let end = base + self.body(*base).len() as u32 * frame.rounds;
                     let live = self.state.loose.range(*base..end).map(|(no, _)| *no);
@@ -115,10 +113,6 @@ impl Run {
         }
         key.reverse();
         (key, no)
-    }
-
-    fn done_again(&self, no: StepNo) -> bool {
-        self.state.rollback.as_ref().is_some_and(|rollback| rollback.is_over) && self.is_undoable(no)
     }
 
     /// A person says what becomes of an undo that has failed.

@@ -281,21 +281,6 @@ fn a_wait_ends_by_its_time_a_signal_or_its_patience() {
     assert_eq!((output(&early, "w")["payload"].clone(), early.run.state.signals.len()), (json!(1), 1));
 }
 
-#[test]
-fn an_event_of_its_key_must_also_match() {
-    let event = json!({"type": "order.paid", "key": "trigger.host", "match": "event.sum > 10"});
-    let mut bench = Bench::new(flow("sequential", &[kind("w", "wait", json!({"event": event}))], json!({})));
-    let decision = bench.tell(&Command::Begin);
-    let opened = Change::WaitOpened { step: 0, kind: "order.paid".into(), key: "web-1".to_owned() };
-    assert!(decision.changes.contains(&opened), "{:?}", decision.changes);
-    let paid = |sum: u32| Command::Event { step: 0, event: Arc::new(json!({"sum": sum})) };
-    bench.tell(&paid(3));
-    assert_eq!(bench.letters(), "W");
-    let decision = bench.tell(&paid(30));
-    assert!(decision.changes.contains(&Change::WaitClosed { step: 0 }));
-    assert_eq!(output(&bench, "w")["payload"], json!({"sum": 30}));
-}
-
 fn voter(user: u128, role: Role) -> Voter {
     Voter { user: UserId(Uuid::from_u128(user)), role, ..person() }
 }
