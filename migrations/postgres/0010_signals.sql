@@ -191,9 +191,8 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['decisions', 'recommendations', 'memories', 'metrics', 'occurrences', 'threshold_states'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
-        -- A range, so that a page begins at its place (0015 says why).
         EXECUTE format('CREATE POLICY tenant ON %I FOR SELECT TO core314_tenant '
-            'USING (tenant_id >= %s AND tenant_id <= %s)', name, own, own);
+            'USING (tenant_id = %s)', name, own);
         EXECUTE format('CREATE POLICY service ON %I TO core314_service USING (true) WITH CHECK (true)', name);
         EXECUTE format('GRANT SELECT ON %I TO core314_tenant', name);
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO core314_service', name);

@@ -28,8 +28,7 @@ CREATE INDEX phase_moves_by_run ON phase_moves (tenant_id, run_id, id);
 ALTER TABLE phase_moves ENABLE ROW LEVEL SECURITY;
 ALTER TABLE phase_moves FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON phase_moves FOR SELECT TO core314_tenant
-    USING (tenant_id >= nullif(current_setting('core314.tenant_id', true), '')::uuid
-        AND tenant_id <= nullif(current_setting('core314.tenant_id', true), '')::uuid);
+    USING (tenant_id = nullif(current_setting('core314.tenant_id', true), '')::uuid);
 CREATE POLICY service ON phase_moves TO core314_service USING (true) WITH CHECK (true);
 GRANT SELECT ON phase_moves TO core314_tenant;
 GRANT SELECT, INSERT, UPDATE, DELETE ON phase_moves TO core314_service;
@@ -93,8 +92,7 @@ CREATE INDEX event_waits_by_key ON event_waits (tenant_id, kind, wait_key, run_i
 ALTER TABLE event_waits ENABLE ROW LEVEL SECURITY;
 ALTER TABLE event_waits FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON event_waits FOR SELECT TO core314_tenant
-    USING (tenant_id >= nullif(current_setting('core314.tenant_id', true), '')::uuid
-        AND tenant_id <= nullif(current_setting('core314.tenant_id', true), '')::uuid);
+    USING (tenant_id = nullif(current_setting('core314.tenant_id', true), '')::uuid);
 CREATE POLICY service ON event_waits TO core314_service USING (true) WITH CHECK (true);
 GRANT SELECT ON event_waits TO core314_tenant;
 GRANT SELECT, INSERT, UPDATE, DELETE ON event_waits TO core314_service;

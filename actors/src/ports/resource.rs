@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use core314_domain::words::{
     ApprovalStatus, DecisionStatus, ExecutionMode, ExecutionStatus, MetricType, NotificationStatus, NotificationType,
-    OnErrorAction, RecommendationStatus, RunStatus, Severity, TriggerType, Urgency,
+    OnErrorAction, PhaseStatus, RecommendationStatus, RunStatus, Severity, TriggerType, Urgency,
 };
 
 /// Type of a column, as answers show it.
@@ -189,7 +189,7 @@ resources! {
     /// One row a transition of a phase; immutable.
     Phases = "workflow_phase_logs", "transition of a phase", ["workflow_id"] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, workflow_id: Id, orchestration_flow_id: Id,
-        phase_number: Integer, phase_name: Text, status: Text, timestamp: Time, duration_ms: Integer or null,
+        phase_number: Integer, phase_name: Text, status: Word(PhaseStatus), timestamp: Time, duration_ms: Integer or null,
         previous_phase: Integer or null, error_message: Text or null, error_stack: Text or null, metadata: Json,
         rollback_triggered: Boolean, rollback_to_phase: Integer or null, created_at: Time,
     }

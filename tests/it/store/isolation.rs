@@ -120,18 +120,3 @@ async fn an_owner_migrates_and_another_login_works() {
     commit_run(&store, &run).await;
     assert_eq!(holds(&store).await.rows, 1);
 }
-
-/// An equality makes a page's backward scan start at the end of the tenant's rows, and the primary key as good as the
-/// tenant's index: migration 0015 says more.
-#[tokio::test]
-async fn policies_are_ranges_so_that_pages_begin_at_their_place() {
-    let bed = Bed::postgres().await;
-    let raw = &mut bed.raw().await;
-    let policies =
-        raw.pairs("SELECT tablename::text, qual FROM pg_policies WHERE policyname = 'tenant' ORDER BY 1").await;
-    assert!(policies.len() > 10, "{policies:?}");
-    for (table, condition) in policies {
-        let is_range = condition.contains("tenant_id >= ") && condition.contains("tenant_id <= ");
-        assert!(is_range && !condition.contains("tenant_id = "), "{table}: {condition}");
-    }
-}
