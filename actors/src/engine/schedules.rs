@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::ids::{FlowId, Owner};
 use core314_domain::plan::Problem;
@@ -19,7 +21,7 @@ use crate::ports::{Scope, StoreError};
 use crate::schedules::{SchedulesMsg, context, idempotency, source};
 
 /// How often a change is planned again because the schedule has moved on meanwhile.
-const TRIES: usize = 10;
+const TRIES: u64 = 40;
 
 /// Why nothing was done to a schedule. The variants say what the caller should do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -113,7 +115,9 @@ impl Engine {
         flow: FlowId,
         plan: impl Fn(&StoredSchedule) -> Result<Option<ScheduleWrite>, ScheduleError>,
     ) -> Result<(), ScheduleError> {
-        for _ in 0..TRIES {
+        for tried in 0..TRIES {
+            // A schedule that catches up changes its row again and again: wait for a gap between two firings.
+            tokio::time::sleep(Duration::from_millis(tried.min(50))).await;
             let row = self.schedule(Scope::Tenant(owner.tenant), flow).await?.ok_or(ScheduleError::NotFound)?;
             let Some(write) = plan(&row)? else { return Ok(()) };
             let schedules = self.inner.schedules.clone();

@@ -128,6 +128,7 @@ impl Decider<'_> {
                 self.cancel_attempt(no);
             }
         }
+        self.fail_lost_loops();
         self.wake();
     }
 

@@ -104,6 +104,22 @@ impl Decider<'_> {
         }
     }
 
+    /// What a loop goes over is computed again when its run is loaded. Where that fails the loop does, in words: its rounds
+    /// would have no items.
+    pub(super) fn fail_lost_loops(&mut self) {
+        let is_lost = |no: &StepNo| {
+            self.status(*no) == StepStatus::Waiting
+                && matches!(self.plan(*no).kind, StepKind::ForEach(_))
+                && self.draft.frame_of(*no).is_some_and(|base| !self.draft.items.contains_key(&base))
+        };
+        let lost: Vec<StepNo> = self.state().numbers().into_iter().filter(is_lost).collect();
+        for no in lost {
+            self.cancel_inner(no);
+            let message = "its collection can no longer be computed as it was when the loop began";
+            self.fails(no, Failure::fatal("invalid_collection", message));
+        }
+    }
+
     fn next_round(&self, no: StepNo, base: StepNo, open: u32) -> Next {
         let frame = &self.state().frames[&base];
         let cancelled = self.live(no).cancelled || self.state().closing.is_some();
