@@ -19,6 +19,7 @@ mod outcome;
 mod print;
 mod progress;
 mod reference;
+mod replay;
 mod run;
 mod server;
 mod session;

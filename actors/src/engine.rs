@@ -4,6 +4,8 @@ mod act;
 mod circles;
 mod keys;
 mod look;
+mod replay;
+mod rerun;
 mod rollouts;
 mod schedules;
 mod signals;
@@ -37,6 +39,8 @@ use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog}
 pub use act::{Restart, TellError, Verdict};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
+pub use replay::{Against, ManyReplays, Replay, ReplayError};
+pub use rerun::{Rerun, RerunError};
 pub use rollouts::{Candidate, RolloutError};
 pub use schedules::{Backfill, Backfilled, ScheduleError};
 pub use signals::{DecisionDraft, MetricDraft, RecommendationDraft, SignalError, VerdictDraft};
@@ -60,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) partitions: Vec<Arc<PartitionShared>>,
     /// How many more rows of deliveries may wait for their commit.
     pub(crate) delivery_credits: Arc<Semaphore>,
+    /// How many more runs may be replayed at once.
+    pub(crate) replay_credits: Arc<Semaphore>,
     /// Jobs that tell many runs the same; absent where nobody keeps them.
     pub(crate) bulk: OnceLock<Arc<BulkDesk>>,
 }

@@ -197,6 +197,7 @@ impl<'a> History<'a> {
                 idempotency: None,
                 definition: None,
                 schedule: None,
+                reuse: None,
             })),
             state: SavedState {
                 status: *status,

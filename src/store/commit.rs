@@ -21,6 +21,7 @@ pub(super) mod effects;
 mod history;
 mod keys;
 pub(super) mod limits;
+mod reuse;
 pub(super) mod rollouts;
 pub(super) mod runs;
 pub(super) mod schedules;

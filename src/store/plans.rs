@@ -32,9 +32,10 @@ const WRITTEN: [Keyed; 18] = [
     ("notifications::READ", notifications::READ, "uuui"),
     ("notifications::ARCHIVED", notifications::ARCHIVED, "uuui"),
 ];
-const READ: [Keyed; 3] = [
+const READ: [Keyed; 4] = [
     ("engine::RUNS", engine::RUNS, "u"),
     ("engine::LAST_ATTEMPTS", engine::LAST_ATTEMPTS, "u"),
+    ("engine::TAKEN_OVER", engine::TAKEN_OVER, "u"),
     ("statistics::STORED", statistics::STORED, "iutii"),
 ];
 

@@ -165,6 +165,7 @@ impl Engine {
             schedules,
             partitions: shared,
             delivery_credits,
+            replay_credits: Arc::new(Semaphore::new(super::replay::MOST_AT_ONCE)),
             bulk: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -233,13 +233,8 @@ impl Rows {
             self.keys.extend(wanted.map(|(key, wanted)| (key, (wanted.body_hash, wanted.answer))));
             self.live_keys.extend(named.map(|name| (name, write.id)));
             let header = (*accept.header).clone();
-            let run = StoredRun {
-                header,
-                version: 0,
-                state: write.state.clone(),
-                timing: write.timing,
-                attempts: Vec::new(),
-            };
+            let attempts = accept.reuse.iter().flat_map(|reuse| reuse.outcomes()).collect();
+            let run = StoredRun { header, version: 0, state: write.state.clone(), timing: write.timing, attempts };
             self.runs.insert(write.id, run);
         }
         if let Some((flow, key)) = write.reopened.as_ref().and_then(|end| end.key.clone()) {
@@ -275,8 +270,9 @@ impl Rows {
                 is_final: entry.is_final,
                 result: entry.result.clone(),
                 error: entry.failure.as_ref().map(|f| f.message.clone()),
+                reused_from: None,
             };
-            run.attempts.retain(|attempt| attempt.step != entry.step);
+            run.attempts.retain(|attempt| attempt.step != entry.step || attempt.reused_from.is_some());
             run.attempts.push(last);
             let seq = self.log.iter().filter(|row| row.2 == partition).count() as i64 + 1;
             self.log.push((id, tenant, partition, seq, entry));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
 use super::{
-    definitions, effects, history, keys, limits, rollouts, runs, schedules, settlements, signals, statistics,
+    definitions, effects, history, keys, limits, reuse, rollouts, runs, schedules, settlements, signals, statistics,
     transitions, webhooks,
 };
 use crate::store::cell::Rows;
@@ -50,6 +50,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         effects::dead_letters(&mut self);
         runs::free_names(&mut self);
         signals::ends(&mut self);
+        reuse::outcomes(&mut self);
         transitions::phases(&mut self);
         limits::claims(&mut self).await?;
         let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
