@@ -186,19 +186,15 @@ impl<'a> History<'a> {
             outcome: None,
         };
         let live = if *letters == "CA" { format!(r#","l":{{"1":{{"r":{at_ms}}}}}"#) } else { String::new() };
+        let accept =
+            Accept { header: Arc::new(header), idempotency: None, definition: None, schedule: None, reuse: None };
         writes.push(Write::Run(Arc::new(RunWrite {
             id,
             tenant: owner.tenant,
             partition,
             epoch: self.epoch,
             expected_version: 0,
-            accept: Some(Box::new(Accept {
-                header: Arc::new(header),
-                idempotency: None,
-                definition: None,
-                schedule: None,
-                reuse: None,
-            })),
+            accept: Some(Box::new(accept)),
             state: SavedState {
                 status: *status,
                 state: format!(r#"{{"v":1,"s":"{letters}"{live}}}"#),

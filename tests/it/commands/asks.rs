@@ -57,27 +57,6 @@ async fn runs_and_executions() {
         post(&["run", "resume", ID], "POST /api/v1/runs/ID/resume", nothing(), run(), "hello"),
         post(&["run", "retry", ID], "POST /api/v1/runs/ID/retry", nothing(), run(), "hello"),
         post(&["run", "restart", ID, "-o", "json"], "POST /api/v1/runs/ID/restart", nothing(), run(), "\"run_status\""),
-        post(
-            &["run", "rerun", ID, "--from", "greet", "--version", "2", "--run-key", "k"],
-            "POST /api/v1/runs/ID/rerun",
-            json!({"from_step": "greet", "version": 2, "run_key": "k"}),
-            run(),
-            "hello",
-        ),
-        post(
-            &["run", "rerun", "--filter", "run_status=failed", "--from", "greet", "--canary", "3"],
-            "POST /api/v1/bulk",
-            json!({"verb": "rerun", "from_step": "greet", "filter": {"run_status": "failed"}, "preview": false, "canary": 3}),
-            json!({"id": ID, "verb": "rerun", "status": "running"}),
-            "rerun",
-        ),
-        post(
-            &["run", "replay", "--filter", "flow_name=hello", "--limit", "5", "--version", "3"],
-            "POST /api/v1/runs/bulk/replay",
-            json!({"filter": {"flow_name": "hello"}, "limit": 5, "version": 3}),
-            json!({"replayed": 5, "same": 4, "different": 1, "steps": [{"step": "greet", "change": "payload", "runs": 1}]}),
-            "step greet",
-        ),
         case(&["run", "why", ID], "GET /api/v1/runs/ID/why", why, "retry_backoff"),
         case(&["run", "timeline", ID], "GET /api/v1/runs/ID/timeline?limit=50", events, "run_started"),
         case(
@@ -114,6 +93,35 @@ async fn runs_and_executions() {
         case(&["dead-letters", "list"], "GET /api/v1/dead-letters?limit=50", list(run()), ID),
         post(&["dead-letters", "retry", ID], "POST /api/v1/dead-letters/ID/retry", nothing(), run(), ID),
         post(&["dead-letters", "discard", ID], "POST /api/v1/dead-letters/ID/discard", nothing(), run(), ID),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn runs_that_are_run_again() {
+    let run = || json!({"id": ID, "run_status": "cancelled", "flow_name": "hello"});
+    check(vec![
+        post(
+            &["run", "rerun", ID, "--from", "greet", "--version", "2", "--run-key", "k"],
+            "POST /api/v1/runs/ID/rerun",
+            json!({"from_step": "greet", "version": 2, "run_key": "k"}),
+            run(),
+            "hello",
+        ),
+        post(
+            &["run", "rerun", "--filter", "run_status=failed", "--from", "greet", "--canary", "3"],
+            "POST /api/v1/bulk",
+            json!({"verb": "rerun", "from_step": "greet", "filter": {"run_status": "failed"}, "preview": false, "canary": 3}),
+            json!({"id": ID, "verb": "rerun", "status": "running"}),
+            "rerun",
+        ),
+        post(
+            &["run", "replay", "--filter", "flow_name=hello", "--limit", "5", "--version", "3"],
+            "POST /api/v1/runs/bulk/replay",
+            json!({"filter": {"flow_name": "hello"}, "limit": 5, "version": 3}),
+            json!({"replayed": 5, "same": 4, "different": 1, "steps": [{"step": "greet", "change": "payload", "runs": 1}]}),
+            "step greet",
+        ),
     ])
     .await;
 }
