@@ -19,7 +19,7 @@ pub struct ReplayArgs {
     run: Option<Uuid>,
     /// A version of the flow.
     #[arg(long, value_name = "N", required_unless_present = "file", conflicts_with = "file")]
-    version: Option<i64>,
+    flow_version: Option<i64>,
     /// A flow document, whether it has been applied or not.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -34,7 +34,7 @@ pub struct ReplayArgs {
 impl ReplayArgs {
     pub async fn replay(self, session: &Session<'_>) -> Result<Exit, Failure> {
         let mut body = Map::new();
-        body.extend(self.version.map(|version| ("version".to_owned(), json!(version))));
+        body.extend(self.flow_version.map(|version| ("version".to_owned(), json!(version))));
         if let Some(path) = &self.file {
             let (_, document) = Paths::of(path).documents()?.remove(0);
             body.insert("document".to_owned(), document.to_value());

@@ -127,7 +127,7 @@ pub struct RerunArgs {
     from: String,
     /// The version of the flow, if not that of the run.
     #[arg(long, value_name = "N")]
-    version: Option<i64>,
+    flow_version: Option<i64>,
     /// Your own name for the new run.
     #[arg(long, value_name = "KEY", conflicts_with = "filter")]
     run_key: Option<String>,
@@ -170,7 +170,7 @@ async fn again(session: &Session<'_>, args: AgainArgs, verb: &str) -> Result<Exi
 
 async fn rerun(session: &Session<'_>, args: RerunArgs) -> Result<Exit, Failure> {
     let mut body = Map::from_iter([("from_step".to_owned(), json!(args.from))]);
-    body.extend(args.version.map(|version| ("version".to_owned(), json!(version))));
+    body.extend(args.flow_version.map(|version| ("version".to_owned(), json!(version))));
     match args.run {
         Some(run) => {
             body.extend(args.run_key.map(|key| ("run_key".to_owned(), json!(key))));

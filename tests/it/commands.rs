@@ -261,7 +261,7 @@ async fn from_a_document_to_its_run_on_the_real_server() {
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("\n    1 replayed: 1 as they went, 0 otherwise\n"), "{text}");
     assert!(!cli(&["flow", "plan", "hello.yaml", "--replay", "0"]).1.contains("replayed"));
-    let replay = ["run", "replay", id, "--version", "1"];
+    let replay = ["run", "replay", id, "--flow-version", "1"];
     assert_eq!(cli(&replay), (0, "all would be as it was: completed\n".to_owned()));
     let (code, text) = cli(&["run", "rerun", id, "--from", "greet", "-o", "json"]);
     assert_eq!(code, 0, "{text}");

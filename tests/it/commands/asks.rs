@@ -102,7 +102,7 @@ async fn runs_that_are_run_again() {
     let run = || json!({"id": ID, "run_status": "cancelled", "flow_name": "hello"});
     check(vec![
         post(
-            &["run", "rerun", ID, "--from", "greet", "--version", "2", "--run-key", "k"],
+            &["run", "rerun", ID, "--from", "greet", "--flow-version", "2", "--run-key", "k"],
             "POST /api/v1/runs/ID/rerun",
             json!({"from_step": "greet", "version": 2, "run_key": "k"}),
             run(),
@@ -116,7 +116,7 @@ async fn runs_that_are_run_again() {
             "rerun",
         ),
         post(
-            &["run", "replay", "--filter", "flow_name=hello", "--limit", "5", "--version", "3"],
+            &["run", "replay", "--filter", "flow_name=hello", "--limit", "5", "--flow-version", "3"],
             "POST /api/v1/runs/bulk/replay",
             json!({"filter": {"flow_name": "hello"}, "limit": 5, "version": 3}),
             json!({"replayed": 5, "same": 4, "different": 1, "steps": [{"step": "greet", "change": "payload", "runs": 1}]}),
