@@ -14,12 +14,14 @@ mod doctor;
 mod event;
 mod execution;
 mod flow;
+mod integration;
 mod log;
 mod outcome;
 mod print;
 mod progress;
 mod reference;
 mod run;
+mod secret;
 mod server;
 mod session;
 mod show;
@@ -134,6 +136,12 @@ enum Command {
     /// Actions that engines outside recommend.
     #[command(subcommand)]
     Recommendation(decision::RecommendationCommand),
+    /// Named connections to services outside, which actions use.
+    #[command(subcommand)]
+    Integration(integration::IntegrationCommand),
+    /// Values that actions need and nobody reads back.
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Keys with which programs reach the server.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -197,6 +205,8 @@ impl Command {
             Self::Event(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Decision(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Recommendation(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Integration(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Secret(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Token(command) => online(global, printer, async |session| command.perform(session).await),
             Self::DeadLetters(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Actors(args) => online(global, printer, async |session| actors::perform(session, args).await),

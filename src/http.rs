@@ -29,6 +29,7 @@ mod gallery;
 mod hooks;
 mod idempotency;
 mod input;
+mod integrations;
 mod nodes;
 mod notifications;
 mod openapi;
@@ -43,6 +44,7 @@ mod resources;
 mod route_table;
 mod runs;
 mod schedules;
+mod secrets;
 mod settings;
 mod signals;
 mod stream;
@@ -135,7 +137,8 @@ type Shared = web::Data<State>;
 
 /// Every endpoint. The ones that are called most stand first, because routes are tried in order.
 fn routes() -> RouteTable {
-    operations_routes(schedule_routes(definition_routes(signal_routes(run_routes(RouteTable::default())))))
+    let table = signal_routes(run_routes(RouteTable::default()));
+    operations_routes(schedule_routes(connection_routes(definition_routes(table))))
 }
 
 /// Triggers, runs, executions and their log.
@@ -273,6 +276,22 @@ fn definition_routes(table: RouteTable) -> RouteTable {
         .show("/api/v1/tokens/{id}", Resource::Tokens, "Shows a service key.")
         .patch("/api/v1/tokens/{id}", tokens::patch::handle, tokens::patch::doc())
         .delete("/api/v1/tokens/{id}", tokens::revoke::handle, tokens::revoke::doc())
+}
+
+/// What actions connect to, and what opens it.
+fn connection_routes(table: RouteTable) -> RouteTable {
+    table
+        .list("/api/v1/integrations", Resource::Integrations, "Lists integrations.")
+        .post("/api/v1/integrations", integrations::create::handle, integrations::create::doc())
+        .get("/api/v1/integrations/kinds", integrations::kinds::handle, integrations::kinds::doc())
+        .get("/api/v1/integrations/{name}", integrations::show::handle, integrations::show::doc())
+        .patch("/api/v1/integrations/{name}", integrations::patch::handle, integrations::patch::doc())
+        .delete("/api/v1/integrations/{name}", integrations::delete::handle, integrations::delete::doc())
+        .list("/api/v1/secrets", Resource::Secrets, "Lists secrets, without their values.")
+        .post("/api/v1/secrets", secrets::create::handle, secrets::create::doc())
+        .get("/api/v1/secrets/{name}", secrets::show::handle, secrets::show::doc())
+        .patch("/api/v1/secrets/{name}", secrets::patch::handle, secrets::patch::doc())
+        .delete("/api/v1/secrets/{name}", secrets::delete::handle, secrets::delete::doc())
 }
 
 /// What starts flows by the clock.

@@ -14,6 +14,7 @@ mod catalog;
 mod cell;
 mod commit;
 mod connection;
+mod connections;
 mod engine;
 mod failure;
 mod heads;

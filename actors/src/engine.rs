@@ -2,6 +2,7 @@
 
 mod act;
 mod circles;
+mod integrations;
 mod keys;
 mod look;
 mod rollouts;
@@ -35,6 +36,7 @@ use crate::schedules::{self as scheduling, Schedules, SchedulesMsg};
 use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog};
 
 pub use act::{Restart, TellError, Verdict};
+pub use integrations::{ConnectError, IntegrationDraft, SecretDraft};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
 pub use rollouts::{Candidate, RolloutError};
@@ -105,9 +107,15 @@ impl Engine {
         triggered
     }
 
-    /// Checks a document without saving it; answers what is legal, and surely not meant.
-    pub fn check_flow(&self, document: &FlowDocument) -> Result<Vec<Problem>, Vec<Problem>> {
-        self.inner.runtime.plans.compile(document).map(|plan| plan.warnings)
+    /// Checks a document without saving it; answers what is legal, and surely not meant. Without a tenant it may name no
+    /// integration.
+    pub async fn check_flow(
+        &self,
+        tenant: Option<TenantId>,
+        document: &FlowDocument,
+    ) -> Result<Result<Vec<Problem>, Vec<Problem>>, StoreError> {
+        let known = self.known_of(tenant).await?;
+        Ok(self.inner.runtime.plans.compile(document, &known).map(|plan| plan.warnings))
     }
 
     /// What is legal in a document and surely not meant: in itself, and among the flows of a tenant. `id` is absent for a
@@ -119,8 +127,9 @@ impl Engine {
         document: &FlowDocument,
     ) -> Result<Vec<Problem>, StoreError> {
         let mut found = warnings::warnings(document);
-        found.extend(self.check_flow(document).unwrap_or_default());
+        found.extend(self.check_flow(tenant, document).await?.unwrap_or_default());
         let Some(tenant) = tenant else { return Ok(found) };
+        found.extend(self.missing_secrets(tenant, document).await?);
         let catalog = &self.inner.runtime.catalog;
         let others = catalog.active_flows(tenant, document.trigger_type).await?;
         let others: Vec<Neighbour<'_>> =
@@ -157,7 +166,7 @@ impl Engine {
     }
 
     async fn save_flow(&self, id: FlowId, expected_version: i64, draft: FlowDraft) -> Result<StoredFlow, SaveError> {
-        self.inner.runtime.plans.compile(&draft.document).map_err(SaveError::Invalid)?;
+        self.check_flow(Some(draft.owner.tenant), &draft.document).await?.map_err(SaveError::Invalid)?;
         if expected_version > 0 {
             self.check_no_rollout(draft.owner, id, &draft.document).await?;
         }

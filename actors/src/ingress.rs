@@ -228,7 +228,7 @@ impl Ingress {
             Target::Flow(id) => self.named_flow(trigger.owner.tenant, *id).await?,
             Target::Scheduled(step) => self.named_flow(trigger.owner.tenant, step.flow).await?,
             Target::Version(id, version) => self.flow_version(trigger.owner.tenant, *id, *version).await?,
-            Target::Action(document) => self.action(trigger.owner, document)?,
+            Target::Action(document) => self.action(trigger.owner, document).await?,
         };
         self.begin(&trigger, &flow, Vec::new()).await
     }

@@ -16,6 +16,7 @@ pub mod feed;
 pub mod flow_run;
 pub mod histogram;
 pub mod ingress;
+pub mod integrations;
 pub mod known_keys;
 pub mod meters;
 pub mod plans;

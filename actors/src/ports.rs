@@ -6,6 +6,7 @@
 pub mod bulk;
 pub mod catalog;
 pub mod executor;
+pub mod integration;
 pub mod ledger;
 pub mod notifications;
 pub mod resource;

@@ -64,6 +64,12 @@ pub struct EngineSettings {
     pub max_trigger_bytes: usize,
     pub max_steps: usize,
     pub max_document_bytes: usize,
+    /// Integrations that one tenant may have.
+    pub integrations_per_tenant: usize,
+    /// Secrets that one tenant may have.
+    pub secrets_per_tenant: usize,
+    /// The value of a secret.
+    pub max_secret_bytes: usize,
     /// How many entries of each tenant start in its turn.
     pub tenant_weights: TenantWeights,
     /// What urgency and priority are worth.
@@ -101,6 +107,9 @@ impl Default for EngineSettings {
             max_trigger_bytes: 1 << 20,
             max_steps: 1_000,
             max_document_bytes: 1 << 20,
+            integrations_per_tenant: 200,
+            secrets_per_tenant: 1_000,
+            max_secret_bytes: 16_384,
             tenant_weights: TenantWeights::default(),
             dispatch: Credits::default(),
         }

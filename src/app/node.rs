@@ -76,6 +76,7 @@ impl Node {
             store: store.clone(),
             catalog: store.clone(),
             executors,
+            vault: Arc::new(vault(config)),
             feed,
             io: io.clone(),
             node,
@@ -96,7 +97,7 @@ impl Node {
         }
         let api = Api {
             engine: self.engine.clone(),
-            vault: Vault::new(config.secret("secrets.key")),
+            vault: vault(config),
             views: self.views.clone(),
             notifications: self.inbox.clone(),
             settings,
@@ -106,6 +107,11 @@ impl Node {
         };
         http::serve(api, listener, socket).context("the HTTP server cannot be started")
     }
+}
+
+/// What seals and opens secrets.
+fn vault(config: &Config) -> Vault {
+    Vault::new(config.secret("secrets.key"))
 }
 
 fn auth_settings(config: &Config) -> AuthSettings {

@@ -16,6 +16,7 @@
 
 pub(super) mod batch;
 mod check;
+pub(super) mod connections;
 pub(super) mod definitions;
 pub(super) mod effects;
 mod history;
@@ -106,11 +107,15 @@ fn refused(violation: &Violation) -> Outcome {
         "flow_versions_pkey",
         "flow_versions.flow_id, flow_versions.flow_version",
     ];
-    const NAMES: [&str; 4] = [
+    const NAMES: [&str; 8] = [
         "flows_tenant_id_flow_name_key",
         "flows.tenant_id, flows.flow_name",
         "webhooks_tenant_id_name_key",
         "webhooks.tenant_id, webhooks.name",
+        "connections_tenant_id_name_key",
+        "connections.tenant_id, connections.name",
+        "sealed_secrets_tenant_id_name_key",
+        "sealed_secrets.tenant_id, sealed_secrets.name",
     ];
     if violation.is_of(&EXISTS) {
         return Outcome::Conflict;

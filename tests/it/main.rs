@@ -9,6 +9,7 @@ mod exclusive;
 mod executors;
 mod fuzz;
 mod hostile;
+mod integrations;
 mod notify;
 mod orchestration;
 mod providers;

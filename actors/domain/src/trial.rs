@@ -235,7 +235,7 @@ impl<'t> World<'t> {
     /// The world's answer to what the run wants.
     fn answer(&mut self, effect: Effect) {
         match effect {
-            Effect::StartAttempt { step, attempt, payload, part } => {
+            Effect::StartAttempt { step, attempt, payload, part, .. } => {
                 let plan = self.run.plan.part(part);
                 let outcome = outcome(self.trial.mocks.get(&*plan.id), &plan.action_type, &payload);
                 if matches!(part, PlanRef::Step(_)) {

@@ -19,11 +19,13 @@ use crate::ends::Ends;
 use crate::failpoint;
 use crate::feed::{Feed, Topic};
 use crate::ingress::Ingress;
+use crate::integrations::Integrations;
 use crate::known_keys::KnownKeys;
 use crate::meters::Meters;
 use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::Executor;
+use crate::ports::integration::Vault;
 use crate::ports::store::{Store, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
@@ -44,6 +46,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     pub catalog: Arc<dyn Catalog>,
     pub executors: Vec<Arc<dyn Executor>>,
+    /// What seals and opens secrets.
+    pub vault: Arc<dyn Vault>,
     /// Where committed changes are told.
     pub feed: Feed,
     /// Where stores and executors run.
@@ -82,6 +86,7 @@ impl Engine {
             epoch,
             environment: settings.environment.as_str().into(),
             known_keys: KnownKeys::default(),
+            integrations: Integrations::new(parts.vault),
             plans: Plans::new(parts.executors, settings.plan_limits(), settings.cached_plans),
             settings,
             clock: parts.clock,

@@ -193,6 +193,16 @@ resources! {
         previous_phase: Integer or null, error_message: Text or null, error_stack: Text or null, metadata: Json,
         rollback_triggered: Boolean, rollback_to_phase: Integer or null, created_at: Time,
     }
+    /// Named connections to services outside; the view knows no secret.
+    Integrations = "integrations", "integration", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, kind: Text, endpoint: Text or null,
+        credentials: Json, settings: Json, is_active: Boolean, version: Integer, created_at: Time, updated_at: Time,
+    }
+    /// Secrets by their names; the view knows no value, sealed or not.
+    Secrets = "secrets", "secret", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, description: Text, version: Integer,
+        created_at: Time, updated_at: Time,
+    }
     /// Service keys; the view knows no digest.
     Tokens = "service_keys", "service key", [] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, scope: Text, roles: Texts,

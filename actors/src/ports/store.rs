@@ -14,6 +14,7 @@ use core314_domain::words::RunStatus;
 use serde_json::Value;
 
 use super::catalog::{Rollout, ServiceKey, StoredFlow};
+use super::integration::ConnectionWrite;
 use super::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite, StoredSchedule};
 use super::signal::{self, Occurrence, SignalWrite};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
@@ -109,6 +110,7 @@ pub enum Write {
     WebhookRemoval(Box<WebhookRemoval>),
     Delivery(Box<Delivery>),
     ServiceKey(Box<KeyWrite>, AuditEntry),
+    Connection(Box<ConnectionWrite>),
     Audit(Box<AuditEntry>),
     DeadLetter(Box<DeadLetter>),
     Statistics(Box<StatisticsWrite>),
@@ -402,7 +404,7 @@ pub enum Outcome {
 /// Why a write was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectCode {
-    /// The tenant has a flow, or a webhook, of this name.
+    /// The tenant has one of this name.
     NameTaken,
     /// The tenant has as many of these as it may have.
     LimitReached,

@@ -22,6 +22,7 @@ use serde_json::Value;
 use super::memory_schedules::MemorySchedules;
 use super::memory_signals::Signals;
 use crate::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
+use crate::ports::integration::{Integration, Secret, TenantConnections};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
@@ -65,6 +66,8 @@ pub struct Rows {
     pub bulk: BTreeMap<RowId, (BulkJob, Vec<(BulkItem, bool)>)>,
     pub(super) service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
     pub(super) rollouts: BTreeMap<RowId, RolloutState>,
+    pub integrations: BTreeMap<RowId, Integration>,
+    pub secrets: BTreeMap<RowId, Secret>,
 }
 
 impl MemoryStore {
@@ -134,6 +137,7 @@ impl Rows {
                 self.deliveries.push(*delivery);
                 Outcome::Committed { log_seq: None }
             }
+            Write::Connection(write) => self.connection(*write),
             Write::Signal(signal) => self.signal(&signal),
             Write::Audit(entry) => {
                 self.audit.push(*entry);
@@ -474,6 +478,10 @@ impl Catalog for MemoryStore {
 
     fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>> {
         ready(Ok(self.rows().webhooks.get(&id).cloned()))
+    }
+
+    fn connections(&self, tenant: TenantId) -> BoxFuture<'_, Result<TenantConnections, StoreError>> {
+        ready(Ok(self.rows().connections_of(tenant)))
     }
 
     fn service_key(&self, key_hash: [u8; 32]) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>> {

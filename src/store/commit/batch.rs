@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
 use super::{
-    definitions, effects, history, keys, limits, rollouts, runs, schedules, settlements, signals, statistics,
-    transitions, webhooks,
+    connections, definitions, effects, history, keys, limits, rollouts, runs, schedules, settlements, signals,
+    statistics, transitions, webhooks,
 };
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
@@ -43,6 +43,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         settlements::settle(&mut self).await?;
         schedules::change(&mut self).await?;
         keys::keys(&mut self).await?;
+        connections::connections(&mut self).await?;
         signals::signals(&mut self).await?;
         statistics::add(&mut self).await?;
         effects::counters(&mut self);

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use core314_actors::ports::integration::ConnectionWrite;
 use core314_actors::ports::schedule::{ScheduleMove, ScheduleWrite};
 use core314_actors::ports::signal::SignalWrite;
 use core314_actors::ports::store::{
@@ -54,6 +55,7 @@ fn holds_nul(write: &Write) -> bool {
                 || [&delivery.why_not, &*delivery.request, &delivery.body].into_iter().any(has_nul)
         }
         Write::ServiceKey(key, audit) => key_holds_nul(key) || audit_holds_nul(audit),
+        Write::Connection(write) => connection_holds_nul(write) || audit_holds_nul(write.audit()),
         Write::Audit(audit) => audit_holds_nul(audit),
         Write::DeadLetter(letter) => nul(&letter.actor_path) || nul(&letter.message) || nul(&letter.failure),
         Write::DeleteFlow(deletion) => audit_holds_nul(&deletion.audit),
@@ -65,6 +67,17 @@ fn holds_nul(write: &Write) -> bool {
         Write::Signal(signal) => signal_holds_nul(signal),
         Write::Schedule(write) => schedule_holds_nul(write),
         Write::Statistics(statistics) => statistics.rows.iter().any(|(key, _)| nul(&key.action_type)),
+    }
+}
+
+fn connection_holds_nul(write: &ConnectionWrite) -> bool {
+    let nul = |text: &str| text.contains('\0');
+    match write {
+        ConnectionWrite::Integration { integration, .. } => {
+            nul(&integration.name) || has_nul(&serde_json::json!(integration.definition))
+        }
+        ConnectionWrite::Secret { secret, .. } => nul(&secret.name) || nul(&secret.description),
+        ConnectionWrite::RemoveIntegration { .. } | ConnectionWrite::RemoveSecret { .. } => false,
     }
 }
 

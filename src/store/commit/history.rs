@@ -77,6 +77,7 @@ fn audits(write: &Write) -> &[AuditEntry] {
         Write::Run(run) => &run.audit,
         Write::Flow(flow) => std::slice::from_ref(&flow.audit),
         Write::Webhook(_, audit) | Write::ServiceKey(_, audit) => std::slice::from_ref(audit),
+        Write::Connection(write) => std::slice::from_ref(write.audit()),
         Write::Audit(audit) => std::slice::from_ref(audit),
         Write::DeleteFlow(deletion) => std::slice::from_ref(&deletion.audit),
         Write::Rollout(rollout) => std::slice::from_ref(&rollout.audit),

@@ -46,6 +46,8 @@ impl Source {
             Resource::DeadLetters => Self::Index(Index::newest("dead_letters")),
             Resource::Phases => Self::Index(runs::phases(reader, filter)),
             Resource::Tokens => Self::Index(Index::newest("keys")),
+            Resource::Integrations => Self::Index(Index::newest("connections")),
+            Resource::Secrets => Self::Index(Index::newest("sealed_secrets")),
             Resource::Decisions => Self::Index(signals::by_status(reader, filter, "decisions")),
             Resource::Recommendations => Self::Index(signals::by_status(reader, filter, "recommendations")),
             Resource::Memory => Self::Index(signals::by_subject(reader, filter)),

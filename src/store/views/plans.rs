@@ -82,6 +82,8 @@ fn list_index(resource: Resource) -> Indexes {
         Resource::Phases => &["phase_moves_by_tenant"],
         Resource::Tokens => &["service_keys_by_id"],
         Resource::Webhooks => &["webhooks_by_id"],
+        Resource::Integrations => &["connections_by_id"],
+        Resource::Secrets => &["sealed_secrets_by_id"],
         Resource::Decisions => &["decisions_by_id"],
         Resource::Recommendations => &["recommendations_by_id"],
         Resource::Memory => &["memories_by_id"],

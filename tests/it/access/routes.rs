@@ -229,6 +229,27 @@ pub const CASES: &[(&str, &str, Case)] = &[
     ("GET", "/api/v1/metrics-data/{id}", Case::Row("/api/v1/metrics-data")),
     ("GET", "/api/v1/memory", Case::List),
     ("GET", "/api/v1/memory/{id}", Case::Row("/api/v1/memory")),
+    ("GET", "/api/v1/integrations", Case::List),
+    // A stranger has no secret of the owner's, and so cannot name it.
+    (
+        "POST",
+        "/api/v1/integrations",
+        Case::Make("admin", |_| json!({"name": "own", "kind": "http", "endpoint": "https://example.com"})),
+    ),
+    // They come with the program.
+    ("GET", "/api/v1/integrations/kinds", Case::Open),
+    ("GET", "/api/v1/integrations/{name}", Case::Row("/api/v1/integrations")),
+    (
+        "PATCH",
+        "/api/v1/integrations/{name}",
+        Case::Act("admin", "/api/v1/integrations", |_| json!({"is_active": false})),
+    ),
+    ("DELETE", "/api/v1/integrations/{name}", Case::Act("admin", "/api/v1/integrations", |_| Value::Null)),
+    ("GET", "/api/v1/secrets", Case::List),
+    ("POST", "/api/v1/secrets", Case::Make("admin", |_| json!({"name": "OWN", "value": "of a stranger"}))),
+    ("GET", "/api/v1/secrets/{name}", Case::Row("/api/v1/secrets")),
+    ("PATCH", "/api/v1/secrets/{name}", Case::Act("admin", "/api/v1/secrets", |_| json!({"value": "changed by it"}))),
+    ("DELETE", "/api/v1/secrets/{name}", Case::Act("admin", "/api/v1/secrets", |_| Value::Null)),
     ("GET", "/api/v1/tokens", Case::List),
     ("POST", "/api/v1/tokens", Case::Make("admin", |_| json!({"name": "seed", "roles": ["viewer"]}))),
     ("GET", "/api/v1/tokens/{id}", Case::Row("/api/v1/tokens")),

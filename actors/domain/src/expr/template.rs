@@ -11,6 +11,7 @@
 
 mod words;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use super::path::{self, Found, Path};
 use super::scope::{Names, Scope};
 use super::syntax::{self, Fault, Language, Token};
 use super::view;
+use crate::secret::{self, Marked};
 
 /// A compiled payload. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Template(Arc<Compiled>);
 struct Compiled {
     source: Value,
     root: Node,
+    /// The secrets that it names, each once.
+    secrets: Arc<[Arc<str>]>,
 }
 
 #[derive(Debug)]
@@ -64,25 +68,47 @@ struct Expression {
 #[derive(Debug)]
 enum Code {
     Path(Path),
+    /// The name of a secret, whose value is not known here.
+    Secret(Arc<str>),
     Engine(minijinja::Expression<'static, 'static>),
 }
 
 impl Template {
     /// Compiles a payload. Errors carry the JSON pointer of the string that is wrong.
     pub fn parse(doc: &Value, names: &Names) -> Result<Self, ExprError> {
-        let root = Parser { names, expressions: 0 }.node(doc, "", 1)?;
-        Ok(Self(Arc::new(Compiled { source: doc.clone(), root })))
+        let mut parser = Parser { names, expressions: 0, secrets: BTreeSet::new() };
+        let root = parser.node(doc, "", 1)?;
+        let secrets = parser.secrets.into_iter().collect();
+        Ok(Self(Arc::new(Compiled { source: doc.clone(), root, secrets })))
     }
 
     /// A document in which nothing is replaced, whatever stands in its texts.
     pub fn constant(doc: Value) -> Self {
         let size = view::size(&doc);
-        Self(Arc::new(Compiled { root: Node::Constant(doc.clone(), size), source: doc }))
+        Self(Arc::new(Compiled { root: Node::Constant(doc.clone(), size), source: doc, secrets: Arc::default() }))
     }
 
-    /// The payload with every expression replaced by its value. A name that is not there is an error.
+    /// The payload with every expression replaced by its value. A name that is not there is an error. A secret stays as
+    /// it is written: what comes of this may be shown.
     pub fn render(&self, scope: &Scope) -> Result<Value, ExprError> {
-        Renderer { scope, left: limits::OUTPUT_BYTES, names: None }.node(&self.0.root, &self.0.source)
+        self.render_with(scope, false)
+    }
+
+    /// The same with marks in the places of secrets; `None` where it names none.
+    pub fn render_marked(&self, scope: &Scope) -> Result<Option<Marked>, ExprError> {
+        if self.0.secrets.is_empty() {
+            return Ok(None);
+        }
+        self.render_with(scope, true).map(|payload| Some(Marked::new(payload, self.0.secrets.clone())))
+    }
+
+    fn render_with(&self, scope: &Scope, marks: bool) -> Result<Value, ExprError> {
+        Renderer { scope, left: limits::OUTPUT_BYTES, names: None, marks }.node(&self.0.root, &self.0.source)
+    }
+
+    /// The secrets that it names.
+    pub fn secrets(&self) -> &[Arc<str>] {
+        &self.0.secrets
     }
 
     /// Whether nothing in it depends on the scope.
@@ -106,6 +132,7 @@ impl Suspect for Template {
 struct Parser<'a> {
     names: &'a Names<'a>,
     expressions: usize,
+    secrets: BTreeSet<Arc<str>>,
 }
 
 impl Parser<'_> {
@@ -183,9 +210,13 @@ impl Parser<'_> {
     }
 
     /// Faults are placed at bytes of the whole text, of which `open` is that of the `{{`.
-    fn code(&self, source: &str, found: &[Token<'_>], open: usize) -> Result<Code, Fault> {
+    fn code(&mut self, source: &str, found: &[Token<'_>], open: usize) -> Result<Code, Fault> {
         let here = |message: String| Fault::new(found.first().map_or(open, |token| token.at), message);
         syntax::check(source, found, Language::Jinja).map_err(|fault| here(fault.message))?;
+        if let Some(name) = path::secret(found, self.names).map_err(here)? {
+            self.secrets.insert(name.clone());
+            return Ok(Code::Secret(name));
+        }
         if let Some((root, keys, used)) = path::read(found)
             && used == found.len()
             && !CONSTANTS.contains(&root.as_str())
@@ -256,6 +287,8 @@ struct Renderer<'s> {
     left: usize,
     /// The scope as the engine sees it, made when the first expression needs it.
     names: Option<minijinja::Value>,
+    /// Whether secrets are marked, and nothing else may look like a mark.
+    marks: bool,
 }
 
 impl Renderer<'_> {
@@ -266,7 +299,7 @@ impl Renderer<'_> {
         match node {
             Node::Constant(value, size) => {
                 charge(*size, &mut self.left)?;
-                Ok(value.clone())
+                Ok(self.plain(value.clone()))
             }
             Node::List(nodes) => {
                 nodes.iter().map(|node| self.node(node, whole)).collect::<Result<_, _>>().map(Value::Array)
@@ -286,7 +319,7 @@ impl Renderer<'_> {
                     match part {
                         Part::Text(part) => {
                             charge(part.len(), &mut self.left)?;
-                            text.push_str(part);
+                            text.push_str(&into_text(self.plain(Value::from(part.as_str()))));
                         }
                         Part::Value(expression) => text.push_str(&into_text(self.value(expression)?)),
                     }
@@ -299,9 +332,18 @@ impl Renderer<'_> {
     fn value(&mut self, expression: &Expression) -> Result<Value, ExprError> {
         let value = match &expression.code {
             Code::Path(path) => path.find(self.scope).and_then(|found| self.found(found)),
+            Code::Secret(name) if self.marks => return Ok(secret::mark(name).into()),
+            Code::Secret(name) => return Ok(secret::shown(name).into()),
             Code::Engine(code) => self.evaluate(code),
         };
-        value.map_err(|message| ExprError::new(&expression.source, message).under(&expression.pointer))
+        value
+            .map(|value| self.plain(value))
+            .map_err(|message| ExprError::new(&expression.source, message).under(&expression.pointer))
+    }
+
+    /// A value that is no secret.
+    fn plain(&self, value: Value) -> Value {
+        if self.marks { secret::without_marks(value) } else { value }
     }
 
     fn found(&mut self, found: Found<'_>) -> Result<Value, String> {
@@ -398,8 +440,8 @@ mod tests {
     fn names_are_checked_when_it_is_parsed() {
         let error = refused("a {{ nope.x }}");
         assert_eq!((error.pointer.as_str(), error.position), ("/a~1b/0", Some(5)));
-        assert!(refused("{{ secrets.key }}").message.contains("integrations"));
-        assert!(refused("{{ secrets.key|upper }}").message.contains("integrations"));
+        assert!(refused("{{ secrets.key }}").message.contains("payload of an action"));
+        assert!(refused("{{ secrets.key|upper }}").message.contains("payload of an action"));
         for text in [
             "{{ steps.nope.output }}",
             "{{ steps.nope.output|upper }}",
@@ -424,6 +466,37 @@ mod tests {
             "{{ now -}}",
         ] {
             assert!(Template::parse(&json!(text), &NAMES).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_named_alone_and_never_rendered() {
+        let names = Names { roots: &["trigger", "secrets"], ..NAMES };
+        let doc =
+            json!({"key": "{{ secrets.KEY }}", "auth": "Bearer {{ secrets.TOKEN }} {{ trigger.host }}", "c": "x"});
+        let template = Template::parse(&doc, &names).expect("secrets may be named here");
+        assert_eq!(template.secrets().iter().map(|name| &**name).collect::<Vec<_>>(), ["KEY", "TOKEN"]);
+        let shown = json!({"key": "{{ secrets.KEY }}", "auth": "Bearer {{ secrets.TOKEN }} web-1", "c": "x"});
+        assert_eq!(template.render(&scope()).expect("renders"), shown);
+        let mut hostile = scope();
+        hostile.trigger = Arc::new(json!({"host": secret::mark("KEY")}));
+        let marked = template.render_marked(&hostile).expect("renders").expect("it names some");
+        let filled = marked.fill(|name| Some(if name == "KEY" { "k-value" } else { "t-value" })).expect("filled");
+        let forged = "\u{fffd}KEY\u{fffd}";
+        assert_eq!(filled, json!({"key": "k-value", "auth": format!("Bearer t-value {forged}"), "c": "x"}));
+        assert!(Template::parse(&json!("{{ trigger.x }}"), &names).unwrap().render_marked(&hostile).unwrap().is_none());
+        for text in [
+            "{{ secrets }}",
+            "{{ secrets.a.b }}",
+            "{{ secrets.a|upper }}",
+            "{{ secrets.a ~ 'x' }}",
+            "{{ secrets[0] }}",
+            "{{ trigger[secrets.a] }}",
+            "{{ secrets['a-b'] }}",
+            "{{ 'x' if secrets.a else 'y' }}",
+        ] {
+            let error = Template::parse(&json!(text), &names).expect_err(text);
+            assert!(error.message.contains("stands alone"), "{text}: {error}");
         }
     }
 

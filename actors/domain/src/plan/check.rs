@@ -200,8 +200,10 @@ impl<'a> Checker<'a> {
         retry: &RetryPolicy,
     ) -> Option<StepPlan> {
         self.action_words(at, action);
+        let payload_roots: Vec<&str> = names.roots.iter().copied().chain(["secrets"]).collect();
+        let in_payload = Names { roots: &payload_roots, ..*names };
         let payload =
-            self.expression(&format!("{at}/action_payload"), || Template::parse(&action.action_payload, names));
+            self.expression(&format!("{at}/action_payload"), || Template::parse(&action.action_payload, &in_payload));
         let scheduled_for = action.scheduled_for.as_ref().map(|text| {
             self.expression(&format!("{at}/scheduled_for"), || Template::parse(&Value::String(text.clone()), names))
         });

@@ -202,7 +202,7 @@ fn expressions_name_what_is_there() {
     step_refused(
         &json!({"when": "secrets.x"}),
         "/when",
-        "secrets cannot be named in expressions yet: they come with integrations, in `secrets.x` (character 1)",
+        "a secret can be named in the payload of an action alone, as `{{ secrets.NAME }}`, in `secrets.x` (character 1)",
     );
     let names_later = step("a", &json!({"when": "steps.b.output.x == 1"}));
     let later = "no step `b` before this place; steps before it: none, in `steps.b.output.x == 1` (character 1)";

@@ -7,6 +7,7 @@ use super::{Closing, PhaseMove, PlanRef, UndoWay};
 use crate::Json;
 use crate::ids::{RunId, StepNo, UserId};
 use crate::log::LogEntry;
+use crate::secret::Marked;
 use crate::words::RunStatus;
 
 /// A fact about a run, once committed.
@@ -165,7 +166,10 @@ pub enum Effect {
     StartAttempt {
         step: StepNo,
         attempt: u32,
+        /// As it may be shown: with the names of secrets.
         payload: Json,
+        /// The same with marks for secrets, where it names any.
+        marked: Option<Marked>,
         /// What the attempt does.
         part: PlanRef,
     },

@@ -78,12 +78,14 @@ impl Decider<'_> {
         let live = self.live(no);
         let scope = self.draft.scope(no, live.released_at_ms);
         let part = self.draft.plan_ref(no);
-        let payload = self.plan(no).payload.render(&scope);
+        let template = &self.plan(no).payload;
+        let payload = template.render(&scope).and_then(|shown| Ok((shown, template.render_marked(&scope)?)));
         let (attempt, epoch) = (live.attempt, self.grant.epoch);
         self.emit(Change::StepStarted { step: no, attempt, at_ms: self.now_ms, epoch });
         match payload {
-            Ok(payload) => {
-                self.decision.effects.push(Effect::StartAttempt { step: no, attempt, payload: payload.into(), part });
+            Ok((payload, marked)) => {
+                let payload = payload.into();
+                self.decision.effects.push(Effect::StartAttempt { step: no, attempt, payload, marked, part });
             }
             Err(error) => {
                 self.decision.unused_slots += 1;
