@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(secrets.redact("short is not looked for"), "short is not looked for");
         let value = json!({"p\"lant ed/1": [1, "xp\"lant ed/1y"]});
         assert_eq!(secrets.redact_value(value), json!({"[redacted]": [1, "x[redacted]y"]}));
-        assert_eq!(Secrets::new(["123456"]).redact_value(json!([123456, 1])), json!(["[redacted]", 1]));
+        assert_eq!(Secrets::new(["123456"]).redact_value(json!([123_456, 1])), json!(["[redacted]", 1]));
         assert!(!format!("{secrets:?}").contains("lant"));
     }
 
