@@ -105,8 +105,8 @@ impl Definition {
     pub fn problems(&self, kind: &Kind) -> Vec<Problem> {
         let mut found = Vec::new();
         self.check_endpoint(kind, &mut found);
-        let given = self.credentials.keys().map(String::as_str).collect();
-        check_fields("credentials", kind.credentials, given, &mut found);
+        let given: Vec<&str> = self.credentials.keys().map(String::as_str).collect();
+        check_fields("credentials", kind.credentials, &given, &mut found);
         for (name, reference) in &self.credentials {
             if secret::referred(reference).is_none() {
                 // What stands there may be a secret by mistake, so it is not repeated.
@@ -114,8 +114,8 @@ impl Definition {
                 found.push(Problem::new(pointer("credentials", name), message));
             }
         }
-        let given = self.settings.keys().map(String::as_str).collect();
-        check_fields("settings", kind.settings, given, &mut found);
+        let given: Vec<&str> = self.settings.keys().map(String::as_str).collect();
+        check_fields("settings", kind.settings, &given, &mut found);
         let bytes = Value::Object(self.settings.clone()).to_string().len();
         if bytes > MAX_SETTINGS_BYTES {
             let message = format!("has {bytes} bytes as JSON, at most {MAX_SETTINGS_BYTES} are kept");
@@ -161,7 +161,7 @@ fn pointer(list: &str, name: &str) -> String {
     format!("/{list}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-fn check_fields(list: &str, known: &[Field], given: Vec<&str>, found: &mut Vec<Problem>) {
+fn check_fields(list: &str, known: &[Field], given: &[&str], found: &mut Vec<Problem>) {
     let names: Vec<&str> = known.iter().map(|field| field.name).collect();
     for name in given.iter().filter(|name| !names.contains(name)) {
         let shown: String = name.chars().take(60).collect();

@@ -244,7 +244,11 @@ fn encoded(text: &str, space: &str) -> String {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
             b' ' => out.push_str(space),
-            _ => out.push_str(&format!("%{byte:02X}")),
+            _ => {
+                let digits = [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'));
+                out.push('%');
+                out.extend(digits.map(|digit| digit.to_ascii_uppercase()));
+            }
         }
     }
     out
