@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
 use crate::Json;
@@ -166,17 +166,15 @@ impl Secrets {
         if trimmed.chars().count() < LEAST_CHARS {
             return;
         }
-        let json = Value::from(trimmed).to_string();
         let forms = [
             value.to_owned(),
             trimmed.to_owned(),
-            json[1..json.len() - 1].to_owned(),
+            in_json(trimmed),
+            in_json(&in_json(trimmed)),
             encoded(trimmed, "%20"),
             encoded(trimmed, "+"),
-            STANDARD.encode(trimmed),
-            STANDARD_NO_PAD.encode(trimmed),
-            URL_SAFE_NO_PAD.encode(trimmed),
         ];
+        self.0.extend(in_base64(trimmed).map(Box::from));
         // Of a key in several lines each line is a secret too: logs are written line by line.
         let lines = trimmed.lines().map(str::trim).filter(|line| line.len() >= 16 && !line.starts_with("-----"));
         self.0.extend(forms.into_iter().chain(lines.map(str::to_owned)).map(Box::from));
@@ -226,6 +224,22 @@ impl Secrets {
             other => other,
         }
     }
+}
+
+/// As it stands between quotation marks in JSON.
+fn in_json(text: &str) -> String {
+    let json = Value::from(text).to_string();
+    json[1..json.len() - 1].to_owned()
+}
+
+/// What of a text's base64 is the same whatever stands around it: for each of the three places that it can have in a group,
+/// in both alphabets.
+fn in_base64(text: &str) -> impl Iterator<Item = String> + '_ {
+    (0..3_usize).flat_map(move |before| {
+        let bytes = [&b"\0\0"[..before], text.as_bytes()].concat();
+        let (from, to) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
+        [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)].map(|all| all[from..to].to_owned())
+    })
 }
 
 /// Of a secret that is an address, as that of a chat's webhook is: what comes after its host, and the long parts of that.
@@ -300,6 +314,7 @@ mod tests {
             "cCJsYW50IGVkLzE=",
             "cCJsYW50IGVkLzE",
             "line AAAABBBBCCCCDDDDEEEE of it",
+            r#"{"a": "{\"b\": \"p\\\"lant ed/1\"}"}"#,
         ] {
             assert!(secrets.redact(text).contains(REDACTED), "{text}: {}", secrets.redact(text));
         }
@@ -308,6 +323,16 @@ mod tests {
         assert_eq!(secrets.redact_value(value), json!({"[redacted]": [1, "x[redacted]y"]}));
         assert_eq!(Secrets::new(["123456"]).redact_value(json!([123_456, 1])), json!(["[redacted]", 1]));
         assert!(!format!("{secrets:?}").contains("lant"));
+    }
+
+    #[test]
+    fn a_secret_within_base64_is_taken_out_wherever_it_stands() {
+        let secrets = Secrets::new(["planted-0001"]);
+        for around in ["", "u:", "Bearer ", "user:", "x"] {
+            let text = STANDARD_NO_PAD.encode(format!("{around}planted-0001{around}"));
+            let clean = secrets.redact(&text);
+            assert!(clean.contains(REDACTED) && clean.len() < text.len(), "{around}: {text} became {clean}");
+        }
     }
 
     #[test]

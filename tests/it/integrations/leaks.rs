@@ -119,7 +119,7 @@ fn steps(echo: &Echo) -> Vec<Value> {
 async fn tables(installation: &Installation) -> String {
     let list = match installation.database_url {
         Some(_) => {
-            "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+            "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND has_table_privilege('core314_service', quote_ident(table_name), 'SELECT')"
         }
         None => "SELECT name FROM sqlite_master WHERE type = 'table'",
     };
@@ -203,7 +203,10 @@ async fn answers(server: &Server, installation: &Installation) -> String {
 async fn nothing_is_to_be_seen(kind: StoreKind) {
     let echo = Echo::start();
     let collector = Echo::start();
-    let more = [("CORE314_LOG", "trace".to_owned()), ("CORE314__TELEMETRY__OTLP_ENDPOINT", collector.url.clone())];
+    let more = [
+        ("CORE314_LOG", "debug,core314=trace,core314_actors=trace".to_owned()),
+        ("CORE314__TELEMETRY__OTLP_ENDPOINT", collector.url.clone()),
+    ];
     let (installation, server) = start_with(kind, &more).await;
     plant(&server, &echo).await;
     let heard = listen(&server);
