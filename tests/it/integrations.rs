@@ -51,7 +51,7 @@ async fn run(server: &Server, name: &str, steps: Vec<Value>, context: Value) -> 
     let flow = json!({"flow_name": name, "trigger_type": "manual", "flow_steps": steps});
     done(server, Method::POST, "/api/v1/flows", flow).await;
     let path = format!("/api/v1/flows/{name}/trigger");
-    let accepted = done(server, Method::POST, &path, json!({"trigger_context": context, "wait_seconds": 30})).await;
+    let accepted = done(server, Method::POST, &path, json!({"trigger_context": context})).await;
     let id = accepted["id"].as_str().unwrap_or_else(|| panic!("a run: {accepted}")).to_owned();
     let started = std::time::Instant::now();
     while server.get(&format!("/api/v1/runs/{id}")).await["completed_at"].is_null() {

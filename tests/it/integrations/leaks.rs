@@ -232,7 +232,7 @@ async fn nothing_is_to_be_seen(kind: StoreKind) {
     let of = |step: usize| &log[step];
     assert_eq!(of(0)["execution_status"], "completed", "{}", of(0));
     assert!(of(0)["execution_result"].to_string().contains("[redacted]"), "{}", of(0));
-    assert!(of(1)["execution_error"].as_str().expect("words").contains("[redacted]"), "{}", of(1));
+    assert!(of(1)["execution_error"].as_str().expect("words").starts_with("400"), "{}", of(1));
 
     for row in &log {
         assert_clean("the log", &row.to_string());
