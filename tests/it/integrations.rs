@@ -8,7 +8,6 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::support::{Installation, SECRET_KEY, Server, StoreKind};
-use echo::Echo;
 
 /// A server that can seal secrets.
 async fn start_with(kind: StoreKind, more: &[(&str, String)]) -> (Installation, Server) {

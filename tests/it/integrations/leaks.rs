@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use super::*;
-use crate::support::{SERVICE_KEY, USER};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::echo::Echo;
+use super::{done, run, secret, start_with, step};
+use crate::support::{Installation, SERVICE_KEY, Server, StoreKind, USER};
 
 /// What stands in every planted value. It is found in whatever form the value has.
 const SIGN: &str = "pLaNtEd";

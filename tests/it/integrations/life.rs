@@ -1,6 +1,11 @@
 //! The life of an integration and its secrets through the API: made, changed, used, refused, removed.
 
-use super::*;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::echo::Echo;
+use super::{done, refused, run, secret, start, step};
+use crate::support::{SERVICE_KEY, Server, StoreKind, USER};
 
 async fn used_at_the_last_moment(kind: StoreKind) {
     let (_installation, server) = start(kind).await;
@@ -118,7 +123,7 @@ async fn changes_are_not_lost(kind: StoreKind) {
     done(&server, Method::POST, "/api/v1/integrations", body).await;
     let patch = |endpoint: &str, tag: &str| {
         let request = server.http.patch(format!("{}/api/v1/integrations/x", server.url));
-        let request = request.bearer_auth(crate::support::SERVICE_KEY).header("X-User-Id", crate::support::USER);
+        let request = request.bearer_auth(SERVICE_KEY).header("X-User-Id", USER);
         request.header("If-Match", tag.to_owned()).json(&json!({"endpoint": endpoint})).send()
     };
     assert_eq!(patch("https://a.example", "\"v1\"").await.expect("an answer").status(), StatusCode::OK);
