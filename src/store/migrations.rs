@@ -44,6 +44,7 @@ migrations! {
     12 "0012_limits.sql",
     15 "0015_queue_and_scopes.sql",
     16 "0016_steps_in_steps.sql",
+    28 "0028_escalation.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

@@ -95,6 +95,7 @@ impl Engine {
             ends: Ends::default(),
             give_up: Arc::from(parts.on_root_failure),
             relay: OnceLock::new(),
+            escalation: OnceLock::new(),
         });
         let engine = Self::grow(runtime)?;
         let worker = sub_runs::work(Arc::downgrade(&engine.inner), requests);
@@ -166,6 +167,7 @@ impl Engine {
             partitions: shared,
             delivery_credits,
             bulk: OnceLock::new(),
+            escalation: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -215,6 +215,7 @@ impl History {
                 | Write::Review(_)
                 | Write::SettleDeadLetter(_)
                 | Write::Schedule(_)
+                | Write::Escalation(_)
                 | Write::Signal(_) => {}
             }
         }
