@@ -18,7 +18,7 @@ use super::problem::{FieldError, Problem};
 /// Why something was not saved; `noun` is what the path names.
 fn refused(error: RuleError, noun: &str) -> Problem {
     match error {
-        RuleError::Invalid(problems) => Problem::InvalidRequest(problems.into_iter().map(field).collect()),
+        RuleError::Invalid(problems) => Problem::InvalidRequest(problems.iter().map(field).collect()),
         RuleError::NameTaken => Problem::NameTaken,
         RuleError::Conflict => Problem::PreconditionFailed,
         RuleError::NotFound => Problem::no_row(noun),
@@ -27,7 +27,7 @@ fn refused(error: RuleError, noun: &str) -> Problem {
 }
 
 /// What is wrong at a place, with its line where that is known.
-fn field(problem: DocumentProblem) -> FieldError {
+fn field(problem: &DocumentProblem) -> FieldError {
     let place = match (problem.line, problem.column) {
         (Some(line), Some(column)) => format!(" (line {line}, column {column})"),
         _ => String::new(),

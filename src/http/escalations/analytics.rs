@@ -59,11 +59,11 @@ pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Pro
     // Whole intervals: the first is not cut.
     let since_ms = (state.engine.now_ms() - hours as i64 * HOUR_MS).div_euclid(interval_ms) * interval_ms;
     let figures = state.engine.escalations()?.book().figures(scope, rule, since_ms, interval_ms).await?;
-    let items = figures.into_iter().map(interval).collect();
+    let items = figures.iter().map(interval).collect();
     Ok(HttpResponse::Ok().json(View { since: rfc3339(since_ms), interval_minutes, items }))
 }
 
-fn interval(figures: Figures) -> Interval {
+fn interval(figures: &Figures) -> Interval {
     let minutes = |ms: Option<f64>| ms.map(|ms| ms / 60_000.0);
     Interval {
         start: rfc3339(figures.start_ms),

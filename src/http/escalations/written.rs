@@ -55,7 +55,7 @@ impl Written {
     /// What is wrong, with lines.
     pub fn located(&self, mut problems: Vec<DocumentProblem>) -> Problem {
         DocumentProblem::locate(&mut problems, &self.text);
-        Problem::InvalidRequest(problems.into_iter().map(field).collect())
+        Problem::InvalidRequest(problems.iter().map(field).collect())
     }
 
     /// Why it was not saved, with lines.

@@ -18,7 +18,7 @@ pub(super) fn text<'a>(value: &Value) -> Cell<'a> {
 
 /// The columns that both an event's first row and its later ones have, in the order of [`EVENT_NEXT`] from `acknowledged_by`
 /// to `resolution_breached`.
-fn course<'a>(escalation: &'a StoredEscalation) -> [Cell<'a>; 11] {
+fn course(escalation: &StoredEscalation) -> [Cell<'_>; 11] {
     let event = &escalation.event;
     let breached = |clock: &Option<ServiceClock>| clock.as_ref().is_some_and(|clock| clock.breached_ms.is_some());
     [
