@@ -63,6 +63,12 @@ impl Desk {
         // Who is named twice is told once.
         let mut seen = std::collections::BTreeSet::new();
         rows.retain(|row| seen.insert(row.key.clone()));
+        // The twelve bits after the time (RFC 9562, 6.2, method 1): rows of one decision stay in their order.
+        let now_ms = self.now_ms();
+        for (no, row) in rows.iter_mut().enumerate() {
+            let random = (no as u128 & 0xfff) << 62 | u128::from(rand::random::<u64>() >> 2);
+            row.id = core314_domain::ids::RowId::new(now_ms, random);
+        }
         Ok(rows)
     }
 

@@ -23,7 +23,7 @@ async fn what_is_held_back_is_counted_and_told_with_the_next_message(kind: Store
     let bed = Bed::start(kind).await;
     for client in bed.clients() {
         let mut limited = rule("limited");
-        limited["throttles"] = json!([{"max": 2, "minutes": 0.05}]);
+        limited["throttles"] = json!([{"max": 2, "minutes": 0.2}]);
         client.post("/api/v1/escalation-rules", limited, 201).await;
         assert_eq!(report(&client, "a", "high").await["admission"], "opened");
         let joined = report(&client, "a", "critical").await;
