@@ -11,6 +11,7 @@ mod client;
 mod dead_letters;
 mod decision;
 mod doctor;
+mod escalation;
 mod event;
 mod execution;
 mod flow;
@@ -121,6 +122,13 @@ enum Command {
     Approve(execution::DecideArgs),
     /// Refuse an execution that waits for a decision.
     Reject(execution::DecideArgs),
+    /// Escalations: what has failed, and who was told.
+    #[command(subcommand)]
+    Escalation(escalation::EscalationCommand),
+    /// Acknowledge an escalation: nobody else is told.
+    Ack(escalation::AckArgs),
+    /// End an escalation.
+    Resolve(escalation::ResolveArgs),
     /// The execution log: every attempt, in rows and figures, and the proof that nobody has changed it.
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -197,6 +205,10 @@ impl Command {
             }
             Self::Approve(args) => decide(global, printer, "approve", args),
             Self::Reject(args) => decide(global, printer, "reject", args),
+            Self::Escalation(escalation::EscalationCommand::Test(args)) => escalation::test(printer, &args),
+            Self::Escalation(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Ack(args) => online(global, printer, async |session| escalation::acknowledge(&session, args).await),
+            Self::Resolve(args) => online(global, printer, async |session| escalation::resolve(&session, args).await),
             Self::Log(log::LogCommand::Verify) => log::verify(global, printer),
             Self::Log(log::LogCommand::Online(command)) => {
                 online(global, printer, async |session| command.perform(&session).await)

@@ -16,6 +16,7 @@ mod commit;
 mod connection;
 mod connections;
 mod engine;
+mod escalations;
 mod failure;
 mod heads;
 mod json;

@@ -3,6 +3,7 @@
 mod act;
 mod circles;
 mod integrations;
+mod escalations;
 mod keys;
 mod look;
 mod rollouts;
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::bulk::{BulkArgs, BulkDesk, BulkDriver};
 use crate::commit_writer::{CommitWriter, commit_one};
+use crate::escalations::Desk;
 use crate::feed::Feed;
 use crate::ingress::{Ingress, Trigger, TriggerError, Triggered};
 use crate::ports::bulk::BulkJobs;
@@ -37,6 +39,7 @@ use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog}
 
 pub use act::{Restart, TellError, Verdict};
 pub use integrations::{ConnectError, IntegrationDraft, SecretDraft};
+pub use escalations::{OnCallDraft, OverrideDraft, RuleDraft, RuleError, SilenceDraft};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
 pub use rollouts::{Candidate, RolloutError};
@@ -64,6 +67,8 @@ pub(crate) struct Inner {
     pub(crate) delivery_credits: Arc<Semaphore>,
     /// Jobs that tell many runs the same; absent where nobody keeps them.
     pub(crate) bulk: OnceLock<Arc<BulkDesk>>,
+    /// What has failed and who is told; absent where nobody keeps rules.
+    pub(crate) escalation: OnceLock<Arc<Desk>>,
 }
 
 /// Why something was not saved. The variants say what the caller should do.

@@ -4,6 +4,7 @@
 //! decides, applies what it decided to its own state, and hands the partition what is to be stored and done. It knows
 //! nothing that the store cannot give back: when in doubt it is dropped and the run is loaded again.
 
+mod failures;
 mod outcome;
 mod rows;
 
@@ -230,6 +231,7 @@ impl FlowRun {
             reopened: None,
             // The partition keeps the claims.
             limit: None,
+            failures: Vec::new(),
         };
         if let Some(accepting) = self.accept.take() {
             let Accepting { idempotency, definition, schedule } = Accepting::clone(&accepting);
@@ -241,6 +243,7 @@ impl FlowRun {
                 write.reopened = ended_before.cloned();
             }
             self.store(change, &msg.remark, ended_before, &mut write, now_ms);
+            write.failures.extend(self.failure(change, now_ms));
         }
         if let Command::CancelStep { step } = &*msg.command {
             let by = msg.remark.by.as_deref().unwrap_or(ENGINE);

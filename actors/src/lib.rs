@@ -10,6 +10,7 @@ pub mod clock;
 pub mod commit_writer;
 pub mod ends;
 pub mod engine;
+pub mod escalations;
 pub mod failpoint;
 pub mod fairness;
 pub mod feed;

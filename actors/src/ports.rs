@@ -5,6 +5,7 @@
 
 pub mod bulk;
 pub mod catalog;
+pub mod escalation;
 pub mod executor;
 pub mod integration;
 pub mod ledger;

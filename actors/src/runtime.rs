@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use core314_domain::ids::{RowId, RunId, StepNo};
@@ -17,6 +17,7 @@ use tracing::{Instrument, Span};
 use crate::attempts::Attempts;
 use crate::clock::Clock;
 use crate::ends::Ends;
+use crate::escalations::Desk;
 use crate::failpoint;
 use crate::feed::Feed;
 use crate::integrations::{Integrations, cleared};
@@ -59,6 +60,8 @@ pub struct Runtime {
     pub give_up: Arc<dyn Fn(String) + Send + Sync>,
     /// Starts what was written down to be started; there once the actors are.
     pub relay: OnceLock<Ref<Relay>>,
+    /// Asks escalation rules about what has failed; there where somebody keeps rules.
+    pub escalation: OnceLock<Weak<Desk>>,
 }
 
 /// What has happened since the start; read by metrics.
@@ -79,6 +82,10 @@ pub struct Counters {
     pub schedules_fired: AtomicU64,
     /// Instants of schedules that have no run, by reason, in the order of [`NotFired::ALL`].
     pub schedules_not_fired: [AtomicU64; NotFired::ALL.len()],
+    /// Failures that escalation rules took: opened an event, joined one, were held back.
+    pub failures_taken: [AtomicU64; 3],
+    /// What escalations wanted done, by how it ended: sent, failed, cancelled.
+    pub escalation_sends: [AtomicU64; 3],
 }
 
 impl Counters {

@@ -54,6 +54,10 @@ pub struct EngineSettings {
     pub max_chain_depth: u64,
     /// Series of a metric that may exceed one flow's threshold at once; more are not watched.
     pub watched_series: u32,
+    /// Escalation rules of one tenant that are asked; those of the lowest priority are left out.
+    pub escalation_rules_per_tenant: usize,
+    /// How long the link in a message acknowledges an escalation.
+    pub ack_link_hours: i64,
     /// How late an instant of a schedule may be and still be on time; what is later was missed.
     pub schedule_grace_ms: i64,
     /// Instants of one schedule that are caught up with, or wait for the run before them; older ones are given up.
@@ -101,6 +105,8 @@ impl Default for EngineSettings {
             sweep_interval_ms: 10_000,
             max_chain_depth: 16,
             watched_series: 1_000,
+            escalation_rules_per_tenant: 20_000,
+            ack_link_hours: 72,
             schedule_grace_ms: 15_000,
             schedule_kept_instants: 100,
             drain_ms: 10_000,

@@ -213,6 +213,7 @@ impl<'a> History<'a> {
             ended: status.is_terminal().then_some(end),
             reopened: None,
             limit: None,
+            failures: Vec::new(),
         })));
         writes
     }

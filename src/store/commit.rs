@@ -19,6 +19,7 @@ mod check;
 pub(super) mod connections;
 pub(super) mod definitions;
 pub(super) mod effects;
+pub(super) mod escalations;
 mod history;
 mod keys;
 pub(super) mod limits;

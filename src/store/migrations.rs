@@ -45,6 +45,7 @@ migrations! {
     15 "0015_queue_and_scopes.sql",
     16 "0016_steps_in_steps.sql",
     25 "0025_integrations.sql",
+    28 "0028_escalation.sql",
     34 "0034_tenants_are_equal.sql",
     35 "0035_deliveries_by_tenant.sql",
 }

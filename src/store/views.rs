@@ -13,6 +13,7 @@
 //! - The same stored rows give the same JSON on both stores.
 
 mod deliveries;
+mod escalations;
 mod executions;
 mod flows;
 mod list;

@@ -5,6 +5,7 @@ mod alertmanager;
 mod commands;
 mod crash;
 mod documents;
+mod escalation;
 mod exclusive;
 mod executors;
 mod fuzz;

@@ -100,6 +100,7 @@ impl Engine {
             ends: Ends::default(),
             give_up: Arc::from(parts.on_root_failure),
             relay: OnceLock::new(),
+            escalation: OnceLock::new(),
         });
         let engine = Self::grow(runtime)?;
         let worker = sub_runs::work(Arc::downgrade(&engine.inner), requests);
@@ -171,6 +172,7 @@ impl Engine {
             partitions: shared,
             delivery_credits,
             bulk: OnceLock::new(),
+            escalation: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -47,9 +47,8 @@ impl FlowRun {
                 if self.run.header.needs_approval(&self.run.plan) && self.run.state.started_at_ms.is_none() {
                     write.approvals.push(ApprovalWrite::Lapsed { step: None, at_ms: now_ms });
                 }
-                if *status == RunStatus::Cancelled {
-                    write.audit.push(self.audit(AuditEvent::RunCancelled, by, now_ms));
-                }
+                let is_cancelled = *status == RunStatus::Cancelled;
+                write.audit.extend(is_cancelled.then(|| self.audit(AuditEvent::RunCancelled, by, now_ms)));
                 write.ended = self.end();
                 write.audit.extend(outcome::audit(&self.run, now_ms));
             }
@@ -59,6 +58,7 @@ impl FlowRun {
             | Change::RunClosing { .. }
             | Change::StepReleased { .. }
             | Change::StepAdjusted { .. }
+            | Change::ApprovalOverdue { .. }
             | Change::StepReset { .. }
             | Change::StepStarted { .. }
             | Change::StepRetrying { .. }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use core314_domain::audit::AuditEntry;
 use core314_domain::document::FlowDocument;
+use core314_domain::escalation::EscalationReason;
 use core314_domain::ids::{FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId};
 use core314_domain::limits::{Bucket, Claim};
 use core314_domain::log::LogEntry;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use super::catalog::{Rollout, ServiceKey, StoredFlow};
 use super::integration::ConnectionWrite;
+use super::escalation::EscalationWrite;
 use super::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite, StoredSchedule};
 use super::signal::{self, Occurrence, SignalWrite};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
@@ -120,6 +122,7 @@ pub enum Write {
     SettleDeadLetter(Box<Settlement>),
     Signal(Box<SignalWrite>),
     Schedule(Box<ScheduleWrite>),
+    Escalation(Box<EscalationWrite>),
 }
 
 /// The new state of one run and the rows that come with it.
@@ -148,6 +151,19 @@ pub struct RunWrite {
     pub reopened: Option<RunEnd>,
     /// Present when its claim on the limits of its flow changes.
     pub limit: Option<Box<LimitWrite>>,
+    /// What of it has failed for good: written down for the tenant's escalation rules, where it has any.
+    pub failures: Vec<FailureNote>,
+}
+
+/// Something of a run has failed for good.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FailureNote {
+    pub id: RowId,
+    pub owner: Owner,
+    pub reason: EscalationReason,
+    /// What conditions of rules see, apart from what the run itself says.
+    pub context: Value,
+    pub at_ms: i64,
 }
 
 /// What changes about a run's claim on the limits of its flow.

@@ -125,6 +125,7 @@ fn changes_run(change: &Change) -> bool {
         | Change::RunClosing { .. }
         | Change::StepReleased { .. }
         | Change::StepAdjusted { .. }
+        | Change::ApprovalOverdue { .. }
         | Change::StepReset { .. }
         | Change::StepStarted { .. }
         | Change::StepRetrying { .. }
@@ -174,6 +175,7 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         | Change::RunReopened
         | Change::RunHeld
         | Change::StepAdjusted { .. }
+        | Change::ApprovalOverdue { .. }
         | Change::RunResumed
         | Change::RunClosing { .. }
         | Change::RunEnded { .. }

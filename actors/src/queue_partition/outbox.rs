@@ -227,6 +227,9 @@ impl QueuePartition {
                 self.runtime.sub_runs.ask(SubRunMsg::Ended(pending.news.header.clone()));
             }
         }
+        if !pending.write.failures.is_empty() {
+            self.runtime.failed(pending.write.tenant);
+        }
         // Not only those that end with an attempt: whoever waits for an execution hears of its cancellation too.
         pending.ends.iter().for_each(|end| self.runtime.ends.tell(run.execution(end.step).0));
         self.set_timer(run, pending.write.timing.wake_at_ms, ctx);

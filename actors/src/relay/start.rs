@@ -1,15 +1,17 @@
 //! Starting one occurrence: the trigger that it makes, and crossing it out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
+use core314_domain::escalation::{EscalationReason, Failure};
 use core314_domain::ids::{FlowId, RowId, RunId};
 use core314_domain::words::{OccurrenceKind, TriggerType};
 use serde_json::{Value, json};
 
 use super::Starter;
 use crate::commit_writer;
+use crate::escalations::AskError;
 use crate::failpoint;
 use crate::ingress::{Accepted, IdempotencyRequest, Target, Trigger, TriggerError, Triggered, WhyNot};
 use crate::ports::signal::{Occurrence, SignalWrite};
@@ -31,6 +33,9 @@ impl Starter {
             self.settle(occurrence, None).await?;
             return Ok(Started::default());
         };
+        if occurrence.kind == OccurrenceKind::Failure {
+            return self.escalate(occurrence, &subject).await;
+        }
         let trigger = match self.trigger(occurrence, &subject) {
             Ok(trigger) => trigger,
             Err(error) => return self.failed(occurrence, &error).await,
@@ -52,6 +57,32 @@ impl Starter {
             Err(error) if error.is_passing() => Err(error),
             Err(error) => self.failed(occurrence, &error).await,
         }
+    }
+
+    /// Asks the tenant's escalation rules about a failure. Where none acts it is crossed out here, else by the last that does.
+    async fn escalate(&self, occurrence: &Occurrence, run: &Value) -> Result<Started, TriggerError> {
+        let busy = || TriggerError::Busy { retry_after_seconds: 1 };
+        let desk = self.runtime.escalation.get().and_then(Weak::upgrade).ok_or_else(busy)?;
+        let all = occurrence.context["failures"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut is_settled = false;
+        for (no, noted) in all.iter().enumerate() {
+            let mut failure = failure(noted, run, occurrence.at_ms, self.runtime.settings.max_trigger_bytes);
+            if let Some(execution) = failure.execution {
+                failure.log = desk.book().last_attempt(execution).await?;
+            }
+            let is_last = no + 1 == all.len();
+            let cause = if no == 0 { occurrence.id } else { Failure::nth_cause(occurrence.id, no) };
+            let settles = is_last.then_some(occurrence.id);
+            let taken = desk.ask(occurrence.owner, failure, cause, settles).await.map_err(|error| match error {
+                AskError::Busy => busy(),
+                AskError::Store(error) => error.into(),
+            })?;
+            is_settled = is_last && !taken.is_empty();
+        }
+        if !is_settled {
+            self.settle(occurrence, None).await?;
+        }
+        Ok(Started::default())
     }
 
     /// It can never be started: what stands in the way is remembered.
@@ -122,6 +153,7 @@ impl Starter {
                 let action = action.map_err(|_| TriggerError::NoSuchFlow)?;
                 (TriggerType::Manual, Target::Action(Arc::new(action)), subject.clone())
             }
+            OccurrenceKind::Failure => return Err(TriggerError::Failed("rules are asked about a failure".to_owned())),
             OccurrenceKind::ThresholdExceeded => {
                 let flow = Target::Only(FlowId(occurrence.subject));
                 (TriggerType::ThresholdExceeded, flow, occurrence.context.clone())
@@ -156,7 +188,7 @@ fn flat(mut run: Accepted) -> Vec<Accepted> {
 
 fn subject_type(kind: OccurrenceKind) -> &'static str {
     match kind {
-        OccurrenceKind::FlowFinished => "flow_run",
+        OccurrenceKind::FlowFinished | OccurrenceKind::Failure => "flow_run",
         OccurrenceKind::DecisionApproved => "decision_event",
         OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => "recommendation",
         OccurrenceKind::ThresholdExceeded => "flow",
@@ -187,6 +219,28 @@ fn end_context(occurrence: &Occurrence, run: &Value, limit: usize) -> Value {
     }
     context
 }
+
+/// What escalation rules are asked: what was noted of the failure, and what the run says of itself.
+fn failure(noted: &Value, run: &Value, at_ms: i64, limit: usize) -> Failure {
+    let reason = noted["reason"].as_str().and_then(|word| word.parse().ok());
+    let mut context = noted["context"].clone();
+    let is_flow = run["flow_name"].as_str().is_some_and(|name| !name.is_empty());
+    if is_flow {
+        context["flow_id"] = run["orchestration_flow_id"].clone();
+        context["flow_name"] = run["flow_name"].clone();
+    }
+    context["run_id"] = run["id"].clone();
+    context["run_error"] = run["error"].clone();
+    context["trigger_type"] = run["trigger_type"].clone();
+    // What started the run, unless that is too much.
+    if run["trigger_context"].to_string().len() <= limit.min(MOST_CONTEXT_BYTES) {
+        context["context"] = run["trigger_context"].clone();
+    }
+    Failure::described(reason.unwrap_or(EscalationReason::Reported), Arc::new(context), at_ms)
+}
+
+/// What started a run is shown to rules, and kept with events, up to this size.
+const MOST_CONTEXT_BYTES: usize = 16_384;
 
 /// A recommendation's action as a flow of one step. Texts in its payload may be templates over `trigger`, which is the
 /// recommendation.

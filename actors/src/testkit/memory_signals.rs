@@ -135,7 +135,7 @@ impl Rows {
 
     pub(super) fn subject(&self, of: &Occurrence) -> Option<Value> {
         match of.kind {
-            OccurrenceKind::FlowFinished => {
+            OccurrenceKind::FlowFinished | OccurrenceKind::Failure => {
                 let run = self.runs.values().find(|run| run.header.id.0 == of.subject)?;
                 let (header, last) = (&run.header, run.attempts.iter().max_by_key(|attempt| attempt.step));
                 Some(json!({"id": header.id, "orchestration_flow_id": header.flow.id, "flow_name": *header.flow.name,

@@ -162,6 +162,10 @@ impl Rows {
             }
             Write::SettleDeadLetter(settlement) => self.settle(*settlement),
             Write::Schedule(write) => self.schedule(*write),
+            Write::Escalation(_) => {
+                let message = "a store in memory keeps no escalations".to_owned();
+                Outcome::Rejected { code: RejectCode::Constraint, message }
+            }
             Write::Statistics(write) => {
                 write.rows.iter().for_each(|(key, stat)| self.statistics.entry(key.clone()).or_default().merge(stat));
                 self.covered.insert(write.partition, write.covered_seq);

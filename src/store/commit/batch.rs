@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
 use super::{
-    connections, definitions, effects, history, keys, limits, rollouts, runs, schedules, settlements, signals,
+    connections, definitions, effects, escalations, history, keys, limits, rollouts, runs, schedules, settlements, signals,
     statistics, transitions, webhooks,
 };
 use crate::store::cell::Rows;
@@ -45,12 +45,14 @@ impl<'a, 'c> Batch<'a, 'c> {
         keys::keys(&mut self).await?;
         connections::connections(&mut self).await?;
         signals::signals(&mut self).await?;
+        escalations::escalations(&mut self).await?;
         statistics::add(&mut self).await?;
         effects::counters(&mut self);
         rollouts::counters(&mut self);
         effects::dead_letters(&mut self);
         runs::free_names(&mut self);
         signals::ends(&mut self);
+        escalations::failures(&mut self);
         transitions::phases(&mut self);
         limits::claims(&mut self).await?;
         let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;

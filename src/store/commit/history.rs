@@ -85,6 +85,7 @@ fn audits(write: &Write) -> &[AuditEntry] {
         Write::SettleDeadLetter(settlement) => std::slice::from_ref(&settlement.audit),
         Write::WebhookRemoval(removal) => std::slice::from_ref(&removal.audit),
         Write::Signal(signal) => signal.audit(),
+        Write::Escalation(write) => write.audit(),
         Write::Schedule(write) => match &**write {
             ScheduleWrite::Pause { audit, .. } | ScheduleWrite::Resume { audit, .. } => std::slice::from_ref(audit),
             ScheduleWrite::Move(_) | ScheduleWrite::Adopt { .. } => &[],

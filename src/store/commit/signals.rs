@@ -41,7 +41,7 @@ const OCCURRENCE: Bulk = Bulk {
              created_at_ms) ",
     after: "",
 };
-const SETTLED: &str = "DELETE FROM occurrences WHERE id = $1 AND tenant_id = $2";
+pub(super) const SETTLED: &str = "DELETE FROM occurrences WHERE id = $1 AND tenant_id = $2";
 const METRICS: Bulk = Bulk {
     before: "INSERT INTO metrics (id, tenant_id, user_id, organization_id, metric_name, metric_type, value, labels, \
              recorded_at_ms, created_at_ms) ",

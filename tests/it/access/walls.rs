@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::callers::{Caller, OWNER, STRANGER};
-use super::routes::{Case, Route, Seeds};
+use super::routes::{self, Case, Route, Seeds};
 use crate::support::{Installation, SECRET_KEY, Server, StoreKind};
 
 const ROLES: [&str; 3] = ["viewer", "operator", "admin"];
@@ -54,6 +54,7 @@ async fn seed(server: &Server) -> Seeds {
         "flow_steps": flow["flow_steps"]});
     let execution_id = owner.list(server, "/api/v1/executions").await[0]["id"].as_str().expect("an id").to_owned();
     signal(&owner, server).await;
+    escalate(&owner, server).await;
     tell_and_poison(&owner, server).await;
     // The newest flow has everything that a flow can have.
     let (status, saved) = owner.send(server, Method::POST, "/api/v1/flows", Some(nightly)).await;
@@ -81,6 +82,26 @@ async fn signal(owner: &Caller, server: &Server) {
     let started = Instant::now();
     while owner.list(server, "/api/v1/memory").await.is_empty() {
         assert!(started.elapsed() < Duration::from_mins(1), "what was accepted is not remembered");
+    }
+}
+
+/// A rule with an event of which somebody was told, an on-call schedule with somebody who stands in, and a silence.
+async fn escalate(owner: &Caller, server: &Server) {
+    for (path, body) in [
+        ("/api/v1/escalation-rules", routes::rule("private")),
+        ("/api/v1/escalation-events", json!({"context": {"subject": "private"}})),
+        ("/api/v1/on-call", routes::schedule("private")),
+        ("/api/v1/silences", routes::silence("private")),
+    ] {
+        let (status, answer) = owner.send(server, Method::POST, path, Some(body)).await;
+        assert!(status.is_success(), "{path}: {status} {answer}");
+    }
+    let overrides = format!("/api/v1/on-call/{}/overrides", first_id(server, "/api/v1/on-call").await);
+    let (status, answer) = owner.send(server, Method::POST, &overrides, Some(routes::stand_in())).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let started = Instant::now();
+    while owner.list(server, "/api/v1/escalation-outbox").await.first().is_none_or(|row| row["status"] != "sent") {
+        assert!(started.elapsed() < Duration::from_mins(1), "nobody is told of what was reported");
     }
 }
 

@@ -49,6 +49,10 @@ pub enum Change {
         step: StepNo,
         live: step::Live,
     },
+    /// Nobody has decided in time: it goes on waiting, and somebody else is told.
+    ApprovalOverdue {
+        step: StepNo,
+    },
     StepStarted {
         step: StepNo,
         attempt: u32,

@@ -216,6 +216,7 @@ impl History {
                 | Write::SettleDeadLetter(_)
                 | Write::Schedule(_)
                 | Write::Connection(_)
+                | Write::Escalation(_)
                 | Write::Signal(_) => {}
             }
         }

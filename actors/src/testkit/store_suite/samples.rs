@@ -160,6 +160,7 @@ impl Samples {
             ended: None,
             reopened: None,
             limit: None,
+            failures: Vec::new(),
         }
     }
 

@@ -314,6 +314,13 @@ fn an_approval_is_for_those_it_names_and_as_many_as_it_asks() {
         late.at(60_000, &Command::Wake);
         assert_eq!(late.letters(), letters, "{word}");
     }
+    let mut late = approval(json!({"on_timeout": "escalate"}));
+    let decision = late.at(60_000, &Command::Wake);
+    assert!(decision.changes.contains(&Change::ApprovalOverdue { step: 0 }), "{:?}", decision.changes);
+    assert_eq!((late.letters(), late.timing(None).wake_at_ms), ("AB".to_owned(), None), "it goes on waiting");
+    late.tell(&yes(1));
+    late.tell(&yes(2));
+    assert_eq!(late.letters(), "CI");
 }
 
 #[test]
