@@ -183,6 +183,7 @@ impl<'a> History<'a> {
             duration_ms: end_ms - at_ms,
             at_ms: end_ms,
             owner,
+            fallback: None,
             outcome: None,
         };
         let live = if *letters == "CA" { format!(r#","l":{{"1":{{"r":{at_ms}}}}}"#) } else { String::new() };
@@ -210,6 +211,8 @@ impl<'a> History<'a> {
             approvals: Vec::new(),
             waits: Vec::new(),
             phases: Vec::new(),
+            cached: Vec::new(),
+            bytes: 0,
             ended: status.is_terminal().then_some(end),
             reopened: None,
             limit: None,

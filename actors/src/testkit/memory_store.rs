@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use core314_domain::Json;
 use core314_domain::audit::AuditEntry;
 use core314_domain::bulk::{BulkItem, BulkJob};
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, WebhookId};
+use core314_domain::ids::{FlowId, Owner, RowId, RunId, StepNo, TenantId, WebhookId};
 use core314_domain::limits::Bucket;
 use core314_domain::log::LogEntry;
-use core314_domain::run::LastAttempt;
+use core314_domain::run::{CacheKey, Cached, Kept, LastAttempt};
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::TriggerType;
 use serde_json::Value;
@@ -25,8 +26,8 @@ use crate::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
-    DeadLetter, Delivery, FlowWrite, LimitedRun, Outcome, RejectCode, RunWrite, Store, StoredBucket, StoredRun,
-    TailRow, Webhook, Write,
+    CachedWrite, DeadLetter, Delivery, FlowWrite, LimitedRun, Outcome, RejectCode, RunWrite, Store, StoredBucket,
+    StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -53,6 +54,8 @@ pub struct Rows {
     pub statistics: BTreeMap<StatKey, Stat>,
     pub signals: Signals,
     pub schedules: MemorySchedules,
+    /// Results that may be used again.
+    cached: BTreeMap<(FlowId, CacheKey), CachedWrite>,
     covered: BTreeMap<u16, i64>,
     pub(super) flows: BTreeMap<FlowId, Vec<StoredFlow>>,
     webhooks: BTreeMap<WebhookId, Webhook>,
@@ -259,6 +262,7 @@ impl Rows {
         run.version += 1;
         run.state = write.state;
         run.timing = write.timing;
+        self.cached.extend(write.cached.into_iter().map(|cached| ((cached.flow, cached.key), cached)));
         let log_seq = self.append(write.id, write.tenant, write.partition, write.log);
         self.audit.extend(write.audit);
         Outcome::Committed { log_seq }
@@ -273,7 +277,7 @@ impl Rows {
                 step: entry.step,
                 attempt: entry.attempt,
                 is_final: entry.is_final,
-                result: entry.result.clone(),
+                result: entry.result.clone().map(Kept::Here),
                 error: entry.failure.as_ref().map(|f| f.message.clone()),
             };
             run.attempts.retain(|attempt| attempt.step != entry.step);
@@ -345,6 +349,43 @@ impl Store for MemoryStore {
     fn load_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<StoredRun>, StoreError>> {
         let rows = self.rows();
         ready(Ok(runs.iter().filter_map(|run| rows.runs.get(run).cloned()).collect()))
+    }
+
+    fn results(&self, run: RunId, steps: Vec<StepNo>) -> BoxFuture<'_, Result<Vec<(StepNo, Json)>, StoreError>> {
+        let rows = self.rows();
+        let attempts = rows.runs.get(&run).map_or(&[][..], |run| &run.attempts);
+        let result = |step: &StepNo| match attempts.iter().find(|a| a.step == *step).and_then(|a| a.result.clone()) {
+            Some(Kept::Here(result)) => Ok((*step, result)),
+            _ => Err(StoreError::Corrupt(format!("step {step} has no result"))),
+        };
+        ready(steps.iter().map(result).collect())
+    }
+
+    fn cached(
+        &self,
+        _tenant: TenantId,
+        flow: FlowId,
+        keys: Vec<CacheKey>,
+        now_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<(CacheKey, Cached)>, StoreError>> {
+        let rows = self.rows();
+        let found = keys.into_iter().filter_map(|key| {
+            let write = rows.cached.get(&(flow, key)).filter(|write| write.expires_at_ms > now_ms)?;
+            let (result, execution, stored_at_ms) = (write.result.clone(), write.execution, write.at_ms);
+            Some((key, Cached { result, execution, stored_at_ms }))
+        });
+        ready(Ok(found.collect()))
+    }
+
+    fn collect_cached(&self, now_ms: i64, _limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
+        let mut rows = self.rows();
+        let before = rows.cached.len();
+        rows.cached.retain(|_, write| write.expires_at_ms > now_ms);
+        ready(Ok(before - rows.cached.len()))
+    }
+
+    fn collect_blobs(&self, _after: Option<RowId>, _limit: usize) -> BoxFuture<'_, Result<Option<RowId>, StoreError>> {
+        ready(Ok(None))
     }
 
     fn statistics_position(&self, partition: u16) -> BoxFuture<'_, Result<i64, StoreError>> {

@@ -4,6 +4,8 @@
 //! when it is parsed and walked over the scope's own JSON when it is evaluated, so that its cost is
 //! its length, whatever the size of the event. Both languages end up here.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
@@ -68,7 +70,7 @@ impl Path {
 
     /// Walks the path. The error says which key is missing, and in what.
     pub(super) fn find<'s>(&self, scope: &'s Scope) -> Result<Found<'s>, String> {
-        let (start, used) = match &*self.root {
+        let (start, used): (&Arc<Value>, usize) = match &*self.root {
             "trigger" => (&scope.trigger, 0),
             "webhook" => (&scope.webhook, 0),
             "input" => (&scope.input, 0),
@@ -88,11 +90,16 @@ impl Path {
                     Some(Key::Name(member)) if &**member == "error" => {
                         return Ok(step.error.as_deref().map_or(Found::Null, Found::Text));
                     }
-                    Some(_) => (&step.output, 2),
+                    Some(_) => (step.output.get()?, 2),
                 }
             }
         };
         walk(start, &self.keys[used..]).map(Found::Json).map_err(|missing| self.missing(used + missing))
+    }
+
+    /// Whether it is `steps.ID.output` itself: every step that has run has one, at hand or not.
+    pub(super) fn is_output(&self) -> bool {
+        &*self.root == "steps" && matches!(&self.keys[..], [_, Key::Name(member)] if &**member == "output")
     }
 
     fn step<'s>(&self, scope: &'s Scope) -> Result<&'s StepView, String> {

@@ -10,15 +10,16 @@ use std::sync::Arc;
 use core314_domain::dispatch::Credits;
 use core314_domain::ids::{StepNo, UserId};
 use core314_domain::run::step::StepStatus;
-use core314_domain::run::{AttemptReport, Closing, Command, Effect, Grant, Run, Timing, Voter};
+use core314_domain::run::{AttemptReport, Change, Closing, Command, Effect, Grant, Run, Timing, Voter};
 use core314_domain::words::{Role, RunStatus};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::checks::{self, Check, ensure};
 use super::rng::Rng;
 use super::script::{Crash, Fate, Mistake, Moment, People, Script, Victim};
 use super::shapes::{START_MS, Shape};
-use super::store::{Store, Write};
+use super::store::{LEAN, Store, Write};
 
 /// More steps than any run of the simulation takes.
 const MOST_TICKS: u32 = 3_000;
@@ -40,6 +41,8 @@ pub struct Attempt {
 
 pub struct World<'a> {
     pub shape: &'a Shape,
+    /// Whether the run keeps no result in memory: what it looks at is brought from the store.
+    is_lean: bool,
     pub script: Script,
     pub rng: Rng,
     pub now_ms: i64,
@@ -77,6 +80,7 @@ impl<'a> World<'a> {
     pub fn new(shape: &'a Shape, script: Script, seed: u64) -> Self {
         Self {
             shape,
+            is_lean: seed % 2 == 1,
             script,
             rng: Rng(seed),
             now_ms: START_MS,
@@ -190,7 +194,10 @@ impl<'a> World<'a> {
     fn perform(&mut self, op: Op) -> Check {
         match op {
             Op::Accept => {
-                let run = Run::new(self.shape.header.clone(), self.shape.plan.clone());
+                let mut run = Run::new(self.shape.header.clone(), self.shape.plan.clone());
+                if self.is_lean {
+                    run.bound(LEAN);
+                }
                 self.actor = Some(Actor { run, timing: Timing::default() });
                 self.tell(&Command::Begin)
             }
@@ -286,7 +293,7 @@ impl<'a> World<'a> {
     fn load(&mut self) -> Check {
         assert!(self.outbox.is_empty(), "a run is not loaded while its writes are under way");
         self.ready.clear();
-        self.actor = Some(Actor { run: self.store.load(self.shape)?, timing: self.store.timing });
+        self.actor = Some(Actor { run: self.store.load_as(self.shape, self.is_lean)?, timing: self.store.timing });
         self.attempts.values_mut().for_each(|a| a.delivered = false);
         let mut under_way: Vec<StepNo> = self.attempts.keys().copied().collect();
         if self.script.mistake == Some(Mistake::RecoverNothing) {
@@ -315,7 +322,17 @@ impl<'a> World<'a> {
         self.latest_ms = self.latest_ms.max(now_ms);
         let grant = Grant { slots, epoch: 1, credits: &self.credits };
         let actor = self.actor.as_mut().expect("it was loaded");
-        let decision = match actor.run.decide(command, grant, now_ms) {
+        let mut decided = actor.run.decide(command, grant, now_ms);
+        while let Some(wanted) =
+            decided.as_ref().ok().map(|decision| &decision.wanted).filter(|wanted| !wanted.is_empty())
+        {
+            ensure(self.is_lean, || "a run looks for what it has".into())?;
+            let found =
+                wanted.iter().map(|no| result_of(&self.outbox, &self.store, *no)).collect::<Result<_, String>>()?;
+            actor.run.bring(found);
+            decided = actor.run.decide(command, grant, now_ms);
+        }
+        let decision = match decided {
             Ok(decision) => decision,
             Err(refusal) => {
                 self.note(|| format!("{command:?} refused: {refusal}"));
@@ -328,6 +345,7 @@ impl<'a> World<'a> {
         checks::decision(&decision, slots)?;
         ensure(slots - decision.unused_slots <= free, || "more slots are used than there are".into())?;
         actor.run.apply(&decision);
+        actor.run.let_go();
         let timing = actor.run.timing(&self.credits, actor.timing.queue_key, now_ms);
         let changed = !decision.changes.is_empty() || timing != actor.timing;
         actor.timing = timing;
@@ -393,7 +411,9 @@ impl<'a> World<'a> {
 
     fn compare(&self) -> Check {
         match &self.actor {
-            Some(actor) if self.outbox.is_empty() => checks::same(&actor.run, &self.store.load(self.shape)?),
+            Some(actor) if self.outbox.is_empty() => {
+                checks::same(&actor.run, &self.store.load(self.shape)?, self.is_lean)
+            }
             _ => Ok(()),
         }
     }
@@ -490,4 +510,15 @@ impl<'a> World<'a> {
         let cancelled = run.decide(&Command::Cancel { reason: "late".into() }, grant, self.now_ms);
         ensure(cancelled.is_err(), || "an ended run can be cancelled".into())
     }
+}
+
+/// The result of a step's last attempt. What is decided and not yet stored counts: whoever reads waits for its commit.
+fn result_of(outbox: &[Write], store: &Store, no: StepNo) -> Result<(StepNo, Arc<Value>), String> {
+    let coming = outbox.iter().flat_map(|write| &write.changes).filter_map(|change| match change {
+        Change::AttemptLogged(entry) => Some(&**entry),
+        _ => None,
+    });
+    let last = store.log.iter().chain(coming).filter(|entry| entry.step == no && entry.is_final).last();
+    let result = last.and_then(|entry| entry.result.clone());
+    result.map(|result| (no, result)).ok_or_else(|| format!("step {no} has no result, and one is looked for"))
 }
