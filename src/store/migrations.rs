@@ -44,6 +44,8 @@ migrations! {
     12 "0012_limits.sql",
     15 "0015_queue_and_scopes.sql",
     16 "0016_steps_in_steps.sql",
+    34 "0034_tenants_are_equal.sql",
+    35 "0035_deliveries_by_tenant.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

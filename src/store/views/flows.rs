@@ -10,7 +10,7 @@ pub(super) fn index(reader: &Reader, filter: &mut Filter) -> Index {
     if reader.is_tenant() {
         if let Some(name) = text_of(filter.get("flow_name")) {
             filter.take("flow_name");
-            return Index { equal: vec![("flow_name", name)], ..Index::newest("flows") };
+            return Index { equal: vec![("flow_name", name)], is_unique: true, ..Index::newest("flows") };
         }
         if filter.get("is_active") == Some(&Value::Bool(true))
             && let Some(trigger) = text_of(filter.get("trigger_type"))

@@ -115,7 +115,11 @@ impl Reader {
     pub async fn keys(&mut self, index: &Index, after: Option<Uuid>, limit: usize) -> Result<Keys, StoreError> {
         let keyset = self.keyset(index.tenant, index.equal.clone(), index.id, after);
         let mut statement = self.statement("SELECT ");
-        statement.push(index.id).push(" FROM ").push(index.from).push(" WHERE ").push_keyset(&keyset);
+        statement.push(index.id).push(" FROM ").push(index.from).push(" WHERE ");
+        if index.is_unique {
+            return self.only(statement, &keyset).await;
+        }
+        statement.push_keyset(&keyset);
         if let Some(condition) = index.condition {
             statement.push(" AND ").push(condition);
         }
@@ -124,6 +128,14 @@ impl Reader {
         let more = ids.len() > limit;
         ids.truncate(limit);
         Ok(Keys { next: ids.last().copied().filter(|_| more), ids })
+    }
+
+    /// The page of the one row that a unique index has. With an order to keep, PostgreSQL might prefer the list's index.
+    async fn only(&mut self, mut statement: Statement, keyset: &Keyset) -> Result<Keys, StoreError> {
+        statement.push_equal(&keyset.equal);
+        let mut ids: Vec<Uuid> = self.rows::<(Uuid,)>(statement).await?.into_iter().map(|(id,)| id).collect();
+        ids.retain(|id| *id < keyset.before);
+        Ok(Keys { ids, next: None })
     }
 
     /// The condition of a partial index on a column of truth, as the index states it.
@@ -207,12 +219,14 @@ pub(super) struct Index {
     pub id: &'static str,
     /// The condition of a partial index.
     pub condition: Option<&'static str>,
+    /// Whether no two rows agree in the tenant and the next columns.
+    pub is_unique: bool,
 }
 
 impl Index {
     /// All rows of a table, newest first.
     pub const fn newest(from: &'static str) -> Self {
-        Self { from, tenant: "tenant_id", equal: Vec::new(), id: "id", condition: None }
+        Self { from, tenant: "tenant_id", equal: Vec::new(), id: "id", condition: None, is_unique: false }
     }
 }
 

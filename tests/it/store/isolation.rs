@@ -70,6 +70,13 @@ async fn a_tenant_sees_its_own_rows_in_every_table() {
         let forced =
             format!("SELECT relrowsecurity::text, relforcerowsecurity::text FROM pg_class WHERE relname = '{table}'");
         assert_eq!(raw.pairs(&forced).await, [("true".to_owned(), "true".to_owned())], "{table}");
+        // A plan that is kept must suit every tenant (ADR 011).
+        let statistics = format!(
+            "SELECT attname::text, attstattarget::text FROM pg_attribute \
+             WHERE attrelid = '{table}'::regclass AND attname = 'tenant_id'"
+        );
+        let none = [("tenant_id".to_owned(), "0".to_owned())];
+        assert_eq!(raw.pairs(&statistics).await, none, "{table}: ALTER COLUMN tenant_id SET STATISTICS 0 is missing");
     }
 }
 
