@@ -4,6 +4,7 @@ mod memory_bulk;
 pub mod memory_inbox;
 mod memory_keys;
 mod memory_limits;
+mod memory_results;
 mod memory_rollouts;
 pub mod memory_schedules;
 mod memory_settlements;

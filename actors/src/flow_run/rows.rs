@@ -31,22 +31,8 @@ impl FlowRun {
                 write.audit.extend(outcome::audit_of_attempt(&self.run, entry, by, now_ms));
                 write.log.push(LogEntry { payload, ..LogEntry::clone(entry) });
             }
-            Change::ResultCached { step, key, result, expires_at_ms } => {
-                let settings = &self.runtime.settings;
-                if size(result) <= settings.max_cached_result_bytes {
-                    write.cached.push(CachedWrite {
-                        flow: self.run.header.flow.id,
-                        key: *key,
-                        execution: self.run.header.id.execution(*step),
-                        result: result.clone(),
-                        at_ms: now_ms,
-                        expires_at_ms: *expires_at_ms,
-                        most: settings.cached_results_per_flow,
-                    });
-                }
-            }
-            Change::ApprovalRequested { .. } | Change::ApprovalDecided { .. } => {
-                self.store_approval(change, remark, write, now_ms);
+            Change::ApprovalRequested { .. } | Change::ApprovalDecided { .. } | Change::ResultCached { .. } => {
+                self.store_beside(change, remark, write, now_ms);
             }
             Change::StepEnded { step, status: StepStatus::Expired | StepStatus::Cancelled } => {
                 let plan = self.run.step_plan(*step);
@@ -101,8 +87,22 @@ impl FlowRun {
     }
 
     /// The same of approvals that are wanted or decided.
-    fn store_approval(&self, change: &Change, remark: &Remark, write: &mut RunWrite, now_ms: i64) {
+    fn store_beside(&self, change: &Change, remark: &Remark, write: &mut RunWrite, now_ms: i64) {
         match change {
+            Change::ResultCached { step, key, result, expires_at_ms } => {
+                let settings = &self.runtime.settings;
+                if size(result) <= settings.max_cached_result_bytes {
+                    write.cached.push(CachedWrite {
+                        flow: self.run.header.flow.id,
+                        key: *key,
+                        execution: self.run.header.id.execution(*step),
+                        result: result.clone(),
+                        at_ms: now_ms,
+                        expires_at_ms: *expires_at_ms,
+                        most: settings.cached_results_per_flow,
+                    });
+                }
+            }
             Change::ApprovalRequested { step } => {
                 let live = step.and_then(|no| self.run.state.get(no)).and_then(|step| step.live.as_deref());
                 write.approvals.push(ApprovalWrite::Requested {

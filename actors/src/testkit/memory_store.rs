@@ -15,7 +15,7 @@ use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, StepNo, TenantId, WebhookId};
 use core314_domain::limits::Bucket;
 use core314_domain::log::LogEntry;
-use core314_domain::run::{CacheKey, Cached, Kept, LastAttempt};
+use core314_domain::run::{CacheKey, Cached};
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::TriggerType;
 use serde_json::Value;
@@ -55,7 +55,7 @@ pub struct Rows {
     pub signals: Signals,
     pub schedules: MemorySchedules,
     /// Results that may be used again.
-    cached: BTreeMap<(FlowId, CacheKey), CachedWrite>,
+    pub(super) cached: BTreeMap<(FlowId, CacheKey), CachedWrite>,
     covered: BTreeMap<u16, i64>,
     pub(super) flows: BTreeMap<FlowId, Vec<StoredFlow>>,
     webhooks: BTreeMap<WebhookId, Webhook>,
@@ -268,27 +268,6 @@ impl Rows {
         Outcome::Committed { log_seq }
     }
 
-    /// Puts attempts into the log; answers with the number of the last.
-    fn append(&mut self, id: RunId, tenant: TenantId, partition: u16, log: Vec<LogEntry>) -> Option<i64> {
-        let run = self.runs.get_mut(&id).expect("its state was stored before");
-        let mut log_seq = None;
-        for entry in log {
-            let last = LastAttempt {
-                step: entry.step,
-                attempt: entry.attempt,
-                is_final: entry.is_final,
-                result: entry.result.clone().map(Kept::Here),
-                error: entry.failure.as_ref().map(|f| f.message.clone()),
-            };
-            run.attempts.retain(|attempt| attempt.step != entry.step);
-            run.attempts.push(last);
-            let seq = self.log.iter().filter(|row| row.2 == partition).count() as i64 + 1;
-            self.log.push((id, tenant, partition, seq, entry));
-            log_seq = Some(seq);
-        }
-        log_seq
-    }
-
     fn page(
         &self,
         partition: u16,
@@ -352,13 +331,7 @@ impl Store for MemoryStore {
     }
 
     fn results(&self, run: RunId, steps: Vec<StepNo>) -> BoxFuture<'_, Result<Vec<(StepNo, Json)>, StoreError>> {
-        let rows = self.rows();
-        let attempts = rows.runs.get(&run).map_or(&[][..], |run| &run.attempts);
-        let result = |step: &StepNo| match attempts.iter().find(|a| a.step == *step).and_then(|a| a.result.clone()) {
-            Some(Kept::Here(result)) => Ok((*step, result)),
-            _ => Err(StoreError::Corrupt(format!("step {step} has no result"))),
-        };
-        ready(steps.iter().map(result).collect())
+        ready(self.rows().results(run, &steps))
     }
 
     fn cached(
@@ -368,20 +341,11 @@ impl Store for MemoryStore {
         keys: Vec<CacheKey>,
         now_ms: i64,
     ) -> BoxFuture<'_, Result<Vec<(CacheKey, Cached)>, StoreError>> {
-        let rows = self.rows();
-        let found = keys.into_iter().filter_map(|key| {
-            let write = rows.cached.get(&(flow, key)).filter(|write| write.expires_at_ms > now_ms)?;
-            let (result, execution, stored_at_ms) = (write.result.clone(), write.execution, write.at_ms);
-            Some((key, Cached { result, execution, stored_at_ms }))
-        });
-        ready(Ok(found.collect()))
+        ready(Ok(self.rows().found(flow, keys, now_ms)))
     }
 
     fn collect_cached(&self, now_ms: i64, _limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
-        let mut rows = self.rows();
-        let before = rows.cached.len();
-        rows.cached.retain(|_, write| write.expires_at_ms > now_ms);
-        ready(Ok(before - rows.cached.len()))
+        ready(Ok(self.rows().forget_expired(now_ms)))
     }
 
     fn collect_blobs(&self, _after: Option<RowId>, _limit: usize) -> BoxFuture<'_, Result<Option<RowId>, StoreError>> {

@@ -13,8 +13,8 @@ const COLUMNS: [&str; 3] = ["execution_result", "action_payload", "output"];
 
 /// Puts the values in that a row refers to. Where one is gone the reference stays.
 pub(super) async fn whole(reader: &mut Reader, mut row: Value) -> Result<Value, StoreError> {
-    let found = |column: &&str| row.get(*column).and_then(Reference::of).map(|reference| (*column, reference));
-    let references: Vec<(&str, Reference)> = COLUMNS.iter().filter_map(found).collect();
+    let references: Vec<(&str, Reference)> =
+        COLUMNS.into_iter().filter_map(|column| Some((column, Reference::of(row.get(column)?)?))).collect();
     if references.is_empty() {
         return Ok(row);
     }

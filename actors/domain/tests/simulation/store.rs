@@ -1,10 +1,13 @@
 //! What of a run survives: one row of state, its timing, the log and the approvals.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use core314_domain::ids::StepNo;
 use core314_domain::log::LogEntry;
 use core314_domain::run::{Bounds, Change, Effect, Kept, LastAttempt, Run, RunState, SavedState, Timing};
+
+use serde_json::Value;
 
 use super::checks::{Check, ensure};
 use super::rng::Rng;
@@ -87,7 +90,7 @@ impl Store {
 
     /// The same; a lean one has no result in memory, and keeps none.
     pub fn load_as(&self, shape: &Shape, is_lean: bool) -> Result<Run, String> {
-        let kept = |result: &Arc<serde_json::Value>| match is_lean {
+        let kept = |result: &Arc<Value>| match is_lean {
             true => Kept::Away { bytes: 1 },
             false => Kept::Here(result.clone()),
         };
@@ -109,4 +112,23 @@ impl Store {
         }
         Ok(run)
     }
+}
+
+/// The results of steps' last attempts. What is decided and not yet stored counts: whoever reads waits for its commit.
+pub fn results(
+    outbox: &[Write],
+    store: &Store,
+    wanted: &BTreeSet<StepNo>,
+) -> Result<Vec<(StepNo, Arc<Value>)>, String> {
+    let coming = outbox.iter().flat_map(|write| &write.changes).filter_map(|change| match change {
+        Change::AttemptLogged(entry) => Some(&**entry),
+        _ => None,
+    });
+    let log: Vec<&LogEntry> = store.log.iter().chain(coming).collect();
+    let result = |no: &StepNo| {
+        let last = log.iter().rev().find(|entry| entry.step == *no && entry.is_final);
+        let result = last.and_then(|entry| entry.result.clone());
+        result.map(|result| (*no, result)).ok_or_else(|| format!("step {no} has no result, and one is looked for"))
+    };
+    wanted.iter().map(result).collect()
 }

@@ -10,16 +10,15 @@ use std::sync::Arc;
 use core314_domain::dispatch::Credits;
 use core314_domain::ids::{StepNo, UserId};
 use core314_domain::run::step::StepStatus;
-use core314_domain::run::{AttemptReport, Change, Closing, Command, Effect, Grant, Run, Timing, Voter};
+use core314_domain::run::{AttemptReport, Closing, Command, Grant, Run, Timing, Voter};
 use core314_domain::words::{Role, RunStatus};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::checks::{self, Check, ensure};
 use super::rng::Rng;
 use super::script::{Crash, Fate, Mistake, Moment, People, Script, Victim};
 use super::shapes::{START_MS, Shape};
-use super::store::{LEAN, Store, Write};
+use super::store::{LEAN, Store, Write, results};
 
 /// More steps than any run of the simulation takes.
 const MOST_TICKS: u32 = 3_000;
@@ -302,15 +301,6 @@ impl<'a> World<'a> {
         self.decide(&Command::Recover { under_way }, None)
     }
 
-    /// What is known to be under way, its start committed or not.
-    pub fn under_way(&self) -> Vec<StepNo> {
-        let starting = self.outbox.iter().flat_map(|w| &w.effects).filter_map(|e| match e {
-            Effect::StartAttempt { step, .. } => Some(*step),
-            _ => None,
-        });
-        self.attempts.keys().copied().chain(starting).collect()
-    }
-
     pub fn decide(&mut self, command: &Command, settles: Option<(StepNo, u32)>) -> Check {
         let over = usize::from(self.script.mistake == Some(Mistake::OverGrant));
         let slots = match command {
@@ -322,17 +312,13 @@ impl<'a> World<'a> {
         self.latest_ms = self.latest_ms.max(now_ms);
         let grant = Grant { slots, epoch: 1, credits: &self.credits };
         let actor = self.actor.as_mut().expect("it was loaded");
-        let mut decided = actor.run.decide(command, grant, now_ms);
-        while let Some(wanted) =
-            decided.as_ref().ok().map(|decision| &decision.wanted).filter(|wanted| !wanted.is_empty())
+        while let Ok(decision) = actor.run.decide(command, grant, now_ms)
+            && decision.wants_more()
         {
             ensure(self.is_lean, || "a run looks for what it has".into())?;
-            let found =
-                wanted.iter().map(|no| result_of(&self.outbox, &self.store, *no)).collect::<Result<_, String>>()?;
-            actor.run.bring(found);
-            decided = actor.run.decide(command, grant, now_ms);
+            actor.run.bring(results(&self.outbox, &self.store, &decision.wanted)?);
         }
-        let decision = match decided {
+        let decision = match actor.run.decide(command, grant, now_ms) {
             Ok(decision) => decision,
             Err(refusal) => {
                 self.note(|| format!("{command:?} refused: {refusal}"));
@@ -510,15 +496,4 @@ impl<'a> World<'a> {
         let cancelled = run.decide(&Command::Cancel { reason: "late".into() }, grant, self.now_ms);
         ensure(cancelled.is_err(), || "an ended run can be cancelled".into())
     }
-}
-
-/// The result of a step's last attempt. What is decided and not yet stored counts: whoever reads waits for its commit.
-fn result_of(outbox: &[Write], store: &Store, no: StepNo) -> Result<(StepNo, Arc<Value>), String> {
-    let coming = outbox.iter().flat_map(|write| &write.changes).filter_map(|change| match change {
-        Change::AttemptLogged(entry) => Some(&**entry),
-        _ => None,
-    });
-    let last = store.log.iter().chain(coming).filter(|entry| entry.step == no && entry.is_final).last();
-    let result = last.and_then(|entry| entry.result.clone());
-    result.map(|result| (no, result)).ok_or_else(|| format!("step {no} has no result, and one is looked for"))
 }
