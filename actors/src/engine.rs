@@ -146,6 +146,10 @@ impl Engine {
         {
             found.push(Problem::new("/fallback_flow_id", "there is no such flow yet"));
         }
+        if document.fallback_flow_id.is_some_and(|fallback| id == Some(fallback)) {
+            let message = "it takes over from itself, until engine.max_chain_depth ends that";
+            found.push(Problem::new("/fallback_flow_id", message));
+        }
         for (pointer, name) in warnings::started_flows(document) {
             if name != document.flow_name && catalog.flow_by_name(tenant, name.clone()).await?.is_none() {
                 found.push(Problem::new(pointer, format!("there is no flow '{name}' yet")));

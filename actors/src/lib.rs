@@ -7,6 +7,7 @@
 pub mod attempts;
 pub mod bulk;
 pub mod clock;
+pub mod collector;
 pub mod commit_writer;
 pub mod ends;
 pub mod engine;

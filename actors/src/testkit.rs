@@ -5,6 +5,7 @@ mod memory_connections;
 pub mod memory_inbox;
 mod memory_keys;
 mod memory_limits;
+mod memory_results;
 mod memory_rollouts;
 pub mod memory_schedules;
 mod memory_settlements;

@@ -180,6 +180,7 @@ pub fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
         owner_url: config.secret("store.owner_url").map(str::to_owned),
         allow_superuser: config.flag("store.allow_superuser"),
         exclusive: true,
+        inline_bytes: usize::try_from(config.number("engine.inline_result_bytes"))?,
         read_only: false,
     })
 }

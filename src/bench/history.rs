@@ -175,16 +175,7 @@ impl<'a> History<'a> {
         if no.is_multiple_of(1_000) {
             writes.push(Write::DeadLetter(Box::new(dead_letter(id, owner, end_ms))));
         }
-        let end = RunEnd {
-            flow: Some(header.flow.id),
-            flow_version: header.flow.version,
-            key: None,
-            status: *status,
-            duration_ms: end_ms - at_ms,
-            at_ms: end_ms,
-            owner,
-            outcome: None,
-        };
+        let end = end_of(&header, *status, (at_ms, end_ms));
         let live = if *letters == "CA" { format!(r#","l":{{"1":{{"r":{at_ms}}}}}"#) } else { String::new() };
         writes.push(Write::Run(Arc::new(RunWrite {
             id,
@@ -210,6 +201,8 @@ impl<'a> History<'a> {
             approvals: Vec::new(),
             waits: Vec::new(),
             phases: Vec::new(),
+            cached: Vec::new(),
+            bytes: 0,
             ended: status.is_terminal().then_some(end),
             reopened: None,
             limit: None,
@@ -315,6 +308,21 @@ fn flows(tenant: &Tenant, at_ms: i64) -> Vec<Write> {
         }))
     });
     flows.collect()
+}
+
+/// How a run counts for its flow that lived from then to then.
+fn end_of(header: &RunHeader, status: RunStatus, (from_ms, to_ms): (i64, i64)) -> RunEnd {
+    RunEnd {
+        flow: Some(header.flow.id),
+        flow_version: header.flow.version,
+        key: None,
+        status,
+        duration_ms: to_ms - from_ms,
+        at_ms: to_ms,
+        owner: header.owner,
+        fallback: None,
+        outcome: None,
+    }
 }
 
 fn audit(owner: Owner, partition: u16, event: AuditEvent, subject_id: Option<Uuid>, at_ms: i64) -> AuditEntry {

@@ -7,12 +7,13 @@ use core314_actors::ports::Scope;
 use super::cell::{Cell, Rows};
 use super::commit::{batch, connections, definitions, effects, limits, runs, schedules, signals, statistics, webhooks};
 use super::connection::{Bulk, Connection};
-use super::{SqlStore, StoreOptions, bulk, engine, heads, notifications};
+use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, step_cache};
 
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
 
-const WRITTEN: [Keyed; 20] = [
+const WRITTEN: [Keyed; 21] = [
+    ("step_cache::KEEP", step_cache::KEEP, "uuuujiii"),
     ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
     ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
     ("runs::FREED_NAMES", runs::FREED_NAMES, "uutu"),
@@ -34,7 +35,10 @@ const WRITTEN: [Keyed; 20] = [
     ("notifications::READ", notifications::READ, "uuui"),
     ("notifications::ARCHIVED", notifications::ARCHIVED, "uuui"),
 ];
-const READ: [Keyed; 3] = [
+const READ: [Keyed; 6] = [
+    ("blobs::RESULTS", blobs::RESULTS, "ui"),
+    ("blobs::OF_RUN", blobs::OF_RUN, "uu"),
+    ("step_cache::FIND", step_cache::FIND, "uuui"),
     ("engine::RUNS", engine::RUNS, "u"),
     ("engine::LAST_ATTEMPTS", engine::LAST_ATTEMPTS, "u"),
     ("statistics::STORED", statistics::STORED, "iutii"),

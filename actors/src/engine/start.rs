@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::webhooks::MAX_PENDING_DELIVERIES;
 use super::{Engine, Inner};
 use crate::clock::{Clock, rfc3339};
+use crate::collector::Collector;
 use crate::commit_writer::CommitWriter;
 use crate::ends::Ends;
 use crate::failpoint;
@@ -149,6 +150,8 @@ impl Engine {
         let args = RolloutsArgs { runtime: runtime.clone(), writer: writers[0].clone() };
         let spec = ChildSpec::new("rollouts").placement(Placement::Worker(0)).mailbox(16);
         root.root().start_child::<Rollouts>(spec, args).map_err(|e| actors(&e))?;
+        let spec = ChildSpec::new("collector").placement(Placement::Worker(0)).mailbox(16);
+        root.root().start_child::<Collector>(spec, runtime.clone()).map_err(|e| actors(&e))?;
         let watchdog = root.watch(patience(&runtime.settings)).map_err(|e| actors(&e))?;
         let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
         let writer = writers.into_iter().next().expect("there is at least one worker");

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use core314_domain::Json;
 use core314_domain::audit::AuditEntry;
 use core314_domain::document::FlowDocument;
 use core314_domain::escalation::EscalationReason;
-use core314_domain::ids::{FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId};
+use core314_domain::ids::{ExecutionId, FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId};
 use core314_domain::limits::{Bucket, Claim};
 use core314_domain::log::LogEntry;
 use core314_domain::rollout::RolloutStatus;
-use core314_domain::run::{LastAttempt, PhaseMove, RunHeader, SavedState, Timing};
+use core314_domain::run::{CacheKey, Cached, LastAttempt, PhaseMove, RunHeader, SavedState, Timing};
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::RunStatus;
 use serde_json::Value;
@@ -57,6 +58,26 @@ pub trait Store: Send + Sync + 'static {
 
     /// Runs as they are stored; those that do not exist are left out.
     fn load_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<StoredRun>, StoreError>>;
+
+    /// The results of steps of a run that have ended, wherever they are kept. One that the log does not have is
+    /// [`StoreError::Corrupt`].
+    fn results(&self, run: RunId, steps: Vec<StepNo>) -> BoxFuture<'_, Result<Vec<(StepNo, Json)>, StoreError>>;
+
+    /// Results of a flow's steps that may be used again and have not expired, by their keys.
+    fn cached(
+        &self,
+        tenant: TenantId,
+        flow: FlowId,
+        keys: Vec<CacheKey>,
+        now_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<(CacheKey, Cached)>, StoreError>>;
+
+    /// Drops at most so many of those that have expired; says how many.
+    fn collect_cached(&self, now_ms: i64, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>>;
+
+    /// Drops large results that nothing refers to any more, of a stretch of at most so many, by their ids after the given
+    /// one. Gives the end of the stretch; `None` when there is none.
+    fn collect_blobs(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Option<RowId>, StoreError>>;
 
     /// The position of a partition's log up to which its attempts are counted in the statistics.
     fn statistics_position(&self, partition: u16) -> BoxFuture<'_, Result<i64, StoreError>>;
@@ -145,6 +166,10 @@ pub struct RunWrite {
     pub waits: Vec<WaitWrite>,
     /// Transitions of the run's phases.
     pub phases: Vec<PhaseWrite>,
+    /// Results that may be used again.
+    pub cached: Vec<CachedWrite>,
+    /// About the bytes of JSON in it; not stored.
+    pub bytes: usize,
     /// Present when the run has ended: what its flow's counters add.
     pub ended: Option<RunEnd>,
     /// Present when the run was taken up again: the end that its flow's counters take back. Its name is taken again.
@@ -164,6 +189,20 @@ pub struct FailureNote {
     /// What conditions of rules see, apart from what the run itself says.
     pub context: Value,
     pub at_ms: i64,
+}
+
+/// A result that may be used again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CachedWrite {
+    pub flow: FlowId,
+    pub key: CacheKey,
+    /// Which execution gave it.
+    pub execution: ExecutionId,
+    pub result: Json,
+    pub at_ms: i64,
+    pub expires_at_ms: i64,
+    /// How many keys a flow has at most; a further one is not taken.
+    pub most: u32,
 }
 
 /// What changes about a run's claim on the limits of its flow.
@@ -286,6 +325,8 @@ pub struct RunEnd {
     pub at_ms: i64,
     /// Whose run it was.
     pub owner: Owner,
+    /// The flow that takes over from it.
+    pub fallback: Option<FlowId>,
     /// What is written back to the decision or recommendation that the run stems from.
     pub outcome: Option<Box<signal::Outcome>>,
 }

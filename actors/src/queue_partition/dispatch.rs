@@ -20,7 +20,8 @@ use crate::supervision::Ctx;
 impl QueuePartition {
     /// Gives free slots to the entries of the queue.
     pub(super) fn dispatch(&mut self) {
-        while !self.draining && self.free() > 0 {
+        // What a slow commit does not take yet stays in the queue, where it is small.
+        while !self.draining && self.free() > 0 && !self.outbox.is_heavy(self.runtime.settings.decision_bytes) {
             let Some((run, step)) = self.ready.pop() else { return };
             // An entry whose run has left memory comes back when the run is read again.
             if self.runs.contains_key(&run) {

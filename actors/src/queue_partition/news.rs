@@ -148,6 +148,7 @@ fn changes_run(change: &Change) -> bool {
         | Change::PhaseMoved(_)
         | Change::UndoOpened { .. }
         | Change::OutputSet { .. }
+        | Change::ResultCached { .. }
         | Change::AttemptLogged(_) => false,
     }
 }
@@ -198,6 +199,7 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         | Change::UndoSettled { .. }
         | Change::RollbackEnded { .. }
         | Change::OutputSet { .. }
+        | Change::ResultCached { .. }
         | Change::AttemptLogged(_) => None,
     }
 }

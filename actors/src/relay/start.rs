@@ -100,7 +100,8 @@ impl Starter {
     ) -> Result<Started, TriggerError> {
         let most = self.runtime.settings.max_chain_depth;
         // A condition that cannot be evaluated starts nothing either.
-        let remembered = self.ingress.finds_any(trigger).await.unwrap_or(true).then(|| {
+        let is_meant = matches!(trigger.target, Target::Flow(_));
+        let remembered = (is_meant || self.ingress.finds_any(trigger).await.unwrap_or(true)).then(|| {
             let flow = trigger.context.get("flow_name").and_then(Value::as_str).unwrap_or_default();
             let summary = format!(
                 "the end of flow '{flow}' started nothing: it is the end of a chain of {links} flows, at most {most} \
@@ -143,6 +144,13 @@ impl Starter {
                 let limit = self.runtime.settings.max_trigger_bytes;
                 (TriggerType::FlowFinished, Target::Matching, end_context(occurrence, subject, limit))
             }
+            // Of the flow that it was to be when the run ended, whatever its newest version says.
+            OccurrenceKind::Fallback => {
+                let flow = occurrence.context["fallback_flow_id"].as_str().and_then(|id| id.parse().ok());
+                let limit = self.runtime.settings.max_trigger_bytes;
+                let target = Target::Flow(flow.ok_or(TriggerError::NoSuchFlow)?);
+                (TriggerType::FlowFinished, target, end_context(occurrence, subject, limit))
+            }
             OccurrenceKind::DecisionApproved => (TriggerType::DecisionApproved, Target::Matching, subject.clone()),
             OccurrenceKind::RecommendationCreated => {
                 (TriggerType::RecommendationCreated, Target::Matching, subject.clone())
@@ -160,7 +168,7 @@ impl Starter {
             }
         };
         let own = |kinds: &[OccurrenceKind]| kinds.contains(&occurrence.kind).then_some(RowId(occurrence.subject));
-        let is_end = occurrence.kind == OccurrenceKind::FlowFinished;
+        let is_end = matches!(occurrence.kind, OccurrenceKind::FlowFinished | OccurrenceKind::Fallback);
         let of_others = |name| if is_end { None } else { id_of(name).map(RowId) };
         Ok(Trigger {
             owner: occurrence.owner,
@@ -188,14 +196,14 @@ fn flat(mut run: Accepted) -> Vec<Accepted> {
 
 fn subject_type(kind: OccurrenceKind) -> &'static str {
     match kind {
-        OccurrenceKind::FlowFinished | OccurrenceKind::Failure => "flow_run",
+        OccurrenceKind::FlowFinished | OccurrenceKind::Failure | OccurrenceKind::Fallback => "flow_run",
         OccurrenceKind::DecisionApproved => "decision_event",
         OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => "recommendation",
         OccurrenceKind::ThresholdExceeded => "flow",
     }
 }
 
-/// What a flow sees of a run that has ended. Where it is too much for a trigger, output and input are left out.
+/// What a flow sees of a run that has ended. Where it is too much for a trigger, output, input and trigger are left out.
 fn end_context(occurrence: &Occurrence, run: &Value, limit: usize) -> Value {
     let is_link = run["trigger_type"] == TriggerType::FlowFinished.as_str();
     let before = if is_link { run["trigger_context"]["chain_depth"].as_u64().unwrap_or(0) } else { 0 };
@@ -208,11 +216,12 @@ fn end_context(occurrence: &Occurrence, run: &Value, limit: usize) -> Value {
         "output": run["output"],
         "error": run["error"],
         "input": run["input"],
+        "trigger": run["trigger_context"],
         "is_cut": false,
         "chain_depth": before.saturating_add(1),
     });
     if context.to_string().len() > limit {
-        for name in ["output", "input"] {
+        for name in ["output", "input", "trigger"] {
             context[name] = Value::Null;
         }
         context["is_cut"] = true.into();

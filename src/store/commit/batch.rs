@@ -28,8 +28,14 @@ impl<'a, 'c> Batch<'a, 'c> {
         Self { writes, outcomes: vec![None; writes.len()], connection, deferred: Vec::new() }
     }
 
-    /// Does everything between BEGIN and COMMIT. `fresh` distrusts the chains' ends in memory.
-    pub async fn run(mut self, heads: &Heads, fresh: bool) -> Result<(Vec<Outcome>, Appender), Failure> {
+    /// Does everything between BEGIN and COMMIT. `fresh` distrusts the chains' ends in memory; JSON of the log that is
+    /// longer than `inline_bytes` goes into blobs.
+    pub async fn run(
+        mut self,
+        heads: &Heads,
+        fresh: bool,
+        inline_bytes: usize,
+    ) -> Result<(Vec<Outcome>, Appender), Failure> {
         self.fence().await?;
         runs::claim_keys(&mut self).await?;
         runs::claim_names(&mut self).await?;
@@ -54,8 +60,9 @@ impl<'a, 'c> Batch<'a, 'c> {
         signals::ends(&mut self);
         escalations::failures(&mut self);
         transitions::phases(&mut self);
+        transitions::cached(&mut self);
         limits::claims(&mut self).await?;
-        let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
+        let (appender, last_seqs) = history::append(&mut self, heads, fresh, inline_bytes).await?;
         let written = self.connection.together(&self.deferred).await?;
         appender.check(&written)?;
         effects::approvals(&mut self).await?;

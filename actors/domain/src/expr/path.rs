@@ -71,7 +71,7 @@ impl Path {
 
     /// Walks the path. The error says which key is missing, and in what.
     pub(super) fn find<'s>(&self, scope: &'s Scope) -> Result<Found<'s>, String> {
-        let (start, used) = match &*self.root {
+        let (start, used): (&Arc<Value>, usize) = match &*self.root {
             "trigger" => (&scope.trigger, 0),
             "webhook" => (&scope.webhook, 0),
             "input" => (&scope.input, 0),
@@ -91,11 +91,16 @@ impl Path {
                     Some(Key::Name(member)) if &**member == "error" => {
                         return Ok(step.error.as_deref().map_or(Found::Null, Found::Text));
                     }
-                    Some(_) => (&step.output, 2),
+                    Some(_) => (step.output.get()?, 2),
                 }
             }
         };
         walk(start, &self.keys[used..]).map(Found::Json).map_err(|missing| self.missing(used + missing))
+    }
+
+    /// Whether it is `steps.ID.output` itself: every step that has run has one, at hand or not.
+    pub(super) fn is_output(&self) -> bool {
+        &*self.root == "steps" && matches!(&self.keys[..], [_, Key::Name(member)] if &**member == "output")
     }
 
     fn step<'s>(&self, scope: &'s Scope) -> Result<&'s StepView, String> {

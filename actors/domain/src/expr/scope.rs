@@ -9,6 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::output::Output;
 use super::types::Types;
 use crate::suggest::{closest, meant_or_known};
 
@@ -75,7 +76,7 @@ pub struct StepView {
     /// The status by its persisted name.
     pub status: &'static str,
     /// The result; null until there is one.
-    pub output: Arc<Value>,
+    pub output: Output,
     /// The message of the failure; null in expressions when there was none.
     pub error: Option<Arc<str>>,
 }

@@ -356,8 +356,9 @@ impl Renderer<'_> {
             Found::Null => Value::Null,
             Found::Time(time) => Value::from(time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)),
             Found::Step(step) => {
-                view::charge(view::size(&step.output), &mut self.left)?;
-                serde_json::json!({"status": step.status, "output": &*step.output, "error": step.error.as_deref()})
+                let output = step.output.get()?;
+                view::charge(view::size(output), &mut self.left)?;
+                serde_json::json!({"status": step.status, "output": &**output, "error": step.error.as_deref()})
             }
         };
         view::charge(view::size(&value), &mut self.left)?;

@@ -19,7 +19,7 @@ pub(super) const NAMES: Names<'static> = Names::new(
 pub(super) fn scope() -> Scope {
     let step = |status, output, error: Option<&str>| StepView {
         status,
-        output: Arc::new(output),
+        output: Output::from(output),
         error: error.map(Arc::from),
     };
     let steps = BTreeMap::from([

@@ -45,6 +45,7 @@ impl RunState {
             | Change::WaitClosed { .. }
             | Change::ApprovalRequested { .. }
             | Change::ApprovalDecided { .. }
+            | Change::ResultCached { .. }
             | Change::AttemptLogged(_) => {}
         }
     }

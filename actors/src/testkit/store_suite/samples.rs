@@ -157,6 +157,8 @@ impl Samples {
             }],
             waits: Vec::new(),
             phases: Vec::new(),
+            cached: Vec::new(),
+            bytes: 0,
             ended: None,
             reopened: None,
             limit: None,
@@ -220,6 +222,7 @@ impl Samples {
                 duration_ms: 40,
                 at_ms: NOW_MS,
                 owner: header.owner,
+                fallback: None,
                 outcome: None,
             }),
             ..accepted.clone()
