@@ -21,6 +21,7 @@ mod outcome;
 mod print;
 mod progress;
 mod reference;
+mod replay;
 mod run;
 mod secret;
 mod server;

@@ -158,6 +158,7 @@ fn run_routes(table: RouteTable) -> RouteTable {
         .post("/api/v1/flows/{flow}/trigger/bulk", flows::trigger::bulk, flows::trigger::bulk_doc())
         .list("/api/v1/runs", Resource::Runs, "Lists runs.")
         // Before the verbs of one run, for which its path would be taken.
+        .post("/api/v1/runs/bulk/replay", runs::replay::many, runs::replay::many_doc())
         .post("/api/v1/runs/bulk/{verb}", runs::bulk::handle, runs::bulk::doc())
         .show("/api/v1/runs/{id}", Resource::Runs, "Shows a run.")
         .post("/api/v1/runs/{id}/cancel", runs::control::cancel, runs::control::cancel_doc())
@@ -166,6 +167,8 @@ fn run_routes(table: RouteTable) -> RouteTable {
         .post("/api/v1/runs/{id}/retry", runs::control::retry, runs::control::retry_doc())
         .post("/api/v1/runs/{id}/approve", runs::control::approve, runs::control::approve_doc())
         .post("/api/v1/runs/{id}/reject", runs::control::reject, runs::control::reject_doc())
+        .post("/api/v1/runs/{id}/replay", runs::replay::handle, runs::replay::doc())
+        .post("/api/v1/runs/{id}/rerun", runs::rerun::handle, runs::rerun::doc())
         .post("/api/v1/runs/{id}/restart", runs::restart::handle, runs::restart::doc())
         .post("/api/v1/runs/{id}/signal/{name}", runs::signal::handle, runs::signal::doc())
         .get("/api/v1/runs/{id}/undo-plan", runs::rollback::plan, runs::rollback::plan_doc())
@@ -185,7 +188,7 @@ fn run_routes(table: RouteTable) -> RouteTable {
             executions::pending_approvals::handle,
             executions::pending_approvals::doc(),
         )
-        .show("/api/v1/executions/{id}", Resource::Executions, "Shows an execution.")
+        .get("/api/v1/executions/{id}", executions::show::handle, executions::show::doc())
         .post("/api/v1/executions/{id}/approve", executions::control::approve, executions::control::approve_doc())
         .post("/api/v1/executions/{id}/reject", executions::control::reject, executions::control::reject_doc())
         .post("/api/v1/executions/{id}/cancel", executions::control::cancel, executions::control::cancel_doc())

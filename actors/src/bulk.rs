@@ -4,7 +4,7 @@
 //! now, notes which runs are about to be told, tells them, and notes what came of it.
 //!
 //! No run is told twice. A run is noted as `sending` before it is told, with how often it had been taken up again; whoever
-//! finds it so after a crash looks at the run and knows whether it was. A restart carries an idempotency key of job and
+//! finds it so after a crash looks at the run and knows whether it was. A new run carries an idempotency key of job and
 //! run. A turn runs on an I/O thread and outlives the actor, so a restarted actor waits for the turn of its earlier life.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use core314_domain::run::{Command, RunState};
 use core314_domain::words::RunStatus;
 use futures_util::future::join_all;
 
-use crate::engine::{Engine, Inner, Restart, TellError};
+use crate::engine::{Engine, Inner, Rerun, RerunError, Restart, TellError};
 use crate::failpoint;
 use crate::flow_run::Remark;
 use crate::ingress::{IdempotencyRequest, TriggerError, Triggered};
@@ -212,7 +212,7 @@ async fn was_told(engine: &Engine, job: &BulkJob, item: &BulkItem) -> bool {
         (BulkVerb::Retry, Some((reopened, _))) => reopened > item.mark,
         (BulkVerb::Cancel, Some((_, status))) => status == RunStatus::Cancelled,
         // The same key gives the same run.
-        (BulkVerb::Restart, _) | (_, None) => false,
+        (BulkVerb::Restart | BulkVerb::Rerun, _) | (_, None) => false,
     }
 }
 
@@ -223,7 +223,7 @@ async fn tell(engine: &Engine, job: &BulkJob, item: BulkItem) -> BulkItem {
     let command = match job.plan.verb {
         BulkVerb::Retry => Command::Retry { step: None },
         BulkVerb::Cancel => Command::Cancel { reason: format!("cancelled by {by}, with bulk job {}", job.id) },
-        BulkVerb::Restart => return restart(engine, job, scope, item).await,
+        BulkVerb::Restart | BulkVerb::Rerun => return begin_anew(engine, job, scope, item).await,
     };
     let remark = Remark { by: Some(by), ..Remark::default() };
     match engine.tell(scope, item.run, command, remark).await {
@@ -238,19 +238,30 @@ async fn tell(engine: &Engine, job: &BulkJob, item: BulkItem) -> BulkItem {
     }
 }
 
-async fn restart(engine: &Engine, job: &BulkJob, scope: Scope, item: BulkItem) -> BulkItem {
+/// Starts a new run in the place of this one: from the start, or from a step.
+async fn begin_anew(engine: &Engine, job: &BulkJob, scope: Scope, item: BulkItem) -> BulkItem {
     let key = format!("bulk:{}:{}", job.id, item.no);
     // The key says all of the request: there is nothing else to tell two of them apart.
     let idempotency = Some(IdempotencyRequest { key, body_hash: [0; 32] });
-    let again = Restart { by: job.plan.by.clone(), idempotency };
-    match engine.restart(scope, item.run, again).await {
+    let by = job.plan.by.clone();
+    let begun = match job.plan.from_step.clone() {
+        Some(from_step) => {
+            let again = Rerun { from_step, version: job.plan.version, run_key: None, by, idempotency };
+            engine.rerun(scope, item.run, again).await
+        }
+        None => engine.restart(scope, item.run, Restart { by, idempotency }).await.map_err(RerunError::Trigger),
+    };
+    match begun {
         Ok(Triggered::Accepted(new) | Triggered::Repeated(new)) => {
             BulkItem { status: ItemStatus::Done, target: Some(new.run), ..item }
         }
         Ok(Triggered::NoMatch(_)) => {
             BulkItem { status: ItemStatus::Refused, error: Some("no flow takes its trigger".to_owned()), ..item }
         }
-        Err(TriggerError::Busy { .. } | TriggerError::Store(_) | TriggerError::Failed(_)) => item,
+        Err(
+            RerunError::Trigger(TriggerError::Busy { .. } | TriggerError::Store(_) | TriggerError::Failed(_))
+            | RerunError::Store(_),
+        ) => item,
         Err(error) => BulkItem { status: ItemStatus::Refused, error: Some(error.to_string()), ..item },
     }
 }

@@ -6,6 +6,8 @@ mod integrations;
 mod escalations;
 mod keys;
 mod look;
+mod replay;
+mod rerun;
 mod rollouts;
 mod schedules;
 mod signals;
@@ -42,6 +44,8 @@ pub use integrations::{ConnectError, IntegrationDraft, SecretDraft};
 pub use escalations::{OnCallDraft, OverrideDraft, RuleDraft, RuleError, SilenceDraft};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
+pub use replay::{Against, ManyReplays, Replay, ReplayError};
+pub use rerun::{Rerun, RerunError};
 pub use rollouts::{Candidate, RolloutError};
 pub use schedules::{Backfill, Backfilled, ScheduleError};
 pub use signals::{DecisionDraft, MetricDraft, RecommendationDraft, SignalError, VerdictDraft};
@@ -65,6 +69,8 @@ pub(crate) struct Inner {
     pub(crate) partitions: Vec<Arc<PartitionShared>>,
     /// How many more rows of deliveries may wait for their commit.
     pub(crate) delivery_credits: Arc<Semaphore>,
+    /// How many more runs may be replayed at once.
+    pub(crate) replay_credits: Arc<Semaphore>,
     /// Jobs that tell many runs the same; absent where nobody keeps them.
     pub(crate) bulk: OnceLock<Arc<BulkDesk>>,
     /// What has failed and who is told; absent where nobody keeps rules.

@@ -17,7 +17,7 @@ use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
 use core314_domain::expr::size;
 use core314_domain::ids::StepNo;
-use core314_domain::run::{CacheKey, Cached, Change, Command, Decision, Effect, Grant, Refusal, Run, Timing};
+use core314_domain::run::{CacheKey, Cached, Change, Command, Decision, Effect, Grant, Refusal, Reuse, Run, Timing};
 use core314_domain::words::ExecutionStatus;
 use serde_json::json;
 
@@ -133,6 +133,8 @@ pub struct Accepting {
     pub definition: Option<Arc<FlowDocument>>,
     /// How the schedule goes on that starts the run.
     pub schedule: Option<Box<ScheduleMove>>,
+    /// What it takes over from the run that it repeats.
+    pub reuse: Option<Arc<Reuse>>,
 }
 
 /// The actor.
@@ -312,8 +314,9 @@ impl FlowRun {
             failures: Vec::new(),
         };
         if let Some(accepting) = self.accept.take() {
-            let Accepting { idempotency, definition, schedule } = Accepting::clone(&accepting);
-            write.accept = Some(Box::new(Accept { header: header.clone(), idempotency, definition, schedule }));
+            let Accepting { idempotency, definition, schedule, reuse } = Accepting::clone(&accepting);
+            let accept = Accept { header: header.clone(), idempotency, definition, schedule, reuse };
+            write.accept = Some(Box::new(accept));
             write.audit.push(self.audit(AuditEvent::OrchestrationStarted, &header.triggered_by, now_ms));
         }
         for change in &decision.changes {

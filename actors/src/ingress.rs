@@ -17,9 +17,11 @@ use core314_domain::Json;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{ExecutionId, FlowId, Owner, RowId, RunId, StepNo};
 use core314_domain::plan::Problem;
-use core314_domain::run::{Command, FlowRef, RunHeader};
+use core314_domain::run::{Command, FlowRef, Reuse, RunHeader};
 use core314_domain::words::{ExecutionMode, RunStatus, TriggerType};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+
+pub(crate) use size::json_bytes;
 
 use crate::failpoint;
 use crate::flow_run::{Accepting, Remark};
@@ -67,6 +69,8 @@ pub enum Target {
     Only(FlowId),
     /// This flow, by its schedule, which goes on in the same commit.
     Scheduled(Box<ScheduleMove>),
+    /// This flow in this version, from a step of an earlier run on.
+    Again { flow: FlowId, version: i64, reuse: Arc<Reuse> },
     /// One action, without a flow.
     Action(Arc<FlowDocument>),
 }
@@ -227,7 +231,9 @@ impl Ingress {
             Target::Matching | Target::Only(_) => return self.start_matching(&trigger).await,
             Target::Flow(id) => self.named_flow(trigger.owner.tenant, *id).await?,
             Target::Scheduled(step) => self.named_flow(trigger.owner.tenant, step.flow).await?,
-            Target::Version(id, version) => self.flow_version(trigger.owner.tenant, *id, *version).await?,
+            Target::Version(id, version) | Target::Again { flow: id, version, .. } => {
+                self.flow_version(trigger.owner.tenant, *id, *version).await?
+            }
             Target::Action(document) => self.action(trigger.owner, document).await?,
         };
         self.begin(&trigger, &flow, Vec::new()).await
@@ -372,15 +378,16 @@ impl Ingress {
             answer: serde_json::to_value(&accepted).expect("an answer has text keys"),
             expires_at_ms: header.accepted_at_ms + self.runtime.settings.idempotency_ttl_ms,
         });
-        let (definition, schedule) = match &trigger.target {
-            Target::Action(document) => (Some(document.clone()), None),
+        let mut accepting = Accepting { idempotency, ..Accepting::default() };
+        match &trigger.target {
+            Target::Action(document) => accepting.definition = Some(document.clone()),
             Target::Scheduled(step) => {
-                (None, Some(Box::new(ScheduleMove { run: Some(header.id), ..ScheduleMove::clone(step) })))
+                accepting.schedule = Some(Box::new(ScheduleMove { run: Some(header.id), ..ScheduleMove::clone(step) }));
             }
-            Target::Flow(_) | Target::Version(..) | Target::Matching | Target::Only(_) => (None, None),
-        };
+            Target::Again { reuse, .. } => accepting.reuse = Some(reuse.clone()),
+            Target::Flow(_) | Target::Version(..) | Target::Matching | Target::Only(_) => {}
+        }
         let (answer, heard) = oneshot::channel();
-        let accepting = Accepting { idempotency, definition, schedule };
         Ok((NewRun { header, plan: flow.plan.clone(), accepting, claim, answer }, accepted, heard))
     }
 

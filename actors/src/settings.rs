@@ -85,6 +85,8 @@ pub struct EngineSettings {
     pub drain_ms: u64,
     /// What a trigger may bring.
     pub max_trigger_bytes: usize,
+    /// What a run that is run again from a step may take over.
+    pub max_reused_bytes: usize,
     pub max_steps: usize,
     pub max_document_bytes: usize,
     /// Integrations that one tenant may have.
@@ -139,6 +141,7 @@ impl Default for EngineSettings {
             schedule_kept_instants: 100,
             drain_ms: 10_000,
             max_trigger_bytes: 1 << 20,
+            max_reused_bytes: 1 << 24,
             max_steps: 1_000,
             max_document_bytes: 1 << 20,
             integrations_per_tenant: 200,

@@ -68,6 +68,11 @@ impl SubRuns {
         }
     }
 
+    /// The source of a run that repeats this one. No step waits for it, whoever started the first.
+    pub fn source_again(header: &RunHeader) -> Arc<str> {
+        if Self::is_sub_run(header) { TriggerType::Manual.as_str().into() } else { header.trigger_source.clone() }
+    }
+
     /// Whether a run was started by a step.
     pub fn is_sub_run(header: &RunHeader) -> bool {
         header.trigger_source.starts_with(SOURCE)

@@ -126,6 +126,8 @@ impl World {
     fn job(&self, engine: &Engine, runs: &[RunId], canary: u32, ramp: Ramp) -> RowId {
         let plan = BulkPlan {
             verb: BulkVerb::Retry,
+            from_step: None,
+            version: None,
             canary,
             ramp,
             stop_above_error_rate: 0.2,

@@ -177,18 +177,15 @@ impl<'a> History<'a> {
         }
         let end = end_of(&header, *status, (at_ms, end_ms));
         let live = if *letters == "CA" { format!(r#","l":{{"1":{{"r":{at_ms}}}}}"#) } else { String::new() };
+        let accept =
+            Accept { header: Arc::new(header), idempotency: None, definition: None, schedule: None, reuse: None };
         writes.push(Write::Run(Arc::new(RunWrite {
             id,
             tenant: owner.tenant,
             partition,
             epoch: self.epoch,
             expected_version: 0,
-            accept: Some(Box::new(Accept {
-                header: Arc::new(header),
-                idempotency: None,
-                definition: None,
-                schedule: None,
-            })),
+            accept: Some(Box::new(accept)),
             state: SavedState {
                 status: *status,
                 state: format!(r#"{{"v":1,"s":"{letters}"{live}}}"#),

@@ -1,4 +1,4 @@
-//! `core314 run retry --filter …` and `core314 run bulk`: many runs at once, carefully.
+//! `core314 run retry --filter …`, the same with `rerun` and `restart`, and `core314 run bulk`: many runs at once, carefully.
 
 use std::str::FromStr;
 
@@ -48,7 +48,7 @@ pub struct ManyArgs {
 
 /// A column and what it must equal.
 #[derive(Debug, Clone)]
-struct Column(String, String);
+pub struct Column(pub String, pub String);
 
 impl FromStr for Column {
     type Err = String;
@@ -57,6 +57,11 @@ impl FromStr for Column {
         let (name, value) = text.split_once('=').ok_or("must be COLUMN=VALUE, such as run_status=failed")?;
         Ok(Self(name.to_owned(), value.to_owned()))
     }
+}
+
+/// What runs must have, as the body of a request.
+pub fn columns(filter: Vec<Column>) -> Value {
+    Value::Object(filter.into_iter().map(|Column(name, value)| (name, value.into())).collect())
 }
 
 /// Runs a second: at first and at most.
@@ -75,23 +80,25 @@ impl FromStr for Pace {
 
 impl ManyArgs {
     /// Makes the job, or says how many runs it would have.
-    pub async fn start(self, session: &Session<'_>, verb: &str) -> Result<Exit, Failure> {
+    pub async fn start(self, session: &Session<'_>, verb: &str, more: Map<String, Value>) -> Result<Exit, Failure> {
         let is_preview = self.preview;
         let columns = if is_preview { PREVIEW } else { JOBS };
-        session.act(&["bulk"], &self.body(verb), columns).await
+        session.act(&["bulk"], &self.body(verb, more), columns).await
     }
 
-    fn body(self, verb: &str) -> Value {
-        let filter: Map<String, Value> =
-            self.filter.into_iter().map(|Column(name, value)| (name, value.into())).collect();
-        let mut body = json!({"verb": verb, "filter": filter, "preview": self.preview});
-        let more = [
+    fn body(self, verb: &str, more: Map<String, Value>) -> Value {
+        let filter = columns(self.filter);
+        let mut body = Value::Object(more);
+        body["verb"] = verb.into();
+        body["filter"] = filter;
+        body["preview"] = self.preview.into();
+        let settings = [
             ("canary", self.canary.map(Value::from)),
             ("ramp", self.ramp.map(|Pace(first, most)| json!({"per_second": first, "max_per_second": most}))),
             ("stop_above_error_rate", self.stop_above.map(Value::from)),
             ("limit", self.limit.map(Value::from)),
         ];
-        for (name, value) in more {
+        for (name, value) in settings {
             if let Some(value) = value {
                 body[name] = value;
             }
@@ -148,7 +155,7 @@ mod tests {
 
     fn body(flags: &str) -> Result<Value, String> {
         let line = Line::try_parse_from(std::iter::once("x").chain(flags.split(' ')));
-        line.map(|line| line.many.body("retry")).map_err(|error| error.to_string())
+        line.map(|line| line.many.body("retry", Map::new())).map_err(|error| error.to_string())
     }
 
     #[test]

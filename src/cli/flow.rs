@@ -2,7 +2,7 @@
 
 mod apply;
 mod change;
-mod documents;
+pub mod documents;
 mod export;
 mod plan;
 mod schedule;

@@ -10,6 +10,7 @@ use super::bulk::{BulkCommand, ManyArgs};
 use super::execution::EXECUTIONS;
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
+use super::replay::ReplayArgs;
 use super::session::Session;
 
 pub const RUNS: Columns<'_> = &[
@@ -62,9 +63,15 @@ pub enum RunCommand {
     Resume(Id),
     /// Go on with a failed run, from the step that failed; or with all that a filter finds.
     Retry(AgainArgs),
+    /// Start a new run from a step of one that has ended, with the results of what came before; or for all that a filter
+    /// finds.
+    Rerun(RerunArgs),
+    /// Say where a run that has ended would go otherwise with another version; or how many of those that a filter finds.
+    /// Nothing is executed.
+    Replay(ReplayArgs),
     /// Start a new run of the same flow with the same input, from the beginning; or for all that a filter finds.
     Restart(AgainArgs),
-    /// Jobs that retry or restart many runs.
+    /// Jobs that retry, rerun or restart many runs.
     #[command(subcommand)]
     Bulk(BulkCommand),
 }
@@ -110,6 +117,24 @@ pub struct AgainArgs {
     many: ManyArgs,
 }
 
+#[derive(Debug, Args)]
+#[group(id = "which_again", required = true, multiple = false, args = ["run", "filter"])]
+pub struct RerunArgs {
+    /// Its id, as the list shows it.
+    run: Option<Uuid>,
+    /// The step with which the new run begins; what comes before it is not done again.
+    #[arg(long, value_name = "STEP")]
+    from: String,
+    /// The version of the flow, if not that of the run.
+    #[arg(long, value_name = "N")]
+    version: Option<i64>,
+    /// Your own name for the new run.
+    #[arg(long, value_name = "KEY", conflicts_with = "filter")]
+    run_key: Option<String>,
+    #[command(flatten)]
+    many: ManyArgs,
+}
+
 impl RunCommand {
     pub async fn perform(self, session: &Session<'_>) -> Result<Exit, Failure> {
         match self {
@@ -127,6 +152,8 @@ impl RunCommand {
             Self::Pause(run) => act(session, run.id, "pause", Map::new()).await,
             Self::Resume(run) => act(session, run.id, "resume", Map::new()).await,
             Self::Retry(args) => again(session, args, "retry").await,
+            Self::Rerun(args) => rerun(session, args).await,
+            Self::Replay(args) => args.replay(session).await,
             Self::Restart(args) => again(session, args, "restart").await,
             Self::Bulk(command) => command.perform(session).await,
         }
@@ -137,7 +164,19 @@ impl RunCommand {
 async fn again(session: &Session<'_>, args: AgainArgs, verb: &str) -> Result<Exit, Failure> {
     match args.run {
         Some(run) => act(session, run, verb, Map::new()).await,
-        None => args.many.start(session, verb).await,
+        None => args.many.start(session, verb, Map::new()).await,
+    }
+}
+
+async fn rerun(session: &Session<'_>, args: RerunArgs) -> Result<Exit, Failure> {
+    let mut body = Map::from_iter([("from_step".to_owned(), json!(args.from))]);
+    body.extend(args.version.map(|version| ("version".to_owned(), json!(version))));
+    match args.run {
+        Some(run) => {
+            body.extend(args.run_key.map(|key| ("run_key".to_owned(), json!(key))));
+            act(session, run, "rerun", body).await
+        }
+        None => args.many.start(session, "rerun", body).await,
     }
 }
 

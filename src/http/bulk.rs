@@ -18,7 +18,7 @@ use super::auth::Role;
 use super::flows::rfc3339;
 use super::openapi::Doc;
 use super::problem::Problem;
-use super::runs::bulk::{filter, find};
+use super::runs::bulk::{filter, find, from_step};
 use super::{Shared, State};
 
 /// Jobs that a list shows.
@@ -30,6 +30,10 @@ const MOST_SHOWN: usize = 100;
 #[schemars(rename = "NewBulkJob")]
 struct Input {
     verb: BulkVerb,
+    /// Of `rerun`: the id of the step with which the new runs begin.
+    from_step: Option<String>,
+    /// Of `rerun`: the version of the flow; by default that of each run.
+    version: Option<i64>,
     /// Columns of runs and what they must equal, such as `{"run_status": "failed"}`. At least one.
     filter: BTreeMap<String, Value>,
     /// Only say how many runs the filter finds.
@@ -67,6 +71,8 @@ struct View {
     user_id: UserId,
     status: BulkStatus,
     verb: BulkVerb,
+    from_step: Option<String>,
+    version: Option<i64>,
     total: u32,
     canary: u32,
     ramp: Ramp,
@@ -96,6 +102,8 @@ impl View {
             user_id: job.owner.user,
             status: job.status,
             verb: plan.verb,
+            from_step: plan.from_step,
+            version: plan.version,
             total: plan.total,
             canary: plan.canary,
             ramp: plan.ramp,
@@ -110,7 +118,7 @@ impl View {
 }
 
 pub fn create_doc() -> Doc {
-    Doc::role("Makes a job that retries, restarts or cancels every run that a filter finds.", Role::Operator)
+    Doc::role("Makes a job that retries, reruns, restarts or cancels every run that a filter finds.", Role::Operator)
         .body::<Input>()
         .ok::<Preview>("What the filter finds, for a preview.")
         .answer::<View>(StatusCode::ACCEPTED, "The job is durable, and goes on.")
@@ -130,6 +138,7 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     if let Some((field, message)) = input.ramp.problem() {
         return Err(Problem::field(field, message));
     }
+    from_step(input.verb == BulkVerb::Rerun, input.from_step.as_ref(), input.version)?;
     let wanted = filter(&input.filter)?;
     let pages = MOST_RUNS / state.settings.max_page_items.max(1) + 1;
     let (runs, more) = find(&state, asked.caller.scope, wanted, limit, pages).await?;
@@ -139,6 +148,8 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let now_ms = state.engine.now_ms();
     let plan = BulkPlan {
         verb: input.verb,
+        from_step: input.from_step.clone(),
+        version: input.version,
         canary: input.canary,
         ramp: input.ramp,
         stop_above_error_rate: rate,

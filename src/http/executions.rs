@@ -3,9 +3,15 @@
 pub mod control;
 pub mod create;
 pub mod pending_approvals;
+pub mod show;
 
+use core314_actors::ports::Scope;
+use core314_actors::ports::resource::Resource;
+use core314_actors::ports::views::{Filter, Page};
 use core314_domain::ids::{ExecutionId, RunId, StepNo};
+use serde_json::json;
 
+use super::State;
 use super::problem::Problem;
 
 /// The run and the step that an execution's id in a path stands for.
@@ -13,4 +19,19 @@ pub fn parts_of(path: &str) -> Result<(ExecutionId, RunId, StepNo), Problem> {
     let id: Option<ExecutionId> = path.parse().ok();
     let parts = id.and_then(|id| id.parts().map(|(run, step)| (id, run, step)));
     parts.ok_or_else(|| Problem::no_row("execution"))
+}
+
+/// Why the queue does not have an execution: a loop keeps only the rounds that are under way (ADR 010), and what it has made
+/// of the others is in the log. Whoever may not see that is told what everybody is told.
+pub async fn absent(state: &State, scope: Scope, id: ExecutionId) -> Result<Problem, Problem> {
+    let attempts = Filter::of([("execution_queue_id", json!(id))]);
+    let logged = state.views.list(scope, Resource::Log, attempts, Page { limit: 1, after: None }).await?;
+    Ok(match logged.items.first() {
+        None => Problem::no_row("execution"),
+        Some(attempt) => Problem::NotFound(format!(
+            "the execution belongs to a round of a loop that is over, and only the log has it: \
+             GET /api/v1/execution-log?execution_queue_id={id} shows its attempts, and GET /api/v1/runs/{} its run",
+            attempt["flow_run_id"].as_str().unwrap_or_default()
+        )),
+    })
 }

@@ -2,6 +2,8 @@
 
 pub mod bulk;
 pub mod control;
+pub mod replay;
+pub mod rerun;
 pub mod restart;
 pub mod rollback;
 pub mod signal;

@@ -43,6 +43,8 @@ pub struct HttpSettings {
     pub default_page_items: usize,
     /// Items in a page of a list, at most; at most 500.
     pub max_page_items: usize,
+    /// How long one request may replay runs.
+    pub max_replay_ms: u64,
     /// How clients reach this server, such as `https://core314.example`; empty: as the request's `Host` says.
     pub public_url: String,
     pub stream: StreamSettings,
@@ -97,6 +99,7 @@ impl Default for HttpSettings {
             max_json_depth: MAX_DEPTH,
             default_page_items: 50,
             max_page_items: 500,
+            max_replay_ms: 10_000,
             public_url: String::new(),
             max_in_flight: 10_000,
             cors_origins: Vec::new(),
@@ -129,6 +132,7 @@ impl HttpSettings {
             ("send_timeout_ms", self.send_timeout_ms.into(), 100, 600_000),
             ("stream.heartbeat_seconds", self.stream.heartbeat_seconds, 1, 60),
             ("stream.max_seconds", self.stream.max_seconds, 1, 86_400),
+            ("max_replay_ms", self.max_replay_ms, 100, 60_000),
             ("ready_timeout_ms", self.ready_timeout_ms, 10, 60_000),
             ("keep_alive_seconds", self.keep_alive_seconds, 1, 3_600),
             ("drain_seconds", self.drain_seconds, 0, 3_600),

@@ -23,6 +23,7 @@ pub(super) mod escalations;
 mod history;
 mod keys;
 pub(super) mod limits;
+mod reuse;
 pub(super) mod rollouts;
 pub(super) mod runs;
 pub(super) mod schedules;

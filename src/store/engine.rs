@@ -9,13 +9,13 @@ use core314_actors::ports::signal::Occurrence;
 use core314_actors::ports::store::{LimitedRun, Outcome, Store, StoredBucket, StoredRun, TailRow, Write};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::Json;
-use core314_domain::ids::{FlowId, OrganizationId, Owner, RowId, RunId, StepNo, TenantId, UserId};
+use core314_domain::ids::{ExecutionId, FlowId, OrganizationId, Owner, RowId, RunId, StepNo, TenantId, UserId};
 use core314_domain::run::{CacheKey, Cached, FlowRef, LastAttempt, RunHeader, SavedState, Timing};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::cell::{Fields, Rows};
-use super::connection::Bulk;
+use super::connection::{Bulk, Connection};
 use super::failure::Failure;
 use super::heads::Chain;
 use super::{SqlStore, blobs, commit, limits, schedules, signals, step_cache};
@@ -47,6 +47,12 @@ pub(super) const LAST_ATTEMPTS: Bulk = Bulk {
     after: ") SELECT l.run_id, l.step_no, l.attempt, l.is_final, l.result, l.error FROM u CROSS JOIN log l \
             WHERE l.run_id = u.id AND NOT EXISTS (SELECT 1 FROM log m WHERE m.run_id = l.run_id \
             AND m.step_no = l.step_no AND m.attempt > l.attempt) ORDER BY l.run_id, l.step_no",
+};
+/// What runs took over. Only those are asked for whose state says that they did.
+pub(super) const TAKEN_OVER: Bulk = Bulk {
+    before: "WITH u (id) AS (",
+    after: ") SELECT t.run_id, t.step_no, t.result, t.error, t.from_execution FROM u CROSS JOIN reused_results t \
+            WHERE t.run_id = u.id ORDER BY t.run_id, t.step_no",
 };
 const COVERED: &str = "SELECT covered_seq FROM partition_leases WHERE partition = $1";
 const LOG_END: &str = "SELECT seq, last_id FROM chain_heads WHERE chain = $1 AND partition = $2";
@@ -248,9 +254,35 @@ async fn load_runs(store: &SqlStore, runs: &[RunId]) -> Result<Vec<StoredRun>, F
             is_final: fields.bool()?,
             result: fields.maybe_json()?.map(blobs::kept),
             error: fields.maybe_text()?,
+            reused_from: None,
         });
     }
+    take_over(&mut connection, &mut found).await?;
     Ok(runs.iter().filter_map(|run| found.remove(run)).collect())
+}
+
+/// What runs have taken over from others.
+async fn take_over(connection: &mut Connection, found: &mut HashMap<RunId, StoredRun>) -> Result<(), Failure> {
+    let mut ids = Rows::new(1);
+    for run in found.values().filter(|run| run.state.may_reuse()) {
+        ids.push([run.header.id.0.into()]);
+    }
+    if ids.is_empty() {
+        return Ok(());
+    }
+    for row in connection.bulk(TAKEN_OVER, &ids).await? {
+        let mut fields = row.fields();
+        let Some(run) = found.get_mut(&RunId(fields.uuid()?)) else { continue };
+        run.attempts.push(LastAttempt {
+            step: fields.small()?,
+            attempt: 0,
+            is_final: true,
+            result: fields.maybe_json()?.map(Arc::new),
+            error: fields.maybe_text()?,
+            reused_from: Some(ExecutionId(fields.uuid()?)),
+        });
+    }
+    Ok(())
 }
 
 fn stored_run(mut fields: Fields<'_>) -> Result<StoredRun, Failure> {

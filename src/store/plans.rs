@@ -35,12 +35,13 @@ const WRITTEN: [Keyed; 21] = [
     ("notifications::READ", notifications::READ, "uuui"),
     ("notifications::ARCHIVED", notifications::ARCHIVED, "uuui"),
 ];
-const READ: [Keyed; 6] = [
+const READ: [Keyed; 7] = [
     ("blobs::RESULTS", blobs::RESULTS, "ui"),
     ("blobs::OF_RUN", blobs::OF_RUN, "uu"),
     ("step_cache::FIND", step_cache::FIND, "uuui"),
     ("engine::RUNS", engine::RUNS, "u"),
     ("engine::LAST_ATTEMPTS", engine::LAST_ATTEMPTS, "u"),
+    ("engine::TAKEN_OVER", engine::TAKEN_OVER, "u"),
     ("statistics::STORED", statistics::STORED, "iutii"),
 ];
 

@@ -183,7 +183,9 @@ async fn what_no_file_names_is_pruned_and_a_plan_says_so_first() {
             let mine = json!({"id": ID, "flow_name": "made in the console", "metadata": {}});
             (200, json!({"items": [old, {"flow_name": "hello", "metadata": applied}, mine]}))
         }
-        what if what.ends_with("run_status=running&limit=500") => (200, json!({"items": [{"id": "r"}]})),
+        what if what.ends_with("run_status=running&limit=500") => {
+            (200, json!({"items": [{"id": "r", "flow_version": 4}]}))
+        }
         what if what.starts_with("GET ") => (200, json!({"items": []})),
         what if what.starts_with("POST ") => (201, json!({"id": ID, "flow_name": "hello", "flow_version": 1})),
         _ => (204, Value::Null),
@@ -254,6 +256,17 @@ async fn from_a_document_to_its_run_on_the_real_server() {
     let attempts = text.split("Attempts").nth(1).expect("attempts");
     assert!(attempts.contains("greet"), "the step's own name: {attempts}");
     assert_eq!(cli(&["log", "list", "--run", id]).0, 0);
+    std::fs::write(&file, format!("{FLOW}tags: [b]\n")).expect("a file");
+    let (code, text) = cli(&["flow", "plan", "hello.yaml"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("\n    1 replayed: 1 as they went, 0 otherwise\n"), "{text}");
+    assert!(!cli(&["flow", "plan", "hello.yaml", "--replay", "0"]).1.contains("replayed"));
+    let replay = ["run", "replay", id, "--version", "1"];
+    assert_eq!(cli(&replay), (0, "all would be as it was: completed\n".to_owned()));
+    let (code, text) = cli(&["run", "rerun", id, "--from", "greet", "-o", "json"]);
+    assert_eq!(code, 0, "{text}");
+    let (code, text) = cli(&["run", "rerun", id, "--from", "great"]);
+    assert!(code == 1 && text.contains("did you mean `greet`?"), "{text}");
     assert_eq!(cli(&["log", "statistics"]).0, 0);
     assert_eq!(installation.run(&["actors", "--kind", "commit_writer", "--server", &server.url]).0, 0);
     assert_eq!(cli(&["flow", "run", "nobody"]).0, 3);

@@ -2,6 +2,7 @@
 
 mod access;
 mod alertmanager;
+mod bulk;
 mod commands;
 mod crash;
 mod documents;

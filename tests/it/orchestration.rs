@@ -2,6 +2,7 @@
 //! key that acts for a user, and once with a user's own token.
 
 mod actions;
+mod again;
 mod approvals;
 pub mod bed;
 mod caches;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::Value;
@@ -11,6 +12,8 @@ use tokio::sync::{Notify, watch};
 /// One request.
 #[derive(Debug, Clone)]
 pub struct Received {
+    /// By the receiver's own clock.
+    pub at: Instant,
     pub path: String,
     pub key: String,
     pub authorization: String,
@@ -24,6 +27,8 @@ pub struct Sink {
     received: Mutex<Vec<Received>>,
     arrived: Notify,
     status: AtomicU16,
+    /// From which request on another status is answered.
+    later: Mutex<Option<(usize, u16)>>,
     is_held: watch::Sender<bool>,
     pub url: String,
 }
@@ -39,6 +44,7 @@ impl Sink {
                     received: Mutex::default(),
                     arrived: Notify::new(),
                     status: AtomicU16::new(200),
+                    later: Mutex::default(),
                     is_held: watch::Sender::new(false),
                     url: format!("http://127.0.0.1:{port}"),
                 });
@@ -59,7 +65,18 @@ impl Sink {
 
     /// What it answers from now on.
     pub fn answer(&self, status: u16) {
+        *self.later.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// What it answers once so many more requests have arrived.
+    pub fn answer_after(&self, more: usize, status: u16) {
+        *self.later.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.count() + more, status));
+    }
+
+    /// How many requests have arrived.
+    pub fn count(&self) -> usize {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Whether answers are held back.
@@ -100,6 +117,7 @@ async fn receive_one(sink: web::Data<Sink>, request: HttpRequest, body: web::Byt
     let header = |name| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let received = Received {
+        at: Instant::now(),
         path: request.path().to_owned(),
         key: header("Idempotency-Key"),
         authorization: header("Authorization"),
@@ -107,10 +125,17 @@ async fn receive_one(sink: web::Data<Sink>, request: HttpRequest, body: web::Byt
         content_type: header("Content-Type"),
         body,
     };
-    sink.received.lock().unwrap_or_else(PoisonError::into_inner).push(received);
+    let number = {
+        let mut all = sink.received.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(received);
+        all.len()
+    };
     sink.arrived.notify_waiters();
     let mut held = sink.is_held.subscribe();
     held.wait_for(|is_held| !is_held).await.expect("the sink lives as long as its requests");
-    let status = actix_web::http::StatusCode::from_u16(sink.status.load(Ordering::SeqCst)).expect("a status");
+    let later = *sink.later.lock().unwrap_or_else(PoisonError::into_inner);
+    let later = later.filter(|(from, _)| number > *from).map(|(_, status)| status);
+    let status = later.unwrap_or_else(|| sink.status.load(Ordering::SeqCst));
+    let status = actix_web::http::StatusCode::from_u16(status).expect("a status");
     HttpResponse::build(status).json(serde_json::json!({"ok": status.is_success()}))
 }

@@ -34,6 +34,7 @@ macro_rules! on_both {
 
 on_both! {
     core314_actors::testkit::store_suite::a_run_reads_back => a_run_reads_back,
+    core314_actors::testkit::store_suite::what_a_run_takes_over_reads_back => what_a_run_takes_over_reads_back,
     core314_actors::testkit::store_suite::a_stale_version_conflicts => a_stale_version_conflicts,
     core314_actors::testkit::store_suite::a_repeated_key_is_a_duplicate => a_repeated_key_is_a_duplicate,
     core314_actors::testkit::store_suite::a_lost_partition_is_fenced => a_lost_partition_is_fenced,

@@ -22,7 +22,7 @@ pub const MOST_RUNS: usize = 100_000;
 
 words! {
     /// What is done to each run.
-    BulkVerb { Retry = "retry", Restart = "restart", Cancel = "cancel" }
+    BulkVerb { Retry = "retry", Rerun = "rerun", Restart = "restart", Cancel = "cancel" }
     /// Where a job stands.
     BulkStatus {
         Running = "running", Paused = "paused", Finished = "finished", Stopped = "stopped", Cancelled = "cancelled",
@@ -57,6 +57,12 @@ pub struct Ramp {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BulkPlan {
     pub verb: BulkVerb,
+    /// Of `rerun`: the step with which the new runs begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_step: Option<String>,
+    /// The same: the version of the flow; absent: that of each run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
     /// So many first, and the others only when these have ended and few of them badly.
     pub canary: u32,
     pub ramp: Ramp,
@@ -255,6 +261,8 @@ mod tests {
     fn job(total: u32, canary: u32, ramp: Ramp) -> BulkJob {
         let plan = BulkPlan {
             verb: BulkVerb::Retry,
+            from_step: None,
+            version: None,
             canary,
             ramp,
             stop_above_error_rate: 0.2,

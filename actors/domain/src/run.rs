@@ -20,8 +20,10 @@ mod intervene;
 mod people;
 mod phases;
 mod place;
+mod play;
 mod release;
 mod results;
+mod reuse;
 mod rollback;
 mod rounds;
 mod saved;
@@ -48,7 +50,9 @@ pub use decide::Grant;
 pub use header::{FlowRef, RunHeader, known_types, matching_scope};
 pub use phases::{PhaseMove, PhaseState};
 pub use place::{Frame, Place, PlanRef, Ranges};
+pub use play::Ending;
 pub use results::{Bounds, Kept};
+pub use reuse::{NoReuse, Reuse, Reused, ReusedOutcome};
 pub use rollback::RollbackState;
 pub use saved::{SavedState, StateError};
 pub use timing::Timing;
@@ -56,7 +60,7 @@ pub use why::{Reason, Waiting};
 
 use crate::Json;
 use crate::expr::{Output, Shelf, StepView};
-use crate::ids::{StepNo, UserId};
+use crate::ids::{ExecutionId, StepNo, UserId};
 use crate::plan::FlowPlan;
 use crate::words::RunStatus;
 use step::{Step, StepStatus};
@@ -111,6 +115,8 @@ pub struct RunState {
     pub rollback: Option<RollbackState>,
     /// What a `stop` step has given.
     pub output: Option<Json>,
+    /// Steps whose outcomes it took over from the run that it repeats: it did not do them, and does not take them back.
+    pub reused: Ranges,
     /// How the run will end once the attempts under way have.
     pub closing: Option<Closing>,
     /// Why it ended, or will end, badly.
@@ -198,11 +204,14 @@ impl Run {
         }
     }
 
-    /// A run as it was stored. `log` holds the final attempts of its ended steps.
+    /// A run as it was stored. `log` holds the final attempts of its ended steps, and what it took over.
     pub fn rehydrate(header: Arc<RunHeader>, plan: Arc<FlowPlan>, state: RunState, log: &[LastAttempt]) -> Self {
         let mut run = Self::of_state(header, plan, state);
-        run.attempts.extend(log.iter().map(|a| (a.step, a.attempt + 1)));
-        let attempts: BTreeMap<StepNo, &LastAttempt> = log.iter().map(|a| (a.step, a)).collect();
+        let own = log.iter().filter(|last| last.reused_from.is_none());
+        run.attempts.extend(own.map(|last| (last.step, last.attempt + 1)));
+        // A step that was taken over and done again all the same has both.
+        let counts = |last: &&LastAttempt| last.reused_from.is_some() == run.state.reused.contains(last.step);
+        let attempts: BTreeMap<StepNo, &LastAttempt> = log.iter().filter(counts).map(|a| (a.step, a)).collect();
         for no in 0..run.state.steps.len() as StepNo {
             if run.state.steps[no as usize].status.is_terminal() {
                 // The last attempt of a step that ended otherwise may be one from before it was taken up again.
@@ -249,14 +258,16 @@ impl Run {
     }
 }
 
-/// What loading a run needs of the log: the last attempt of a step that it has.
+/// What loading a run needs of a step: the last attempt that the log has, or the outcome that the run took over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastAttempt {
     pub step: StepNo,
-    /// Its number, from 0.
+    /// Its number, from 0; of what was taken over always 0.
     pub attempt: u32,
     /// Whether the step ended with it; only then do result and error matter.
     pub is_final: bool,
     pub result: Option<Kept>,
     pub error: Option<String>,
+    /// The execution of another run that did it.
+    pub reused_from: Option<ExecutionId>,
 }

@@ -4,7 +4,7 @@
 //! run waits for a time, the time comes; where it waits for a person, an admin agrees. A document declares its cases in
 //! `metadata.tests`, so that they travel with it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -15,23 +15,17 @@ use uuid::Uuid;
 use crate::Json;
 use crate::dispatch::Credits;
 use crate::document::{FlowDocument, ShapeError, read};
-use crate::ids::{FlowId, Owner, RunId, UserId};
+use crate::ids::{FlowId, Owner, RunId};
 use crate::log::Failure;
 use crate::plan::{FlowPlan, PlanLimits, Problem};
-use crate::run::step::StepStatus;
-use crate::run::{
-    AttemptReport, Command, Effect, FlowRef, Grant, Outcome, PlanRef, Run, RunHeader, SubRunNews, Voter, matching_scope,
-};
-use crate::words::{ExecutionStatus, Role, RunStatus};
+use crate::run::{Command, Effect, FlowRef, Outcome, PlanRef, Run, RunHeader, SubRunNews, matching_scope};
+use crate::stage::{Move, PERSON, Stage, World, asked, ended, transformed, verdict};
+use crate::words::{ExecutionStatus, RunStatus};
 
 /// Where a document declares its test cases.
 pub const TESTS: &str = "tests";
-/// A run that is told more than this does not end.
-const MOST_COMMANDS: usize = 100_000;
 /// More cases are a mistake.
 const MOST_CASES: usize = 1_000;
-/// Whoever decides in a trial.
-const PERSON: UserId = UserId(Uuid::from_u128(0x0314));
 
 /// One test case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -150,152 +144,94 @@ pub fn perform(document: &FlowDocument, trial: &Trial) -> Result<Report, Vec<Pro
         let (name, steps) = (trial.name.clone(), Vec::new());
         return Ok(Report { name, failures, status: None, error: None, steps, output: Value::Null });
     }
-    let mut world = World::new(document, plan, trial, trigger, owner, now_ms);
-    world.live();
-    Ok(world.report(trial))
+    let header = header(document, &plan, trigger, owner, now_ms);
+    let signals = trial
+        .signals
+        .iter()
+        .map(|(name, payload)| Command::Signal { name: name.as_str().into(), payload: Arc::new(payload.clone()) });
+    let mut stage = Stage::new(Run::new(Arc::new(header), plan), now_ms, signals);
+    let mut mocked = Mocked { trial, payloads: BTreeMap::new() };
+    stage.play(&mut mocked);
+    Ok(mocked.report(stage))
 }
 
-/// A run and what is still to be told to it.
-struct World<'t> {
-    run: Run,
+fn header(document: &FlowDocument, plan: &FlowPlan, trigger: Json, owner: Owner, now_ms: i64) -> RunHeader {
+    RunHeader {
+        id: RunId::new(now_ms, 314),
+        owner,
+        partition: 0,
+        flow: FlowRef { id: FlowId(Uuid::nil()), version: 1, name: document.flow_name.as_str().into() },
+        trigger_type: document.trigger_type,
+        trigger_source: "test".into(),
+        trigger_context: trigger.clone(),
+        webhook: Arc::default(),
+        input: trigger,
+        triggered_by: "test".into(),
+        environment: "test".into(),
+        decision_event_id: None,
+        recommendation_id: None,
+        parent_run_id: None,
+        idempotency_key: None,
+        run_key: None,
+        accepted_at_ms: now_ms,
+        deadline_at_ms: plan.deadline_ms.map(|ms| now_ms + ms),
+    }
+}
+
+/// The world as a case makes it up.
+struct Mocked<'t> {
     trial: &'t Trial,
-    now_ms: i64,
-    told: VecDeque<Command>,
     payloads: BTreeMap<String, Value>,
-    /// What it could not be told, or why it stands still.
-    stuck: Option<String>,
 }
 
-impl<'t> World<'t> {
-    fn new(
-        document: &FlowDocument,
-        plan: Arc<FlowPlan>,
-        trial: &'t Trial,
-        trigger: Json,
-        owner: Owner,
-        now_ms: i64,
-    ) -> Self {
-        let header = RunHeader {
-            id: RunId::new(now_ms, 314),
-            owner,
-            partition: 0,
-            flow: FlowRef { id: FlowId(Uuid::nil()), version: 1, name: document.flow_name.as_str().into() },
-            trigger_type: document.trigger_type,
-            trigger_source: "test".into(),
-            trigger_context: trigger.clone(),
-            webhook: Arc::default(),
-            input: trigger,
-            triggered_by: "test".into(),
-            environment: "test".into(),
-            decision_event_id: None,
-            recommendation_id: None,
-            parent_run_id: None,
-            idempotency_key: None,
-            run_key: None,
-            accepted_at_ms: now_ms,
-            deadline_at_ms: plan.deadline_ms.map(|ms| now_ms + ms),
-        };
-        let mut told = VecDeque::from([Command::Begin]);
-        for (name, payload) in &trial.signals {
-            told.push_back(Command::Signal { name: name.as_str().into(), payload: Arc::new(payload.clone()) });
-        }
-        let run = Run::new(Arc::new(header), plan);
-        Self { run, trial, now_ms, told, payloads: BTreeMap::new(), stuck: None }
-    }
-
-    /// Lets the run go on until it has ended, or nothing made up can move it.
-    fn live(&mut self) {
-        for _ in 0..MOST_COMMANDS {
-            if self.run.state.status.is_terminal() || self.stuck.is_some() {
-                return;
-            }
-            let command = self.told.pop_front().or_else(|| self.next());
-            let Some(command) = command else { return };
-            self.tell(&command);
-        }
-        self.stuck = Some(format!("the run has not ended after {MOST_COMMANDS} steps of it"));
-    }
-
-    fn tell(&mut self, command: &Command) {
-        let credits = Credits::default();
-        let grant = Grant { slots: usize::from(u16::MAX), epoch: 1, credits: &credits };
-        let decision = match self.run.decide(command, grant, self.now_ms) {
-            Ok(decision) => decision,
-            Err(refusal) => {
-                self.stuck = Some(refusal.to_string());
-                return;
-            }
-        };
-        self.run.apply(&decision);
-        for effect in decision.effects {
-            self.answer(effect);
-        }
-    }
-
-    /// The world's answer to what the run wants.
-    fn answer(&mut self, effect: Effect) {
+impl World for Mocked<'_> {
+    fn answer(&mut self, run: &Run, effect: Effect, now_ms: i64) -> Vec<Move> {
         match effect {
             Effect::StartAttempt { step, attempt, payload, part, .. } => {
-                let plan = self.run.plan.part(part);
+                let plan = run.plan.part(part);
                 let outcome = outcome(self.trial.mocks.get(&*plan.id), &plan.action_type, &payload);
                 if matches!(part, PlanRef::Step(_)) {
                     self.payloads.insert(plan.id.to_string(), (*payload).clone());
                 }
-                let (at, duration_ms) = (self.now_ms, 1);
-                let report =
-                    AttemptReport { outcome, payload, started_at_ms: at, completed_at_ms: at, duration_ms, http: None };
-                self.told.push_back(Command::AttemptEnded { step, attempt, report });
+                vec![ended(step, attempt, payload, outcome, now_ms)]
             }
             Effect::StartRun { step, input, part, .. } => {
-                let plan = self.run.plan.part(part);
+                let plan = run.plan.part(part);
                 let mock = self.trial.mocks.get(&*plan.id).cloned().unwrap_or_default();
                 self.payloads.insert(plan.id.to_string(), (*input).clone());
                 let status = if mock.error.is_some() { RunStatus::Failed } else { RunStatus::Completed };
-                let run = RunId::new(self.now_ms, u128::from(step) + 1);
+                let run = RunId::new(now_ms, u128::from(step) + 1);
                 let news = SubRunNews::Ended { run, status, output: Arc::new(mock.output), error: mock.error };
-                self.told.push_back(Command::SubRun { step, news: SubRunNews::Accepted { run } });
-                self.told.push_back(Command::SubRun { step, news });
+                [SubRunNews::Accepted { run }, news].map(|news| Move::Tell(Command::SubRun { step, news })).into()
             }
-            Effect::Enqueue { step, .. } => self.told.push_back(Command::Start { steps: vec![step] }),
+            Effect::Enqueue { step, .. } => vec![Move::Tell(Command::Start { steps: vec![step] })],
             // It has ended already, as far as this world goes.
-            Effect::CancelAttempt { .. } => {}
+            Effect::CancelAttempt { .. } => Vec::new(),
         }
     }
 
-    /// What moves a run on that waits: a person's word first, then time.
-    fn next(&mut self) -> Option<Command> {
-        let by = || Voter { user: PERSON, role: Role::Admin, notes: None, form: Json::default() };
-        if self.run.state.status == RunStatus::AwaitingApproval {
-            return Some(Command::Approve { step: None, by: by() });
+    /// A person's word first, then time.
+    fn next(&mut self, run: &Run, now_ms: i64) -> Result<Move, String> {
+        if run.state.status == RunStatus::AwaitingApproval {
+            return Ok(verdict(run, None, true));
         }
-        let asked =
-            self.run.state.all().find(|(_, step)| step.status == StepStatus::AwaitingApproval).map(|(no, _)| no);
-        if let Some(step) = asked {
-            let reason = self
-                .run
-                .why(self.now_ms)
-                .into_iter()
-                .find(|r| r.execution_id == Some(self.run.header.id.execution(step)));
-            let id = reason.and_then(|reason| reason.step_id).unwrap_or_default();
-            let mock = self.trial.mocks.get(&id);
-            let agrees = mock.and_then(|mock| mock.approve).unwrap_or(true);
-            let (step, by) = (Some(step), by());
-            return Some(if agrees { Command::Approve { step, by } } else { Command::Reject { step, by } });
+        if let Some(step) = asked(run).next() {
+            let mock = self.trial.mocks.get(&*run.step_plan(step).id);
+            return Ok(verdict(run, Some(step), mock.and_then(|mock| mock.approve).unwrap_or(true)));
         }
-        let timing = self.run.timing(&Credits::default(), None, self.now_ms);
-        let Some(wake_at_ms) = timing.wake_at_ms else {
-            let why: Vec<String> = self.run.why(self.now_ms).into_iter().map(|reason| reason.message).collect();
-            self.stuck = Some(format!("the run stands still: {}", why.join("; ")));
-            return None;
-        };
-        self.now_ms = self.now_ms.max(wake_at_ms);
-        Some(Command::Wake)
+        run.timing(&Credits::default(), None, now_ms).wake_at_ms.map(Move::Until).ok_or_else(|| {
+            let why: Vec<String> = run.why(now_ms).into_iter().map(|reason| reason.message).collect();
+            format!("the run stands still: {}", why.join("; "))
+        })
     }
+}
 
-    fn report(self, trial: &Trial) -> Report {
-        let mut failures: Vec<String> = self.stuck.into_iter().collect();
-        let state = &self.run.state;
-        let plan = &self.run.plan;
+impl Mocked<'_> {
+    fn report(self, played: Stage) -> Report {
+        let trial = self.trial;
+        let mut failures: Vec<String> = played.stuck.into_iter().collect();
+        let run = played.run;
+        let (state, plan) = (&run.state, &run.plan);
         let steps: Vec<TriedStep> = plan
             .steps
             .iter()
@@ -327,7 +263,7 @@ impl<'t> World<'t> {
                 failures.push(format!("step '{id}' was given {given}, and should be given {wanted}"));
             }
         }
-        let output = self.run.output().get().map(|output| Value::clone(output)).unwrap_or_default();
+        let output = run.output().get().map(|output| Value::clone(output)).unwrap_or_default();
         if !trial.expect.output.is_null() && !holds(&output, &trial.expect.output) {
             failures.push(format!("the output is {output}, and should be {}", trial.expect.output));
         }
@@ -341,9 +277,7 @@ fn outcome(mock: Option<&Mock>, action_type: &str, payload: &Json) -> Outcome {
     match mock {
         Some(Mock { error: Some(message), .. }) => Outcome::Failed(Failure::fatal("mocked", message.clone())),
         Some(Mock { output, .. }) if !output.is_null() => Outcome::Completed(Arc::new(output.clone())),
-        _ if action_type == "transform" => {
-            Outcome::Completed(payload.get("values").map_or_else(|| payload.clone(), |values| Arc::new(values.clone())))
-        }
+        _ if action_type == "transform" => Outcome::Completed(transformed(payload)),
         _ => Outcome::Completed(Arc::new(json!({"status": 200, "headers": {}, "body": null}))),
     }
 }

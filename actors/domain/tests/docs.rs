@@ -4,10 +4,11 @@ use core314_domain::document::{FlowDocument, parameters};
 use core314_domain::plan::{FlowPlan, PlanLimits};
 use core314_domain::{schedule, trial};
 
-const PAGES: [(&str, &str); 6] = [
+const PAGES: [(&str, &str); 7] = [
     ("docs/flow-files.md", include_str!("../../../docs/flow-files.md")),
     ("docs/flows.md", include_str!("../../../docs/flows.md")),
     ("docs/limits.md", include_str!("../../../docs/limits.md")),
+    ("docs/running-again.md", include_str!("../../../docs/running-again.md")),
     ("docs/runs.md", include_str!("../../../docs/runs.md")),
     ("docs/schedules.md", include_str!("../../../docs/schedules.md")),
     ("docs/steps.md", include_str!("../../../docs/steps.md")),

@@ -17,6 +17,7 @@ use crate::ingress::{Target, Trigger, TriggerError, Triggered};
 use crate::ports::store::{FlowDeletion, Outcome, Review, Settlement, StoredRun, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::{Answer, PartitionMsg};
+use crate::sub_runs::SubRuns;
 
 /// Why a run was not told something.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -113,7 +114,7 @@ impl Engine {
             owner: header.owner,
             target,
             trigger_type: header.trigger_type,
-            source: header.trigger_source,
+            source: SubRuns::source_again(&header),
             context: header.trigger_context,
             webhook: header.webhook,
             triggered_by: again.by.into(),

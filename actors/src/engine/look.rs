@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{Engine, TellError};
+use crate::ports::store::StoredRun;
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::PartitionMsg;
 
@@ -82,9 +83,13 @@ impl Engine {
 
     /// A run of the caller's as it stands in the store.
     pub async fn run_as_stored(&self, scope: Scope, run: RunId) -> Result<Run, TellError> {
-        let runtime = &self.inner.runtime;
         let stored = self.stored_run(scope, run).await?.ok_or(TellError::NotFound)?;
-        let flow = &stored.header.flow;
+        Ok(self.rehydrated(stored).await?)
+    }
+
+    /// A run that was read, with the plan of its version.
+    pub(super) async fn rehydrated(&self, stored: StoredRun) -> Result<Run, StoreError> {
+        let (runtime, flow) = (&self.inner.runtime, &stored.header.flow);
         let ready = runtime.plans.version(runtime.catalog.as_ref(), flow.id, flow.version).await?;
         let state = RunState::load(&stored.state).map_err(|e| StoreError::Corrupt(e.to_string()))?;
         Ok(Run::rehydrate(Arc::new(stored.header), ready.plan, state, &stored.attempts))
@@ -140,7 +145,7 @@ impl Engine {
     }
 
     /// A payload as its executor would have it logged: without secrets.
-    fn shown(&self, action_type: &str, payload: Value) -> Value {
+    pub(super) fn shown(&self, action_type: &str, payload: Value) -> Value {
         match self.inner.runtime.executors.get(action_type) {
             Some(executor) => Arc::unwrap_or_clone(executor.logged(&Arc::new(payload))),
             None => payload,

@@ -174,6 +174,7 @@ impl Engine {
             schedules,
             partitions: shared,
             delivery_credits,
+            replay_credits: Arc::new(Semaphore::new(super::replay::MOST_AT_ONCE)),
             bulk: OnceLock::new(),
             escalation: OnceLock::new(),
         };

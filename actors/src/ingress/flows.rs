@@ -29,7 +29,8 @@ impl Ingress {
         self.runtime.plans.single_action(id, owner, document, &known).map_err(TriggerError::Invalid)
     }
 
-    pub(super) async fn named_flow(&self, tenant: TenantId, id: FlowId) -> Result<ReadyFlow, TriggerError> {
+    /// A flow of this tenant in its present version, if it takes triggers.
+    pub(crate) async fn named_flow(&self, tenant: TenantId, id: FlowId) -> Result<ReadyFlow, TriggerError> {
         let found = self.runtime.plans.current(self.runtime.catalog.as_ref(), tenant, id).await?;
         let flow = found.ok_or(TriggerError::NoSuchFlow)?;
         if flow.is_active { Ok(flow) } else { Err(TriggerError::Inactive(flow.flow.name.to_string())) }
@@ -38,7 +39,7 @@ impl Ingress {
     /// The flow in the version that this run gets.
     pub(super) fn for_run(&self, flow: &ReadyFlow, trigger: &Trigger, run: RunId) -> Result<ReadyFlow, TriggerError> {
         match trigger.target {
-            Target::Version(..) | Target::Action(_) => Ok(flow.clone()),
+            Target::Version(..) | Target::Again { .. } | Target::Action(_) => Ok(flow.clone()),
             Target::Flow(_) | Target::Scheduled(_) | Target::Matching | Target::Only(_) => {
                 let scope = || {
                     matching_scope(

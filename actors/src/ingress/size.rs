@@ -1,15 +1,23 @@
 //! How much a trigger may bring.
 
+use serde_json::Value;
+
 use super::{Ingress, Trigger, TriggerError};
 
 impl Ingress {
     /// Refuses a trigger whose context is larger than is taken.
     pub(super) fn check_size(&self, trigger: &Trigger) -> Result<(), TriggerError> {
         let limit = self.runtime.settings.max_trigger_bytes;
-        let mut counter = ByteCounter(0);
-        serde_json::to_writer(&mut counter, &*trigger.context).map_err(|e| TriggerError::Failed(e.to_string()))?;
-        if counter.0 > limit { Err(TriggerError::TooLarge { bytes: counter.0, limit }) } else { Ok(()) }
+        let bytes = json_bytes(&trigger.context);
+        if bytes > limit { Err(TriggerError::TooLarge { bytes, limit }) } else { Ok(()) }
     }
+}
+
+/// How many bytes a value has as a text.
+pub(crate) fn json_bytes(value: &Value) -> usize {
+    let mut counter = ByteCounter(0);
+    serde_json::to_writer(&mut counter, value).expect("a value has text keys, and counting does not fail");
+    counter.0
 }
 
 /// Counts what would be written.

@@ -115,7 +115,7 @@ resources! {
         approval_notes: Text or null, max_retry_attempts: Integer, current_retry_attempt: Integer,
         retry_backoff_seconds: Real, last_retry_at: Time or null, next_retry_at: Time or null, started_at: Time
         or null, completed_at: Time or null, execution_duration_ms: Integer or null, execution_result: Json or
-        null, execution_error: Text or null, execution_error_code: Text or null, depends_on: Ids,
+        null, execution_error: Text or null, execution_error_code: Text or null, reused_from: Id or null, depends_on: Ids,
         dependency_mode: Text, context_data: Json, tags: Texts, metadata: Json, partition: Integer, node_epoch:
         Integer or null, created_at: Time, updated_at: Time,
     }

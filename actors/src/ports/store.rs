@@ -10,7 +10,7 @@ use core314_domain::ids::{ExecutionId, FlowId, LogId, Owner, RowId, RunId, StepN
 use core314_domain::limits::{Bucket, Claim};
 use core314_domain::log::LogEntry;
 use core314_domain::rollout::RolloutStatus;
-use core314_domain::run::{CacheKey, Cached, LastAttempt, PhaseMove, RunHeader, SavedState, Timing};
+use core314_domain::run::{CacheKey, Cached, LastAttempt, PhaseMove, Reuse, RunHeader, SavedState, Timing};
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::RunStatus;
 use serde_json::Value;
@@ -256,6 +256,8 @@ pub struct Accept {
     pub definition: Option<Arc<FlowDocument>>,
     /// Present where a schedule starts the run: it goes on in the same commit, or the run is not accepted.
     pub schedule: Option<Box<ScheduleMove>>,
+    /// What it takes over from the run that it repeats: kept with it, whatever becomes of that one.
+    pub reuse: Option<Arc<Reuse>>,
 }
 
 /// A caller's own name for a request, unique in its tenant, with the answer that a repetition gets.
@@ -476,7 +478,7 @@ pub struct StoredRun {
     pub version: i64,
     pub state: SavedState,
     pub timing: Timing,
-    /// The final attempts of its ended steps.
+    /// The final attempts of its ended steps, and what it took over.
     pub attempts: Vec<LastAttempt>,
 }
 

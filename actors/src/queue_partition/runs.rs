@@ -105,7 +105,10 @@ impl QueuePartition {
             ..Resident::default()
         };
         self.runs.insert(run, resident);
-        let state = Run::new(new.header, new.plan);
+        let state = match &new.accepting.reuse {
+            Some(reuse) => Run::taking_over(new.header, new.plan, reuse),
+            None => Run::new(new.header, new.plan),
+        };
         if self.start_actor(run, state, Timing::default(), Some(new.accepting), ctx) {
             self.ask(run, Ask { answer: Some(new.answer), ..first });
         } else {

@@ -20,8 +20,9 @@ impl Rows {
                 is_final: entry.is_final,
                 result: entry.result.clone().map(Kept::Here),
                 error: entry.failure.as_ref().map(|f| f.message.clone()),
+                reused_from: None,
             };
-            run.attempts.retain(|attempt| attempt.step != entry.step);
+            run.attempts.retain(|attempt| attempt.step != entry.step || attempt.reused_from.is_some());
             run.attempts.push(last);
             let seq = self.log.iter().filter(|row| row.2 == partition).count() as i64 + 1;
             self.log.push((id, tenant, partition, seq, entry));

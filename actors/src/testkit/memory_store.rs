@@ -244,13 +244,8 @@ impl Rows {
             self.keys.extend(wanted.map(|(key, wanted)| (key, (wanted.body_hash, wanted.answer))));
             self.live_keys.extend(named.map(|name| (name, write.id)));
             let header = (*accept.header).clone();
-            let run = StoredRun {
-                header,
-                version: 0,
-                state: write.state.clone(),
-                timing: write.timing,
-                attempts: Vec::new(),
-            };
+            let attempts = accept.reuse.iter().flat_map(|reuse| reuse.outcomes()).collect();
+            let run = StoredRun { header, version: 0, state: write.state.clone(), timing: write.timing, attempts };
             self.runs.insert(write.id, run);
         }
         if let Some((flow, key)) = write.reopened.as_ref().and_then(|end| end.key.clone()) {

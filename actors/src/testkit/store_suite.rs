@@ -14,10 +14,11 @@ pub mod schedules;
 
 use core314_domain::audit::AuditEvent;
 use core314_domain::ids::{FlowId, TenantId, WebhookId};
-use core314_domain::run::Kept;
+use core314_domain::run::step::StepStatus;
+use core314_domain::run::{Kept, LastAttempt, Reuse, Reused, ReusedOutcome};
 use core314_domain::stats::{BUCKET_WIDTHS_MS, Stat, StatKey};
 use core314_domain::words::TriggerType;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::ports::Scope;
@@ -89,6 +90,35 @@ pub async fn a_run_reads_back(store: &dyn Store) {
         assert_eq!(stored, attempts);
     }
     assert!(store.load_runs(Vec::new()).await.expect("loads").is_empty());
+}
+
+/// What a run takes over reads back with it, and is kept when a step of it is done again all the same.
+pub async fn what_a_run_takes_over_reads_back(store: &dyn Store) {
+    let epoch = take(store).await;
+    let mut samples = Samples::new(61);
+    let mut accepted = samples.accept(1, epoch);
+    let from = samples.run_id().execution(7);
+    let outcome = |result, error| Some(ReusedOutcome { from, result, error });
+    let steps = [
+        (0, Reused { status: StepStatus::Completed, outcome: outcome(Some(json!({"n": [1.5, null]}).into()), None) }),
+        (1, Reused { status: StepStatus::SkippedByWhen, outcome: None }),
+        (2, Reused { status: StepStatus::Failed, outcome: outcome(None, Some("no".to_owned())) }),
+    ];
+    let reuse = Arc::new(Reuse { steps: steps.into_iter().collect(), vars: Value::Null.into() });
+    accepted.accept.as_mut().expect("an accept").reuse = Some(reuse.clone());
+    accepted.state.state = r#"{"v":3,"s":"CSFB","x":[[0,2]]}"#.to_owned();
+    commit_run(store, &accepted).await;
+    let expected: Vec<LastAttempt> = reuse.outcomes().collect();
+    assert_eq!(expected.len(), 2);
+    let found = store.load_runs(vec![accepted.id]).await.expect("loads").remove(0);
+    assert_eq!(found.attempts, expected);
+    let mut next = samples.finish(&accepted, 1);
+    next.state.state = r#"{"v":3,"s":"CSFC","x":[[0,2]]}"#.to_owned();
+    let own: Vec<_> = next.log.iter().map(|entry| entry.step).collect();
+    commit_run(store, &next).await;
+    let found = store.load_runs(vec![accepted.id]).await.expect("loads").remove(0);
+    let (taken, logged): (Vec<_>, Vec<_>) = found.attempts.into_iter().partition(|last| last.reused_from.is_some());
+    assert_eq!((taken, logged.iter().map(|last| last.step).collect::<Vec<_>>()), (expected, own));
 }
 
 /// Of two changes of one version the first is committed and the second is a conflict, also in one batch.

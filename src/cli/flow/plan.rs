@@ -1,8 +1,11 @@
-//! `core314 flow plan`: what `apply` would do, place by place, and which runs stay on the version they began with.
+//! `core314 flow plan`: what `apply` would do, place by place, which runs stay on the version they began with, and what would
+//! become of the last runs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::Args;
+use core314_domain::document::FlowDocument;
 use core314_domain::words::RunStatus;
 use serde_json::{Value, json};
 
@@ -11,10 +14,13 @@ use super::change::{Change, marked, without_document};
 use super::documents::{Paths, in_file};
 use crate::cli::outcome::{Exit, Failure};
 use crate::cli::progress::Progress;
+use crate::cli::replay::summary as summary_of;
 use crate::cli::session::Session;
 
 /// Runs of one flow that are counted; more is shown as so many.
 const MOST_RUNS: usize = 500;
+/// How long the replays of one flow may take.
+const REPLAY_MS: u64 = 2_000;
 /// Longer values are cut for people.
 const VALUE_CHARACTERS: usize = 60;
 
@@ -26,6 +32,9 @@ pub struct PlanArgs {
     /// --prune` does it.
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "delete")]
     prune: Option<Prune>,
+    /// Replay so many of the last runs of each flow that changes, and say what would be otherwise; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=1_000))]
+    replay: u64,
 }
 
 pub async fn plan(session: &Session<'_>, args: &PlanArgs) -> Result<Exit, Failure> {
@@ -40,8 +49,10 @@ pub async fn plan(session: &Session<'_>, args: &PlanArgs) -> Result<Exit, Failur
             Change::Create => json!({"change": "create"}),
             Change::Update { stored, differences, .. } => {
                 let runs = live_runs(session, &stored).await?;
-                json!({"change": "update", "id": stored["id"], "flow_version": stored["flow_version"],
-                    "live_runs": runs, "differences": differences})
+                let mut row = json!({"change": "update", "id": stored["id"], "flow_version": stored["flow_version"],
+                    "differences": differences});
+                pin(&mut row, &runs);
+                row
             }
             Change::Leave { stored } => {
                 json!({"change": "none", "id": stored["id"], "flow_version": stored["flow_version"]})
@@ -51,6 +62,10 @@ pub async fn plan(session: &Session<'_>, args: &PlanArgs) -> Result<Exit, Failur
         for found in ["errors", "warnings"] {
             row[found] = verdict[found].as_array().cloned().unwrap_or_default().into();
         }
+        let is_sound = row["errors"].as_array().is_some_and(Vec::is_empty);
+        if args.replay > 0 && row["change"] == "update" && is_sound {
+            row["replay"] = replay(session, &row["id"], document, args.replay).await?;
+        }
         row["flow_name"] = json!(document.flow_name);
         row["file"] = json!(path.display().to_string());
         rows.push(row);
@@ -58,8 +73,10 @@ pub async fn plan(session: &Session<'_>, args: &PlanArgs) -> Result<Exit, Failur
     if let Some(prune) = args.prune {
         for flow in without_document(&session.client, documents.iter().map(|(_, document)| document)).await? {
             let runs = live_runs(session, &flow).await?;
-            rows.push(json!({"change": prune.as_str(), "id": flow["id"], "flow_version": flow["flow_version"],
-                "live_runs": runs, "flow_name": flow["flow_name"]}));
+            let mut row = json!({"change": prune.as_str(), "id": flow["id"], "flow_version": flow["flow_version"],
+                "flow_name": flow["flow_name"]});
+            pin(&mut row, &runs);
+            rows.push(row);
         }
     }
     drop(progress);
@@ -77,26 +94,36 @@ pub async fn plan(session: &Session<'_>, args: &PlanArgs) -> Result<Exit, Failur
     Ok(Exit::Done)
 }
 
-/// How many runs of a flow have not ended: they stay on their version.
-async fn live_runs(session: &Session<'_>, flow: &Value) -> Result<usize, Failure> {
-    let mut count = 0;
+/// How many runs of a flow have not ended, by the versions on which they stay.
+async fn live_runs(session: &Session<'_>, flow: &Value) -> Result<BTreeMap<i64, usize>, Failure> {
+    let mut counts = BTreeMap::new();
     for status in RunStatus::ALL.iter().filter(|status| !status.is_terminal()) {
         let id = flow["id"].as_str().unwrap_or_default().to_owned();
         let filters = [("orchestration_flow_id", id), ("run_status", status.to_string())];
-        count += session.client.list(&["runs"], &filters, MOST_RUNS).await?.len();
+        for run in session.client.list(&["runs"], &filters, MOST_RUNS).await? {
+            *counts.entry(run["flow_version"].as_i64().unwrap_or_default()).or_default() += 1;
+        }
     }
-    Ok(count)
+    Ok(counts)
+}
+
+fn pin(row: &mut Value, runs: &BTreeMap<i64, usize>) {
+    let pinned = |(version, runs): (&i64, &usize)| json!({"flow_version": version, "runs": runs});
+    row["live_runs"] = json!(runs.values().sum::<usize>());
+    row["pinned"] = runs.iter().map(pinned).collect();
+}
+
+/// What would become of the last runs of a flow.
+async fn replay(session: &Session<'_>, flow: &Value, document: &FlowDocument, runs: u64) -> Result<Value, Failure> {
+    let body = json!({"filter": {"orchestration_flow_id": flow}, "limit": runs, "within_ms": REPLAY_MS,
+        "document": document.to_value()});
+    session.client.post(&["runs", "bulk", "replay"], &body).await
 }
 
 /// A flow for people: a sign, its name, and where it changes.
 fn lines(row: &Value) -> String {
     let name = row["flow_name"].as_str().unwrap_or_default();
-    let pinned = match row["live_runs"].as_u64().unwrap_or_default() {
-        0 => String::new(),
-        1 => ", 1 run under way stays on it".to_owned(),
-        count => format!(", {count} runs under way stay on it"),
-    };
-    let version = format!("(version {}{pinned})", row["flow_version"]);
+    let version = format!("(version {}{})", row["flow_version"], pinned(row));
     let mut text = match row["change"].as_str() {
         Some("create") => format!("+ {name}"),
         Some("update") => format!("~ {name} {version}"),
@@ -109,6 +136,10 @@ fn lines(row: &Value) -> String {
         let (before, after) = (short(&difference["before"]), short(&difference["after"]));
         let _ = write!(text, "\n    {place}: {before} -> {after}");
     }
+    // A run that has no record, because its flow is new or has never ended one, has nothing to say.
+    if row["replay"]["replayed"].as_u64().is_some_and(|count| count > 0) {
+        let _ = write!(text, "\n    {}", summary_of(&row["replay"]).replace('\n', "\n    "));
+    }
     for (kind, member) in [("error", "errors"), ("warning", "warnings")] {
         for found in row[member].as_array().into_iter().flatten() {
             let [place, message] = ["pointer", "message"].map(|key| found[key].as_str().unwrap_or_default());
@@ -116,6 +147,25 @@ fn lines(row: &Value) -> String {
         }
     }
     text
+}
+
+/// Which runs under way stay where, for people: those of the present version first.
+fn pinned(row: &Value) -> String {
+    let runs = |count: u64| if count == 1 { "1 run".to_owned() } else { format!("{count} runs") };
+    let of = |pinned: &Value| (pinned["flow_version"].clone(), pinned["runs"].as_u64().unwrap_or_default());
+    let each: Vec<(Value, u64)> = row["pinned"].as_array().into_iter().flatten().map(of).collect();
+    let total = each.iter().map(|(_, count)| count).sum::<u64>();
+    match each.as_slice() {
+        [] => String::new(),
+        [(version, _)] if *version == row["flow_version"] => {
+            format!(", {} under way {} on it", runs(total), if total == 1 { "stays" } else { "stay" })
+        }
+        each => {
+            let each: Vec<String> =
+                each.iter().map(|(version, count)| format!("{count} on version {version}")).collect();
+            format!(", {} under way: {}", runs(total), each.join(", "))
+        }
+    }
 }
 
 fn short(value: &Value) -> String {
@@ -142,7 +192,7 @@ mod tests {
         let rows = [
             json!({"change": "create", "flow_name": "new"}),
             json!({"change": "update", "flow_name": "old", "flow_version": 3, "live_runs": 2,
-                "differences": [{"place": "/tags", "before": null, "after": "x".repeat(100)}]}),
+                "pinned": [{"flow_version": 3, "runs": 2}], "differences": [{"place": "/tags", "before": null, "after": "x".repeat(100)}]}),
             json!({"change": "none", "flow_name": "same", "flow_version": 1}),
         ];
         assert_eq!(lines(&rows[0]), "+ new");
@@ -152,6 +202,12 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with('…') && text.lines().all(|line| line.chars().count() < 90), "{text}");
+        let mut older = rows[1].clone();
+        older["pinned"] = json!([{"flow_version": 1, "runs": 1}, {"flow_version": 3, "runs": 2}]);
+        older["replay"] = json!({"replayed": 5, "same": 5, "different": 0});
+        let text = lines(&older);
+        assert!(text.starts_with("~ old (version 3, 3 runs under way: 1 on version 1, 2 on version 3)\n"), "{text}");
+        assert!(text.ends_with("\n    5 replayed: 5 as they went, 0 otherwise"), "{text}");
         assert_eq!(lines(&rows[2]), "  same");
         assert_eq!(summary(&rows), "1 to create, 1 to update, 0 to delete, 1 unchanged");
     }

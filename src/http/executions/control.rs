@@ -5,9 +5,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::TellError;
 use core314_actors::flow_run::Remark;
 use core314_actors::ports::resource::Resource;
-use core314_domain::run::Command;
+use core314_domain::run::{Command, Refusal};
 
-use super::parts_of;
+use super::{absent, parts_of};
 use crate::http::ask::{self, Asked, Nothing};
 use crate::http::auth::Role;
 use crate::http::openapi::Doc;
@@ -92,11 +92,17 @@ async fn tell<T>(
     command: impl FnOnce(u32) -> Command,
 ) -> Result<HttpResponse, Problem> {
     let (id, run, step) = parts_of(id)?;
-    let missing = || Problem::no_row("execution");
-    state.engine.tell(asked.caller.scope, run, command(step), remark).await.map_err(|error| match error {
-        TellError::NotFound | TellError::Refused(core314_domain::run::Refusal::NoSuchStep(_)) => missing(),
-        error => error.into(),
-    })?;
-    let row = state.views.one(asked.caller.scope, Resource::Executions, id.0).await?;
-    Ok(HttpResponse::Ok().json(row.ok_or_else(missing)?))
+    let scope = asked.caller.scope;
+    match state.engine.tell(scope, run, command(step), remark).await {
+        Ok(()) => {}
+        Err(TellError::NotFound | TellError::Refused(Refusal::NoSuchStep(_))) => {
+            return Err(absent(state, scope, id).await?);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    match state.views.one(scope, Resource::Executions, id.0).await? {
+        Some(row) => Ok(HttpResponse::Ok().json(row)),
+        // It has ended by this, and its round with it.
+        None => Err(absent(state, scope, id).await?),
+    }
 }

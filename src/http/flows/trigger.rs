@@ -118,7 +118,8 @@ fn trigger(
     })
 }
 
-fn run_key(key: Option<String>, on_conflict: Option<OnConflict>) -> Result<Option<RunKey>, Problem> {
+/// The name that a caller gives a run.
+pub fn run_key(key: Option<String>, on_conflict: Option<OnConflict>) -> Result<Option<RunKey>, Problem> {
     match (key, on_conflict) {
         (None, None) => Ok(None),
         (None, Some(_)) => Err(Problem::field("on_conflict", "needs a run_key")),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use core314_actors::engine::{Engine, Restart};
+use core314_actors::engine::{Engine, Rerun, Restart};
 use core314_actors::flow_run::Remark;
 use core314_actors::ports::Scope;
 use core314_actors::ports::resource::Resource;
@@ -32,7 +32,9 @@ const FEW: usize = 10;
 
 core314_domain::words! {
     /// What is done to each run.
-    Verb { Cancel = "cancel", Pause = "pause", Resume = "resume", Retry = "retry", Restart = "restart" }
+    Verb {
+        Cancel = "cancel", Pause = "pause", Resume = "resume", Retry = "retry", Rerun = "rerun", Restart = "restart",
+    }
 }
 
 /// Which runs, and how far to go.
@@ -42,6 +44,10 @@ core314_domain::words! {
 struct Input {
     /// Columns of runs and what they must equal, such as `{"run_status": "failed"}`. At least one.
     filter: BTreeMap<String, Value>,
+    /// Of `rerun`: the id of the step with which the new runs begin.
+    from_step: Option<String>,
+    /// Of `rerun`: the version of the flow; by default that of each run.
+    version: Option<i64>,
     /// Only say which runs would be told.
     #[serde(default)]
     preview: bool,
@@ -73,7 +79,7 @@ struct Refused {
 }
 
 pub fn doc() -> Doc {
-    Doc::role("Cancels, pauses, resumes, retries or restarts every run that a filter finds.", Role::Operator)
+    Doc::role("Cancels, pauses, resumes, retries, reruns or restarts every run that a filter finds.", Role::Operator)
         .body::<Input>()
         .problem(StatusCode::CONFLICT)
         .ok::<View>("What was done, or would be.")
@@ -95,6 +101,7 @@ pub async fn handle(
     if !(0.0..=1.0).contains(&rate) {
         return Err(Problem::field("max_error_rate", "must be 0 to 1"));
     }
+    from_step(verb == Verb::Rerun, asked.input.from_step.as_ref(), asked.input.version)?;
     let (run_ids, more) = find(&state, asked.caller.scope, filter(&asked.input.filter)?, limit, MOST_PAGES).await?;
     let mut view = View { run_ids, more, done: 0, refused: Vec::new(), stopped: false };
     if !asked.input.preview {
@@ -130,6 +137,16 @@ pub fn filter(wanted: &BTreeMap<String, Value>) -> Result<Filter, Problem> {
     Ok(filter)
 }
 
+/// `rerun` needs to know from where; other verbs have no use for it.
+pub fn from_step(is_rerun: bool, step: Option<&String>, version: Option<i64>) -> Result<(), Problem> {
+    match (is_rerun, step) {
+        (true, None) => Err(Problem::field("from_step", "is required to rerun")),
+        (false, Some(_)) => Err(Problem::field("from_step", "goes with rerun alone")),
+        (false, None) if version.is_some() => Err(Problem::field("version", "goes with rerun alone")),
+        (true, Some(_)) | (false, None) => Ok(()),
+    }
+}
+
 /// The newest runs that a filter finds, in at most so many pages; and whether there are more.
 pub async fn find(
     state: &State,
@@ -158,6 +175,12 @@ async fn tell(engine: &Engine, scope: Scope, run: RunId, verb: Verb, asked: &Ask
         Verb::Pause => Command::Pause { by: by.into() },
         Verb::Resume => Command::Resume,
         Verb::Retry => Command::Retry { step: None },
+        Verb::Rerun => {
+            let from_step = asked.input.from_step.clone().unwrap_or_default();
+            let (version, by) = (asked.input.version, by.to_owned());
+            let again = Rerun { from_step, version, run_key: None, by, idempotency: None };
+            return Ok(engine.rerun(scope, run, again).await.map(drop)?);
+        }
         Verb::Restart => {
             let again = Restart { by: by.to_owned(), idempotency: None };
             return Ok(engine.restart(scope, run, again).await.map(drop)?);

@@ -98,6 +98,35 @@ async fn runs_and_executions() {
 }
 
 #[tokio::test]
+async fn runs_that_are_run_again() {
+    let run = || json!({"id": ID, "run_status": "cancelled", "flow_name": "hello"});
+    check(vec![
+        post(
+            &["run", "rerun", ID, "--from", "greet", "--version", "2", "--run-key", "k"],
+            "POST /api/v1/runs/ID/rerun",
+            json!({"from_step": "greet", "version": 2, "run_key": "k"}),
+            run(),
+            "hello",
+        ),
+        post(
+            &["run", "rerun", "--filter", "run_status=failed", "--from", "greet", "--canary", "3"],
+            "POST /api/v1/bulk",
+            json!({"verb": "rerun", "from_step": "greet", "filter": {"run_status": "failed"}, "preview": false, "canary": 3}),
+            json!({"id": ID, "verb": "rerun", "status": "running"}),
+            "rerun",
+        ),
+        post(
+            &["run", "replay", "--filter", "flow_name=hello", "--limit", "5", "--version", "3"],
+            "POST /api/v1/runs/bulk/replay",
+            json!({"filter": {"flow_name": "hello"}, "limit": 5, "version": 3}),
+            json!({"replayed": 5, "same": 4, "different": 1, "steps": [{"step": "greet", "change": "payload", "runs": 1}]}),
+            "step greet",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn flows() {
     let flow = || json!({"id": ID, "flow_name": "hello", "flow_version": 2, "is_active": false});
     let document = "flow_name: hello\n";

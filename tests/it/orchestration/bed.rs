@@ -60,6 +60,12 @@ impl Bed {
         Self { installation, server, sink: Sink::start() }
     }
 
+    /// The server dies, and another one takes up what it leaves.
+    pub fn restart(&mut self) {
+        self.server.kill();
+        self.server = Server::start_with(&self.installation, &[]).expect("the server becomes ready");
+    }
+
     fn client(&self, credential: Credential, number: u128) -> Client<'_> {
         let user = Uuid::from_u128(0x0190_a000_0000_7000_8000_0000_0000_0100 + number);
         Client { server: &self.server, credential, user }

@@ -117,6 +117,13 @@ pub struct WaitPlan {
     pub on_timeout: OnWaitTimeout,
 }
 
+impl WaitPlan {
+    /// Whether what it waits for comes by itself.
+    pub const fn is_for_a_time(&self) -> bool {
+        matches!(self.what, WaitFor::Seconds(_) | WaitFor::Until(_))
+    }
+}
+
 /// What a wait waits for.
 #[derive(Debug)]
 pub enum WaitFor {

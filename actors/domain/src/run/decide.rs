@@ -165,11 +165,14 @@ impl Decider<'_> {
 
     pub(super) fn run_started(&mut self) {
         self.emit(Change::RunStarted { at_ms: self.now_ms });
-        self.enter_phase(1);
+        let takes_over = !self.state().reused.is_empty();
+        if let Some(phase) = if takes_over { self.draft.first_phase() } else { Some(1) } {
+            self.enter_phase(phase);
+        }
         for no in 0..self.state().steps.len() as StepNo {
             // A step that fails at once may have cancelled those after it.
             let plan = &self.draft.plan.steps[no as usize];
-            if plan.parent.is_none() && plan.inputs.is_empty() {
+            if plan.parent.is_none() && (plan.inputs.is_empty() || takes_over) {
                 self.release_if_ready(no);
             }
         }

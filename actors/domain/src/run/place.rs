@@ -96,6 +96,21 @@ impl Ranges {
         Some(first)
     }
 
+    /// Whether a number is among them.
+    pub fn contains(&self, number: u32) -> bool {
+        let at = self.0.partition_point(|(_, last)| *last < number);
+        self.0.get(at).is_some_and(|(first, _)| *first <= number)
+    }
+
+    /// Takes a number out.
+    pub fn remove(&mut self, number: u32) {
+        let at = self.0.partition_point(|(_, last)| *last < number);
+        let Some((first, last)) = self.0.get(at).copied().filter(|(first, _)| *first <= number) else { return };
+        let before = (first < number).then(|| (first, number - 1));
+        let behind = (number < last).then(|| (number + 1, last));
+        self.0.splice(at..=at, before.into_iter().chain(behind));
+    }
+
     /// How many numbers there are.
     pub fn len(&self) -> u32 {
         self.0.iter().map(|(first, last)| last - first + 1).sum()
@@ -296,5 +311,8 @@ mod tests {
         assert_eq!((ranges.len(), ranges.pop(), ranges.pop()), (7, Some(1), Some(2)));
         assert_eq!(ranges.iter().collect::<Vec<_>>(), [3, 4, 5, 8, 9]);
         assert_eq!(serde_json::to_string(&ranges).unwrap(), "[[3,5],[8,9]]");
+        assert_eq!([2, 3, 5, 6, 9, 10].map(|n| ranges.contains(n)), [false, true, true, false, true, false]);
+        [4, 8, 7, 9].into_iter().for_each(|number| ranges.remove(number));
+        assert_eq!(ranges.0, [(3, 3), (5, 5)]);
     }
 }

@@ -47,10 +47,17 @@ impl Run {
     /// To the end of which phase the run would go back if it failed now; 0: the start.
     pub fn would_go_back_to(&self) -> u32 {
         let phase = self.state.phase.current;
-        match self.plan.rollback.to {
+        let to = match self.plan.rollback.to {
             RollbackTo::Off | RollbackTo::Previous => phase.saturating_sub(1),
             RollbackTo::Phase(to) => to.min(phase.saturating_sub(1)),
-        }
+        };
+        to.max(self.first_phase().unwrap_or(1) - 1)
+    }
+
+    /// The first phase with something that the run itself does; `None` where its flow has none, or all was taken over.
+    pub(super) fn first_phase(&self) -> Option<u32> {
+        let own = self.outer().filter(|no| !self.state.reused.contains(*no));
+        own.filter_map(|no| self.plan.steps[no as usize].phase).min()
     }
 
     /// What would be taken back if the run rolled back to the end of a phase now, in that order.
@@ -63,7 +70,8 @@ impl Run {
             return targets.and_then(|targets| targets.get(rollback.settled as usize..)).unwrap_or_default().to_vec();
         }
         let mut targets = Vec::new();
-        for no in self.outer() {
+        // What it took over is not this run's to take back.
+        for no in self.outer().filter(|no| !self.state.reused.contains(*no)) {
             if to_phase == 0 || self.plan.steps[no as usize].phase.is_some_and(|phase| phase > to_phase) {
                 self.undoable(no, &mut targets);
             }
@@ -95,12 +103,13 @@ impl Run {
     }
 
     fn is_undoable(&self, no: StepNo) -> bool {
-        let completed = self.state.get(no).is_some_and(|step| step.status == StepStatus::Completed);
+        let is_completed = self.state.get(no).is_some_and(|step| step.status == StepStatus::Completed);
+        let completed = is_completed && !self.state.reused.contains(no);
         self.step_plan(no).undo.is_some() && (completed || self.state.unknown.contains(&no))
     }
 
     /// Later steps have a larger key. Within the flow that is the order of the graph; rounds follow their numbers.
-    fn depth_key(&self, no: StepNo) -> (Vec<u32>, StepNo) {
+    pub(super) fn depth_key(&self, no: StepNo) -> (Vec<u32>, StepNo) {
         let mut key = Vec::new();
         let mut at = Some(no);
         while let Some(no) = at {
@@ -196,6 +205,7 @@ impl Decider<'_> {
         let again: Vec<StepNo> = self
             .draft
             .outer()
+            .filter(|no| !self.state().reused.contains(*no))
             .filter(|no| phase == 0 || self.plan(*no).phase.is_some_and(|p| p > phase) || self.never_came(*no))
             .collect();
         again.iter().for_each(|no| self.reset(*no, true));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::step::{Live, Step, StepStatus, is_zero};
-use super::{Closing, Frame, PhaseState, Place, RollbackState, Run, RunState};
+use super::{Closing, Frame, PhaseState, Place, Ranges, RollbackState, Run, RunState};
 use crate::Json;
 use crate::ids::{StepNo, UserId};
 use crate::words::RunStatus;
@@ -52,6 +52,9 @@ struct Saved {
     rollback: Option<RollbackState>,
     #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
     output: Option<Json>,
+    /// Written by version 3 of the form: the steps whose outcomes it took over.
+    #[serde(rename = "x", default, skip_serializing_if = "Ranges::is_empty")]
+    reused: Ranges,
 }
 
 fn is_null(value: &Json) -> bool {
@@ -105,7 +108,7 @@ struct Version {
 /// A stored state that this release cannot read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    #[error("the run's state has version {0}, this release reads versions 1 and 2: start the newer release again")]
+    #[error("the run's state has version {0}, this release reads versions 1 to 3: start the newer release again")]
     Newer(u32),
     #[error("the run's state cannot be read: {0}")]
     Damaged(String),
@@ -118,6 +121,13 @@ pub struct SavedState {
     pub state: String,
     pub started_at_ms: Option<i64>,
     pub completed_at_ms: Option<i64>,
+}
+
+impl SavedState {
+    /// Whether the run may have taken something over: the text says so, or happens to contain the words.
+    pub fn may_reuse(&self) -> bool {
+        self.state.contains("\"x\":[[")
+    }
 }
 
 impl RunState {
@@ -139,7 +149,11 @@ impl RunState {
     /// The columns to store, with what stands beside the letters of executions past the end of the plan.
     pub fn save(&self, loose: impl Fn(StepNo, &Step) -> Loose) -> SavedState {
         let saved = Saved {
-            v: if self.needs_more() { 2 } else { 1 },
+            v: match (self.needs_more(), self.reused.is_empty()) {
+                (_, false) => 3,
+                (true, true) => 2,
+                (false, true) => 1,
+            },
             s: self.steps.iter().map(|s| s.status.letter()).collect(),
             l: self.all().filter_map(|(no, s)| Some((no, *s.live.as_deref()?))).collect(),
             c: self.closing,
@@ -155,6 +169,7 @@ impl RunState {
             phase: self.phase,
             rollback: self.rollback.clone(),
             output: self.output.clone(),
+            reused: self.reused.clone(),
         };
         SavedState {
             status: self.status,
@@ -169,7 +184,7 @@ impl RunState {
         let damaged = |e: serde_json::Error| StateError::Damaged(e.to_string());
         // First of all, and alone: of a newer form nothing else is known.
         let Version { v } = serde_json::from_str(&columns.state).map_err(damaged)?;
-        if !(1..=2).contains(&v) {
+        if !(1..=3).contains(&v) {
             return Err(StateError::Newer(v));
         }
         let saved: Saved = serde_json::from_str(&columns.state).map_err(damaged)?;
@@ -197,6 +212,7 @@ impl RunState {
             phase: saved.phase,
             rollback: saved.rollback,
             output: saved.output,
+            reused: saved.reused,
             closing: saved.c,
             error: saved.e,
             started_at_ms: columns.started_at_ms,

@@ -104,6 +104,7 @@ impl RunState {
                     *step = Step::BLOCKED;
                 }
                 self.votes.remove(step);
+                self.reused.remove(*step);
             }
             Change::StepReleased { step, status, live } => self.set(*step, *status, Some(*live)),
             Change::StepAdjusted { step, live } => self.with_live(*step, |own| *own = *live),

@@ -17,6 +17,7 @@ use crate::log::{Failure, LogEntry};
 use crate::plan::PlanLimits;
 use crate::words::{ApprovalStatus, ExecutionStatus, Role, TriggerType};
 
+mod again;
 mod cache;
 mod fallback;
 mod intervening;

@@ -99,6 +99,7 @@ impl Store {
             .log
             .iter()
             .map(|e| LastAttempt {
+                reused_from: None,
                 attempt: e.attempt,
                 is_final: e.is_final,
                 step: e.step,

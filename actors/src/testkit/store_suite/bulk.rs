@@ -22,6 +22,8 @@ pub async fn a_bulk_job_is_worked_off(store: &(impl Store + BulkJobs)) {
     let (owner, stranger) = (samples.owner(), samples.owner());
     let plan = BulkPlan {
         verb: BulkVerb::Retry,
+        from_step: None,
+        version: None,
         canary: 2,
         ramp: Ramp::default(),
         stop_above_error_rate: 0.25,

@@ -144,6 +144,7 @@ impl Samples {
                 idempotency: Some(idempotency),
                 definition: None,
                 schedule: None,
+                reuse: None,
             })),
             state: saved(RunStatus::Running, "IBB", None),
             timing: Timing { queue_key: Some(NOW_MS - 5_000), wake_at_ms: Some(NOW_MS + 60_000) },

@@ -24,6 +24,7 @@ fn reloaded(bench: &Bench) -> Run {
         .iter()
         .map(|entry| {
             let last = LastAttempt {
+                reused_from: None,
                 step: entry.step,
                 attempt: entry.attempt,
                 is_final: entry.is_final,

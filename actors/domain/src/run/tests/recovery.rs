@@ -136,12 +136,12 @@ fn a_state_that_this_release_does_not_know_is_refused() {
         let state = state.to_owned();
         RunState::load(&SavedState { status: RunStatus::Running, state, started_at_ms: None, completed_at_ms: None })
     };
-    for newer in [r#"{"v":3,"s":"BB"}"#, r#"{"v":3,"steps":[1],"s":[]}"#] {
+    for newer in [r#"{"v":4,"s":"BB"}"#, r#"{"v":4,"steps":[1],"s":[]}"#] {
         let error = load(newer).unwrap_err();
-        assert_eq!(error, StateError::Newer(3));
+        assert_eq!(error, StateError::Newer(4));
         assert_eq!(
             error.to_string(),
-            "the run's state has version 3, this release reads versions 1 and 2: start the newer release again"
+            "the run's state has version 4, this release reads versions 1 to 3: start the newer release again"
         );
     }
     for (damaged, words) in [
@@ -167,6 +167,7 @@ fn a_loaded_run_knows_what_its_steps_gave() {
     bench.slots = 0;
     bench.fails(1);
     let finals = bench.log.iter().map(|e| LastAttempt {
+        reused_from: None,
         attempt: e.attempt,
         is_final: e.is_final,
         step: e.step,

@@ -1,0 +1,485 @@
+//! An old run against another version of its flow: where would it have gone otherwise?
+//!
+//! The run is played with what is on record of it: its trigger, and what each of its steps came to, by the ids of steps and
+//! the numbers of rounds. Nothing is executed. A step that the record does not know, because the version has added it or
+//! leads to it for the first time, is unknown, and so is what comes after it. What can be computed is: conditions, loops,
+//! values. For the payloads of before, the run is played on its own version too: the log's have no secrets.
+//!
+//! What a replay does not know of: time that attempts took, retries, pauses, deadlines, and people who cancelled. A run
+//! that its own version does not lead to the same end says so (`is_faithful`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::Json;
+use crate::ids::StepNo;
+use crate::log::Failure;
+use crate::plan::{FlowPlan, StepKind};
+use crate::run::step::StepStatus;
+use crate::run::{Command, Effect, Ending, LastAttempt, Outcome, Place, PlanRef, Run, RunHeader, matching_scope};
+use crate::stage::{Move, Stage, World, asked, ended, transformed, verdict};
+use crate::words::{ExecutionStatus, RunStatus, TriggerType, words};
+
+words! {
+    /// How a step would go otherwise.
+    StepChange {
+        // The version has it, and the run did not; and the other way round.
+        Added = "added", Gone = "gone",
+        // It ran, and would be skipped; and the other way round.
+        Skipped = "skipped", Runs = "runs",
+        // It would end otherwise; a branch would take another way; it would be given something else.
+        Status = "status", Way = "way", Payload = "payload",
+        // Nothing is on record of what it would come to, or of what comes before.
+        Unknown = "unknown",
+    }
+}
+
+/// Where a run would go otherwise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replayed {
+    /// Why the version would not start at all for its trigger.
+    pub refused: Option<String>,
+    pub before: RunStatus,
+    /// Absent where it is unknown, or the version does not start.
+    pub after: Option<RunStatus>,
+    /// What its end would say.
+    pub error: Option<String>,
+    pub steps: Vec<ReplayedStep>,
+    /// Whether its own version, played with what is on record, ends as the run did.
+    pub is_faithful: bool,
+}
+
+impl Replayed {
+    /// Whether nothing would be otherwise.
+    pub fn is_same(&self) -> bool {
+        self.refused.is_none() && self.steps.is_empty() && self.after == Some(self.before)
+    }
+}
+
+/// A step that would go otherwise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplayedStep {
+    /// Its id; of a round `loop[3].step`.
+    pub step: String,
+    pub change: StepChange,
+    /// Absent where the run did not have it.
+    pub before: Option<ExecutionStatus>,
+    /// Absent where the version does not have it, or nobody knows.
+    pub after: Option<ExecutionStatus>,
+    /// Of a branch: which way it took, and which it would.
+    pub ways: Option<(Value, Value)>,
+    /// What it was given, and what it would be.
+    pub payloads: Option<(Given, Given)>,
+}
+
+/// What an action is given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Given {
+    pub action_type: Arc<str>,
+    pub action_target: Arc<str>,
+    pub payload: Json,
+}
+
+/// Plays a run that has ended on another version. `log` is what the store holds of it.
+pub fn replay(old: &Run, log: &[LastAttempt], plan: &Arc<FlowPlan>) -> Replayed {
+    let record = Record::of(old, log);
+    let own = record.play(&old.header, &old.plan);
+    let is_faithful = own.run.state.status == old.state.status;
+    let (before, nothing) = (old.state.status, Vec::new());
+    let header = match started(&old.header, plan) {
+        Ok(header) => header,
+        Err(refused) => {
+            let refused = Some(refused);
+            return Replayed { refused, before, after: None, error: None, steps: nothing, is_faithful };
+        }
+    };
+    let new = record.play(&header, plan);
+    let steps = compare(old, &own, &new);
+    let state = &new.run.state;
+    let after = Some(state.status).filter(|status| status.is_terminal());
+    Replayed { refused: None, before, after, error: state.error.clone(), steps, is_faithful }
+}
+
+/// The run's header as the version would have begun it.
+fn started(old: &RunHeader, plan: &FlowPlan) -> Result<RunHeader, String> {
+    let input = match &plan.form {
+        Some(form) if old.trigger_type == TriggerType::Manual => {
+            let filled = form.fill(&old.trigger_context);
+            filled.map(Arc::new).map_err(|problems| {
+                let first = &problems[0];
+                format!(
+                    "its input_schema refuses the input: {} problem(s), the first at '{}': {}",
+                    problems.len(),
+                    first.pointer,
+                    first.message
+                )
+            })?
+        }
+        _ => old.trigger_context.clone(),
+    };
+    // Whoever starts a flow by hand starts it whatever its conditions say.
+    if old.trigger_type != TriggerType::Manual {
+        let scope = matching_scope(old.trigger_context.clone(), old.webhook.clone(), &old.owner, old.accepted_at_ms);
+        match plan.condition.failing_clause(&scope) {
+            Ok(None) => {}
+            Ok(Some(clause)) => return Err(format!("its conditions do not hold: {clause}")),
+            Err(error) => return Err(format!("its conditions cannot be evaluated: {error}")),
+        }
+    }
+    Ok(RunHeader { input, ..old.clone() })
+}
+
+/// What is on record of a run, by the names of its executions.
+struct Record {
+    ends: BTreeMap<String, Ending>,
+    /// Whether a person agreed to it, where that was asked.
+    is_begun: bool,
+}
+
+/// An execution by the ids of steps: what it is called in every version.
+fn name_of(run: &Run, no: StepNo) -> Option<String> {
+    let id = |plan: StepNo| run.plan.steps[plan as usize].id.to_string();
+    match run.state.place(&run.plan, no)? {
+        Place::Fixed(no) => Some(id(no)),
+        Place::Round { base, round, plan } => {
+            let frame = run.state.frames.get(&base).filter(|frame| !frame.is_dropped)?;
+            Some(format!("{}[{round}].{}", name_of(run, frame.owner?)?, id(plan)))
+        }
+        Place::Undo { .. } => None,
+    }
+}
+
+impl Record {
+    fn of(old: &Run, log: &[LastAttempt]) -> Self {
+        let mut ends = BTreeMap::new();
+        let is_own = |last: &&LastAttempt| last.reused_from.is_some() == old.state.reused.contains(last.step);
+        for last in log.iter().filter(is_own).filter(|last| last.is_final) {
+            let Some(name) = name_of(old, last.step) else { continue };
+            let ending = match &last.error {
+                Some(error) => Ending::Failed(Failure::fatal("recorded", error.clone())),
+                None => Ending::Completed(last.result.clone().unwrap_or_default()),
+            };
+            ends.insert(name, ending);
+        }
+        for (no, step) in (0..).zip(&old.state.steps) {
+            let Some(name) = name_of(old, no).filter(|_| !step.status.has_outcome()) else { continue };
+            // An attempt from before it was taken up again says nothing of how it ended.
+            ends.remove(&name);
+            if matches!(step.status, StepStatus::Rejected | StepStatus::Expired) {
+                ends.insert(name, Ending::Without(step.status));
+            }
+        }
+        Self { ends, is_begun: old.state.started_at_ms.is_some() }
+    }
+
+    fn play(&self, header: &RunHeader, plan: &Arc<FlowPlan>) -> Played {
+        // Time does not pass as it did: a deadline would mean nothing.
+        let header = RunHeader { deadline_at_ms: None, ..header.clone() };
+        let now_ms = header.accepted_at_ms;
+        let mut stage = Stage::new(Run::new(Arc::new(header), plan.clone()), now_ms, []);
+        let mut world = Recorded { record: self, given: BTreeMap::new(), unknown: BTreeSet::new() };
+        stage.play(&mut world);
+        Played { run: stage.run, given: world.given, unknown: world.unknown }
+    }
+}
+
+/// A run that was played.
+struct Played {
+    run: Run,
+    given: BTreeMap<String, Given>,
+    unknown: BTreeSet<String>,
+}
+
+/// The world as it is on record.
+struct Recorded<'r> {
+    record: &'r Record,
+    given: BTreeMap<String, Given>,
+    unknown: BTreeSet<String>,
+}
+
+impl Recorded<'_> {
+    fn note(&mut self, name: &str, run: &Run, part: PlanRef, payload: Json) {
+        let plan = run.plan.part(part);
+        let (action_type, action_target) = (plan.action_type.clone(), plan.action_target.clone());
+        self.given.insert(name.to_owned(), Given { action_type, action_target, payload });
+    }
+}
+
+impl World for Recorded<'_> {
+    fn answer(&mut self, run: &Run, effect: Effect, now_ms: i64) -> Vec<Move> {
+        match effect {
+            // What it did is taken back, as far as a replay goes.
+            Effect::StartAttempt { step, attempt, payload, part: PlanRef::Undo(_) } => {
+                vec![ended(step, attempt, payload, Outcome::Completed(Json::default()), now_ms)]
+            }
+            Effect::StartAttempt { step, attempt, payload, part } => {
+                let Some(name) = name_of(run, step) else { return Vec::new() };
+                self.note(&name, run, part, payload.clone());
+                let is_computed = &*run.plan.part(part).action_type == "transform";
+                let outcome = match self.record.ends.get(&name) {
+                    Some(Ending::Failed(failure)) => Outcome::Failed(failure.clone()),
+                    _ if is_computed => Outcome::Completed(transformed(&payload)),
+                    Some(Ending::Completed(result)) => Outcome::Completed(result.clone()),
+                    Some(Ending::Without(_)) | None => {
+                        self.unknown.insert(name);
+                        return Vec::new();
+                    }
+                };
+                vec![ended(step, attempt, payload, outcome, now_ms)]
+            }
+            Effect::StartRun { step, input, part, .. } => {
+                if let Some(name) = name_of(run, step) {
+                    self.note(&name, run, part, input);
+                }
+                Vec::new()
+            }
+            Effect::Enqueue { step, .. } => vec![Move::Tell(Command::Start { steps: vec![step] })],
+            Effect::CancelAttempt { step, attempt } => {
+                vec![ended(step, attempt, Json::default(), Outcome::Cancelled, now_ms)]
+            }
+        }
+    }
+
+    fn next(&mut self, run: &Run, now_ms: i64) -> Result<Move, String> {
+        let state = &run.state;
+        if state.status == RunStatus::AwaitingApproval {
+            return if self.record.is_begun {
+                Ok(verdict(run, None, true))
+            } else {
+                Err("nobody agreed to it".to_owned())
+            };
+        }
+        let waiting = state.all().filter(|(_, step)| step.status == StepStatus::Waiting).map(|(no, _)| no);
+        for no in asked(run).chain(waiting) {
+            let Some(name) = name_of(run, no).filter(|name| !self.unknown.contains(name)) else { continue };
+            let kind = &run.step_plan(no).kind;
+            match (self.record.ends.get(&name), kind) {
+                (_, StepKind::Branch(_) | StepKind::Parallel(_) | StepKind::ForEach(_) | StepKind::While(_)) => {}
+                (Some(Ending::Completed(_) | Ending::Failed(_)), StepKind::Action) => {
+                    return Ok(verdict(run, Some(no), true));
+                }
+                (Some(ending), _) => return Ok(Move::End(no, ending.clone())),
+                // A time comes by itself.
+                (None, StepKind::Wait(wait)) if wait.is_for_a_time() => {}
+                (None, _) => {
+                    self.unknown.insert(name);
+                }
+            }
+        }
+        let due = state.all().filter_map(|(no, step)| {
+            let due_at_ms = step.live.as_deref()?.due_at_ms;
+            let comes = match (step.status, &run.step_plan(no).kind) {
+                (StepStatus::Pending | StepStatus::Retrying, _) => true,
+                (StepStatus::Waiting, kind) => {
+                    matches!(kind, StepKind::Wait(_) | StepKind::ForEach(_) | StepKind::While(_))
+                }
+                _ => false,
+            };
+            due_at_ms.filter(|_| comes)
+        });
+        due.min().map(|at_ms| Move::Until(at_ms.max(now_ms))).ok_or_else(|| "nothing more is on record".to_owned())
+    }
+}
+
+/// Where two versions lead the run apart.
+fn compare(old: &Run, own: &Played, new: &Played) -> Vec<ReplayedStep> {
+    let old_numbers: BTreeMap<&str, StepNo> =
+        (0..).zip(&old.plan.steps[..old.plan.fixed]).map(|(no, step)| (&*step.id, no)).collect();
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (no, plan) in (0..).zip(&new.run.plan.steps[..new.run.plan.fixed]) {
+        seen.insert(&*plan.id);
+        let old_no = old_numbers.get(&*plan.id).copied();
+        let before = old_no.map(|no| old.state.steps[no as usize].status.execution_status());
+        let after = Some(new.run.state.steps[no as usize].status).filter(|status| status.is_terminal());
+        let after = after.map(StepStatus::execution_status);
+        let ways = ways(old, &new.run, &plan.id);
+        let payloads = payloads(own, new, &plan.id);
+        let change = match (before, after) {
+            (None, _) => StepChange::Added,
+            (Some(_), None) => StepChange::Unknown,
+            (Some(ExecutionStatus::Skipped), Some(after)) if after != ExecutionStatus::Skipped => StepChange::Runs,
+            (Some(before), Some(ExecutionStatus::Skipped)) if before != ExecutionStatus::Skipped => StepChange::Skipped,
+            (Some(before), Some(after)) if before != after => StepChange::Status,
+            _ if ways.is_some() => StepChange::Way,
+            _ if payloads.is_some() => StepChange::Payload,
+            _ => continue,
+        };
+        found.push(ReplayedStep { step: plan.id.to_string(), change, before, after, ways, payloads });
+    }
+    for (id, no) in old_numbers.iter().filter(|(id, _)| !seen.contains(*id)) {
+        let before = Some(old.state.steps[*no as usize].status.execution_status());
+        let (step, change) = ((*id).to_owned(), StepChange::Gone);
+        found.push(ReplayedStep { step, change, before, after: None, ways: None, payloads: None });
+    }
+    let is_of_round = |name: &&String| name.contains('[');
+    for name in new.given.keys().chain(&new.unknown).filter(is_of_round).collect::<BTreeSet<_>>() {
+        let payloads = payloads(own, new, name);
+        let change = match (new.unknown.contains(name), &payloads) {
+            (true, _) => StepChange::Unknown,
+            (false, Some(_)) => StepChange::Payload,
+            (false, None) => continue,
+        };
+        found.push(ReplayedStep { step: name.clone(), change, before: None, after: None, ways: None, payloads });
+    }
+    found
+}
+
+/// What a step was given and would be, where that differs.
+fn payloads(own: &Played, new: &Played, name: &str) -> Option<(Given, Given)> {
+    let (before, after) = (own.given.get(name)?, new.given.get(name)?);
+    (before != after).then(|| (before.clone(), after.clone()))
+}
+
+/// Which way a branch took and would take, where that differs.
+fn ways(old: &Run, new: &Run, id: &str) -> Option<(Value, Value)> {
+    let is_branch = |run: &Run| {
+        run.plan.steps[..run.plan.fixed].iter().any(|s| &*s.id == id && matches!(s.kind, StepKind::Branch(_)))
+    };
+    if !is_branch(old) || !is_branch(new) {
+        return None;
+    }
+    let way = |run: &Run| run.results.get(id).map_or(json!(null), |view| view.output["case"].clone());
+    let (before, after) = (way(old), way(new));
+    (before != after && !before.is_null() && !after.is_null()).then_some((before, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::Credits;
+    use crate::document::FlowDocument;
+    use crate::ids::{FlowId, Owner, RunId, UserId};
+    use crate::plan::PlanLimits;
+    use crate::run::{FlowRef, Grant};
+    use uuid::Uuid;
+
+    fn plan(text: &str) -> Arc<FlowPlan> {
+        let document = FlowDocument::from_text(text).unwrap();
+        Arc::new(FlowPlan::compile(&document, &["api_call", "transform"], &PlanLimits::default()).unwrap())
+    }
+
+    /// A run of a flow, whose calls answer with status 1 and what else is said, and its log.
+    fn ran(text: &str, trigger: Value, answers: &[(&str, Result<Value, &str>)]) -> (Run, Vec<LastAttempt>) {
+        let plan = plan(text);
+        let owner = Owner::new(UserId(Uuid::from_u128(9)), None);
+        let trigger = Arc::new(trigger);
+        let header = RunHeader {
+            id: RunId::new(5, 7 << 24),
+            owner,
+            partition: 0,
+            flow: FlowRef { id: FlowId(Uuid::nil()), version: 1, name: "f".into() },
+            trigger_type: TriggerType::Webhook,
+            trigger_source: "webhook".into(),
+            trigger_context: trigger.clone(),
+            webhook: Arc::default(),
+            input: trigger,
+            triggered_by: "user:9".into(),
+            environment: "test".into(),
+            decision_event_id: None,
+            recommendation_id: None,
+            parent_run_id: None,
+            idempotency_key: None,
+            run_key: None,
+            accepted_at_ms: 1_000,
+            deadline_at_ms: None,
+        };
+        let mut run = Run::new(Arc::new(header), plan);
+        let credits = Credits::default();
+        let (mut told, mut log) = (std::collections::VecDeque::from([Command::Begin]), BTreeMap::new());
+        while let Some(command) = told.pop_front() {
+            let grant = Grant { slots: 100, epoch: 1, credits: &credits };
+            let decision = run.decide(&command, grant, 1_000).unwrap();
+            run.apply(&decision);
+            for change in &decision.changes {
+                if let crate::run::Change::AttemptLogged(entry) = change {
+                    let error = entry.failure.as_ref().map(|failure| failure.message.clone());
+                    let (step, attempt, is_final) = (entry.step, entry.attempt, entry.is_final);
+                    let result = entry.result.clone();
+                    log.insert(step, LastAttempt { step, attempt, is_final, result, error, reused_from: None });
+                }
+            }
+            for effect in decision.effects {
+                let Effect::StartAttempt { step, attempt, payload, part } = effect else { continue };
+                let answer = answers.iter().find(|(id, _)| *id == &*run.plan.part(part).id);
+                let outcome = match answer
+                    .map_or_else(|| Ok(json!({"status": 1, "headers": {}, "body": null})), |(_, answer)| answer.clone())
+                {
+                    Ok(result) => Outcome::Completed(result.into()),
+                    Err(message) => Outcome::Failed(Failure::fatal("broken", message)),
+                };
+                let Move::Tell(end) = ended(step, attempt, payload, outcome, 1_000) else { unreachable!() };
+                told.push_back(end);
+            }
+        }
+        (run, log.into_values().collect())
+    }
+
+    /// Each step that goes otherwise, and how the run ends.
+    fn told(replayed: &Replayed) -> (Vec<(&str, StepChange)>, Option<RunStatus>) {
+        (replayed.steps.iter().map(|step| (&*step.step, step.change)).collect(), replayed.after)
+    }
+
+    const FLOW: &str = r#"
+flow_name: f
+trigger: {webhook: alerts}
+when: trigger.severity > 2
+flow_steps:
+  - look: {get: "cmdb/hosts/{{ trigger.host }}"}
+  - way: {type: branch, cases: [{when: "steps.look.output.status == 1", steps: [{one: {post: "lb/one"}}]}], default: [{other: {post: "lb/other"}}]}
+  - tell: {post: "chat/say", json: {text: "{{ trigger.host }} is down"}}
+"#;
+
+    fn trigger() -> Value {
+        json!({"host": "web-1", "severity": 3})
+    }
+
+    #[test]
+    fn the_same_version_leads_to_the_same() {
+        let (run, log) = ran(FLOW, trigger(), &[]);
+        assert_eq!(run.state.status, RunStatus::Completed);
+        let replayed = replay(&run, &log, &plan(FLOW));
+        assert!(replayed.is_same() && replayed.is_faithful, "{replayed:#?}");
+        let (failed, log) = ran(FLOW, trigger(), &[("tell", Err("no chat"))]);
+        let replayed = replay(&failed, &log, &plan(FLOW));
+        assert!(replayed.is_same() && replayed.before == RunStatus::Failed, "{replayed:#?}");
+    }
+
+    #[test]
+    fn what_would_be_otherwise_is_named() {
+        let (run, log) = ran(FLOW, trigger(), &[]);
+        let worded = replay(&run, &log, &plan(&FLOW.replace("is down", "is gone")));
+        assert_eq!(told(&worded), (vec![("tell", StepChange::Payload)], Some(RunStatus::Completed)));
+        let (before, after) = worded.steps[0].payloads.clone().unwrap();
+        assert_eq!(
+            [&before.payload["json"]["text"], &after.payload["json"]["text"]],
+            ["web-1 is down", "web-1 is gone"]
+        );
+
+        let turned = replay(&run, &log, &plan(&FLOW.replace("status == 1", "status == 2")));
+        let (steps, after) = told(&turned);
+        assert_eq!(after, None, "nobody knows what the other way would come to");
+        assert_eq!(steps[0], ("way", StepChange::Unknown));
+        assert!(
+            steps.contains(&("one", StepChange::Skipped)) && steps.contains(&("other", StepChange::Unknown)),
+            "{steps:?}"
+        );
+        assert!(steps.contains(&("tell", StepChange::Unknown)), "and what comes after");
+
+        let shorter = FLOW.replace("  - tell:", "  - {id: last, type: transform, config: {values: {host: trigger.host}}}\n  - more: {post: \"x/y\"}\n  - tells:");
+        let replayed = replay(&run, &log, &plan(&shorter));
+        let (steps, after) = told(&replayed);
+        assert_eq!(
+            steps,
+            [
+                ("last", StepChange::Added),
+                ("more", StepChange::Added),
+                ("tells", StepChange::Added),
+                ("tell", StepChange::Gone)
+            ]
+        );
+        assert_eq!(after, None);
+    }
+}

@@ -1,0 +1,87 @@
+//! Running a run again from one of its steps: a new run, with what came before.
+
+use std::sync::Arc;
+
+use core314_domain::ids::RunId;
+use core314_domain::run::NoReuse;
+
+use super::Engine;
+use crate::ingress::{IdempotencyRequest, RunKey, Target, Trigger, TriggerError, Triggered, json_bytes};
+use crate::ports::{Scope, StoreError};
+use crate::sub_runs::SubRuns;
+
+/// From where, and how.
+#[derive(Debug, Clone)]
+pub struct Rerun {
+    /// The id of the step with which it begins.
+    pub from_step: String,
+    /// The version of the flow; absent: that of the run.
+    pub version: Option<i64>,
+    pub run_key: Option<RunKey>,
+    /// `user:ID` or `service:KEY`.
+    pub by: String,
+    pub idempotency: Option<IdempotencyRequest>,
+}
+
+/// Why a run was not run again from a step. The variants say what the caller should do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RerunError {
+    /// It does not exist, for this caller.
+    #[error("there is no such run")]
+    NotFound,
+    /// Choose another step, or another way: the message says which.
+    #[error(transparent)]
+    Refused(#[from] NoReuse),
+    /// Name a version that the flow has.
+    #[error("the flow has no version {version}; its newest is {newest}")]
+    NoSuchVersion { version: i64, newest: i64 },
+    #[error("a single action has nothing before it: restart the run")]
+    SingleAction,
+    /// Begin earlier, so that less is taken over, or restart the run.
+    #[error("the results that it would take over have {bytes} bytes; at most {limit} are taken over")]
+    TooLarge { bytes: usize, limit: usize },
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Engine {
+    /// Starts a new run from a step of one that has ended: what came before is taken over, and not done again.
+    pub async fn rerun(&self, scope: Scope, run: RunId, again: Rerun) -> Result<Triggered, RerunError> {
+        let runtime = &self.inner.runtime;
+        let stored = self.stored_run(scope, run).await?.ok_or(RerunError::NotFound)?;
+        let header = stored.header.clone();
+        if header.flow.is_single_action() {
+            return Err(RerunError::SingleAction);
+        }
+        let newest = self.inner.ingress.named_flow(header.owner.tenant, header.flow.id).await?.flow.version;
+        let version = again.version.unwrap_or(header.flow.version);
+        if !(1..=newest).contains(&version) {
+            return Err(RerunError::NoSuchVersion { version, newest });
+        }
+        let flow = runtime.plans.version(runtime.catalog.as_ref(), header.flow.id, version).await?;
+        let log = stored.attempts.clone();
+        let reuse = self.rehydrated(stored).await?.reuse(&log, &flow.plan, &again.from_step)?;
+        let results = reuse.outcomes().filter_map(|outcome| outcome.result);
+        let (bytes, limit) = (results.map(|result| json_bytes(&result)).sum(), runtime.settings.max_reused_bytes);
+        if bytes > limit {
+            return Err(RerunError::TooLarge { bytes, limit });
+        }
+        let trigger = Trigger {
+            owner: header.owner,
+            target: Target::Again { flow: header.flow.id, version, reuse: Arc::new(reuse) },
+            trigger_type: header.trigger_type,
+            source: SubRuns::source_again(&header),
+            context: header.trigger_context,
+            webhook: header.webhook,
+            triggered_by: again.by.into(),
+            decision_event_id: header.decision_event_id,
+            recommendation_id: header.recommendation_id,
+            parent_run_id: Some(run),
+            run_key: again.run_key,
+            idempotency: again.idempotency,
+        };
+        Ok(self.trigger(trigger).await?)
+    }
+}
