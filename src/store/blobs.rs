@@ -41,6 +41,11 @@ pub(super) const RESULTS: Bulk = Bulk {
             AND NOT EXISTS (SELECT 1 FROM log m WHERE m.run_id = l.run_id AND m.step_no = l.step_no \
             AND m.attempt > l.attempt)",
 };
+/// What a run took over from another, for steps that have no attempts of their own.
+pub(super) const TAKEN_OVER: Bulk = Bulk {
+    before: "WITH u (run_id, step_no) AS (",
+    after: ") SELECT t.step_no, t.result FROM u CROSS JOIN reused_results t WHERE t.run_id = u.run_id AND t.step_no = u.step_no",
+};
 /// Blobs of a run, by their ids.
 pub(super) const OF_RUN: Bulk = Bulk {
     before: "WITH u (id, run_id) AS (",
@@ -174,6 +179,15 @@ pub(super) async fn results(store: &SqlStore, run: RunId, steps: &[StepNo]) -> R
             away.push([reference.id.into(), run.0.into()]);
         }
         found.push((step, value));
+    }
+    if found.len() < steps.len() {
+        let mut rows = Rows::new(2);
+        let is_missing = |step: &&StepNo| !found.iter().any(|(other, _)| other == *step);
+        steps.iter().filter(is_missing).for_each(|step| rows.push([run.0.into(), i64::from(*step).into()]));
+        for row in connection.bulk(TAKEN_OVER, &rows).await? {
+            let mut fields = row.fields();
+            found.push((fields.small()?, fields.maybe_json()?.unwrap_or_default()));
+        }
     }
     let mut contents = HashMap::new();
     for row in connection.bulk(OF_RUN, &away).await? {

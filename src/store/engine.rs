@@ -10,7 +10,7 @@ use core314_actors::ports::store::{LimitedRun, Outcome, Store, StoredBucket, Sto
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::Json;
 use core314_domain::ids::{ExecutionId, FlowId, OrganizationId, Owner, RowId, RunId, StepNo, TenantId, UserId};
-use core314_domain::run::{CacheKey, Cached, FlowRef, LastAttempt, RunHeader, SavedState, Timing};
+use core314_domain::run::{CacheKey, Cached, FlowRef, Kept, LastAttempt, RunHeader, SavedState, Timing};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -277,7 +277,7 @@ async fn take_over(connection: &mut Connection, found: &mut HashMap<RunId, Store
             step: fields.small()?,
             attempt: 0,
             is_final: true,
-            result: fields.maybe_json()?.map(Arc::new),
+            result: fields.maybe_json()?.map(|result| Kept::Here(Arc::new(result))),
             error: fields.maybe_text()?,
             reused_from: Some(ExecutionId(fields.uuid()?)),
         });

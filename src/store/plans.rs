@@ -35,7 +35,8 @@ const WRITTEN: [Keyed; 21] = [
     ("notifications::READ", notifications::READ, "uuui"),
     ("notifications::ARCHIVED", notifications::ARCHIVED, "uuui"),
 ];
-const READ: [Keyed; 7] = [
+const READ: [Keyed; 8] = [
+    ("blobs::TAKEN_OVER", blobs::TAKEN_OVER, "ui"),
     ("blobs::RESULTS", blobs::RESULTS, "ui"),
     ("blobs::OF_RUN", blobs::OF_RUN, "uu"),
     ("step_cache::FIND", step_cache::FIND, "uuui"),

@@ -6,7 +6,7 @@ use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::escalation::{
     OnCall, OnCallDocument, Override, Rule, RuleDocument, RuleId, Silence, SilenceDocument,
 };
-use core314_domain::ids::{Owner, RowId};
+use core314_domain::ids::{Owner, RowId, TenantId};
 use core314_domain::plan::Problem;
 use serde_json::json;
 
@@ -91,14 +91,15 @@ impl Engine {
     }
 
     /// What is wrong with a rule: in itself, and in what its actions and channels would be given.
-    pub fn check_rule(&self, document: &RuleDocument) -> Result<(), Vec<Problem>> {
-        Rule::compile(RowId(uuid::Uuid::nil()), document.clone())?;
+    async fn check_rule(&self, tenant: TenantId, document: &RuleDocument) -> Result<(), RuleError> {
+        Rule::compile(RowId(uuid::Uuid::nil()), document.clone()).map_err(RuleError::Invalid)?;
+        let known = self.connections(tenant).await?;
         let mut problems = Vec::new();
         for (at, action) in level_action_types(document) {
             match action {
                 Err(error) => problems.push(Problem::new(at, error.message)),
                 Ok(action) => {
-                    if let Err(found) = self.inner.runtime.plans.compile(&action) {
+                    if let Err(found) = self.inner.runtime.plans.compile(&action, &known) {
                         problems.extend(found.into_iter().map(|problem| {
                             let within = problem.pointer.strip_prefix("/flow_steps/0/config").unwrap_or("");
                             let within =
@@ -109,12 +110,12 @@ impl Engine {
                 }
             }
         }
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
+        if problems.is_empty() { Ok(()) } else { Err(RuleError::Invalid(problems)) }
     }
 
     /// Saves a rule: a new one, or the next version of one that was read.
     pub async fn save_rule(&self, known: Option<&StoredRule>, draft: RuleDraft) -> Result<StoredRule, RuleError> {
-        self.check_rule(&draft.document).map_err(RuleError::Invalid)?;
+        self.check_rule(draft.owner.tenant, &draft.document).await?;
         let (now_ms, user) = (self.now_ms(), draft.owner.user);
         let expected_version = known.map_or(0, |known| known.version);
         let heartbeat = draft.document.heartbeat.filter(|_| draft.document.is_active);

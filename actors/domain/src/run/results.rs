@@ -64,6 +64,16 @@ pub enum Kept {
     },
 }
 
+impl Kept {
+    /// The value, for whoever had all of them brought.
+    pub fn here(&self) -> Option<&Json> {
+        match self {
+            Self::Here(value) => Some(value),
+            Self::Away { .. } => None,
+        }
+    }
+}
+
 impl Run {
     /// What the run may hold and make at once.
     pub fn bound(&mut self, bounds: Bounds) {
