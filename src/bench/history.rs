@@ -159,9 +159,8 @@ impl<'a> History<'a> {
             is_hit
         });
         let (status, _, letters) = fate.expect("the shares make up a thousand");
-        let tenant = &self.tenants[place];
-        let owner = tenant.owner;
-        let header = header(id, owner, partition, &tenant.flows, flow, at_ms, no);
+        let (owner, flows) = (self.tenants[place].owner, &self.tenants[place].flows);
+        let header = header(id, owner, partition, flows, flow, at_ms, no);
         let log = attempts(&mut self.random, letters, at_ms);
         for entry in &log {
             self.count(partition, owner, entry);

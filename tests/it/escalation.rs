@@ -26,8 +26,8 @@ fn flow(bed: &Bed, name: &str) -> Value {
 }
 
 /// A schedule of one person.
-fn on_call() -> Value {
-    let layer = json!({"name": "all", "users": [ON_CALL], "starts_at": "2026-01-05T09:00"});
+fn on_call(user: &str) -> Value {
+    let layer = json!({"name": "all", "users": [user], "starts_at": "2026-01-05T09:00"});
     json!({"name": "primary", "time_zone": "Europe/Berlin", "layers": [layer]})
 }
 
@@ -83,7 +83,7 @@ async fn a_failure_climbs_the_levels_each_once_whatever_dies_in_between(kind: St
     let user = bed.clients()[0].user;
     let flow_id = {
         let [client, _] = bed.clients();
-        client.post("/api/v1/on-call", on_call(), 201).await;
+        client.post("/api/v1/on-call", on_call(&user.to_string()), 201).await;
         client.post("/api/v1/escalation-rules", model(&bed, "model", 0.03, 0.08), 201).await;
         let flow_id = client.save(&flow(&bed, "checkout")).await;
         fail(&bed, &client, "checkout").await;
@@ -105,13 +105,13 @@ async fn a_failure_climbs_the_levels_each_once_whatever_dies_in_between(kind: St
     assert_eq!(pick(&event, "status escalation_reason failure_count"), json!(["escalated", "execution_failed", 1]));
     assert_eq!(pick(&event, "orchestration_flow_id tags"), json!([flow_id, ["money"]]));
     let inbox = client.items("/api/v1/notifications").await;
-    assert_eq!(inbox.len(), 2, "the user of the run, who is the admin: {inbox:#?}");
+    assert_eq!(inbox.len(), 3, "the user of the run, who is the admin and on call: {inbox:#?}");
     let tickets = bed.sink.received().into_iter().filter(|request| request.path == "/ticket");
     let tickets: Vec<Value> = tickets.map(|request| request.body).collect();
     assert_eq!(tickets, [json!({"flow": "checkout"})], "the ticket is made once");
     assert_eq!(client.get(&format!("/api/v1/flows/{flow_id}")).await["is_active"], false, "the flow is halted");
     let page = event["notifications_sent"].as_array().expect("a list").iter().find(|sent| sent["level"] == 3);
-    assert_eq!(page.expect("the page")["target"], format!("user:{ON_CALL}"));
+    assert_eq!(page.expect("the page")["target"], format!("user:{user}"));
     let rule = client.items("/api/v1/escalation-rules").await.remove(0);
     assert_eq!(pick(&rule, "total_escalations successful_resolutions"), json!([1, 0]));
 }

@@ -47,6 +47,11 @@ fn nothing(_: &Seeds) -> Value {
     json!({})
 }
 
+/// A name that nobody has.
+fn fresh() -> String {
+    uuid::Uuid::from_u128(rand::random()).to_string()
+}
+
 /// A rule about what tests report.
 pub fn rule(name: &str) -> Value {
     json!({"rule_name": name, "trigger_conditions": {"subject": name},
@@ -290,7 +295,7 @@ pub const CASES: &[(&str, &str, Case)] = &[
         ),
     ),
     ("GET", "/api/v1/escalation-rules", Case::List),
-    ("POST", "/api/v1/escalation-rules", Case::Make("admin", |_| rule("private"))),
+    ("POST", "/api/v1/escalation-rules", Case::Make("admin", |_| rule(&fresh()))),
     (
         "POST",
         "/api/v1/escalation-rules/test",
@@ -320,7 +325,7 @@ pub const CASES: &[(&str, &str, Case)] = &[
     ("GET", "/api/v1/escalation-events/{id}/why", Case::Part("/api/v1/escalation-events")),
     ("GET", "/api/v1/escalation-outbox", Case::List),
     ("GET", "/api/v1/on-call", Case::List),
-    ("POST", "/api/v1/on-call", Case::Make("admin", |_| schedule("private"))),
+    ("POST", "/api/v1/on-call", Case::Make("admin", |_| schedule(&fresh()))),
     ("GET", "/api/v1/on-call/overrides", Case::List),
     ("DELETE", "/api/v1/on-call/overrides/{id}", Case::Act("operator", "/api/v1/on-call/overrides", nothing)),
     ("GET", "/api/v1/on-call/{id}", Case::Row("/api/v1/on-call")),

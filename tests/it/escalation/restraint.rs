@@ -147,7 +147,7 @@ async fn rules_are_checked_tried_out_and_changed(kind: StoreKind) {
 async fn schedules_say_who_is_on_call(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     let [client, _] = bed.clients();
-    let saved = client.post("/api/v1/on-call", super::on_call(), 201).await;
+    let saved = client.post("/api/v1/on-call", super::on_call(super::ON_CALL), 201).await;
     let path = format!("/api/v1/on-call/{}", saved["id"].as_str().expect("an id"));
     let now = client.get(&format!("{path}/now")).await;
     assert_eq!(pick(&now, "user_id by"), json!([super::ON_CALL, "all"]));

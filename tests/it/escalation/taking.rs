@@ -100,7 +100,8 @@ async fn the_command_line_takes_lists_and_says_why(kind: StoreKind) {
     client.post("/api/v1/escalation-rules", model(&bed, "model", 10.0, 20.0), 201).await;
     client.save(&flow(&bed, "checkout")).await;
     fail(&bed, &client, "checkout").await;
-    let id = event(&client, |event| event["escalation_level"] == 1).await["id"].as_str().expect("an id").to_owned();
+    let told = event(&client, |event| event["escalation_level"] == 1 && super::all_sent(event)).await;
+    let id = told["id"].as_str().expect("an id").to_owned();
     let server = bed.server.url.clone();
     let key = client.post("/api/v1/tokens", json!({"name": "cli", "roles": ["admin"]}), 201).await;
     let key = key["key"].as_str().expect("a key").to_owned();

@@ -330,14 +330,15 @@ impl Work<'_> {
         }
     }
 
-    /// The level that comes next, if nothing keeps it from being reached.
+    /// The level that comes next: those that an acknowledgement keeps from being reached are passed over.
     fn next_level(&self) -> Option<&LevelDocument> {
         let document = &self.rule.document;
-        let level = document.escalation_levels.get(self.event.level as usize)?;
-        let is_kept = self.event.acknowledged.is_some() && level.until == Until::Acknowledged;
         // People of the level before are told first.
-        let waits = self.event.grace.is_some();
-        (!is_kept && !waits && document.urgency != Urgency::Low).then_some(level)
+        if self.event.grace.is_some() || document.urgency == Urgency::Low {
+            return None;
+        }
+        let is_kept = |level: &&LevelDocument| self.event.acknowledged.is_some() && level.until == Until::Acknowledged;
+        document.escalation_levels.iter().skip(self.event.level as usize).find(|level| !is_kept(level))
     }
 
     /// Tells the people of a level whose remediation has had its time.

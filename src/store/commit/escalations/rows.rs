@@ -166,7 +166,7 @@ pub(super) fn held_row(note: &HeldBackNote) -> [Cell<'_>; 40] {
     ]
 }
 
-pub(super) fn task_row<'a>(row: &'a OutboxRow, owner: &Owner, at_ms: i64) -> [Cell<'a>; 18] {
+pub(super) fn task_row<'a>(row: &'a OutboxRow, owner: &Owner, at_ms: i64) -> [Cell<'a>; 19] {
     let [tenant, user, organization] = owned(owner);
     [
         row.id.0.into(),
@@ -184,6 +184,7 @@ pub(super) fn task_row<'a>(row: &'a OutboxRow, owner: &Owner, at_ms: i64) -> [Ce
         row.key.as_str().into(),
         row.status.as_str().into(),
         row.is_unknown.into(),
+        row.error.as_deref().into(),
         i64::from(row.tries).into(),
         at_ms.into(),
         at_ms.into(),
