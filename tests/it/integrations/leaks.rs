@@ -123,7 +123,7 @@ fn steps(echo: &Echo) -> Vec<Value> {
 async fn tables(installation: &Installation) -> String {
     let list = match installation.database_url {
         Some(_) => {
-            "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND has_table_privilege('core314_service', quote_ident(table_name), 'SELECT')"
+            "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace AND has_table_privilege('core314_service', oid, 'SELECT')"
         }
         None => "SELECT name FROM sqlite_master WHERE type = 'table'",
     };
