@@ -2,8 +2,8 @@
 
 mod act;
 mod circles;
-mod integrations;
 mod escalations;
+mod integrations;
 mod keys;
 mod look;
 mod replay;
@@ -40,8 +40,8 @@ use crate::schedules::{self as scheduling, Schedules, SchedulesMsg};
 use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog};
 
 pub use act::{Restart, TellError, Verdict};
-pub use integrations::{ConnectError, IntegrationDraft, SecretDraft};
 pub use escalations::{OnCallDraft, OverrideDraft, RuleDraft, RuleError, SilenceDraft};
+pub use integrations::{ConnectError, IntegrationDraft, SecretDraft};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
 pub use replay::{Against, ManyReplays, Replay, ReplayError};

@@ -16,8 +16,8 @@ use core314_domain::words::RunStatus;
 use serde_json::Value;
 
 use super::catalog::{Rollout, ServiceKey, StoredFlow};
-use super::integration::ConnectionWrite;
 use super::escalation::EscalationWrite;
+use super::integration::ConnectionWrite;
 use super::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite, StoredSchedule};
 use super::signal::{self, Occurrence, SignalWrite};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
 use super::{
-    connections, definitions, effects, escalations, history, keys, limits, reuse, rollouts, runs, schedules, settlements,
-    signals, statistics, transitions, webhooks,
+    connections, definitions, effects, escalations, history, keys, limits, reuse, rollouts, runs, schedules,
+    settlements, signals, statistics, transitions, webhooks,
 };
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};

@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 
-use core314_actors::ports::integration::ConnectionWrite;
 use core314_actors::ports::escalation::EscalationWrite;
+use core314_actors::ports::integration::ConnectionWrite;
 use core314_actors::ports::schedule::{ScheduleMove, ScheduleWrite};
 use core314_actors::ports::signal::SignalWrite;
 use core314_actors::ports::store::{
