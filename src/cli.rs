@@ -11,9 +11,11 @@ mod client;
 mod dead_letters;
 mod decision;
 mod doctor;
+mod escalation;
 mod event;
 mod execution;
 mod flow;
+mod integration;
 mod log;
 mod outcome;
 mod print;
@@ -21,6 +23,7 @@ mod progress;
 mod reference;
 mod replay;
 mod run;
+mod secret;
 mod server;
 mod session;
 mod show;
@@ -120,6 +123,13 @@ enum Command {
     Approve(execution::DecideArgs),
     /// Refuse an execution that waits for a decision.
     Reject(execution::DecideArgs),
+    /// Escalations: what has failed, and who was told.
+    #[command(subcommand)]
+    Escalation(escalation::EscalationCommand),
+    /// Acknowledge an escalation: nobody else is told.
+    Ack(escalation::AckArgs),
+    /// End an escalation.
+    Resolve(escalation::ResolveArgs),
     /// The execution log: every attempt, in rows and figures, and the proof that nobody has changed it.
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -135,6 +145,12 @@ enum Command {
     /// Actions that engines outside recommend.
     #[command(subcommand)]
     Recommendation(decision::RecommendationCommand),
+    /// Named connections to services outside, which actions use.
+    #[command(subcommand)]
+    Integration(integration::IntegrationCommand),
+    /// Values that actions need and nobody reads back.
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Keys with which programs reach the server.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -190,6 +206,10 @@ impl Command {
             }
             Self::Approve(args) => decide(global, printer, "approve", args),
             Self::Reject(args) => decide(global, printer, "reject", args),
+            Self::Escalation(escalation::EscalationCommand::Test(args)) => escalation::test(printer, &args),
+            Self::Escalation(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Ack(args) => online(global, printer, async |session| escalation::acknowledge(&session, args).await),
+            Self::Resolve(args) => online(global, printer, async |session| escalation::resolve(&session, args).await),
             Self::Log(log::LogCommand::Verify) => log::verify(global, printer),
             Self::Log(log::LogCommand::Online(command)) => {
                 online(global, printer, async |session| command.perform(&session).await)
@@ -198,6 +218,8 @@ impl Command {
             Self::Event(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Decision(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Recommendation(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Integration(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Secret(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Token(command) => online(global, printer, async |session| command.perform(session).await),
             Self::DeadLetters(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Actors(args) => online(global, printer, async |session| actors::perform(session, args).await),

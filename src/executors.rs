@@ -5,6 +5,7 @@
 
 mod api_call;
 mod client;
+mod connect;
 mod failure;
 mod outbound;
 mod payload;

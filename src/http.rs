@@ -21,6 +21,7 @@ mod connection;
 mod cors;
 mod dead_letters;
 mod envelope;
+mod escalations;
 mod execution_log;
 mod executions;
 mod flows;
@@ -29,6 +30,7 @@ mod gallery;
 mod hooks;
 mod idempotency;
 mod input;
+mod integrations;
 mod nodes;
 mod notifications;
 mod openapi;
@@ -43,6 +45,7 @@ mod resources;
 mod route_table;
 mod runs;
 mod schedules;
+mod secrets;
 mod settings;
 mod signals;
 mod stream;
@@ -135,7 +138,9 @@ type Shared = web::Data<State>;
 
 /// Every endpoint. The ones that are called most stand first, because routes are tried in order.
 fn routes() -> RouteTable {
-    operations_routes(schedule_routes(definition_routes(signal_routes(run_routes(RouteTable::default())))))
+    let table = signal_routes(run_routes(RouteTable::default()));
+    let table = schedule_routes(connection_routes(definition_routes(table)));
+    operations_routes(escalation_routes(table))
 }
 
 /// Triggers, runs, executions and their log.
@@ -278,6 +283,22 @@ fn definition_routes(table: RouteTable) -> RouteTable {
         .delete("/api/v1/tokens/{id}", tokens::revoke::handle, tokens::revoke::doc())
 }
 
+/// What actions connect to, and what opens it.
+fn connection_routes(table: RouteTable) -> RouteTable {
+    table
+        .list("/api/v1/integrations", Resource::Integrations, "Lists integrations.")
+        .post("/api/v1/integrations", integrations::create::handle, integrations::create::doc())
+        .get("/api/v1/integrations/kinds", integrations::kinds::handle, integrations::kinds::doc())
+        .get("/api/v1/integrations/{name}", integrations::show::handle, integrations::show::doc())
+        .patch("/api/v1/integrations/{name}", integrations::patch::handle, integrations::patch::doc())
+        .delete("/api/v1/integrations/{name}", integrations::delete::handle, integrations::delete::doc())
+        .list("/api/v1/secrets", Resource::Secrets, "Lists secrets, without their values.")
+        .post("/api/v1/secrets", secrets::create::handle, secrets::create::doc())
+        .get("/api/v1/secrets/{name}", secrets::show::handle, secrets::show::doc())
+        .patch("/api/v1/secrets/{name}", secrets::patch::handle, secrets::patch::doc())
+        .delete("/api/v1/secrets/{name}", secrets::delete::handle, secrets::delete::doc())
+}
+
 /// What starts flows by the clock.
 fn schedule_routes(table: RouteTable) -> RouteTable {
     table
@@ -286,6 +307,49 @@ fn schedule_routes(table: RouteTable) -> RouteTable {
         .post("/api/v1/flows/{id}/schedule/pause", schedules::control::pause, schedules::control::pause_doc())
         .post("/api/v1/flows/{id}/schedule/resume", schedules::control::resume, schedules::control::resume_doc())
         .post("/api/v1/flows/{id}/schedule/backfill", schedules::backfill::handle, schedules::backfill::doc())
+}
+
+/// What has failed, who is told, and who is on call.
+fn escalation_routes(table: RouteTable) -> RouteTable {
+    use escalations::{ack, analytics, events, on_call, rules, silences, try_out};
+    table
+        .post(
+            "/functions/v1/escalation-handler",
+            functions::escalation_handler::handle,
+            functions::escalation_handler::doc(),
+        )
+        .list("/api/v1/escalation-rules", Resource::EscalationRules, "Lists escalation rules.")
+        .post("/api/v1/escalation-rules", rules::create, rules::create_doc())
+        .post("/api/v1/escalation-rules/test", try_out::handle, try_out::doc())
+        .show("/api/v1/escalation-rules/{id}", Resource::EscalationRules, "Shows an escalation rule with its figures.")
+        .patch("/api/v1/escalation-rules/{id}", rules::patch, rules::patch_doc())
+        .delete("/api/v1/escalation-rules/{id}", rules::delete, rules::delete_doc())
+        .post("/api/v1/escalation-rules/{id}/heartbeat", rules::heartbeat, rules::heartbeat_doc())
+        .list("/api/v1/escalation-events", Resource::EscalationEvents, "Lists escalations.")
+        .post("/api/v1/escalation-events", events::create, events::create_doc())
+        .get("/api/v1/escalation-events/active", events::active, events::active_doc())
+        .get("/api/v1/escalation-events/analytics", analytics::handle, analytics::doc())
+        .show("/api/v1/escalation-events/{id}", Resource::EscalationEvents, "Shows an escalation.")
+        .patch("/api/v1/escalation-events/{id}", events::patch, events::patch_doc())
+        .post("/api/v1/escalation-events/{id}/acknowledge", events::acknowledge, events::acknowledge_doc())
+        .post("/api/v1/escalation-events/{id}/resolve", events::resolve, events::resolve_doc())
+        .get("/api/v1/escalation-events/{id}/why", events::why, events::why_doc())
+        .list("/api/v1/escalation-outbox", Resource::Outbox, "Lists what escalations have sent and done.")
+        .list("/api/v1/on-call", Resource::OnCall, "Lists on-call schedules.")
+        .post("/api/v1/on-call", on_call::create, on_call::create_doc())
+        .list("/api/v1/on-call/overrides", Resource::OnCallOverrides, "Lists who stands in.")
+        .delete("/api/v1/on-call/overrides/{id}", on_call::remove_override, on_call::remove_override_doc())
+        .show("/api/v1/on-call/{id}", Resource::OnCall, "Shows an on-call schedule.")
+        .patch("/api/v1/on-call/{id}", on_call::patch, on_call::patch_doc())
+        .delete("/api/v1/on-call/{id}", on_call::delete, on_call::delete_doc())
+        .get("/api/v1/on-call/{id}/now", on_call::now, on_call::now_doc())
+        .post("/api/v1/on-call/{id}/overrides", on_call::add_override, on_call::override_doc())
+        .list("/api/v1/silences", Resource::Silences, "Lists silences.")
+        .post("/api/v1/silences", silences::create, silences::create_doc())
+        .show("/api/v1/silences/{id}", Resource::Silences, "Shows a silence.")
+        .delete("/api/v1/silences/{id}", silences::delete, silences::delete_doc())
+        .get("/api/v1/ack/{token}", ack::show, ack::show_doc())
+        .post("/api/v1/ack/{token}", ack::confirm, ack::confirm_doc())
 }
 
 /// What tells of the runtime itself, and of its API.

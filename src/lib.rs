@@ -4,6 +4,7 @@
 //! adapters (`store`, `http`, `executors`, `telemetry`) and the engine together. A library only so that the integration
 //! tests reach the adapters; the product is the binary.
 
+pub mod ack;
 pub mod app;
 pub mod bench;
 pub mod cli;

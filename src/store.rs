@@ -9,12 +9,15 @@
 //! - The append-only tables only grow, and each row is linked to the one before it in its partition's chain.
 //! - A statement of a tenant carries the tenant; on PostgreSQL its role would stop it otherwise.
 
+mod blobs;
 mod bulk;
 mod catalog;
 mod cell;
 mod commit;
 mod connection;
+mod connections;
 mod engine;
+mod escalations;
 mod failure;
 mod heads;
 mod json;
@@ -32,6 +35,7 @@ mod schedules;
 mod schema;
 mod signals;
 mod sqlite;
+mod step_cache;
 mod views;
 
 use std::time::Duration;
@@ -74,6 +78,8 @@ pub struct StoreOptions {
     /// Whether this process must be the only server on a PostgreSQL database, until nodes can share one. A SQLite file
     /// always has one writer.
     pub exclusive: bool,
+    /// Results and payloads whose JSON is longer go into blobs, in bytes.
+    pub inline_bytes: usize,
     /// Takes no lock, migrates nothing and refuses to write: for looking at a store that somebody else has open.
     pub read_only: bool,
 }
@@ -90,6 +96,7 @@ impl Default for StoreOptions {
             owner_url: None,
             allow_superuser: false,
             exclusive: false,
+            inline_bytes: 32 << 10,
             read_only: false,
         }
     }
@@ -103,6 +110,7 @@ pub struct SqlStore {
     connector: Connector,
     heads: Heads,
     lanes: usize,
+    inline_bytes: usize,
     /// Held, not used: another process would find the file locked.
     _lock: Option<FileLock>,
     /// Held, not used: its session has the claim on a PostgreSQL database.
@@ -164,7 +172,16 @@ impl SqlStore {
 
     fn new(connector: Connector, readers: Pools, lanes: usize, lock: Option<FileLock>, options: &StoreOptions) -> Self {
         let writers = (!options.read_only).then(|| Pool::new(connector.clone(), lanes, options.busy_timeout));
-        Self { writers, readers, connector, heads: Heads::default(), lanes, _lock: lock, _claim: None }
+        Self {
+            writers,
+            readers,
+            connector,
+            heads: Heads::default(),
+            lanes,
+            inline_bytes: options.inline_bytes,
+            _lock: lock,
+            _claim: None,
+        }
     }
 
     /// The connections of readers.

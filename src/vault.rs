@@ -17,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use core314_actors::ports::integration::{self as ports, Locked};
 use sha2::{Digest, Sha256};
 
 const VERSION: &str = "v1";
@@ -90,6 +91,18 @@ impl Vault {
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or(VaultError::Damaged)?;
         let payload = Payload { msg: sealed, aad: purpose.as_bytes() };
         key.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| VaultError::Damaged)
+    }
+}
+
+/// As the core knows it.
+impl ports::Vault for Vault {
+    fn seal(&self, value: &str, purpose: &str) -> Result<String, Locked> {
+        Self::seal(self, value.as_bytes(), purpose).map_err(|error| Locked(error.to_string()))
+    }
+
+    fn open(&self, sealed: &str, purpose: &str) -> Result<String, Locked> {
+        let opened = Self::open(self, sealed, purpose).map_err(|error| Locked(error.to_string()))?;
+        String::from_utf8(opened).map_err(|_| Locked(VaultError::Damaged.to_string()))
     }
 }
 

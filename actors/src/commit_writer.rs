@@ -120,15 +120,17 @@ impl Behaviour for CommitWriter {
 
 impl CommitWriter {
     fn flush(&mut self, number: usize, me: Ref<Self>) {
-        let max_batch = self.runtime.settings.max_batch;
+        let (max_batch, max_bytes) = (self.runtime.settings.max_batch, self.runtime.settings.max_batch_bytes);
         let lane = &mut self.lanes[number];
         if lane.busy || lane.waiting.is_empty() {
             return;
         }
         let mut batch = Vec::new();
         let mut replies = Vec::new();
+        let mut bytes = 0;
         while let Some((writes, _)) = lane.waiting.front() {
-            if !batch.is_empty() && batch.len() + writes.len() > max_batch {
+            bytes += writes.iter().map(weight).sum::<usize>();
+            if !batch.is_empty() && (batch.len() + writes.len() > max_batch || bytes > max_bytes) {
                 break;
             }
             let (writes, reply) = lane.waiting.pop_front().expect("it has a front");
@@ -145,6 +147,14 @@ impl CommitWriter {
             let result = commit(&runtime, batch).await;
             answer(replies, result);
         });
+    }
+}
+
+/// About the bytes of JSON in a write, where it can be large.
+fn weight(write: &Write) -> usize {
+    match write {
+        Write::Run(run) => run.bytes,
+        _ => 0,
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod act;
 mod circles;
+mod escalations;
+mod integrations;
 mod keys;
 mod look;
 mod replay;
@@ -24,6 +26,7 @@ use tokio::sync::Semaphore;
 
 use crate::bulk::{BulkArgs, BulkDesk, BulkDriver};
 use crate::commit_writer::{CommitWriter, commit_one};
+use crate::escalations::Desk;
 use crate::feed::Feed;
 use crate::ingress::{Ingress, Trigger, TriggerError, Triggered};
 use crate::ports::bulk::BulkJobs;
@@ -37,6 +40,8 @@ use crate::schedules::{self as scheduling, Schedules, SchedulesMsg};
 use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog};
 
 pub use act::{Restart, TellError, Verdict};
+pub use escalations::{OnCallDraft, OverrideDraft, RuleDraft, RuleError, SilenceDraft};
+pub use integrations::{ConnectError, IntegrationDraft, SecretDraft};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
 pub use replay::{Against, ManyReplays, Replay, ReplayError};
@@ -68,6 +73,8 @@ pub(crate) struct Inner {
     pub(crate) replay_credits: Arc<Semaphore>,
     /// Jobs that tell many runs the same; absent where nobody keeps them.
     pub(crate) bulk: OnceLock<Arc<BulkDesk>>,
+    /// What has failed and who is told; absent where nobody keeps rules.
+    pub(crate) escalation: OnceLock<Arc<Desk>>,
 }
 
 /// Why something was not saved. The variants say what the caller should do.
@@ -111,9 +118,15 @@ impl Engine {
         triggered
     }
 
-    /// Checks a document without saving it; answers what is legal, and surely not meant.
-    pub fn check_flow(&self, document: &FlowDocument) -> Result<Vec<Problem>, Vec<Problem>> {
-        self.inner.runtime.plans.compile(document).map(|plan| plan.warnings)
+    /// Checks a document without saving it; answers what is legal, and surely not meant. Without a tenant it may name no
+    /// integration.
+    pub async fn check_flow(
+        &self,
+        tenant: Option<TenantId>,
+        document: &FlowDocument,
+    ) -> Result<Result<Vec<Problem>, Vec<Problem>>, StoreError> {
+        let known = self.known_of(tenant).await?;
+        Ok(self.inner.runtime.plans.compile(document, &known).map(|plan| plan.warnings))
     }
 
     /// What is legal in a document and surely not meant: in itself, and among the flows of a tenant. `id` is absent for a
@@ -125,8 +138,9 @@ impl Engine {
         document: &FlowDocument,
     ) -> Result<Vec<Problem>, StoreError> {
         let mut found = warnings::warnings(document);
-        found.extend(self.check_flow(document).unwrap_or_default());
+        found.extend(self.check_flow(tenant, document).await?.unwrap_or_default());
         let Some(tenant) = tenant else { return Ok(found) };
+        found.extend(self.missing_secrets(tenant, document).await?);
         let catalog = &self.inner.runtime.catalog;
         let others = catalog.active_flows(tenant, document.trigger_type).await?;
         let others: Vec<Neighbour<'_>> =
@@ -137,6 +151,10 @@ impl Engine {
             && catalog.flow(Scope::Tenant(tenant), fallback).await?.is_none()
         {
             found.push(Problem::new("/fallback_flow_id", "there is no such flow yet"));
+        }
+        if document.fallback_flow_id.is_some_and(|fallback| id == Some(fallback)) {
+            let message = "it takes over from itself, until engine.max_chain_depth ends that";
+            found.push(Problem::new("/fallback_flow_id", message));
         }
         for (pointer, name) in warnings::started_flows(document) {
             if name != document.flow_name && catalog.flow_by_name(tenant, name.clone()).await?.is_none() {
@@ -163,7 +181,7 @@ impl Engine {
     }
 
     async fn save_flow(&self, id: FlowId, expected_version: i64, draft: FlowDraft) -> Result<StoredFlow, SaveError> {
-        self.inner.runtime.plans.compile(&draft.document).map_err(SaveError::Invalid)?;
+        self.check_flow(Some(draft.owner.tenant), &draft.document).await?.map_err(SaveError::Invalid)?;
         if expected_version > 0 {
             self.check_no_rollout(draft.owner, id, &draft.document).await?;
         }

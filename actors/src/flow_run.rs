@@ -4,17 +4,20 @@
 //! decides, applies what it decided to its own state, and hands the partition what is to be stored and done. It knows
 //! nothing that the store cannot give back: when in doubt it is dropped and the run is loaded again.
 
+mod failures;
 mod outcome;
 mod rows;
 
 use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use core314_domain::Json;
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
+use core314_domain::expr::size;
 use core314_domain::ids::StepNo;
-use core314_domain::run::{Change, Command, Decision, Effect, Grant, Refusal, Reuse, Run, Timing};
+use core314_domain::run::{CacheKey, Cached, Change, Command, Decision, Effect, Grant, Refusal, Reuse, Run, Timing};
 use core314_domain::words::ExecutionStatus;
 use serde_json::json;
 
@@ -24,6 +27,30 @@ use crate::ports::store::{Accept, Idempotency, RunEnd, RunWrite};
 use crate::queue_partition::{News, PartitionMsg, QueuePartition};
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, Ctx, Ref};
+
+/// Messages of a flow run.
+pub enum RunMsg {
+    Decide(Decide),
+    /// Results that it wanted.
+    Brought(Brought),
+}
+
+/// What a flow run cannot decide without.
+#[derive(Debug, Clone, Default)]
+pub struct Wants {
+    /// Results of its own steps.
+    pub steps: Vec<StepNo>,
+    /// Results of earlier runs.
+    pub keys: Vec<CacheKey>,
+}
+
+/// What was read of that.
+#[derive(Debug, Default)]
+pub struct Brought {
+    pub results: Vec<(StepNo, Json)>,
+    /// Every key that was wanted, whether anything was found or not.
+    pub cached: BTreeMap<CacheKey, Option<Cached>>,
+}
 
 /// What a flow run is told.
 pub struct Decide {
@@ -118,28 +145,65 @@ pub struct FlowRun {
     run: Run,
     timing: Timing,
     accept: Option<Arc<Accepting>>,
+    /// What it was told and cannot decide yet: the first of it looks at results that are being read.
+    held: VecDeque<Decide>,
+    /// Whether results are being read.
+    awaits: bool,
+    /// Bytes that were read for the decision that is being made.
+    brought_bytes: usize,
     /// Transitions of phases that it has written: their rows' ids keep this order within a millisecond.
     moves: Cell<u32>,
 }
 
 impl Behaviour for FlowRun {
     const KIND: &'static str = "flow_run";
-    type Msg = Decide;
+    type Msg = RunMsg;
     type Args = FlowRunArgs;
 
     fn start(args: &FlowRunArgs, _ctx: &mut Ctx<'_, Self>) -> Self {
+        let mut run = Run::clone(&args.run);
+        run.bound(args.runtime.settings.run_bounds());
+        run.use_cache();
         Self {
             runtime: args.runtime.clone(),
             partition: args.partition.clone(),
             generation: args.generation,
-            run: Run::clone(&args.run),
+            run,
             timing: args.timing,
             accept: args.accept.clone(),
+            held: VecDeque::new(),
+            awaits: false,
+            brought_bytes: 0,
             moves: Cell::new(0),
         }
     }
 
-    fn handle(&mut self, msg: Decide, ctx: &mut Ctx<'_, Self>) {
+    fn handle(&mut self, msg: RunMsg, ctx: &mut Ctx<'_, Self>) {
+        match msg {
+            RunMsg::Decide(decide) => self.held.push_back(decide),
+            RunMsg::Brought(found) => {
+                self.awaits = false;
+                self.brought_bytes += found.results.iter().map(|(_, value)| size(value)).sum::<usize>();
+                self.run.bring(found.results);
+                self.run.bring_cached(found.cached);
+                self.run.set_full(self.brought_bytes >= self.runtime.settings.results_at_once_bytes);
+            }
+        }
+        while !self.awaits
+            && let Some(decide) = self.held.pop_front()
+        {
+            self.decide(decide, ctx);
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        self.run.state.status.as_str()
+    }
+}
+
+impl FlowRun {
+    /// Decides, or asks for the results that it must look at first.
+    fn decide(&mut self, msg: Decide, ctx: &mut Ctx<'_, Self>) {
         let is_quarantine = matches!(*msg.command, Command::Quarantine { .. });
         if !is_quarantine {
             failpoint::hit_named(|| format!("flow_run.{}", self.run.header.flow.name));
@@ -148,6 +212,21 @@ impl Behaviour for FlowRun {
         let credits = &self.runtime.settings.dispatch;
         let grant = Grant { slots: msg.slots, epoch: self.runtime.epoch, credits };
         let decided = match self.run.decide(&msg.command, grant, now_ms) {
+            Ok(decision) if decision.wants_more() => {
+                let steps = decision.wanted.into_iter().collect();
+                let keys = decision.looks_up.into_iter().collect();
+                self.held.push_front(msg);
+                self.awaits = true;
+                let wanted = PartitionMsg::Wanted {
+                    run: self.run.header.id,
+                    generation: self.generation,
+                    wants: Wants { steps, keys },
+                };
+                if self.partition.tell_urgent(wanted).is_err() {
+                    ctx.stop();
+                }
+                return;
+            }
             Ok(decision) => self.decided(&decision, &msg, now_ms),
             Err(refusal) => Decided {
                 generation: self.generation,
@@ -162,18 +241,16 @@ impl Behaviour for FlowRun {
                 idle: self.is_idle(),
             },
         };
+        self.brought_bytes = 0;
+        self.run.set_full(false);
+        self.run.forget_cached();
+        self.run.let_go();
         let answer = PartitionMsg::Decided { run: self.run.header.id, decided: Box::new(decided) };
         if self.partition.tell_urgent(answer).is_err() {
             ctx.stop();
         }
     }
 
-    fn state(&self) -> &'static str {
-        self.run.state.status.as_str()
-    }
-}
-
-impl FlowRun {
     fn decided(&mut self, decision: &Decision, msg: &Decide, now_ms: i64) -> Decided {
         let ended_before = self.end();
         self.run.apply(decision);
@@ -228,10 +305,13 @@ impl FlowRun {
             approvals: Vec::new(),
             waits: Vec::new(),
             phases: Vec::new(),
+            cached: Vec::new(),
+            bytes: decision.bytes,
             ended: None,
             reopened: None,
             // The partition keeps the claims.
             limit: None,
+            failures: Vec::new(),
         };
         if let Some(accepting) = self.accept.take() {
             let Accepting { idempotency, definition, schedule, reuse } = Accepting::clone(&accepting);
@@ -244,6 +324,7 @@ impl FlowRun {
                 write.reopened = ended_before.cloned();
             }
             self.store(change, &msg.remark, ended_before, &mut write, now_ms);
+            write.failures.extend(self.failure(change, now_ms));
         }
         if let Command::CancelStep { step } = &*msg.command {
             let by = msg.remark.by.as_deref().unwrap_or(ENGINE);
@@ -267,6 +348,7 @@ impl FlowRun {
             duration_ms: (at_ms - started_at_ms).max(0),
             at_ms,
             owner: header.owner,
+            fallback: self.run.fallback(),
             outcome: outcome::of(&self.run).map(Box::new),
         })
     }

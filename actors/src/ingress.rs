@@ -234,7 +234,7 @@ impl Ingress {
             Target::Version(id, version) | Target::Again { flow: id, version, .. } => {
                 self.flow_version(trigger.owner.tenant, *id, *version).await?
             }
-            Target::Action(document) => self.action(trigger.owner, document)?,
+            Target::Action(document) => self.action(trigger.owner, document).await?,
         };
         self.begin(&trigger, &flow, Vec::new()).await
     }

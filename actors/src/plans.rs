@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use core314_domain::document::{FlowDocument, parameters};
 use core314_domain::expr::{ExprError, Expression, Scope as ExprScope};
 use core314_domain::ids::{FlowId, Owner, RunId, TenantId, WebhookId};
-use core314_domain::plan::{FlowPlan, PlanLimits, Problem, problems_at_the_door};
+use core314_domain::plan::{FlowPlan, PlanLimits, Problem, StepPlan, problems_at_the_door};
 use core314_domain::rollout::{RolloutStatus, RolloutTerms};
 use core314_domain::run::FlowRef;
 use core314_domain::schedule;
 use core314_domain::words::{ExecutionMode, TriggerType};
 use dashmap::DashMap;
 
+use crate::integrations::Known;
 use crate::ports::catalog::{Catalog, Rollout, StoredFlow};
 use crate::ports::executor::Executor;
 use crate::ports::{Scope, StoreError};
@@ -90,8 +91,8 @@ impl Plans {
         }
     }
 
-    /// Checks a document and compiles it; executors look at their payloads.
-    pub fn compile(&self, document: &FlowDocument) -> Result<FlowPlan, Vec<Problem>> {
+    /// Checks a document and compiles it; executors look at their payloads. `known` is what the tenant has to connect to.
+    pub fn compile(&self, document: &FlowDocument, known: &Known) -> Result<FlowPlan, Vec<Problem>> {
         let mut problems = parameters::problems(document);
         let sample = sample(document).map_err(|problem| vec![problem])?;
         let document = sample.as_ref();
@@ -99,13 +100,14 @@ impl Plans {
         problems.extend(schedule::check(document));
         for (at, action) in document.actions() {
             let executor = self.executors.iter().find(|e| e.action_type() == action.action_type);
-            for problem in executor.map(|e| e.check(&action.action_target, &action.action_payload)).unwrap_or_default()
-            {
+            let Some(executor) = executor else { continue };
+            for problem in known.check(executor.as_ref(), &action.action_target, &action.action_payload) {
                 let pointer = format!("{at}/action_payload{}", problem.pointer);
                 problems.push(Problem { pointer, ..problem });
             }
         }
         problems.extend(problems_at_the_door(document));
+        problems.extend(plan.iter().flat_map(|plan| self.misplaced_secrets(plan)));
         match plan {
             Ok(plan) if problems.is_empty() => Ok(plan),
             Ok(_) => Err(problems),
@@ -114,6 +116,22 @@ impl Plans {
                 Err(found)
             }
         }
+    }
+
+    /// Secrets in payloads of actions that are stored.
+    fn misplaced_secrets(&self, plan: &FlowPlan) -> Vec<Problem> {
+        let of_actions = plan.steps.iter().flat_map(|step| [Some(step), step.undo.as_deref(), step.verify.as_deref()]);
+        let misplaced = of_actions.flatten().filter(|action| {
+            let executor = self.executors.iter().find(|executor| executor.action_type() == &*action.action_type);
+            !action.payload.secrets().is_empty() && executor.is_some_and(|e| !e.takes_secrets(&action.action_target))
+        });
+        let problem = |action: &StepPlan| {
+            let what = format!("{} {}", action.action_type, action.action_target);
+            let message =
+                format!("step '{}': what {} is given is stored, so it must name no secret", action.id, what.trim());
+            Problem::new("", message)
+        };
+        misplaced.map(problem).collect()
     }
 
     /// A flow in one version: for the runs that started with it.
@@ -242,8 +260,14 @@ impl Plans {
     }
 
     /// One action as a flow of its own, that no list shows.
-    pub fn single_action(&self, id: FlowId, owner: Owner, document: &FlowDocument) -> Result<ReadyFlow, Vec<Problem>> {
-        let plan = Arc::new(self.compile(document)?);
+    pub fn single_action(
+        &self,
+        id: FlowId,
+        owner: Owner,
+        document: &FlowDocument,
+        known: &Known,
+    ) -> Result<ReadyFlow, Vec<Problem>> {
+        let plan = Arc::new(self.compile(document, known)?);
         let ready = ReadyFlow {
             flow: FlowRef { id, version: 1, name: "".into() },
             tenant: owner.tenant,

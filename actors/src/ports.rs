@@ -5,7 +5,9 @@
 
 pub mod bulk;
 pub mod catalog;
+pub mod escalation;
 pub mod executor;
+pub mod integration;
 pub mod ledger;
 pub mod notifications;
 pub mod resource;

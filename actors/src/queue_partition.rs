@@ -9,6 +9,7 @@
 //! computed from what is known to use one.
 
 mod dispatch;
+mod fetch;
 mod limits;
 mod load;
 mod news;
@@ -31,7 +32,7 @@ use tokio::sync::oneshot;
 
 use crate::attempts::Attempts;
 use crate::commit_writer::{CommitResult, CommitWriter};
-use crate::flow_run::{Accepting, Decided, Remark};
+use crate::flow_run::{Accepting, Brought, Decided, Remark, Wants};
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::store::{StoredLimits, StoredRun, TailRow};
@@ -93,6 +94,17 @@ pub enum PartitionMsg {
     Decided {
         run: RunId,
         decided: Box<Decided>,
+    },
+    /// A flow run cannot decide before it has these results.
+    Wanted {
+        run: RunId,
+        generation: u32,
+        wants: Wants,
+    },
+    /// They were read.
+    Brought {
+        wanted: fetch::Wanted,
+        found: Result<Brought, StoreError>,
     },
     /// An attempt's report is in the table.
     AttemptEnded {
@@ -207,6 +219,8 @@ pub struct QueuePartition {
     /// New runs whose first decisions are awaited: nothing is committed before the last of them, so that they are stored
     /// together.
     gathering: HashSet<RunId>,
+    /// Results that runs want before they decide.
+    wanted: Vec<fetch::Wanted>,
     /// Runs to read from the store.
     to_load: VecDeque<RunId>,
     loads_under_way: usize,
@@ -241,6 +255,7 @@ impl Behaviour for QueuePartition {
             starting: 0,
             outbox: Outbox::default(),
             gathering: HashSet::new(),
+            wanted: Vec::new(),
             to_load: VecDeque::new(),
             loads_under_way: 0,
             paging: load::Paging::default(),
@@ -277,6 +292,8 @@ impl Behaviour for QueuePartition {
             PartitionMsg::Hold { run, answer } => self.tell_hold(run, answer),
             PartitionMsg::Tell { run, command, remark, answer } => self.tell(run, command, remark, answer),
             PartitionMsg::Decided { run, decided } => self.decided(run, *decided, ctx),
+            PartitionMsg::Wanted { run, generation, wants } => self.wants(run, generation, wants),
+            PartitionMsg::Brought { wanted, found } => self.brought(wanted, found, ctx),
             PartitionMsg::AttemptEnded { run, step, attempt } => self.attempt_ended(run, step, attempt),
             PartitionMsg::Committed { batch, result } => self.committed(batch, result, ctx),
             PartitionMsg::Loaded { wanted, found } => self.loaded(&wanted, found, ctx),
@@ -301,6 +318,8 @@ impl Behaviour for QueuePartition {
             PartitionMsg::AcceptAll(_)
             | PartitionMsg::Committed { .. }
             | PartitionMsg::Loaded { .. }
+            | PartitionMsg::Wanted { .. }
+            | PartitionMsg::Brought { .. }
             | PartitionMsg::QueuePage(_)
             | PartitionMsg::WakePage(_)
             | PartitionMsg::Read { .. }
@@ -348,6 +367,7 @@ impl QueuePartition {
         self.dispatch();
         self.flush(ctx);
         self.load(ctx);
+        self.fetch(ctx);
         self.shared.resident.store(self.runs.len() as u32, Ordering::Relaxed);
         self.shared.ready.store(self.ready.len() as u32, Ordering::Relaxed);
         if self.limits.next_due_ms().is_some() {

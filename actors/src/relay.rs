@@ -19,7 +19,7 @@
 mod start;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use core314_domain::ids::{RowId, TenantId};
@@ -54,6 +54,8 @@ pub enum RelayMsg {
     Look,
     /// A run of this tenant has ended.
     Ended(TenantId),
+    /// Something of this tenant has failed for good.
+    Failed(TenantId),
     /// The time has come.
     Tick,
     /// The look is over; whether something is left that may start later.
@@ -73,6 +75,8 @@ struct Wanted {
     is_look: bool,
     /// Those of whom it is not known whether any flow waits for ends.
     ended: BTreeSet<TenantId>,
+    /// Those of whom it is not known whether they have escalation rules.
+    failed: BTreeSet<TenantId>,
 }
 
 impl Behaviour for Relay {
@@ -90,6 +94,7 @@ impl Behaviour for Relay {
         match msg {
             RelayMsg::Look => self.wanted.is_look = true,
             RelayMsg::Ended(tenant) => drop(self.wanted.ended.insert(tenant)),
+            RelayMsg::Failed(tenant) => drop(self.wanted.failed.insert(tenant)),
             RelayMsg::Tick => {
                 self.wanted.is_look = true;
                 let pause = self.starter.runtime.settings.sweep_interval_ms;
@@ -112,7 +117,7 @@ impl Behaviour for Relay {
 
 impl Relay {
     fn look(&mut self, me: Ref<Self>) {
-        let nothing = !self.wanted.is_look && self.wanted.ended.is_empty();
+        let nothing = !self.wanted.is_look && self.wanted.ended.is_empty() && self.wanted.failed.is_empty();
         if self.is_looking || nothing {
             return;
         }
@@ -152,7 +157,19 @@ impl Starter {
         for tenant in wanted.ended {
             is_due |= is_followed(tenant).await;
         }
+        for tenant in wanted.failed {
+            is_due |= self.may_escalate(tenant).await;
+        }
         is_due && self.sweep().await
+    }
+
+    /// Whether the tenant has a rule that may act. Where it is not known, looking is right.
+    async fn may_escalate(&self, tenant: TenantId) -> bool {
+        let Some(desk) = self.runtime.escalation.get().and_then(Weak::upgrade) else { return false };
+        match desk.has_rules(tenant) {
+            Some(known) => known,
+            None => desk.rules(tenant).await.is_err() || desk.has_rules(tenant) != Some(false),
+        }
     }
 
     async fn sweep(&self) -> bool {
@@ -194,6 +211,16 @@ impl Runtime {
             Some(false) => {}
             Some(true) => self.nudge(RelayMsg::Look),
             None => self.nudge(RelayMsg::Ended(tenant)),
+        }
+    }
+
+    /// Something of this tenant has failed for good: the relay looks, where a rule may be asked.
+    pub fn failed(&self, tenant: TenantId) {
+        let Some(desk) = self.escalation.get().and_then(Weak::upgrade) else { return };
+        match desk.has_rules(tenant) {
+            Some(false) => {}
+            Some(true) => self.nudge(RelayMsg::Look),
+            None => self.nudge(RelayMsg::Failed(tenant)),
         }
     }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use core314_domain::ids::{RowId, RunId, StepNo};
 use core314_domain::log::Failure;
 use core314_domain::run::{AttemptReport, Outcome};
 use core314_domain::schedule::NotFired;
+use core314_domain::secret::Marked;
 use futures_util::FutureExt;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
@@ -16,8 +17,10 @@ use tracing::{Instrument, Span};
 use crate::attempts::Attempts;
 use crate::clock::Clock;
 use crate::ends::Ends;
+use crate::escalations::Desk;
 use crate::failpoint;
 use crate::feed::Feed;
+use crate::integrations::{Integrations, cleared};
 use crate::known_keys::KnownKeys;
 use crate::meters::Meters;
 use crate::plans::Plans;
@@ -42,6 +45,7 @@ pub struct Runtime {
     pub catalog: Arc<dyn Catalog>,
     pub plans: Plans,
     pub known_keys: KnownKeys,
+    pub integrations: Integrations,
     pub executors: BTreeMap<&'static str, Arc<dyn Executor>>,
     /// Where stores, executors and timers of I/O run.
     pub io: tokio::runtime::Handle,
@@ -56,6 +60,8 @@ pub struct Runtime {
     pub give_up: Arc<dyn Fn(String) + Send + Sync>,
     /// Starts what was written down to be started; there once the actors are.
     pub relay: OnceLock<Ref<Relay>>,
+    /// Asks escalation rules about what has failed; there where somebody keeps rules.
+    pub escalation: OnceLock<Weak<Desk>>,
 }
 
 /// What has happened since the start; read by metrics.
@@ -76,6 +82,10 @@ pub struct Counters {
     pub schedules_fired: AtomicU64,
     /// Instants of schedules that have no run, by reason, in the order of [`NotFired::ALL`].
     pub schedules_not_fired: [AtomicU64; NotFired::ALL.len()],
+    /// Failures that escalation rules took: opened an event, joined one, were held back.
+    pub failures_taken: [AtomicU64; 3],
+    /// What escalations wanted done, by how it ended: sent, failed, cancelled.
+    pub escalation_sends: [AtomicU64; 3],
 }
 
 impl Counters {
@@ -107,6 +117,12 @@ impl Runtime {
     }
 }
 
+/// An attempt to be made, and its payload with marks for secrets, where it names any.
+pub struct Order {
+    pub attempt: Attempt,
+    pub marked: Option<Marked>,
+}
+
 /// Performs an attempt on the I/O threads; its report goes into `attempts`, and `done` is called when it is there.
 ///
 /// A panic of the executor is a failure of the attempt. An attempt that is cut off has no report, unless it was told to
@@ -115,11 +131,12 @@ pub fn perform(
     runtime: &Arc<Runtime>,
     attempts: &Arc<Attempts>,
     executor: Arc<dyn Executor>,
-    attempt: Attempt,
+    order: Order,
     done: impl FnOnce() + Send + 'static,
 ) {
+    let attempt = &order.attempt;
     let (run, step, number) = (attempt.run, attempt.step, attempt.attempt);
-    let span = attempt_span(&attempt, executor.action_type());
+    let span = attempt_span(attempt, executor.action_type());
     let recorded = span.clone();
     let clock = runtime.clock.clone();
     let table = attempts.clone();
@@ -130,14 +147,7 @@ pub fn perform(
         failpoint::hit("attempt.before");
         let started_at_ms = clock.now_ms();
         let started = Instant::now();
-        // An executor that keeps its own deadline can say more about it; this one is for those that do not.
-        let (timeout, payload) = (attempt.timeout + GRACE, attempt.payload.clone());
-        let acted = std::panic::AssertUnwindSafe(executor.execute(attempt)).catch_unwind();
-        let performed = match tokio::time::timeout(timeout, acted).await {
-            Ok(Ok(performed)) => performed,
-            Ok(Err(panic)) => failed(&payload, Failure::retryable("executor_panicked", panic_text(panic.as_ref()))),
-            Err(_) => failed(&payload, timed_out(timeout)),
-        };
+        let performed = prepare_and_act(&for_meters, executor.as_ref(), order).await;
         meter.performed(started.elapsed().as_micros() as u64);
         record_outcome(&recorded, &performed.outcome);
         failpoint::hit("attempt.after");
@@ -155,6 +165,36 @@ pub fn perform(
     };
     let task = runtime.io.spawn(task.instrument(span));
     attempts.abortable(run, step, number, task.abort_handle());
+}
+
+/// Gives the attempt its integration and its secrets, where it wants any, and takes them out of what comes back.
+async fn prepare_and_act(runtime: &Runtime, executor: &dyn Executor, order: Order) -> Performed {
+    let Order { attempt, marked } = order;
+    if !Integrations::concern(executor, &attempt, marked.as_ref()) {
+        return act(executor, attempt).await;
+    }
+    let shown = attempt.payload.clone();
+    let prepared = runtime.integrations.prepare(runtime.catalog.as_ref(), executor, attempt, marked.as_ref()).await;
+    match prepared {
+        Ok(attempt) if attempt.secrets.is_empty() => act(executor, attempt).await,
+        Ok(attempt) => {
+            let secrets = attempt.secrets.clone();
+            cleared(act(executor, attempt).await, executor.logged(&shown), &secrets)
+        }
+        Err(failure) => failed(&executor.logged(&shown), failure),
+    }
+}
+
+/// Makes the attempt within its time.
+async fn act(executor: &dyn Executor, attempt: Attempt) -> Performed {
+    // An executor that keeps its own deadline can say more about it; this one is for those that do not.
+    let (timeout, payload) = (attempt.timeout + GRACE, attempt.payload.clone());
+    let acted = std::panic::AssertUnwindSafe(executor.execute(attempt)).catch_unwind();
+    match tokio::time::timeout(timeout, acted).await {
+        Ok(Ok(performed)) => performed,
+        Ok(Err(panic)) => failed(&payload, Failure::retryable("executor_panicked", panic_text(panic.as_ref()))),
+        Err(_) => failed(&payload, timed_out(timeout)),
+    }
 }
 
 /// For traces. On the level of debugging, so that it costs nothing where nobody collects them.

@@ -2,6 +2,7 @@
 
 use core314_domain::dispatch::Credits;
 use core314_domain::plan::PlanLimits;
+use core314_domain::run::Bounds;
 use serde::Deserialize;
 
 use crate::fairness::TenantWeights;
@@ -32,6 +33,8 @@ pub struct EngineSettings {
     pub timer_horizon_ms: i64,
     /// Writes in one transaction at most.
     pub max_batch: usize,
+    /// About the bytes of results and payloads in one transaction at most, unless one write alone has more.
+    pub max_batch_bytes: usize,
     /// One attempt's deadline, where the step has none.
     pub attempt_timeout_ms: u64,
     /// How often a message may kill its actor before it is set aside.
@@ -52,8 +55,28 @@ pub struct EngineSettings {
     pub sweep_interval_ms: u64,
     /// How many flows may start one another by their ends.
     pub max_chain_depth: u64,
+    /// A result or payload whose JSON is larger is kept beside the log, and is not kept in memory.
+    pub inline_result_bytes: usize,
+    /// Large results that one run keeps in memory; others are read when an expression names them.
+    pub results_at_hand_bytes: usize,
+    /// Large results that one decision of a run may look at together.
+    pub results_at_once_bytes: usize,
+    /// The largest result that is put together in a run itself, such as a loop's.
+    pub max_result_bytes: usize,
+    /// What one decision of a run renders; further steps wait for the next.
+    pub decision_bytes: usize,
+    /// Results of steps that one flow keeps to be used again; further ones are not kept.
+    pub cached_results_per_flow: u32,
+    /// The largest of them; larger ones are not kept.
+    pub max_cached_result_bytes: usize,
+    /// How often it is looked for what the store keeps and nothing refers to any more.
+    pub collect_interval_ms: u64,
     /// Series of a metric that may exceed one flow's threshold at once; more are not watched.
     pub watched_series: u32,
+    /// Escalation rules of one tenant that are asked; those of the lowest priority are left out.
+    pub escalation_rules_per_tenant: usize,
+    /// How long the link in a message acknowledges an escalation.
+    pub ack_link_hours: i64,
     /// How late an instant of a schedule may be and still be on time; what is later was missed.
     pub schedule_grace_ms: i64,
     /// Instants of one schedule that are caught up with, or wait for the run before them; older ones are given up.
@@ -66,6 +89,12 @@ pub struct EngineSettings {
     pub max_reused_bytes: usize,
     pub max_steps: usize,
     pub max_document_bytes: usize,
+    /// Integrations that one tenant may have.
+    pub integrations_per_tenant: usize,
+    /// Secrets that one tenant may have.
+    pub secrets_per_tenant: usize,
+    /// The value of a secret.
+    pub max_secret_bytes: usize,
     /// How many entries of each tenant start in its turn.
     pub tenant_weights: TenantWeights,
     /// What urgency and priority are worth.
@@ -86,6 +115,7 @@ impl Default for EngineSettings {
             page_size: 256,
             timer_horizon_ms: 600_000,
             max_batch: 1_024,
+            max_batch_bytes: 64 << 20,
             attempt_timeout_ms: 30_000,
             poison_limit: 3,
             stuck_after_ms: 10_000,
@@ -96,7 +126,17 @@ impl Default for EngineSettings {
             kept_deliveries: 1_000,
             sweep_interval_ms: 10_000,
             max_chain_depth: 16,
+            inline_result_bytes: 32 << 10,
+            results_at_hand_bytes: 1 << 20,
+            results_at_once_bytes: 64 << 20,
+            max_result_bytes: 16 << 20,
+            decision_bytes: 8 << 20,
+            cached_results_per_flow: 1_000,
+            max_cached_result_bytes: 1 << 18,
+            collect_interval_ms: 3_600_000,
             watched_series: 1_000,
+            escalation_rules_per_tenant: 20_000,
+            ack_link_hours: 72,
             schedule_grace_ms: 15_000,
             schedule_kept_instants: 100,
             drain_ms: 10_000,
@@ -104,6 +144,9 @@ impl Default for EngineSettings {
             max_reused_bytes: 1 << 24,
             max_steps: 1_000,
             max_document_bytes: 1 << 20,
+            integrations_per_tenant: 200,
+            secrets_per_tenant: 1_000,
+            max_secret_bytes: 16_384,
             tenant_weights: TenantWeights::default(),
             dispatch: Credits::default(),
         }
@@ -111,6 +154,16 @@ impl Default for EngineSettings {
 }
 
 impl EngineSettings {
+    /// What a run may hold and make at once.
+    pub const fn run_bounds(&self) -> Bounds {
+        Bounds {
+            small_bytes: self.inline_result_bytes,
+            at_hand_bytes: self.results_at_hand_bytes,
+            result_bytes: self.max_result_bytes,
+            decision_bytes: self.decision_bytes,
+        }
+    }
+
     /// What a flow document may hold.
     pub fn plan_limits(&self) -> PlanLimits {
         PlanLimits { max_steps: self.max_steps, max_document_bytes: self.max_document_bytes }

@@ -96,7 +96,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ports::executor::{Attempt, Performed};
+    use crate::ports::executor::{Attempt, Performed, Target};
 
     /// Rows of every resource, with a secret.
     struct Rows;
@@ -135,7 +135,7 @@ mod tests {
             "hush"
         }
 
-        fn check(&self, _: &str, _: &Value) -> Vec<Problem> {
+        fn check(&self, _: &Target<'_>, _: &Value) -> Vec<Problem> {
             Vec::new()
         }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use core314_domain::Json;
+use core314_domain::expr::Output;
 use core314_domain::ids::{ExecutionId, RunId, StepNo};
 use core314_domain::plan::SubFlowRef;
 use core314_domain::run::{Command, Run, RunHeader, RunState, SubRunNews};
@@ -193,9 +194,20 @@ impl Inner {
         let state = RunState::load(&stored.state).map_err(|e| StoreError::Corrupt(e.to_string()))?;
         let run = Run::rehydrate(Arc::new(stored.header), ready.plan, state, &stored.attempts);
         let (status, error) = (run.state.status, run.state.error.clone());
-        let news = SubRunNews::Ended { run: run.header.id, status, output: run.output(), error };
+        let output = self.whole(run.header.id, run.output()).await?;
+        let news = SubRunNews::Ended { run: run.header.id, status, output, error };
         self.tell(parent.id, parent.partition, step, news);
         Ok(())
+    }
+
+    /// What a run has given, wherever it is kept.
+    async fn whole(&self, run: RunId, output: Output) -> Result<Json, StoreError> {
+        let away = match output {
+            Output::Here(value) => return Ok(value),
+            Output::Away(away) => away,
+        };
+        let found = self.runtime.store.results(run, vec![away.step]).await?.pop();
+        found.map(|(_, value)| value).ok_or_else(|| StoreError::Corrupt(format!("run {run} has lost its output")))
     }
 
     fn tell(&self, run: RunId, partition: u16, step: StepNo, news: SubRunNews) {

@@ -1,14 +1,17 @@
 //! Fakes for every port, and the conformance suites that every adapter runs.
 
 mod memory_bulk;
+mod memory_connections;
 pub mod memory_inbox;
 mod memory_keys;
 mod memory_limits;
+mod memory_results;
 mod memory_rollouts;
 pub mod memory_schedules;
 mod memory_settlements;
 pub mod memory_signals;
 pub mod memory_store;
+pub mod memory_vault;
 pub mod notification_suite;
 pub mod scripted_executor;
 pub mod store_suite;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::clock::rfc3339;
+use crate::escalations::{ABOUT_ESCALATION, AckLinks};
 use crate::feed::{Feed, Topic};
 use crate::ports::notifications::{Addressee, Audience, Inbox, Mark, Notification, NotificationFilter, Notifications};
 use crate::ports::views::{Page, Paged};
@@ -36,12 +37,26 @@ struct NotificationChange {
 pub struct ToldInbox<I> {
     inbox: Arc<I>,
     feed: Feed,
+    links: Option<Arc<dyn AckLinks>>,
 }
 
 impl<I> ToldInbox<I> {
     /// This inbox, and where it tells of its changes.
     pub fn new(inbox: Arc<I>, feed: Feed) -> Self {
-        Self { inbox, feed }
+        Self { inbox, feed, links: None }
+    }
+
+    /// With these, a message about an escalation gets a link that acknowledges it. It is made here, at the door of its
+    /// reader's own inbox, so that no row that others may read holds it.
+    #[must_use]
+    pub fn linked(self, links: Option<Arc<dyn AckLinks>>) -> Self {
+        Self { links, ..self }
+    }
+
+    fn link(&self, notification: &Notification) -> Option<String> {
+        let of = notification.metadata.get(ABOUT_ESCALATION)?.as_str()?.parse().ok()?;
+        let owner = notification.owner;
+        self.links.as_ref()?.link(owner.tenant, of, owner.user, notification.at_ms)
     }
 
     fn tell(&self, tenant: TenantId, change: NotificationChange) {
@@ -52,7 +67,8 @@ impl<I> ToldInbox<I> {
 }
 
 impl<I: Inbox> Inbox for ToldInbox<I> {
-    fn deliver(&self, notification: Notification) -> BoxFuture<'_, Result<NotificationId, StoreError>> {
+    fn deliver(&self, mut notification: Notification) -> BoxFuture<'_, Result<NotificationId, StoreError>> {
+        notification.action_url = notification.action_url.take().or_else(|| self.link(&notification));
         let (own, owner) = (notification.id, notification.owner);
         let change = NotificationChange {
             id: Some(own),

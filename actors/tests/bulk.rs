@@ -9,10 +9,11 @@ use core314_actors::clock::SystemClock;
 use core314_actors::engine::{Engine, Parts};
 use core314_actors::feed::Feed;
 use core314_actors::ingress::{Target, Trigger, Triggered};
-use core314_actors::ports::executor::{Attempt, Executor, Performed};
+use core314_actors::ports::executor::{self, Attempt, Executor, Performed};
 use core314_actors::ports::{BoxFuture, Scope};
 use core314_actors::settings::EngineSettings;
 use core314_actors::testkit::memory_store::MemoryStore;
+use core314_actors::testkit::memory_vault::MemoryVault;
 use core314_domain::bulk::{BulkJob, BulkPlan, BulkStatus, BulkVerb, Progress, Ramp};
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, UserId};
@@ -35,7 +36,7 @@ impl Executor for TargetSystem {
         "target"
     }
 
-    fn check(&self, _: &str, _: &Value) -> Vec<Problem> {
+    fn check(&self, _: &executor::Target<'_>, _: &Value) -> Vec<Problem> {
         Vec::new()
     }
 
@@ -82,6 +83,7 @@ impl World {
             store: self.store.clone(),
             catalog: self.store.clone(),
             executors: vec![Arc::new(self.target.clone())],
+            vault: Arc::new(MemoryVault),
             io: self.io.handle().clone(),
             feed: Feed::new(self.io.handle().clone()),
             node: RowId(Uuid::from_u128(1)),

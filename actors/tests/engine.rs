@@ -10,6 +10,7 @@ use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, TriggerError,
 use core314_actors::ports::Scope;
 use core314_actors::settings::EngineSettings;
 use core314_actors::testkit::memory_store::{MemoryStore, Rows};
+use core314_actors::testkit::memory_vault::MemoryVault;
 use core314_actors::testkit::scripted_executor::ScriptedExecutor;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, UserId};
@@ -42,6 +43,7 @@ impl World {
             store: self.store.clone(),
             catalog: self.store.clone(),
             executors: vec![Arc::new(self.executor.clone())],
+            vault: Arc::new(MemoryVault),
             feed: Feed::new(self.io.handle().clone()),
             io: self.io.handle().clone(),
             node: RowId(Uuid::from_u128(1)),

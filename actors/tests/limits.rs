@@ -11,10 +11,11 @@ use core314_actors::engine::{Engine, Parts};
 use core314_actors::feed::Feed;
 use core314_actors::flow_run::Remark;
 use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
-use core314_actors::ports::executor::{Attempt, Executor, Performed};
+use core314_actors::ports::executor::{self, Attempt, Executor, Performed};
 use core314_actors::ports::{BoxFuture, Scope};
 use core314_actors::settings::EngineSettings;
 use core314_actors::testkit::memory_store::{MemoryStore, Rows};
+use core314_actors::testkit::memory_vault::MemoryVault;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, UserId};
 use core314_domain::log::Failure;
@@ -55,7 +56,7 @@ impl Executor for Turnstile {
         "turnstile"
     }
 
-    fn check(&self, _: &str, _: &Value) -> Vec<Problem> {
+    fn check(&self, _: &executor::Target<'_>, _: &Value) -> Vec<Problem> {
         Vec::new()
     }
 
@@ -114,6 +115,7 @@ impl World {
             store: self.store.clone(),
             catalog: self.store.clone(),
             executors: vec![Arc::new(self.turnstile.clone())],
+            vault: Arc::new(MemoryVault),
             io: self.io.handle().clone(),
             feed: Feed::new(self.io.handle().clone()),
             node: RowId(Uuid::from_u128(1)),

@@ -10,6 +10,7 @@ use core314_actors::ports::schedule::StoredSchedule;
 use core314_actors::ports::store::{Store, StoredRun};
 use core314_actors::settings::EngineSettings;
 use core314_actors::testkit::memory_store::MemoryStore;
+use core314_actors::testkit::memory_vault::MemoryVault;
 use core314_actors::testkit::scripted_executor::ScriptedExecutor;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, UserId};
@@ -47,6 +48,7 @@ impl World {
             store: self.store.clone(),
             catalog: self.store.clone(),
             executors: vec![Arc::new(self.executor.clone())],
+            vault: Arc::new(MemoryVault),
             io: self.io.handle().clone(),
             feed: core314_actors::feed::Feed::new(self.io.handle().clone()),
             node: RowId(Uuid::from_u128(1)),

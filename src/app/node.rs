@@ -10,6 +10,7 @@ use actix_web::dev::Server;
 use anyhow::Context;
 use core314_actors::clock::{Clock, SystemClock};
 use core314_actors::engine::{Engine, Parts};
+use core314_actors::escalations::AckLinks;
 use core314_actors::feed::Feed;
 use core314_actors::ports::executor::Executor;
 use core314_actors::settings::EngineSettings;
@@ -18,6 +19,7 @@ use core314_actors::told_inbox::ToldInbox;
 use core314_domain::ids::RowId;
 use tokio::runtime::Handle;
 
+use crate::ack::SignedLinks;
 use crate::config::{Config, ConfigError, Problem};
 use crate::executors;
 use crate::http::{self, Api, AuthSettings, Certificate, HttpSettings, KeyDigest};
@@ -65,7 +67,8 @@ impl Node {
         let mut settings = engine_settings(config)?;
         settings.slots_per_partition = extras.slots_per_partition.unwrap_or(settings.slots_per_partition);
         let feed = Feed::new(io.clone());
-        let inbox = Arc::new(ToldInbox::new(store.clone(), feed.clone()));
+        let links = ack_links(config).map(|links| Arc::new(links) as Arc<dyn AckLinks>);
+        let inbox = Arc::new(ToldInbox::new(store.clone(), feed.clone()).linked(links.clone()));
         let mut executors = executors::all(&config.section("executors")?, inbox.clone())?;
         executors.extend(extras.executors);
         let clock = Arc::new(SystemClock::default());
@@ -76,6 +79,7 @@ impl Node {
             store: store.clone(),
             catalog: store.clone(),
             executors,
+            vault: Arc::new(vault(config)),
             feed,
             io: io.clone(),
             node,
@@ -83,6 +87,7 @@ impl Node {
         });
         let engine = engine.await.context("the engine cannot be started")?;
         engine.drive_bulk(store.clone()).context("the driver of bulk jobs cannot be started")?;
+        engine.escalate(store.clone(), links).context("escalations cannot be started")?;
         let views = Arc::new(ShownViews::new(store, engine.runtime().executors.clone()));
         Ok(Self { engine, views, inbox })
     }
@@ -96,7 +101,7 @@ impl Node {
         }
         let api = Api {
             engine: self.engine.clone(),
-            vault: Vault::new(config.secret("secrets.key")),
+            vault: vault(config),
             views: self.views.clone(),
             notifications: self.inbox.clone(),
             settings,
@@ -106,6 +111,17 @@ impl Node {
         };
         http::serve(api, listener, socket).context("the HTTP server cannot be started")
     }
+}
+
+/// What seals and opens secrets.
+fn vault(config: &Config) -> Vault {
+    Vault::new(config.secret("secrets.key"))
+}
+
+/// Links are signed with the key of secrets, or else with that of tokens; without either there are none.
+fn ack_links(config: &Config) -> Option<SignedLinks> {
+    let secret = config.secret("secrets.key").or_else(|| config.secret("auth.jwt_secret")).filter(|s| !s.is_empty())?;
+    Some(SignedLinks::new(secret, config.text("http.public_url"), config.number("engine.ack_link_hours")))
 }
 
 fn auth_settings(config: &Config) -> AuthSettings {
@@ -164,6 +180,7 @@ pub fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
         owner_url: config.secret("store.owner_url").map(str::to_owned),
         allow_superuser: config.flag("store.allow_superuser"),
         exclusive: true,
+        inline_bytes: usize::try_from(config.number("engine.inline_result_bytes"))?,
         read_only: false,
     })
 }

@@ -159,9 +159,8 @@ impl<'a> History<'a> {
             is_hit
         });
         let (status, _, letters) = fate.expect("the shares make up a thousand");
-        let tenant = &self.tenants[place];
-        let owner = tenant.owner;
-        let header = header(id, owner, partition, &tenant.flows, flow, at_ms, no);
+        let (owner, flows) = (self.tenants[place].owner, &self.tenants[place].flows);
+        let header = header(id, owner, partition, flows, flow, at_ms, no);
         let log = attempts(&mut self.random, letters, at_ms);
         for entry in &log {
             self.count(partition, owner, entry);
@@ -175,16 +174,7 @@ impl<'a> History<'a> {
         if no.is_multiple_of(1_000) {
             writes.push(Write::DeadLetter(Box::new(dead_letter(id, owner, end_ms))));
         }
-        let end = RunEnd {
-            flow: Some(header.flow.id),
-            flow_version: header.flow.version,
-            key: None,
-            status: *status,
-            duration_ms: end_ms - at_ms,
-            at_ms: end_ms,
-            owner,
-            outcome: None,
-        };
+        let end = end_of(&header, *status, (at_ms, end_ms));
         let live = if *letters == "CA" { format!(r#","l":{{"1":{{"r":{at_ms}}}}}"#) } else { String::new() };
         let accept =
             Accept { header: Arc::new(header), idempotency: None, definition: None, schedule: None, reuse: None };
@@ -207,9 +197,12 @@ impl<'a> History<'a> {
             approvals: Vec::new(),
             waits: Vec::new(),
             phases: Vec::new(),
+            cached: Vec::new(),
+            bytes: 0,
             ended: status.is_terminal().then_some(end),
             reopened: None,
             limit: None,
+            failures: Vec::new(),
         })));
         writes
     }
@@ -311,6 +304,21 @@ fn flows(tenant: &Tenant, at_ms: i64) -> Vec<Write> {
         }))
     });
     flows.collect()
+}
+
+/// How a run counts for its flow that lived from then to then.
+fn end_of(header: &RunHeader, status: RunStatus, (from_ms, to_ms): (i64, i64)) -> RunEnd {
+    RunEnd {
+        flow: Some(header.flow.id),
+        flow_version: header.flow.version,
+        key: None,
+        status,
+        duration_ms: to_ms - from_ms,
+        at_ms: to_ms,
+        owner: header.owner,
+        fallback: None,
+        outcome: None,
+    }
 }
 
 fn audit(owner: Owner, partition: u16, event: AuditEvent, subject_id: Option<Uuid>, at_ms: i64) -> AuditEntry {

@@ -6,18 +6,20 @@
 use std::sync::Arc;
 
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::executor::{Attempt, Executor, Performed};
+use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
 use core314_domain::Json;
+use core314_domain::integration::Kind;
 use core314_domain::plan::Problem;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::Value;
 
 use super::client::{Call, HttpClient, Statuses};
+use super::connect::{Address, auth, http};
 use super::payload::{Reader, Reading, kind};
 use super::redact::Redactor;
 
-const KEYS: [&str; 8] = ["method", "url", "headers", "query", "json", "form", "body", "expected_status"];
+const KEYS: [&str; 9] = ["method", "url", "path", "headers", "query", "json", "form", "body", "expected_status"];
 /// Ways to give a body, of which a payload uses one.
 const BODIES: [&str; 3] = ["json", "form", "body"];
 /// The header by which the other side can tell a repetition (draft-ietf-httpapi-idempotency-key-header).
@@ -55,8 +57,12 @@ impl Executor for ApiCall {
         "api_call"
     }
 
-    fn check(&self, _: &str, payload: &Value) -> Vec<Problem> {
-        read(payload, Reading::Document).err().unwrap_or_default()
+    fn kinds(&self) -> &'static [&'static Kind] {
+        &[&http::KIND]
+    }
+
+    fn check(&self, target: &Target<'_>, payload: &Value) -> Vec<Problem> {
+        read(payload, Reading::Document, Address::of_target(target)).err().unwrap_or_default()
     }
 
     fn logged(&self, payload: &Json) -> Json {
@@ -66,21 +72,24 @@ impl Executor for ApiCall {
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
         let http = self.http.clone();
         Box::pin(async move {
-            let call = read(&attempt.payload, Reading::Rendered).map(|call| {
+            let connection = attempt.connection.as_deref();
+            let mut redactor = Redactor::of(&attempt);
+            let call = read(&attempt.payload, Reading::Rendered, Address::of_endpoint(connection)).and_then(|call| {
                 let mut call = call.expect("a rendered payload without problems has a URL");
                 let key = HeaderValue::from_str(&attempt.idempotency_key()).expect("an id is visible ASCII");
                 call.headers.entry(IDEMPOTENCY_KEY).or_insert(key);
                 let trace = HeaderValue::from_str(&attempt.trace().to_string()).expect("digits are visible ASCII");
                 call.headers.entry(TRACEPARENT).or_insert(trace);
-                call
+                let signed = connection.map_or(Ok(()), |connection| auth::sign(&mut call, connection, &mut redactor));
+                signed.map(|()| call).map_err(|message| vec![Problem::new("", message)])
             });
-            http.perform(&attempt, call).await
+            http.perform_with(&attempt, call, &redactor, Ok).await
         })
     }
 }
 
 /// Reads a payload; `None` when it is right as far as can be seen before it is rendered.
-fn read(payload: &Value, reading: Reading) -> Result<Option<Call>, Vec<Problem>> {
+fn read(payload: &Value, reading: Reading, address: Address<'_>) -> Result<Option<Call>, Vec<Problem>> {
     let mut reader = match Reader::new(payload, reading) {
         Ok(reader) => reader,
         Err(problems) if problems.is_empty() => return Ok(None),
@@ -88,7 +97,7 @@ fn read(payload: &Value, reading: Reading) -> Result<Option<Call>, Vec<Problem>>
     };
     reader.only(&KEYS);
     let method = read_method(&mut reader);
-    let mut url = read_url(&mut reader);
+    let mut url = http::read_target(address, &mut reader, reading);
     let query = reader.pairs("query");
     if let Some(url) = url.as_mut().filter(|_| !query.is_empty()) {
         url.query_pairs_mut().extend_pairs(query);
@@ -115,21 +124,6 @@ fn read_method(reader: &mut Reader<'_>) -> Method {
         Err(_) => reader.problem(&["method"], format!("'{text}' is no HTTP method")),
     }
     Method::GET
-}
-
-/// The target: required, `http` or `https`, with a host.
-pub fn read_url(reader: &mut Reader<'_>) -> Option<Url> {
-    if !reader.has("url") {
-        reader.problem(&["url"], "is required");
-    }
-    let text = reader.text("url")?;
-    let problem = match Url::parse(text.trim()) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => return Some(url),
-        Ok(url) => format!("scheme '{}' is not one of: http, https", url.scheme()),
-        Err(error) => format!("is no URL: {error}"),
-    };
-    reader.problem(&["url"], problem);
-    None
 }
 
 /// Headers that can be sent; each that cannot, or that the executor sets itself, is a problem.
@@ -222,12 +216,12 @@ mod tests {
     use serde_json::json;
 
     fn problems(payload: &Value) -> Vec<String> {
-        let problems = read(payload, Reading::Document).err().unwrap_or_default();
+        let problems = read(payload, Reading::Document, Address::InPayload).err().unwrap_or_default();
         problems.into_iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect()
     }
 
     fn call(payload: &Value) -> Call {
-        match read(payload, Reading::Rendered) {
+        match read(payload, Reading::Rendered, Address::InPayload) {
             Ok(Some(call)) => call,
             other => panic!("{payload}: {other:?}"),
         }
@@ -278,7 +272,7 @@ mod tests {
             (json!([]), ": must be an object, is a list"),
             (
                 json!({"ulr": "x", "url": "http://h/"}),
-                "/ulr: unknown key 'ulr'; known: method, url, headers, query, json, form, body, expected_status",
+                "/ulr: unknown key 'ulr'; known: method, url, path, headers, query, json, form, body, expected_status",
             ),
             (json!({"url": "ftp://h/"}), "/url: scheme 'ftp' is not one of: http, https"),
             (json!({"url": "h/x"}), "/url: is no URL: relative URL without a base"),
@@ -300,13 +294,30 @@ mod tests {
     }
 
     #[test]
+    fn a_path_needs_an_integration_and_stays_in_it() {
+        let path = json!({"path": "/users", "query": {"a": 1}});
+        let refused = problems(&path);
+        assert!(refused[0].starts_with("/path: needs an integration"), "{refused:?}");
+        assert!(read(&path, Reading::Document, Address::Elsewhere).is_ok_and(|call| call.is_none()));
+        let address = Address::At("https://api.example/v1");
+        let call = read(&path, Reading::Rendered, address).expect("sound").expect("a call");
+        assert_eq!(call.url.as_str(), "https://api.example/v1/users?a=1");
+        for payload in
+            [json!({"url": "https://evil.example/"}), json!({"path": "../x"}), json!({"path": "a", "url": "b"})]
+        {
+            assert!(read(&payload, Reading::Rendered, address).is_err(), "{payload}");
+        }
+    }
+
+    #[test]
     fn templates_can_become_anything() {
         let open = json!({
             "method": "{{ trigger.method }}", "url": "https://{{ trigger.host }}/", "headers": {"X-A": "{{ a }}"},
             "query": "{{ trigger.query }}", "form": "{% if a %}b{% endif %}", "expected_status": ["{{ a }}", 200],
         });
         assert_eq!(problems(&open), Vec::<String>::new());
-        let rendered = read(&open, Reading::Rendered).expect_err("as text it is wrong in every member");
+        let rendered =
+            read(&open, Reading::Rendered, Address::InPayload).expect_err("as text it is wrong in every member");
         let pointers: Vec<&str> = rendered.iter().map(|p| p.pointer.as_str()).collect();
         assert_eq!(pointers, ["/method", "/url", "/query", "/form", "/expected_status"]);
     }

@@ -18,7 +18,7 @@ use core314_actors::ports::executor::{Attempt, Performed};
 use core314_domain::log::{Failure, HttpFigures};
 use core314_domain::plan::Problem;
 use core314_domain::run::Outcome;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION, TRANSFER_ENCODING};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING};
 use reqwest::{Client, Method, Request, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
@@ -118,7 +118,7 @@ impl HttpClient {
 
     /// Performs an attempt whose request was read from its payload, or could not be.
     pub async fn perform(&self, attempt: &Attempt, call: Result<Call, Vec<Problem>>) -> Performed {
-        self.perform_with(attempt, call, &Redactor::new(&attempt.payload), Ok).await
+        self.perform_with(attempt, call, &Redactor::of(attempt), Ok).await
     }
 
     /// The same with a redactor of the caller's, and where an expected status is not yet a success: `judge` gets the
@@ -154,7 +154,7 @@ impl HttpClient {
     ) -> Result<Value, Failure> {
         let figures = http.insert(HttpFigures {
             method: call.method.to_string(),
-            endpoint: redactor.message(&endpoint(&call.url), answer::MAX_MESSAGE_CHARS),
+            endpoint: endpoint(&call.url, redactor),
             request_bytes: Some(call.body.len() as i64),
             ..HttpFigures::default()
         });
@@ -242,9 +242,11 @@ pub fn invalid(problems: &[Problem]) -> Failure {
     Code::InvalidPayload.failure(list.join("; "))
 }
 
-/// Scheme, host, port and path: without credentials, query and fragment, which may hold secrets.
-fn endpoint(url: &Url) -> String {
-    format!("{}{}", url.origin().ascii_serialization(), url.path())
+/// Scheme, host, port and path: without credentials, query and fragment, which may hold secrets. Of an address that is a
+/// secret the host stays.
+fn endpoint(url: &Url, redactor: &Redactor) -> String {
+    let path = redactor.message(url.path(), answer::MAX_MESSAGE_CHARS);
+    redactor.message(&format!("{}{path}", url.origin().ascii_serialization()), answer::MAX_MESSAGE_CHARS)
 }
 
 fn is_redirect(status: StatusCode) -> bool {
@@ -266,7 +268,10 @@ fn follow(mut request: Request, response: &Response) -> Result<Request, Failure>
     }
     if next.origin() != request.url().origin() {
         let headers = request.headers_mut();
-        let secret: Vec<_> = headers.keys().filter(|name| redact::is_secret_name(name.as_str())).cloned().collect();
+        let is_secret = |(name, value): (&HeaderName, &HeaderValue)| {
+            (redact::is_secret_name(name.as_str()) || value.is_sensitive()).then(|| name.clone())
+        };
+        let secret: Vec<_> = headers.iter().filter_map(is_secret).collect();
         for name in secret {
             headers.remove(name);
         }

@@ -7,13 +7,13 @@
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
+use core314_actors::ports::executor::Attempt;
 use core314_domain::Json;
+pub use core314_domain::secret::REDACTED;
+use core314_domain::secret::Secrets;
 use regex::Regex;
 use reqwest::Url;
 use serde_json::Value;
-
-/// What stands in the place of a secret.
-pub const REDACTED: &str = "[redacted]";
 
 /// Shorter values are not looked for in answers: they would be found everywhere.
 const MIN_SECRET_CHARS: usize = 6;
@@ -101,11 +101,12 @@ pub fn forms(text: &str) -> Cow<'_, str> {
     out
 }
 
-/// Knows the secrets of one attempt's payload.
+/// Knows the secrets of one attempt: those that stand in its payload under a name, and those that it was given.
 #[derive(Debug)]
 pub struct Redactor {
     logged: Json,
     secrets: Vec<String>,
+    given: Secrets,
 }
 
 impl Redactor {
@@ -113,7 +114,22 @@ impl Redactor {
     pub fn new(payload: &Json) -> Self {
         let mut secrets = Vec::new();
         let logged = redacted(payload, false, &mut secrets).map_or_else(|| payload.clone(), Arc::new);
-        Self { logged, secrets }.in_order()
+        Self { logged, secrets, given: Secrets::default() }.in_order()
+    }
+
+    /// The same for an attempt, with the secrets that it was given.
+    pub fn of(attempt: &Attempt) -> Self {
+        Self { given: Secrets::clone(&attempt.secrets), ..Self::new(&attempt.payload) }
+    }
+
+    /// The same for an attempt whose `url` is a secret.
+    pub fn of_secret_url(attempt: &Attempt) -> Self {
+        Self { given: Secrets::clone(&attempt.secrets), ..Self::with_secret_url(&attempt.payload) }
+    }
+
+    /// One more secret, such as a token that was got with another.
+    pub fn hide(&mut self, secret: &str) {
+        self.given.add(secret);
     }
 
     /// The same for a payload whose `url` is itself the secret that lets one send, as that of a chat's webhook is. Of it
@@ -143,6 +159,7 @@ impl Redactor {
     pub fn message(&self, text: &str, max_chars: usize) -> String {
         // Bounded before the search, with room for what redaction shortens.
         let bounded: String = text.chars().take(max_chars.saturating_mul(8)).collect();
+        let bounded = self.given.redact(&bounded).into_owned();
         let bounded = self.without_own(&bounded).map_or(bounded, |changed| changed);
         let clean: String =
             forms(&bounded).chars().map(|c| if c.is_control() { ' ' } else { c }).take(max_chars).collect();
@@ -151,13 +168,15 @@ impl Redactor {
 
     /// A result without this attempt's own secrets. Other secrets in it are data that later steps may need.
     pub fn result(&self, value: Value) -> Value {
-        if self.secrets.is_empty() {
-            return value;
-        }
+        let value = self.given.redact_value(value);
+        if self.secrets.is_empty() { value } else { self.without_named(value) }
+    }
+
+    fn without_named(&self, value: Value) -> Value {
         match value {
             Value::String(text) => Value::String(self.without_own(&text).unwrap_or(text)),
-            Value::Array(items) => items.into_iter().map(|item| self.result(item)).collect(),
-            Value::Object(map) => map.into_iter().map(|(key, value)| (key, self.result(value))).collect(),
+            Value::Array(items) => items.into_iter().map(|item| self.without_named(item)).collect(),
+            Value::Object(map) => map.into_iter().map(|(key, value)| (key, self.without_named(value))).collect(),
             other => other,
         }
     }

@@ -11,9 +11,10 @@ mod teams;
 use std::sync::Arc;
 
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::executor::{Attempt, Executor, Performed};
+use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
 use core314_actors::ports::notifications::Inbox;
 use core314_domain::Json;
+use core314_domain::integration::Kind;
 use core314_domain::log::Failure;
 use core314_domain::plan::Problem;
 use core314_domain::run::Outcome;
@@ -21,17 +22,23 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
-use super::api_call::{IDEMPOTENCY_KEY, read_url};
+use super::api_call::IDEMPOTENCY_KEY;
 use super::client::{Call, HttpClient, Statuses, invalid};
+use super::connect::Address;
 use super::failure::Code;
 use super::payload::{Reader, Reading};
 use super::redact::Redactor;
 
+/// The credential that is the address of a chat's webhook.
+const WEBHOOK_URL: &str = "webhook_url";
 /// The words of [`target`].
 const TARGETS: [&str; 3] = ["slack", "teams", "in_app"];
 
+/// What each target's integrations are called: as the target itself.
+const KINDS: [&Kind; 2] = [&slack::KIND, &teams::KIND];
+
 /// Where a message goes.
-enum Target {
+enum Place {
     /// To a provider that takes messages by a webhook.
     Webhook(Provider),
     /// Into a user's inbox on this server.
@@ -52,13 +59,14 @@ struct Message {
 }
 
 /// The target of this word; a problem that lists them all where there is none.
-fn target(word: &str) -> Result<Target, Vec<Problem>> {
+fn target(word: &str) -> Result<Place, Vec<Problem>> {
     match word {
-        "slack" => Ok(Target::Webhook(slack::PROVIDER)),
-        "teams" => Ok(Target::Webhook(teams::PROVIDER)),
-        "in_app" => Ok(Target::InApp),
+        "slack" => Ok(Place::Webhook(slack::PROVIDER)),
+        "teams" => Ok(Place::Webhook(teams::PROVIDER)),
+        "in_app" => Ok(Place::InApp),
         _ => {
-            let message = format!("action_target '{word}' is not one of: {}", TARGETS.join(", "));
+            let known = TARGETS.join(", ");
+            let message = format!("action_target '{word}' is neither one of: {known}, nor an integration");
             Err(vec![Problem::new("", message)])
         }
     }
@@ -82,10 +90,20 @@ impl Executor for SendNotification {
         "send_notification"
     }
 
-    fn check(&self, word: &str, payload: &Value) -> Vec<Problem> {
-        let problems = target(word).and_then(|target| match target {
-            Target::Webhook(provider) => provider.call(payload, Reading::Document).map(drop),
-            Target::InApp => in_app::read(payload, Reading::Document).map(drop),
+    fn kinds(&self) -> &'static [&'static Kind] {
+        &KINDS
+    }
+
+    /// A notification in an inbox is a row of this server's store.
+    fn takes_secrets(&self, target: &str) -> bool {
+        target != "in_app"
+    }
+
+    fn check(&self, to: &Target<'_>, payload: &Value) -> Vec<Problem> {
+        let word = to.integration.map_or(to.word, |integration| &integration.kind);
+        let problems = target(word).and_then(|place| match place {
+            Place::Webhook(provider) => provider.call(payload, Reading::Document, Address::of_target(to)).map(drop),
+            Place::InApp => in_app::read(payload, Reading::Document).map(drop),
         });
         problems.err().unwrap_or_default()
     }
@@ -97,10 +115,12 @@ impl Executor for SendNotification {
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
         let (http, inbox) = (self.http.clone(), self.inbox.clone());
         Box::pin(async move {
-            let redactor = Redactor::with_secret_url(&attempt.payload);
-            let outcome = match target(&attempt.action_target) {
-                Ok(Target::Webhook(provider)) => {
-                    let call = provider.call(&attempt.payload, Reading::Rendered).map(|call| {
+            let redactor = Redactor::of_secret_url(&attempt);
+            let connection = attempt.connection.as_deref();
+            let outcome = match target(connection.map_or(&attempt.action_target, |c| c.kind.word)) {
+                Ok(Place::Webhook(provider)) => {
+                    let address = Address::of_credential(connection, WEBHOOK_URL);
+                    let call = provider.call(&attempt.payload, Reading::Rendered, address).map(|call| {
                         let mut call = call.expect("a rendered payload without problems has a URL");
                         let key = HeaderValue::from_str(&attempt.idempotency_key()).expect("an id is visible ASCII");
                         call.headers.insert(IDEMPOTENCY_KEY, key);
@@ -108,7 +128,7 @@ impl Executor for SendNotification {
                     });
                     return http.perform_with(&attempt, call, &redactor, provider.judge).await;
                 }
-                Ok(Target::InApp) => in_app::deliver(inbox.as_ref(), &attempt).await,
+                Ok(Place::InApp) => in_app::deliver(inbox.as_ref(), &attempt).await,
                 Err(problems) => Err(invalid(&problems)),
             };
             let outcome = outcome.map_or_else(Outcome::Failed, |output| Outcome::Completed(Arc::new(output)));
@@ -119,13 +139,13 @@ impl Executor for SendNotification {
 
 impl Provider {
     /// The request of a payload; `None` when it is right as far as can be seen before it is rendered.
-    fn call(&self, payload: &Value, reading: Reading) -> Result<Option<Call>, Vec<Problem>> {
+    fn call(&self, payload: &Value, reading: Reading, address: Address<'_>) -> Result<Option<Call>, Vec<Problem>> {
         let mut reader = match Reader::new(payload, reading) {
             Ok(reader) => reader,
             Err(problems) if problems.is_empty() => return Ok(None),
             Err(problems) => return Err(problems),
         };
-        let url = read_url(&mut reader);
+        let url = address.read(&mut reader, reading);
         let message = (self.read)(&mut reader);
         let body = message.body.to_string().into_bytes();
         // Templates may become longer or shorter.
@@ -160,8 +180,8 @@ mod tests {
 
     fn problems(word: &str, payload: &Value) -> Vec<String> {
         let problems = target(word).and_then(|target| match target {
-            Target::Webhook(provider) => provider.call(payload, Reading::Document).map(drop),
-            Target::InApp => in_app::read(payload, Reading::Document).map(drop),
+            Place::Webhook(provider) => provider.call(payload, Reading::Document, Address::InPayload).map(drop),
+            Place::InApp => in_app::read(payload, Reading::Document).map(drop),
         });
         problems.err().unwrap_or_default().into_iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect()
     }
@@ -174,7 +194,8 @@ mod tests {
             assert!(!problems.is_empty(), "{word} needs something");
         }
         for word in ["slak", "", "Slack", "fax"] {
-            let expected = format!(": action_target '{word}' is not one of: slack, teams, in_app");
+            let expected =
+                format!(": action_target '{word}' is neither one of: slack, teams, in_app, nor an integration");
             assert_eq!(problems(word, &json!({"text": "x"})), [expected]);
         }
     }

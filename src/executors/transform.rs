@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::executor::{Attempt, Executor, Performed};
+use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
 use core314_domain::Json;
 use core314_domain::plan::Problem;
 use core314_domain::run::Outcome;
@@ -22,7 +22,12 @@ impl Executor for Transform {
         "transform"
     }
 
-    fn check(&self, _: &str, payload: &Value) -> Vec<Problem> {
+    /// What it is given is its result, which is stored.
+    fn takes_secrets(&self, _: &str) -> bool {
+        false
+    }
+
+    fn check(&self, _: &Target<'_>, payload: &Value) -> Vec<Problem> {
         let Ok(mut reader) = Reader::new(payload, Reading::Document) else {
             // Any value is an answer.
             return Vec::new();
@@ -74,9 +79,10 @@ mod tests {
 
     #[test]
     fn keys_beside_values_would_be_lost() {
-        assert_eq!(Transform.check("", &json!({"values": 1})), []);
-        assert_eq!(Transform.check("", &json!({"a": 1, "b": 2})), []);
-        let problems = Transform.check("", &json!({"values": 1, "b": 2}));
+        let to = Target::word("");
+        assert_eq!(Transform.check(&to, &json!({"values": 1})), []);
+        assert_eq!(Transform.check(&to, &json!({"a": 1, "b": 2})), []);
+        let problems = Transform.check(&to, &json!({"values": 1, "b": 2}));
         assert_eq!(problems[0].message, "unknown key 'b'; known: values");
     }
 }

@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::executor::{Attempt, Executor, Performed};
+use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
 use core314_domain::Json;
+use core314_domain::integration::{Endpoint, Field, Kind};
 use core314_domain::plan::Problem;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 
-use super::api_call::{IDEMPOTENCY_KEY, TRACEPARENT, read_headers, read_url};
+use super::api_call::{IDEMPOTENCY_KEY, TRACEPARENT, read_headers};
 use super::client::{Call, HttpClient, Statuses};
+use super::connect::{Address, http};
 use super::payload::{Reader, Reading};
 use super::redact::Redactor;
 use signature::Key;
@@ -27,6 +29,16 @@ const OWN_KEYS: [&str; 3] = ["url", "headers", "secret"];
 const ID: &str = "webhook-id";
 const TIMESTAMP: &str = "webhook-timestamp";
 const SIGNATURE: &str = "webhook-signature";
+
+/// A receiver of signed messages.
+const KIND: Kind = Kind {
+    word: "webhook",
+    about: "A receiver of messages as Standard Webhooks defines them.",
+    endpoint: Some(Endpoint::HTTP),
+    credentials: &[Field::optional("signing_secret", "signs the messages: 24 to 64 bytes in base64")],
+    settings: &[],
+    check: |definition| http::endpoint_problem(definition).into_iter().collect(),
+};
 
 /// Sends messages to webhooks.
 #[derive(Debug)]
@@ -46,8 +58,12 @@ impl Executor for TriggerWebhook {
         "trigger_webhook"
     }
 
-    fn check(&self, _: &str, payload: &Value) -> Vec<Problem> {
-        read(payload, Reading::Document).err().unwrap_or_default()
+    fn kinds(&self) -> &'static [&'static Kind] {
+        &[&KIND]
+    }
+
+    fn check(&self, target: &Target<'_>, payload: &Value) -> Vec<Problem> {
+        read(payload, Reading::Document, Address::of_target(target), None).err().unwrap_or_default()
     }
 
     fn logged(&self, payload: &Json) -> Json {
@@ -58,7 +74,9 @@ impl Executor for TriggerWebhook {
         let http = self.http.clone();
         Box::pin(async move {
             let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            let call = read(&attempt.payload, Reading::Rendered)
+            let connection = attempt.connection.as_deref();
+            let secret = connection.and_then(|connection| connection.credential("signing_secret"));
+            let call = read(&attempt.payload, Reading::Rendered, Address::of_endpoint(connection), secret)
                 .map(|delivery| delivery.expect("a rendered payload without problems has a URL").call(&attempt, now_s));
             http.perform(&attempt, call).await
         })
@@ -98,15 +116,20 @@ impl Delivery {
 }
 
 /// Reads a payload; `None` when it is right as far as can be seen before it is rendered.
-fn read(payload: &Value, reading: Reading) -> Result<Option<Delivery>, Vec<Problem>> {
+fn read(
+    payload: &Value,
+    reading: Reading,
+    address: Address<'_>,
+    secret: Option<&str>,
+) -> Result<Option<Delivery>, Vec<Problem>> {
     let mut reader = match Reader::new(payload, reading) {
         Ok(reader) => reader,
         Err(problems) if problems.is_empty() => return Ok(None),
         Err(problems) => return Err(problems),
     };
-    let url = read_url(&mut reader);
+    let url = address.read(&mut reader, reading);
     let headers = read_headers(&mut reader, &[ID, TIMESTAMP, SIGNATURE, IDEMPOTENCY_KEY]);
-    let key = match reader.text("secret").map(Key::parse) {
+    let key = match reader.text("secret").or(secret).map(Key::parse) {
         Some(Ok(key)) => Some(key),
         Some(Err(error)) => {
             reader.problem(&["secret"], error.to_string());
@@ -134,16 +157,29 @@ mod tests {
     use serde_json::json;
 
     fn problems(payload: &Value) -> Vec<String> {
-        let problems = read(payload, Reading::Document).err().unwrap_or_default();
+        let problems = read(payload, Reading::Document, Address::InPayload, None).err().unwrap_or_default();
         problems.into_iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect()
     }
 
     #[test]
     fn every_other_key_is_the_message() {
         let payload = json!({"url": "http://127.0.0.1:9/hook", "title": "Follow up", "secret": null, "body": {"a": 1}});
-        let delivery = read(&payload, Reading::Rendered).ok().flatten().expect("a good payload");
+        let delivery =
+            read(&payload, Reading::Rendered, Address::InPayload, None).ok().flatten().expect("a good payload");
         assert_eq!(delivery.body, br#"{"body":{"a":1},"title":"Follow up"}"#);
         assert!(delivery.key.is_none());
+    }
+
+    #[test]
+    fn an_integration_brings_address_and_secret() {
+        let address = Address::At("http://127.0.0.1:9/hook");
+        let secret = Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let delivery = read(&json!({"a": 1}), Reading::Rendered, address, secret).expect("sound").expect("a delivery");
+        assert_eq!(delivery.url.as_str(), "http://127.0.0.1:9/hook");
+        assert!(delivery.key.is_some());
+        let own = json!({"a": 1, "url": "http://127.0.0.1:9/other"});
+        let problems = read(&own, Reading::Document, Address::Elsewhere, None).err().expect("refused");
+        assert_eq!(problems[0].message, "is the integration's: leave it out");
     }
 
     #[test]

@@ -164,10 +164,11 @@ fn strict_transport_security(client: &Client, seconds: u64) -> Option<HeaderValu
     is_wanted.then(|| HeaderValue::from_str(&format!("max-age={seconds}")).ok()).flatten()
 }
 
-/// The path, without the secret that a webhook's path ends with.
+/// The path, without the secret that a webhook's path ends with, or the token of a link that acknowledges.
 fn masked(path: &str) -> String {
     let shown = match path.strip_prefix("/hooks/").and_then(|rest| rest.split_once('/')) {
         Some((webhook, _)) => format!("/hooks/{webhook}/***"),
+        None if path.starts_with("/api/v1/ack/") => "/api/v1/ack/***".to_owned(),
         None => path.to_owned(),
     };
     shown.chars().take(300).collect()
@@ -199,6 +200,7 @@ mod tests {
     fn the_secret_of_a_webhook_is_masked() {
         assert_eq!(masked("/hooks/0192/hush"), "/hooks/0192/***");
         assert_eq!(masked("/hooks/0192/hush/"), "/hooks/0192/***");
+        assert_eq!(masked("/api/v1/ack/hush"), "/api/v1/ack/***");
         assert_eq!(masked("/api/v1/flows"), "/api/v1/flows");
     }
 }

@@ -2,5 +2,6 @@
 //!
 //! Unknown fields of a request are ignored here. The envelope adds `success: false` and `error` to problems.
 
+pub mod escalation_handler;
 pub mod execute_action;
 pub mod orchestrator_engine;

@@ -54,7 +54,7 @@ async fn answer_one(
     let mut answer = HttpResponse::Ok();
     let version = match resource {
         Resource::Flows => row.get("flow_version"),
-        Resource::Webhooks => row.get("version"),
+        Resource::Webhooks | Resource::EscalationRules | Resource::OnCall => row.get("version"),
         _ => None,
     };
     if let Some(version) = version.and_then(Value::as_i64) {

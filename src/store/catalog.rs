@@ -1,6 +1,7 @@
 //! Definitions as the ingress needs them: flows, webhooks and service keys.
 
 use core314_actors::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
+use core314_actors::ports::integration::TenantConnections;
 use core314_actors::ports::store::{Webhook, WebhookTarget};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::document::FlowDocument;
@@ -12,7 +13,7 @@ use super::cell::{Cell, Fields};
 use super::commit::webhooks::read_secret;
 use super::engine::owner;
 use super::failure::Failure;
-use super::{Pools, SqlStore, rollouts};
+use super::{Pools, SqlStore, connections, rollouts};
 
 /// The columns of a flow as [`flow`] reads them.
 macro_rules! flow_columns {
@@ -92,6 +93,10 @@ impl Catalog for SqlStore {
             let rows = self.read(Scope::Platform).await?.fetch(WEBHOOK, &[id.0.into()]).await?;
             Ok(rows.first().map(|row| webhook(row.fields())).transpose()?)
         })
+    }
+
+    fn connections(&self, tenant: TenantId) -> BoxFuture<'_, Result<TenantConnections, StoreError>> {
+        Box::pin(async move { Ok(connections::of_tenant(self, tenant).await?) })
     }
 
     fn service_key(&self, key_hash: [u8; 32]) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>> {

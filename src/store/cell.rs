@@ -26,6 +26,7 @@ pub(super) enum Cell<'a> {
     /// JSON as text; only in bulk statements, where PostgreSQL casts it.
     Json(Option<Cow<'a, str>>),
     Hash(Hash),
+    Bytes(Cow<'a, [u8]>),
 }
 
 impl From<Uuid> for Cell<'_> {
@@ -168,7 +169,7 @@ impl<'a> Rows<'a> {
             Cell::Bool(_) => "boolean[]",
             Cell::Text(_) => "text[]",
             Cell::Json(_) => "text[]::jsonb[]",
-            Cell::Hash(_) => "bytea[]",
+            Cell::Hash(_) | Cell::Bytes(_) => "bytea[]",
         });
         let parameters: Vec<String> = kinds.enumerate().map(|(i, kind)| format!("${}::{kind}", i + first)).collect();
         parameters.join(", ")
@@ -191,6 +192,7 @@ pub(super) fn sqlite_arguments(cells: &[Cell<'_>]) -> Result<SqliteArguments, Fa
             Cell::Bool(is) => arguments.add(i64::from(*is)),
             Cell::Text(text) | Cell::Json(text) => arguments.add(text.as_deref()),
             Cell::Hash(hash) => arguments.add(hash.as_slice()),
+            Cell::Bytes(bytes) => arguments.add(bytes.as_ref()),
         }
         .map_err(unbindable)?;
     }
@@ -208,6 +210,7 @@ pub(super) fn postgres_arguments(cells: &[Cell<'_>]) -> Result<PgArguments, Fail
             Cell::Bool(is) => arguments.add(*is),
             Cell::Text(text) | Cell::Json(text) => arguments.add(text.as_deref()),
             Cell::Hash(hash) => arguments.add(hash.as_slice()),
+            Cell::Bytes(bytes) => arguments.add(bytes.as_ref()),
         }
         .map_err(unbindable)?;
     }
@@ -243,6 +246,7 @@ fn add_array<'c, 'a: 'c>(
             cells.by_ref();
             array!(Cell::Hash(hash) => hash.as_slice())
         }
+        Some(Cell::Bytes(_)) => array!(Cell::Bytes(bytes) => bytes.as_ref()),
     }
 }
 
@@ -321,6 +325,10 @@ impl<'r> Fields<'r> {
     pub fn hash(&mut self) -> Result<Hash, Failure> {
         let bytes: &[u8] = self.take()?;
         Hash::try_from(bytes).map_err(|_| Failure::Corrupt("a digest does not have 32 bytes".to_owned()))
+    }
+
+    pub fn bytes(&mut self) -> Result<Vec<u8>, Failure> {
+        self.take()
     }
 
     pub fn json(&mut self) -> Result<Value, Failure> {

@@ -16,8 +16,10 @@
 
 pub(super) mod batch;
 mod check;
+pub(super) mod connections;
 pub(super) mod definitions;
 pub(super) mod effects;
+pub(super) mod escalations;
 mod history;
 mod keys;
 pub(super) mod limits;
@@ -80,7 +82,7 @@ async fn transact(store: &SqlStore, writes: &[&Write]) -> Result<Vec<Outcome>, F
 async fn attempt(store: &SqlStore, writes: &[&Write], fresh: bool) -> Result<Vec<Outcome>, Failure> {
     let mut connection = store.writers()?.lend().await?;
     connection.begin_write().await?;
-    let done = Batch::new(writes, &mut connection).run(store.heads(), fresh).await;
+    let done = Batch::new(writes, &mut connection).run(store.heads(), fresh, store.inline_bytes).await;
     let (outcomes, appender) = match done {
         Ok(done) => done,
         // The transaction failed as a whole and its connection is sound.
@@ -107,11 +109,15 @@ fn refused(violation: &Violation) -> Outcome {
         "flow_versions_pkey",
         "flow_versions.flow_id, flow_versions.flow_version",
     ];
-    const NAMES: [&str; 4] = [
+    const NAMES: [&str; 8] = [
         "flows_tenant_id_flow_name_key",
         "flows.tenant_id, flows.flow_name",
         "webhooks_tenant_id_name_key",
         "webhooks.tenant_id, webhooks.name",
+        "connections_tenant_id_name_key",
+        "connections.tenant_id, connections.name",
+        "sealed_secrets_tenant_id_name_key",
+        "sealed_secrets.tenant_id, sealed_secrets.name",
     ];
     if violation.is_of(&EXISTS) {
         return Outcome::Conflict;

@@ -8,8 +8,9 @@ use core314_actors::ports::schedule::StoredSchedule;
 use core314_actors::ports::signal::Occurrence;
 use core314_actors::ports::store::{LimitedRun, Outcome, Store, StoredBucket, StoredRun, TailRow, Write};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
-use core314_domain::ids::{ExecutionId, FlowId, OrganizationId, Owner, RowId, RunId, TenantId, UserId};
-use core314_domain::run::{FlowRef, LastAttempt, RunHeader, SavedState, Timing};
+use core314_domain::Json;
+use core314_domain::ids::{ExecutionId, FlowId, OrganizationId, Owner, RowId, RunId, StepNo, TenantId, UserId};
+use core314_domain::run::{CacheKey, Cached, FlowRef, Kept, LastAttempt, RunHeader, SavedState, Timing};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -17,7 +18,7 @@ use super::cell::{Fields, Rows};
 use super::connection::{Bulk, Connection};
 use super::failure::Failure;
 use super::heads::Chain;
-use super::{SqlStore, commit, limits, schedules, signals};
+use super::{SqlStore, blobs, commit, limits, schedules, signals, step_cache};
 
 /// Only one node takes partitions at a time, also when there are none yet. The number is arbitrary and ours.
 const TAKING_TURN: &str = "SELECT pg_advisory_xact_lock(3140001)::text";
@@ -96,6 +97,28 @@ impl Store for SqlStore {
 
     fn load_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<StoredRun>, StoreError>> {
         Box::pin(async move { Ok(load_runs(self, &runs).await?) })
+    }
+
+    fn results(&self, run: RunId, steps: Vec<StepNo>) -> BoxFuture<'_, Result<Vec<(StepNo, Json)>, StoreError>> {
+        Box::pin(async move { blobs::results(self, run, &steps).await })
+    }
+
+    fn cached(
+        &self,
+        tenant: TenantId,
+        flow: FlowId,
+        keys: Vec<CacheKey>,
+        now_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<(CacheKey, Cached)>, StoreError>> {
+        step_cache::find(self, tenant, flow, keys, now_ms)
+    }
+
+    fn collect_cached(&self, now_ms: i64, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
+        step_cache::collect(self, now_ms, limit)
+    }
+
+    fn collect_blobs(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Option<RowId>, StoreError>> {
+        blobs::collect(self, after, limit)
     }
 
     fn statistics_position(&self, partition: u16) -> BoxFuture<'_, Result<i64, StoreError>> {
@@ -229,7 +252,7 @@ async fn load_runs(store: &SqlStore, runs: &[RunId]) -> Result<Vec<StoredRun>, F
             step: fields.small()?,
             attempt: fields.small()?,
             is_final: fields.bool()?,
-            result: fields.maybe_json()?.map(Arc::new),
+            result: fields.maybe_json()?.map(blobs::kept),
             error: fields.maybe_text()?,
             reused_from: None,
         });
@@ -254,7 +277,7 @@ async fn take_over(connection: &mut Connection, found: &mut HashMap<RunId, Store
             step: fields.small()?,
             attempt: 0,
             is_final: true,
-            result: fields.maybe_json()?.map(Arc::new),
+            result: fields.maybe_json()?.map(|result| Kept::Here(Arc::new(result))),
             error: fields.maybe_text()?,
             reused_from: Some(ExecutionId(fields.uuid()?)),
         });

@@ -44,7 +44,10 @@ migrations! {
     12 "0012_limits.sql",
     15 "0015_queue_and_scopes.sql",
     16 "0016_steps_in_steps.sql",
+    19 "0019_step_cache.sql",
     21 "0021_reused_results.sql",
+    25 "0025_integrations.sql",
+    28 "0028_escalation.sql",
     34 "0034_tenants_are_equal.sql",
     35 "0035_deliveries_by_tenant.sql",
 }

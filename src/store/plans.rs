@@ -5,14 +5,15 @@
 use core314_actors::ports::Scope;
 
 use super::cell::{Cell, Rows};
-use super::commit::{batch, definitions, effects, limits, runs, schedules, signals, statistics, webhooks};
+use super::commit::{batch, connections, definitions, effects, limits, runs, schedules, signals, statistics, webhooks};
 use super::connection::{Bulk, Connection};
-use super::{SqlStore, StoreOptions, bulk, engine, heads, notifications};
+use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, step_cache};
 
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
 
-const WRITTEN: [Keyed; 18] = [
+const WRITTEN: [Keyed; 21] = [
+    ("step_cache::KEEP", step_cache::KEEP, "uuuujiii"),
     ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
     ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
     ("runs::FREED_NAMES", runs::FREED_NAMES, "uutu"),
@@ -23,6 +24,8 @@ const WRITTEN: [Keyed; 18] = [
     ("batch::LEASES", batch::LEASES, "i"),
     ("definitions::NEXT_FLOW", definitions::NEXT_FLOW, "uuuutibbtjuuii"),
     ("webhooks::NEXT_WEBHOOK", webhooks::NEXT_WEBHOOK, "uuuuttjjtutjbiii"),
+    ("connections::NEXT_INTEGRATION", connections::NEXT_INTEGRATION, "uuuuttjbiii"),
+    ("connections::NEXT_SECRET", connections::NEXT_SECRET, "uuuutttiii"),
     ("effects::DECIDED", effects::DECIDED, "uuituitj"),
     ("signals::DECISIONS_TRIED", signals::DECISIONS_TRIED, "uutii"),
     ("signals::RECOMMENDATIONS_TRIED", signals::RECOMMENDATIONS_TRIED, "uutii"),
@@ -32,7 +35,11 @@ const WRITTEN: [Keyed; 18] = [
     ("notifications::READ", notifications::READ, "uuui"),
     ("notifications::ARCHIVED", notifications::ARCHIVED, "uuui"),
 ];
-const READ: [Keyed; 4] = [
+const READ: [Keyed; 8] = [
+    ("blobs::TAKEN_OVER", blobs::TAKEN_OVER, "ui"),
+    ("blobs::RESULTS", blobs::RESULTS, "ui"),
+    ("blobs::OF_RUN", blobs::OF_RUN, "uu"),
+    ("step_cache::FIND", step_cache::FIND, "uuui"),
     ("engine::RUNS", engine::RUNS, "u"),
     ("engine::LAST_ATTEMPTS", engine::LAST_ATTEMPTS, "u"),
     ("engine::TAKEN_OVER", engine::TAKEN_OVER, "u"),

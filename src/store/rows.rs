@@ -12,6 +12,7 @@ use core314_domain::ids::{RunId, TenantId};
 use core314_domain::log::LogEntry;
 use uuid::Uuid;
 
+use super::blobs::Texts;
 use super::cell::{Cell, Fields, parse};
 use super::failure::Failure;
 use super::json;
@@ -69,7 +70,7 @@ pub(super) use log_columns;
 pub(super) const LOG_WIDTH: usize = 28;
 
 impl<'a> LogRow<'a> {
-    pub fn new(place: Place, tenant: TenantId, run: RunId, entry: &'a LogEntry) -> Self {
+    pub fn new(place: Place, tenant: TenantId, run: RunId, entry: &'a LogEntry, texts: Texts) -> Self {
         let failure = entry.failure.as_ref();
         let http = entry.http.as_ref();
         Self {
@@ -80,11 +81,11 @@ impl<'a> LogRow<'a> {
             attempt: entry.attempt.into(),
             action_type: Cow::Borrowed(&entry.action_type),
             action_target: Cow::Borrowed(&entry.action_target),
-            payload: json::text_of(&entry.payload),
+            payload: texts.payload,
             status: Cow::Borrowed(entry.status.as_str()),
             is_final: entry.is_final,
             success: entry.success(),
-            result: entry.result.as_ref().map(|result| json::text_of(result)),
+            result: texts.result,
             error: failure.map(|f| Cow::Borrowed(f.message.as_str())),
             error_code: failure.map(|f| Cow::Borrowed(f.code.as_str())),
             error_details: failure.and_then(|f| f.details.as_ref()).map(json::text_of),

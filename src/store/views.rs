@@ -13,6 +13,7 @@
 //! - The same stored rows give the same JSON on both stores.
 
 mod deliveries;
+mod escalations;
 mod executions;
 mod flows;
 mod list;
@@ -27,6 +28,7 @@ mod signals;
 mod slowest;
 mod statement;
 mod statistics;
+mod whole;
 
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page, Paged, StatisticsView, Views};
@@ -46,9 +48,15 @@ pub(super) async fn row(
     id: Uuid,
 ) -> Result<Option<Value>, StoreError> {
     let mut reader = Reader::begin(store, scope).await?;
-    match resource {
-        Resource::Executions => Ok(executions::rows(&mut reader, &[id], &Filter::default()).await?.pop()),
-        _ => reader.by_key(resource, id).await,
+    let found = match resource {
+        Resource::Executions => executions::rows(&mut reader, &[id], &Filter::default()).await?.pop(),
+        _ => reader.by_key(resource, id).await?,
+    };
+    match found {
+        Some(row) if matches!(resource, Resource::Executions | Resource::Log | Resource::Runs) => {
+            whole::whole(&mut reader, row).await.map(Some)
+        }
+        found => Ok(found),
     }
 }
 

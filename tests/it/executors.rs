@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use core314::executors::{self, ExecutorSettings, HttpSettings, OutboundSettings};
-use core314_actors::ports::executor::{Attempt, Executor, Performed};
+use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
 use core314_actors::ports::notifications::Inbox;
 use core314_actors::testkit::memory_inbox::MemoryInbox;
 use core314_domain::document::FlowDocument;
@@ -76,7 +76,9 @@ fn attempt(payload: Value, timeout: Duration) -> Attempt {
         execution: run.execution(0),
         attempt: 0,
         action_target: "target".into(),
+        connection: None,
         payload: Arc::new(payload),
+        secrets: Arc::default(),
         timeout,
     }
 }
@@ -122,7 +124,11 @@ fn the_documents_examples_are_flows_that_can_be_saved() {
         FlowPlan::compile(&flow, &types, &PlanLimits::default()).unwrap_or_else(|e| panic!("{e:?}\n{example}"));
         for (_, config) in flow.actions() {
             assert_eq!(config.action_type, executor.action_type());
-            assert_eq!(executor.check(&config.action_target, &Value::clone(&config.action_payload)), [], "{example}");
+            assert_eq!(
+                executor.check(&Target::word(&config.action_target), &Value::clone(&config.action_payload)),
+                [],
+                "{example}"
+            );
         }
     }
 }

@@ -15,6 +15,8 @@ use tempfile::TempDir;
 pub const SERVICE_KEY: &str = "test-service-key-0123456789-0123456789-abcdef";
 /// The secret that user tokens of tests are signed with.
 pub const JWT_SECRET: &str = "test-jwt-secret-0123456789-0123456789-abcdef";
+/// What secrets of tests are encrypted with.
+pub const SECRET_KEY: &str = "test-secret-key-0123456789-0123456789-abcdef";
 /// A user without an organization.
 pub const USER: &str = "0190a000-0000-7000-8000-000000000007";
 

@@ -7,10 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::support::{Installation, Server, StoreKind};
+use super::support::{Installation, SECRET_KEY, Server, StoreKind};
 use providers::{STANDARD_SECRET, providers};
 
-const SECRET_KEY: &str = "test-secret-key-0123456789-0123456789-abcdef";
 const UNKNOWN: &str = "0190a000-0000-7000-8000-0000000000ff";
 
 /// A server that can seal secrets.

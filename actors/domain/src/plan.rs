@@ -3,6 +3,7 @@
 //! Whatever can be wrong with a document is found here, when it is saved, with a JSON pointer to the place: ids, edges,
 //! cycles, expressions, templates, policies. A plan that exists can run.
 
+mod caching;
 mod check;
 mod graph;
 mod kind;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use crate::document::{FlowDocument, Lines};
 use crate::expr::{Condition, Names, Template};
 use crate::form::Form;
-use crate::ids::StepNo;
+use crate::ids::{FlowId, StepNo};
 use crate::limits::Limits;
 use crate::retry::RetryPolicy;
 use crate::trigger::{self, TriggerPlan};
@@ -24,7 +25,8 @@ use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
 
 use check::Checker;
 pub use kind::{
-    ApprovalPlan, Approver, ForEachPlan, ParallelPlan, StepKind, SubFlowPlan, SubFlowRef, WaitFor, WaitPlan, WhilePlan,
+    ApprovalPlan, Approver, CachePlan, ForEachPlan, ParallelPlan, StepKind, SubFlowPlan, SubFlowRef, WaitFor, WaitPlan,
+    WhilePlan,
 };
 pub use phases::{PhasePlan, RollbackPlan, RollbackTo};
 
@@ -78,6 +80,8 @@ pub struct FlowPlan {
     /// A run of a decision with less confidence waits for a person.
     pub approval_threshold: Option<f64>,
     pub on_error_action: OnErrorAction,
+    /// The flow that takes over where a failure asks for that.
+    pub fallback: Option<FlowId>,
     /// What bounds how many of its runs go at once, and how fast they start.
     pub limits: Option<Limits>,
     /// By their numbers; empty where no step belongs to one.
@@ -124,6 +128,8 @@ pub struct StepPlan {
     /// The last step of each of its lists of steps, where that has any: what it gives is what they gave.
     pub last: Vec<Option<StepNo>>,
     pub phase: Option<u32>,
+    /// Whether its result may be used again.
+    pub cache: Option<CachePlan>,
     /// The action that takes it back.
     pub undo: Option<Box<StepPlan>>,
     /// The action that finds out whether a cut-off attempt took effect.
@@ -216,6 +222,7 @@ impl FlowPlan {
             requires_approval: doc.requires_approval,
             approval_threshold: doc.approval_threshold,
             on_error_action: doc.on_error_action,
+            fallback: doc.fallback_flow_id,
             limits,
             phases,
             rollback,

@@ -11,14 +11,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::Json;
 use crate::ids::StepNo;
 use crate::log::Failure;
 use crate::plan::{FlowPlan, StepKind};
 use crate::run::step::StepStatus;
-use crate::run::{Command, Effect, Ending, LastAttempt, Outcome, Place, PlanRef, Run, RunHeader, matching_scope};
+use crate::run::{Command, Effect, Ending, Kept, LastAttempt, Outcome, Place, PlanRef, Run, RunHeader, matching_scope};
 use crate::stage::{Move, Stage, World, asked, ended, transformed, verdict};
 use crate::words::{ExecutionStatus, RunStatus, TriggerType, words};
 
@@ -159,7 +159,7 @@ impl Record {
             let Some(name) = name_of(old, last.step) else { continue };
             let ending = match &last.error {
                 Some(error) => Ending::Failed(Failure::fatal("recorded", error.clone())),
-                None => Ending::Completed(last.result.clone().unwrap_or_default()),
+                None => Ending::Completed(last.result.as_ref().and_then(Kept::here).cloned().unwrap_or_default()),
             };
             ends.insert(name, ending);
         }
@@ -211,10 +211,10 @@ impl World for Recorded<'_> {
     fn answer(&mut self, run: &Run, effect: Effect, now_ms: i64) -> Vec<Move> {
         match effect {
             // What it did is taken back, as far as a replay goes.
-            Effect::StartAttempt { step, attempt, payload, part: PlanRef::Undo(_) } => {
+            Effect::StartAttempt { step, attempt, payload, part: PlanRef::Undo(_), .. } => {
                 vec![ended(step, attempt, payload, Outcome::Completed(Json::default()), now_ms)]
             }
-            Effect::StartAttempt { step, attempt, payload, part } => {
+            Effect::StartAttempt { step, attempt, payload, part, .. } => {
                 let Some(name) = name_of(run, step) else { return Vec::new() };
                 self.note(&name, run, part, payload.clone());
                 let is_computed = &*run.plan.part(part).action_type == "transform";
@@ -341,13 +341,18 @@ fn ways(old: &Run, new: &Run, id: &str) -> Option<(Value, Value)> {
     if !is_branch(old) || !is_branch(new) {
         return None;
     }
-    let way = |run: &Run| run.results.get(id).map_or(json!(null), |view| view.output["case"].clone());
+    let way = |run: &Run| {
+        let output = run.results.get(id).and_then(|view| view.output.get().ok());
+        output.map_or(Value::Null, |output| output["case"].clone())
+    };
     let (before, after) = (way(old), way(new));
     (before != after && !before.is_null() && !after.is_null()).then_some((before, after))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::dispatch::Credits;
     use crate::document::FlowDocument;
@@ -398,11 +403,21 @@ mod tests {
                     let error = entry.failure.as_ref().map(|failure| failure.message.clone());
                     let (step, attempt, is_final) = (entry.step, entry.attempt, entry.is_final);
                     let result = entry.result.clone();
-                    log.insert(step, LastAttempt { step, attempt, is_final, result, error, reused_from: None });
+                    log.insert(
+                        step,
+                        LastAttempt {
+                            step,
+                            attempt,
+                            is_final,
+                            result: result.map(Kept::Here),
+                            error,
+                            reused_from: None,
+                        },
+                    );
                 }
             }
             for effect in decision.effects {
-                let Effect::StartAttempt { step, attempt, payload, part } = effect else { continue };
+                let Effect::StartAttempt { step, attempt, payload, part, .. } = effect else { continue };
                 let answer = answers.iter().find(|(id, _)| *id == &*run.plan.part(part).id);
                 let outcome = match answer
                     .map_or_else(|| Ok(json!({"status": 1, "headers": {}, "body": null})), |(_, answer)| answer.clone())

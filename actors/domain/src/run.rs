@@ -9,9 +9,11 @@
 
 mod apply;
 mod attempt;
+mod cache;
 mod change;
 mod command;
 mod decide;
+mod fallback;
 mod header;
 mod inner;
 mod intervene;
@@ -20,6 +22,7 @@ mod phases;
 mod place;
 mod play;
 mod release;
+mod results;
 mod reuse;
 mod rollback;
 mod rounds;
@@ -39,8 +42,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+pub use cache::{CacheKey, Cached};
 pub use change::{Change, Decision, Effect};
 pub use command::{AttemptReport, Command, Outcome, Refusal, SubRunNews, UndoWay, Voter};
 pub use decide::Grant;
@@ -48,6 +51,7 @@ pub use header::{FlowRef, RunHeader, known_types, matching_scope};
 pub use phases::{PhaseMove, PhaseState};
 pub use place::{Frame, Place, PlanRef, Ranges};
 pub use play::Ending;
+pub use results::{Bounds, Kept};
 pub use reuse::{NoReuse, Reuse, Reused, ReusedOutcome};
 pub use rollback::RollbackState;
 pub use saved::{SavedState, StateError};
@@ -55,7 +59,7 @@ pub use timing::Timing;
 pub use why::{Reason, Waiting};
 
 use crate::Json;
-use crate::expr::StepView;
+use crate::expr::{Output, Shelf, StepView};
 use crate::ids::{ExecutionId, StepNo, UserId};
 use crate::plan::FlowPlan;
 use crate::words::RunStatus;
@@ -77,6 +81,13 @@ pub struct Run {
     items: BTreeMap<StepNo, Arc<Vec<Json>>>,
     /// What the rounds that are over have given, by frame.
     given: BTreeMap<StepNo, rounds::Given>,
+    /// How much it may hold of all that.
+    bounds: Bounds,
+    /// The large results among them that are at hand.
+    at_hand: results::AtHand,
+    /// What was looked for and is not.
+    shelf: Arc<Shelf>,
+    cache: cache::Cache,
 }
 
 /// What steps have come to, by their ids.
@@ -186,6 +197,10 @@ impl Run {
             rounds: BTreeMap::new(),
             items: BTreeMap::new(),
             given: BTreeMap::new(),
+            bounds: Bounds::default(),
+            at_hand: results::AtHand::default(),
+            shelf: Arc::default(),
+            cache: cache::Cache::default(),
         }
     }
 
@@ -202,7 +217,8 @@ impl Run {
                 // The last attempt of a step that ended otherwise may be one from before it was taken up again.
                 let has_outcome = run.state.steps[no as usize].status.has_outcome();
                 let found = attempts.get(&no).filter(|a| a.is_final && has_outcome);
-                run.remember(no, found.and_then(|a| a.result.clone()), found.and_then(|a| a.error.as_deref()));
+                let output = found.and_then(|a| a.result.as_ref()).map(|kept| run.output_of(no, kept));
+                run.remember(no, output, found.and_then(|a| a.error.as_deref()));
             }
         }
         run.restore_rounds(&attempts);
@@ -210,8 +226,8 @@ impl Run {
     }
 
     /// What the run gives: what a `stop` step said, or what the last step that completed gave.
-    pub fn output(&self) -> Json {
-        let stopped = self.state.output.clone();
+    pub fn output(&self) -> Output {
+        let stopped = self.state.output.clone().map(Output::Here);
         let last = (0..self.plan.fixed).rev().filter(|no| self.plan.steps[*no].parent.is_none());
         let mut completed = last.filter(|no| self.state.steps[*no].status == StepStatus::Completed);
         let given = completed.next().and_then(|no| self.results.get(&self.plan.steps[no].id));
@@ -219,13 +235,11 @@ impl Run {
     }
 
     /// Keeps what an ended step gave, for the expressions of those after it.
-    fn remember(&mut self, step: StepNo, output: Option<Json>, error: Option<&str>) {
+    fn remember(&mut self, step: StepNo, output: Option<Output>, error: Option<&str>) {
         let status = self.state.get(step).map_or(StepStatus::Blocked, |s| s.status);
-        let view = StepView {
-            status: status.execution_status().as_str(),
-            output: output.unwrap_or_else(|| Arc::new(Value::Null)),
-            error: error.map(Into::into),
-        };
+        let output = output.unwrap_or_default();
+        self.note_size(step, &output);
+        let view = StepView { status: status.execution_status().as_str(), output, error: error.map(Into::into) };
         if let Some((results, id)) = self.results_of(step) {
             results.insert(id, view);
         }
@@ -252,7 +266,7 @@ pub struct LastAttempt {
     pub attempt: u32,
     /// Whether the step ended with it; only then do result and error matter.
     pub is_final: bool,
-    pub result: Option<Json>,
+    pub result: Option<Kept>,
     pub error: Option<String>,
     /// The execution of another run that did it.
     pub reused_from: Option<ExecutionId>,

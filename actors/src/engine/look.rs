@@ -7,7 +7,7 @@ use core314_domain::Json;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{Owner, RunId};
 use core314_domain::limits::Hold;
-use core314_domain::plan::Problem;
+use core314_domain::plan::{FlowPlan, Problem};
 use core314_domain::run::{Reason, Run, RunState, Waiting, matching_scope};
 use core314_domain::words::RunStatus;
 use schemars::JsonSchema;
@@ -105,8 +105,20 @@ impl Engine {
     }
 
     /// What a trigger of this document would do.
-    pub fn dry_run(&self, document: &FlowDocument, owner: &Owner, context: Json) -> Result<DryRun, Vec<Problem>> {
-        let plan = self.inner.runtime.plans.compile(document)?;
+    pub async fn dry_run(
+        &self,
+        document: &FlowDocument,
+        owner: &Owner,
+        context: Json,
+    ) -> Result<Result<DryRun, Vec<Problem>>, StoreError> {
+        let known = self.known_of(Some(owner.tenant)).await?;
+        match self.inner.runtime.plans.compile(document, &known) {
+            Ok(plan) => Ok(Ok(self.dry(&plan, owner, context))),
+            Err(problems) => Ok(Err(problems)),
+        }
+    }
+
+    fn dry(&self, plan: &FlowPlan, owner: &Owner, context: Json) -> DryRun {
         let mut scope = matching_scope(context.clone(), Arc::default(), owner, self.now_ms());
         let clause = match plan.condition.failing_clause(&scope) {
             Ok(clause) => clause,
@@ -129,7 +141,7 @@ impl Engine {
                 unknown,
             }
         });
-        Ok(DryRun { matches: clause.is_none(), clause, steps: steps.collect() })
+        DryRun { matches: clause.is_none(), clause, steps: steps.collect() }
     }
 
     /// A payload as its executor would have it logged: without secrets.

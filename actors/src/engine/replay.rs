@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use core314_domain::document::FlowDocument;
 use core314_domain::document::diff::{Difference, differing_values};
-use core314_domain::ids::{FlowId, RunId};
+use core314_domain::ids::{FlowId, RunId, TenantId};
 use core314_domain::plan::{FlowPlan, Problem};
 use core314_domain::replay::{Given, ReplayedStep, StepChange, replay};
 use core314_domain::words::{ExecutionStatus, RunStatus};
@@ -63,6 +63,9 @@ pub enum ReplayError {
     Invalid(Vec<Problem>),
     #[error("the replay came to no end: {0}")]
     Failed(String),
+    /// There is no other way: the run is too large for it.
+    #[error("its results have {bytes} bytes; runs of at most {limit} are replayed")]
+    TooLarge { bytes: usize, limit: usize },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -166,7 +169,7 @@ impl Engine {
         }
         let plan = match against {
             Against::Version(version) => self.plan_of(stored.header.flow.id, *version).await?,
-            Against::Document(document) => self.compiled(document)?,
+            Against::Document(document) => self.compiled(Some(stored.header.owner.tenant), document).await?,
         };
         self.played(stored, plan, against).await
     }
@@ -181,7 +184,13 @@ impl Engine {
     ) -> Result<ManyReplays, ReplayError> {
         let began = Instant::now();
         let document = match against {
-            Against::Document(document) => Some(self.compiled(document)?),
+            Against::Document(document) => {
+                let tenant = match scope {
+                    Scope::Tenant(tenant) => Some(tenant),
+                    Scope::Platform => None,
+                };
+                Some(self.compiled(tenant, document).await?)
+            }
             Against::Version(_) => None,
         };
         let (mut sum, mut counts) = (ManyReplays::default(), Counts::default());
@@ -220,11 +229,14 @@ impl Engine {
         Ok(runtime.plans.version(runtime.catalog.as_ref(), flow, version).await?.plan)
     }
 
-    fn compiled(&self, document: &FlowDocument) -> Result<Arc<FlowPlan>, ReplayError> {
-        self.inner.runtime.plans.compile(document).map(Arc::new).map_err(ReplayError::Invalid)
+    async fn compiled(&self, tenant: Option<TenantId>, document: &FlowDocument) -> Result<Arc<FlowPlan>, ReplayError> {
+        let known = self.known_of(tenant).await?;
+        self.inner.runtime.plans.compile(document, &known).map(Arc::new).map_err(ReplayError::Invalid)
     }
 
     async fn played(&self, stored: StoredRun, plan: Arc<FlowPlan>, against: &Against) -> Result<Replay, ReplayError> {
+        let limit = self.inner.runtime.settings.max_reused_bytes;
+        let stored = self.with_results(stored).await?.map_err(|bytes| ReplayError::TooLarge { bytes, limit })?;
         let log = stored.attempts.clone();
         let old = self.rehydrated(stored).await?;
         let header = old.header.clone();

@@ -1,12 +1,15 @@
 //! Running a run again from one of its steps: a new run, with what came before.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use core314_domain::ids::RunId;
-use core314_domain::run::NoReuse;
+use core314_domain::Json;
+use core314_domain::ids::{RunId, StepNo};
+use core314_domain::run::{Kept, LastAttempt, NoReuse};
 
 use super::Engine;
 use crate::ingress::{IdempotencyRequest, RunKey, Target, Trigger, TriggerError, Triggered, json_bytes};
+use crate::ports::store::StoredRun;
 use crate::ports::{Scope, StoreError};
 use crate::sub_runs::SubRuns;
 
@@ -51,6 +54,8 @@ impl Engine {
     pub async fn rerun(&self, scope: Scope, run: RunId, again: Rerun) -> Result<Triggered, RerunError> {
         let runtime = &self.inner.runtime;
         let stored = self.stored_run(scope, run).await?.ok_or(RerunError::NotFound)?;
+        let limit = runtime.settings.max_reused_bytes;
+        let stored = self.with_results(stored).await?.map_err(|bytes| RerunError::TooLarge { bytes, limit })?;
         let header = stored.header.clone();
         if header.flow.is_single_action() {
             return Err(RerunError::SingleAction);
@@ -63,8 +68,8 @@ impl Engine {
         let flow = runtime.plans.version(runtime.catalog.as_ref(), header.flow.id, version).await?;
         let log = stored.attempts.clone();
         let reuse = self.rehydrated(stored).await?.reuse(&log, &flow.plan, &again.from_step)?;
-        let results = reuse.outcomes().filter_map(|outcome| outcome.result);
-        let (bytes, limit) = (results.map(|result| json_bytes(&result)).sum(), runtime.settings.max_reused_bytes);
+        let results = reuse.steps.values().filter_map(|reused| reused.outcome.as_ref()?.result.as_deref());
+        let bytes = results.map(json_bytes).sum();
         if bytes > limit {
             return Err(RerunError::TooLarge { bytes, limit });
         }
@@ -83,5 +88,28 @@ impl Engine {
             idempotency: again.idempotency,
         };
         Ok(self.trigger(trigger).await?)
+    }
+
+    /// The run with the large results of its steps, or the bytes of these where they are more than may be taken over.
+    pub(super) async fn with_results(&self, mut stored: StoredRun) -> Result<Result<StoredRun, usize>, StoreError> {
+        let runtime = &self.inner.runtime;
+        let away = |last: &LastAttempt| match last.result {
+            Some(Kept::Away { bytes }) => Some((last.step, bytes)),
+            Some(Kept::Here(_)) | None => None,
+        };
+        let (steps, sizes): (Vec<StepNo>, Vec<usize>) = stored.attempts.iter().filter_map(away).unzip();
+        let bytes = sizes.into_iter().sum();
+        if bytes > runtime.settings.max_reused_bytes {
+            return Ok(Err(bytes));
+        }
+        if steps.is_empty() {
+            return Ok(Ok(stored));
+        }
+        let mut found: HashMap<StepNo, Json> =
+            runtime.store.results(stored.header.id, steps).await?.into_iter().collect();
+        for last in stored.attempts.iter_mut().filter(|last| away(last).is_some()) {
+            last.result = found.remove(&last.step).map(Kept::Here);
+        }
+        Ok(Ok(stored))
     }
 }

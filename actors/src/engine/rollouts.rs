@@ -90,7 +90,10 @@ impl Engine {
         let audit = self.rollout_audit(&rollout, &stored, by.clone());
         let change = RolloutChange::Begin(Box::new(rollout));
         let write = if let Some(document) = document {
-            self.check_flow(&document).map_err(SaveError::Invalid)?;
+            self.check_flow(Some(owner.tenant), &document)
+                .await
+                .map_err(SaveError::Store)?
+                .map_err(SaveError::Invalid)?;
             let write = self.flow_write(flow, stored.version, owner, document, by);
             Write::Flow(Box::new(FlowWrite { rollout: Some(change), audit, ..write }))
         } else {

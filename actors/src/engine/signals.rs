@@ -131,7 +131,7 @@ impl Engine {
         });
         let problem = |pointer: String, message: String| SignalError::Invalid(vec![Problem::new(pointer, message)]);
         let document = action(&row).map_err(|error| problem(error.pointer, error.message))?;
-        self.check_flow(&document).map_err(SignalError::Invalid)?;
+        self.check_flow(Some(draft.owner.tenant), &document).await?.map_err(SignalError::Invalid)?;
         let id = self.row_id();
         let (owner, at_ms) = (draft.owner, self.now_ms());
         let entry = self.entry(AuditEvent::RecommendationCreated, owner, draft.by.clone(), ("recommendation", id.0));

@@ -14,16 +14,19 @@ use tokio::sync::Semaphore;
 use super::webhooks::MAX_PENDING_DELIVERIES;
 use super::{Engine, Inner};
 use crate::clock::{Clock, rfc3339};
+use crate::collector::Collector;
 use crate::commit_writer::CommitWriter;
 use crate::ends::Ends;
 use crate::failpoint;
 use crate::feed::{Feed, Topic};
 use crate::ingress::Ingress;
+use crate::integrations::Integrations;
 use crate::known_keys::KnownKeys;
 use crate::meters::Meters;
 use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::Executor;
+use crate::ports::integration::Vault;
 use crate::ports::store::{Store, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
@@ -44,6 +47,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     pub catalog: Arc<dyn Catalog>,
     pub executors: Vec<Arc<dyn Executor>>,
+    /// What seals and opens secrets.
+    pub vault: Arc<dyn Vault>,
     /// Where committed changes are told.
     pub feed: Feed,
     /// Where stores and executors run.
@@ -82,6 +87,7 @@ impl Engine {
             epoch,
             environment: settings.environment.as_str().into(),
             known_keys: KnownKeys::default(),
+            integrations: Integrations::new(parts.vault),
             plans: Plans::new(parts.executors, settings.plan_limits(), settings.cached_plans),
             settings,
             clock: parts.clock,
@@ -95,6 +101,7 @@ impl Engine {
             ends: Ends::default(),
             give_up: Arc::from(parts.on_root_failure),
             relay: OnceLock::new(),
+            escalation: OnceLock::new(),
         });
         let engine = Self::grow(runtime)?;
         let worker = sub_runs::work(Arc::downgrade(&engine.inner), requests);
@@ -143,6 +150,8 @@ impl Engine {
         let args = RolloutsArgs { runtime: runtime.clone(), writer: writers[0].clone() };
         let spec = ChildSpec::new("rollouts").placement(Placement::Worker(0)).mailbox(16);
         root.root().start_child::<Rollouts>(spec, args).map_err(|e| actors(&e))?;
+        let spec = ChildSpec::new("collector").placement(Placement::Worker(0)).mailbox(16);
+        root.root().start_child::<Collector>(spec, runtime.clone()).map_err(|e| actors(&e))?;
         let watchdog = root.watch(patience(&runtime.settings)).map_err(|e| actors(&e))?;
         let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
         let writer = writers.into_iter().next().expect("there is at least one worker");
@@ -167,6 +176,7 @@ impl Engine {
             delivery_credits,
             replay_credits: Arc::new(Semaphore::new(super::replay::MOST_AT_ONCE)),
             bulk: OnceLock::new(),
+            escalation: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -1,6 +1,7 @@
 //! The rows that a run's changes leave beside its state: approvals, attempts, transitions, the audit log.
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
+use core314_domain::expr::size;
 use core314_domain::ids::RowId;
 use core314_domain::log::LogEntry;
 use core314_domain::plan::StepKind;
@@ -10,7 +11,7 @@ use core314_domain::words::{OnUnknownOutcome, RunStatus};
 use serde_json::json;
 
 use super::{ENGINE, FlowRun, Remark, outcome};
-use crate::ports::store::{ApprovalWrite, PhaseWrite, RunEnd, RunWrite, WaitWrite};
+use crate::ports::store::{ApprovalWrite, CachedWrite, PhaseWrite, RunEnd, RunWrite, WaitWrite};
 
 impl FlowRun {
     /// The rows of one change.
@@ -30,8 +31,8 @@ impl FlowRun {
                 write.audit.extend(outcome::audit_of_attempt(&self.run, entry, by, now_ms));
                 write.log.push(LogEntry { payload, ..LogEntry::clone(entry) });
             }
-            Change::ApprovalRequested { .. } | Change::ApprovalDecided { .. } => {
-                self.store_approval(change, remark, write, now_ms);
+            Change::ApprovalRequested { .. } | Change::ApprovalDecided { .. } | Change::ResultCached { .. } => {
+                self.store_beside(change, remark, write, now_ms);
             }
             Change::StepEnded { step, status: StepStatus::Expired | StepStatus::Cancelled } => {
                 let plan = self.run.step_plan(*step);
@@ -47,9 +48,8 @@ impl FlowRun {
                 if self.run.header.needs_approval(&self.run.plan) && self.run.state.started_at_ms.is_none() {
                     write.approvals.push(ApprovalWrite::Lapsed { step: None, at_ms: now_ms });
                 }
-                if *status == RunStatus::Cancelled {
-                    write.audit.push(self.audit(AuditEvent::RunCancelled, by, now_ms));
-                }
+                let is_cancelled = *status == RunStatus::Cancelled;
+                write.audit.extend(is_cancelled.then(|| self.audit(AuditEvent::RunCancelled, by, now_ms)));
                 write.ended = self.end();
                 write.audit.extend(outcome::audit(&self.run, now_ms));
             }
@@ -59,6 +59,7 @@ impl FlowRun {
             | Change::RunClosing { .. }
             | Change::StepReleased { .. }
             | Change::StepAdjusted { .. }
+            | Change::ApprovalOverdue { .. }
             | Change::StepReset { .. }
             | Change::StepStarted { .. }
             | Change::StepRetrying { .. }
@@ -86,8 +87,22 @@ impl FlowRun {
     }
 
     /// The same of approvals that are wanted or decided.
-    fn store_approval(&self, change: &Change, remark: &Remark, write: &mut RunWrite, now_ms: i64) {
+    fn store_beside(&self, change: &Change, remark: &Remark, write: &mut RunWrite, now_ms: i64) {
         match change {
+            Change::ResultCached { step, key, result, expires_at_ms } => {
+                let settings = &self.runtime.settings;
+                if size(result) <= settings.max_cached_result_bytes {
+                    write.cached.push(CachedWrite {
+                        flow: self.run.header.flow.id,
+                        key: *key,
+                        execution: self.run.header.id.execution(*step),
+                        result: result.clone(),
+                        at_ms: now_ms,
+                        expires_at_ms: *expires_at_ms,
+                        most: settings.cached_results_per_flow,
+                    });
+                }
+            }
             Change::ApprovalRequested { step } => {
                 let live = step.and_then(|no| self.run.state.get(no)).and_then(|step| step.live.as_deref());
                 write.approvals.push(ApprovalWrite::Requested {

@@ -23,9 +23,10 @@ impl Ingress {
         Ok(self.runtime.plans.version(self.runtime.catalog.as_ref(), id, version).await?)
     }
 
-    pub(super) fn action(&self, owner: Owner, document: &FlowDocument) -> Result<ReadyFlow, TriggerError> {
+    pub(super) async fn action(&self, owner: Owner, document: &FlowDocument) -> Result<ReadyFlow, TriggerError> {
         let id = FlowId::new(self.runtime.now_ms(), rand::random());
-        self.runtime.plans.single_action(id, owner, document).map_err(TriggerError::Invalid)
+        let known = self.runtime.integrations.of(self.runtime.catalog.as_ref(), owner.tenant).await?;
+        self.runtime.plans.single_action(id, owner, document, &known).map_err(TriggerError::Invalid)
     }
 
     /// A flow of this tenant in its present version, if it takes triggers.

@@ -5,6 +5,7 @@ use core314_domain::ids::{FlowId, Owner, RowId, TenantId, WebhookId};
 use core314_domain::rollout::{Ended, RolloutStatus, RolloutTerms};
 use core314_domain::words::{KeyScope, Role, TriggerType};
 
+use super::integration::TenantConnections;
 use super::store::Webhook;
 use super::{BoxFuture, Scope, StoreError};
 
@@ -34,6 +35,9 @@ pub trait Catalog: Send + Sync + 'static {
 
     /// A webhook, of any tenant: whoever calls it proves who they are by its verification.
     fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>>;
+
+    /// The integrations and secrets of a tenant.
+    fn connections(&self, tenant: TenantId) -> BoxFuture<'_, Result<TenantConnections, StoreError>>;
 
     /// The service key with this digest, of any tenant, revoked and expired ones too: whoever holds it is its caller.
     fn service_key(&self, key_hash: [u8; 32]) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>>;

@@ -1,26 +1,42 @@
 //! Executors: each performs one action type against the world.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use core314_domain::Json;
 use core314_domain::ids::{ExecutionId, Owner, RunId, StepNo};
+use core314_domain::integration::Kind;
 use core314_domain::log::HttpFigures;
 use core314_domain::plan::Problem;
 use core314_domain::run::Outcome;
+use core314_domain::secret::Secrets;
 use core314_domain::trace::TraceContext;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::BoxFuture;
+use super::integration::Integration;
 
 /// Performs one action type. One file each; adding one touches that file and the list of executors.
 pub trait Executor: Send + Sync + 'static {
     /// The word in documents and tables.
     fn action_type(&self) -> &'static str;
 
-    /// What is wrong with a payload for this `action_target`, as far as it can be seen before its templates are rendered.
+    /// The kinds of integrations that it takes. Where the `action_target` of an action names an integration of the tenant,
+    /// it must be of one of these kinds, and each attempt gets its connection.
+    fn kinds(&self) -> &'static [&'static Kind] {
+        &[]
+    }
+
+    /// Whether secrets may stand in the payload of an action with this `action_target`: not where it is stored.
+    fn takes_secrets(&self, _target: &str) -> bool {
+        true
+    }
+
+    /// What is wrong with a payload for this target, as far as it can be seen before its templates are rendered.
     /// Pointers are relative to the payload.
-    fn check(&self, target: &str, payload: &Value) -> Vec<Problem>;
+    fn check(&self, target: &Target<'_>, payload: &Value) -> Vec<Problem>;
 
     /// Performs the action once. Always answers: a failure is an answer. Dropping the future cancels the action.
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed>;
@@ -37,8 +53,67 @@ pub trait Executor: Send + Sync + 'static {
     }
 }
 
-/// What an executor is asked to do.
-#[derive(Debug, Clone)]
+/// Where an action goes, as its document says it.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The `action_target`; empty where nothing is said.
+    pub word: &'a str,
+    /// The integration of this name, where the tenant has one of a kind that the executor takes.
+    pub integration: Option<&'a Integration>,
+}
+
+impl<'a> Target<'a> {
+    /// A target that names no integration.
+    pub const fn word(word: &'a str) -> Self {
+        Self { word, integration: None }
+    }
+}
+
+/// An integration, opened for one attempt. Debugging it shows no credential.
+pub struct Connection {
+    pub name: Arc<str>,
+    pub kind: &'static Kind,
+    /// Where the service is; absent for kinds that have no endpoint.
+    pub endpoint: Option<Arc<str>>,
+    pub settings: Map<String, Value>,
+    credentials: BTreeMap<String, String>,
+}
+
+impl Connection {
+    pub fn new(integration: &Integration, kind: &'static Kind, credentials: BTreeMap<String, String>) -> Self {
+        Self {
+            name: integration.name.as_str().into(),
+            kind,
+            endpoint: integration.definition.endpoint_of(kind).map(Arc::from),
+            settings: integration.definition.settings.clone(),
+            credentials,
+        }
+    }
+
+    /// A credential by what the kind calls it; absent where the integration does not have it.
+    pub fn credential(&self, name: &str) -> Option<&str> {
+        self.credentials.get(name).map(String::as_str)
+    }
+
+    /// A setting that is a text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).and_then(Value::as_str)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("name", &self.name)
+            .field("kind", &self.kind.word)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an executor is asked to do. Its payload holds the values of secrets: it is for the other side alone, and debugging
+/// an attempt does not show it.
+#[derive(Clone)]
 pub struct Attempt {
     /// Of the run.
     pub owner: Owner,
@@ -48,9 +123,25 @@ pub struct Attempt {
     /// From 0.
     pub attempt: u32,
     pub action_target: Arc<str>,
+    /// The integration that `action_target` names, where it names one.
+    pub connection: Option<Arc<Connection>>,
     pub payload: Json,
+    /// What must not be shown of it: its credentials, and the secrets in its payload. They are taken out of whatever comes
+    /// back; whoever cuts a text takes them out first.
+    pub secrets: Arc<Secrets>,
     /// The attempt is given up after this long.
     pub timeout: Duration,
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt")
+            .field("execution", &self.execution)
+            .field("attempt", &self.attempt)
+            .field("action_target", &self.action_target)
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Attempt {

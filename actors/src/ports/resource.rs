@@ -6,10 +6,13 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use core314_domain::escalation::{EscalationReason, EscalationStatus, Purpose};
 use core314_domain::words::{
     ApprovalStatus, DecisionStatus, ExecutionMode, ExecutionStatus, MetricType, NotificationStatus, NotificationType,
     OnErrorAction, PhaseStatus, RecommendationStatus, RunStatus, Severity, TriggerType, Urgency,
 };
+
+use super::escalation::{OutboxKind, OutboxStatus};
 
 /// Type of a column, as answers show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +195,65 @@ resources! {
         phase_number: Integer, phase_name: Text, status: Word(PhaseStatus), timestamp: Time, duration_ms: Integer or null,
         previous_phase: Integer or null, error_message: Text or null, error_stack: Text or null, metadata: Json,
         rollback_triggered: Boolean, rollback_to_phase: Integer or null, created_at: Time,
+    }
+    /// Named connections to services outside; the view knows no secret.
+    Integrations = "integrations", "integration", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, kind: Text, endpoint: Text or null,
+        credentials: Json, settings: Json, is_active: Boolean, version: Integer, created_at: Time, updated_at: Time,
+    }
+    /// Secrets by their names; the view knows no value, sealed or not.
+    Secrets = "secrets", "secret", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, description: Text, version: Integer,
+        created_at: Time, updated_at: Time,
+    }
+    /// Who is told of what has failed.
+    EscalationRules = "escalation_rules", "escalation rule", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, rule_name: Text, rule_description: Text,
+        rule_category: Text, is_active: Boolean, priority: Integer, trigger_conditions: Json or null,
+        applies_to_action_types: Texts, applies_to_integrations: Texts, applies_to_flows: Texts, escalation_levels: Json,
+        notification_channels: Json, auto_remediation_enabled: Boolean, remediation_actions: Json, sla_enabled: Boolean,
+        sla_response_time_minutes: Real or null, sla_resolution_time_minutes: Real or null, sla_breach_actions: Json,
+        max_escalations_per_hour: Integer or null, max_escalations_per_day: Integer or null, cooldown_period_minutes:
+        Real or null, total_escalations: Integer, successful_resolutions: Integer, failed_resolutions: Integer,
+        avg_resolution_time_minutes: Real or null, avg_acknowledge_time_minutes: Real or null, suppressed_count: Integer,
+        breach_count: Integer, last_triggered_at: Time or null, last_heartbeat_at: Time or null, document: Json, tags:
+        Texts, metadata: Json, created_by: Id, updated_by: Id, version: Integer, created_at: Time, updated_at: Time,
+    }
+    /// What has failed under a rule, and how far it has climbed; what was held back among it.
+    EscalationEvents = "escalation_events", "escalation event", ["status", "escalation_rule_id"] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, escalation_rule_id: Id, rule_version: Integer,
+        execution_queue_id: Id or null, execution_log_id: Id or null, orchestration_flow_id: Id or null, flow_run_id: Id or
+        null, escalation_level: Integer, escalation_reason: Word(EscalationReason), trigger_conditions_met: Json,
+        status: Word(EscalationStatus), subject: Text, urgency: Word(Urgency), failure_count: Integer, held_back_count:
+        Integer, held_back_by: Json or null, bundled_into: Id or null, acknowledged_by: Id or null, acknowledged_at: Time or
+        null, resolved_by: Id or null, resolved_at: Time or null, resolution_notes: Text or null, actions_performed: Json,
+        notifications_sent: Json, remediation_attempted: Boolean, remediation_successful: Boolean or null,
+        sla_response_deadline: Time or null, sla_resolution_deadline: Time or null, sla_response_breached: Boolean,
+        sla_resolution_breached: Boolean, triggered_at: Time, resolution_duration_minutes: Real or null, next_wake_at: Time or
+        null, context_data: Json, tags: Texts, metadata: Json, version: Integer, created_at: Time, updated_at: Time,
+    }
+    /// What events want done: one row for each event, level, target and channel.
+    Outbox = "notification_outbox", "entry of the outbox", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, escalation_event_id: Id, escalation_level: Integer,
+        round: Integer, purpose: Word(Purpose), kind: Word(OutboxKind), channel: Text, target: Text or null, payload: Json,
+        idempotency_key: Text or null, status: Word(OutboxStatus), outcome_unknown: Boolean, flow_run_id: Id or null, error:
+        Text or null, sent_at: Time or null, created_at: Time, updated_at: Time,
+    }
+    /// Who is on call when.
+    OnCall = "on_call_schedules", "on-call schedule", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, description: Text, time_zone: Text or
+        null, layers: Json, version: Integer, created_at: Time, updated_at: Time,
+    }
+    /// Who stands in for a while.
+    OnCallOverrides = "on_call_overrides", "override", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, schedule_id: Id, on_call_user_id: Id, reason: Text or
+        null, starts_at: Time, ends_at: Time or null, created_at: Time,
+    }
+    /// Times in which nobody is told.
+    Silences = "silences", "silence", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, matcher: Json or null, rules: Json, cron:
+        Text or null, time_zone: Text or null, duration_minutes: Real or null, reason: Text or null, starts_at: Time, ends_at:
+        Time or null, created_at: Time,
     }
     /// Service keys; the view knows no digest.
     Tokens = "service_keys", "service key", [] {

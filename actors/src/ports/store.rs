@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
+use core314_domain::Json;
 use core314_domain::audit::AuditEntry;
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId};
+use core314_domain::escalation::EscalationReason;
+use core314_domain::ids::{ExecutionId, FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId};
 use core314_domain::limits::{Bucket, Claim};
 use core314_domain::log::LogEntry;
 use core314_domain::rollout::RolloutStatus;
-use core314_domain::run::{LastAttempt, PhaseMove, Reuse, RunHeader, SavedState, Timing};
+use core314_domain::run::{CacheKey, Cached, LastAttempt, PhaseMove, Reuse, RunHeader, SavedState, Timing};
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::RunStatus;
 use serde_json::Value;
 
 use super::catalog::{Rollout, ServiceKey, StoredFlow};
+use super::escalation::EscalationWrite;
+use super::integration::ConnectionWrite;
 use super::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite, StoredSchedule};
 use super::signal::{self, Occurrence, SignalWrite};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
@@ -54,6 +58,26 @@ pub trait Store: Send + Sync + 'static {
 
     /// Runs as they are stored; those that do not exist are left out.
     fn load_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<StoredRun>, StoreError>>;
+
+    /// The results of steps of a run that have ended, wherever they are kept. One that the log does not have is
+    /// [`StoreError::Corrupt`].
+    fn results(&self, run: RunId, steps: Vec<StepNo>) -> BoxFuture<'_, Result<Vec<(StepNo, Json)>, StoreError>>;
+
+    /// Results of a flow's steps that may be used again and have not expired, by their keys.
+    fn cached(
+        &self,
+        tenant: TenantId,
+        flow: FlowId,
+        keys: Vec<CacheKey>,
+        now_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<(CacheKey, Cached)>, StoreError>>;
+
+    /// Drops at most so many of those that have expired; says how many.
+    fn collect_cached(&self, now_ms: i64, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>>;
+
+    /// Drops large results that nothing refers to any more, of a stretch of at most so many, by their ids after the given
+    /// one. Gives the end of the stretch; `None` when there is none.
+    fn collect_blobs(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Option<RowId>, StoreError>>;
 
     /// The position of a partition's log up to which its attempts are counted in the statistics.
     fn statistics_position(&self, partition: u16) -> BoxFuture<'_, Result<i64, StoreError>>;
@@ -109,6 +133,7 @@ pub enum Write {
     WebhookRemoval(Box<WebhookRemoval>),
     Delivery(Box<Delivery>),
     ServiceKey(Box<KeyWrite>, AuditEntry),
+    Connection(Box<ConnectionWrite>),
     Audit(Box<AuditEntry>),
     DeadLetter(Box<DeadLetter>),
     Statistics(Box<StatisticsWrite>),
@@ -118,6 +143,7 @@ pub enum Write {
     SettleDeadLetter(Box<Settlement>),
     Signal(Box<SignalWrite>),
     Schedule(Box<ScheduleWrite>),
+    Escalation(Box<EscalationWrite>),
 }
 
 /// The new state of one run and the rows that come with it.
@@ -140,12 +166,43 @@ pub struct RunWrite {
     pub waits: Vec<WaitWrite>,
     /// Transitions of the run's phases.
     pub phases: Vec<PhaseWrite>,
+    /// Results that may be used again.
+    pub cached: Vec<CachedWrite>,
+    /// About the bytes of JSON in it; not stored.
+    pub bytes: usize,
     /// Present when the run has ended: what its flow's counters add.
     pub ended: Option<RunEnd>,
     /// Present when the run was taken up again: the end that its flow's counters take back. Its name is taken again.
     pub reopened: Option<RunEnd>,
     /// Present when its claim on the limits of its flow changes.
     pub limit: Option<Box<LimitWrite>>,
+    /// What of it has failed for good: written down for the tenant's escalation rules, where it has any.
+    pub failures: Vec<FailureNote>,
+}
+
+/// Something of a run has failed for good.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FailureNote {
+    pub id: RowId,
+    pub owner: Owner,
+    pub reason: EscalationReason,
+    /// What conditions of rules see, apart from what the run itself says.
+    pub context: Value,
+    pub at_ms: i64,
+}
+
+/// A result that may be used again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CachedWrite {
+    pub flow: FlowId,
+    pub key: CacheKey,
+    /// Which execution gave it.
+    pub execution: ExecutionId,
+    pub result: Json,
+    pub at_ms: i64,
+    pub expires_at_ms: i64,
+    /// How many keys a flow has at most; a further one is not taken.
+    pub most: u32,
 }
 
 /// What changes about a run's claim on the limits of its flow.
@@ -270,6 +327,8 @@ pub struct RunEnd {
     pub at_ms: i64,
     /// Whose run it was.
     pub owner: Owner,
+    /// The flow that takes over from it.
+    pub fallback: Option<FlowId>,
     /// What is written back to the decision or recommendation that the run stems from.
     pub outcome: Option<Box<signal::Outcome>>,
 }
@@ -404,7 +463,7 @@ pub enum Outcome {
 /// Why a write was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectCode {
-    /// The tenant has a flow, or a webhook, of this name.
+    /// The tenant has one of this name.
     NameTaken,
     /// The tenant has as many of these as it may have.
     LimitReached,

@@ -8,18 +8,20 @@ use core314_domain::ids::{RunId, StepNo};
 use core314_domain::log::Failure;
 use core314_domain::plan::StepKind;
 use core314_domain::run::{AttemptReport, Command, Effect, Outcome, PlanRef};
+use core314_domain::secret::Marked;
 
 use super::runs::Ask;
 use super::{PartitionMsg, QueuePartition};
 use crate::ports::executor::Attempt;
-use crate::runtime::{Counters, perform, report_now};
+use crate::runtime::{Counters, Order, perform, report_now};
 use crate::sub_runs::{StartRun, SubRunMsg};
 use crate::supervision::Ctx;
 
 impl QueuePartition {
     /// Gives free slots to the entries of the queue.
     pub(super) fn dispatch(&mut self) {
-        while !self.draining && self.free() > 0 {
+        // What a slow commit does not take yet stays in the queue, where it is small.
+        while !self.draining && self.free() > 0 && !self.outbox.is_heavy(self.runtime.settings.decision_bytes) {
             let Some((run, step)) = self.ready.pop() else { return };
             // An entry whose run has left memory comes back when the run is read again.
             if self.runs.contains_key(&run) {
@@ -32,8 +34,8 @@ impl QueuePartition {
     pub(super) fn act(&mut self, run: RunId, effects: Vec<Effect>, ctx: &mut Ctx<'_, Self>) {
         for effect in effects {
             match effect {
-                Effect::StartAttempt { step, attempt, payload, part } => {
-                    self.start_attempt(run, (step, part), attempt, payload, ctx);
+                Effect::StartAttempt { step, attempt, payload, marked, part } => {
+                    self.start_attempt(run, (step, part), attempt, (payload, marked), ctx);
                 }
                 Effect::StartRun { step, known, input, part } => self.start_run(run, step, known, input, part),
                 Effect::CancelAttempt { step, attempt } => self.cut_off(run, step, attempt),
@@ -61,7 +63,7 @@ impl QueuePartition {
         run: RunId,
         (step, part): (StepNo, PlanRef),
         attempt: u32,
-        payload: Json,
+        (payload, marked): (Json, Option<Marked>),
         ctx: &mut Ctx<'_, Self>,
     ) {
         Counters::add(&self.runtime.counters.attempts_started, 1);
@@ -73,7 +75,9 @@ impl QueuePartition {
             let report = report_now(&self.runtime, Outcome::Failed(failure), payload);
             return self.report(run, step, attempt, Arc::new(report));
         };
-        if let Some(outcome) = executor.immediate(&payload) {
+        if marked.is_none()
+            && let Some(outcome) = executor.immediate(&payload)
+        {
             let report = report_now(&self.runtime, outcome, payload);
             return self.report(run, step, attempt, Arc::new(report));
         }
@@ -85,13 +89,16 @@ impl QueuePartition {
             execution: run.execution(step),
             attempt,
             action_target: plan.action_target.clone(),
+            connection: None,
             payload,
+            secrets: Arc::default(),
             timeout: Duration::from_millis(timeout_ms),
         };
         self.running.insert((run, step), Some(part));
         self.shared.attempts.begin(run, step, attempt);
         let me = ctx.me();
-        perform(&self.runtime, &self.shared.attempts, executor, request, move || {
+        let order = Order { attempt: request, marked };
+        perform(&self.runtime, &self.shared.attempts, executor, order, move || {
             // A partition that is gone finds the report in the table when it starts again.
             let _ = me.tell_urgent(PartitionMsg::AttemptEnded { run, step, attempt });
         });

@@ -227,7 +227,7 @@ impl QueuePartition {
     }
 
     /// A run that makes no sense stops, loudly, and only that run.
-    fn unreadable(&mut self, run: RunId, message: &str) {
+    pub(super) fn unreadable(&mut self, run: RunId, message: &str) {
         tracing::error!(%run, message, "a stored run cannot be read; it stays as it is until it is looked at");
         self.give_up(run, |ask| ask.answer(Answer::Failed(format!("the stored run cannot be read: {message}"))));
     }

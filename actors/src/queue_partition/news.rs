@@ -125,6 +125,7 @@ fn changes_run(change: &Change) -> bool {
         | Change::RunClosing { .. }
         | Change::StepReleased { .. }
         | Change::StepAdjusted { .. }
+        | Change::ApprovalOverdue { .. }
         | Change::StepReset { .. }
         | Change::StepStarted { .. }
         | Change::StepRetrying { .. }
@@ -147,6 +148,7 @@ fn changes_run(change: &Change) -> bool {
         | Change::PhaseMoved(_)
         | Change::UndoOpened { .. }
         | Change::OutputSet { .. }
+        | Change::ResultCached { .. }
         | Change::AttemptLogged(_) => false,
     }
 }
@@ -174,6 +176,7 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         | Change::RunReopened
         | Change::RunHeld
         | Change::StepAdjusted { .. }
+        | Change::ApprovalOverdue { .. }
         | Change::RunResumed
         | Change::RunClosing { .. }
         | Change::RunEnded { .. }
@@ -196,6 +199,7 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         | Change::UndoSettled { .. }
         | Change::RollbackEnded { .. }
         | Change::OutputSet { .. }
+        | Change::ResultCached { .. }
         | Change::AttemptLogged(_) => None,
     }
 }

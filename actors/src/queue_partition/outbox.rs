@@ -54,6 +54,8 @@ impl Pending {
         write.approvals.extend(newer.approvals);
         write.waits.extend(newer.waits);
         write.phases.extend(newer.phases);
+        write.cached.extend(newer.cached);
+        write.bytes += newer.bytes;
         // An end that was taken back before it was stored never was.
         let earlier = write.ended.take();
         write.reopened = write.reopened.take().or(newer.reopened.filter(|_| earlier.is_none()));
@@ -77,6 +79,8 @@ pub struct Outbox {
     waiting: Vec<Pending>,
     place: HashMap<RunId, usize>,
     others: Vec<Write>,
+    /// About the bytes of JSON that wait.
+    bytes: usize,
     sent: Vec<Pending>,
     /// The number of the commit under way.
     under_way: Option<u64>,
@@ -98,6 +102,7 @@ impl Outbox {
 
     /// Adds a run's write. True if the run had none waiting.
     pub fn push(&mut self, pending: Pending) -> bool {
+        self.bytes += pending.write.bytes;
         if let Some(place) = self.place.get(&pending.write.id) {
             self.waiting[*place].merge(pending);
             return false;
@@ -116,10 +121,16 @@ impl Outbox {
     pub fn take(&mut self, run: RunId) -> Option<Pending> {
         let place = self.place.remove(&run)?;
         let pending = self.waiting.swap_remove(place);
+        self.bytes = self.bytes.saturating_sub(pending.write.bytes);
         if let Some(moved) = self.waiting.get(place) {
             self.place.insert(moved.write.id, place);
         }
         Some(pending)
+    }
+
+    /// Whether so much waits that nothing should be added to it before its commit.
+    pub fn is_heavy(&self, bound: usize) -> bool {
+        self.bytes >= bound && self.under_way.is_some()
     }
 
     /// Whether nothing waits and nothing is under way.
@@ -137,6 +148,7 @@ impl QueuePartition {
         }
         let mut sent = std::mem::take(&mut self.outbox.waiting);
         self.outbox.place.clear();
+        self.outbox.bytes = 0;
         let mut writes = Vec::with_capacity(sent.len() + self.outbox.others.len());
         for pending in &mut sent {
             let version = self.runs.get(&pending.write.id).map_or(0, |r| r.version);
@@ -220,12 +232,18 @@ impl QueuePartition {
         }
         self.record_statistics(&pending.write, log_seq, ctx);
         self.measure(&pending);
-        if pending.write.ended.is_some() {
+        if let Some(end) = &pending.write.ended {
+            if end.fallback.is_some() {
+                self.runtime.occurred();
+            }
             self.runtime.ends.tell(run.0);
             self.runtime.run_ended(pending.write.tenant);
             if SubRuns::is_sub_run(&pending.news.header) {
                 self.runtime.sub_runs.ask(SubRunMsg::Ended(pending.news.header.clone()));
             }
+        }
+        if !pending.write.failures.is_empty() {
+            self.runtime.failed(pending.write.tenant);
         }
         // Not only those that end with an attempt: whoever waits for an execution hears of its cancellation too.
         pending.ends.iter().for_each(|end| self.runtime.ends.tell(run.execution(end.step).0));

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::outbox::Pending;
 use super::{Answer, AnswerTo, NewRun, PartitionMsg, QueuePartition};
-use crate::flow_run::{Accepting, Decide, Decided, FlowRun, FlowRunArgs, Remark};
+use crate::flow_run::{Accepting, Decide, Decided, FlowRun, FlowRunArgs, Remark, RunMsg};
 use crate::ports::store::{DeadLetter, Write};
 use crate::runtime::{Counters, run_name};
 use crate::supervision::{ChildExit, ChildSpec, Ctx, Ref};
@@ -154,7 +154,8 @@ impl QueuePartition {
             Ok(ask) => ask,
             Err(refused) => return refused.0.answer(refused.1),
         };
-        let (free, backlog, draining) = (self.free(), !self.ready.is_empty(), self.draining);
+        let is_heavy = self.outbox.is_heavy(self.runtime.settings.decision_bytes);
+        let (free, backlog, draining) = (self.free(), !self.ready.is_empty() || is_heavy, self.draining);
         let Some(resident) = self.runs.get_mut(&run) else { return };
         let Some((actor, _)) = &resident.actor else { return };
         ask.granted = match &*ask.command {
@@ -166,6 +167,7 @@ impl QueuePartition {
         };
         self.granted += ask.granted;
         let decide = Decide { command: ask.command.clone(), slots: ask.granted, remark: ask.remark.clone() };
+        let decide = RunMsg::Decide(decide);
         // An actor that is gone is heard of as an exit; the command is asked again then.
         let _ = actor.tell_urgent(decide);
         resident.asked.push_back(ask);

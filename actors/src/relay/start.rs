@@ -1,15 +1,17 @@
 //! Starting one occurrence: the trigger that it makes, and crossing it out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
+use core314_domain::escalation::{EscalationReason, Failure};
 use core314_domain::ids::{FlowId, RowId, RunId};
 use core314_domain::words::{OccurrenceKind, TriggerType};
 use serde_json::{Value, json};
 
 use super::Starter;
 use crate::commit_writer;
+use crate::escalations::AskError;
 use crate::failpoint;
 use crate::ingress::{Accepted, IdempotencyRequest, Target, Trigger, TriggerError, Triggered, WhyNot};
 use crate::ports::signal::{Occurrence, SignalWrite};
@@ -31,6 +33,9 @@ impl Starter {
             self.settle(occurrence, None).await?;
             return Ok(Started::default());
         };
+        if occurrence.kind == OccurrenceKind::Failure {
+            return self.escalate(occurrence, &subject).await;
+        }
         let trigger = match self.trigger(occurrence, &subject) {
             Ok(trigger) => trigger,
             Err(error) => return self.failed(occurrence, &error).await,
@@ -54,6 +59,32 @@ impl Starter {
         }
     }
 
+    /// Asks the tenant's escalation rules about a failure. Where none acts it is crossed out here, else by the last that does.
+    async fn escalate(&self, occurrence: &Occurrence, run: &Value) -> Result<Started, TriggerError> {
+        let busy = || TriggerError::Busy { retry_after_seconds: 1 };
+        let desk = self.runtime.escalation.get().and_then(Weak::upgrade).ok_or_else(busy)?;
+        let all = occurrence.context["failures"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut is_settled = false;
+        for (no, noted) in all.iter().enumerate() {
+            let mut failure = failure(noted, run, occurrence.at_ms, self.runtime.settings.max_trigger_bytes);
+            if let Some(execution) = failure.execution {
+                failure.log = desk.book().last_attempt(execution).await?;
+            }
+            let is_last = no + 1 == all.len();
+            let cause = if no == 0 { occurrence.id } else { Failure::nth_cause(occurrence.id, no) };
+            let settles = is_last.then_some(occurrence.id);
+            let taken = desk.ask(occurrence.owner, failure, cause, settles).await.map_err(|error| match error {
+                AskError::Busy => busy(),
+                AskError::Store(error) => error.into(),
+            })?;
+            is_settled = is_last && !taken.is_empty();
+        }
+        if !is_settled {
+            self.settle(occurrence, None).await?;
+        }
+        Ok(Started::default())
+    }
+
     /// It can never be started: what stands in the way is remembered.
     async fn failed(&self, occurrence: &Occurrence, error: &TriggerError) -> Result<Started, TriggerError> {
         let summary = format!("{} started nothing: {error}", occurrence.kind.as_str().replace('_', " "));
@@ -69,7 +100,8 @@ impl Starter {
     ) -> Result<Started, TriggerError> {
         let most = self.runtime.settings.max_chain_depth;
         // A condition that cannot be evaluated starts nothing either.
-        let remembered = self.ingress.finds_any(trigger).await.unwrap_or(true).then(|| {
+        let is_meant = matches!(trigger.target, Target::Flow(_));
+        let remembered = (is_meant || self.ingress.finds_any(trigger).await.unwrap_or(true)).then(|| {
             let flow = trigger.context.get("flow_name").and_then(Value::as_str).unwrap_or_default();
             let summary = format!(
                 "the end of flow '{flow}' started nothing: it is the end of a chain of {links} flows, at most {most} \
@@ -112,6 +144,13 @@ impl Starter {
                 let limit = self.runtime.settings.max_trigger_bytes;
                 (TriggerType::FlowFinished, Target::Matching, end_context(occurrence, subject, limit))
             }
+            // Of the flow that it was to be when the run ended, whatever its newest version says.
+            OccurrenceKind::Fallback => {
+                let flow = occurrence.context["fallback_flow_id"].as_str().and_then(|id| id.parse().ok());
+                let limit = self.runtime.settings.max_trigger_bytes;
+                let target = Target::Flow(flow.ok_or(TriggerError::NoSuchFlow)?);
+                (TriggerType::FlowFinished, target, end_context(occurrence, subject, limit))
+            }
             OccurrenceKind::DecisionApproved => (TriggerType::DecisionApproved, Target::Matching, subject.clone()),
             OccurrenceKind::RecommendationCreated => {
                 (TriggerType::RecommendationCreated, Target::Matching, subject.clone())
@@ -122,13 +161,14 @@ impl Starter {
                 let action = action.map_err(|_| TriggerError::NoSuchFlow)?;
                 (TriggerType::Manual, Target::Action(Arc::new(action)), subject.clone())
             }
+            OccurrenceKind::Failure => return Err(TriggerError::Failed("rules are asked about a failure".to_owned())),
             OccurrenceKind::ThresholdExceeded => {
                 let flow = Target::Only(FlowId(occurrence.subject));
                 (TriggerType::ThresholdExceeded, flow, occurrence.context.clone())
             }
         };
         let own = |kinds: &[OccurrenceKind]| kinds.contains(&occurrence.kind).then_some(RowId(occurrence.subject));
-        let is_end = occurrence.kind == OccurrenceKind::FlowFinished;
+        let is_end = matches!(occurrence.kind, OccurrenceKind::FlowFinished | OccurrenceKind::Fallback);
         let of_others = |name| if is_end { None } else { id_of(name).map(RowId) };
         Ok(Trigger {
             owner: occurrence.owner,
@@ -156,14 +196,14 @@ fn flat(mut run: Accepted) -> Vec<Accepted> {
 
 fn subject_type(kind: OccurrenceKind) -> &'static str {
     match kind {
-        OccurrenceKind::FlowFinished => "flow_run",
+        OccurrenceKind::FlowFinished | OccurrenceKind::Failure | OccurrenceKind::Fallback => "flow_run",
         OccurrenceKind::DecisionApproved => "decision_event",
         OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => "recommendation",
         OccurrenceKind::ThresholdExceeded => "flow",
     }
 }
 
-/// What a flow sees of a run that has ended. Where it is too much for a trigger, output and input are left out.
+/// What a flow sees of a run that has ended. Where it is too much for a trigger, output, input and trigger are left out.
 fn end_context(occurrence: &Occurrence, run: &Value, limit: usize) -> Value {
     let is_link = run["trigger_type"] == TriggerType::FlowFinished.as_str();
     let before = if is_link { run["trigger_context"]["chain_depth"].as_u64().unwrap_or(0) } else { 0 };
@@ -176,17 +216,40 @@ fn end_context(occurrence: &Occurrence, run: &Value, limit: usize) -> Value {
         "output": run["output"],
         "error": run["error"],
         "input": run["input"],
+        "trigger": run["trigger_context"],
         "is_cut": false,
         "chain_depth": before.saturating_add(1),
     });
     if context.to_string().len() > limit {
-        for name in ["output", "input"] {
+        for name in ["output", "input", "trigger"] {
             context[name] = Value::Null;
         }
         context["is_cut"] = true.into();
     }
     context
 }
+
+/// What escalation rules are asked: what was noted of the failure, and what the run says of itself.
+fn failure(noted: &Value, run: &Value, at_ms: i64, limit: usize) -> Failure {
+    let reason = noted["reason"].as_str().and_then(|word| word.parse().ok());
+    let mut context = noted["context"].clone();
+    let is_flow = run["flow_name"].as_str().is_some_and(|name| !name.is_empty());
+    if is_flow {
+        context["flow_id"] = run["orchestration_flow_id"].clone();
+        context["flow_name"] = run["flow_name"].clone();
+    }
+    context["run_id"] = run["id"].clone();
+    context["run_error"] = run["error"].clone();
+    context["trigger_type"] = run["trigger_type"].clone();
+    // What started the run, unless that is too much.
+    if run["trigger_context"].to_string().len() <= limit.min(MOST_CONTEXT_BYTES) {
+        context["context"] = run["trigger_context"].clone();
+    }
+    Failure::described(reason.unwrap_or(EscalationReason::Reported), Arc::new(context), at_ms)
+}
+
+/// What started a run is shown to rules, and kept with events, up to this size.
+const MOST_CONTEXT_BYTES: usize = 16_384;
 
 /// A recommendation's action as a flow of one step. Texts in its payload may be templates over `trigger`, which is the
 /// recommendation.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use core314_domain::ids::{FlowId, RowId, TenantId};
+use core314_domain::run::Kept;
 use core314_domain::words::{OccurrenceKind, TriggerType};
 use serde_json::{Value, json};
 
@@ -115,33 +116,42 @@ impl Rows {
     /// Notes a run's end where somebody waits for it.
     pub(super) fn note_end(&mut self, run: &RunWrite) {
         let Some(end) = run.ended.as_ref().filter(|end| end.flow.is_some()) else { return };
+        let at_ms = end.at_ms;
+        let occurrence = |kind, context| Occurrence {
+            id: RowId::new(at_ms, rand::random()),
+            owner: end.owner,
+            kind,
+            subject: run.id.0,
+            context,
+            by: format!("run:{}", run.id),
+            at_ms,
+        };
+        if let Some(fallback) = end.fallback {
+            let context = json!({"run_status": end.status, "fallback_flow_id": fallback});
+            self.occur(occurrence(OccurrenceKind::Fallback, context));
+        }
         let mut current = self.flows.values().filter_map(|versions| versions.last());
         let waits = current.any(|flow| {
             let document = &flow.document;
             flow.owner.tenant == run.tenant && document.trigger_type == TriggerType::FlowFinished && document.is_active
         });
         if waits {
-            self.occur(Occurrence {
-                id: RowId::new(end.at_ms, rand::random()),
-                owner: end.owner,
-                kind: OccurrenceKind::FlowFinished,
-                subject: run.id.0,
-                context: json!({"run_status": end.status}),
-                by: format!("run:{}", run.id),
-                at_ms: end.at_ms,
-            });
+            self.occur(occurrence(OccurrenceKind::FlowFinished, json!({"run_status": end.status})));
         }
     }
 
     pub(super) fn subject(&self, of: &Occurrence) -> Option<Value> {
         match of.kind {
-            OccurrenceKind::FlowFinished => {
+            OccurrenceKind::FlowFinished | OccurrenceKind::Failure | OccurrenceKind::Fallback => {
                 let run = self.runs.values().find(|run| run.header.id.0 == of.subject)?;
                 let (header, last) = (&run.header, run.attempts.iter().max_by_key(|attempt| attempt.step));
                 Some(json!({"id": header.id, "orchestration_flow_id": header.flow.id, "flow_name": *header.flow.name,
-                    "run_status": run.state.status, "trigger_type": header.trigger_type,
-                    "trigger_context": *header.trigger_context, "input": *header.input, "error": Value::Null,
-                    "output": last.and_then(|attempt| attempt.result.as_deref().cloned())}))
+                "run_status": run.state.status, "trigger_type": header.trigger_type,
+                "trigger_context": *header.trigger_context, "input": *header.input, "error": Value::Null,
+                "output": last.and_then(|attempt| attempt.result.clone()).and_then(|kept| match kept {
+                    Kept::Here(value) => Some(Value::clone(&value)),
+                    Kept::Away { .. } => None,
+                })}))
             }
             OccurrenceKind::ThresholdExceeded => self.flows.get(&FlowId(of.subject)).map(|_| json!({"id": of.subject})),
             OccurrenceKind::DecisionApproved

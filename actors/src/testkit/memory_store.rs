@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use core314_domain::Json;
 use core314_domain::audit::AuditEntry;
 use core314_domain::bulk::{BulkItem, BulkJob};
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, WebhookId};
+use core314_domain::ids::{FlowId, Owner, RowId, RunId, StepNo, TenantId, WebhookId};
 use core314_domain::limits::Bucket;
 use core314_domain::log::LogEntry;
-use core314_domain::run::LastAttempt;
+use core314_domain::run::{CacheKey, Cached};
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::TriggerType;
 use serde_json::Value;
@@ -22,11 +23,12 @@ use serde_json::Value;
 use super::memory_schedules::MemorySchedules;
 use super::memory_signals::Signals;
 use crate::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
+use crate::ports::integration::{Integration, Secret, TenantConnections};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
-    DeadLetter, Delivery, FlowWrite, LimitedRun, Outcome, RejectCode, RunWrite, Store, StoredBucket, StoredRun,
-    TailRow, Webhook, Write,
+    CachedWrite, DeadLetter, Delivery, FlowWrite, LimitedRun, Outcome, RejectCode, RunWrite, Store, StoredBucket,
+    StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -53,6 +55,8 @@ pub struct Rows {
     pub statistics: BTreeMap<StatKey, Stat>,
     pub signals: Signals,
     pub schedules: MemorySchedules,
+    /// Results that may be used again.
+    pub(super) cached: BTreeMap<(FlowId, CacheKey), CachedWrite>,
     covered: BTreeMap<u16, i64>,
     pub(super) flows: BTreeMap<FlowId, Vec<StoredFlow>>,
     webhooks: BTreeMap<WebhookId, Webhook>,
@@ -65,6 +69,8 @@ pub struct Rows {
     pub bulk: BTreeMap<RowId, (BulkJob, Vec<(BulkItem, bool)>)>,
     pub(super) service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
     pub(super) rollouts: BTreeMap<RowId, RolloutState>,
+    pub integrations: BTreeMap<RowId, Integration>,
+    pub secrets: BTreeMap<RowId, Secret>,
 }
 
 impl MemoryStore {
@@ -134,6 +140,7 @@ impl Rows {
                 self.deliveries.push(*delivery);
                 Outcome::Committed { log_seq: None }
             }
+            Write::Connection(write) => self.connection(*write),
             Write::Signal(signal) => self.signal(&signal),
             Write::Audit(entry) => {
                 self.audit.push(*entry);
@@ -158,6 +165,10 @@ impl Rows {
             }
             Write::SettleDeadLetter(settlement) => self.settle(*settlement),
             Write::Schedule(write) => self.schedule(*write),
+            Write::Escalation(_) => {
+                let message = "a store in memory keeps no escalations".to_owned();
+                Outcome::Rejected { code: RejectCode::Constraint, message }
+            }
             Write::Statistics(write) => {
                 write.rows.iter().for_each(|(key, stat)| self.statistics.entry(key.clone()).or_default().merge(stat));
                 self.covered.insert(write.partition, write.covered_seq);
@@ -254,31 +265,10 @@ impl Rows {
         run.version += 1;
         run.state = write.state;
         run.timing = write.timing;
+        self.cached.extend(write.cached.into_iter().map(|cached| ((cached.flow, cached.key), cached)));
         let log_seq = self.append(write.id, write.tenant, write.partition, write.log);
         self.audit.extend(write.audit);
         Outcome::Committed { log_seq }
-    }
-
-    /// Puts attempts into the log; answers with the number of the last.
-    fn append(&mut self, id: RunId, tenant: TenantId, partition: u16, log: Vec<LogEntry>) -> Option<i64> {
-        let run = self.runs.get_mut(&id).expect("its state was stored before");
-        let mut log_seq = None;
-        for entry in log {
-            let last = LastAttempt {
-                step: entry.step,
-                attempt: entry.attempt,
-                is_final: entry.is_final,
-                result: entry.result.clone(),
-                error: entry.failure.as_ref().map(|f| f.message.clone()),
-                reused_from: None,
-            };
-            run.attempts.retain(|attempt| attempt.step != entry.step || attempt.reused_from.is_some());
-            run.attempts.push(last);
-            let seq = self.log.iter().filter(|row| row.2 == partition).count() as i64 + 1;
-            self.log.push((id, tenant, partition, seq, entry));
-            log_seq = Some(seq);
-        }
-        log_seq
     }
 
     fn page(
@@ -341,6 +331,28 @@ impl Store for MemoryStore {
     fn load_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<StoredRun>, StoreError>> {
         let rows = self.rows();
         ready(Ok(runs.iter().filter_map(|run| rows.runs.get(run).cloned()).collect()))
+    }
+
+    fn results(&self, run: RunId, steps: Vec<StepNo>) -> BoxFuture<'_, Result<Vec<(StepNo, Json)>, StoreError>> {
+        ready(self.rows().results(run, &steps))
+    }
+
+    fn cached(
+        &self,
+        _tenant: TenantId,
+        flow: FlowId,
+        keys: Vec<CacheKey>,
+        now_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<(CacheKey, Cached)>, StoreError>> {
+        ready(Ok(self.rows().found(flow, keys, now_ms)))
+    }
+
+    fn collect_cached(&self, now_ms: i64, _limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
+        ready(Ok(self.rows().forget_expired(now_ms)))
+    }
+
+    fn collect_blobs(&self, _after: Option<RowId>, _limit: usize) -> BoxFuture<'_, Result<Option<RowId>, StoreError>> {
+        ready(Ok(None))
     }
 
     fn statistics_position(&self, partition: u16) -> BoxFuture<'_, Result<i64, StoreError>> {
@@ -470,6 +482,10 @@ impl Catalog for MemoryStore {
 
     fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>> {
         ready(Ok(self.rows().webhooks.get(&id).cloned()))
+    }
+
+    fn connections(&self, tenant: TenantId) -> BoxFuture<'_, Result<TenantConnections, StoreError>> {
+        ready(Ok(self.rows().connections_of(tenant)))
     }
 
     fn service_key(&self, key_hash: [u8; 32]) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>> {

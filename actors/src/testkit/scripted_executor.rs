@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::ports::BoxFuture;
-use crate::ports::executor::{Attempt, Executor, Performed};
+use crate::ports::executor::{Attempt, Executor, Performed, Target};
 
 /// Performs `scripted`: `{"fail_first": n}` fails retryably that often, `{"fail": true}` fails for good,
 /// `{"panic": true}` panics, `{"hold": true}` waits until it is let go; otherwise it answers `{"done": <payload>}`.
@@ -43,7 +43,7 @@ impl Executor for ScriptedExecutor {
         "scripted"
     }
 
-    fn check(&self, _: &str, _: &Value) -> Vec<Problem> {
+    fn check(&self, _: &Target<'_>, _: &Value) -> Vec<Problem> {
         Vec::new()
     }
 

@@ -4,6 +4,7 @@
 //! [`history`] draws seeded random histories, to be applied to two stores that must not differ.
 
 pub mod bulk;
+pub mod connections;
 pub mod history;
 pub mod keys;
 pub mod limits;
@@ -14,7 +15,7 @@ pub mod schedules;
 use core314_domain::audit::AuditEvent;
 use core314_domain::ids::{FlowId, TenantId, WebhookId};
 use core314_domain::run::step::StepStatus;
-use core314_domain::run::{LastAttempt, Reuse, Reused, ReusedOutcome};
+use core314_domain::run::{Kept, LastAttempt, Reuse, Reused, ReusedOutcome};
 use core314_domain::stats::{BUCKET_WIDTHS_MS, Stat, StatKey};
 use core314_domain::words::TriggerType;
 use serde_json::{Value, json};
@@ -80,9 +81,12 @@ pub async fn a_run_reads_back(store: &dyn Store) {
         assert_eq!(found.len(), 1, "a run that does not exist is left out");
         assert_eq!((&found[0].header, found[0].version), (&*header, 2));
         assert_eq!((&found[0].state, found[0].timing), (&finished.state, finished.timing));
-        let attempts: Vec<_> =
-            finished.log.iter().map(|e| (e.step, &e.result, e.failure.as_ref().map(|f| &f.message))).collect();
-        let stored: Vec<_> = found[0].attempts.iter().map(|a| (a.step, &a.result, a.error.as_ref())).collect();
+        let attempts: Vec<_> = finished
+            .log
+            .iter()
+            .map(|e| (e.step, e.result.clone().map(Kept::Here), e.failure.as_ref().map(|f| &f.message)))
+            .collect();
+        let stored: Vec<_> = found[0].attempts.iter().map(|a| (a.step, a.result.clone(), a.error.as_ref())).collect();
         assert_eq!(stored, attempts);
     }
     assert!(store.load_runs(Vec::new()).await.expect("loads").is_empty());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Context;
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::executor::{Attempt, Executor, Performed};
+use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
 use core314_domain::plan::Problem;
 use core314_domain::run::Outcome;
 use serde_json::Value;
@@ -37,7 +37,7 @@ impl Executor for Probe {
         "bench_probe"
     }
 
-    fn check(&self, _: &str, _: &Value) -> Vec<Problem> {
+    fn check(&self, _: &Target<'_>, _: &Value) -> Vec<Problem> {
         Vec::new()
     }
 

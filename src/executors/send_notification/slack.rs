@@ -4,13 +4,24 @@
 //! invalid_payload` or `410 channel_is_archived` (<https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>);
 //! 429 brings `Retry-After`, in seconds. Webhooks have no version.
 
+use core314_domain::integration::{Field, Kind};
 use core314_domain::log::Failure;
 use serde_json::{Map, Value};
 
-use super::{Message, Provider, kept, unexpected};
+use super::{Message, Provider, WEBHOOK_URL, kept, unexpected};
 use crate::executors::payload::{Reader, kind};
 
 pub const PROVIDER: Provider = Provider { read, judge };
+
+/// The kind of its integrations.
+pub const KIND: Kind = Kind {
+    word: "slack",
+    about: "Slack, by an incoming webhook.",
+    endpoint: None,
+    credentials: &[Field::required(WEBHOOK_URL, "the address that Slack shows for the incoming webhook")],
+    settings: &[],
+    check: |_| Vec::new(),
+};
 
 /// What a message may consist of. The last four are heard by legacy webhooks alone.
 const KEYS: [&str; 14] = [
@@ -80,20 +91,21 @@ fn judge(output: Value) -> Result<Value, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::executors::connect::Address;
     use crate::executors::payload::Reading;
     use serde_json::json;
 
     const URL: &str = "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX";
 
     fn problems(payload: &Value, reading: Reading) -> Vec<String> {
-        let problems = PROVIDER.call(payload, reading).err().unwrap_or_default();
+        let problems = PROVIDER.call(payload, reading, Address::InPayload).err().unwrap_or_default();
         problems.into_iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect()
     }
 
     #[test]
     fn the_message_is_the_payload_without_its_address_and_without_nulls() {
         let payload = json!({"url": URL, "text": "hi", "blocks": [null, {"type": "divider"}], "thread_ts": null, "mrkdwn": false});
-        let call = PROVIDER.call(&payload, Reading::Rendered).expect("good").expect("a call");
+        let call = PROVIDER.call(&payload, Reading::Rendered, Address::InPayload).expect("good").expect("a call");
         let body: Value = serde_json::from_slice(&call.body).expect("JSON");
         assert_eq!(body, json!({"text": "hi", "blocks": [{"type": "divider"}], "mrkdwn": false}));
         assert_eq!(call.url.as_str(), URL);

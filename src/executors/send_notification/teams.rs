@@ -9,14 +9,25 @@
 //! The webhooks of Office 365 connectors, which workflows replace, answer 200 with the text `1`, and 200 with an error's
 //! words where the delivery failed behind them: `… Microsoft Teams endpoint returned HTTP error 429 with ContextId …`.
 
+use core314_domain::integration::{Field, Kind};
 use core314_domain::log::Failure;
 use serde_json::{Value, json};
 
-use super::{Message, Provider, kept, unexpected};
+use super::{Message, Provider, WEBHOOK_URL, kept, unexpected};
 use crate::executors::failure::Code;
 use crate::executors::payload::{Reader, kind, scalar};
 
 pub const PROVIDER: Provider = Provider { read, judge };
+
+/// The kind of its integrations.
+pub const KIND: Kind = Kind {
+    word: "teams",
+    about: "Microsoft Teams, by the webhook of a workflow.",
+    endpoint: None,
+    credentials: &[Field::required(WEBHOOK_URL, "the address that the workflow shows")],
+    settings: &[],
+    check: |_| Vec::new(),
+};
 
 const KEYS: [&str; 6] = ["url", "title", "text", "facts", "action_url", "card"];
 /// What a card is built from; with `card` none of these can be given.
@@ -115,17 +126,18 @@ fn status_behind(text: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::executors::connect::Address;
     use crate::executors::payload::Reading;
 
     const URL: &str = "https://prod-1.westeurope.logic.azure.com:443/workflows/ab/triggers/manual/paths/invoke?sig=xyz";
 
     fn problems(payload: &Value, reading: Reading) -> Vec<String> {
-        let problems = PROVIDER.call(payload, reading).err().unwrap_or_default();
+        let problems = PROVIDER.call(payload, reading, Address::InPayload).err().unwrap_or_default();
         problems.into_iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect()
     }
 
     fn content(payload: &Value) -> Value {
-        let call = PROVIDER.call(payload, Reading::Rendered).expect("good").expect("a call");
+        let call = PROVIDER.call(payload, Reading::Rendered, Address::InPayload).expect("good").expect("a call");
         let body: Value = serde_json::from_slice(&call.body).expect("JSON");
         assert_eq!((&body["type"], body["attachments"].as_array().map(Vec::len)), (&json!("message"), Some(1)));
         let attachment = &body["attachments"][0];

@@ -43,6 +43,6 @@ pub async fn handle(
     let id: FlowId = id.parse().map_err(|_| missing())?;
     let flow = state.engine.flow(asked.caller.scope, id).await?.ok_or_else(missing)?;
     let context = Arc::new(Value::Object(asked.input.trigger_context.unwrap_or_default()));
-    let dry = state.engine.dry_run(&flow.document, &asked.owner, context).map_err(Problem::InvalidFlow)?;
+    let dry = state.engine.dry_run(&flow.document, &asked.owner, context).await?.map_err(Problem::InvalidFlow)?;
     Ok(HttpResponse::Ok().json(dry))
 }

@@ -35,7 +35,11 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let (errors, warnings) = match read_document(&req, payload, &state).await {
         Ok(Written { document, text, places }) => {
             let shown = |found| in_text(found, &text, &places).into_iter().map(FindingView::from).collect();
-            match state.engine.check_flow(&document) {
+            let tenant = match scope {
+                Scope::Tenant(tenant) => Some(tenant),
+                Scope::Platform => None,
+            };
+            match state.engine.check_flow(tenant, &document).await? {
                 Ok(_) => (Vec::new(), shown(doubts(&state, scope, &document).await?)),
                 Err(problems) => (shown(problems), Vec::new()),
             }

@@ -12,7 +12,7 @@ use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page};
 use core314_actors::webhooks::ReadyWebhook;
 use core314_domain::Json;
-use core314_domain::expr::{self, StepView, StepViews};
+use core314_domain::expr::{self, Output, StepView, StepViews};
 use core314_domain::ids::RunId;
 use core314_domain::run::matching_scope;
 use core314_domain::words::{ExecutionStatus, RunStatus};
@@ -95,11 +95,12 @@ async fn steps(state: &State, scope: Scope, run: RunId) -> Result<BTreeMap<Arc<s
         let filter = Filter::of([("flow_run_id", json!(run))]);
         let page = Page { limit: PAGE_STEPS, after };
         let page = state.views.list(scope, Resource::Executions, filter, page).await?;
-        for row in &page.items {
+        for row in page.items {
+            let row = whole(state, scope, row).await?;
             let status = row["execution_status"].as_str().and_then(|word| word.parse::<ExecutionStatus>().ok());
             if let (Some(id), Some(status)) = (row["step_id"].as_str(), status) {
                 let error = row["execution_error"].as_str().map(Arc::from);
-                let output = Arc::new(row["execution_result"].clone());
+                let output = Output::from(row["execution_result"].clone());
                 steps.insert(Arc::from(id), StepView { status: status.as_str(), output, error });
             }
         }
@@ -107,6 +108,15 @@ async fn steps(state: &State, scope: Scope, run: RunId) -> Result<BTreeMap<Arc<s
         if after.is_none() {
             return Ok(steps);
         }
+    }
+}
+
+/// A row of the list with its result, where the list only refers to that.
+async fn whole(state: &State, scope: Scope, row: Value) -> Result<Value, Problem> {
+    let id = row["id"].as_str().and_then(|id| id.parse().ok());
+    match id.filter(|_| row["execution_result"].get("$blob").is_some()) {
+        Some(id) => Ok(state.views.one(scope, Resource::Executions, id).await?.unwrap_or(row)),
+        None => Ok(row),
     }
 }
 
@@ -141,7 +151,7 @@ mod tests {
     #[test]
     fn a_template_answers_with_steps_and_output() {
         let row = json!({"id": "r", "run_status": "completed", "output": {"n": 2}, "trigger_context": {"who": "me"}});
-        let step = StepView { status: "completed", output: Arc::new(json!({"body": 7})), error: None };
+        let step = StepView { status: "completed", output: json!({"body": 7}).into(), error: None };
         let steps = BTreeMap::from([(Arc::from("ask"), step)]);
         let body = json!({
             "a": "{{ steps.ask.output.body }}", "b": "{{ run.output.n }}", "c": "for {{ trigger.who }}",

@@ -46,6 +46,7 @@ pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics
     executions(&mut page, &state.engine);
     queue(&mut page, &state.engine);
     schedules(&mut page, &state.engine);
+    escalations(&mut page, &state.engine);
     commits(&mut page, &state.engine);
     actors(&mut page, &state.engine);
     requests(&mut page, &http);
@@ -133,6 +134,19 @@ fn schedules(page: &mut Exposition, engine: &Engine) {
     let delay = [(Vec::new(), engine.runtime().meters.schedule_delay.counted())];
     let help = "From when a schedule was due to when its run was durable.";
     page.histograms("core314_schedule_delay_seconds", help, MILLIS, delay);
+}
+
+/// What escalation rules have taken, and what came of what they sent.
+fn escalations(page: &mut Exposition, engine: &Engine) {
+    let counted = &engine.runtime().counters;
+    let words = ["opened", "joined", "held_back"].into_iter().zip(&counted.failures_taken);
+    let each = words.map(|(word, n)| (vec![("admission", word)], n.load(Ordering::Relaxed) as f64));
+    let help = "Failures that escalation rules took, by what became of them.";
+    page.family(Type::Counter, "core314_failures_taken_total", help, each);
+    let words = ["sent", "failed", "cancelled"].into_iter().zip(&counted.escalation_sends);
+    let each = words.map(|(word, n)| (vec![("status", word)], n.load(Ordering::Relaxed) as f64));
+    let help = "Messages and actions of escalations, by how they ended.";
+    page.family(Type::Counter, "core314_escalation_sends_total", help, each);
 }
 
 fn commits(page: &mut Exposition, engine: &Engine) {

@@ -1,6 +1,6 @@
 //! What the engine's refusals mean to a client. No catch-all arm: a new refusal must be given its status here.
 
-use core314_actors::engine::{KeyError, SaveError, TellError};
+use core314_actors::engine::{ConnectError, KeyError, SaveError, TellError};
 use core314_actors::ingress::TriggerError;
 use core314_actors::ports::StoreError;
 use core314_actors::supervision::RestartError;
@@ -51,6 +51,23 @@ impl From<KeyError> for Problem {
                 Self::Conflict(format!("there are {limit} live keys already: revoke some that nobody uses"))
             }
             KeyError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConnectError> for Problem {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Invalid(problems) => {
+                let placed = |problem: core314_domain::plan::Problem| FieldError::at(&problem.pointer, problem.message);
+                Self::InvalidRequest(problems.into_iter().map(placed).collect())
+            }
+            ConnectError::NameTaken => Self::NameTaken,
+            ConnectError::Conflict
+            | ConnectError::InUse(_)
+            | ConnectError::Locked(_)
+            | ConnectError::TooMany { .. } => Self::Conflict(error.to_string()),
+            ConnectError::Store(error) => error.into(),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::prometheus::{self, Family};
 use super::support::{Server, flow_document};
 
 /// What a page must have: the metric, its kind, and its labels.
-const METRICS: [(&str, &str, &[&str]); 36] = [
+const METRICS: [(&str, &str, &[&str]); 38] = [
     ("core314_runs_accepted_total", "counter", &[]),
     ("core314_runs_ended_total", "counter", &["status"]),
     ("core314_executions_ended_total", "counter", &["action_type", "status"]),
@@ -27,6 +27,8 @@ const METRICS: [(&str, &str, &[&str]); 36] = [
     ("core314_schedules_fired_total", "counter", &[]),
     ("core314_schedules_not_fired_total", "counter", &["reason"]),
     ("core314_schedule_delay_seconds", "histogram", &[]),
+    ("core314_failures_taken_total", "counter", &["admission"]),
+    ("core314_escalation_sends_total", "counter", &["status"]),
     ("core314_free_credits", "gauge", &[]),
     ("core314_refused_total", "counter", &[]),
     ("core314_commits_total", "counter", &[]),

@@ -17,6 +17,7 @@ use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_actors::settings::EngineSettings;
 use core314_actors::testkit::memory_inbox::MemoryInbox;
 use core314_actors::testkit::memory_store::MemoryStore;
+use core314_actors::testkit::memory_vault::MemoryVault;
 use core314_actors::testkit::scripted_executor::ScriptedExecutor;
 use core314_domain::ids::{FlowId, OrganizationId, RowId, UserId};
 use core314_domain::stats::Stat;
@@ -83,6 +84,7 @@ impl Server {
             store: store.clone(),
             catalog: store.clone(),
             executors: vec![Arc::new(ScriptedExecutor::default())],
+            vault: Arc::new(MemoryVault),
             feed: Feed::new(tokio::runtime::Handle::current()),
             io: tokio::runtime::Handle::current(),
             node: RowId(Uuid::from_u128(1)),

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
 use super::{
-    definitions, effects, history, keys, limits, reuse, rollouts, runs, schedules, settlements, signals, statistics,
-    transitions, webhooks,
+    connections, definitions, effects, escalations, history, keys, limits, reuse, rollouts, runs, schedules,
+    settlements, signals, statistics, transitions, webhooks,
 };
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
@@ -28,8 +28,14 @@ impl<'a, 'c> Batch<'a, 'c> {
         Self { writes, outcomes: vec![None; writes.len()], connection, deferred: Vec::new() }
     }
 
-    /// Does everything between BEGIN and COMMIT. `fresh` distrusts the chains' ends in memory.
-    pub async fn run(mut self, heads: &Heads, fresh: bool) -> Result<(Vec<Outcome>, Appender), Failure> {
+    /// Does everything between BEGIN and COMMIT. `fresh` distrusts the chains' ends in memory; JSON of the log that is
+    /// longer than `inline_bytes` goes into blobs.
+    pub async fn run(
+        mut self,
+        heads: &Heads,
+        fresh: bool,
+        inline_bytes: usize,
+    ) -> Result<(Vec<Outcome>, Appender), Failure> {
         self.fence().await?;
         runs::claim_keys(&mut self).await?;
         runs::claim_names(&mut self).await?;
@@ -43,17 +49,21 @@ impl<'a, 'c> Batch<'a, 'c> {
         settlements::settle(&mut self).await?;
         schedules::change(&mut self).await?;
         keys::keys(&mut self).await?;
+        connections::connections(&mut self).await?;
         signals::signals(&mut self).await?;
+        escalations::escalations(&mut self).await?;
         statistics::add(&mut self).await?;
         effects::counters(&mut self);
         rollouts::counters(&mut self);
         effects::dead_letters(&mut self);
         runs::free_names(&mut self);
         signals::ends(&mut self);
+        escalations::failures(&mut self);
         reuse::outcomes(&mut self);
         transitions::phases(&mut self);
+        transitions::cached(&mut self);
         limits::claims(&mut self).await?;
-        let (appender, last_seqs) = history::append(&mut self, heads, fresh).await?;
+        let (appender, last_seqs) = history::append(&mut self, heads, fresh, inline_bytes).await?;
         let written = self.connection.together(&self.deferred).await?;
         appender.check(&written)?;
         effects::approvals(&mut self).await?;

@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use core314_actors::ports::escalation::EscalationWrite;
+use core314_actors::ports::integration::ConnectionWrite;
 use core314_actors::ports::schedule::{ScheduleMove, ScheduleWrite};
 use core314_actors::ports::signal::SignalWrite;
 use core314_actors::ports::store::{
@@ -12,6 +14,7 @@ use core314_actors::ports::store::{
 };
 use core314_domain::audit::AuditEntry;
 use core314_domain::log::LogEntry;
+use serde_json::Value;
 
 use crate::store::json::has_nul;
 
@@ -54,6 +57,7 @@ fn holds_nul(write: &Write) -> bool {
                 || [&delivery.why_not, &*delivery.request, &delivery.body].into_iter().any(has_nul)
         }
         Write::ServiceKey(key, audit) => key_holds_nul(key) || audit_holds_nul(audit),
+        Write::Connection(write) => connection_holds_nul(write) || audit_holds_nul(write.audit()),
         Write::Audit(audit) => audit_holds_nul(audit),
         Write::DeadLetter(letter) => nul(&letter.actor_path) || nul(&letter.message) || nul(&letter.failure),
         Write::DeleteFlow(deletion) => audit_holds_nul(&deletion.audit),
@@ -64,7 +68,19 @@ fn holds_nul(write: &Write) -> bool {
         Write::SettleDeadLetter(settlement) => audit_holds_nul(&settlement.audit),
         Write::Signal(signal) => signal_holds_nul(signal),
         Write::Schedule(write) => schedule_holds_nul(write),
+        Write::Escalation(write) => escalation_holds_nul(write),
         Write::Statistics(statistics) => statistics.rows.iter().any(|(key, _)| nul(&key.action_type)),
+    }
+}
+
+fn connection_holds_nul(write: &ConnectionWrite) -> bool {
+    let nul = |text: &str| text.contains('\0');
+    match write {
+        ConnectionWrite::Integration { integration, .. } => {
+            nul(&integration.name) || has_nul(&serde_json::json!(integration.definition))
+        }
+        ConnectionWrite::Secret { secret, .. } => nul(&secret.name) || nul(&secret.description),
+        ConnectionWrite::RemoveIntegration { .. } | ConnectionWrite::RemoveSecret { .. } => false,
     }
 }
 
@@ -90,6 +106,33 @@ fn signal_holds_nul(signal: &SignalWrite) -> bool {
         SignalWrite::Settled { .. } => false,
     };
     own || signal.audit().iter().any(audit_holds_nul)
+}
+
+fn escalation_holds_nul(write: &EscalationWrite) -> bool {
+    let nul = |text: &str| text.contains('\0');
+    let shown = |value: serde_json::Result<Value>| value.as_ref().is_ok_and(has_nul);
+    let own = match write {
+        EscalationWrite::Rule { rule, .. } => has_nul(&rule.document.to_value()),
+        EscalationWrite::OnCall { schedule, .. } => shown(serde_json::to_value(&schedule.document)),
+        EscalationWrite::Override { reason, .. } => reason.as_deref().is_some_and(nul),
+        EscalationWrite::Silence { silence, .. } => shown(serde_json::to_value(&silence.document)),
+        EscalationWrite::Step(step) => {
+            let event = &step.escalation.event;
+            has_nul(&step.escalation.context)
+                || nul(&event.subject)
+                || event.notes.as_deref().is_some_and(nul)
+                || shown(serde_json::to_value(event))
+                || step.outbox.iter().any(|row| has_nul(&row.payload))
+        }
+        EscalationWrite::HeldBack(note) => nul(&note.subject) || has_nul(&note.context),
+        EscalationWrite::Outbox(step) => step.rows.iter().any(|row| row.error.as_deref().is_some_and(nul)),
+        EscalationWrite::DeleteRule { .. }
+        | EscalationWrite::Heartbeat { .. }
+        | EscalationWrite::DeleteOnCall { .. }
+        | EscalationWrite::DeleteOverride { .. }
+        | EscalationWrite::DeleteSilence { .. } => false,
+    };
+    own || write.audit().iter().any(audit_holds_nul)
 }
 
 fn rollout_holds_nul(change: &RolloutChange) -> bool {

@@ -8,6 +8,7 @@ use core314_domain::audit::AuditEntry;
 use core314_domain::ids::RowId;
 
 use super::batch::Batch;
+use crate::store::blobs::Parking;
 use crate::store::cell::Rows;
 use crate::store::connection::Bulk;
 use crate::store::failure::Failure;
@@ -24,17 +25,20 @@ pub(super) async fn append(
     batch: &mut Batch<'_, '_>,
     heads: &Heads,
     fresh: bool,
+    inline_bytes: usize,
 ) -> Result<(Appender, Vec<Option<i64>>), Failure> {
     let survivors: Vec<(usize, &Write)> = batch.survivors().collect();
     let mut appender = heads.take(&keys(&survivors), fresh, batch.connection).await?;
     let (mut log, mut audit, mut reviews) = (Rows::new(LOG_WIDTH), Rows::new(AUDIT_WIDTH), Rows::new(4));
+    let mut parking = Parking::new(inline_bytes);
     let mut last_seqs = vec![None; batch.writes.len()];
     let mut latest_ms = 0;
     for (i, write) in survivors {
         if let Write::Run(run) = write {
             for entry in &run.log {
                 let key = (Chain::Log, run.partition);
-                let make = |place| LogRow::new(place, run.tenant, run.id, entry);
+                let texts = parking.texts(run, entry);
+                let make = |place| LogRow::new(place, run.tenant, run.id, entry, texts);
                 let (row, hash) = appender.append(key, entry.completed_at_ms, make, LogRow::content);
                 last_seqs[i] = Some(row.place.seq);
                 latest_ms = latest_ms.max(entry.completed_at_ms);
@@ -53,6 +57,7 @@ pub(super) async fn append(
         }
     }
     // The ends come last: their counts are the last ones (see `Appender::check`).
+    batch.deferred.push(parking.rows());
     batch.deferred.extend([(LOG, log), (AUDIT, audit), (REVIEWS, reviews)]);
     batch.deferred.extend(appender.rows(heads, latest_ms));
     Ok((appender, last_seqs))
@@ -77,6 +82,7 @@ fn audits(write: &Write) -> &[AuditEntry] {
         Write::Run(run) => &run.audit,
         Write::Flow(flow) => std::slice::from_ref(&flow.audit),
         Write::Webhook(_, audit) | Write::ServiceKey(_, audit) => std::slice::from_ref(audit),
+        Write::Connection(write) => std::slice::from_ref(write.audit()),
         Write::Audit(audit) => std::slice::from_ref(audit),
         Write::DeleteFlow(deletion) => std::slice::from_ref(&deletion.audit),
         Write::Rollout(rollout) => std::slice::from_ref(&rollout.audit),
@@ -84,6 +90,7 @@ fn audits(write: &Write) -> &[AuditEntry] {
         Write::SettleDeadLetter(settlement) => std::slice::from_ref(&settlement.audit),
         Write::WebhookRemoval(removal) => std::slice::from_ref(&removal.audit),
         Write::Signal(signal) => signal.audit(),
+        Write::Escalation(write) => write.audit(),
         Write::Schedule(write) => match &**write {
             ScheduleWrite::Pause { audit, .. } | ScheduleWrite::Resume { audit, .. } => std::slice::from_ref(audit),
             ScheduleWrite::Move(_) | ScheduleWrite::Adopt { .. } => &[],

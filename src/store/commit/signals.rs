@@ -41,7 +41,7 @@ const OCCURRENCE: Bulk = Bulk {
              created_at_ms) ",
     after: "",
 };
-const SETTLED: &str = "DELETE FROM occurrences WHERE id = $1 AND tenant_id = $2";
+pub(super) const SETTLED: &str = "DELETE FROM occurrences WHERE id = $1 AND tenant_id = $2";
 const METRICS: Bulk = Bulk {
     before: "INSERT INTO metrics (id, tenant_id, user_id, organization_id, metric_name, metric_type, value, labels, \
              recorded_at_ms, created_at_ms) ",
@@ -313,12 +313,17 @@ fn occurrence_row<'a>(occurrence: &Occurrence) -> [Cell<'a>; 9] {
 /// Notes the ends of runs for the flows that wait for them, and what they mean to decisions and recommendations.
 pub(super) fn ends(batch: &mut Batch<'_, '_>) {
     let mut rows = Rows::new(9);
-    let mut memories = Rows::new(10);
+    let (mut fallbacks, mut memories) = (Rows::new(9), Rows::new(10));
     let (mut decisions, mut recommendations) = (BTreeMap::new(), BTreeMap::new());
     for (_, run) in batch.surviving_runs() {
         let Some(end) = &run.ended else { continue };
         if end.flow.is_some() {
-            rows.push(occurrence_row(&end_of(run, end)));
+            let context = json!({"run_status": end.status});
+            rows.push(occurrence_row(&end_of(run, end, OccurrenceKind::FlowFinished, context)));
+        }
+        if let Some(fallback) = end.fallback {
+            let context = json!({"run_status": end.status, "fallback_flow_id": fallback});
+            fallbacks.push(occurrence_row(&end_of(run, end, OccurrenceKind::Fallback, context)));
         }
         let Some(outcome) = &end.outcome else { continue };
         let subjects = [
@@ -338,19 +343,20 @@ pub(super) fn ends(batch: &mut Batch<'_, '_>) {
     let statement = if batch.connection.is_postgres() { ENDS } else { ENDS_SQLITE };
     batch.deferred.extend([
         (statement, rows),
+        (OCCURRENCE, fallbacks),
         (DECISIONS_TRIED, tried_rows(decisions)),
         (RECOMMENDATIONS_TRIED, tried_rows(recommendations)),
         (MEMORIES, memories),
     ]);
 }
 
-fn end_of(run: &RunWrite, end: &RunEnd) -> Occurrence {
+fn end_of(run: &RunWrite, end: &RunEnd, kind: OccurrenceKind, context: Value) -> Occurrence {
     Occurrence {
         id: RowId::new(end.at_ms, rand::random()),
         owner: end.owner,
-        kind: OccurrenceKind::FlowFinished,
+        kind,
         subject: run.id.0,
-        context: json!({"run_status": end.status}),
+        context,
         by: format!("run:{}", run.id),
         at_ms: end.at_ms,
     }

@@ -1,4 +1,5 @@
-//! What else a run's change leaves: transitions of its phases, and the events that its steps wait for.
+//! What else a run's change leaves: transitions of its phases, the events that its steps wait for, and results that may be
+//! used again.
 
 use core314_actors::ports::store::WaitWrite;
 
@@ -6,6 +7,7 @@ use super::batch::Batch;
 use crate::store::cell::Rows;
 use crate::store::connection::Bulk;
 use crate::store::failure::Failure;
+use crate::store::step_cache;
 
 const PHASES: Bulk = Bulk {
     before: "INSERT INTO phase_moves (id, tenant_id, user_id, organization_id, run_id, flow_id, phase, name, status, at_ms, \
@@ -89,4 +91,11 @@ pub(super) async fn waits(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Keeps results that may be used again.
+pub(super) fn cached(batch: &mut Batch<'_, '_>) {
+    let writes = batch.surviving_runs().flat_map(|(_, run)| run.cached.iter().map(|write| (run.tenant, write)));
+    let rows = step_cache::rows(writes);
+    batch.deferred.push((step_cache::KEEP, rows));
 }

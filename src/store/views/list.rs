@@ -14,7 +14,7 @@ use super::deliveries::OfWebhook;
 use super::executions::Walk;
 use super::log::OfRun;
 use super::reader::{Index, Keys, Reader, SCAN_ROWS, uuid_of};
-use super::{deliveries, executions, flows, log, notifications, runs, signals};
+use super::{deliveries, escalations, executions, flows, log, notifications, runs, signals};
 
 /// The most rows that are compared at once. A page begins with as many as it shows, because most may agree, and doubles.
 const MOST_ROWS: usize = 1_000;
@@ -46,9 +46,17 @@ impl Source {
             Resource::DeadLetters => Self::Index(Index::newest("dead_letters")),
             Resource::Phases => Self::Index(runs::phases(reader, filter)),
             Resource::Tokens => Self::Index(Index::newest("keys")),
+            Resource::Integrations => Self::Index(Index::newest("connections")),
+            Resource::Secrets => Self::Index(Index::newest("sealed_secrets")),
             Resource::Decisions => Self::Index(signals::by_status(reader, filter, "decisions")),
             Resource::Recommendations => Self::Index(signals::by_status(reader, filter, "recommendations")),
             Resource::Memory => Self::Index(signals::by_subject(reader, filter)),
+            Resource::EscalationRules => Self::Index(Index::newest("rules")),
+            Resource::EscalationEvents => Self::Index(escalations::index(reader, filter)),
+            Resource::Outbox => Self::Index(Index::newest("outbox")),
+            Resource::OnCall => Self::Index(Index::newest("rotations")),
+            Resource::OnCallOverrides => Self::Index(Index::newest("stand_ins")),
+            Resource::Silences => Self::Index(Index::newest("quiet_times")),
             Resource::Metrics => Self::Index(signals::by_name(reader, filter)),
         }
     }

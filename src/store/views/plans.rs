@@ -82,9 +82,17 @@ fn list_index(resource: Resource) -> Indexes {
         Resource::Phases => &["phase_moves_by_tenant"],
         Resource::Tokens => &["service_keys_by_id"],
         Resource::Webhooks => &["webhooks_by_id"],
+        Resource::Integrations => &["connections_by_id"],
+        Resource::Secrets => &["sealed_secrets_by_id"],
         Resource::Decisions => &["decisions_by_id"],
         Resource::Recommendations => &["recommendations_by_id"],
         Resource::Memory => &["memories_by_id"],
+        Resource::EscalationRules => &["rules_by_id"],
+        Resource::EscalationEvents => &["escalations_by_id"],
+        Resource::Outbox => &["outbox_by_id"],
+        Resource::OnCall => &["rotations_by_id"],
+        Resource::OnCallOverrides => &["stand_ins_by_id"],
+        Resource::Silences => &["quiet_times_by_id"],
         Resource::Metrics => &["metrics_by_id"],
         // There is none: deliveries are always a webhook's.
         Resource::Deliveries => &[],
@@ -107,6 +115,8 @@ fn filter_index(resource: Resource, filters: &str) -> Indexes {
         (Resource::Decisions, "status") => &["decisions_by_status"],
         (Resource::Recommendations, "status") => &["recommendations_by_status"],
         (Resource::Memory, "subject_id") => &["memories_by_subject"],
+        (Resource::EscalationEvents, "status") => &["escalations_by_status"],
+        (Resource::EscalationEvents, "escalation_rule_id") => &["escalations_by_rule"],
         (Resource::Metrics, "metric_name") => &["metrics_by_name"],
         (Resource::Notifications, "user_id") => &["notices_by_user"],
         (Resource::Notifications, "user_id status") => &["notices_unread"],
@@ -123,7 +133,7 @@ fn value(column: &str, no: i64) -> Value {
         "orchestration_flow_id" => json!(flow(no)),
         "run_status" => "running".into(),
         "run_key" => json!(format!("key-{no}")),
-        "flow_run_id" | "subject_id" | "workflow_id" => json!(run(no)),
+        "flow_run_id" | "subject_id" | "workflow_id" | "escalation_rule_id" => json!(run(no)),
         "execution_queue_id" => json!(run(no).execution(0)),
         "execution_status" => "pending".into(),
         "success" => false.into(),
@@ -223,13 +233,21 @@ fn fault(plan: &[String], indexes: &[&str]) -> Option<&'static str> {
     let scans = |line: &String| {
         let line = line.trim();
         let function = line.contains("VIRTUAL TABLE") || line.contains("CONSTANT ROW");
-        // A subquery is read whole: the steps of one run, the few inputs of a step, the tenants found so far, and what a limit bounds: live
+        // A subquery is read whole: the steps of one run, the few inputs of a step, the tenants found so far, what an escalation has done, and what a limit bounds: live
         // runs in one status, the slowest and the newest attempts.
         // Of a view of two tables `v` is what was found in them, and their own lines tell how.
-        let part =
-            ["SCAN all_steps", "SCAN v", "SCAN live", "SCAN slow", "SCAN newest", "SCAN tenants", "SCAN (subquery"]
-                .iter()
-                .any(|p| line.starts_with(p));
+        let part = [
+            "SCAN all_steps",
+            "SCAN v",
+            "SCAN live",
+            "SCAN slow",
+            "SCAN newest",
+            "SCAN done",
+            "SCAN tenants",
+            "SCAN (subquery",
+        ]
+        .iter()
+        .any(|p| line.starts_with(p));
         // The first tenant of all is the first entry of an index: LIMIT 1.
         let first = line.starts_with("SCAN statistics USING COVERING INDEX");
         line.contains("Seq Scan") || (line.starts_with("SCAN ") && !function && !part && !first)

@@ -47,6 +47,34 @@ fn nothing(_: &Seeds) -> Value {
     json!({})
 }
 
+/// A name that nobody has.
+fn fresh() -> String {
+    uuid::Uuid::from_u128(rand::random()).to_string()
+}
+
+/// A rule about what tests report.
+pub fn rule(name: &str) -> Value {
+    json!({"rule_name": name, "trigger_conditions": {"subject": name},
+        "escalation_levels": [{"level": 1, "actions": ["notify_user"]}]})
+}
+
+/// An on-call schedule of one user.
+pub fn schedule(name: &str) -> Value {
+    let users = ["0190a000-0000-7000-8000-0000000000c4"];
+    json!({"name": name, "time_zone": "UTC", "layers": [{"users": users, "starts_at": "2026-01-05T09:00"}]})
+}
+
+/// Somebody who stands in.
+pub fn stand_in() -> Value {
+    json!({"on_call_user_id": "0190a000-0000-7000-8000-0000000000c5", "starts_at": "2026-01-05T09:00:00Z",
+        "ends_at": "2026-01-06T09:00:00Z"})
+}
+
+/// A silence that is over long since.
+pub fn silence(name: &str) -> Value {
+    json!({"name": name, "starts_at": "2026-01-05T09:00:00Z", "ends_at": "2026-01-05T10:00:00Z"})
+}
+
 pub const CASES: &[(&str, &str, Case)] = &[
     ("POST", "/hooks/{webhook_id}/{secret}", Case::Open),
     ("POST", "/hooks/{webhook_id}", Case::Open),
@@ -236,6 +264,82 @@ pub const CASES: &[(&str, &str, Case)] = &[
     ("GET", "/api/v1/metrics-data/{id}", Case::Row("/api/v1/metrics-data")),
     ("GET", "/api/v1/memory", Case::List),
     ("GET", "/api/v1/memory/{id}", Case::Row("/api/v1/memory")),
+    ("GET", "/api/v1/integrations", Case::List),
+    // A stranger has no secret of the owner's, and so cannot name it.
+    (
+        "POST",
+        "/api/v1/integrations",
+        Case::Make("admin", |_| json!({"name": "own", "kind": "http", "endpoint": "https://example.com"})),
+    ),
+    // They come with the program.
+    ("GET", "/api/v1/integrations/kinds", Case::Open),
+    ("GET", "/api/v1/integrations/{name}", Case::Row("/api/v1/integrations")),
+    (
+        "PATCH",
+        "/api/v1/integrations/{name}",
+        Case::Act("admin", "/api/v1/integrations", |_| json!({"is_active": false})),
+    ),
+    ("DELETE", "/api/v1/integrations/{name}", Case::Act("admin", "/api/v1/integrations", |_| Value::Null)),
+    ("GET", "/api/v1/secrets", Case::List),
+    ("POST", "/api/v1/secrets", Case::Make("admin", |_| json!({"name": "OWN", "value": "of a stranger"}))),
+    ("GET", "/api/v1/secrets/{name}", Case::Row("/api/v1/secrets")),
+    ("PATCH", "/api/v1/secrets/{name}", Case::Act("admin", "/api/v1/secrets", |_| json!({"value": "changed by it"}))),
+    ("DELETE", "/api/v1/secrets/{name}", Case::Act("admin", "/api/v1/secrets", |_| Value::Null)),
+    (
+        "POST",
+        "/functions/v1/escalation-handler",
+        Case::Name(
+            "operator",
+            StatusCode::NOT_FOUND,
+            |seeds| json!({"execution_queue_id": seeds.execution_id, "escalation_reason": "execution_failed"}),
+        ),
+    ),
+    ("GET", "/api/v1/escalation-rules", Case::List),
+    ("POST", "/api/v1/escalation-rules", Case::Make("admin", |_| rule(&fresh()))),
+    (
+        "POST",
+        "/api/v1/escalation-rules/test",
+        Case::Name("viewer", StatusCode::NOT_FOUND, |seeds| json!({"execution_id": seeds.execution_id})),
+    ),
+    ("GET", "/api/v1/escalation-rules/{id}", Case::Row("/api/v1/escalation-rules")),
+    (
+        "PATCH",
+        "/api/v1/escalation-rules/{id}",
+        Case::Act("admin", "/api/v1/escalation-rules", |_| json!({"priority": 9})),
+    ),
+    ("DELETE", "/api/v1/escalation-rules/{id}", Case::Act("admin", "/api/v1/escalation-rules", nothing)),
+    ("POST", "/api/v1/escalation-rules/{id}/heartbeat", Case::Act("operator", "/api/v1/escalation-rules", nothing)),
+    ("GET", "/api/v1/escalation-events", Case::List),
+    ("POST", "/api/v1/escalation-events", Case::Make("operator", |_| json!({"context": {"subject": "private"}}))),
+    ("GET", "/api/v1/escalation-events/active", Case::List),
+    // Figures of nothing are no rows.
+    ("GET", "/api/v1/escalation-events/analytics", Case::Sparse),
+    ("GET", "/api/v1/escalation-events/{id}", Case::Row("/api/v1/escalation-events")),
+    (
+        "PATCH",
+        "/api/v1/escalation-events/{id}",
+        Case::Act("operator", "/api/v1/escalation-events", |_| json!({"urgency": "low"})),
+    ),
+    ("POST", "/api/v1/escalation-events/{id}/acknowledge", Case::Act("operator", "/api/v1/escalation-events", nothing)),
+    ("POST", "/api/v1/escalation-events/{id}/resolve", Case::Act("operator", "/api/v1/escalation-events", nothing)),
+    ("GET", "/api/v1/escalation-events/{id}/why", Case::Part("/api/v1/escalation-events")),
+    ("GET", "/api/v1/escalation-outbox", Case::List),
+    ("GET", "/api/v1/on-call", Case::List),
+    ("POST", "/api/v1/on-call", Case::Make("admin", |_| schedule(&fresh()))),
+    ("GET", "/api/v1/on-call/overrides", Case::List),
+    ("DELETE", "/api/v1/on-call/overrides/{id}", Case::Act("operator", "/api/v1/on-call/overrides", nothing)),
+    ("GET", "/api/v1/on-call/{id}", Case::Row("/api/v1/on-call")),
+    ("PATCH", "/api/v1/on-call/{id}", Case::Act("admin", "/api/v1/on-call", |_| schedule("mine"))),
+    ("DELETE", "/api/v1/on-call/{id}", Case::Act("admin", "/api/v1/on-call", nothing)),
+    ("GET", "/api/v1/on-call/{id}/now", Case::Part("/api/v1/on-call")),
+    ("POST", "/api/v1/on-call/{id}/overrides", Case::Act("operator", "/api/v1/on-call", |_| stand_in())),
+    ("GET", "/api/v1/silences", Case::List),
+    ("POST", "/api/v1/silences", Case::Make("operator", |_| silence("private"))),
+    ("GET", "/api/v1/silences/{id}", Case::Row("/api/v1/silences")),
+    ("DELETE", "/api/v1/silences/{id}", Case::Act("operator", "/api/v1/silences", nothing)),
+    // Its token says who may do what.
+    ("GET", "/api/v1/ack/{token}", Case::Open),
+    ("POST", "/api/v1/ack/{token}", Case::Open),
     ("GET", "/api/v1/tokens", Case::List),
     ("POST", "/api/v1/tokens", Case::Make("admin", |_| json!({"name": "seed", "roles": ["viewer"]}))),
     ("GET", "/api/v1/tokens/{id}", Case::Row("/api/v1/tokens")),

@@ -10,8 +10,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::callers::{Caller, OWNER, STRANGER};
-use super::routes::{Case, Route, Seeds};
-use crate::support::{Installation, Server, StoreKind};
+use super::routes::{self, Case, Route, Seeds};
+use crate::support::{Installation, SECRET_KEY, Server, StoreKind};
 
 const ROLES: [&str; 3] = ["viewer", "operator", "admin"];
 
@@ -25,6 +25,12 @@ async fn seed(server: &Server) -> Seeds {
     for (path, body) in [
         ("/api/v1/webhooks", json!({"name": "private", "flow_id": flow_id})),
         ("/api/v1/tokens", json!({"name": "private", "roles": ["admin"]})),
+        ("/api/v1/secrets", json!({"name": "PRIVATE", "value": "planted-private"})),
+        (
+            "/api/v1/integrations",
+            json!({"name": "private", "kind": "webhook", "endpoint": "https://private.example",
+                "credentials": {"signing_secret": "secrets.PRIVATE"}}),
+        ),
     ] {
         let (status, answer) = owner.send(server, Method::POST, path, Some(body)).await;
         assert_eq!(status, StatusCode::CREATED, "{path}: {answer}");
@@ -48,6 +54,7 @@ async fn seed(server: &Server) -> Seeds {
         "flow_steps": flow["flow_steps"]});
     let execution_id = owner.list(server, "/api/v1/executions").await[0]["id"].as_str().expect("an id").to_owned();
     signal(&owner, server).await;
+    escalate(&owner, server).await;
     tell_and_poison(&owner, server).await;
     // The newest flow has everything that a flow can have.
     let (status, saved) = owner.send(server, Method::POST, "/api/v1/flows", Some(nightly)).await;
@@ -75,6 +82,26 @@ async fn signal(owner: &Caller, server: &Server) {
     let started = Instant::now();
     while owner.list(server, "/api/v1/memory").await.is_empty() {
         assert!(started.elapsed() < Duration::from_mins(1), "what was accepted is not remembered");
+    }
+}
+
+/// A rule with an event of which somebody was told, an on-call schedule with somebody who stands in, and a silence.
+async fn escalate(owner: &Caller, server: &Server) {
+    for (path, body) in [
+        ("/api/v1/escalation-rules", routes::rule("private")),
+        ("/api/v1/escalation-events", json!({"context": {"subject": "private"}})),
+        ("/api/v1/on-call", routes::schedule("private")),
+        ("/api/v1/silences", routes::silence("private")),
+    ] {
+        let (status, answer) = owner.send(server, Method::POST, path, Some(body)).await;
+        assert!(status.is_success(), "{path}: {status} {answer}");
+    }
+    let overrides = format!("/api/v1/on-call/{}/overrides", first_id(server, "/api/v1/on-call").await);
+    let (status, answer) = owner.send(server, Method::POST, &overrides, Some(routes::stand_in())).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let started = Instant::now();
+    while owner.list(server, "/api/v1/escalation-outbox").await.first().is_none_or(|row| row["status"] != "sent") {
+        assert!(started.elapsed() < Duration::from_mins(1), "nobody is told of what was reported");
     }
 }
 
@@ -216,7 +243,8 @@ async fn tenants_are_apart(kind: StoreKind) {
     let installation = Installation::new(kind).await;
     // The first message (begin) is handled; every later one of this flow's runs kills its actor.
     let point = ("CORE314_FAILPOINTS", "flow_run.poison=panic@2+".to_owned());
-    let server = Server::start_with(&installation, &[point]).expect("it becomes ready");
+    let key = ("CORE314_SECRET_KEY", SECRET_KEY.to_owned());
+    let server = Server::start_with(&installation, &[point, key]).expect("it becomes ready");
     let seeds = seed(&server).await;
     let routes = Route::all(&server).await;
     let before = seen(&routes, &server).await;
@@ -235,7 +263,8 @@ async fn tenants_are_apart(kind: StoreKind) {
         for route in &routes {
             let Case::Make(_, make) = route.case else { continue };
             let (status, answer) = stranger.send(&server, Method::POST, &route.path, Some(make(&seeds))).await;
-            let again = stranger.name != "a stranger's token" && route.path == "/api/v1/flows";
+            let named = ["/api/v1/flows", "/api/v1/integrations", "/api/v1/secrets"];
+            let again = stranger.name != "a stranger's token" && named.contains(&route.path.as_str());
             let as_expected = if again { status == StatusCode::CONFLICT } else { status.is_success() };
             assert!(as_expected, "{}: POST {}: {status} {answer}", stranger.name, route.path);
         }

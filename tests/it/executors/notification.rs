@@ -159,7 +159,11 @@ async fn what_no_provider_takes_is_not_sent() {
         ("slack", to(&slack.url, slack::GOOD, ""), "/text: must not be empty"),
         ("teams", to(&teams.url, teams::GOOD, &"x".repeat(30_000)), "/text: has 30000 characters"),
         ("teams", to(&teams.url, teams::GOOD, &"ü".repeat(20_000)), ": the message has 40"),
-        ("fax", to(&slack.url, slack::GOOD, "x"), ": action_target 'fax' is not one of: slack, teams, in_app"),
+        (
+            "fax",
+            to(&slack.url, slack::GOOD, "x"),
+            ": action_target 'fax' is neither one of: slack, teams, in_app, nor an",
+        ),
     ] {
         let mut attempt = attempt(payload, AMPLE);
         attempt.action_target = target.into();

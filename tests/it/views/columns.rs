@@ -1,7 +1,7 @@
 //! What the contract says that each view has.
 
 /// The contract's columns of each view.
-pub const COLUMNS: [(&str, &str); 10] = [
+pub const COLUMNS: [(&str, &str); 12] = [
     (
         "orchestration_flows",
         "id tenant_id user_id organization_id created_at updated_at flow_name flow_description flow_category \
@@ -58,6 +58,23 @@ pub const COLUMNS: [(&str, &str); 10] = [
     (
         "memory_snapshots",
         "id tenant_id user_id organization_id subject_type subject_id outcome features success recorded_at",
+    ),
+    (
+        "escalation_rules",
+        "id tenant_id user_id organization_id created_at updated_at rule_name rule_description rule_category is_active \
+         priority trigger_conditions applies_to_action_types applies_to_integrations applies_to_flows escalation_levels \
+         notification_channels auto_remediation_enabled remediation_actions sla_enabled sla_response_time_minutes \
+         sla_resolution_time_minutes sla_breach_actions max_escalations_per_hour max_escalations_per_day \
+         cooldown_period_minutes total_escalations successful_resolutions failed_resolutions avg_resolution_time_minutes \
+         last_triggered_at tags metadata created_by updated_by",
+    ),
+    (
+        "escalation_events",
+        "id tenant_id user_id organization_id created_at updated_at escalation_rule_id execution_queue_id execution_log_id \
+         orchestration_flow_id escalation_level escalation_reason trigger_conditions_met status acknowledged_by \
+         acknowledged_at resolved_by resolved_at resolution_notes actions_performed notifications_sent \
+         remediation_attempted remediation_successful sla_response_deadline sla_resolution_deadline \
+         sla_response_breached sla_resolution_breached triggered_at resolution_duration_minutes context_data tags metadata",
     ),
     (
         "metrics_data",

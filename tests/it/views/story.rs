@@ -1,5 +1,6 @@
 //! The rows of the tests: two tenants with flows, runs in every state, a log, approvals, reviews and statistics.
 
+mod escalations;
 mod signals;
 
 use core314_domain::document::FlowDocument;
@@ -75,6 +76,7 @@ impl Story {
             story.audit(owner);
             story.notice(owner);
             story.signals(owner);
+            story.escalations(owner);
         }
         story
     }

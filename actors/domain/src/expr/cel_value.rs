@@ -27,18 +27,19 @@ impl<'s> Built<'s> {
     }
 }
 
-pub(super) fn build(found: Found<'_>) -> Built<'_> {
-    match found {
+/// An error where it leads to what is not at hand.
+pub(super) fn build(found: Found<'_>) -> Result<Built<'_>, String> {
+    Ok(match found {
         Found::Json(json) => from_json(json),
         Found::Text(text) => from_text(text),
         Found::Null => Built::leaf(CelNull, 1),
         Found::Time(time) => Built::leaf(CelTimestamp::from(time.fixed_offset()), 1),
         Found::Step(step) => map([
             ("status", from_text(step.status)),
-            ("output", from_json(&step.output)),
+            ("output", from_json(step.output.get()?)),
             ("error", step.error.as_deref().map_or_else(|| Built::leaf(CelNull, 1), from_text)),
         ]),
-    }
+    })
 }
 
 fn from_text(text: &str) -> Built<'_> {

@@ -22,6 +22,7 @@ mod expression;
 mod filters;
 mod infer;
 mod matcher;
+mod output;
 mod path;
 mod pattern;
 mod program;
@@ -34,10 +35,12 @@ mod view;
 pub use condition::Condition;
 pub use error::ExprError;
 pub use expression::Expression;
+pub use output::{Away, Output, Shelf};
 pub(crate) use pattern::compile as compile_pattern;
 pub use scope::{Names, ROOTS, Scope, StepView, StepViews};
 pub use template::Template;
 pub use types::{Type, Types, UNTYPED};
+pub use view::size;
 
 /// What was compiled may be legal, and still surely not be what was meant.
 pub trait Suspect {

@@ -4,6 +4,8 @@
 //! when it is parsed and walked over the scope's own JSON when it is evaluated, so that its cost is
 //! its length, whatever the size of the event. Both languages end up here.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
@@ -11,6 +13,7 @@ use super::limits;
 use super::scope::{Names, STEP_MEMBERS, Scope, StepView};
 use super::syntax::{Kind, Token};
 use super::types::Types;
+use crate::secret::name_problem;
 use crate::suggest::did_you_mean;
 
 /// One key of a path: a member's name or a place in a list.
@@ -68,7 +71,7 @@ impl Path {
 
     /// Walks the path. The error says which key is missing, and in what.
     pub(super) fn find<'s>(&self, scope: &'s Scope) -> Result<Found<'s>, String> {
-        let (start, used) = match &*self.root {
+        let (start, used): (&Arc<Value>, usize) = match &*self.root {
             "trigger" => (&scope.trigger, 0),
             "webhook" => (&scope.webhook, 0),
             "input" => (&scope.input, 0),
@@ -88,11 +91,16 @@ impl Path {
                     Some(Key::Name(member)) if &**member == "error" => {
                         return Ok(step.error.as_deref().map_or(Found::Null, Found::Text));
                     }
-                    Some(_) => (&step.output, 2),
+                    Some(_) => (step.output.get()?, 2),
                 }
             }
         };
         walk(start, &self.keys[used..]).map(Found::Json).map_err(|missing| self.missing(used + missing))
+    }
+
+    /// Whether it is `steps.ID.output` itself: every step that has run has one, at hand or not.
+    pub(super) fn is_output(&self) -> bool {
+        &*self.root == "steps" && matches!(&self.keys[..], [_, Key::Name(member)] if &**member == "output")
     }
 
     fn step<'s>(&self, scope: &'s Scope) -> Result<&'s StepView, String> {
@@ -109,6 +117,29 @@ impl Path {
             Key::Name(name) => format!("`{shown}` has no member `{name}`"),
             Key::Index(index) => format!("`{shown}` has no element {index}"),
         }
+    }
+}
+
+/// The name of a secret, where an expression is one: a secret's value is not known when expressions are evaluated, so that
+/// nothing can be done with it there.
+pub(super) fn secret(found: &[Token<'_>], names: &Names<'_>) -> Result<Option<Arc<str>>, String> {
+    const ALONE: &str = "a secret stands alone, as in `{{ secrets.NAME }}`: no operator, filter or member goes with it";
+    let is_named = |(at, token): (usize, &Token<'_>)| {
+        token.kind == Kind::Word && token.text == "secrets" && (at == 0 || found[at - 1].text != ".")
+    };
+    if !found.iter().enumerate().any(is_named) {
+        return Ok(None);
+    }
+    names.check_root("secrets")?;
+    match read(found) {
+        Some((root, keys, used)) if root == "secrets" && used == found.len() => match &keys[..] {
+            [Key::Name(name)] => match name_problem(name) {
+                None => Ok(Some(Arc::from(&**name))),
+                Some(problem) => Err(format!("{ALONE}; its name {problem}")),
+            },
+            _ => Err(ALONE.to_owned()),
+        },
+        _ => Err(ALONE.to_owned()),
     }
 }
 

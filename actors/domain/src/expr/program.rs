@@ -249,13 +249,13 @@ impl<'s> Evaluation<'s> {
     fn find(&self, slot: usize) -> Option<Built<'s>> {
         let (program, scope): (&'s Program, &'s Scope) = (self.program, self.scope);
         match &program.slots[slot] {
-            Slot::Value(path) => path.find(scope).ok().map(build),
+            Slot::Value(path) => path.find(scope).and_then(build).ok(),
             Slot::Has { parent, member } => {
                 let parent = parent.as_ref().map(|parent| parent.find(scope));
                 let has_members =
                     matches!(parent, None | Some(Ok(Found::Json(serde_json::Value::Object(_)) | Found::Step(_))));
                 has_members.then(|| Built {
-                    value: Box::new(CelBool::from(member.find(scope).is_ok())),
+                    value: Box::new(CelBool::from(member.is_output() || member.find(scope).is_ok())),
                     size: 1,
                     element: 1,
                 })
@@ -273,7 +273,7 @@ impl<'s> Evaluation<'s> {
             let slot = name.strip_prefix('@').and_then(|slot| slot.parse::<usize>().ok());
             match slot.and_then(|slot| self.program.slots.get(slot)) {
                 Some(Slot::Value(path)) => {
-                    if let Err(missing) = path.find(self.scope) {
+                    if let Err(missing) = path.find(self.scope).and_then(build) {
                         return missing;
                     }
                 }

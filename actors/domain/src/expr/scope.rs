@@ -9,6 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::output::Output;
 use super::types::Types;
 use crate::suggest::{closest, meant_or_known};
 
@@ -75,7 +76,7 @@ pub struct StepView {
     /// The status by its persisted name.
     pub status: &'static str,
     /// The result; null until there is one.
-    pub output: Arc<Value>,
+    pub output: Output,
     /// The message of the failure; null in expressions when there was none.
     pub error: Option<Arc<str>>,
 }
@@ -109,6 +110,8 @@ impl<'a> Names<'a> {
     }
 }
 
+const NO_SECRETS: &str = "a secret can be named in the payload of an action alone, as `{{ secrets.NAME }}`";
+
 impl Names<'_> {
     /// Refuses a root that does not exist here, with the list of those that do.
     pub(super) fn check_root(&self, name: &str) -> Result<(), String> {
@@ -116,7 +119,7 @@ impl Names<'_> {
             return Ok(());
         }
         if name == "secrets" {
-            return Err("secrets cannot be named in expressions yet: they come with integrations".to_owned());
+            return Err(NO_SECRETS.to_owned());
         }
         if name == "loop" {
             return Err("`loop` can be named only in the body of a loop".to_owned());
@@ -158,7 +161,7 @@ mod tests {
         assert!(names.check_root("triger").unwrap_err().ends_with("did you mean `trigger`?"));
         assert!(names.check_root("loop").unwrap_err().contains("body of a loop"));
         assert_eq!(Names::new(&["loop"], &[]).check_root("loop"), Ok(()));
-        assert!(names.check_root("secrets").unwrap_err().contains("integrations"));
+        assert!(names.check_root("secrets").unwrap_err().contains("payload of an action"));
         assert_eq!(names.check_step("a"), Ok(()));
         assert_eq!(names.check_step("b").unwrap_err(), "no step `b` before this place; steps before it: a");
     }

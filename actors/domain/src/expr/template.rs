@@ -11,6 +11,7 @@
 
 mod words;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use super::path::{self, Found, Path};
 use super::scope::{Names, Scope};
 use super::syntax::{self, Fault, Language, Token};
 use super::view;
+use crate::secret::{self, Marked};
 
 /// A compiled payload. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Template(Arc<Compiled>);
 struct Compiled {
     source: Value,
     root: Node,
+    /// The secrets that it names, each once.
+    secrets: Arc<[Arc<str>]>,
 }
 
 #[derive(Debug)]
@@ -64,25 +68,47 @@ struct Expression {
 #[derive(Debug)]
 enum Code {
     Path(Path),
+    /// The name of a secret, whose value is not known here.
+    Secret(Arc<str>),
     Engine(minijinja::Expression<'static, 'static>),
 }
 
 impl Template {
     /// Compiles a payload. Errors carry the JSON pointer of the string that is wrong.
     pub fn parse(doc: &Value, names: &Names) -> Result<Self, ExprError> {
-        let root = Parser { names, expressions: 0 }.node(doc, "", 1)?;
-        Ok(Self(Arc::new(Compiled { source: doc.clone(), root })))
+        let mut parser = Parser { names, expressions: 0, secrets: BTreeSet::new() };
+        let root = parser.node(doc, "", 1)?;
+        let secrets = parser.secrets.into_iter().collect();
+        Ok(Self(Arc::new(Compiled { source: doc.clone(), root, secrets })))
     }
 
     /// A document in which nothing is replaced, whatever stands in its texts.
     pub fn constant(doc: Value) -> Self {
         let size = view::size(&doc);
-        Self(Arc::new(Compiled { root: Node::Constant(doc.clone(), size), source: doc }))
+        Self(Arc::new(Compiled { root: Node::Constant(doc.clone(), size), source: doc, secrets: Arc::default() }))
     }
 
-    /// The payload with every expression replaced by its value. A name that is not there is an error.
+    /// The payload with every expression replaced by its value. A name that is not there is an error. A secret stays as
+    /// it is written: what comes of this may be shown.
     pub fn render(&self, scope: &Scope) -> Result<Value, ExprError> {
-        Renderer { scope, left: limits::OUTPUT_BYTES, names: None }.node(&self.0.root, &self.0.source)
+        self.render_with(scope, false)
+    }
+
+    /// The same with marks in the places of secrets; `None` where it names none.
+    pub fn render_marked(&self, scope: &Scope) -> Result<Option<Marked>, ExprError> {
+        if self.0.secrets.is_empty() {
+            return Ok(None);
+        }
+        self.render_with(scope, true).map(|payload| Some(Marked::new(payload, self.0.secrets.clone())))
+    }
+
+    fn render_with(&self, scope: &Scope, marks: bool) -> Result<Value, ExprError> {
+        Renderer { scope, left: limits::OUTPUT_BYTES, names: None, marks }.node(&self.0.root, &self.0.source)
+    }
+
+    /// The secrets that it names.
+    pub fn secrets(&self) -> &[Arc<str>] {
+        &self.0.secrets
     }
 
     /// Whether nothing in it depends on the scope.
@@ -106,6 +132,7 @@ impl Suspect for Template {
 struct Parser<'a> {
     names: &'a Names<'a>,
     expressions: usize,
+    secrets: BTreeSet<Arc<str>>,
 }
 
 impl Parser<'_> {
@@ -183,9 +210,13 @@ impl Parser<'_> {
     }
 
     /// Faults are placed at bytes of the whole text, of which `open` is that of the `{{`.
-    fn code(&self, source: &str, found: &[Token<'_>], open: usize) -> Result<Code, Fault> {
+    fn code(&mut self, source: &str, found: &[Token<'_>], open: usize) -> Result<Code, Fault> {
         let here = |message: String| Fault::new(found.first().map_or(open, |token| token.at), message);
         syntax::check(source, found, Language::Jinja).map_err(|fault| here(fault.message))?;
+        if let Some(name) = path::secret(found, self.names).map_err(here)? {
+            self.secrets.insert(name.clone());
+            return Ok(Code::Secret(name));
+        }
         if let Some((root, keys, used)) = path::read(found)
             && used == found.len()
             && !CONSTANTS.contains(&root.as_str())
@@ -256,6 +287,8 @@ struct Renderer<'s> {
     left: usize,
     /// The scope as the engine sees it, made when the first expression needs it.
     names: Option<minijinja::Value>,
+    /// Whether secrets are marked, and nothing else may look like a mark.
+    marks: bool,
 }
 
 impl Renderer<'_> {
@@ -266,7 +299,7 @@ impl Renderer<'_> {
         match node {
             Node::Constant(value, size) => {
                 charge(*size, &mut self.left)?;
-                Ok(value.clone())
+                Ok(self.plain(value.clone()))
             }
             Node::List(nodes) => {
                 nodes.iter().map(|node| self.node(node, whole)).collect::<Result<_, _>>().map(Value::Array)
@@ -286,7 +319,7 @@ impl Renderer<'_> {
                     match part {
                         Part::Text(part) => {
                             charge(part.len(), &mut self.left)?;
-                            text.push_str(part);
+                            text.push_str(&into_text(self.plain(Value::from(part.as_str()))));
                         }
                         Part::Value(expression) => text.push_str(&into_text(self.value(expression)?)),
                     }
@@ -299,9 +332,18 @@ impl Renderer<'_> {
     fn value(&mut self, expression: &Expression) -> Result<Value, ExprError> {
         let value = match &expression.code {
             Code::Path(path) => path.find(self.scope).and_then(|found| self.found(found)),
+            Code::Secret(name) if self.marks => return Ok(secret::mark(name).into()),
+            Code::Secret(name) => return Ok(secret::shown(name).into()),
             Code::Engine(code) => self.evaluate(code),
         };
-        value.map_err(|message| ExprError::new(&expression.source, message).under(&expression.pointer))
+        value
+            .map(|value| self.plain(value))
+            .map_err(|message| ExprError::new(&expression.source, message).under(&expression.pointer))
+    }
+
+    /// A value that is no secret.
+    fn plain(&self, value: Value) -> Value {
+        if self.marks { secret::without_marks(value) } else { value }
     }
 
     fn found(&mut self, found: Found<'_>) -> Result<Value, String> {
@@ -314,8 +356,9 @@ impl Renderer<'_> {
             Found::Null => Value::Null,
             Found::Time(time) => Value::from(time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)),
             Found::Step(step) => {
-                view::charge(view::size(&step.output), &mut self.left)?;
-                serde_json::json!({"status": step.status, "output": &*step.output, "error": step.error.as_deref()})
+                let output = step.output.get()?;
+                view::charge(view::size(output), &mut self.left)?;
+                serde_json::json!({"status": step.status, "output": &**output, "error": step.error.as_deref()})
             }
         };
         view::charge(view::size(&value), &mut self.left)?;
@@ -331,129 +374,4 @@ impl Renderer<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::super::tests::{NAMES, scope};
-    use super::*;
-
-    fn render(doc: &Value) -> Result<Value, ExprError> {
-        Template::parse(doc, &NAMES)?.render(&scope())
-    }
-
-    fn refused(text: &str) -> ExprError {
-        Template::parse(&json!({"a/b": [text]}), &NAMES).unwrap_err()
-    }
-
-    #[test]
-    fn one_expression_keeps_its_type() {
-        let doc = json!({
-            "n": "{{ trigger.count }}", "l": " {{ trigger.tags }}", "t": "{{trigger.tags}}",
-            "o": "{{ trigger.labels }}",
-            "f": "{{ trigger.score }}",
-            "z": "{{ steps.drain.error }}", "c": "{{ trigger.count + 1 }}",
-            "m": "{{ {'a': {'b': trigger.tags}} }}", "big": "{{ trigger.big }}",
-            "s": "{{ steps['restart-host'].status }}",
-        });
-        assert_eq!(
-            render(&doc).unwrap(),
-            json!({
-                "n": 3, "l": " [\"web\",\"eu\"]", "t": ["web", "eu"], "o": {"region": "eu"}, "f": 0.9,
-                "z": null, "c": 4,
-                "m": {"a": {"b": ["web", "eu"]}}, "big": u64::MAX, "s": "failed",
-            })
-        );
-    }
-
-    #[test]
-    fn text_is_put_together() {
-        let doc = json!([
-            "{{ trigger.host }} is {{ trigger.severity|upper }}!",
-            "{ {{ trigger.count }} }",
-            "{{ '}}{{' }}",
-            "{{ now }}"
-        ]);
-        assert_eq!(render(&doc).unwrap(), json!(["web-1 is HIGH!", "{ 3 }", "}}{{", "2026-01-02T03:04:05Z"]));
-        let doc = json!("{{ trigger.tags|map('upper')|join(', ') }} {{ 'x' if trigger.count > 2 else 'y' }}");
-        assert_eq!(render(&doc).unwrap(), json!("WEB, EU x"));
-        assert_eq!(render(&json!("{{ trigger.nope|default('-') }}{{ true }}")).unwrap(), json!("-true"));
-    }
-
-    #[test]
-    fn what_is_missing_is_an_error_with_its_place() {
-        let error = render(&json!({"a": ["x {{ trigger.nope }}"]})).unwrap_err();
-        assert_eq!((error.pointer.as_str(), error.expression.as_str()), ("/a/0", "trigger.nope"));
-        assert_eq!(error.message, "`trigger` has no member `nope`");
-        for text in [
-            "{{ trigger.nope|upper }}",
-            "{{ trigger.nope.more|default(1) }}",
-            "{{ trigger.nope ~ 'x' }}",
-            "{{ 1 / 0 }}",
-        ] {
-            assert!(render(&json!(text)).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn names_are_checked_when_it_is_parsed() {
-        let error = refused("a {{ nope.x }}");
-        assert_eq!((error.pointer.as_str(), error.position), ("/a~1b/0", Some(5)));
-        assert!(refused("{{ secrets.key }}").message.contains("integrations"));
-        assert!(refused("{{ secrets.key|upper }}").message.contains("integrations"));
-        for text in [
-            "{{ steps.nope.output }}",
-            "{{ steps.nope.output|upper }}",
-            "{{ steps|length }}",
-            "{{ x|upper }}",
-            "{{ steps.drain.outptu|d }}",
-            "{{ trigger.x|nope }}",
-            "{{ range(3) }}",
-            "{% if x %}{% endif %}",
-            "{{ x",
-            "{{ }}",
-            "{{ a b }}",
-            "{{ trigger.count * 2 }}",
-            "{{ trigger.x(",
-            "{{ 'a }}",
-            "{{ include 'x' }}",
-            "{{ secrets.x }}",
-            "{{ self }}",
-            "{{ trigger.host is nope }}",
-            "{{ trigger.host is not nope }}",
-            "{{- now }}",
-            "{{ now -}}",
-        ] {
-            assert!(Template::parse(&json!(text), &NAMES).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn bounds() {
-        assert!(refused(&format!("{{{{ {} 1 }}}}", "not ".repeat(1_000))).message.contains("deep"));
-        assert!(refused(&format!("{{{{ trigger{} }}}}", ".a".repeat(50))).message.contains("32"));
-        assert!(refused(&format!("{{{{ '{}' }}}}", "a".repeat(5_000))).message.contains("4096"));
-        assert!(refused(&format!("{{{{ {} 'a' }}}}", "'a' ~ ".repeat(17))).message.contains("16"));
-        assert!(refused(&"{{ now }}".repeat(1_001)).message.contains("1000"));
-        let deep = (0..80).fold(json!("{{ now }}"), |inner, _| json!([inner]));
-        assert!(Template::parse(&deep, &NAMES).unwrap_err().message.contains("64"));
-        let mut large = scope();
-        large.trigger = Arc::new(json!({"x": "a".repeat(600_000)}));
-        let once = Template::parse(&json!(["{{ trigger.x }}"]), &NAMES).unwrap();
-        assert!(once.render(&large).is_ok());
-        let twice = Template::parse(&json!(["{{ trigger.x }}", "{{ trigger.x }}"]), &NAMES).unwrap();
-        assert!(twice.render(&large).unwrap_err().message.contains("1048576"));
-        let concatenated = Template::parse(&json!("{{ trigger.x ~ trigger.x }}"), &NAMES).unwrap();
-        assert!(concatenated.render(&large).is_err());
-    }
-
-    #[test]
-    fn constants_are_known() {
-        for doc in [json!(null), json!({"a": [1, "x", "{a}", "} {", "{#x#}"], "{{k}}": true})] {
-            let template = Template::parse(&doc, &NAMES).unwrap();
-            assert!(template.is_constant());
-            assert_eq!(template.source(), &doc);
-            assert_eq!(template.render(&scope()).unwrap(), doc);
-        }
-        assert!(!Template::parse(&json!(["{{ now }}"]), &NAMES).unwrap().is_constant());
-    }
-}
+mod tests;

@@ -19,7 +19,7 @@ pub(super) const NAMES: Names<'static> = Names::new(
 pub(super) fn scope() -> Scope {
     let step = |status, output, error: Option<&str>| StepView {
         status,
-        output: Arc::new(output),
+        output: Output::from(output),
         error: error.map(Arc::from),
     };
     let steps = BTreeMap::from([
@@ -130,7 +130,7 @@ fn parse_refuses_what_cannot_work() {
         ("trigger.a ==", Some(12), "syntax error"),
         ("trigger.a = 1", Some(10), "syntax error"),
         ("1 == nope.x", Some(5), "unknown name `nope`; known here: trigger"),
-        ("secrets.key == ''", Some(0), "integrations"),
+        ("secrets.key == ''", Some(0), "payload of an action"),
         ("steps.nope.output", None, "no step `nope`"),
         ("steps.drain.outptu", None, "output, status, error"),
         ("steps[input.limit]", None, "followed by the id"),

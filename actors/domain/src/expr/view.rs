@@ -62,7 +62,11 @@ struct OneStepView(StepView);
 impl Object for OneStepView {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         match key.as_str()? {
-            "output" => Some(JsonView::root(&self.0.output)),
+            "output" => Some(match self.0.output.get() {
+                Ok(output) => JsonView::root(output),
+                // Whatever the text does with it fails with these words.
+                Err(words) => Value::from(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, words)),
+            }),
             "status" => Some(Value::from(self.0.status)),
             "error" => {
                 Some(self.0.error.as_ref().map_or_else(|| Value::from(()), |error| Value::from(Arc::clone(error))))
@@ -195,7 +199,7 @@ pub(super) fn charge(bytes: usize, left: &mut usize) -> Result<(), String> {
 }
 
 /// About the bytes of a JSON text, without writing it.
-pub(super) fn size(json: &Json) -> usize {
+pub fn size(json: &Json) -> usize {
     match json {
         Json::Null | Json::Bool(_) | Json::Number(_) => 1,
         Json::String(text) => 1 + text.len(),

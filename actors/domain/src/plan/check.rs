@@ -22,6 +22,8 @@ pub(super) const EVENT_ROOTS: &[&str] =
     &["trigger", "webhook", "input", "steps", "vars", "loop", "event", "flow", "run", "tenant", "now"];
 const DAY_SECONDS: f64 = 86_400.0;
 /// What a document may say by its format, and this version does not do.
+/// The flow that would take over is not named.
+const NO_FALLBACK: &str = "fallback needs the flow's fallback_flow_id: the id of the flow that takes over";
 pub(super) const NOT_YET: &str = "is not available in this version";
 
 /// Collects problems under a growing pointer.
@@ -34,6 +36,8 @@ pub(super) struct Checker<'a> {
     pub types: Option<&'a Types>,
     /// The document is not looked at further: what follows is bounded by its limits.
     pub is_too_large: bool,
+    /// Whether the flow names one that takes over.
+    has_fallback: bool,
 }
 
 /// The roots of the place where a step stands.
@@ -43,7 +47,14 @@ pub(super) fn roots(in_loop: bool) -> &'static [&'static str] {
 
 impl<'a> Checker<'a> {
     pub fn new(action_types: &'a [&'a str]) -> Self {
-        Self { problems: Vec::new(), warnings: Vec::new(), action_types, types: None, is_too_large: false }
+        Self {
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            action_types,
+            types: None,
+            is_too_large: false,
+            has_fallback: false,
+        }
     }
 
     /// The names of a place, with their types.
@@ -104,8 +115,9 @@ impl<'a> Checker<'a> {
         if doc.approval_threshold.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
             self.problem("/approval_threshold", "must be 0 to 1");
         }
-        if doc.on_error_action == OnErrorAction::Fallback {
-            self.problem("/on_error_action", NOT_YET);
+        self.has_fallback = doc.fallback_flow_id.is_some();
+        if doc.on_error_action == OnErrorAction::Fallback && !self.has_fallback {
+            self.problem("/on_error_action", NO_FALLBACK);
         }
         self.retry("/retry_policy", &doc.retry_policy);
         let value = doc.to_value();
@@ -148,6 +160,7 @@ impl<'a> Checker<'a> {
         let after = Names { steps: &with_own, ..names };
         let undo = self.side_action(&format!("{at}/undo"), step.undo.as_ref(), &step.id, &after, &retry);
         let verify = self.side_action(&format!("{at}/verify"), step.verify.as_ref(), &step.id, &names, &retry);
+        let cache = self.cache(slot, &names);
         let base = match &slot.config {
             StepConfig::Action(action) => self.action(&format!("{at}/config"), action, &step.id, &names, &retry),
             _ => self.other(layout, no, &names, &retry),
@@ -167,6 +180,7 @@ impl<'a> Checker<'a> {
             children: slot.children.clone(),
             last: slot.last.iter().map(|no| Some(*no).filter(|no| *no != StepNo::MAX)).collect(),
             phase: step.phase,
+            cache,
             undo,
             verify,
             ..base?
@@ -200,8 +214,10 @@ impl<'a> Checker<'a> {
         retry: &RetryPolicy,
     ) -> Option<StepPlan> {
         self.action_words(at, action);
+        let payload_roots: Vec<&str> = names.roots.iter().copied().chain(["secrets"]).collect();
+        let in_payload = Names { roots: &payload_roots, ..*names };
         let payload =
-            self.expression(&format!("{at}/action_payload"), || Template::parse(&action.action_payload, names));
+            self.expression(&format!("{at}/action_payload"), || Template::parse(&action.action_payload, &in_payload));
         let scheduled_for = action.scheduled_for.as_ref().map(|text| {
             self.expression(&format!("{at}/scheduled_for"), || Template::parse(&Value::String(text.clone()), names))
         });
@@ -262,11 +278,11 @@ impl<'a> Checker<'a> {
         if !is_action && step.verify.is_some() {
             self.problem(format!("{at}/verify"), "only actions are looked after by another");
         }
-        if step.cache.is_some() {
-            self.problem(format!("{at}/cache"), NOT_YET);
-        }
-        if step.on_error == OnError::Fallback {
-            self.problem(format!("{at}/on_error"), NOT_YET);
+        if step.on_error == OnError::Fallback && slot.parent.is_some() {
+            let message = "a step that stands in another fails that one: say fallback there";
+            self.problem(format!("{at}/on_error"), message);
+        } else if step.on_error == OnError::Fallback && !self.has_fallback {
+            self.problem(format!("{at}/on_error"), NO_FALLBACK);
         }
     }
 
@@ -316,6 +332,7 @@ pub(super) fn blank(id: &str, kind: StepKind, payload: Template, retry: &RetryPo
         children: Vec::new(),
         last: Vec::new(),
         phase: None,
+        cache: None,
         undo: None,
         verify: None,
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::chain::Hash;
 use crate::expr::{Condition, Expression, Template};
 use crate::ids::{FlowId, StepNo, UserId};
 use crate::words::{OnApprovalTimeout, OnWaitTimeout, Role, StepType, StopStatus};
@@ -97,6 +98,15 @@ pub struct SubFlowPlan {
 pub enum SubFlowRef {
     Id(FlowId),
     Name(String),
+}
+
+/// How long a result is used again, and by which key.
+#[derive(Debug)]
+pub struct CachePlan {
+    pub key: Expression,
+    pub ttl_ms: i64,
+    /// Of all that the step does: a step that is changed finds nothing.
+    pub digest: Hash,
 }
 
 /// A wait.

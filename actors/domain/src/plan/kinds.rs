@@ -107,8 +107,8 @@ impl Checker<'_> {
         if !matches!(approval.form, Value::Null | Value::Object(_)) {
             self.problem(format!("{at}/form"), "must be a JSON Schema: an object");
         }
-        if approval.on_timeout == OnApprovalTimeout::Escalate {
-            self.problem(format!("{at}/on_timeout"), NOT_YET);
+        if approval.on_timeout == OnApprovalTimeout::Escalate && approval.timeout_seconds.is_none() {
+            self.problem(format!("{at}/on_timeout"), "needs timeout_seconds: without a time nothing is overdue");
         }
         let timeout_ms = self.seconds(&format!("{at}/timeout_seconds"), approval.timeout_seconds);
         StepKind::Approval(ApprovalPlan {

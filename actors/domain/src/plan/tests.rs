@@ -202,7 +202,7 @@ fn expressions_name_what_is_there() {
     step_refused(
         &json!({"when": "secrets.x"}),
         "/when",
-        "secrets cannot be named in expressions yet: they come with integrations, in `secrets.x` (character 1)",
+        "a secret can be named in the payload of an action alone, as `{{ secrets.NAME }}`, in `secrets.x` (character 1)",
     );
     let names_later = step("a", &json!({"when": "steps.b.output.x == 1"}));
     let later = "no step `b` before this place; steps before it: none, in `steps.b.output.x == 1` (character 1)";
@@ -294,9 +294,16 @@ fn policies_are_checked_once_and_where_they_stand() {
 #[test]
 fn what_stands_together_comes_together() {
     let not_yet = "is not available in this version";
-    head_refused(&json!({"on_error_action": "fallback"}), "/on_error_action", not_yet);
-    step_refused(&json!({"on_error": "fallback"}), "/on_error", not_yet);
-    step_refused(&json!({"cache": {"key": "1", "seconds": 5}}), "/cache", not_yet);
+    let unnamed = "fallback needs the flow's fallback_flow_id: the id of the flow that takes over";
+    head_refused(&json!({"on_error_action": "fallback"}), "/on_error_action", unnamed);
+    step_refused(&json!({"on_error": "fallback"}), "/on_error", unnamed);
+    let undo = json!({"action_type": "noop"});
+    step_refused(
+        &json!({"cache": {"key": "1", "seconds": 5}, "undo": undo}),
+        "/cache",
+        "a result that is used again was not made by this run, and `undo` would take it back: leave one of them out",
+    );
+    step_refused(&json!({"cache": {"key": "1", "seconds": 0}}), "/cache/seconds", "must be 1 to 2592000 (30 days)");
     let wait = json!({"id": "w", "type": "wait", "config": {"event": {"type": "paid", "key": "'1'"}}});
     refused(flow("sequential", &[wait], &json!({})), "/flow_steps/0/config/event", not_yet);
     let verify = "on_unknown_outcome: verify and the action `verify` come together";

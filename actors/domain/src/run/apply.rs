@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::rounds::Given;
 use super::step::{Step, StepStatus};
 use super::{Change, Decision, Run};
-use crate::Json;
-use crate::expr::StepView;
+use crate::expr::{Output, StepView};
 use crate::ids::StepNo;
 use crate::log::{LogEntry, OUTCOME_UNKNOWN};
 use crate::plan::StepKind;
@@ -36,16 +36,19 @@ impl Run {
                 self.attempts.insert(entry.step, entry.attempt + 1);
                 self.note_outcome(entry);
                 let error = entry.failure.as_ref().map(|f| Arc::<str>::from(f.message.as_str()));
-                self.remember(entry.step, entry.result.clone(), error.as_deref());
+                self.remember(entry.step, entry.result.clone().map(Output::Here), error.as_deref());
             }
             Change::StepEnded { step, status } => {
                 self.state.apply(change);
                 let Some((results, id)) = self.results_of(*step) else { return };
-                let view =
-                    results.entry(id).or_insert_with(|| StepView { status: "", output: Arc::default(), error: None });
+                let view = results.entry(id).or_insert_with(|| StepView {
+                    status: "",
+                    output: Output::default(),
+                    error: None,
+                });
                 view.status = status.execution_status().as_str();
                 if !status.has_outcome() {
-                    *view = StepView { output: Arc::default(), error: None, ..*view };
+                    *view = StepView { output: Output::default(), error: None, ..*view };
                 }
             }
             Change::StepReset { step } => {
@@ -96,7 +99,7 @@ impl Run {
         }
     }
 
-    fn close_round(&mut self, base: StepNo, round: u32, is_bad: bool, output: &Json) {
+    fn close_round(&mut self, base: StepNo, round: u32, is_bad: bool, output: &Output) {
         let body = self.body(base);
         let first = base + round * body.len() as u32;
         for no in first..first + body.len() as u32 {
@@ -111,8 +114,13 @@ impl Run {
         if let Some(frame) = self.state.frames.get_mut(&base).filter(|_| is_bad) {
             frame.bad.insert(round);
         }
-        self.given.entry(base).or_default().put(round, output.clone());
         let is_while = matches!(self.loop_kind(base), StepKind::While(_));
+        let given = self.given.entry(base).or_default();
+        if is_while {
+            // Only what the last round gave is the loop's.
+            *given = Given::default();
+        }
+        given.put(round, output.clone());
         if !is_while && !self.keeps_rounds(base) {
             self.rounds.remove(&(base, round));
         }
@@ -124,7 +132,7 @@ impl Run {
     }
 
     /// What rounds gave is needed to take them back.
-    fn keeps_rounds(&self, base: StepNo) -> bool {
+    pub(super) fn keeps_rounds(&self, base: StepNo) -> bool {
         let body = self.body(base);
         self.plan.steps[body.start as usize..body.end as usize].iter().any(|step| step.undo.is_some())
     }

@@ -3,6 +3,7 @@
 use super::decide::Decider;
 use super::step::{Live, StepStatus};
 use super::{AttemptReport, Change, Closing, Effect, Outcome};
+use crate::expr::size;
 use crate::ids::StepNo;
 use crate::log::{Failure, LogEntry, OUTCOME_UNKNOWN};
 use crate::words::{ExecutionStatus, OnUnknownOutcome};
@@ -17,11 +18,15 @@ impl Decider<'_> {
         if !known || self.status(no) != StepStatus::InProgress || self.live(no).attempt != attempt {
             return;
         }
+        if let Outcome::Completed(result) = &report.outcome {
+            self.rendered_bytes += size(result);
+        }
         match &report.outcome {
             Outcome::Completed(_) | Outcome::Failed(_) if self.live(no).verifying => self.verified(no, report),
             Outcome::Completed(result) => {
                 let entry = self.log_entry(no, ExecutionStatus::Completed, report.payload.clone());
                 self.emit_log(LogEntry { result: Some(result.clone()), ..entry }, report);
+                self.keep_cached(no, self.live(no).cache, result);
                 self.end(no, StepStatus::Completed);
             }
             // Nobody told it to: whatever ended it did not do what the step asks for.

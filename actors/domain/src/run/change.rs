@@ -1,12 +1,15 @@
 //! What a decision changes, and what must happen once that is stored.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::step::{self, StepStatus};
-use super::{Closing, PhaseMove, PlanRef, UndoWay};
+use super::{CacheKey, Closing, PhaseMove, PlanRef, UndoWay};
 use crate::Json;
+use crate::expr::Output;
 use crate::ids::{RunId, StepNo, UserId};
 use crate::log::LogEntry;
+use crate::secret::Marked;
 use crate::words::RunStatus;
 
 /// A fact about a run, once committed.
@@ -48,6 +51,10 @@ pub enum Change {
         step: StepNo,
         live: step::Live,
     },
+    /// Nobody has decided in time: it goes on waiting, and somebody else is told.
+    ApprovalOverdue {
+        step: StepNo,
+    },
     StepStarted {
         step: StepNo,
         attempt: u32,
@@ -78,6 +85,13 @@ pub enum Change {
         by: UserId,
     },
     AttemptLogged(Box<LogEntry>),
+    /// What the attempt before it in the log gave may be used again until then.
+    ResultCached {
+        step: StepNo,
+        key: CacheKey,
+        result: Json,
+        expires_at_ms: i64,
+    },
     /// It has begun and waits, without an attempt.
     StepWaiting {
         step: StepNo,
@@ -117,7 +131,7 @@ pub enum Change {
         base: StepNo,
         round: u32,
         is_bad: bool,
-        output: Json,
+        output: Output,
     },
     VarsSet {
         values: Json,
@@ -165,7 +179,10 @@ pub enum Effect {
     StartAttempt {
         step: StepNo,
         attempt: u32,
+        /// As it may be shown: with the names of secrets.
         payload: Json,
+        /// The same with marks for secrets, where it names any.
+        marked: Option<Marked>,
         /// What the attempt does.
         part: PlanRef,
     },
@@ -188,11 +205,25 @@ pub enum Effect {
     },
 }
 
+impl Decision {
+    /// Whether nothing was decided, because something must be read first.
+    pub fn wants_more(&self) -> bool {
+        !self.wanted.is_empty() || !self.looks_up.is_empty()
+    }
+}
+
 /// What a command leads to.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decision {
     pub changes: Vec<Change>,
     pub effects: Vec<Effect>,
+    /// About the bytes of JSON that it renders, or takes in, and that its commit writes.
+    pub bytes: usize,
+    /// Results that were looked for and are not in memory. Where there are any nothing was decided: the same command is
+    /// to be given again once they are brought.
+    pub wanted: BTreeSet<StepNo>,
+    /// Keys of the cache whose results must be looked up first: likewise.
+    pub looks_up: BTreeSet<CacheKey>,
     /// How many of the granted slots were not used.
     pub unused_slots: usize,
 }

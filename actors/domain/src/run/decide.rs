@@ -31,11 +31,24 @@ pub(super) struct Decider<'a> {
     /// How many rounds this decision has opened: more than a few wait for the next, so that no commit grows without
     /// bound.
     pub(super) rounds_opened: u32,
+    /// Bytes that this decision has rendered.
+    pub(super) rendered_bytes: usize,
 }
 
 impl Run {
-    /// What the command leads to. Changes nothing.
+    /// What the command leads to. Changes nothing. Where it names results that are not in memory, they are all that the
+    /// decision says.
     pub fn decide(&self, command: &Command, grant: Grant<'_>, now_ms: i64) -> Result<Decision, Refusal> {
+        let decided = self.decide_at_hand(command, grant, now_ms);
+        let wanted = self.take_wanted();
+        let looks_up = decided.as_ref().map(|decision| decision.looks_up.clone()).unwrap_or_default();
+        if wanted.is_empty() && looks_up.is_empty() {
+            return decided;
+        }
+        Ok(Decision { wanted, looks_up, unused_slots: grant.slots, ..Decision::default() })
+    }
+
+    fn decide_at_hand(&self, command: &Command, grant: Grant<'_>, now_ms: i64) -> Result<Decision, Refusal> {
         if self.state.status.is_terminal() {
             return match command {
                 // An end that was reported twice, a timer that was too late: nothing to do.
@@ -62,7 +75,7 @@ impl Run {
 impl<'a> Decider<'a> {
     pub(super) fn new(run: &Run, grant: Grant<'a>, now_ms: i64) -> Self {
         let decision = Decision { unused_slots: grant.slots, ..Decision::default() };
-        Self { draft: run.clone(), decision, grant, now_ms, unsettled: Vec::new(), rounds_opened: 0 }
+        Self { draft: run.clone(), decision, grant, now_ms, unsettled: Vec::new(), rounds_opened: 0, rendered_bytes: 0 }
     }
 
     /// Follows what the command did to its end.
@@ -70,6 +83,7 @@ impl<'a> Decider<'a> {
         self.start_due();
         self.settle();
         self.finish();
+        self.decision.bytes = self.rendered_bytes;
         debug_assert!(self.agrees_with(before), "changes and effects must say all that the draft did");
         self.decision
     }
@@ -232,7 +246,7 @@ impl Decider<'_> {
             return;
         }
         let error = format!("step '{}': {message}", self.plan(no).id);
-        match self.on_error(no) {
+        match self.draft.on_error(no) {
             OnErrorAction::Continue => {}
             OnErrorAction::Pause if self.state().status == RunStatus::Running => {
                 self.emit(Change::RunPaused { by: error.into() });
@@ -240,17 +254,6 @@ impl Decider<'_> {
             OnErrorAction::Stop | OnErrorAction::Fallback | OnErrorAction::Rollback | OnErrorAction::Pause => {
                 self.close(Closing::Failed, &error);
             }
-        }
-    }
-
-    /// What the failure of a step of the flow leads to: the step's word goes before the flow's.
-    pub(super) fn on_error(&self, no: StepNo) -> OnErrorAction {
-        match self.plan(no).on_error {
-            OnError::Continue => OnErrorAction::Continue,
-            OnError::Fallback => OnErrorAction::Fallback,
-            OnError::Compensate => OnErrorAction::Rollback,
-            OnError::Pause => OnErrorAction::Pause,
-            OnError::Fail => self.draft.plan.on_error_action,
         }
     }
 
@@ -304,7 +307,7 @@ impl Decider<'_> {
         let error = state.error.clone().or_else(|| blamed.map(|no| self.step_error(no)));
         if status == RunStatus::Failed {
             self.phase_failed(error.as_deref());
-            let action = failed.map_or(self.draft.plan.on_error_action, |no| self.on_error(no));
+            let action = failed.map_or(self.draft.plan.on_error_action, |no| self.draft.on_error(no));
             if let Some(to_phase) = self.rolls_back(action)
                 && self.begin_rollback(to_phase, error.as_deref().unwrap_or_default())
             {

@@ -76,8 +76,10 @@ impl Decider<'_> {
             Lane::Done => {
                 let cases = self.plan(no).last.len() as u32 - 1;
                 let case = if lane < cases { json!(lane) } else { json!("default") };
-                let output = self.lane_output(no, lane);
-                self.completes(no, json!({"case": case, "output": output}));
+                match self.lane_output(no, lane) {
+                    Ok(output) => self.completes(no, json!({"case": case, "output": output})),
+                    Err(failure) => self.fails(no, failure),
+                }
             }
             Lane::Failed => self.inner_failed(no),
         }
@@ -97,12 +99,12 @@ impl Decider<'_> {
         if self.live(no).cancelled {
             self.end(no, StepStatus::Cancelled);
         } else if done >= plan.needed {
-            let output: Map<String, Value> = (0..)
-                .zip(&plan.lanes)
-                .filter(|(lane, _)| lanes[*lane as usize] == Lane::Done)
-                .map(|(lane, id)| (id.to_string(), self.lane_output(no, lane)))
-                .collect();
-            self.completes(no, Value::Object(output));
+            let given = (0..).zip(&plan.lanes).filter(|(lane, _)| lanes[*lane as usize] == Lane::Done);
+            let output = given.map(|(lane, id)| Ok((id.to_string(), self.lane_output(no, lane)?)));
+            match output.collect::<Result<Map<String, Value>, Failure>>() {
+                Ok(output) => self.completes(no, Value::Object(output)),
+                Err(failure) => self.fails(no, failure),
+            }
         } else {
             self.inner_failed(no);
         }
@@ -150,11 +152,12 @@ impl Decider<'_> {
     }
 
     /// What the last step of a list gave; null where it has none, or that was skipped.
-    fn lane_output(&self, no: StepNo, lane: u32) -> Value {
+    fn lane_output(&self, no: StepNo, lane: u32) -> Result<Value, Failure> {
         let last = self.plan(no).last.get(lane as usize).copied().flatten();
-        let Some(last) = last.map(|last| self.draft.beside(no, last)) else { return Value::Null };
+        let Some(last) = last.map(|last| self.draft.beside(no, last)) else { return Ok(Value::Null) };
         let scope = self.draft.scope(last, self.now_ms);
-        scope.steps.get(&self.plan(last).id).map(|view| Value::clone(&view.output)).unwrap_or_default()
+        let Some(view) = scope.steps.get(&self.plan(last).id) else { return Ok(Value::Null) };
+        view.output.get().map(|output| Value::clone(output)).map_err(|words| Failure::fatal("too_large", words))
     }
 
     /// Releases what can begin in a step: what stands first, or what comes next where it is taken up again.

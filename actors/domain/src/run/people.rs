@@ -92,9 +92,8 @@ impl Decider<'_> {
             OnApprovalTimeout::Approve => {
                 self.completes(no, json!({"approved": true, "approved_by": [], "notes": message, "form": null}));
             }
-            OnApprovalTimeout::Fail | OnApprovalTimeout::Escalate => {
-                self.fails(no, Failure::fatal("approval_timeout", message));
-            }
+            OnApprovalTimeout::Fail => self.fails(no, Failure::fatal("approval_timeout", message)),
+            OnApprovalTimeout::Escalate => self.emit(Change::ApprovalOverdue { step: no }),
         }
     }
 

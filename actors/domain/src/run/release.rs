@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::decide::Decider;
 use super::step::{Live, StepStatus};
 use super::{Change, Effect};
+use crate::expr::size;
 use crate::ids::StepNo;
 use crate::log::{Failure, LogEntry};
 use crate::plan::StepKind;
@@ -75,15 +76,22 @@ impl Decider<'_> {
 
     /// Starts an attempt, whose payload is rendered first.
     pub(super) fn start(&mut self, no: StepNo) {
+        if self.is_cached(no) {
+            self.decision.unused_slots += 1;
+            return;
+        }
         let live = self.live(no);
         let scope = self.draft.scope(no, live.released_at_ms);
         let part = self.draft.plan_ref(no);
-        let payload = self.plan(no).payload.render(&scope);
+        let template = &self.plan(no).payload;
+        let payload = template.render(&scope).and_then(|shown| Ok((shown, template.render_marked(&scope)?)));
         let (attempt, epoch) = (live.attempt, self.grant.epoch);
         self.emit(Change::StepStarted { step: no, attempt, at_ms: self.now_ms, epoch });
         match payload {
-            Ok(payload) => {
-                self.decision.effects.push(Effect::StartAttempt { step: no, attempt, payload: payload.into(), part });
+            Ok((payload, marked)) => {
+                self.rendered_bytes += size(&payload);
+                let payload = payload.into();
+                self.decision.effects.push(Effect::StartAttempt { step: no, attempt, payload, marked, part });
             }
             Err(error) => {
                 self.decision.unused_slots += 1;
@@ -97,6 +105,11 @@ impl Decider<'_> {
 
     /// Ends a step that is no action well, with a row in the log.
     pub(super) fn completes(&mut self, no: StepNo, result: Value) {
+        let (bytes, most) = (size(&result), self.draft.bounds.result_bytes);
+        if bytes > most {
+            return self.fails(no, too_large(bytes, most));
+        }
+        self.rendered_bytes += bytes;
         self.starts_now(no);
         let payload = self.plan(no).payload.source().clone().into();
         let entry = self.log_entry(no, ExecutionStatus::Completed, payload);
@@ -167,4 +180,13 @@ impl Decider<'_> {
             http: None,
         }
     }
+}
+
+/// What a step gives is more than may be put together in a run.
+pub(super) fn too_large(bytes: usize, most: usize) -> Failure {
+    let message = format!(
+        "its result would have about {bytes} bytes, and may have {most}; let the steps in it give less, such as by a \
+         transform that keeps what is needed"
+    );
+    Failure::fatal("too_large", message)
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::step::{Step, StepStatus};
-use super::{LastAttempt, Place, Run, RunHeader, RunState};
+use super::{Kept, LastAttempt, Place, Run, RunHeader, RunState};
 use crate::Json;
 use crate::ids::{ExecutionId, StepNo};
 use crate::plan::{FlowPlan, StepKind, StepPlan};
@@ -80,6 +80,7 @@ impl Reuse {
     pub fn outcomes(&self) -> impl Iterator<Item = LastAttempt> {
         self.steps.iter().filter_map(|(no, reused)| {
             let ReusedOutcome { from, result, error } = reused.outcome.clone()?;
+            let result = result.map(Kept::Here);
             Some(LastAttempt { step: *no, attempt: 0, is_final: true, result, error, reused_from: Some(from) })
         })
     }
@@ -98,13 +99,14 @@ impl Run {
         for (no, reused) in &reuse.steps {
             let outcome = reused.outcome.as_ref();
             let error = outcome.and_then(|outcome| outcome.error.as_deref());
-            run.remember(*no, outcome.and_then(|outcome| outcome.result.clone()), error);
+            let result = outcome.and_then(|outcome| outcome.result.clone());
+            run.remember(*no, result.map(Into::into), error);
         }
         run
     }
 
     /// What a new run of this plan takes over from this one when it begins at a step. `log` is what the store holds of
-    /// this run.
+    /// this run, with large results brought.
     pub fn reuse(&self, log: &[LastAttempt], plan: &FlowPlan, from: &str) -> Result<Reuse, NoReuse> {
         if !self.state.status.is_terminal() {
             return Err(NoReuse::NotEnded(self.state.status));
@@ -331,7 +333,7 @@ impl<'a> Rerun<'a> {
         let status = self.old_status(old_no);
         let outcome = self.outcomes.get(&old_no).filter(|_| status.has_outcome()).map(|last| ReusedOutcome {
             from: last.reused_from.unwrap_or_else(|| self.old.header.id.execution(old_no)),
-            result: last.result.clone(),
+            result: last.result.as_ref().and_then(Kept::here).cloned(),
             error: last.error.clone(),
         });
         self.reuse.steps.insert(no, Reused { status, outcome });
@@ -365,7 +367,7 @@ impl<'a> Rerun<'a> {
         sets.sort_by_key(|no| self.old.depth_key(*no));
         let mut vars = Map::new();
         for last in sets.iter().filter_map(|no| self.outcomes.get(no)) {
-            if let Some(Value::Object(values)) = last.result.as_deref() {
+            if let Some(Value::Object(values)) = last.result.as_ref().and_then(Kept::here).map(|values| &**values) {
                 vars.extend(values.clone());
             }
         }

@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::decide::Decider;
 use super::place::Place;
+use super::release::too_large;
 use super::step::{Live, StepStatus};
 use super::{Change, LastAttempt, Run};
 use crate::Json;
-use crate::expr::StepView;
+use crate::expr::{Output, StepView};
 use crate::ids::{MAX_STEPS, StepNo};
 use crate::log::Failure;
 use crate::plan::{ForEachPlan, StepKind, WhilePlan};
@@ -30,24 +31,29 @@ const CHUNK: usize = 512;
 
 /// What rounds gave, by their number.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Given(Vec<Arc<Vec<Json>>>);
+pub(super) struct Given {
+    chunks: Vec<Arc<Vec<Output>>>,
+    bytes: usize,
+}
 
 impl Given {
-    pub fn put(&mut self, round: u32, output: Json) {
+    pub fn put(&mut self, round: u32, output: Output) {
         let (chunk, within) = (round as usize / CHUNK, round as usize % CHUNK);
-        if self.0.len() <= chunk {
-            self.0.resize_with(chunk + 1, Arc::default);
+        if self.chunks.len() <= chunk {
+            self.chunks.resize_with(chunk + 1, Arc::default);
         }
-        let chunk = Arc::make_mut(&mut self.0[chunk]);
+        let chunk = Arc::make_mut(&mut self.chunks[chunk]);
         if chunk.len() <= within {
-            chunk.resize_with(within + 1, Json::default);
+            chunk.resize_with(within + 1, Output::default);
         }
+        let (before, now) = (chunk[within].bytes(), output.bytes());
+        self.bytes = (self.bytes + now).saturating_sub(before);
         chunk[within] = output;
     }
 
-    fn get(&self, round: u32) -> Value {
-        let chunk = self.0.get(round as usize / CHUNK);
-        chunk.and_then(|c| c.get(round as usize % CHUNK)).map(|output| Value::clone(output)).unwrap_or_default()
+    pub fn get(&self, round: u32) -> Output {
+        let chunk = self.chunks.get(round as usize / CHUNK);
+        chunk.and_then(|c| c.get(round as usize % CHUNK)).cloned().unwrap_or_default()
     }
 }
 
@@ -205,7 +211,17 @@ impl Decider<'_> {
             scope.steps.get(&self.plan(last).id).map(|view| view.output.clone())
         });
         self.emit(Change::RoundClosed { base, round, is_bad, output: output.unwrap_or_default() });
+        let (bytes, most) = (self.given_bytes(base), self.draft.bounds.result_bytes);
+        if bytes > most {
+            // All of it would be the loop's result: that it cannot have, and what it has is in the way.
+            self.cancel_inner(no);
+            return self.fails(no, too_large(bytes, most));
+        }
         self.open_rounds(no);
+    }
+
+    fn given_bytes(&self, base: StepNo) -> usize {
+        self.draft.given.get(&base).map_or(0, |given| given.bytes)
     }
 
     fn loop_over(&mut self, no: StepNo, base: StepNo) {
@@ -221,17 +237,20 @@ impl Decider<'_> {
                 let message = format!("item {failed} failed; {opened} of {rounds} were begun");
                 self.fails(no, Failure::fatal("item_failed", message));
             }
-            StepKind::ForEach(_) => {
-                let results: Vec<Value> = (0..rounds).map(|round| given.get(round)).collect();
-                self.completes(no, json!({"count": rounds, "failed": bad, "results": results}));
-            }
+            StepKind::ForEach(_) => match (0..rounds).map(|round| at_hand(&given.get(round))).collect() {
+                Ok(results) => {
+                    let results = Value::Array(results);
+                    self.completes(no, json!({"count": rounds, "failed": bad, "results": results}));
+                }
+                Err(failure) => self.fails(no, failure),
+            },
             _ if bad > 0 => {
                 self.fails(no, Failure::fatal("item_failed", format!("round {} failed", opened.saturating_sub(1))));
             }
-            _ => {
-                let output = opened.checked_sub(1).map(|last| given.get(last));
-                self.completes(no, json!({"iterations": opened, "output": output}));
-            }
+            _ => match opened.checked_sub(1).map(|last| at_hand(&given.get(last))).transpose() {
+                Ok(output) => self.completes(no, json!({"iterations": opened, "output": output})),
+                Err(failure) => self.fails(no, failure),
+            },
         }
     }
 
@@ -257,6 +276,11 @@ impl Decider<'_> {
     }
 }
 
+/// A copy of what a round gave.
+fn at_hand(output: &Output) -> Result<Value, Failure> {
+    output.get().map(|value| Value::clone(value)).map_err(|words| Failure::fatal("too_large", words))
+}
+
 /// What a loop does next.
 enum Next {
     Round(u32),
@@ -270,7 +294,7 @@ enum Next {
 
 impl Run {
     /// What a loop goes over: the same whenever it is asked.
-    fn items_of(&self, no: StepNo, each: &ForEachPlan, released_at_ms: i64) -> Result<Vec<Json>, Failure> {
+    pub(super) fn items_of(&self, no: StepNo, each: &ForEachPlan, released_at_ms: i64) -> Result<Vec<Json>, Failure> {
         let wrong = |message: String| Failure::fatal("invalid_collection", message);
         let scope = self.scope(no, released_at_ms);
         let value = each.collection.evaluate(&scope).map_err(|e| wrong(e.to_string()))?;
@@ -287,6 +311,17 @@ impl Run {
         })
     }
 
+    /// The loop of a frame, and its number in the plan, where what it went over and what its rounds gave may be looked at
+    /// again.
+    pub(super) fn loop_in_use(&self, base: StepNo) -> Option<(StepNo, StepNo)> {
+        let frame = &self.state.frames[&base];
+        let owner = frame.owner.filter(|_| !frame.is_dropped)?;
+        let owner_plan = self.state.plan_no(&self.plan, owner)?;
+        self.plan.steps[owner_plan as usize].kind.body()?;
+        let status = self.state.get(owner)?.status;
+        (status != StepStatus::Completed || self.keeps_rounds(base)).then_some((owner, owner_plan))
+    }
+
     /// After a load: what loops that are not over go over, what their rounds under way have come to, and what those that
     /// are over have given.
     pub(super) fn restore_rounds(&mut self, log: &BTreeMap<StepNo, &LastAttempt>) {
@@ -295,15 +330,9 @@ impl Run {
         let frames: Vec<StepNo> = self.state.frames.keys().copied().collect();
         for base in frames {
             let frame = self.state.frames[&base].clone();
-            let Some(owner) = frame.owner else { continue };
-            let Some(owner_plan) = self.state.plan_no(&plan, owner) else { continue };
+            let Some((owner, owner_plan)) = self.loop_in_use(base) else { continue };
             let owner_plan = &plan.steps[owner_plan as usize];
-            let Some(body) = owner_plan.kind.body() else { continue };
-            let status = self.state.get(owner).map(|step| step.status);
-            let keeps_all = self.plan.steps[body.start as usize..body.end as usize].iter().any(|s| s.undo.is_some());
-            if frame.is_dropped || status.is_none_or(|status| status == StepStatus::Completed && !keeps_all) {
-                continue;
-            }
+            let (body, keeps_all) = (self.body(base), self.keeps_rounds(base));
             if let StepKind::ForEach(each) = &owner_plan.kind
                 && let Ok(items) = self.items_of(owner, each, frame.released_at_ms)
             {
@@ -313,16 +342,18 @@ impl Run {
             let last = owner_plan.last.first().copied().flatten().map(|last| last - body.start);
             for (no, attempt) in log.range(base..base + length * frame.rounds) {
                 let (round, within) = ((no - base) / length, (no - base) % length);
-                if last == Some(within) && attempt.is_final {
-                    self.given.entry(base).or_default().put(round, attempt.result.clone().unwrap_or_default());
+                let output = attempt.result.as_ref().map(|kept| self.output_of(*no, kept)).unwrap_or_default();
+                let is_while = matches!(owner_plan.kind, StepKind::While(_));
+                let is_last = is_while && round + 1 == frame.opened;
+                if last == Some(within) && attempt.is_final && (is_last || !is_while) {
+                    self.given.entry(base).or_default().put(round, output.clone());
                 }
-                let is_last = matches!(owner_plan.kind, StepKind::While(_)) && round + 1 == frame.opened;
                 let is_kept = keeps_all || is_last;
                 let live = self.state.loose.get(no).map(|step| step.status);
                 if attempt.is_final && (live.is_some_and(StepStatus::has_outcome) || (live.is_none() && is_kept)) {
                     let view = StepView {
                         status: if attempt.error.is_some() { "failed" } else { "completed" },
-                        output: attempt.result.clone().unwrap_or_default(),
+                        output: output.clone(),
                         error: attempt.error.as_deref().map(Into::into),
                     };
                     let id = plan.steps[(body.start + within) as usize].id.clone();
@@ -333,7 +364,7 @@ impl Run {
                 if step.status.is_terminal() && !step.status.has_outcome() {
                     let view = StepView {
                         status: step.status.execution_status().as_str(),
-                        output: Json::default(),
+                        output: Output::default(),
                         error: None,
                     };
                     let (round, within) = ((no - base) / length, (no - base) % length);

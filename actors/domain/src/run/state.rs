@@ -20,6 +20,7 @@ impl RunState {
             Change::StepReset { .. }
             | Change::StepReleased { .. }
             | Change::StepAdjusted { .. }
+            | Change::ApprovalOverdue { .. }
             | Change::StepStarted { .. }
             | Change::StepRetrying { .. }
             | Change::StepParked { .. }
@@ -44,6 +45,7 @@ impl RunState {
             | Change::WaitClosed { .. }
             | Change::ApprovalRequested { .. }
             | Change::ApprovalDecided { .. }
+            | Change::ResultCached { .. }
             | Change::AttemptLogged(_) => {}
         }
     }
@@ -106,6 +108,7 @@ impl RunState {
             }
             Change::StepReleased { step, status, live } => self.set(*step, *status, Some(*live)),
             Change::StepAdjusted { step, live } => self.with_live(*step, |own| *own = *live),
+            Change::ApprovalOverdue { step } => self.with_live(*step, |live| live.expires_at_ms = None),
             Change::StepStarted { step, attempt, at_ms, epoch } => {
                 self.with_live(*step, |live| {
                     live.attempt = *attempt;

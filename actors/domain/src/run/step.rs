@@ -13,6 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::CacheKey;
 use crate::ids::RunId;
 use crate::words::{ApprovalStatus, ExecutionStatus};
 
@@ -168,6 +169,9 @@ pub struct Live {
     /// Whether the present attempt asks if the one before, whose outcome is unknown, took effect.
     #[serde(rename = "v", default, skip_serializing_if = "is_false")]
     pub verifying: bool,
+    /// Under which the result of the present attempt may be used again.
+    #[serde(rename = "ck", default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheKey>,
     /// Whether its partition knows that it is due. Not stored: a partition that starts asks anew.
     #[serde(skip)]
     pub queued: bool,

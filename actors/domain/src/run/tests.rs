@@ -18,11 +18,14 @@ use crate::plan::PlanLimits;
 use crate::words::{ApprovalStatus, ExecutionStatus, Role, TriggerType};
 
 mod again;
+mod cache;
+mod fallback;
 mod intervening;
 mod kinds;
 mod phases;
 mod reasons;
 mod recovery;
+mod results;
 mod waiting;
 
 const BY: UserId = UserId(Uuid::from_u128(9));
@@ -195,7 +198,7 @@ fn sequential_steps_follow_each_other_in_one_decision() {
     let end = bench.completes(1);
     assert_eq!(end.changes.last(), Some(&Change::RunEnded { status: RunStatus::Completed, error: None, at_ms: 70 }));
     assert_eq!((bench.run.state.started_at_ms, bench.run.state.completed_at_ms), (Some(0), Some(70)));
-    assert_eq!(bench.run.results["a"].output, Arc::new(json!({"n": 0})));
+    assert_eq!(bench.run.results["a"].output, json!({"n": 0}).into());
     assert_eq!(
         (bench.log[0].status, bench.log[0].payload.as_ref()),
         (ExecutionStatus::Completed, &json!({"sent": true}))

@@ -77,10 +77,12 @@ impl Decider<'_> {
         if self.has_expired(no) {
             return self.expire(no);
         }
-        if !matches!(self.plan(no).kind, StepKind::Action) {
+        let needs_slot = matches!(self.plan(no).kind, StepKind::Action);
+        // What one decision renders is bounded: the next one goes on, whether the step needs a slot or not.
+        if !needs_slot && !self.is_full() {
             return self.begin_kind(no);
         }
-        if self.decision.unused_slots > 0 {
+        if needs_slot && self.decision.unused_slots > 0 && !self.is_full() {
             self.decision.unused_slots -= 1;
             self.start(no);
             return;

@@ -1,13 +1,22 @@
 //! Misfortunes and surprises: deaths, commands out of turn, a clock that is moved.
 
 use core314_domain::ids::StepNo;
-use core314_domain::run::{Command, Grant};
+use core314_domain::run::{Command, Effect, Grant};
 
 use super::checks::Check;
 use super::script::{Crash, Moment, Victim};
 use super::world::World;
 
 impl World<'_> {
+    /// What is known to be under way, its start committed or not.
+    pub fn under_way(&self) -> Vec<StepNo> {
+        let starting = self.outbox.iter().flat_map(|w| &w.effects).filter_map(|e| match e {
+            Effect::StartAttempt { step, .. } => Some(*step),
+            _ => None,
+        });
+        self.attempts.keys().copied().chain(starting).collect()
+    }
+
     /// Something that nobody expects just now.
     pub fn disturb(&mut self) -> Check {
         if self.store.version == 0 || !self.can_tell() {

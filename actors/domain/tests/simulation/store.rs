@@ -1,10 +1,13 @@
 //! What of a run survives: one row of state, its timing, the log and the approvals.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use core314_domain::ids::StepNo;
 use core314_domain::log::LogEntry;
-use core314_domain::run::{Change, Effect, LastAttempt, Run, RunState, SavedState, Timing};
+use core314_domain::run::{Bounds, Change, Effect, Kept, LastAttempt, Run, RunState, SavedState, Timing};
+
+use serde_json::Value;
 
 use super::checks::{Check, ensure};
 use super::rng::Rng;
@@ -29,6 +32,9 @@ impl Write {
         self.effects.iter().filter(|e| matches!(e, Effect::StartAttempt { .. })).count()
     }
 }
+
+/// Every result is a large one, and none stays.
+pub const LEAN: Bounds = Bounds { small_bytes: 0, at_hand_bytes: 0, result_bytes: 1 << 20, decision_bytes: 1 << 20 };
 
 /// The rows.
 #[derive(Debug, Clone, Default)]
@@ -77,8 +83,17 @@ impl Store {
         Ok(())
     }
 
-    /// The run as whoever loads it sees it.
+    /// The run as whoever loads it sees it, with all results in memory.
     pub fn load(&self, shape: &Shape) -> Result<Run, String> {
+        self.load_as(shape, false)
+    }
+
+    /// The same; a lean one has no result in memory, and keeps none.
+    pub fn load_as(&self, shape: &Shape, is_lean: bool) -> Result<Run, String> {
+        let kept = |result: &Arc<Value>| match is_lean {
+            true => Kept::Away { bytes: 1 },
+            false => Kept::Here(result.clone()),
+        };
         let state = RunState::load(self.state.as_ref().expect("it was accepted")).map_err(|e| e.to_string())?;
         let finals: Vec<LastAttempt> = self
             .log
@@ -88,10 +103,33 @@ impl Store {
                 attempt: e.attempt,
                 is_final: e.is_final,
                 step: e.step,
-                result: e.result.clone(),
+                result: e.result.as_ref().map(kept),
                 error: e.failure.as_ref().map(|f| f.message.clone()),
             })
             .collect();
-        Ok(Run::rehydrate(Arc::clone(&shape.header), Arc::clone(&shape.plan), state, &finals))
+        let mut run = Run::rehydrate(Arc::clone(&shape.header), Arc::clone(&shape.plan), state, &finals);
+        if is_lean {
+            run.bound(LEAN);
+        }
+        Ok(run)
     }
+}
+
+/// The results of steps' last attempts. What is decided and not yet stored counts: whoever reads waits for its commit.
+pub fn results(
+    outbox: &[Write],
+    store: &Store,
+    wanted: &BTreeSet<StepNo>,
+) -> Result<Vec<(StepNo, Arc<Value>)>, String> {
+    let coming = outbox.iter().flat_map(|write| &write.changes).filter_map(|change| match change {
+        Change::AttemptLogged(entry) => Some(&**entry),
+        _ => None,
+    });
+    let log: Vec<&LogEntry> = store.log.iter().chain(coming).collect();
+    let result = |no: &StepNo| {
+        let last = log.iter().rev().find(|entry| entry.step == *no && entry.is_final);
+        let result = last.and_then(|entry| entry.result.clone());
+        result.map(|result| (*no, result)).ok_or_else(|| format!("step {no} has no result, and one is looked for"))
+    };
+    wanted.iter().map(result).collect()
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use core314_domain::dispatch::Credits;
 use core314_domain::ids::{StepNo, UserId};
 use core314_domain::run::step::StepStatus;
-use core314_domain::run::{AttemptReport, Closing, Command, Effect, Grant, Run, Timing, Voter};
+use core314_domain::run::{AttemptReport, Closing, Command, Grant, Run, Timing, Voter};
 use core314_domain::words::{Role, RunStatus};
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ use super::checks::{self, Check, ensure};
 use super::rng::Rng;
 use super::script::{Crash, Fate, Mistake, Moment, People, Script, Victim};
 use super::shapes::{START_MS, Shape};
-use super::store::{Store, Write};
+use super::store::{LEAN, Store, Write, results};
 
 /// More steps than any run of the simulation takes.
 const MOST_TICKS: u32 = 3_000;
@@ -40,6 +40,8 @@ pub struct Attempt {
 
 pub struct World<'a> {
     pub shape: &'a Shape,
+    /// Whether the run keeps no result in memory: what it looks at is brought from the store.
+    is_lean: bool,
     pub script: Script,
     pub rng: Rng,
     pub now_ms: i64,
@@ -77,6 +79,7 @@ impl<'a> World<'a> {
     pub fn new(shape: &'a Shape, script: Script, seed: u64) -> Self {
         Self {
             shape,
+            is_lean: seed % 2 == 1,
             script,
             rng: Rng(seed),
             now_ms: START_MS,
@@ -190,7 +193,10 @@ impl<'a> World<'a> {
     fn perform(&mut self, op: Op) -> Check {
         match op {
             Op::Accept => {
-                let run = Run::new(self.shape.header.clone(), self.shape.plan.clone());
+                let mut run = Run::new(self.shape.header.clone(), self.shape.plan.clone());
+                if self.is_lean {
+                    run.bound(LEAN);
+                }
                 self.actor = Some(Actor { run, timing: Timing::default() });
                 self.tell(&Command::Begin)
             }
@@ -286,22 +292,13 @@ impl<'a> World<'a> {
     fn load(&mut self) -> Check {
         assert!(self.outbox.is_empty(), "a run is not loaded while its writes are under way");
         self.ready.clear();
-        self.actor = Some(Actor { run: self.store.load(self.shape)?, timing: self.store.timing });
+        self.actor = Some(Actor { run: self.store.load_as(self.shape, self.is_lean)?, timing: self.store.timing });
         self.attempts.values_mut().for_each(|a| a.delivered = false);
         let mut under_way: Vec<StepNo> = self.attempts.keys().copied().collect();
         if self.script.mistake == Some(Mistake::RecoverNothing) {
             under_way = (0..self.shape.plan.steps.len() as StepNo).collect();
         }
         self.decide(&Command::Recover { under_way }, None)
-    }
-
-    /// What is known to be under way, its start committed or not.
-    pub fn under_way(&self) -> Vec<StepNo> {
-        let starting = self.outbox.iter().flat_map(|w| &w.effects).filter_map(|e| match e {
-            Effect::StartAttempt { step, .. } => Some(*step),
-            _ => None,
-        });
-        self.attempts.keys().copied().chain(starting).collect()
     }
 
     pub fn decide(&mut self, command: &Command, settles: Option<(StepNo, u32)>) -> Check {
@@ -315,6 +312,12 @@ impl<'a> World<'a> {
         self.latest_ms = self.latest_ms.max(now_ms);
         let grant = Grant { slots, epoch: 1, credits: &self.credits };
         let actor = self.actor.as_mut().expect("it was loaded");
+        while let Ok(decision) = actor.run.decide(command, grant, now_ms)
+            && decision.wants_more()
+        {
+            ensure(self.is_lean, || "a run looks for what it has".into())?;
+            actor.run.bring(results(&self.outbox, &self.store, &decision.wanted)?);
+        }
         let decision = match actor.run.decide(command, grant, now_ms) {
             Ok(decision) => decision,
             Err(refusal) => {
@@ -328,6 +331,7 @@ impl<'a> World<'a> {
         checks::decision(&decision, slots)?;
         ensure(slots - decision.unused_slots <= free, || "more slots are used than there are".into())?;
         actor.run.apply(&decision);
+        actor.run.let_go();
         let timing = actor.run.timing(&self.credits, actor.timing.queue_key, now_ms);
         let changed = !decision.changes.is_empty() || timing != actor.timing;
         actor.timing = timing;
@@ -393,7 +397,9 @@ impl<'a> World<'a> {
 
     fn compare(&self) -> Check {
         match &self.actor {
-            Some(actor) if self.outbox.is_empty() => checks::same(&actor.run, &self.store.load(self.shape)?),
+            Some(actor) if self.outbox.is_empty() => {
+                checks::same(&actor.run, &self.store.load(self.shape)?, self.is_lean)
+            }
             _ => Ok(()),
         }
     }

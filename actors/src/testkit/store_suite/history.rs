@@ -215,6 +215,8 @@ impl History {
                 | Write::Review(_)
                 | Write::SettleDeadLetter(_)
                 | Write::Schedule(_)
+                | Write::Connection(_)
+                | Write::Escalation(_)
                 | Write::Signal(_) => {}
             }
         }

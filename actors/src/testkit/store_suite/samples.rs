@@ -158,9 +158,12 @@ impl Samples {
             }],
             waits: Vec::new(),
             phases: Vec::new(),
+            cached: Vec::new(),
+            bytes: 0,
             ended: None,
             reopened: None,
             limit: None,
+            failures: Vec::new(),
         }
     }
 
@@ -220,6 +223,7 @@ impl Samples {
                 duration_ms: 40,
                 at_ms: NOW_MS,
                 owner: header.owner,
+                fallback: None,
                 outcome: None,
             }),
             ..accepted.clone()

@@ -254,6 +254,32 @@ fn key_row(no: i64) -> Narrow {
     Narrow { table: "keys", columns: columns.to_vec() }
 }
 
+/// A row of either table: what both have, and what this one has.
+fn connection_row(no: i64, table: &'static str, own: [(&'static str, Lit); 2]) -> Narrow {
+    let of: Lit = tenant(no % 5).0.into();
+    let columns = [
+        ("id", RowId::new(T0, no as u128).0.into()),
+        ("tenant_id", of.clone()),
+        ("user_id", of),
+        ("name", format!("c{no}").as_str().into()),
+        ("version", 1.into()),
+        ("created_at_ms", T0.into()),
+        ("updated_at_ms", T0.into()),
+    ];
+    Narrow { table, columns: columns.into_iter().chain(own).collect() }
+}
+
+fn integration_row(no: i64) -> Narrow {
+    let own = [("kind", "http".into()), ("definition", json!({}).into())];
+    let mut row = connection_row(no, "connections", own);
+    row.columns.push(("is_active", true.into()));
+    row
+}
+
+fn secret_row(no: i64) -> Narrow {
+    connection_row(no, "sealed_secrets", [("description", "".into()), ("sealed", "v1.k.x".into())])
+}
+
 pub(super) async fn filled(bed: &Bed) -> SqlStore {
     let options = StoreOptions { read_limit: Duration::from_secs(20), ..StoreOptions::default() };
     let store = SqlStore::open(&bed.url, options).await.expect("the store opens");
@@ -261,6 +287,8 @@ pub(super) async fn filled(bed: &Bed) -> SqlStore {
     bed.insert(&(0..500).map(flow_rows).map(|[_, version]| version).collect::<Vec<_>>()).await;
     bed.insert(&(0..500).map(webhook_row).collect::<Vec<_>>()).await;
     bed.insert(&(0..500).map(key_row).collect::<Vec<_>>()).await;
+    bed.insert(&(0..500).map(integration_row).collect::<Vec<_>>()).await;
+    bed.insert(&(0..500).map(secret_row).collect::<Vec<_>>()).await;
     for first in (0..runs()).step_by(CHUNK as usize) {
         let mut rows: Vec<Narrow> = (first..first + CHUNK).flat_map(run_rows).collect();
         rows.extend((first..first + CHUNK).flat_map(other_rows));

@@ -16,7 +16,7 @@ impl Story {
     }
 
     /// What every row of these begins with.
-    fn owned(&mut self, owner: Owner) -> (RowId, [(&'static str, Lit); 4]) {
+    pub(super) fn owned(&mut self, owner: Owner) -> (RowId, [(&'static str, Lit); 4]) {
         let id = RowId::new(T0, self.random());
         let columns = [
             ("id", id.0.into()),
@@ -27,7 +27,7 @@ impl Story {
         (id, columns)
     }
 
-    fn put(&mut self, table: &'static str, head: [(&'static str, Lit); 4], more: Vec<(&'static str, Lit)>) {
+    pub(super) fn put(&mut self, table: &'static str, head: [(&'static str, Lit); 4], more: Vec<(&'static str, Lit)>) {
         let columns = head.into_iter().chain(more).collect();
         self.rows.push(super::Narrow { table, columns });
     }

@@ -121,7 +121,7 @@ mod tests {
         refused("{{ loop.item|upper }}",
                 "   ^", "body of a loop");
         refused("{{ secrets.key|upper }}",
-                "   ^", "integrations");
+                "   ^", "payload of an action");
     }
 
     #[test]

@@ -12,7 +12,7 @@ fn stored(bench: &Bench) -> Vec<LastAttempt> {
             step: entry.step,
             attempt: entry.attempt,
             is_final: entry.is_final,
-            result: entry.result.clone(),
+            result: entry.result.clone().map(Kept::Here),
             error: entry.failure.as_ref().map(|failure| failure.message.clone()),
             reused_from: None,
         };
@@ -71,7 +71,7 @@ fn a_new_run_takes_over_what_came_before_and_does_the_rest() {
     assert_eq!(payload["n"], 0, "what it did not do, it knows");
     new.completes(2);
     assert_eq!((new.run.state.status, new.log.len()), (RunStatus::Completed, 1));
-    assert_eq!(*new.run.output(), json!({"n": 2}));
+    assert_eq!(**new.run.output().get().expect("it is at hand"), json!({"n": 2}));
 
     // A run of that one: what it had taken over still names the execution that did it.
     let (third, reuse) = new_run(&new, &reuse.outcomes().collect::<Vec<_>>(), new.run.plan.clone(), "b").unwrap();

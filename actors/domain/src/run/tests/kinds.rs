@@ -10,7 +10,7 @@ fn kind(id: &str, word: &str, config: impl Borrow<Value>) -> Value {
 }
 
 fn output(bench: &Bench, id: &str) -> Value {
-    Value::clone(&bench.run.results[id].output)
+    Value::clone(bench.run.results[id].output.get().unwrap())
 }
 
 fn status(bench: &Bench) -> RunStatus {
@@ -28,7 +28,7 @@ fn reloaded(bench: &Bench) -> Run {
                 step: entry.step,
                 attempt: entry.attempt,
                 is_final: entry.is_final,
-                result: entry.result.clone(),
+                result: entry.result.clone().map(Kept::Here),
                 error: entry.failure.as_ref().map(|failure| failure.message.clone()),
             };
             (entry.step, last)
@@ -55,9 +55,9 @@ fn values_are_computed_set_and_given() {
     let bench = Bench::begun(flow("sequential", &steps, json!({})));
     assert_eq!((status(&bench), bench.letters()), (RunStatus::Completed, "CCCC".to_owned()));
     assert_eq!(output(&bench, "a"), json!({"n": 3, "host": "web-1"}));
-    assert_eq!(*bench.run.output(), json!({"all": {"seen": 4, "more": "x"}}));
+    assert_eq!(**bench.run.output().get().unwrap(), json!({"all": {"seen": 4, "more": "x"}}));
     assert_eq!(bench.log.len(), 4);
-    assert_eq!(*reloaded(&bench).output(), json!({"all": {"seen": 4, "more": "x"}}));
+    assert_eq!(**reloaded(&bench).output().get().unwrap(), json!({"all": {"seen": 4, "more": "x"}}));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn raise_fails_and_stop_ends() {
         let config = json!({"status": word, "output": {"host": "{{ trigger.host }}"}});
         let bench = Bench::begun(flow("sequential", &[kind("a", "stop", config), step("b", json!({}))], json!({})));
         assert_eq!((status(&bench), bench.letters()), (ends, "CX".to_owned()));
-        assert_eq!(*bench.run.output(), json!({"host": "web-1"}));
+        assert_eq!(**bench.run.output().get().unwrap(), json!({"host": "web-1"}));
         assert_eq!(bench.run.state.error.is_none(), ends == RunStatus::Completed);
     }
 }
@@ -315,6 +315,13 @@ fn an_approval_is_for_those_it_names_and_as_many_as_it_asks() {
         late.at(60_000, &Command::Wake);
         assert_eq!(late.letters(), letters, "{word}");
     }
+    let mut late = approval(json!({"on_timeout": "escalate"}));
+    let decision = late.at(60_000, &Command::Wake);
+    assert!(decision.changes.contains(&Change::ApprovalOverdue { step: 0 }), "{:?}", decision.changes);
+    assert_eq!((late.letters(), late.timing(None).wake_at_ms), ("AB".to_owned(), None), "it goes on waiting");
+    late.tell(&yes(1));
+    late.tell(&yes(2));
+    assert_eq!(late.letters(), "CI");
 }
 
 #[test]

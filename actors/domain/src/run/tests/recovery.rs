@@ -171,7 +171,7 @@ fn a_loaded_run_knows_what_its_steps_gave() {
         attempt: e.attempt,
         is_final: e.is_final,
         step: e.step,
-        result: e.result.clone(),
+        result: e.result.clone().map(Kept::Here),
         error: e.failure.as_ref().map(|f| f.message.clone()),
     });
     let finals: Vec<LastAttempt> = finals.collect();

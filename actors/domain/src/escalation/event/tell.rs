@@ -1,0 +1,107 @@
+//! What levels want done: notices by channel and recipient, and actions.
+
+use super::{Repeating, Work};
+use crate::escalation::document::{ActionDocument, ChannelDocument, LevelDocument, Until};
+use crate::escalation::tasks::{Purpose, Task, What};
+use crate::escalation::{LevelAction, minutes_ms};
+
+impl Work<'_> {
+    pub(super) fn tell_level(&mut self, level: &LevelDocument) {
+        let acts: Vec<ActionDocument> =
+            level.actions.iter().filter(|action| notice(action).is_none()).cloned().collect();
+        self.notify(Purpose::Level, level, 0);
+        let tasks = acts.into_iter().map(|action| What::Act { action });
+        self.add(Purpose::Level, level.level, 0, tasks.collect());
+        if let Some(repeat) = level.repeat {
+            let next_ms = self.now_ms + minutes_ms(repeat.every_minutes);
+            self.event.repeats.push(Repeating { level: level.level, rounds: 0, next_ms });
+        }
+    }
+
+    /// Tells again where it is time; rounds that were slept through are one.
+    pub(super) fn repeat(&mut self) {
+        let mut repeats = std::mem::take(&mut self.event.repeats);
+        repeats.retain_mut(|repeating| {
+            let level = self.rule.document.escalation_levels.get(repeating.level as usize - 1).cloned();
+            let Some((level, repeat)) = level.and_then(|level| Some((level.clone(), level.repeat?))) else {
+                return false;
+            };
+            let is_kept = self.event.acknowledged.is_some() && level.until == Until::Acknowledged;
+            if is_kept || repeating.rounds >= repeat.times {
+                return false;
+            }
+            if repeating.next_ms <= self.now_ms {
+                repeating.rounds += 1;
+                repeating.next_ms = self.now_ms + minutes_ms(repeat.every_minutes);
+                self.notify(Purpose::Repeat, &level, repeating.rounds);
+            }
+            repeating.rounds < repeat.times
+        });
+        self.event.repeats = repeats;
+    }
+
+    /// The notices of a level.
+    pub(super) fn notify(&mut self, purpose: Purpose, level: &LevelDocument, round: u32) {
+        let document = &self.rule.document;
+        let in_app = || ChannelDocument { channel: "in_app".to_owned(), payload: serde_json::Map::default() };
+        let named = &level.notify_channels;
+        let channels = if named.is_empty() { &document.notification_channels } else { named };
+        let mut tasks = Vec::new();
+        for action in &level.actions {
+            let Some(notice) = notice(action) else { continue };
+            let on_call = || level.recipients.iter().filter(|r| r.starts_with("on_call:")).cloned().collect();
+            let (recipients, is_page) = match notice {
+                LevelAction::NotifyAdmin => (vec!["role:admin".to_owned()], false),
+                LevelAction::PageOncall => {
+                    (action.target.as_ref().map_or_else(on_call, |name| vec![format!("on_call:{name}")]), true)
+                }
+                _ => (vec![format!("user:{}", self.event.user)], false),
+            };
+            tasks.push(What::Notify { channel: in_app(), recipients, is_page });
+        }
+        for channel in channels {
+            let recipients = level.recipients.clone();
+            tasks.push(What::Notify { channel: channel.clone(), recipients, is_page: false });
+        }
+        if channels.is_empty() && !level.recipients.is_empty() {
+            tasks.push(What::Notify { channel: in_app(), recipients: level.recipients.clone(), is_page: false });
+        }
+        self.add(purpose, level.level, round, tasks);
+    }
+
+    /// Actions that belong to no level's notices.
+    pub(super) fn act(&mut self, purpose: Purpose, actions: &[ActionDocument]) {
+        if matches!(purpose, Purpose::Remediation | Purpose::FixFirst) && !actions.is_empty() {
+            self.event.remediation_attempted = true;
+        }
+        let user = format!("user:{}", self.event.user);
+        let tasks = actions.iter().map(|action| match notice(action) {
+            None => What::Act { action: action.clone() },
+            Some(notice) => {
+                let recipients = match notice {
+                    LevelAction::NotifyAdmin => vec!["role:admin".to_owned()],
+                    LevelAction::PageOncall => action.target.iter().map(|name| format!("on_call:{name}")).collect(),
+                    _ => vec![user.clone()],
+                };
+                let channel = ChannelDocument { channel: "in_app".to_owned(), payload: serde_json::Map::default() };
+                What::Notify { channel, recipients, is_page: notice == LevelAction::PageOncall }
+            }
+        });
+        self.add(purpose, self.event.level, 0, tasks.collect());
+    }
+
+    pub(super) fn add(&mut self, purpose: Purpose, level: u32, round: u32, whats: Vec<What>) {
+        for what in whats {
+            let is_same = |task: &&Task| (task.purpose, task.level, task.round) == (purpose, level, round);
+            let place = self.tasks.iter().filter(is_same).count() as u32;
+            self.tasks.push(Task { purpose, level, round, place, what });
+        }
+    }
+}
+
+/// The notice that an action is, if it is one: telling people is a channel's matter.
+fn notice(action: &ActionDocument) -> Option<LevelAction> {
+    let known: LevelAction = action.action.parse().ok()?;
+    let is_notice = matches!(known, LevelAction::NotifyUser | LevelAction::NotifyAdmin | LevelAction::PageOncall);
+    is_notice.then_some(known)
+}

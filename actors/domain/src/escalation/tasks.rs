@@ -1,0 +1,63 @@
+//! What an event wants done: one task for each thing, with a key that says which, so that it is done once.
+
+use serde::{Deserialize, Serialize};
+
+use super::document::{ActionDocument, ChannelDocument};
+use crate::ids::RowId;
+use crate::words::words;
+
+words! {
+    /// What a task is for.
+    Purpose {
+        Level = "level", Repeat = "repeat", FixFirst = "fix_first", Remediation = "remediation",
+        SlaWarning = "sla_warning", SlaBreach = "sla_breach",
+    }
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    pub purpose: Purpose,
+    /// 0 where it belongs to none.
+    pub level: u32,
+    /// From 0; the nth repetition.
+    pub round: u32,
+    /// Its place among those of the same purpose, level and round.
+    pub place: u32,
+    pub what: What,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum What {
+    /// Tell these by this channel; without recipients whoever reads the channel.
+    Notify {
+        channel: ChannelDocument,
+        recipients: Vec<String>,
+        is_page: bool,
+    },
+    Act {
+        action: ActionDocument,
+    },
+}
+
+impl Task {
+    /// Its name: the same however often it is decided.
+    pub fn key(&self, event: RowId) -> String {
+        format!("{event}/{}/{}/{}/{}", self.purpose, self.level, self.round, self.place)
+    }
+
+    /// Whether its success shows that what had failed is mended.
+    pub fn mends(&self) -> bool {
+        matches!(self.purpose, Purpose::Remediation | Purpose::FixFirst)
+    }
+
+    /// Whether somebody has to be told even after an acknowledgement: of what the service level has come to.
+    pub fn outlives_acknowledgement(&self) -> bool {
+        match self.purpose {
+            Purpose::SlaWarning | Purpose::SlaBreach | Purpose::Remediation | Purpose::FixFirst => true,
+            Purpose::Level | Purpose::Repeat => false,
+        }
+    }
+}

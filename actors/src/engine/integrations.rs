@@ -1,0 +1,290 @@
+//! Integrations and secrets: saved, found and removed. Every change is in the audit log, by names alone.
+
+use std::sync::Arc;
+
+use core314_domain::audit::{AuditEntry, AuditEvent};
+use core314_domain::document::FlowDocument;
+use core314_domain::ids::{Owner, RowId, TenantId};
+use core314_domain::integration::{self, Definition, Kind};
+use core314_domain::plan::Problem;
+use core314_domain::secret;
+use serde_json::json;
+
+use super::{Engine, unexpected};
+use crate::integrations::Known;
+use crate::ports::StoreError;
+use crate::ports::integration::{ConnectionWrite, Integration, Locked, Secret};
+use crate::ports::store::{Outcome, RejectCode, Write};
+
+/// An integration to save.
+#[derive(Debug, Clone)]
+pub struct IntegrationDraft {
+    pub name: String,
+    pub kind: String,
+    pub definition: Definition,
+    pub is_active: bool,
+}
+
+/// A secret to save.
+#[derive(Clone)]
+pub struct SecretDraft {
+    pub name: String,
+    pub value: String,
+    pub description: String,
+}
+
+/// Why an integration or a secret was not saved or removed. The variants say what the caller should do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConnectError {
+    /// Mend it: pointers lead into what was sent.
+    #[error("it has {} problem(s), the first at '{}': {}", .0.len(), .0[0].pointer, .0[0].message)]
+    Invalid(Vec<Problem>),
+    /// Choose another name, or change the one that has it.
+    #[error("there is one of this name already")]
+    NameTaken,
+    /// Read it again: somebody else has changed or removed it.
+    #[error("it was changed by somebody else: read it again")]
+    Conflict,
+    /// Remove some first.
+    #[error("the tenant has as many as it may: {limit}")]
+    TooMany { limit: usize },
+    /// Change these integrations first.
+    #[error("integrations use this secret: {}; change or remove them first", .0.join(", "))]
+    InUse(Vec<String>),
+    /// Set the server up: the text says how.
+    #[error(transparent)]
+    Locked(#[from] Locked),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Engine {
+    /// What a tenant has to connect to.
+    pub async fn connections(&self, tenant: TenantId) -> Result<Arc<Known>, StoreError> {
+        let runtime = &self.inner.runtime;
+        runtime.integrations.of(runtime.catalog.as_ref(), tenant).await
+    }
+
+    pub(super) async fn known_of(&self, tenant: Option<TenantId>) -> Result<Arc<Known>, StoreError> {
+        match tenant {
+            Some(tenant) => self.connections(tenant).await,
+            None => Ok(Arc::default()),
+        }
+    }
+
+    /// Every kind of integration that an executor takes, in the order of their words.
+    pub fn kinds(&self) -> Vec<&'static Kind> {
+        let executors = self.inner.runtime.executors.values();
+        let mut kinds: Vec<&'static Kind> = executors.flat_map(|executor| executor.kinds().iter().copied()).collect();
+        kinds.sort_unstable_by_key(|kind| kind.word);
+        kinds.dedup_by_key(|kind| kind.word);
+        kinds
+    }
+
+    /// Makes an integration.
+    pub async fn create_integration(
+        &self,
+        owner: Owner,
+        draft: IntegrationDraft,
+        by: String,
+    ) -> Result<Integration, ConnectError> {
+        let now_ms = self.now_ms();
+        let made = Integration {
+            id: self.row_id(),
+            owner,
+            name: draft.name,
+            kind: draft.kind,
+            definition: draft.definition,
+            is_active: draft.is_active,
+            version: 1,
+            created_at_ms: now_ms,
+            updated_at_ms: now_ms,
+        };
+        self.save_integration(made, AuditEvent::IntegrationCreated, by).await
+    }
+
+    /// Saves what was made of an integration that was read: its name and kind stay.
+    pub async fn update_integration(&self, changed: Integration, by: String) -> Result<Integration, ConnectError> {
+        let next = Integration { version: changed.version + 1, updated_at_ms: self.now_ms(), ..changed };
+        self.save_integration(next, AuditEvent::IntegrationUpdated, by).await
+    }
+
+    async fn save_integration(
+        &self,
+        integration: Integration,
+        event: AuditEvent,
+        by: String,
+    ) -> Result<Integration, ConnectError> {
+        let known = self.connections(integration.owner.tenant).await?;
+        let problems = self.integration_problems(&known, &integration);
+        if !problems.is_empty() {
+            return Err(ConnectError::Invalid(problems));
+        }
+        let details = json!({"kind": integration.kind, "version": integration.version});
+        let audit =
+            self.connection_audit(event, integration.owner, by, ("integration", integration.id), &integration.name);
+        let limit = self.inner.runtime.settings.integrations_per_tenant;
+        let audit = AuditEntry { details, ..audit };
+        let write = ConnectionWrite::Integration { integration: integration.clone(), limit, audit };
+        self.commit_connection(integration.owner.tenant, write, limit).await?;
+        Ok(integration)
+    }
+
+    fn integration_problems(&self, known: &Known, integration: &Integration) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        problems.extend(integration::name_problem(&integration.name).map(|message| Problem::new("/name", message)));
+        let kinds = self.kinds();
+        let Some(kind) = kinds.iter().find(|kind| kind.word == integration.kind) else {
+            let words: Vec<&str> = kinds.iter().map(|kind| kind.word).collect();
+            let message = format!("'{}' is not one of: {}", integration.kind, words.join(", "));
+            problems.push(Problem::new("/kind", message));
+            return problems;
+        };
+        problems.extend(integration.definition.problems(kind));
+        for (field, name) in integration.definition.secrets().filter(|(_, name)| known.secret(name).is_none()) {
+            let message = format!("there is no secret '{name}': make it first, with `core314 secret set {name}`");
+            problems.push(Problem::new(format!("/credentials/{field}"), message));
+        }
+        problems
+    }
+
+    /// Removes an integration; runs that name it fail from then on.
+    pub async fn remove_integration(&self, found: &Integration, by: String) -> Result<(), ConnectError> {
+        let tenant = found.owner.tenant;
+        let subject = ("integration", found.id);
+        let audit = self.connection_audit(AuditEvent::IntegrationDeleted, found.owner, by, subject, &found.name);
+        self.commit_connection(tenant, ConnectionWrite::RemoveIntegration { tenant, id: found.id, audit }, 0).await
+    }
+
+    /// Makes a secret.
+    pub async fn create_secret(&self, owner: Owner, draft: SecretDraft, by: String) -> Result<Secret, ConnectError> {
+        let (id, now_ms) = (self.row_id(), self.now_ms());
+        let problems: Vec<Problem> =
+            secret::name_problem(&draft.name).map(|message| Problem::new("/name", message)).into_iter().collect();
+        if !problems.is_empty() {
+            return Err(ConnectError::Invalid(problems));
+        }
+        let made = Secret {
+            id,
+            owner,
+            name: draft.name,
+            description: draft.description,
+            sealed: self.seal(id, &draft.value)?,
+            version: 1,
+            created_at_ms: now_ms,
+            updated_at_ms: now_ms,
+        };
+        self.save_secret(made, AuditEvent::SecretCreated, by).await
+    }
+
+    /// Gives a secret that was read another value or description.
+    pub async fn update_secret(
+        &self,
+        found: Secret,
+        value: Option<&str>,
+        description: Option<String>,
+        by: String,
+    ) -> Result<Secret, ConnectError> {
+        let sealed = value.map(|value| self.seal(found.id, value)).transpose()?;
+        let next = Secret {
+            sealed: sealed.unwrap_or(found.sealed),
+            description: description.unwrap_or(found.description),
+            version: found.version + 1,
+            updated_at_ms: self.now_ms(),
+            ..found
+        };
+        self.save_secret(next, AuditEvent::SecretUpdated, by).await
+    }
+
+    /// The value as it is stored.
+    fn seal(&self, id: RowId, value: &str) -> Result<String, ConnectError> {
+        let most = self.inner.runtime.settings.max_secret_bytes;
+        let problem = if value.trim().chars().count() < secret::LEAST_CHARS {
+            let least = secret::LEAST_CHARS;
+            Some(format!("must have {least} characters at least: a shorter one cannot be kept out of what is shown"))
+        } else if value.len() > most {
+            Some(format!("has {} bytes, at most {most} are kept", value.len()))
+        } else {
+            value.contains('\0').then(|| "must not contain the NUL character".to_owned())
+        };
+        if let Some(message) = problem {
+            return Err(ConnectError::Invalid(vec![Problem::new("/value", message)]));
+        }
+        Ok(self.inner.runtime.integrations.vault().seal(value, &Secret::purpose(id))?)
+    }
+
+    async fn save_secret(&self, secret: Secret, event: AuditEvent, by: String) -> Result<Secret, ConnectError> {
+        if secret.description.chars().count() > MAX_DESCRIPTION_CHARS {
+            let message = format!("must have at most {MAX_DESCRIPTION_CHARS} characters");
+            return Err(ConnectError::Invalid(vec![Problem::new("/description", message)]));
+        }
+        let audit = self.connection_audit(event, secret.owner, by, ("secret", secret.id), &secret.name);
+        let audit = AuditEntry { details: json!({"version": secret.version}), ..audit };
+        let limit = self.inner.runtime.settings.secrets_per_tenant;
+        let write = ConnectionWrite::Secret { secret: secret.clone(), limit, audit };
+        self.commit_connection(secret.owner.tenant, write, limit).await?;
+        Ok(secret)
+    }
+
+    /// Removes a secret that no integration uses.
+    pub async fn remove_secret(&self, found: &Secret, by: String) -> Result<(), ConnectError> {
+        let tenant = found.owner.tenant;
+        let known = self.connections(tenant).await?;
+        let users = known.users_of(&found.name);
+        if !users.is_empty() {
+            return Err(ConnectError::InUse(users.into_iter().map(str::to_owned).collect()));
+        }
+        let audit =
+            self.connection_audit(AuditEvent::SecretDeleted, found.owner, by, ("secret", found.id), &found.name);
+        self.commit_connection(tenant, ConnectionWrite::RemoveSecret { tenant, id: found.id, audit }, 0).await
+    }
+
+    /// Secrets that a document names and the tenant does not have yet.
+    pub(super) async fn missing_secrets(
+        &self,
+        tenant: TenantId,
+        document: &FlowDocument,
+    ) -> Result<Vec<Problem>, StoreError> {
+        let known = self.connections(tenant).await?;
+        let Ok(plan) = self.inner.runtime.plans.compile(document, &known) else { return Ok(Vec::new()) };
+        let of_steps = plan.steps.iter().flat_map(|step| [Some(step), step.undo.as_deref(), step.verify.as_deref()]);
+        let mut missing: Vec<&str> =
+            of_steps.flatten().flat_map(|step| step.payload.secrets()).map(|name| &**name).collect();
+        missing.retain(|name| known.secret(name).is_none());
+        missing.sort_unstable();
+        missing.dedup();
+        let problem = |name| Problem::new("/flow_steps", format!("there is no secret '{name}' yet"));
+        Ok(missing.into_iter().map(problem).collect())
+    }
+
+    async fn commit_connection(
+        &self,
+        tenant: TenantId,
+        write: ConnectionWrite,
+        limit: usize,
+    ) -> Result<(), ConnectError> {
+        let runtime = self.inner.runtime.clone();
+        let forget = move || runtime.integrations.forget(tenant);
+        match self.commit_then(Write::Connection(Box::new(write)), forget).await? {
+            Outcome::Committed { .. } => Ok(()),
+            Outcome::Conflict => Err(ConnectError::Conflict),
+            Outcome::Rejected { code: RejectCode::NameTaken, .. } => Err(ConnectError::NameTaken),
+            Outcome::Rejected { code: RejectCode::LimitReached, .. } => Err(ConnectError::TooMany { limit }),
+            other => Err(unexpected(other).into()),
+        }
+    }
+
+    fn connection_audit(
+        &self,
+        event: AuditEvent,
+        owner: Owner,
+        by: String,
+        (subject, id): (&'static str, RowId),
+        name: &str,
+    ) -> AuditEntry {
+        let summary = format!("{} '{name}'", event.as_str().replace('_', " "));
+        AuditEntry { summary, ..self.entry(event, owner, by, (subject, id.0)) }
+    }
+}
+
+const MAX_DESCRIPTION_CHARS: usize = 500;

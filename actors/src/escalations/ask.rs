@@ -1,0 +1,300 @@
+//! Asking the rules: from a failure to an event that is durable, joined or held back.
+
+use std::sync::Arc;
+
+use core314_domain::escalation::{
+    Admission, Asked, Command, Event, Failure, HeldBack, Recent, Rule, RuleId, Verdict, Windows, acting, ask,
+};
+use core314_domain::ids::{Owner, RowId};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::desk::PATIENCE;
+use super::{Desk, EscalationError, Job};
+use crate::ports::StoreError;
+use crate::ports::escalation::{EscalationWrite, EventStep, HeldBackNote, StoredEscalation};
+use crate::ports::store::Outcome;
+
+/// Verdicts that are kept with an event, beside those of the rules that act.
+const MOST_VERDICTS: usize = 50;
+/// How often a decision is taken again on what others have made of the event meanwhile.
+const TRIES: usize = 8;
+
+/// What a rule made of a failure.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    pub rule: RuleId,
+    pub admission: Admission,
+    /// The event; absent where the failure was held back.
+    pub escalation: Option<StoredEscalation>,
+}
+
+/// Why rules could not be asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AskError {
+    /// Come back in a while: nothing is lost that was written down.
+    #[error("the runtime is busy: try again")]
+    Busy,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A failure for the actor of a rule.
+pub struct AskJob {
+    pub owner: Owner,
+    pub failure: Failure,
+    /// The name of what has happened: told again, it counts once.
+    pub cause: RowId,
+    /// What is crossed out in the commit that takes it; absent: nothing, or another rule is still to take it.
+    pub settles: Option<RowId>,
+    pub asked: Value,
+    pub answer: oneshot::Sender<Result<Taken, AskError>>,
+}
+
+impl Desk {
+    /// Asks the rules of a tenant. What each that acts made of the failure; nothing where none does. `settles`
+    /// is an occurrence that is crossed out in the commit of the last.
+    pub async fn ask(
+        &self,
+        owner: Owner,
+        failure: Failure,
+        cause: RowId,
+        settles: Option<RowId>,
+    ) -> Result<Vec<Taken>, AskError> {
+        let rules = self.rules(owner.tenant).await?;
+        let asked = ask(&rules.rules, &failure, &owner);
+        let acts = acting(&rules.rules, &asked);
+        let remembered = remembered(&asked);
+        let mut taken = Vec::with_capacity(acts.len());
+        for (no, rule) in acts.iter().enumerate() {
+            let settles = settles.filter(|_| no + 1 == acts.len());
+            let (answer, heard) = oneshot::channel();
+            let (failure, asked) = (failure.clone(), remembered.clone());
+            let job = AskJob { owner, failure, cause, settles, asked, answer };
+            self.hand(rule.id, owner.tenant, Job::Ask(Box::new(job))).map_err(|_| AskError::Busy)?;
+            match tokio::time::timeout(PATIENCE, heard).await {
+                Ok(Ok(done)) => taken.push(done?),
+                Ok(Err(_)) | Err(_) => return Err(AskError::Busy),
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Takes a failure under a rule: opens an event, joins one, or notes what holds it back.
+    pub(super) async fn take(
+        &self,
+        job: &AskJob,
+        rule: &Arc<Rule>,
+        version: i64,
+        recent: &mut Recent,
+    ) -> Result<Taken, AskError> {
+        let subject = rule.subject(&job.failure, &job.owner).unwrap_or_else(|error| {
+            tracing::warn!(rule = %rule.id, %error, "the dedup_key cannot be evaluated: the flow is the subject");
+            job.failure.subject()
+        });
+        for _ in 0..TRIES {
+            if let Some(open) = self.book.open_on(rule.id, subject.clone()).await? {
+                match self.join(job, open).await? {
+                    Some(escalation) => {
+                        let escalation = Some(escalation);
+                        return Ok(Taken { rule: rule.id, admission: Admission::Join, escalation });
+                    }
+                    None => continue,
+                }
+            }
+            let now_ms = self.now_ms();
+            let windows = Windows::of(&rule.document);
+            recent.forget(&windows, now_ms);
+            let around = self.around(rule, &job.failure, &job.owner, None).await?;
+            if let Some(by) = self.holds(job, rule, &windows, recent, &subject).await? {
+                self.hold_back(job, rule, version, subject, by.clone()).await?;
+                return Ok(Taken { rule: rule.id, admission: Admission::HeldBack(by), escalation: None });
+            }
+            let held_back = self.book.held_back(rule.id).await?;
+            let opening = (job.cause, job.owner.user, subject.clone());
+            let decision = Event::open(rule, &job.failure, opening, held_back, &around, now_ms);
+            let escalation = new_escalation(job, rule, version, decision.event.clone());
+            match self.commit_step(rule, escalation, None, decision, job.settles, "rules").await? {
+                Some(escalation) => {
+                    recent.add(now_ms, &subject);
+                    return Ok(Taken { rule: rule.id, admission: Admission::Open, escalation: Some(escalation) });
+                }
+                // Another node was faster, or a crash came between the commit and its answer: look again.
+                None => {
+                    if let Some(known) = self
+                        .book
+                        .escalation(crate::ports::Scope::Platform, Failure::event_id(job.cause, rule.id))
+                        .await?
+                    {
+                        self.settle(job).await?;
+                        return Ok(Taken { rule: rule.id, admission: Admission::Open, escalation: Some(known) });
+                    }
+                }
+            }
+        }
+        Err(AskError::Busy)
+    }
+
+    /// Counts the failure in an open event. `None` where that has moved on: look again.
+    async fn join(&self, job: &AskJob, open: StoredEscalation) -> Result<Option<StoredEscalation>, AskError> {
+        let is_own_end = job.failure.run.is_some()
+            && job.failure.run == open.run
+            && job.failure.reason == core314_domain::escalation::EscalationReason::RunFailed;
+        if is_own_end || open.event.knows(job.cause) {
+            // The end of a run that one of its executions has brought about is the same failure.
+            self.settle(job).await?;
+            return Ok(Some(open));
+        }
+        let command = Command::Join { cause: job.cause, urgency: job.failure.urgency() };
+        match self.decide(open, &command, job.settles, "rules").await {
+            Ok(Some(escalation)) => Ok(Some(escalation)),
+            Ok(None) | Err(EscalationError::Refused(_)) => Ok(None),
+            Err(EscalationError::Store(error)) => Err(error.into()),
+            Err(EscalationError::Busy | EscalationError::NotFound) => Err(AskError::Busy),
+        }
+    }
+
+    async fn holds(
+        &self,
+        job: &AskJob,
+        rule: &Rule,
+        windows: &Windows,
+        recent: &Recent,
+        subject: &str,
+    ) -> Result<Option<HeldBack>, AskError> {
+        let now_ms = self.now_ms();
+        let covering = self.silences(rule.id, &job.failure, &job.owner, now_ms).await?;
+        let silent = covering.iter().find_map(|silence| {
+            let until_ms = silence.until(now_ms)?;
+            Some(HeldBack::Silence { name: silence.document.name.clone(), until_ms })
+        });
+        if silent.is_some() {
+            return Ok(silent);
+        }
+        if !rule.document.depends_on.is_empty() {
+            let open = self.book.open_among(job.owner.tenant, rule.document.depends_on.clone()).await?;
+            if let Some(rule_name) = open {
+                return Ok(Some(HeldBack::Dependency { rule_name }));
+            }
+        }
+        Ok(recent.holds_back(windows, subject, now_ms))
+    }
+
+    async fn hold_back(
+        &self,
+        job: &AskJob,
+        rule: &Rule,
+        version: i64,
+        subject: String,
+        by: HeldBack,
+    ) -> Result<(), AskError> {
+        let failure = &job.failure;
+        let note = HeldBackNote {
+            id: Failure::event_id(job.cause, rule.id),
+            owner: job.owner,
+            rule: rule.id,
+            rule_version: version,
+            execution: failure.execution,
+            log: failure.log,
+            flow: failure.flow_id,
+            run: failure.run,
+            reason: failure.reason,
+            subject,
+            urgency: failure.urgency().unwrap_or(rule.document.urgency),
+            by,
+            context: (*failure.trigger()).clone(),
+            asked: job.asked.clone(),
+            conditions_met: conditions_met(rule),
+            settles: job.settles,
+            at_ms: self.now_ms(),
+        };
+        match self.commit(EscalationWrite::HeldBack(Box::new(note))).await? {
+            Outcome::Committed { .. } => Ok(()),
+            // Its row is there: a crash came between the commit and its answer.
+            Outcome::Rejected { .. } | Outcome::Conflict => Ok(self.settle(job).await?),
+            other => Err(crate::engine::unexpected(other).into()),
+        }
+    }
+
+    /// Crosses the failure out where nothing else does.
+    async fn settle(&self, job: &AskJob) -> Result<(), StoreError> {
+        let Some(id) = job.settles else { return Ok(()) };
+        let tenant = job.owner.tenant;
+        let write = crate::ports::signal::SignalWrite::Settled { id, tenant, audit: Vec::new() };
+        let write = crate::ports::store::Write::Signal(Box::new(write));
+        self.engine()?.commit(write).await.map(drop)
+    }
+
+    /// Commits a step of an event; `None` where somebody else was faster.
+    pub(super) async fn commit_step(
+        &self,
+        rule: &Rule,
+        escalation: StoredEscalation,
+        before: Option<crate::ports::escalation::EventBefore>,
+        decision: core314_domain::escalation::Decision,
+        settles: Option<RowId>,
+        by: &str,
+    ) -> Result<Option<StoredEscalation>, StoreError> {
+        let at_ms = self.now_ms();
+        let mut escalation = escalation;
+        escalation.event = decision.event;
+        escalation.deadlines = escalation.event.deadlines(rule);
+        let outbox = self.rows(rule, &escalation, &decision.tasks).await?;
+        let is_new_work = !outbox.is_empty();
+        // What was just written down is done at once; were it not for a crash, the time would be moved on afterwards.
+        escalation.wake_ms = if is_new_work { Some(at_ms) } else { decision.next_wake_ms };
+        let stops = decision.stops.then(|| super::step::stop_of(&escalation.event));
+        let audit = super::step::audit(&escalation, before, by, at_ms);
+        let step = EventStep { escalation: escalation.clone(), before, outbox, stops, settles, audit, at_ms };
+        match self.commit(EscalationWrite::Step(Box::new(step))).await? {
+            Outcome::Committed { .. } => {
+                escalation.version += 1;
+                self.tell_feed(&escalation);
+                Ok(Some(escalation))
+            }
+            Outcome::Conflict => Ok(None),
+            other => Err(crate::engine::unexpected(other)),
+        }
+    }
+}
+
+/// Which filters and conditions of a rule held.
+fn conditions_met(rule: &Rule) -> Value {
+    let document = &rule.document;
+    json!({
+        "trigger_conditions": document.trigger_conditions,
+        "applies_to_action_types": document.applies_to_action_types,
+        "applies_to_integrations": document.applies_to_integrations,
+        "applies_to_flows": document.applies_to_flows,
+    })
+}
+
+/// The verdicts that are kept: of the rules that act, and of the first others.
+fn remembered(asked: &[Asked]) -> Value {
+    let (acts, others): (Vec<&Asked>, Vec<&Asked>) = asked.iter().partition(|asked| asked.verdict == Verdict::Acts);
+    let left_out = others.len().saturating_sub(MOST_VERDICTS);
+    let kept: Vec<&Asked> = acts.into_iter().chain(others.into_iter().take(MOST_VERDICTS)).collect();
+    json!({"asked": kept, "left_out": left_out})
+}
+
+fn new_escalation(job: &AskJob, rule: &Rule, version: i64, event: Event) -> StoredEscalation {
+    let failure = &job.failure;
+    StoredEscalation {
+        id: Failure::event_id(job.cause, rule.id),
+        owner: job.owner,
+        rule: rule.id,
+        rule_version: version,
+        execution: failure.execution,
+        log: failure.log,
+        flow: failure.flow_id,
+        run: failure.run,
+        event,
+        context: (*failure.trigger()).clone(),
+        asked: job.asked.clone(),
+        conditions_met: conditions_met(rule),
+        tags: rule.document.tags.clone(),
+        deadlines: (None, None),
+        version: 0,
+        wake_ms: None,
+    }
+}

@@ -1,0 +1,293 @@
+//! What everybody shares who works on escalations: the rules of tenants, compiled, and the way to the actors.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use core314_domain::escalation::{
+    Asked, EscalationReason, Event, Failure, Hold, Rule, RuleDocument, RuleId, Silence, Surroundings,
+};
+use core314_domain::ids::{Owner, RowId, TenantId, UserId};
+use core314_domain::plan::Problem;
+use dashmap::DashMap;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::{EscalationError, Escalations, EscalationsMsg, Job, TellResult};
+use crate::engine::{Engine, Inner};
+use crate::ports::escalation::{EscalationBook, EscalationWrite, StoredEscalation, StoredRule};
+use crate::ports::store::{Outcome, Write};
+use crate::ports::{Scope, StoreError};
+use crate::runtime::Runtime;
+use crate::supervision::Ref;
+
+/// Tenants whose rules are held compiled; all are forgotten where there are more.
+const MOST_TENANTS: usize = 10_000;
+/// Silences of one tenant that are looked at.
+pub(super) const MOST_SILENCES: usize = 1_000;
+/// How long a caller waits for an actor.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Makes the links by which people acknowledge from a message.
+pub trait AckLinks: Send + Sync + 'static {
+    /// A link that acknowledges this event in the name of this person, for a time.
+    fn link(&self, tenant: TenantId, escalation: RowId, user: UserId, now_ms: i64) -> Option<String>;
+
+    /// What a link's token says; `None` where it is none of ours, or its time is over.
+    fn open(&self, token: &str, now_ms: i64) -> Option<Acknowledger>;
+}
+
+/// Who acknowledges what by a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledger {
+    pub tenant: TenantId,
+    pub escalation: RowId,
+    pub user: UserId,
+}
+
+/// Shared by the actors of escalations and by those who ask them.
+pub struct Desk {
+    engine: Weak<Inner>,
+    runtime: Arc<Runtime>,
+    pub(super) book: Arc<dyn EscalationBook>,
+    pub(super) links: Option<Arc<dyn AckLinks>>,
+    actor: OnceLock<Ref<Escalations>>,
+    rules: DashMap<TenantId, Arc<TenantRules>>,
+}
+
+/// The rules of a tenant, and their versions.
+#[derive(Default)]
+pub struct TenantRules {
+    pub rules: Vec<Arc<Rule>>,
+    pub stored: Vec<StoredRule>,
+}
+
+impl TenantRules {
+    /// A rule as stored.
+    pub fn stored(&self, id: RuleId) -> Option<&StoredRule> {
+        self.stored.iter().find(|rule| rule.id == id)
+    }
+}
+
+impl Desk {
+    pub(crate) fn new(
+        engine: Weak<Inner>,
+        runtime: Arc<Runtime>,
+        book: Arc<dyn EscalationBook>,
+        links: Option<Arc<dyn AckLinks>>,
+    ) -> Self {
+        Self { engine, runtime, book, links, actor: OnceLock::new(), rules: DashMap::new() }
+    }
+
+    /// What is kept.
+    pub fn book(&self) -> &Arc<dyn EscalationBook> {
+        &self.book
+    }
+
+    /// From now on there is somebody to tell.
+    pub(crate) fn open(&self, actor: Ref<Escalations>) {
+        assert!(self.actor.set(actor).is_ok(), "an engine has one actor of escalations");
+    }
+
+    /// What a link's token says.
+    pub fn opened(&self, token: &str) -> Option<Acknowledger> {
+        self.links.as_ref()?.open(token, self.now_ms())
+    }
+
+    /// The engine, as long as it lives.
+    pub(super) fn engine(&self) -> Result<Engine, StoreError> {
+        let inner = self.engine.upgrade();
+        inner.map(|inner| Engine { inner }).ok_or_else(|| StoreError::Unavailable("the node stops".to_owned()))
+    }
+
+    pub(super) fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        self.runtime.now_ms()
+    }
+
+    pub(super) fn horizon_ms(&self) -> i64 {
+        self.runtime.settings.timer_horizon_ms
+    }
+
+    pub(super) fn io(&self) -> &tokio::runtime::Handle {
+        &self.runtime.io
+    }
+
+    /// Commits one change.
+    pub(super) async fn commit(&self, write: EscalationWrite) -> Result<Outcome, StoreError> {
+        self.engine()?.commit(Write::Escalation(Box::new(write))).await
+    }
+
+    /// The rules of a tenant. A rule that an earlier release saved and this one cannot compile is left out, loudly.
+    pub async fn rules(&self, tenant: TenantId) -> Result<Arc<TenantRules>, StoreError> {
+        if let Some(known) = self.rules.get(&tenant) {
+            return Ok(known.clone());
+        }
+        let stored = self.book.rules(tenant, self.runtime.settings.escalation_rules_per_tenant).await?;
+        let compiled = stored.iter().filter_map(|rule| match Rule::compile(rule.id, rule.document.clone()) {
+            Ok(rule) => Some(Arc::new(rule)),
+            Err(problems) => {
+                tracing::error!(rule = %rule.id, problem = %problems[0].message, "a rule cannot be read by this release");
+                None
+            }
+        });
+        let rules = Arc::new(TenantRules { rules: compiled.collect(), stored });
+        if self.rules.len() >= MOST_TENANTS {
+            self.rules.clear();
+        }
+        self.rules.insert(tenant, rules.clone());
+        Ok(rules)
+    }
+
+    /// The tenant's rules have changed.
+    pub fn forget(&self, tenant: TenantId) {
+        self.rules.remove(&tenant);
+    }
+
+    /// Whether the tenant has rules, as far as that is known at hand.
+    pub fn has_rules(&self, tenant: TenantId) -> Option<bool> {
+        self.rules.get(&tenant).map(|known| known.rules.iter().any(|rule| rule.document.is_active))
+    }
+
+    /// A rule in the version that an event began with.
+    pub(super) async fn rule_of(&self, of: &StoredEscalation) -> Result<Arc<Rule>, StoreError> {
+        let (id, version) = (of.rule, of.rule_version);
+        let present = self.rules(of.owner.tenant).await?;
+        if present.stored(id).is_some_and(|stored| stored.version == version)
+            && let Some(rule) = present.rules.iter().find(|rule| rule.id == id)
+        {
+            return Ok(rule.clone());
+        }
+        let missing = || StoreError::Corrupt(format!("version {version} of the escalation rule {id} is lost"));
+        let document = self.book.rule_version(id, version).await?.ok_or_else(missing)?;
+        let unreadable = |problems: Vec<Problem>| {
+            StoreError::Corrupt(format!("the escalation rule {id} cannot be read: {}", problems[0].message))
+        };
+        Rule::compile(id, document).map(Arc::new).map_err(unreadable)
+    }
+
+    /// Hands something to the actor of a rule.
+    pub(super) fn hand(&self, rule: RuleId, tenant: TenantId, job: Job) -> Result<(), EscalationError> {
+        let actor = self.actor.get().ok_or(EscalationError::Busy)?;
+        actor.tell(EscalationsMsg::Tell { rule, tenant, job }).map_err(|_| EscalationError::Busy)
+    }
+
+    /// Something may have changed for all open events of a tenant.
+    pub fn nudge(&self, tenant: TenantId) {
+        if let Some(actor) = self.actor.get() {
+            // Each event has a time to wake in any case.
+            let _ = actor.tell(EscalationsMsg::Nudge(tenant));
+        }
+    }
+
+    /// Tells an event something, and waits until it is durable.
+    pub async fn tell(
+        &self,
+        scope: Scope,
+        escalation: RowId,
+        command: core314_domain::escalation::Command,
+        by: String,
+    ) -> TellResult {
+        let stored = self.book.escalation(scope, escalation).await?.ok_or(EscalationError::NotFound)?;
+        let (answer, heard) = oneshot::channel();
+        let job = Job::Tell { escalation, command: Box::new(command), by, answer };
+        self.hand(stored.rule, stored.owner.tenant, job)?;
+        match tokio::time::timeout(PATIENCE, heard).await {
+            Ok(Ok(told)) => told,
+            // The actor has died over it, or is slow: what came of it shows in the event.
+            Ok(Err(_)) | Err(_) => Err(EscalationError::Busy),
+        }
+    }
+
+    /// What surrounds an event of a rule now: silences that cover what it is about, and open events of what it depends on.
+    pub(super) async fn around(
+        &self,
+        rule: &Rule,
+        failure: &Failure,
+        owner: &Owner,
+        event: Option<&Event>,
+    ) -> Result<Surroundings, StoreError> {
+        let now_ms = self.now_ms();
+        let covering = self.silences(rule.id, failure, owner, now_ms).await?;
+        let silent = covering.iter().find_map(|silence| {
+            let until_ms = silence.until(now_ms)?;
+            let reason = format!("the silence '{}' covers it", silence.document.name);
+            Some(Hold { reason, since_ms: now_ms, until_ms: Some(until_ms) })
+        });
+        let next_hold_ms = covering.iter().filter_map(|silence| silence.next_start(now_ms + 1)).min();
+        if silent.is_some() || rule.document.depends_on.is_empty() {
+            return Ok(Surroundings { hold: silent, next_hold_ms });
+        }
+        let open = self.book.open_among(owner.tenant, rule.document.depends_on.clone()).await?;
+        let hold = open.map(|name| Hold {
+            reason: format!("an event of '{name}', on which the rule depends, is open"),
+            since_ms: event.map_or(now_ms, |event| event.held.as_ref().map_or(now_ms, |held| held.since_ms)),
+            // Whoever ends that event tells; and it is looked for now and then.
+            until_ms: Some(now_ms + DEPENDENCY_LOOK_MS),
+        });
+        Ok(Surroundings { hold, next_hold_ms })
+    }
+
+    /// Silences that cover a failure under a rule, whether they are in force now or later.
+    pub(super) async fn silences(
+        &self,
+        rule: RuleId,
+        failure: &Failure,
+        owner: &Owner,
+        now_ms: i64,
+    ) -> Result<Vec<Silence>, StoreError> {
+        let stored = self.book.silences(owner.tenant, now_ms, MOST_SILENCES).await?;
+        let compiled = stored.into_iter().filter_map(|s| Silence::compile(s.id, s.document, s.created_ms).ok());
+        Ok(compiled.filter(|silence| silence.covers(rule, failure, owner)).collect())
+    }
+
+    /// Asks the rules whose signal has stayed away, and moves each on to its next time.
+    pub(super) async fn heartbeats_missed(&self, missed: Vec<StoredRule>) {
+        for rule in missed {
+            if let Err(error) = self.heartbeat_missed(&rule).await {
+                tracing::warn!(rule = %rule.id, %error, "a missed heartbeat is told later");
+            }
+        }
+    }
+
+    async fn heartbeat_missed(&self, rule: &StoredRule) -> Result<(), super::AskError> {
+        let (Some(heartbeat), Some(due_ms)) = (rule.document.heartbeat, rule.heartbeat_due_ms) else { return Ok(()) };
+        let context = json!({
+            "heartbeat_rule_id": rule.id, "subject": format!("heartbeat:{}", rule.id), "due_at_ms": due_ms,
+        });
+        let failure = Failure::described(EscalationReason::HeartbeatMissed, Arc::new(context), self.now_ms());
+        // The same miss has the same name, however often it is told.
+        let cause = Failure::event_id(RowId::new(due_ms, rule.id.0.as_u128()), rule.id);
+        self.ask(rule.owner, failure, cause, None).await?;
+        let next_ms = self.now_ms() + (heartbeat.every_minutes * 60_000.0) as i64;
+        let (tenant, expected_due_ms) = (rule.owner.tenant, Some(due_ms));
+        let write =
+            EscalationWrite::Heartbeat { rule: rule.id, tenant, expected_due_ms, due_ms: next_ms, came_ms: None };
+        self.commit(write).await?;
+        Ok(())
+    }
+
+    /// What rules as they are, or as they were at a time, say to a failure. Nothing is sent.
+    pub async fn replay(
+        &self,
+        owner: Owner,
+        failure: &Failure,
+        at_ms: Option<i64>,
+    ) -> Result<(Vec<Asked>, Vec<Arc<Rule>>), StoreError> {
+        let rules = match at_ms {
+            None => self.rules(owner.tenant).await?.rules.clone(),
+            Some(at_ms) => {
+                let most = self.runtime.settings.escalation_rules_per_tenant;
+                let found: Vec<(RuleId, RuleDocument)> = self.book.rules_at(owner.tenant, at_ms, most).await?;
+                found.into_iter().filter_map(|(id, document)| Rule::compile(id, document).ok()).map(Arc::new).collect()
+            }
+        };
+        let asked = core314_domain::escalation::ask(&rules, failure, &owner);
+        Ok((asked, rules))
+    }
+}
+
+/// How often an event that is held by another one looks for it.
+const DEPENDENCY_LOOK_MS: i64 = 60_000;

@@ -1,0 +1,115 @@
+//! What people are told, and the actions that levels are made of, as single executions.
+
+use core314_domain::document::{FlowDocument, ShapeError};
+use core314_domain::escalation::{LevelAction, Purpose, Rule, RuleDocument};
+use core314_domain::words::TriggerType;
+use serde_json::{Map, Value, json};
+
+use crate::ports::escalation::StoredEscalation;
+
+/// Longer texts are cut: the event has the whole.
+const MESSAGE_CHARS: usize = 3_000;
+/// What makes a ticket.
+const TICKETS: &str = "create_task";
+
+/// The title and the text of a message.
+pub(super) fn words(rule: &Rule, escalation: &StoredEscalation, purpose: Purpose, level: u32) -> (String, String) {
+    let (event, context) = (&escalation.event, &escalation.context);
+    let said = |name: &str| context.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let what = event.reason.as_str().replace('_', " ");
+    let about = said("flow_name").or(said("action_type")).unwrap_or(&event.subject);
+    let lead = match purpose {
+        Purpose::SlaWarning => "Service time nearly over: ",
+        Purpose::SlaBreach => "Service time exceeded: ",
+        Purpose::Repeat => "Still open: ",
+        Purpose::Level | Purpose::FixFirst | Purpose::Remediation => "",
+    };
+    let title: String = format!("{lead}{what}: {about}").chars().take(200).collect();
+    let mut lines = vec![format!("{title} (rule {}, level {}).", rule.document.rule_name, level.max(1))];
+    lines.extend(said("step_id").map(|step| format!("Step: {step}.")));
+    lines.extend(said("error").or(said("escalation_reason")).map(|error| format!("Error: {error}")));
+    if event.count > 1 {
+        lines.push(format!("It stands for {} failures.", event.count));
+    }
+    if event.held_back > 0 {
+        lines.push(format!("{} failures before it were held back.", event.held_back));
+    }
+    lines.extend(escalation.run.map(|run| format!("Run: {run}.")));
+    lines.push(format!("Escalation: {}.", escalation.id));
+    (title, lines.join("\n").chars().take(MESSAGE_CHARS).collect())
+}
+
+/// The payload of `send_notification` for a channel: what the channel needs, and the message where it names none itself.
+pub(super) fn payload(channel: &str, own: &Map<String, Value>, title: &str, message: &str) -> Map<String, Value> {
+    let mut payload = own.clone();
+    let mut default = |name: &str, value: Value| {
+        payload.entry(name.to_owned()).or_insert(value);
+    };
+    match channel {
+        "in_app" => {
+            default("title", title.into());
+            default("message", message.into());
+            default("type", "alert".into());
+        }
+        "teams" => {
+            default("title", title.into());
+            default("text", message.into());
+        }
+        _ => default("text", message.into()),
+    }
+    payload
+}
+
+/// A single action as a flow of one step.
+pub(super) fn single(action_type: &str, target: &str, payload: &Value) -> Result<FlowDocument, ShapeError> {
+    let config = json!({
+        "action_type": action_type, "action_target": target, "action_payload": payload,
+        "priority": 1, "urgency": "critical",
+    });
+    FlowDocument::from_value(json!({
+        "flow_name": "escalation", "trigger_type": TriggerType::Manual, "flow_steps": [{"id": "action", "config": config}],
+    }))
+}
+
+/// The action type that a level's action is performed by; `None` where the runtime does it itself.
+pub(super) fn action_type(action: &str) -> Option<&str> {
+    match action.parse::<LevelAction>() {
+        Ok(LevelAction::CreateTicket) => Some(TICKETS),
+        Ok(_) => None,
+        Err(_) => Some(action),
+    }
+}
+
+/// Every action and channel of a rule as a single execution, with its place, so that executors can look at what they will be
+/// given when the rule is saved.
+pub fn level_action_types(document: &RuleDocument) -> Vec<(String, Result<FlowDocument, ShapeError>)> {
+    let mut found = Vec::new();
+    let mut actions = Vec::new();
+    let mut channels = Vec::new();
+    for (no, level) in document.escalation_levels.iter().enumerate() {
+        let at = format!("/escalation_levels/{no}");
+        actions.extend(level.actions.iter().enumerate().map(|(n, action)| (format!("{at}/actions/{n}"), action)));
+        actions.extend(level.remediation.iter().map(|fix| (format!("{at}/remediation/action"), &fix.action)));
+        channels
+            .extend(level.notify_channels.iter().enumerate().map(|(n, c)| (format!("{at}/notify_channels/{n}"), c)));
+    }
+    for (at, list) in
+        [("/remediation_actions", &document.remediation_actions), ("/sla_breach_actions", &document.sla_breach_actions)]
+    {
+        actions.extend(list.iter().enumerate().map(|(n, action)| (format!("{at}/{n}"), action)));
+    }
+    channels.extend(
+        document.notification_channels.iter().enumerate().map(|(n, c)| (format!("/notification_channels/{n}"), c)),
+    );
+    for (at, action) in actions {
+        if let Some(action_type) = action_type(&action.action) {
+            let target = action.target.as_deref().unwrap_or_default();
+            found.push((at, single(action_type, target, &Value::Object(action.payload.clone()))));
+        }
+    }
+    for (at, channel) in channels {
+        let payload = payload(&channel.channel, &channel.payload, "title", "message");
+        found.push((at, single("send_notification", &channel.channel, &Value::Object(payload))));
+    }
+    found
+}

@@ -1,0 +1,221 @@
+//! The actor of a rule: does one thing at a time for its rule's events, and holds its throttle windows.
+//!
+//! Everything that waits (for the store, for a run to be accepted) happens in a task of its own; the actor hears of its end
+//! and goes on with the next. What it holds is read from the rows at its start, and nothing of it is needed after a crash.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use core314_domain::escalation::{Admission, Command, Recent, RuleId, Windows};
+use core314_domain::ids::{RowId, TenantId};
+use tokio::sync::oneshot;
+
+use super::ask::{AskError, AskJob, Taken};
+use super::{Desk, EscalationError, Escalations, EscalationsMsg, Job, TellResult};
+use crate::runtime::Counters;
+use crate::supervision::{Behaviour, Ctx, Ref};
+
+/// An actor with nothing to do for so long leaves.
+const IDLE: Duration = Duration::from_mins(10);
+/// How long to wait after a look that failed.
+const AGAIN_MS: i64 = 1_000;
+
+/// What the actor is made of.
+#[derive(Clone)]
+pub(crate) struct RuleArgs {
+    pub desk: Arc<Desk>,
+    pub rule: RuleId,
+    pub tenant: TenantId,
+    pub parent: Ref<Escalations>,
+}
+
+/// What the actor is told.
+pub(crate) enum RuleMsg {
+    /// Something to do; `told` counts what it was told.
+    Do { job: Job, told: u64 },
+    /// What was done is over; the windows come back, unless the task died.
+    Over { recent: Option<Recent> },
+    /// Nothing may have come for a while.
+    Idle { told: u64 },
+}
+
+/// The actor.
+pub(crate) struct EscalationRule {
+    args: RuleArgs,
+    queue: VecDeque<Job>,
+    is_busy: bool,
+    told: u64,
+    /// Read from the rows when it is first needed.
+    recent: Option<Recent>,
+}
+
+impl Behaviour for EscalationRule {
+    const KIND: &'static str = "escalation_rule";
+    type Msg = RuleMsg;
+    type Args = RuleArgs;
+
+    fn start(args: &RuleArgs, _: &mut Ctx<'_, Self>) -> Self {
+        Self { args: args.clone(), queue: VecDeque::new(), is_busy: false, told: 0, recent: None }
+    }
+
+    fn handle(&mut self, msg: RuleMsg, ctx: &mut Ctx<'_, Self>) {
+        match msg {
+            RuleMsg::Do { job, told } => {
+                self.told = told;
+                self.queue.push_back(job);
+            }
+            RuleMsg::Over { recent } => {
+                self.is_busy = false;
+                self.recent = recent;
+                if self.queue.is_empty() {
+                    ctx.after(IDLE, RuleMsg::Idle { told: self.told });
+                }
+            }
+            RuleMsg::Idle { told } => {
+                if told == self.told && !self.is_busy {
+                    // A parent that is gone takes its children with it.
+                    let _ = self.args.parent.tell_urgent(EscalationsMsg::Idle { rule: self.args.rule, told });
+                }
+            }
+        }
+        self.go_on(ctx.me());
+    }
+
+    fn state(&self) -> &'static str {
+        if self.is_busy { "working" } else { "idle" }
+    }
+}
+
+impl EscalationRule {
+    fn go_on(&mut self, me: Ref<Self>) {
+        if self.is_busy {
+            return;
+        }
+        let Some(job) = self.queue.pop_front() else { return };
+        self.is_busy = true;
+        let (args, recent) = (self.args.clone(), self.recent.take());
+        self.args.desk.clone().io().spawn(async move {
+            // Whatever happens to this task, the actor must not wait for it for ever.
+            let mut over = Over { me, recent: None };
+            over.recent = args.work(job, recent).await;
+        });
+    }
+}
+
+/// Tells the actor that its task is over, however it ended.
+struct Over {
+    me: Ref<EscalationRule>,
+    recent: Option<Recent>,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        // An actor that is gone reads its rows when it starts again.
+        let _ = self.me.tell_urgent(RuleMsg::Over { recent: self.recent.take() });
+    }
+}
+
+impl RuleArgs {
+    async fn work(&self, job: Job, recent: Option<Recent>) -> Option<Recent> {
+        match job {
+            Job::Ask(job) => self.ask(*job, recent).await,
+            Job::Wake(escalation) => {
+                self.look(escalation).await;
+                recent
+            }
+            Job::Tell { escalation, command, by, answer } => {
+                self.tell(escalation, &command, &by, answer).await;
+                recent
+            }
+        }
+    }
+
+    async fn ask(&self, job: AskJob, recent: Option<Recent>) -> Option<Recent> {
+        let (taken, recent) = match self.take(&job, recent).await {
+            Ok((taken, recent)) => (Ok(taken), Some(recent)),
+            Err(error) => (Err(error), None),
+        };
+        let opened = taken.as_ref().ok().and_then(|taken: &Taken| taken.escalation.as_ref()).map(|stored| stored.id);
+        if let Ok(taken) = &taken {
+            let place = match taken.admission {
+                Admission::Open => 0,
+                Admission::Join => 1,
+                Admission::HeldBack(_) => 2,
+            };
+            Counters::add(&self.desk.runtime().counters.failures_taken[place], 1);
+        }
+        // Whoever has gone away asks again, and finds it done.
+        let _ = job.answer.send(taken);
+        if let Some(escalation) = opened {
+            self.look(escalation).await;
+        }
+        recent
+    }
+
+    async fn take(&self, job: &AskJob, recent: Option<Recent>) -> Result<(Taken, Recent), AskError> {
+        let rules = self.desk.rules(self.tenant).await?;
+        let rule = rules.rules.iter().find(|rule| rule.id == self.rule);
+        // Deleted since it was asked: it is asked again, and another may act.
+        let (Some(rule), Some(stored)) = (rule, rules.stored(self.rule)) else { return Err(AskError::Busy) };
+        let mut recent = if let Some(recent) = recent {
+            recent
+        } else {
+            let windows = Windows::of(&rule.document);
+            let since_ms = self.desk.now_ms() - windows.longest_ms();
+            Recent::new(self.desk.book.recent(self.rule, since_ms, windows.most()).await?)
+        };
+        let taken = self.desk.take(job, rule, stored.version, &mut recent).await?;
+        Ok((taken, recent))
+    }
+
+    async fn tell(&self, escalation: RowId, command: &Command, by: &str, answer: oneshot::Sender<TellResult>) {
+        let told = self.desk.decide_on(escalation, command, by).await;
+        let stored = told.as_ref().ok().cloned();
+        let _ = answer.send(told);
+        let Some(stored) = stored else { return };
+        if stored.event.status.is_closed() {
+            self.desk.nudge(self.tenant);
+        }
+        self.look(escalation).await;
+    }
+
+    /// Looks at an event, and says when it is to be looked at again.
+    async fn look(&self, escalation: RowId) {
+        let mut watch = Vec::new();
+        let wake_ms = match self.desk.look(escalation, &mut watch).await {
+            Ok(wake_ms) => wake_ms,
+            Err(EscalationError::NotFound) => None,
+            Err(error) => {
+                tracing::warn!(%escalation, %error, "an escalation is looked at again");
+                Some(self.desk.now_ms() + AGAIN_MS)
+            }
+        };
+        let (rule, tenant) = (self.rule, self.tenant);
+        let _ = self.parent.tell_urgent(EscalationsMsg::Known { escalation, rule, tenant, wake_ms });
+        for run in watch {
+            self.watch(escalation, run).await;
+        }
+    }
+
+    /// Has the event looked at when a run has ended.
+    async fn watch(&self, escalation: RowId, run: uuid::Uuid) {
+        let heard = self.desk.runtime().ends.wait(run);
+        // Registered first, so that an end in between is not missed.
+        let ended = self.desk.runtime().store.load_runs(vec![core314_domain::ids::RunId(run)]).await;
+        let has_ended = ended.is_ok_and(|found: Vec<_>| found.first().is_none_or(|run| run.state.status.is_terminal()));
+        let (parent, rule, tenant) = (self.parent.clone(), self.rule, self.tenant);
+        let desk = self.desk.clone();
+        self.desk.io().spawn(async move {
+            let in_time = has_ended || tokio::time::timeout(PATIENCE, heard).await.is_ok();
+            desk.runtime().ends.forget(run);
+            // In vain: it is looked at in a while in any case.
+            if in_time {
+                let _ = parent.tell_urgent(EscalationsMsg::Tell { rule, tenant, job: Job::Wake(escalation) });
+            }
+        });
+    }
+}
+
+/// How long an end is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);

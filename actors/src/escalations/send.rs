@@ -1,0 +1,218 @@
+//! Sending: what an event wants done goes out, and what comes of it is noted.
+//!
+//! A row is *pending* until its single execution is durable under the row's key, *sending* while that goes on, and *maybe
+//! sent* once an attempt of it has ended without anybody knowing what it did: then it is tried again under the same key, and
+//! everybody can see so. Whether somebody has acknowledged is looked at here, at the moment of sending.
+
+use core314_domain::escalation::{Command, LevelAction, Purpose};
+use core314_domain::ids::{RowId, uuid_ms};
+use core314_domain::words::RunStatus;
+
+use super::act::{Done, NotDone, short};
+use super::{Desk, EscalationError};
+use crate::failpoint;
+use crate::ports::escalation::{EscalationWrite, OutboxRow, OutboxStatus, OutboxStep, StoredEscalation};
+use crate::ports::store::Outcome;
+use crate::ports::{Scope, StoreError};
+use crate::runtime::Counters;
+
+/// The first wait before another try, and the longest, in ms.
+const RETRY_MS: i64 = 500;
+const LONGEST_RETRY_MS: i64 = 60_000;
+/// How long to wait for the end of what is being sent without looking: its end is told at once as well.
+const LOOK_MS: i64 = 30_000;
+/// Turns of one look: sending may mend, mending may resolve, and that may stop or send.
+const TURNS: usize = 8;
+
+impl Desk {
+    /// Looks at an event: does what is due, sends what is to be sent, notes what has come of it. When to look again.
+    pub(super) async fn look(
+        &self,
+        escalation: RowId,
+        watch: &mut Vec<uuid::Uuid>,
+    ) -> Result<Option<i64>, EscalationError> {
+        let mut wake_ms = None;
+        for _ in 0..TURNS {
+            let Some(mut stored) = self.book.escalation(Scope::Platform, escalation).await? else { return Ok(None) };
+            let mut rows = self.book.outbox(escalation).await?;
+            let observed = self.observe(&mut rows).await?;
+            if !observed.is_empty() {
+                self.note(&stored, stored.wake_ms, observed.clone()).await?;
+            }
+            self.stop(&stored, &rows).await;
+            if !stored.event.status.is_closed() {
+                if let Some(command) = remedied(&rows, &stored) {
+                    self.decide_on(escalation, &command, "remediation").await?;
+                    continue;
+                }
+                match self.decide(stored, &Command::Look, None, "rules").await? {
+                    Some(looked) => stored = looked,
+                    None => continue,
+                }
+                // The look may have written more.
+                rows = self.book.outbox(escalation).await?;
+            }
+            let next_ms = if stored.event.status.is_closed() { None } else { stored.wake_ms };
+            let (changed, later_ms) = self.send(&stored, &mut rows).await;
+            watch.clear();
+            watch.extend(rows.iter().filter(|row| !row.status.is_final()).filter_map(|row| row.run).map(|run| run.0));
+            // A new event's time is the moment of its first look: from here on it is when it has something to do.
+            let due_ms = self.due_again(&stored, next_ms).await?;
+            wake_ms = [due_ms, later_ms].into_iter().flatten().min();
+            self.note(&stored, wake_ms, changed).await?;
+            break;
+        }
+        Ok(wake_ms)
+    }
+
+    /// When the event itself has something to do next.
+    async fn due_again(&self, stored: &StoredEscalation, next_ms: Option<i64>) -> Result<Option<i64>, StoreError> {
+        if stored.event.status.is_closed() {
+            return Ok(None);
+        }
+        let rule = self.rule_of(stored).await?;
+        let failure = super::step::failure_of(stored);
+        let around = self.around(&rule, &failure, &stored.owner, Some(&stored.event)).await?;
+        let decided = stored.event.decide(&rule, &Command::Look, &around, self.now_ms());
+        Ok(decided.map_or(next_ms, |decision| {
+            // What has become due in this very moment is decided by the next look.
+            if decision.tasks.is_empty() { decision.next_wake_ms } else { Some(self.now_ms()) }
+        }))
+    }
+
+    /// What has become of what is being sent.
+    async fn observe(&self, rows: &mut [OutboxRow]) -> Result<Vec<OutboxRow>, StoreError> {
+        let mut changed = Vec::new();
+        for row in rows.iter_mut().filter(|row| !row.status.is_final()) {
+            let Some(run) = row.run else { continue };
+            let Some(stored) = self.runtime().store.load_runs(vec![run]).await?.pop() else { continue };
+            let before = row.clone();
+            row.is_unknown = row.is_unknown || self.book.has_unknown(run).await?;
+            match stored.state.status {
+                RunStatus::Completed => {
+                    row.status = OutboxStatus::Sent;
+                    row.sent_ms = stored.state.completed_at_ms;
+                    row.error = None;
+                }
+                RunStatus::Cancelled => row.status = OutboxStatus::Cancelled,
+                status if status.is_terminal() => {
+                    row.status = OutboxStatus::Failed;
+                    let errors = stored.attempts.iter().rev().find_map(|attempt| attempt.error.as_deref());
+                    row.error = Some(short(errors.unwrap_or("it failed")));
+                }
+                _ if row.is_unknown => row.status = OutboxStatus::MaybeSent,
+                _ => {}
+            }
+            if *row != before {
+                changed.push(row.clone());
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Sends what is pending. The rows that changed, and when to look again because of them.
+    async fn send(&self, stored: &StoredEscalation, rows: &mut [OutboxRow]) -> (Vec<OutboxRow>, Option<i64>) {
+        let mut changed = Vec::new();
+        let mut later_ms = None;
+        let mut wait = |at_ms: i64| later_ms = Some(later_ms.map_or(at_ms, |other: i64| other.min(at_ms)));
+        for row in rows.iter_mut() {
+            match row.status {
+                OutboxStatus::Sending | OutboxStatus::MaybeSent => wait(self.now_ms() + LOOK_MS),
+                OutboxStatus::Pending if !is_wanted(stored, row) => {
+                    row.status = OutboxStatus::Cancelled;
+                    changed.push(row.clone());
+                }
+                OutboxStatus::Pending => {
+                    failpoint::hit("escalation.before_send");
+                    match self.perform(stored, row).await {
+                        Ok(Done::Performs(run)) => {
+                            (row.status, row.run) = (OutboxStatus::Sending, Some(run));
+                            wait(self.now_ms() + LOOK_MS);
+                        }
+                        Ok(Done::Done) => {
+                            (row.status, row.sent_ms, row.error) = (OutboxStatus::Sent, Some(self.now_ms()), None);
+                        }
+                        Err(NotDone::Later(why)) => {
+                            row.tries += 1;
+                            row.error = Some(short(&why));
+                            wait(self.now_ms() + (RETRY_MS << row.tries.min(10)).min(LONGEST_RETRY_MS));
+                        }
+                        Err(NotDone::Never(why)) => {
+                            (row.status, row.error) = (OutboxStatus::Failed, Some(short(&why)));
+                            // A remediation that cannot be tried is one that failed.
+                            wait(self.now_ms());
+                        }
+                    }
+                    failpoint::hit("escalation.after_send");
+                    changed.push(row.clone());
+                }
+                OutboxStatus::Sent | OutboxStatus::Failed | OutboxStatus::Cancelled => {}
+            }
+        }
+        (changed, later_ms)
+    }
+
+    /// Notes rows, and when the event is looked at again.
+    async fn note(
+        &self,
+        stored: &StoredEscalation,
+        wake_ms: Option<i64>,
+        rows: Vec<OutboxRow>,
+    ) -> Result<(), StoreError> {
+        let (escalation, tenant, version) = (stored.id, stored.owner.tenant, stored.version);
+        let ended = rows.iter().filter_map(|row| match row.status {
+            OutboxStatus::Sent => Some(0),
+            OutboxStatus::Failed => Some(1),
+            OutboxStatus::Cancelled => Some(2),
+            OutboxStatus::Pending | OutboxStatus::Sending | OutboxStatus::MaybeSent => None,
+        });
+        let ended: Vec<usize> = ended.collect();
+        let at_ms = self.now_ms();
+        let step = OutboxStep { escalation, tenant, version, wake_ms, rows, at_ms };
+        match self.commit(EscalationWrite::Outbox(step)).await? {
+            Outcome::Committed { .. } => {
+                let counters = &self.runtime().counters;
+                ended.into_iter().for_each(|place| Counters::add(&counters.escalation_sends[place], 1));
+                Ok(())
+            }
+            other => Err(crate::engine::unexpected(other)),
+        }
+    }
+
+    /// Stops what is under way and nobody needs any more. What had failed itself is never stopped.
+    async fn stop(&self, stored: &StoredEscalation, rows: &[OutboxRow]) {
+        for row in rows.iter().filter(|row| !row.status.is_final() && !is_wanted(stored, row)) {
+            if let Some(run) = row.run.filter(|run| Some(*run) != stored.run) {
+                self.cancel(stored, run).await;
+            }
+        }
+    }
+}
+
+/// Whether something is still to be done, as the event stands now: a level that was reached before somebody acknowledged is
+/// not, nor is anything but the notice of a broken service level after the end.
+fn is_wanted(stored: &StoredEscalation, row: &OutboxRow) -> bool {
+    let event = &stored.event;
+    let climbs = matches!(row.purpose, Purpose::Level | Purpose::Repeat);
+    if event.status.is_closed() {
+        return matches!(row.purpose, Purpose::SlaWarning | Purpose::SlaBreach);
+    }
+    let acknowledged_ms = event.acknowledged.as_ref().map(|deed| deed.at_ms);
+    !(climbs && acknowledged_ms.is_some_and(|at_ms| uuid_ms(row.id.0) <= at_ms))
+}
+
+/// What a remediation that has ended means: the first success mends; a failure says, once, that it is still broken.
+fn remedied(rows: &[OutboxRow], stored: &StoredEscalation) -> Option<Command> {
+    let of = |row: &&OutboxRow| matches!(row.purpose, Purpose::Remediation | Purpose::FixFirst);
+    if let Some(row) = rows.iter().filter(of).find(|row| row.status == OutboxStatus::Sent && mends(row)) {
+        return Some(Command::Remedied { purpose: row.purpose, success: true });
+    }
+    let failed = rows.iter().filter(of).find(|row| row.status == OutboxStatus::Failed)?;
+    let is_told = stored.event.remediation_successful.is_some();
+    (!is_told).then_some(Command::Remedied { purpose: failed.purpose, success: false })
+}
+
+/// Whether the success of an action shows that what had failed is mended.
+fn mends(row: &OutboxRow) -> bool {
+    row.channel.parse::<LevelAction>().map_or(true, LevelAction::mends)
+}

@@ -1,0 +1,108 @@
+//! Integrations and secrets as they are stored, and the vault that opens what is sealed.
+//!
+//! An integration holds the names of secrets, never a secret; a secret is held sealed. A value is opened for one attempt
+//! and forgotten with it.
+
+use core314_domain::audit::AuditEntry;
+use core314_domain::ids::{Owner, RowId, TenantId};
+use core314_domain::integration::Definition;
+
+/// A named connection of a tenant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Integration {
+    pub id: RowId,
+    pub owner: Owner,
+    /// Unique in the tenant; `action_target` names it.
+    pub name: String,
+    /// The word of its [`Kind`](core314_domain::integration::Kind).
+    pub kind: String,
+    pub definition: Definition,
+    pub is_active: bool,
+    /// 1 for a new one; each change makes it one more.
+    pub version: i64,
+    pub created_at_ms: i64,
+    pub updated_at_ms: i64,
+}
+
+/// A secret of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    pub id: RowId,
+    pub owner: Owner,
+    /// Unique in the tenant; `secrets.NAME` names it.
+    pub name: String,
+    /// What people say about it; nothing secret.
+    pub description: String,
+    /// What the vault made of its value.
+    pub sealed: String,
+    /// 1 for a new one; each change of the value or the description makes it one more.
+    pub version: i64,
+    pub created_at_ms: i64,
+    pub updated_at_ms: i64,
+}
+
+impl Secret {
+    /// For what a secret's value is sealed: copied into another row it does not open.
+    pub fn purpose(id: RowId) -> String {
+        format!("secret:{id}")
+    }
+}
+
+/// All that a tenant has of both.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TenantConnections {
+    pub integrations: Vec<Integration>,
+    pub secrets: Vec<Secret>,
+}
+
+/// A change of an integration or a secret. One that is new has version 1; one that is changed has the version after the
+/// one that was read, else the change is a conflict. A taken name is refused with
+/// [`NameTaken`](super::store::RejectCode::NameTaken), and more than `limit` with
+/// [`LimitReached`](super::store::RejectCode::LimitReached).
+#[derive(Debug, Clone)]
+pub enum ConnectionWrite {
+    Integration {
+        integration: Integration,
+        limit: usize,
+        audit: AuditEntry,
+    },
+    /// One that is gone already is a conflict.
+    RemoveIntegration {
+        tenant: TenantId,
+        id: RowId,
+        audit: AuditEntry,
+    },
+    Secret {
+        secret: Secret,
+        limit: usize,
+        audit: AuditEntry,
+    },
+    RemoveSecret {
+        tenant: TenantId,
+        id: RowId,
+        audit: AuditEntry,
+    },
+}
+
+impl ConnectionWrite {
+    /// What the audit log says of it.
+    pub fn audit(&self) -> &AuditEntry {
+        match self {
+            Self::Integration { audit, .. }
+            | Self::RemoveIntegration { audit, .. }
+            | Self::Secret { audit, .. }
+            | Self::RemoveSecret { audit, .. } => audit,
+        }
+    }
+}
+
+/// Why the vault did not seal or open. The text says what a person should do, and holds nothing secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Locked(pub String);
+
+/// Seals values for storage and opens them again, each for a purpose.
+pub trait Vault: Send + Sync + 'static {
+    fn seal(&self, value: &str, purpose: &str) -> Result<String, Locked>;
+    fn open(&self, sealed: &str, purpose: &str) -> Result<String, Locked>;
+}

@@ -1,0 +1,7 @@
+//! What executors of HTTP share about integrations: where a request goes, and what proves it.
+
+pub mod address;
+pub mod auth;
+pub mod http;
+
+pub use address::Address;

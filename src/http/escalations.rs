@@ -1,0 +1,54 @@
+//! Escalations: rules, events, on-call schedules and silences.
+
+pub mod ack;
+pub mod analytics;
+pub mod events;
+pub mod on_call;
+pub mod rules;
+pub mod silences;
+pub mod try_out;
+mod written;
+
+use core314_actors::engine::RuleError;
+use core314_actors::escalations::{AskError, EscalationError};
+use core314_domain::plan::Problem as DocumentProblem;
+
+use super::problem::{FieldError, Problem};
+
+/// Why something was not saved; `noun` is what the path names.
+fn refused(error: RuleError, noun: &str) -> Problem {
+    match error {
+        RuleError::Invalid(problems) => Problem::InvalidRequest(problems.iter().map(field).collect()),
+        RuleError::NameTaken => Problem::NameTaken,
+        RuleError::Conflict => Problem::PreconditionFailed,
+        RuleError::NotFound => Problem::no_row(noun),
+        RuleError::Store(error) => error.into(),
+    }
+}
+
+/// What is wrong at a place, with its line where that is known.
+fn field(problem: &DocumentProblem) -> FieldError {
+    let place = match (problem.line, problem.column) {
+        (Some(line), Some(column)) => format!(" (line {line}, column {column})"),
+        _ => String::new(),
+    };
+    FieldError::at(&problem.pointer, format!("{}{place}", problem.message))
+}
+
+/// Why an event was not told something.
+fn not_told(error: EscalationError) -> Problem {
+    match error {
+        EscalationError::NotFound => Problem::no_row("escalation event"),
+        EscalationError::Refused(refusal) => Problem::Conflict(refusal.to_string()),
+        EscalationError::Busy => Problem::Busy { retry_after_seconds: 1 },
+        EscalationError::Store(error) => error.into(),
+    }
+}
+
+/// Why the rules could not be asked.
+pub fn not_asked(error: AskError) -> Problem {
+    match error {
+        AskError::Busy => Problem::Busy { retry_after_seconds: 1 },
+        AskError::Store(error) => error.into(),
+    }
+}

@@ -1,0 +1,51 @@
+//! `/api/v1/silences`: times in which failures that match are recorded and tell nobody.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::engine::SilenceDraft;
+use core314_actors::ports::resource::Resource;
+use core314_domain::escalation::SilenceDocument;
+use core314_domain::ids::RowId;
+
+use super::refused;
+use super::written::{MEDIA_TYPES, Written};
+use crate::http::auth::Role;
+use crate::http::openapi::Doc;
+use crate::http::problem::Problem;
+use crate::http::{Shared, resources};
+
+const NOUN: &str = "silence";
+
+pub fn create_doc() -> Doc {
+    Doc::role("Keeps silent for a time, or again and again.", Role::Operator)
+        .body_in::<SilenceDocument>(MEDIA_TYPES)
+        .answer_as(StatusCode::CREATED, "The silence.", resources::row_schema(Resource::Silences))
+}
+
+pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
+    let credential = state.keys.identify(&req).await?;
+    credential.allows(Role::Operator)?;
+    let caller = credential.act(req.headers(), None)?;
+    let owner = caller.owner()?;
+    let written = Written::of(&req, payload, &state).await?;
+    let draft = SilenceDraft { owner, document: written.read()?, by: caller.by };
+    let silence = state.engine.save_silence(draft).await.map_err(|error| written.refused(error, NOUN))?;
+    let row = state.views.one(caller.scope, Resource::Silences, silence.id.0).await?;
+    let row = row.ok_or_else(|| Problem::no_row(NOUN))?;
+    Ok(HttpResponse::Created().insert_header((LOCATION, format!("/api/v1/silences/{}", silence.id))).json(row))
+}
+
+pub fn delete_doc() -> Doc {
+    Doc::role("Ends a silence: what it held goes on.", Role::Operator).empty(StatusCode::NO_CONTENT, "It is over.")
+}
+
+pub async fn delete(req: HttpRequest, id: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
+    let credential = state.keys.identify(&req).await?;
+    credential.allows(Role::Operator)?;
+    let caller = credential.act(req.headers(), None)?;
+    let owner = caller.owner()?;
+    let id: RowId = id.parse().map_err(|_| Problem::no_row(NOUN))?;
+    state.engine.delete_silence(owner, id, caller.by).await.map_err(|error| refused(error, NOUN))?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,126 @@
+//! `POST /api/v1/escalation-rules/test`: replays a failure, past or made up, against rules as they are or were, or performs
+//! the cases of a set of rules. Nothing is sent.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::ports::resource::Resource;
+use core314_domain::escalation::{Asked as Said, EscalationReason, Failure, Suite, acting};
+use core314_domain::ids::ExecutionId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::written::{MEDIA_TYPES, Written};
+use crate::http::auth::Role;
+use crate::http::openapi::Doc;
+use crate::http::problem::Problem;
+use crate::http::{Shared, State};
+
+/// What is to be tried: a failure, or a set of rules with its cases.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RulesTest")]
+struct Input {
+    /// An execution of the past: what it was is what the rules are asked about.
+    execution_id: Option<ExecutionId>,
+    /// Or a failure that is made up: why.
+    escalation_reason: Option<EscalationReason>,
+    /// And what conditions see.
+    context: Option<Map<String, Value>>,
+    /// RFC 3339: the rules as they were then; absent: as they are.
+    at: Option<String>,
+    /// Rules with cases, as a file of `core314 escalation test`.
+    suite: Option<Value>,
+}
+
+/// What came of it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RulesTested")]
+struct View {
+    /// What each rule says; empty where a suite was performed.
+    asked: Vec<Value>,
+    /// The names of the rules that act.
+    acting: Vec<String>,
+    /// What came of each case.
+    cases: Vec<Value>,
+    /// Whether every case passed.
+    passed: bool,
+}
+
+pub fn doc() -> Doc {
+    Doc::role("Tries escalation rules out, without sending anything.", Role::Viewer)
+        .body_in::<Input>(MEDIA_TYPES)
+        .ok::<View>("What each rule says, or what came of each case.")
+}
+
+pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
+    let caller = state.keys.identify(&req).await?.act(req.headers(), None)?;
+    let owner = caller.owner()?;
+    let written = Written::of(&req, payload, &state).await?;
+    let input: Input = written.read()?;
+    if let Some(suite) = input.suite {
+        return perform(suite, &written);
+    }
+    let at_ms = input.at.as_deref().map(chrono::DateTime::parse_from_rfc3339).transpose();
+    let at_ms = at_ms.map_err(|e| Problem::field("at", format!("is not an RFC 3339 time: {e}")))?;
+    let at_ms = at_ms.map(|time| time.timestamp_millis());
+    let failure = match (input.execution_id, input.context) {
+        (Some(id), None) => of_execution(&state, caller.scope, id).await?,
+        (None, context) => {
+            let context = Value::Object(context.unwrap_or_default());
+            let reason = input.escalation_reason.unwrap_or(EscalationReason::Reported);
+            Failure::described(reason, Arc::new(context), at_ms.unwrap_or_else(|| state.engine.now_ms()))
+        }
+        (Some(_), Some(_)) => return Err(Problem::field("context", "stands beside execution_id: give one of them")),
+    };
+    let (asked, rules) = state.engine.escalations()?.replay(owner, &failure, at_ms).await?;
+    let acting = acting(&rules, &asked).iter().map(|rule| rule.document.rule_name.clone()).collect();
+    let asked = asked.iter().map(|said: &Said| json!(said)).collect();
+    Ok(HttpResponse::Ok().json(View { asked, acting, cases: Vec::new(), passed: true }))
+}
+
+fn perform(suite: Value, written: &Written) -> Result<HttpResponse, Problem> {
+    let within = |pointer: String| format!("/suite{pointer}");
+    let suite: Suite = core314_domain::document::read(suite).map_err(|error| {
+        written.located(vec![core314_domain::plan::Problem::new(within(error.pointer), error.message)])
+    })?;
+    let reports = suite.perform().map_err(|problems| {
+        let problems =
+            problems.into_iter().map(|p| core314_domain::plan::Problem { pointer: within(p.pointer.clone()), ..p });
+        written.located(problems.collect())
+    })?;
+    let passed = reports.iter().all(|report| report.failures.is_empty());
+    let cases = reports.iter().map(|report| json!(report)).collect();
+    Ok(HttpResponse::Ok().json(View { asked: Vec::new(), acting: Vec::new(), cases, passed }))
+}
+
+/// What rules would have been asked about an execution.
+pub async fn of_execution(
+    state: &State,
+    scope: core314_actors::ports::Scope,
+    id: ExecutionId,
+) -> Result<Failure, Problem> {
+    let missing = || Problem::no_row("execution");
+    let row = state.views.one(scope, Resource::Executions, id.0).await?.ok_or_else(missing)?;
+    let (run, _) = id.parts().ok_or_else(missing)?;
+    let run = state.views.one(scope, Resource::Runs, run.0).await?.ok_or_else(missing)?;
+    let reason = match row["execution_status"].as_str() {
+        Some("expired") => EscalationReason::ExecutionExpired,
+        _ => EscalationReason::ExecutionFailed,
+    };
+    let attempts = row["current_retry_attempt"].as_i64().unwrap_or(0) + 1;
+    let is_flow = run["flow_name"].as_str().is_some_and(|name| !name.is_empty());
+    let context = json!({
+        "step_id": row["step_id"], "execution_id": id, "action_type": row["action_type"],
+        "action_target": row["action_target"], "integration": row["action_target"], "urgency": row["urgency"],
+        "priority": row["priority"], "attempts": attempts, "error": row["execution_error"],
+        "error_code": row["execution_error_code"], "run_id": run["id"], "run_error": run["error"],
+        "flow_id": if is_flow { run["orchestration_flow_id"].clone() } else { Value::Null },
+        "flow_name": if is_flow { run["flow_name"].clone() } else { Value::Null },
+        "trigger_type": run["trigger_type"], "context": run["trigger_context"],
+    });
+    let ended = row["completed_at"].as_str().and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok());
+    let at_ms = ended.map_or_else(|| state.engine.now_ms(), |time| time.timestamp_millis());
+    Ok(Failure::described(reason, Arc::new(context), at_ms))
+}

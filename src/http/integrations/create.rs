@@ -1,0 +1,73 @@
+//! `POST /api/v1/integrations`: makes a named connection to a service.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::engine::IntegrationDraft;
+use core314_actors::ports::resource::Resource;
+use core314_domain::ids::UserId;
+use core314_domain::integration::Definition;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::missing;
+use crate::http::auth::Role;
+use crate::http::flows::etag;
+use crate::http::openapi::Doc;
+use crate::http::problem::Problem;
+use crate::http::{Shared, body, input, resources};
+
+/// The integration to make.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "IntegrationToMake")]
+struct Input {
+    /// For whom a service key acts, where no header says so.
+    user_id: Option<UserId>,
+    /// A letter or digit, then letters, digits, `_`, `-` and `.`; at most 64. Unique in the tenant: `action_target` names it.
+    name: String,
+    /// What it connects to; `GET /api/v1/integrations/kinds` lists them.
+    kind: String,
+    /// Where the service is, without credentials. Absent: the kind's own.
+    endpoint: Option<String>,
+    /// By what the kind calls it the secret that holds it, as `secrets.NAME`.
+    #[serde(default)]
+    credentials: BTreeMap<String, String>,
+    /// What else the kind wants to know; nothing secret.
+    #[serde(default)]
+    settings: Map<String, Value>,
+    /// Whether actions may use it: true where nothing is said.
+    is_active: Option<bool>,
+}
+
+pub fn doc() -> Doc {
+    Doc::role("Makes a named connection to a service outside.", Role::Admin)
+        .body::<Input>()
+        .problem(StatusCode::CONFLICT)
+        .answer_as(StatusCode::CREATED, "The integration.", resources::row_schema(Resource::Integrations))
+}
+
+pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
+    let credential = state.keys.identify(&req).await?;
+    credential.allows(Role::Admin)?;
+    let (_, value) = body::read_json(&req, payload, &state.settings).await?;
+    let input: Input = input::read(value)?;
+    let caller = credential.act(req.headers(), input.user_id)?;
+    let owner = caller.owner()?;
+    let Input { endpoint, credentials, settings, .. } = input;
+    let draft = IntegrationDraft {
+        name: input.name,
+        kind: input.kind,
+        definition: Definition { endpoint, credentials, settings },
+        is_active: input.is_active.unwrap_or(true),
+    };
+    let made = state.engine.create_integration(owner, draft, caller.by).await?;
+    let row = state.views.one(caller.scope, Resource::Integrations, made.id.0).await?.ok_or_else(missing)?;
+    Ok(HttpResponse::Created()
+        .insert_header((LOCATION, format!("/api/v1/integrations/{}", made.name)))
+        .insert_header(etag(made.version))
+        .json(row))
+}

@@ -1,0 +1,463 @@
+//! Escalations: rules, the steps of their events, and what is sent for them.
+//!
+//! Invariants:
+//! - An event, its tasks, the failure that it takes and the figures of its rule are one transaction: a failure is taken once.
+//! - An event is changed from the version that the change was decided on, or not at all; a rule has one open event a subject.
+//! - A task has one row, by its key, however often it is decided.
+
+mod rows;
+
+use core314_actors::ports::escalation::{
+    EscalationWrite, EventBefore, EventStep, HeldBackNote, OutboxStep, Stop, StoredOnCall, StoredRule,
+};
+use core314_actors::ports::store::{FailureNote, Outcome, RejectCode, Write};
+use core314_domain::escalation::EscalationStatus;
+use core314_domain::ids::{RowId, RunId, TenantId};
+use serde_json::json;
+
+use super::batch::Batch;
+use super::signals::SETTLED;
+use crate::store::cell::{Cell, Rows};
+use crate::store::connection::{Bulk, Connection};
+use crate::store::failure::Failure;
+use rows::{held_row, new_event_row, next_event_row, override_row, owned, silence_row, task_row, text};
+
+/// The failures among these whose tenant has a rule that may act.
+pub(in crate::store) const FAILURES: Bulk = Bulk {
+    before: "WITH u (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, created_at_ms) AS (",
+    after: ") INSERT INTO occurrences (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
+            created_at_ms) SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
+            created_at_ms FROM u WHERE EXISTS (SELECT 1 FROM rules r WHERE r.tenant_id = u.tenant_id AND r.is_active)",
+};
+/// SQLite uses a partial index for its own words alone.
+pub(in crate::store) const FAILURES_SQLITE: Bulk = Bulk {
+    before: FAILURES.before,
+    after: ") INSERT INTO occurrences (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
+            created_at_ms) SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
+            created_at_ms FROM u WHERE EXISTS (SELECT 1 FROM rules r WHERE r.tenant_id = u.tenant_id AND r.is_active = 1)",
+};
+const NAMED: &str = "SELECT id FROM rules WHERE tenant_id = $1 AND rule_name = $2 AND id <> $3";
+const RULE: Bulk = Bulk {
+    before: "INSERT INTO rules (id, tenant_id, user_id, organization_id, rule_name, is_active, priority, document, version, \
+             total_escalations, successful_resolutions, failed_resolutions, resolution_sum_ms, acknowledged, \
+             acknowledge_sum_ms, suppressed, breaches, heartbeat_due_ms, created_by, updated_by, created_at_ms, \
+             updated_at_ms) ",
+    after: "",
+};
+pub(in crate::store) const RULE_NEXT: Bulk = Bulk {
+    before: "WITH u (id, tenant_id, version, rule_name, is_active, priority, document, heartbeat_due_ms, updated_by, at_ms) AS (",
+    after: ") UPDATE rules SET version = u.version + 1, rule_name = u.rule_name, is_active = u.is_active, \
+            priority = u.priority, document = u.document, heartbeat_due_ms = u.heartbeat_due_ms, \
+            updated_by = u.updated_by, updated_at_ms = u.at_ms FROM u WHERE rules.id = u.id \
+            AND rules.tenant_id = u.tenant_id AND rules.version = u.version RETURNING rules.id",
+};
+const VERSION: Bulk =
+    Bulk { before: "INSERT INTO rule_versions (rule_id, version, tenant_id, document, at_ms) ", after: "" };
+const RULE_GONE: &str = "DELETE FROM rules WHERE id = $1 AND tenant_id = $2 AND version = $3 RETURNING id";
+const KNOWN_RULE: &str = "SELECT id FROM rules WHERE id = $1 AND tenant_id = $2";
+const HEARTBEAT: &str = "UPDATE rules SET heartbeat_due_ms = $3, heartbeat_at_ms = coalesce($4, heartbeat_at_ms) \
+    WHERE id = $1 AND tenant_id = $2 AND heartbeat_due_ms IS NOT NULL AND ($5 IS NULL OR heartbeat_due_ms = $5) RETURNING id";
+const FIGURES: Bulk = Bulk {
+    before: "WITH u (id, total, resolved, failed, resolution_ms, acknowledged, acknowledge_ms, suppressed, breaches, \
+             triggered_at_ms) AS (",
+    after: ") UPDATE rules SET total_escalations = rules.total_escalations + u.total, \
+            successful_resolutions = rules.successful_resolutions + u.resolved, \
+            failed_resolutions = rules.failed_resolutions + u.failed, \
+            resolution_sum_ms = rules.resolution_sum_ms + u.resolution_ms, acknowledged = rules.acknowledged + u.acknowledged, \
+            acknowledge_sum_ms = rules.acknowledge_sum_ms + u.acknowledge_ms, suppressed = rules.suppressed + u.suppressed, \
+            breaches = rules.breaches + u.breaches, \
+            last_triggered_at_ms = coalesce(u.triggered_at_ms, rules.last_triggered_at_ms) FROM u WHERE rules.id = u.id",
+};
+const EVENT: Bulk = Bulk {
+    before: "INSERT INTO escalations (id, tenant_id, user_id, organization_id, rule_id, rule_version, execution_id, log_id, \
+             flow_id, run_id, status, level, reason, subject, urgency, count, held_back, held_by, state, context, asked, \
+             conditions_met, acknowledged_by, acknowledged_at_ms, resolved_by, resolved_at_ms, resolution_notes, \
+             remediation_attempted, remediation_succeeded, response_deadline_ms, resolution_deadline_ms, response_breached, \
+             resolution_breached, tags, open_subject, version, wake_at_ms, triggered_at_ms, created_at_ms, updated_at_ms) ",
+    after: "",
+};
+/// Columns: what of an event changes.
+pub(in crate::store) const EVENT_NEXT: Bulk = Bulk {
+    before: "WITH u (id, tenant_id, version, status, level, urgency, count, state, acknowledged_by, acknowledged_at_ms, \
+             resolved_by, resolved_at_ms, resolution_notes, remediation_attempted, remediation_succeeded, \
+             response_deadline_ms, resolution_deadline_ms, response_breached, resolution_breached, open_subject, wake_at_ms, \
+             at_ms) AS (",
+    after: ") UPDATE escalations SET version = u.version + 1, status = u.status, level = u.level, urgency = u.urgency, \
+            count = u.count, state = u.state, acknowledged_by = u.acknowledged_by, \
+            acknowledged_at_ms = u.acknowledged_at_ms, resolved_by = u.resolved_by, resolved_at_ms = u.resolved_at_ms, \
+            resolution_notes = u.resolution_notes, remediation_attempted = u.remediation_attempted, \
+            remediation_succeeded = u.remediation_succeeded, response_deadline_ms = u.response_deadline_ms, \
+            resolution_deadline_ms = u.resolution_deadline_ms, response_breached = u.response_breached, \
+            resolution_breached = u.resolution_breached, open_subject = u.open_subject, wake_at_ms = u.wake_at_ms, \
+            updated_at_ms = u.at_ms FROM u WHERE escalations.id = u.id AND escalations.tenant_id = u.tenant_id \
+            AND escalations.version = u.version RETURNING escalations.id",
+};
+const OPEN_ALREADY: &str = "SELECT id FROM escalations WHERE id = $1 OR (rule_id = $2 AND open_subject = $3)";
+const BUNDLED: &str = "UPDATE escalations SET bundled_into = $1, updated_at_ms = $2 \
+    WHERE rule_id = $3 AND tenant_id = $4 AND status = 'suppressed' AND bundled_into IS NULL RETURNING id";
+const HELD_AGAIN: &str = "UPDATE escalations SET count = count + 1, updated_at_ms = $1 \
+    WHERE rule_id = $2 AND subject = $3 AND tenant_id = $4 AND status = 'suppressed' AND bundled_into IS NULL RETURNING id";
+const TASKS: Bulk = Bulk {
+    before: "INSERT INTO outbox (id, tenant_id, user_id, organization_id, escalation_id, level, round, purpose, kind, \
+             channel, target, payload, idempotency_key, status, is_unknown, error, tries, created_at_ms, updated_at_ms) ",
+    after: " ON CONFLICT (idempotency_key) DO NOTHING",
+};
+const STOPPED_CLIMB: &str = "UPDATE outbox SET status = 'cancelled', updated_at_ms = $1 WHERE escalation_id = $2 \
+    AND tenant_id = $3 AND status = 'pending' AND purpose IN ('level', 'repeat') RETURNING id";
+const STOPPED_ALL: &str = "UPDATE outbox SET status = 'cancelled', updated_at_ms = $1 WHERE escalation_id = $2 \
+    AND tenant_id = $3 AND status = 'pending' RETURNING id";
+pub(in crate::store) const TASKS_NEXT: Bulk = Bulk {
+    before: "WITH u (id, tenant_id, status, is_unknown, run_id, error, tries, sent_at_ms, at_ms) AS (",
+    after: ") UPDATE outbox SET status = u.status, is_unknown = u.is_unknown, run_id = u.run_id, error = u.error, \
+            tries = u.tries, sent_at_ms = u.sent_at_ms, updated_at_ms = u.at_ms FROM u \
+            WHERE outbox.id = u.id AND outbox.tenant_id = u.tenant_id",
+};
+const WAKES: &str =
+    "UPDATE escalations SET wake_at_ms = $1 WHERE id = $2 AND tenant_id = $3 AND version = $4 RETURNING id";
+const ON_CALL_NAMED: &str = "SELECT id FROM rotations WHERE tenant_id = $1 AND name = $2 AND id <> $3";
+const ON_CALL: Bulk = Bulk {
+    before: "INSERT INTO rotations (id, tenant_id, user_id, organization_id, name, document, version, created_at_ms, \
+             updated_at_ms) ",
+    after: "",
+};
+const ON_CALL_NEXT: Bulk = Bulk {
+    before: "WITH u (id, tenant_id, version, name, document, at_ms) AS (",
+    after: ") UPDATE rotations SET version = u.version + 1, name = u.name, document = u.document, updated_at_ms = u.at_ms \
+            FROM u WHERE rotations.id = u.id AND rotations.tenant_id = u.tenant_id AND rotations.version = u.version \
+            RETURNING rotations.id",
+};
+const ON_CALL_GONE: &str = "DELETE FROM rotations WHERE id = $1 AND tenant_id = $2 RETURNING id";
+const ITS_OVERRIDES_GONE: &str = "DELETE FROM stand_ins WHERE schedule_id = $1 AND tenant_id = $2";
+const KNOWN_ON_CALL: &str = "SELECT id FROM rotations WHERE id = $1 AND tenant_id = $2";
+const OVERRIDE: Bulk = Bulk {
+    before: "INSERT INTO stand_ins (id, tenant_id, user_id, organization_id, schedule_id, on_call_user_id, reason, \
+             starts_at_ms, ends_at_ms, created_at_ms) ",
+    after: "",
+};
+const OVERRIDE_GONE: &str = "DELETE FROM stand_ins WHERE id = $1 AND tenant_id = $2 RETURNING id";
+const SILENCE: Bulk = Bulk {
+    before: "INSERT INTO quiet_times (id, tenant_id, user_id, organization_id, name, document, starts_at_ms, ends_at_ms, \
+             created_at_ms) ",
+    after: "",
+};
+const SILENCE_GONE: &str = "DELETE FROM quiet_times WHERE id = $1 AND tenant_id = $2 RETURNING id";
+
+/// Notes what has failed for good, where the tenant has a rule that may act.
+pub(super) fn failures(batch: &mut Batch<'_, '_>) {
+    let mut rows = Rows::new(9);
+    for (_, run) in batch.surviving_runs() {
+        if let [first, ..] = &*run.failures {
+            rows.push(failure_row(run.id, first, &run.failures));
+        }
+    }
+    if !rows.is_empty() {
+        let statement = if batch.connection.is_postgres() { FAILURES } else { FAILURES_SQLITE };
+        batch.deferred.push((statement, rows));
+    }
+}
+
+/// What fails in one commit of a run is asked about in its order: a step, and the end of the run that it brings about.
+fn failure_row<'a>(run: RunId, first: &FailureNote, all: &[FailureNote]) -> [Cell<'a>; 9] {
+    let FailureNote { id, owner, at_ms, .. } = first;
+    let all = all.iter().map(|failure| json!({"reason": failure.reason, "context": failure.context}));
+    let context = json!({"failures": all.collect::<Vec<_>>()});
+    [
+        id.0.into(),
+        owner.tenant.0.into(),
+        owner.user.0.into(),
+        owner.organization.map(|o| o.0).into(),
+        "failure".into(),
+        run.0.into(),
+        text(&context),
+        format!("run:{run}").into(),
+        (*at_ms).into(),
+    ]
+}
+
+/// Writes changes of escalations, one after the other.
+pub(super) async fn escalations(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+    for (i, write) in batch.survivors().collect::<Vec<_>>() {
+        if let Write::Escalation(write) = write {
+            batch.outcomes[i] = take(batch.connection, write).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn take(connection: &mut Connection, write: &EscalationWrite) -> Result<Option<Outcome>, Failure> {
+    match write {
+        EscalationWrite::Rule { rule, expected_version, at_ms, audit: _ } => {
+            self::rule(connection, rule, *expected_version, *at_ms).await
+        }
+        EscalationWrite::DeleteRule { id, tenant, version, at_ms, audit: _ } => {
+            let cells = [id.0.into(), tenant.0.into(), (*version).into()];
+            if connection.fetch(RULE_GONE, &cells).await?.is_empty() {
+                return missing(connection, KNOWN_RULE, *id, *tenant).await;
+            }
+            let mut rows = Rows::new(5);
+            rows.push([id.0.into(), (version + 1).into(), tenant.0.into(), Cell::Json(None), (*at_ms).into()]);
+            connection.bulk(VERSION, &rows).await?;
+            Ok(None)
+        }
+        EscalationWrite::Heartbeat { rule, tenant, expected_due_ms, due_ms, came_ms } => {
+            let cells =
+                [rule.0.into(), tenant.0.into(), (*due_ms).into(), (*came_ms).into(), (*expected_due_ms).into()];
+            found(connection, HEARTBEAT, &cells, Outcome::Stale).await
+        }
+        EscalationWrite::Step(step) => self::step(connection, step).await,
+        EscalationWrite::HeldBack(note) => held_back(connection, note).await.map(|()| None),
+        EscalationWrite::Outbox(step) => outbox(connection, step).await.map(|()| None),
+        EscalationWrite::OnCall { schedule, expected_version, at_ms, audit: _ } => {
+            on_call(connection, schedule, *expected_version, *at_ms).await
+        }
+        EscalationWrite::DeleteOnCall { id, tenant, audit: _ } => {
+            let cells = [id.0.into(), tenant.0.into()];
+            connection.fetch(ITS_OVERRIDES_GONE, &cells).await?;
+            found(connection, ON_CALL_GONE, &cells, Outcome::NotFound).await
+        }
+        EscalationWrite::Override { id, schedule, owner, over, reason, at_ms, audit: _ } => {
+            let known = connection.fetch(KNOWN_ON_CALL, &[schedule.0.into(), owner.tenant.0.into()]).await?;
+            if known.is_empty() {
+                return Ok(Some(Outcome::NotFound));
+            }
+            let mut rows = Rows::new(10);
+            rows.push(override_row((*id, *schedule), owner, over, reason.as_deref(), *at_ms));
+            connection.bulk(OVERRIDE, &rows).await?;
+            Ok(None)
+        }
+        EscalationWrite::DeleteOverride { id, tenant, audit: _ } => {
+            found(connection, OVERRIDE_GONE, &[id.0.into(), tenant.0.into()], Outcome::NotFound).await
+        }
+        EscalationWrite::Silence { silence, starts_ms, ends_ms, audit: _ } => {
+            let mut rows = Rows::new(9);
+            rows.push(silence_row(silence, *starts_ms, *ends_ms));
+            connection.bulk(SILENCE, &rows).await?;
+            Ok(None)
+        }
+        EscalationWrite::DeleteSilence { id, tenant, audit: _ } => {
+            found(connection, SILENCE_GONE, &[id.0.into(), tenant.0.into()], Outcome::NotFound).await
+        }
+    }
+}
+
+/// What a statement that changes one row gives: `otherwise` where there was none.
+async fn found(
+    connection: &mut Connection,
+    statement: &'static str,
+    cells: &[Cell<'_>],
+    otherwise: Outcome,
+) -> Result<Option<Outcome>, Failure> {
+    Ok(connection.fetch(statement, cells).await?.is_empty().then_some(otherwise))
+}
+
+/// Why a row was not changed: it is not there, or has another version.
+async fn missing(
+    connection: &mut Connection,
+    known: &'static str,
+    id: RowId,
+    tenant: TenantId,
+) -> Result<Option<Outcome>, Failure> {
+    let found = connection.fetch(known, &[id.0.into(), tenant.0.into()]).await?;
+    Ok(Some(if found.is_empty() { Outcome::NotFound } else { Outcome::Conflict }))
+}
+
+fn taken(what: &str) -> Outcome {
+    Outcome::Rejected { code: RejectCode::NameTaken, message: format!("there is {what} of this name already") }
+}
+
+async fn rule(
+    connection: &mut Connection,
+    rule: &StoredRule,
+    expected_version: i64,
+    at_ms: i64,
+) -> Result<Option<Outcome>, Failure> {
+    let (document, tenant) = (&rule.document, rule.owner.tenant);
+    let cells = [tenant.0.into(), document.rule_name.as_str().into(), rule.id.0.into()];
+    if !connection.fetch(NAMED, &cells).await?.is_empty() {
+        return Ok(Some(taken("a rule")));
+    }
+    let stored = document.to_value();
+    if expected_version == 0 {
+        let mut rows = Rows::new(22);
+        let [own, user, organization] = owned(&rule.owner);
+        let zero = || Cell::from(0_i64);
+        rows.push([
+            rule.id.0.into(),
+            own,
+            user,
+            organization,
+            document.rule_name.as_str().into(),
+            document.is_active.into(),
+            i64::from(document.priority).into(),
+            text(&stored),
+            1_i64.into(),
+            zero(),
+            zero(),
+            zero(),
+            zero(),
+            zero(),
+            zero(),
+            zero(),
+            zero(),
+            rule.heartbeat_due_ms.into(),
+            rule.created_by.0.into(),
+            rule.updated_by.0.into(),
+            at_ms.into(),
+            at_ms.into(),
+        ]);
+        connection.bulk(RULE, &rows).await?;
+    } else {
+        let mut rows = Rows::new(10);
+        rows.push([
+            rule.id.0.into(),
+            tenant.0.into(),
+            expected_version.into(),
+            document.rule_name.as_str().into(),
+            document.is_active.into(),
+            i64::from(document.priority).into(),
+            text(&stored),
+            rule.heartbeat_due_ms.into(),
+            rule.updated_by.0.into(),
+            at_ms.into(),
+        ]);
+        if connection.bulk(RULE_NEXT, &rows).await?.is_empty() {
+            return missing(connection, KNOWN_RULE, rule.id, tenant).await;
+        }
+    }
+    let mut rows = Rows::new(5);
+    rows.push([rule.id.0.into(), (expected_version + 1).into(), tenant.0.into(), text(&stored), at_ms.into()]);
+    connection.bulk(VERSION, &rows).await?;
+    Ok(None)
+}
+
+async fn on_call(
+    connection: &mut Connection,
+    schedule: &StoredOnCall,
+    expected_version: i64,
+    at_ms: i64,
+) -> Result<Option<Outcome>, Failure> {
+    let tenant = schedule.owner.tenant;
+    let name = schedule.document.name.as_str();
+    let cells = [tenant.0.into(), name.into(), schedule.id.0.into()];
+    if !connection.fetch(ON_CALL_NAMED, &cells).await?.is_empty() {
+        return Ok(Some(taken("a schedule")));
+    }
+    let document = serde_json::to_value(&schedule.document).unwrap_or_default();
+    if expected_version == 0 {
+        let mut rows = Rows::new(9);
+        let [own, user, organization] = owned(&schedule.owner);
+        let (id, version) = (schedule.id.0.into(), 1_i64.into());
+        rows.push([id, own, user, organization, name.into(), text(&document), version, at_ms.into(), at_ms.into()]);
+        connection.bulk(ON_CALL, &rows).await?;
+        return Ok(None);
+    }
+    let mut rows = Rows::new(6);
+    let version = expected_version.into();
+    rows.push([schedule.id.0.into(), tenant.0.into(), version, name.into(), text(&document), at_ms.into()]);
+    if connection.bulk(ON_CALL_NEXT, &rows).await?.is_empty() {
+        return missing(connection, KNOWN_ON_CALL, schedule.id, tenant).await;
+    }
+    Ok(None)
+}
+
+async fn step(connection: &mut Connection, step: &EventStep) -> Result<Option<Outcome>, Failure> {
+    let (escalation, at_ms) = (&step.escalation, step.at_ms);
+    let (id, tenant) = (escalation.id, escalation.owner.tenant);
+    if step.before.is_none() {
+        let event = &escalation.event;
+        let cells = [id.0.into(), escalation.rule.0.into(), event.subject.as_str().into()];
+        if !connection.fetch(OPEN_ALREADY, &cells).await?.is_empty() {
+            return Ok(Some(Outcome::Conflict));
+        }
+        let mut rows = Rows::new(40);
+        rows.push(new_event_row(escalation, at_ms));
+        connection.bulk(EVENT, &rows).await?;
+        let cells = [id.0.into(), at_ms.into(), escalation.rule.0.into(), tenant.0.into()];
+        connection.fetch(BUNDLED, &cells).await?;
+    } else {
+        let mut rows = Rows::new(22);
+        rows.push(next_event_row(escalation, at_ms));
+        if connection.bulk(EVENT_NEXT, &rows).await?.is_empty() {
+            return Ok(Some(Outcome::Conflict));
+        }
+    }
+    if let Some(stop) = step.stops {
+        let statement = if stop == Stop::All { STOPPED_ALL } else { STOPPED_CLIMB };
+        connection.fetch(statement, &[at_ms.into(), id.0.into(), tenant.0.into()]).await?;
+    }
+    let mut rows = Rows::new(19);
+    step.outbox.iter().for_each(|row| rows.push(task_row(row, &escalation.owner, at_ms)));
+    connection.bulk(TASKS, &rows).await?;
+    let mut rows = Rows::new(10);
+    rows.push(figures(step));
+    connection.bulk(FIGURES, &rows).await?;
+    settle(connection, step.settles, tenant).await?;
+    Ok(None)
+}
+
+async fn settle(connection: &mut Connection, failure: Option<RowId>, tenant: TenantId) -> Result<(), Failure> {
+    let Some(failure) = failure else { return Ok(()) };
+    connection.fetch(SETTLED, &[failure.0.into(), tenant.0.into()]).await.map(drop)
+}
+
+/// What the figures of the rule gain by a step.
+fn figures<'a>(step: &EventStep) -> [Cell<'a>; 10] {
+    let event = &step.escalation.event;
+    let now = EventBefore::of(event);
+    let before = step.before;
+    let ends = now.status.is_closed() && before.is_none_or(|before| !before.status.is_closed());
+    let resolves = ends && now.status == EscalationStatus::Resolved;
+    let acknowledges = now.is_acknowledged && before.is_none_or(|before| !before.is_acknowledged);
+    let since = |at_ms: Option<i64>| at_ms.map_or(0, |at_ms| (at_ms - event.triggered_ms).max(0));
+    let ended_ms = since(event.ended.as_ref().map(|deed| deed.at_ms));
+    let acknowledged_ms = since(event.acknowledged.as_ref().map(|deed| deed.at_ms));
+    [
+        step.escalation.rule.0.into(),
+        i64::from(before.is_none()).into(),
+        i64::from(resolves).into(),
+        i64::from(ends && !resolves).into(),
+        (if resolves { ended_ms } else { 0 }).into(),
+        i64::from(acknowledges).into(),
+        (if acknowledges { acknowledged_ms } else { 0 }).into(),
+        0_i64.into(),
+        i64::from(now.breaches.saturating_sub(before.map_or(0, |before| before.breaches))).into(),
+        before.is_none().then_some(event.triggered_ms).into(),
+    ]
+}
+
+async fn held_back(connection: &mut Connection, note: &HeldBackNote) -> Result<(), Failure> {
+    let (tenant, at_ms) = (note.owner.tenant, note.at_ms);
+    let cells = [at_ms.into(), note.rule.0.into(), note.subject.as_str().into(), tenant.0.into()];
+    if connection.fetch(HELD_AGAIN, &cells).await?.is_empty() {
+        let mut rows = Rows::new(40);
+        rows.push(held_row(note));
+        connection.bulk(EVENT, &rows).await?;
+    }
+    let mut rows = Rows::new(10);
+    let zero = || Cell::from(0_i64);
+    let never = Cell::Int(None);
+    rows.push([note.rule.0.into(), zero(), zero(), zero(), zero(), zero(), zero(), 1_i64.into(), zero(), never]);
+    connection.bulk(FIGURES, &rows).await?;
+    settle(connection, note.settles, tenant).await
+}
+
+async fn outbox(connection: &mut Connection, step: &OutboxStep) -> Result<(), Failure> {
+    let mut rows = Rows::new(9);
+    for row in &step.rows {
+        rows.push([
+            row.id.0.into(),
+            step.tenant.0.into(),
+            row.status.as_str().into(),
+            row.is_unknown.into(),
+            row.run.map(|run| run.0).into(),
+            row.error.as_deref().into(),
+            i64::from(row.tries).into(),
+            row.sent_ms.into(),
+            step.at_ms.into(),
+        ]);
+    }
+    connection.bulk(TASKS_NEXT, &rows).await?;
+    let cells = [step.wake_ms.into(), step.escalation.0.into(), step.tenant.0.into(), step.version.into()];
+    // An event that has moved on knows better when to wake.
+    connection.fetch(WAKES, &cells).await.map(drop)
+}

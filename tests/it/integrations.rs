@@ -1,0 +1,62 @@
+//! Integrations and secrets by the real binary: set, used at the last moment, and never to be seen again.
+
+mod echo;
+mod leaks;
+mod life;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::support::{Installation, SECRET_KEY, Server, StoreKind};
+
+/// A server that can seal secrets.
+async fn start_with(kind: StoreKind, more: &[(&str, String)]) -> (Installation, Server) {
+    let installation = Installation::new(kind).await;
+    let mut environment = vec![("CORE314_SECRET_KEY", SECRET_KEY.to_owned())];
+    environment.extend(more.iter().cloned());
+    let server = Server::start_with(&installation, &environment).expect("the server becomes ready");
+    (installation, server)
+}
+
+async fn start(kind: StoreKind) -> (Installation, Server) {
+    start_with(kind, &[]).await
+}
+
+/// What the API says to this, which must be a success.
+async fn done(server: &Server, method: Method, path: &str, body: Value) -> Value {
+    let (status, answer) = server.request(method.clone(), path, Some(body)).await.expect("an answer");
+    assert!(status.is_success(), "{method} {path}: {status} {answer}");
+    answer
+}
+
+/// What the API says to this, which must be refused with this status.
+async fn refused(server: &Server, method: Method, path: &str, body: Value, expected: StatusCode) -> String {
+    let (status, answer) = server.request(method.clone(), path, Some(body)).await.expect("an answer");
+    assert_eq!(status, expected, "{method} {path}: {answer}");
+    answer.to_string()
+}
+
+async fn secret(server: &Server, name: &str, value: &str) {
+    done(server, Method::POST, "/api/v1/secrets", json!({"name": name, "value": value})).await;
+}
+
+fn step(id: &str, action: &str, target: &str, payload: Value) -> Value {
+    json!({"id": id, "on_error": "continue", "retry": {"max_attempts": 1},
+        "config": {"action_type": action, "action_target": target, "action_payload": payload}})
+}
+
+/// Saves a flow of these steps, runs it and gives its attempts by their steps, once it has ended.
+async fn run(server: &Server, name: &str, steps: Vec<Value>, context: Value) -> Vec<Value> {
+    let flow = json!({"flow_name": name, "trigger_type": "manual", "flow_steps": steps});
+    done(server, Method::POST, "/api/v1/flows", flow).await;
+    let path = format!("/api/v1/flows/{name}/trigger");
+    let accepted = done(server, Method::POST, &path, json!({"trigger_context": context})).await;
+    let id = accepted["id"].as_str().unwrap_or_else(|| panic!("a run: {accepted}")).to_owned();
+    let started = std::time::Instant::now();
+    while server.get(&format!("/api/v1/runs/{id}")).await["completed_at"].is_null() {
+        assert!(started.elapsed().as_secs() < 60, "the run does not end");
+    }
+    let mut log = server.all(&format!("/api/v1/execution-log?flow_run_id={id}")).await;
+    log.sort_by_key(|row| row["step_no"].as_i64());
+    log
+}
