@@ -15,6 +15,7 @@ mod cell;
 mod commit;
 mod connection;
 mod engine;
+mod events;
 mod failure;
 mod heads;
 mod json;

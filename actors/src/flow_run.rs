@@ -10,12 +10,11 @@ mod rows;
 use std::cell::Cell;
 use std::sync::Arc;
 
-use core314_domain::Json;
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::StepNo;
 use core314_domain::run::{Change, Command, Decision, Effect, Grant, Refusal, Run, Timing};
-use core314_domain::words::ExecutionStatus;
+use core314_domain::words::{ExecutionStatus, RunStatus};
 use serde_json::json;
 
 use crate::failpoint;
@@ -39,8 +38,6 @@ pub struct Remark {
     /// `user:ID` or `service:KEY`; absent: the engine itself.
     pub by: Option<Arc<str>>,
     pub notes: Option<Arc<str>>,
-    /// What an approver filled in; null: nothing.
-    pub form: Json,
 }
 
 /// Who did what nobody told a run to do.
@@ -86,6 +83,11 @@ pub struct StepEnd {
     pub step: StepNo,
     pub action_type: Arc<str>,
     pub status: ExecutionStatus,
+}
+
+/// Whether people are told of such an end. What a person stopped, they know of.
+const fn is_bad(status: RunStatus) -> bool {
+    matches!(status, RunStatus::Failed | RunStatus::TimedOut | RunStatus::RolledBack)
 }
 
 fn ends(run: &Run, changes: &[Change]) -> Vec<StepEnd> {
@@ -264,6 +266,7 @@ impl FlowRun {
             duration_ms: (at_ms - started_at_ms).max(0),
             at_ms,
             owner: header.owner,
+            is_told: self.run.plan.tells_of_bad_ends && is_bad(state.status),
             outcome: outcome::of(&self.run).map(Box::new),
         })
     }

@@ -5,6 +5,7 @@
 
 pub mod bulk;
 pub mod catalog;
+pub mod event;
 pub mod executor;
 pub mod ledger;
 pub mod notifications;

@@ -1,4 +1,4 @@
-//! From what has happened to the runs that it starts.
+//! From what has happened to the runs that it starts, and to those that wait for it.
 //!
 //! ```text
 //! decision, recommendation, metric, end of a run
@@ -16,7 +16,9 @@
 //! - Its runs have idempotency keys made of its id: to start it again starts nothing twice.
 //! - A chain of flows that start each other has an end: past so many links it is refused, and the audit log says so.
 
+mod deliver;
 mod start;
+mod tell;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -52,6 +54,8 @@ pub struct Starter {
 pub enum RelayMsg {
     /// Something was written down.
     Look,
+    /// An event came that runs may wait for, or a run began to wait for one.
+    Deliver,
     /// A run of this tenant has ended.
     Ended(TenantId),
     /// The time has come.
@@ -71,6 +75,7 @@ pub struct Relay {
 #[derive(Default)]
 struct Wanted {
     is_look: bool,
+    is_delivery: bool,
     /// Those of whom it is not known whether any flow waits for ends.
     ended: BTreeSet<TenantId>,
 }
@@ -89,9 +94,10 @@ impl Behaviour for Relay {
     fn handle(&mut self, msg: RelayMsg, ctx: &mut Ctx<'_, Self>) {
         match msg {
             RelayMsg::Look => self.wanted.is_look = true,
+            RelayMsg::Deliver => self.wanted.is_delivery = true,
             RelayMsg::Ended(tenant) => drop(self.wanted.ended.insert(tenant)),
             RelayMsg::Tick => {
-                self.wanted.is_look = true;
+                (self.wanted.is_look, self.wanted.is_delivery) = (true, true);
                 let pause = self.starter.runtime.settings.sweep_interval_ms;
                 ctx.after(Duration::from_millis(pause), RelayMsg::Tick);
             }
@@ -99,6 +105,7 @@ impl Behaviour for Relay {
                 self.is_looking = false;
                 if is_left {
                     ctx.after(SOON, RelayMsg::Look);
+                    ctx.after(SOON, RelayMsg::Deliver);
                 }
             }
         }
@@ -112,7 +119,7 @@ impl Behaviour for Relay {
 
 impl Relay {
     fn look(&mut self, me: Ref<Self>) {
-        let nothing = !self.wanted.is_look && self.wanted.ended.is_empty();
+        let nothing = !self.wanted.is_look && !self.wanted.is_delivery && self.wanted.ended.is_empty();
         if self.is_looking || nothing {
             return;
         }
@@ -148,11 +155,12 @@ impl Starter {
             // Where it is not known, looking is right.
             !found.is_ok_and(|flows| flows.is_empty())
         };
+        let is_left = wanted.is_delivery && self.deliver().await;
         let mut is_due = wanted.is_look;
         for tenant in wanted.ended {
             is_due |= is_followed(tenant).await;
         }
-        is_due && self.sweep().await
+        (is_due && self.sweep().await) || is_left
     }
 
     async fn sweep(&self) -> bool {
@@ -200,6 +208,11 @@ impl Runtime {
     /// Something was written down that starts flows.
     pub fn occurred(&self) {
         self.nudge(RelayMsg::Look);
+    }
+
+    /// An event was kept, or a run waits for one: whoever is to be told is told.
+    pub fn events_wait(&self) {
+        self.nudge(RelayMsg::Deliver);
     }
 
     fn nudge(&self, msg: RelayMsg) {

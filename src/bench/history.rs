@@ -159,9 +159,8 @@ impl<'a> History<'a> {
             is_hit
         });
         let (status, _, letters) = fate.expect("the shares make up a thousand");
-        let tenant = &self.tenants[place];
-        let owner = tenant.owner;
-        let header = header(id, owner, partition, &tenant.flows, flow, at_ms, no);
+        let owner = self.tenants[place].owner;
+        let header = header(id, owner, partition, &self.tenants[place].flows, flow, at_ms, no);
         let log = attempts(&mut self.random, letters, at_ms);
         for entry in &log {
             self.count(partition, owner, entry);
@@ -183,6 +182,7 @@ impl<'a> History<'a> {
             duration_ms: end_ms - at_ms,
             at_ms: end_ms,
             owner,
+            is_told: false,
             outcome: None,
         };
         let live = if *letters == "CA" { format!(r#","l":{{"1":{{"r":{at_ms}}}}}"#) } else { String::new() };

@@ -18,6 +18,7 @@ pub(super) mod batch;
 mod check;
 pub(super) mod definitions;
 pub(super) mod effects;
+pub(super) mod events;
 mod history;
 mod keys;
 pub(super) mod limits;

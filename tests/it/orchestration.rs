@@ -7,6 +7,7 @@ pub mod bed;
 mod chains;
 mod control;
 mod decisions;
+mod ends;
 mod events;
 mod examples;
 mod figures;
@@ -20,6 +21,7 @@ mod steps;
 mod story;
 mod thresholds;
 mod versions;
+mod waits;
 
 /// One test a story and store.
 macro_rules! on_both_stores {

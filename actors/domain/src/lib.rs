@@ -10,6 +10,7 @@ pub mod bulk;
 pub mod chain;
 pub mod dispatch;
 pub mod document;
+pub mod event;
 pub mod expr;
 pub mod form;
 pub mod ids;

@@ -4,7 +4,7 @@ use super::{Ingress, Trigger, TriggerError};
 
 impl Ingress {
     /// Refuses a trigger whose context is larger than is taken.
-    pub(super) fn check_size(&self, trigger: &Trigger) -> Result<(), TriggerError> {
+    pub(crate) fn check_size(&self, trigger: &Trigger) -> Result<(), TriggerError> {
         let limit = self.runtime.settings.max_trigger_bytes;
         let mut counter = ByteCounter(0);
         serde_json::to_writer(&mut counter, &*trigger.context).map_err(|e| TriggerError::Failed(e.to_string()))?;

@@ -14,6 +14,7 @@ use core314_domain::words::RunStatus;
 use serde_json::Value;
 
 use super::catalog::{Rollout, ServiceKey, StoredFlow};
+use super::event::{DeliveryPlace, EventDelivery};
 use super::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite, StoredSchedule};
 use super::signal::{self, Occurrence, SignalWrite};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
@@ -69,6 +70,13 @@ pub trait Store: Send + Sync + 'static {
     /// What an occurrence is about, as answers show it: the run, the decision or the recommendation. `None` when it is
     /// gone.
     fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>>;
+
+    /// Events that waiting steps are to be told of, in the order in which they came, after the given place.
+    fn event_deliveries(
+        &self,
+        after: Option<DeliveryPlace>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<EventDelivery>, StoreError>>;
 
     /// Live runs of a partition that are subject to limits, in the order of their ids, after the given one.
     fn limited_runs(
@@ -225,8 +233,22 @@ pub struct PhaseWrite {
 /// An event that a step waits for, by its type and key, or does not any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitWrite {
-    Opened { step: StepNo, kind: Arc<str>, key: String },
-    Closed { step: StepNo },
+    Opened {
+        step: StepNo,
+        kind: Arc<str>,
+        key: String,
+        /// Events that are kept since then count.
+        since_ms: i64,
+        /// The name of the event that started the run: it is not waited for.
+        but: Option<String>,
+    },
+    Closed {
+        step: StepNo,
+        /// What it was told of and took.
+        taken: Option<RowId>,
+    },
+    /// The run has ended.
+    Over,
 }
 
 /// An approval that is wanted, or was decided.
@@ -268,6 +290,8 @@ pub struct RunEnd {
     pub at_ms: i64,
     /// Whose run it was.
     pub owner: Owner,
+    /// It ended badly, and its flow names somebody to tell.
+    pub is_told: bool,
     /// What is written back to the decision or recommendation that the run stems from.
     pub outcome: Option<Box<signal::Outcome>>,
 }

@@ -15,7 +15,7 @@ use super::runs::Ask;
 use super::{Answer, News, PartitionMsg, QueuePartition};
 use crate::commit_writer::{CommitResult, Reply, WriterMsg};
 use crate::flow_run::StepEnd;
-use crate::ports::store::{Outcome, RunWrite, Write};
+use crate::ports::store::{Outcome, RunWrite, WaitWrite, Write};
 use crate::runtime::Counters;
 use crate::sub_runs::{SubRunMsg, SubRuns};
 use crate::supervision::Ctx;
@@ -220,9 +220,15 @@ impl QueuePartition {
         }
         self.record_statistics(&pending.write, log_seq, ctx);
         self.measure(&pending);
+        if pending.write.waits.iter().any(|wait| matches!(wait, WaitWrite::Opened { .. })) {
+            self.runtime.events_wait();
+        }
         if pending.write.ended.is_some() {
             self.runtime.ends.tell(run.0);
             self.runtime.run_ended(pending.write.tenant);
+            if pending.write.ended.as_ref().is_some_and(|end| end.is_told) {
+                self.runtime.occurred();
+            }
             if SubRuns::is_sub_run(&pending.news.header) {
                 self.runtime.sub_runs.ask(SubRunMsg::Ended(pending.news.header.clone()));
             }

@@ -31,8 +31,16 @@ impl Starter {
             self.settle(occurrence, None).await?;
             return Ok(Started::default());
         };
-        let trigger = match self.trigger(occurrence, &subject) {
-            Ok(trigger) => trigger,
+        let trigger = match occurrence.kind {
+            OccurrenceKind::BadEnd => self.telling(occurrence, &subject).await?,
+            _ => self.trigger(occurrence, &subject).map(Some),
+        };
+        let trigger = match trigger {
+            Ok(Some(trigger)) => trigger,
+            Ok(None) => {
+                self.settle(occurrence, None).await?;
+                return Ok(Started::default());
+            }
             Err(error) => return self.failed(occurrence, &error).await,
         };
         let links = trigger.context.get("chain_depth").and_then(Value::as_u64).unwrap_or(0);
@@ -122,6 +130,8 @@ impl Starter {
                 let action = action.map_err(|_| TriggerError::NoSuchFlow)?;
                 (TriggerType::Manual, Target::Action(Arc::new(action)), subject.clone())
             }
+            // Its flow has to be read first.
+            OccurrenceKind::BadEnd => return Err(TriggerError::NoSuchFlow),
             OccurrenceKind::ThresholdExceeded => {
                 let flow = Target::Only(FlowId(occurrence.subject));
                 (TriggerType::ThresholdExceeded, flow, occurrence.context.clone())
@@ -156,7 +166,7 @@ fn flat(mut run: Accepted) -> Vec<Accepted> {
 
 fn subject_type(kind: OccurrenceKind) -> &'static str {
     match kind {
-        OccurrenceKind::FlowFinished => "flow_run",
+        OccurrenceKind::FlowFinished | OccurrenceKind::BadEnd => "flow_run",
         OccurrenceKind::DecisionApproved => "decision_event",
         OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => "recommendation",
         OccurrenceKind::ThresholdExceeded => "flow",

@@ -33,6 +33,14 @@ impl Rows {
                 new.watched.iter().for_each(|watched| self.watch(watched));
                 DONE
             }
+            SignalWrite::Event(new) => {
+                self.keep_event(new);
+                DONE
+            }
+            SignalWrite::EventTold(place) => {
+                self.told_of_event(place);
+                DONE
+            }
             SignalWrite::Settled { id, .. } => {
                 self.signals.occurrences.remove(id);
                 DONE
@@ -120,11 +128,12 @@ impl Rows {
             let document = &flow.document;
             flow.owner.tenant == run.tenant && document.trigger_type == TriggerType::FlowFinished && document.is_active
         });
-        if waits {
+        for kind in [waits.then_some(OccurrenceKind::FlowFinished), end.is_told.then_some(OccurrenceKind::BadEnd)] {
+            let Some(kind) = kind else { continue };
             self.occur(Occurrence {
                 id: RowId::new(end.at_ms, rand::random()),
                 owner: end.owner,
-                kind: OccurrenceKind::FlowFinished,
+                kind,
                 subject: run.id.0,
                 context: json!({"run_status": end.status}),
                 by: format!("run:{}", run.id),
@@ -135,11 +144,11 @@ impl Rows {
 
     pub(super) fn subject(&self, of: &Occurrence) -> Option<Value> {
         match of.kind {
-            OccurrenceKind::FlowFinished => {
+            OccurrenceKind::FlowFinished | OccurrenceKind::BadEnd => {
                 let run = self.runs.values().find(|run| run.header.id.0 == of.subject)?;
                 let (header, last) = (&run.header, run.attempts.iter().max_by_key(|attempt| attempt.step));
                 Some(json!({"id": header.id, "orchestration_flow_id": header.flow.id, "flow_name": *header.flow.name,
-                    "run_status": run.state.status, "trigger_type": header.trigger_type,
+                    "flow_version": header.flow.version, "run_status": run.state.status, "trigger_type": header.trigger_type,
                     "trigger_context": *header.trigger_context, "input": *header.input, "error": Value::Null,
                     "output": last.and_then(|attempt| attempt.result.as_deref().cloned())}))
             }

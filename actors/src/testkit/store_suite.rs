@@ -4,6 +4,7 @@
 //! [`history`] draws seeded random histories, to be applied to two stores that must not differ.
 
 pub mod bulk;
+pub mod events;
 pub mod history;
 pub mod keys;
 pub mod limits;

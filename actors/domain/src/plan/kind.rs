@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::expr::{Condition, Expression, Template};
+use crate::form::Form;
 use crate::ids::{FlowId, StepNo, UserId};
 use crate::words::{OnApprovalTimeout, OnWaitTimeout, Role, StepType, StopStatus};
 
@@ -50,8 +49,8 @@ pub struct ApprovalPlan {
     pub approvers: Vec<Approver>,
     pub required: usize,
     pub allow_self: bool,
-    /// A JSON Schema; null: none.
-    pub form: Value,
+    /// What whoever agrees fills in.
+    pub form: Option<Box<Form>>,
     pub timeout_ms: Option<i64>,
     pub on_timeout: OnApprovalTimeout,
 }

@@ -297,8 +297,6 @@ fn what_stands_together_comes_together() {
     head_refused(&json!({"on_error_action": "fallback"}), "/on_error_action", not_yet);
     step_refused(&json!({"on_error": "fallback"}), "/on_error", not_yet);
     step_refused(&json!({"cache": {"key": "1", "seconds": 5}}), "/cache", not_yet);
-    let wait = json!({"id": "w", "type": "wait", "config": {"event": {"type": "paid", "key": "'1'"}}});
-    refused(flow("sequential", &[wait], &json!({})), "/flow_steps/0/config/event", not_yet);
     let verify = "on_unknown_outcome: verify and the action `verify` come together";
     step_refused(&json!({"on_unknown_outcome": "verify"}), "/verify", verify);
     step_refused(&json!({"verify": {"action_type": "transform"}}), "/verify", verify);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::step::{self, StepStatus};
 use super::{Closing, PhaseMove, PlanRef, UndoWay};
 use crate::Json;
-use crate::ids::{RunId, StepNo, UserId};
+use crate::ids::{RowId, RunId, StepNo, UserId};
 use crate::log::LogEntry;
 use crate::words::RunStatus;
 
@@ -76,6 +76,8 @@ pub enum Change {
         step: Option<StepNo>,
         approved: bool,
         by: UserId,
+        /// What they filled in, with what the form fills in itself; null: nothing.
+        form: Json,
     },
     AttemptLogged(Box<LogEntry>),
     /// It has begun and waits, without an attempt.
@@ -92,6 +94,8 @@ pub enum Change {
     /// It waits for no event any more.
     WaitClosed {
         step: StepNo,
+        /// The event that it was told of and took; later waits of this run are not told of that again.
+        taken: Option<RowId>,
     },
     /// A loop has its numbers, and what it goes over.
     LoopOpened {
@@ -125,6 +129,7 @@ pub enum Change {
     Voted {
         step: StepNo,
         by: UserId,
+        form: Json,
     },
     SignalKept {
         name: Arc<str>,

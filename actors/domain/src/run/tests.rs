@@ -17,8 +17,10 @@ use crate::log::{Failure, LogEntry};
 use crate::plan::PlanLimits;
 use crate::words::{ApprovalStatus, ExecutionStatus, Role, TriggerType};
 
+mod events;
 mod intervening;
 mod kinds;
+mod outputs;
 mod phases;
 mod reasons;
 mod recovery;

@@ -33,6 +33,7 @@ fn named(samples: &mut Samples, epoch: i64, like: &RunWrite, name: &str) -> (Run
         duration_ms: 40,
         at_ms: NOW_MS,
         owner,
+        is_told: false,
         outcome: None,
     };
     header.flow = flow;
@@ -113,6 +114,7 @@ pub async fn an_end_that_is_taken_back_counts_no_more(store: &(impl Store + View
         duration_ms,
         at_ms: NOW_MS,
         owner,
+        is_told: false,
         outcome: None,
     };
     let (failed, completed) = (end(RunStatus::Failed, 100), end(RunStatus::Completed, 300));

@@ -219,6 +219,7 @@ impl Samples {
                 duration_ms: 40,
                 at_ms: NOW_MS,
                 owner: header.owner,
+                is_told: false,
                 outcome: None,
             }),
             ..accepted.clone()
