@@ -9,7 +9,7 @@ use core314_actors::clock::SystemClock;
 use core314_actors::engine::{Engine, Parts};
 use core314_actors::feed::Feed;
 use core314_actors::ingress::{Target, Trigger, Triggered};
-use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
+use core314_actors::ports::executor::{Attempt, Executor, Performed, Target as Aim};
 use core314_actors::ports::{BoxFuture, Scope};
 use core314_actors::settings::EngineSettings;
 use core314_actors::testkit::memory_store::MemoryStore;
@@ -36,7 +36,7 @@ impl Executor for TargetSystem {
         "target"
     }
 
-    fn check(&self, _: &Target<'_>, _: &Value) -> Vec<Problem> {
+    fn check(&self, _: &Aim<'_>, _: &Value) -> Vec<Problem> {
         Vec::new()
     }
 

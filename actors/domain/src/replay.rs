@@ -403,7 +403,17 @@ mod tests {
                     let error = entry.failure.as_ref().map(|failure| failure.message.clone());
                     let (step, attempt, is_final) = (entry.step, entry.attempt, entry.is_final);
                     let result = entry.result.clone();
-                    log.insert(step, LastAttempt { step, attempt, is_final, result: result.map(Kept::Here), error, reused_from: None });
+                    log.insert(
+                        step,
+                        LastAttempt {
+                            step,
+                            attempt,
+                            is_final,
+                            result: result.map(Kept::Here),
+                            error,
+                            reused_from: None,
+                        },
+                    );
                 }
             }
             for effect in decision.effects {

@@ -130,9 +130,10 @@ impl From<ReplayError> for Problem {
     fn from(error: ReplayError) -> Self {
         match error {
             ReplayError::NotFound => Self::no_row("run"),
-            ReplayError::NotEnded(_) | ReplayError::NoSuchFlow | ReplayError::Failed(_) | ReplayError::TooLarge { .. } => {
-                Self::Conflict(error.to_string())
-            }
+            ReplayError::NotEnded(_)
+            | ReplayError::NoSuchFlow
+            | ReplayError::Failed(_)
+            | ReplayError::TooLarge { .. } => Self::Conflict(error.to_string()),
             ReplayError::NoSuchVersion { .. } => Self::field("version", error.to_string()),
             ReplayError::Invalid(problems) => Self::InvalidFlow(problems),
             ReplayError::Store(error) => error.into(),

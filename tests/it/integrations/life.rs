@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::echo::Echo;
 use super::{done, refused, run, secret, start, step};
-use crate::support::{SERVICE_KEY, Server, StoreKind, USER};
+use crate::support::{SERVICE_KEY, StoreKind, USER};
 
 async fn used_at_the_last_moment(kind: StoreKind) {
     let (_installation, server) = start(kind).await;

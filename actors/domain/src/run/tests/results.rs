@@ -100,8 +100,14 @@ fn a_loop_over_what_is_away_goes_on_after_a_load() {
     bench.ends(0, Outcome::Completed(items.clone()));
     let first = *bench.run.state.loose.keys().next().unwrap();
     let state = RunState::load(&bench.run.save()).unwrap();
-    let log =
-        [LastAttempt { step: 0, attempt: 0, is_final: true, result: Some(Kept::Away { bytes: 450 }), error: None, reused_from: None }];
+    let log = [LastAttempt {
+        step: 0,
+        attempt: 0,
+        is_final: true,
+        result: Some(Kept::Away { bytes: 450 }),
+        error: None,
+        reused_from: None,
+    }];
     bench.run = Run::rehydrate(bench.run.header.clone(), bench.run.plan.clone(), state, &log);
     let recover = Command::Recover { under_way: vec![first] };
     assert_eq!(bench.decide(&recover).unwrap().wanted, [0].into());
