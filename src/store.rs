@@ -18,6 +18,7 @@ mod connection;
 mod connections;
 mod engine;
 mod escalations;
+mod events;
 mod failure;
 mod heads;
 mod json;

@@ -3,6 +3,7 @@
 mod act;
 mod circles;
 mod escalations;
+mod events;
 mod integrations;
 mod keys;
 mod look;
@@ -108,8 +109,19 @@ pub struct FlowDraft {
 }
 
 impl Engine {
-    /// Takes a trigger: answers when its run is durable.
+    /// Takes a trigger: answers when its run is durable. An event is also kept for the runs that wait for it.
     pub async fn trigger(&self, trigger: Trigger) -> Result<Triggered, TriggerError> {
+        self.keep_event(&trigger).await?;
+        self.begin(trigger).await
+    }
+
+    /// The same of an event; also whether it was kept for runs that wait for its like.
+    pub async fn take_event(&self, trigger: Trigger) -> Result<(Triggered, bool), TriggerError> {
+        let is_kept = self.keep_event(&trigger).await?;
+        Ok((self.begin(trigger).await?, is_kept))
+    }
+
+    async fn begin(&self, trigger: Trigger) -> Result<Triggered, TriggerError> {
         let triggered = self.inner.ingress.trigger(trigger).await;
         if let Ok(Triggered::Accepted(run) | Triggered::Repeated(run)) = &triggered {
             // Leads from the request's log lines and span to the run, whose own trace begins here.

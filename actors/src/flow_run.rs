@@ -18,7 +18,7 @@ use core314_domain::document::FlowDocument;
 use core314_domain::expr::size;
 use core314_domain::ids::StepNo;
 use core314_domain::run::{CacheKey, Cached, Change, Command, Decision, Effect, Grant, Refusal, Reuse, Run, Timing};
-use core314_domain::words::ExecutionStatus;
+use core314_domain::words::{ExecutionStatus, RunStatus};
 use serde_json::json;
 
 use crate::failpoint;
@@ -66,8 +66,6 @@ pub struct Remark {
     /// `user:ID` or `service:KEY`; absent: the engine itself.
     pub by: Option<Arc<str>>,
     pub notes: Option<Arc<str>>,
-    /// What an approver filled in; null: nothing.
-    pub form: Json,
 }
 
 /// Who did what nobody told a run to do.
@@ -113,6 +111,11 @@ pub struct StepEnd {
     pub step: StepNo,
     pub action_type: Arc<str>,
     pub status: ExecutionStatus,
+}
+
+/// Whether people are told of such an end. What a person stopped, they know of.
+const fn is_bad(status: RunStatus) -> bool {
+    matches!(status, RunStatus::Failed | RunStatus::TimedOut | RunStatus::RolledBack)
 }
 
 fn ends(run: &Run, changes: &[Change]) -> Vec<StepEnd> {
@@ -349,6 +352,7 @@ impl FlowRun {
             at_ms,
             owner: header.owner,
             fallback: self.run.fallback(),
+            is_told: self.run.plan.tells_of_bad_ends && is_bad(state.status),
             outcome: outcome::of(&self.run).map(Box::new),
         })
     }

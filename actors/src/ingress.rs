@@ -7,6 +7,7 @@
 mod flows;
 mod matching;
 mod size;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

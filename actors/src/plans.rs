@@ -4,6 +4,7 @@
 //! a trigger type changes when a flow is saved, and is forgotten then.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -70,6 +71,8 @@ pub struct Plans {
     /// Flows by id, in their present versions.
     current: DashMap<FlowId, ReadyFlow>,
     webhooks: DashMap<WebhookId, Arc<ReadyWebhook>>,
+    /// The types of the events that a tenant's flows wait for.
+    waited: DashMap<TenantId, Arc<BTreeSet<String>>>,
     /// How often something was forgotten: what was read before must not be kept after.
     forgotten: AtomicU64,
 }
@@ -87,6 +90,7 @@ impl Plans {
             active: DashMap::new(),
             current: DashMap::new(),
             webhooks: DashMap::new(),
+            waited: DashMap::new(),
             forgotten: AtomicU64::new(0),
         }
     }
@@ -176,6 +180,21 @@ impl Plans {
     /// Whether any active flow of the tenant waits for the end of others, as far as is known here.
     pub fn follows_ends(&self, tenant: TenantId) -> Option<bool> {
         self.active.get(&(tenant, TriggerType::FlowFinished)).map(|flows| !flows.is_empty())
+    }
+
+    /// Whether any flow of the tenant waits for events of this type.
+    pub async fn waits_for(&self, catalog: &dyn Catalog, tenant: TenantId, kind: &str) -> Result<bool, StoreError> {
+        if let Some(found) = self.waited.get(&tenant) {
+            return Ok(found.contains(kind));
+        }
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
+        let kinds = Arc::new(catalog.waited_events(tenant).await?);
+        make_room(&self.waited, self.capacity);
+        self.waited.insert(tenant, kinds.clone());
+        if self.forgotten.load(Ordering::SeqCst) != forgotten {
+            self.waited.remove(&tenant);
+        }
+        Ok(kinds.contains(kind))
     }
 
     /// A flow of this tenant in its present version; `None` when it has no such flow.
@@ -287,6 +306,7 @@ impl Plans {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.active.retain(|(owner, _), _| *owner != tenant);
         self.current.retain(|_, flow| flow.tenant != tenant);
+        self.waited.remove(&tenant);
     }
 
     /// This webhook was saved or removed.

@@ -6,9 +6,11 @@
 pub mod bulk;
 pub mod catalog;
 pub mod escalation;
+pub mod event;
 pub mod executor;
 pub mod integration;
 pub mod ledger;
+pub mod limits;
 pub mod notifications;
 pub mod resource;
 pub mod schedule;

@@ -1,4 +1,4 @@
-//! From what has happened to the runs that it starts.
+//! From what has happened to the runs that it starts, and to those that wait for it.
 //!
 //! ```text
 //! decision, recommendation, metric, end of a run
@@ -16,7 +16,9 @@
 //! - Its runs have idempotency keys made of its id: to start it again starts nothing twice.
 //! - A chain of flows that start each other has an end: past so many links it is refused, and the audit log says so.
 
+mod deliver;
 mod start;
+mod tell;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -52,6 +54,8 @@ pub struct Starter {
 pub enum RelayMsg {
     /// Something was written down.
     Look,
+    /// An event came that runs may wait for, or a run began to wait for one.
+    Deliver,
     /// A run of this tenant has ended.
     Ended(TenantId),
     /// Something of this tenant has failed for good.
@@ -73,6 +77,7 @@ pub struct Relay {
 #[derive(Default)]
 struct Wanted {
     is_look: bool,
+    is_delivery: bool,
     /// Those of whom it is not known whether any flow waits for ends.
     ended: BTreeSet<TenantId>,
     /// Those of whom it is not known whether they have escalation rules.
@@ -93,10 +98,11 @@ impl Behaviour for Relay {
     fn handle(&mut self, msg: RelayMsg, ctx: &mut Ctx<'_, Self>) {
         match msg {
             RelayMsg::Look => self.wanted.is_look = true,
+            RelayMsg::Deliver => self.wanted.is_delivery = true,
             RelayMsg::Ended(tenant) => drop(self.wanted.ended.insert(tenant)),
             RelayMsg::Failed(tenant) => drop(self.wanted.failed.insert(tenant)),
             RelayMsg::Tick => {
-                self.wanted.is_look = true;
+                (self.wanted.is_look, self.wanted.is_delivery) = (true, true);
                 let pause = self.starter.runtime.settings.sweep_interval_ms;
                 ctx.after(Duration::from_millis(pause), RelayMsg::Tick);
             }
@@ -104,6 +110,7 @@ impl Behaviour for Relay {
                 self.is_looking = false;
                 if is_left {
                     ctx.after(SOON, RelayMsg::Look);
+                    ctx.after(SOON, RelayMsg::Deliver);
                 }
             }
         }
@@ -117,7 +124,8 @@ impl Behaviour for Relay {
 
 impl Relay {
     fn look(&mut self, me: Ref<Self>) {
-        let nothing = !self.wanted.is_look && self.wanted.ended.is_empty() && self.wanted.failed.is_empty();
+        let wanted = &self.wanted;
+        let nothing = !wanted.is_look && !wanted.is_delivery && wanted.ended.is_empty() && wanted.failed.is_empty();
         if self.is_looking || nothing {
             return;
         }
@@ -153,6 +161,7 @@ impl Starter {
             // Where it is not known, looking is right.
             !found.is_ok_and(|flows| flows.is_empty())
         };
+        let is_left = wanted.is_delivery && self.deliver().await;
         let mut is_due = wanted.is_look;
         for tenant in wanted.ended {
             is_due |= is_followed(tenant).await;
@@ -160,7 +169,7 @@ impl Starter {
         for tenant in wanted.failed {
             is_due |= self.may_escalate(tenant).await;
         }
-        is_due && self.sweep().await
+        (is_due && self.sweep().await) || is_left
     }
 
     /// Whether the tenant has a rule that may act. Where it is not known, looking is right.
@@ -227,6 +236,11 @@ impl Runtime {
     /// Something was written down that starts flows.
     pub fn occurred(&self) {
         self.nudge(RelayMsg::Look);
+    }
+
+    /// An event was kept, or a run waits for one: whoever is to be told is told.
+    pub fn events_wait(&self) {
+        self.nudge(RelayMsg::Deliver);
     }
 
     fn nudge(&self, msg: RelayMsg) {

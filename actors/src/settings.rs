@@ -77,6 +77,10 @@ pub struct EngineSettings {
     pub escalation_rules_per_tenant: usize,
     /// How long the link in a message acknowledges an escalation.
     pub ack_link_hours: i64,
+    /// How long events are kept for runs that are about to wait for them.
+    pub kept_events_ms: i64,
+    /// How many events of one type and subject are kept, the newest.
+    pub kept_events_per_subject: u32,
     /// How late an instant of a schedule may be and still be on time; what is later was missed.
     pub schedule_grace_ms: i64,
     /// Instants of one schedule that are caught up with, or wait for the run before them; older ones are given up.
@@ -137,6 +141,8 @@ impl Default for EngineSettings {
             watched_series: 1_000,
             escalation_rules_per_tenant: 20_000,
             ack_link_hours: 72,
+            kept_events_ms: 3_600_000,
+            kept_events_per_subject: 100,
             schedule_grace_ms: 15_000,
             schedule_kept_instants: 100,
             drain_ms: 10_000,

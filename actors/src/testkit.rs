@@ -1,7 +1,9 @@
 //! Fakes for every port, and the conformance suites that every adapter runs.
 
 mod memory_bulk;
+mod memory_catalog;
 mod memory_connections;
+pub mod memory_events;
 pub mod memory_inbox;
 mod memory_keys;
 mod memory_limits;

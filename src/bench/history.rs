@@ -317,6 +317,7 @@ fn end_of(header: &RunHeader, status: RunStatus, (from_ms, to_ms): (i64, i64)) -
         at_ms: to_ms,
         owner: header.owner,
         fallback: None,
+        is_told: false,
         outcome: None,
     }
 }

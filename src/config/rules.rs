@@ -87,6 +87,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("engine.watched_series", Int(1, 100_000)),
     ("engine.escalation_rules_per_tenant", Int(1, 100_000)),
     ("engine.ack_link_hours", Int(1, 8_760)),
+    ("engine.kept_events_ms", Int(1_000, 7 * DAY_MS)),
+    ("engine.kept_events_per_subject", Int(1, 10_000)),
     ("engine.schedule_grace_ms", Int(1_000, 3_600_000)),
     ("engine.schedule_kept_instants", Int(1, 10_000)),
     ("engine.max_trigger_bytes", Int(1024, LARGEST_BYTES)),

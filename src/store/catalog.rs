@@ -1,5 +1,7 @@
 //! Definitions as the ingress needs them: flows, webhooks and service keys.
 
+use std::collections::BTreeSet;
+
 use core314_actors::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
 use core314_actors::ports::integration::TenantConnections;
 use core314_actors::ports::store::{Webhook, WebhookTarget};
@@ -13,7 +15,7 @@ use super::cell::{Cell, Fields};
 use super::commit::webhooks::read_secret;
 use super::engine::owner;
 use super::failure::Failure;
-use super::{Pools, SqlStore, connections, rollouts};
+use super::{Pools, SqlStore, connections, events, rollouts};
 
 /// The columns of a flow as [`flow`] reads them.
 macro_rules! flow_columns {
@@ -61,6 +63,10 @@ impl Catalog for SqlStore {
             let sql = if matches!(self.readers(), Pools::Sqlite(_)) { ACTIVE_FLOWS_SQLITE } else { ACTIVE_FLOWS };
             Ok(flows(self, Scope::Tenant(tenant), sql, &cells).await?)
         })
+    }
+
+    fn waited_events(&self, tenant: TenantId) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
+        Box::pin(async move { Ok(events::kinds(self, tenant).await?) })
     }
 
     fn flow(&self, scope: Scope, id: FlowId) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {

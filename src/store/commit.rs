@@ -20,6 +20,7 @@ pub(super) mod connections;
 pub(super) mod definitions;
 pub(super) mod effects;
 pub(super) mod escalations;
+pub(super) mod events;
 mod history;
 mod keys;
 pub(super) mod limits;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use core314_actors::ports::catalog::StoredFlow;
+use core314_actors::ports::event::{DeliveryPlace, EventDelivery};
 use core314_actors::ports::schedule::StoredSchedule;
 use core314_actors::ports::signal::Occurrence;
 use core314_actors::ports::store::{LimitedRun, Outcome, Store, StoredBucket, StoredRun, TailRow, Write};
@@ -18,7 +19,7 @@ use super::cell::{Fields, Rows};
 use super::connection::{Bulk, Connection};
 use super::failure::Failure;
 use super::heads::Chain;
-use super::{SqlStore, blobs, commit, limits, schedules, signals, step_cache};
+use super::{SqlStore, blobs, commit, events, limits, schedules, signals, step_cache};
 
 /// Only one node takes partitions at a time, also when there are none yet. The number is arbitrary and ours.
 const TAKING_TURN: &str = "SELECT pg_advisory_xact_lock(3140001)::text";
@@ -144,6 +145,14 @@ impl Store for SqlStore {
 
     fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>> {
         Box::pin(signals::subject(self, of))
+    }
+
+    fn event_deliveries(
+        &self,
+        after: Option<DeliveryPlace>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<EventDelivery>, StoreError>> {
+        Box::pin(async move { Ok(events::deliveries(self, after, limit).await?) })
     }
 
     fn limited_runs(

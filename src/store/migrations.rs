@@ -44,6 +44,7 @@ migrations! {
     12 "0012_limits.sql",
     15 "0015_queue_and_scopes.sql",
     16 "0016_steps_in_steps.sql",
+    17 "0017_events_that_runs_wait_for.sql",
     19 "0019_step_cache.sql",
     21 "0021_reused_results.sql",
     25 "0025_integrations.sql",

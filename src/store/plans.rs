@@ -5,14 +5,16 @@
 use core314_actors::ports::Scope;
 
 use super::cell::{Cell, Rows};
-use super::commit::{batch, connections, definitions, effects, limits, runs, schedules, signals, statistics, webhooks};
+use super::commit::{
+    batch, connections, definitions, effects, events, limits, runs, schedules, signals, statistics, webhooks,
+};
 use super::connection::{Bulk, Connection};
 use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, step_cache};
 
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
 
-const WRITTEN: [Keyed; 21] = [
+const WRITTEN: [Keyed; 24] = [
     ("step_cache::KEEP", step_cache::KEEP, "uuuujiii"),
     ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
     ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
@@ -30,6 +32,9 @@ const WRITTEN: [Keyed; 21] = [
     ("signals::DECISIONS_TRIED", signals::DECISIONS_TRIED, "uutii"),
     ("signals::RECOMMENDATIONS_TRIED", signals::RECOMMENDATIONS_TRIED, "uutii"),
     ("schedules::MOVED", schedules::MOVED, "uuiiibiuiiiiiititi"),
+    ("events::CLOSED", events::CLOSED, "ui"),
+    ("events::NOT_TOLD", events::NOT_TOLD, "ui"),
+    ("events::LOOKED_BACK", events::LOOKED_BACK, "uttuiit"),
     ("heads::HEADS", heads::HEADS, "ti"),
     ("heads::MOVED_HEADS", heads::MOVED_HEADS, "tiihui"),
     ("notifications::READ", notifications::READ, "uuui"),

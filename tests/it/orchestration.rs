@@ -9,6 +9,7 @@ mod caches;
 mod chains;
 mod control;
 mod decisions;
+mod ends;
 mod events;
 mod examples;
 mod fallbacks;
@@ -24,6 +25,7 @@ mod steps;
 mod story;
 mod thresholds;
 mod versions;
+mod waits;
 
 /// One test a story and store.
 macro_rules! on_both_stores {

@@ -48,6 +48,8 @@ on_both! {
     core314_actors::testkit::store_suite::webhooks_change_and_go => webhooks_change_and_go,
     core314_actors::testkit::store_suite::limits::claims_live_as_long_as_their_runs => claims_live_as_long_as_their_runs,
     core314_actors::testkit::store_suite::bulk::a_bulk_job_is_worked_off => a_bulk_job_is_worked_off,
+    core314_actors::testkit::store_suite::events::events_and_waits_meet => events_and_waits_meet,
+    core314_actors::testkit::store_suite::events::events_are_kept_for_a_while => events_are_kept_for_a_while,
     core314_actors::testkit::store_suite::queue_and_wake_ups_page_in_order => queue_and_wake_ups_page_in_order,
     core314_actors::testkit::store_suite::statistics_and_tail_fit_together => statistics_and_tail_fit_together,
     core314_actors::testkit::store_suite::awkward_values_keep_the_chains => awkward_values_keep_the_chains,

@@ -3,6 +3,7 @@
 //! Unknown and duplicate keys are errors, but in documents of the platform that this system continues ([`platform`]).
 //! Reading a document checks its shape; [`crate::plan`] checks its sense.
 
+pub mod channels;
 mod config;
 pub mod diff;
 mod keys;
@@ -10,10 +11,12 @@ mod limits;
 mod lines;
 pub mod parameters;
 mod platform;
+pub(crate) mod reserved;
 mod settings;
 pub mod short;
 mod step;
 pub mod warnings;
+mod within;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +37,7 @@ pub use config::{
 pub use lines::{Lines, Place};
 pub use settings::{CacheDocument, PhaseDocument, RollbackDocument};
 pub use step::{ActionDocument, Connections, StepDocument};
+pub use within::waited_events;
 
 pub use limits::{ConcurrencyDocument, LimitStrategy, LimitsDocument, RateDocument};
 
@@ -146,7 +150,7 @@ impl FlowDocument {
         } else {
             value
         };
-        limits::out_of_metadata(&mut value);
+        reserved::out_of_metadata(&mut value);
         check_objects(&value)?;
         let mut document: Self = read(value)?;
         step::settle("/flow_steps", &mut document.flow_steps)?;
@@ -181,7 +185,7 @@ impl FlowDocument {
     /// The document as it is stored: what has no column of its own lies in the metadata.
     pub fn to_stored(&self) -> Value {
         let mut value = self.to_value();
-        limits::into_metadata(&mut value);
+        reserved::into_metadata(&mut value);
         value
     }
 }

@@ -11,6 +11,7 @@ pub mod chain;
 pub mod dispatch;
 pub mod document;
 pub mod escalation;
+pub mod event;
 pub mod expr;
 pub mod form;
 pub mod ids;

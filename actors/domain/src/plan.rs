@@ -9,12 +9,13 @@ mod graph;
 mod kind;
 mod kinds;
 mod layout;
+mod output;
 mod phases;
 mod typing;
 
 use std::sync::Arc;
 
-use crate::document::{FlowDocument, Lines};
+use crate::document::{FlowDocument, Lines, channels, reserved};
 use crate::expr::{Condition, Names, Template};
 use crate::form::Form;
 use crate::ids::{FlowId, StepNo};
@@ -28,6 +29,7 @@ pub use kind::{
     ApprovalPlan, Approver, CachePlan, ForEachPlan, ParallelPlan, StepKind, SubFlowPlan, SubFlowRef, WaitFor, WaitPlan,
     WhilePlan,
 };
+pub use output::OutputPlan;
 pub use phases::{PhasePlan, RollbackPlan, RollbackTo};
 
 /// One thing that is wrong with a document.
@@ -50,6 +52,12 @@ impl Problem {
     /// What is wrong at a place of the document.
     pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into(), excerpt: None, line: None, column: None }
+    }
+
+    /// The same, where the document is a part of another.
+    #[must_use]
+    pub fn within(self, at: &str) -> Self {
+        Self { pointer: format!("{at}{}", self.pointer), ..self }
     }
 
     /// Fills in lines and columns from the document's text.
@@ -75,6 +83,8 @@ pub struct FlowPlan {
     pub condition: Condition,
     /// What a person fills in who starts it by hand.
     pub form: Option<Form>,
+    /// What its runs give; absent: what their last steps gave.
+    pub output: Option<OutputPlan>,
     pub deadline_ms: Option<i64>,
     pub requires_approval: bool,
     /// A run of a decision with less confidence waits for a person.
@@ -90,6 +100,10 @@ pub struct FlowPlan {
     pub(crate) ranks: Vec<u32>,
     /// What is legal, and surely not meant; looked for when it is saved.
     pub warnings: Vec<Problem>,
+    /// Whether anybody is told when a run of it ends badly.
+    pub tells_of_bad_ends: bool,
+    /// Whether any of its steps waits for an event.
+    pub waits_for_events: bool,
     /// The most steps that one event can release: its roots, or the dependents of one step.
     pub width: usize,
 }
@@ -153,10 +167,12 @@ impl Default for PlanLimits {
 const CONDITION_ROOTS: &[&str] = &["trigger", "webhook", "tenant", "now"];
 
 /// What [`FlowPlan::compile`] passes over, because flows of earlier releases, which did not look at it, go on: the
-/// `trigger_config` and the `input_schema`. For a flow that is saved.
+/// `trigger_config`, the `input_schema` and names in the metadata. For a flow that is saved.
 pub fn problems_at_the_door(doc: &FlowDocument) -> Vec<Problem> {
     let mut problems = trigger::problems(doc);
     problems.extend(form(doc).err().into_iter().flatten());
+    problems.extend(reserved::problems(doc));
+    problems.extend(channels::problems(doc));
     problems
 }
 
@@ -164,7 +180,7 @@ fn form(doc: &FlowDocument) -> Result<Option<Form>, Vec<Problem>> {
     if doc.input_schema.is_null() {
         return Ok(None);
     }
-    let placed = |problem: Problem| Problem { pointer: format!("/input_schema{}", problem.pointer), ..problem };
+    let placed = |problem: Problem| problem.within("/input_schema");
     Form::compile(&doc.input_schema).map(Some).map_err(|problems| problems.into_iter().map(placed).collect())
 }
 
@@ -202,12 +218,15 @@ impl FlowPlan {
         let limits = check.limits(doc);
         let phases = check.phases(doc, &layout);
         let rollback = check.rollback(doc, phases.len());
+        let outer = layout.slots.iter().filter(|slot| !slot.in_loop).map(|slot| slot.step.id.as_str());
+        let output = check.output(&doc.output_schema, &outer.collect::<Vec<_>>());
         let steps: Vec<Option<StepPlan>> = (0..layout.slots.len()).map(|no| check.step(doc, &layout, no)).collect();
         if !check.problems.is_empty() {
             return Err(check.problems);
         }
         let steps: Vec<StepPlan> = steps.into_iter().flatten().collect();
         let roots = steps.iter().filter(|s| s.inputs.is_empty() && s.parent.is_none()).count();
+        let waits_for_events = steps.iter().any(StepPlan::waits_for_event);
         let width = steps.iter().map(|s| s.dependents.len().max(s.children.len())).max().unwrap_or(0).max(roots);
         Ok(Self {
             name: doc.flow_name.clone(),
@@ -218,6 +237,7 @@ impl FlowPlan {
             trigger: TriggerPlan::compile(doc),
             condition: condition.expect("no problems were found"),
             form: form(doc).ok().flatten(),
+            output,
             deadline_ms: doc.max_execution_time_seconds.map(seconds_to_ms),
             requires_approval: doc.requires_approval,
             approval_threshold: doc.approval_threshold,
@@ -227,7 +247,16 @@ impl FlowPlan {
             phases,
             rollback,
             warnings: check.warnings,
+            waits_for_events,
+            tells_of_bad_ends: channels::tells(doc),
         })
+    }
+}
+
+impl StepPlan {
+    /// Whether it waits for an event.
+    pub fn waits_for_event(&self) -> bool {
+        matches!(self.kind, StepKind::Wait(WaitPlan { what: WaitFor::Event { .. }, .. }))
     }
 }
 

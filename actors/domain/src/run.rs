@@ -107,8 +107,12 @@ pub struct RunState {
     pub vars: Json,
     /// Who has agreed so far, of each approval that needs several.
     pub votes: BTreeMap<StepNo, Vec<UserId>>,
+    /// What they filled in.
+    pub forms: BTreeMap<StepNo, BTreeMap<UserId, Json>>,
     /// Signals that came before anything waited for them, oldest first.
     pub signals: Vec<(Arc<str>, Json)>,
+    /// The keys of the events that steps wait for.
+    pub event_keys: BTreeMap<StepNo, String>,
     /// Steps that can be taken back and had an attempt whose outcome is not known.
     pub unknown: BTreeSet<StepNo>,
     pub phase: PhaseState,

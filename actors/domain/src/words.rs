@@ -127,7 +127,7 @@ words! {
     OccurrenceKind {
         FlowFinished = "flow_finished", DecisionApproved = "decision_approved",
         RecommendationCreated = "recommendation_created", RecommendationAccepted = "recommendation_accepted",
-        ThresholdExceeded = "threshold_exceeded", Failure = "failure", Fallback = "fallback",
+        ThresholdExceeded = "threshold_exceeded", Failure = "failure", Fallback = "fallback", BadEnd = "bad_end",
     }
 }
 

@@ -8,7 +8,6 @@ use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::ids::{FlowId, LogId, Owner, RowId, RunId, UserId};
 use core314_domain::run::{Command, Refusal};
 use serde_json::json;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Engine, SaveError, unexpected};
@@ -16,7 +15,6 @@ use crate::flow_run::Remark;
 use crate::ingress::{Target, Trigger, TriggerError, Triggered};
 use crate::ports::store::{FlowDeletion, Outcome, Review, Settlement, StoredRun, Write};
 use crate::ports::{Scope, StoreError};
-use crate::queue_partition::{Answer, PartitionMsg};
 use crate::sub_runs::SubRuns;
 
 /// Why a run was not told something.
@@ -64,21 +62,7 @@ impl Engine {
     /// Tells a run of the caller's something, and waits until it is durable.
     pub async fn tell(&self, scope: Scope, run: RunId, command: Command, remark: Remark) -> Result<(), TellError> {
         let stored = self.stored_run(scope, run).await?.ok_or(TellError::NotFound)?;
-        let partition = stored.header.partition;
-        let target = self.inner.ingress.partition_numbered(partition).ok_or(TellError::NotFound)?;
-        let (answer, heard) = oneshot::channel();
-        let msg = PartitionMsg::Tell { run, command: Box::new(command), remark, answer: Some(answer) };
-        target.tell(msg).map_err(|_| TellError::Busy)?;
-        let patience = Duration::from_millis(self.inner.runtime.settings.accept_timeout_ms);
-        match tokio::time::timeout(patience, heard).await {
-            Ok(Ok(Answer::Committed | Answer::Duplicate { .. })) => Ok(()),
-            Ok(Ok(Answer::Refused(refusal))) => Err(TellError::Refused(refusal)),
-            Ok(Ok(Answer::NotFound)) => Err(TellError::NotFound),
-            Ok(Ok(Answer::RunKeyTaken(other))) => Err(TellError::RunKeyTaken(other)),
-            Ok(Ok(Answer::Skipped { holders })) => Err(TellError::Skipped { holders }),
-            Ok(Ok(Answer::Failed(message))) => Err(TellError::Failed(message)),
-            Ok(Ok(Answer::Crowded) | Err(_)) | Err(_) => Err(TellError::Busy),
-        }
+        self.inner.ingress.tell(stored.header.partition, run, command, remark).await
     }
 
     /// Waits for the end of a run or an execution. `ended` looks whether it has ended already: it is asked once, after

@@ -1,13 +1,14 @@
 //! The rows that a run's changes leave beside its state: approvals, attempts, transitions, the audit log.
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
+use core314_domain::event;
 use core314_domain::expr::size;
-use core314_domain::ids::RowId;
+use core314_domain::ids::{RowId, StepNo};
 use core314_domain::log::LogEntry;
 use core314_domain::plan::StepKind;
 use core314_domain::run::step::StepStatus;
 use core314_domain::run::{Change, PhaseMove, UndoWay};
-use core314_domain::words::{OnUnknownOutcome, RunStatus};
+use core314_domain::words::{OnUnknownOutcome, RunStatus, TriggerType};
 use serde_json::json;
 
 use super::{ENGINE, FlowRun, Remark, outcome};
@@ -34,13 +35,7 @@ impl FlowRun {
             Change::ApprovalRequested { .. } | Change::ApprovalDecided { .. } | Change::ResultCached { .. } => {
                 self.store_beside(change, remark, write, now_ms);
             }
-            Change::StepEnded { step, status: StepStatus::Expired | StepStatus::Cancelled } => {
-                let plan = self.run.step_plan(*step);
-                let asks = plan.requires_approval || matches!(plan.kind, StepKind::Approval(_));
-                if asks || plan.on_unknown_outcome == OnUnknownOutcome::Park {
-                    write.approvals.push(ApprovalWrite::Lapsed { step: Some(*step), at_ms: now_ms });
-                }
-            }
+            Change::StepEnded { step, status } => self.store_end(*step, *status, write, now_ms),
             Change::RunPaused { by } => write.audit.push(self.audit(AuditEvent::RunPaused, by, now_ms)),
             Change::RunResumed => write.audit.push(self.audit(AuditEvent::RunResumed, by, now_ms)),
             Change::RunReopened => write.audit.push(self.audit(AuditEvent::RunRetried, by, now_ms)),
@@ -50,6 +45,7 @@ impl FlowRun {
                 }
                 let is_cancelled = *status == RunStatus::Cancelled;
                 write.audit.extend(is_cancelled.then(|| self.audit(AuditEvent::RunCancelled, by, now_ms)));
+                write.waits.extend(self.run.plan.waits_for_events.then_some(WaitWrite::Over));
                 write.ended = self.end();
                 write.audit.extend(outcome::audit(&self.run, now_ms));
             }
@@ -74,8 +70,7 @@ impl FlowRun {
             | Change::SignalKept { .. }
             | Change::SignalTaken { .. }
             | Change::UndoOpened { .. }
-            | Change::OutputSet { .. }
-            | Change::StepEnded { .. } => {}
+            | Change::OutputSet { .. } => {}
             Change::WaitOpened { .. }
             | Change::WaitClosed { .. }
             | Change::PhaseMoved(_)
@@ -83,6 +78,20 @@ impl FlowRun {
             | Change::RollbackBegan { .. }
             | Change::RollbackEnded { .. }
             | Change::UndoSettled { .. } => self.store_transition(change, by, ended_before, write, now_ms),
+        }
+    }
+
+    /// The same of a step that has ended: it waits for no event any more, and nobody has to decide about it.
+    fn store_end(&self, step: StepNo, status: StepStatus, write: &mut RunWrite, now_ms: i64) {
+        if self.run.plan.waits_for_events && self.run.step_plan(step).waits_for_event() {
+            write.waits.push(WaitWrite::Closed { step, taken: None });
+        }
+        if matches!(status, StepStatus::Expired | StepStatus::Cancelled) {
+            let plan = self.run.step_plan(step);
+            let asks = plan.requires_approval || matches!(plan.kind, StepKind::Approval(_));
+            if asks || plan.on_unknown_outcome == OnUnknownOutcome::Park {
+                write.approvals.push(ApprovalWrite::Lapsed { step: Some(step), at_ms: now_ms });
+            }
         }
     }
 
@@ -112,13 +121,13 @@ impl FlowRun {
                     expires_at_ms: live.and_then(|l| l.expires_at_ms),
                 });
             }
-            Change::ApprovalDecided { step, approved, by } => {
+            Change::ApprovalDecided { step, approved, by, form } => {
                 write.approvals.push(ApprovalWrite::Decided {
                     step: *step,
                     approved: *approved,
                     by: *by,
                     notes: remark.notes.clone(),
-                    form: remark.form.clone(),
+                    form: form.clone(),
                     at_ms: now_ms,
                 });
                 let event = if *approved { AuditEvent::ApprovalGiven } else { AuditEvent::ApprovalRefused };
@@ -139,9 +148,17 @@ impl FlowRun {
     ) {
         match change {
             Change::WaitOpened { step, kind, key } => {
-                write.waits.push(WaitWrite::Opened { step: *step, kind: kind.clone(), key: key.clone() });
+                let header = &self.run.header;
+                let kept_since_ms = now_ms.saturating_sub(self.runtime.settings.kept_events_ms);
+                write.waits.push(WaitWrite::Opened {
+                    step: *step,
+                    kind: kind.clone(),
+                    key: key.clone(),
+                    since_ms: header.accepted_at_ms.max(kept_since_ms),
+                    but: (header.trigger_type == TriggerType::Event).then(|| event::name(&header.trigger_context)),
+                });
             }
-            Change::WaitClosed { step } => write.waits.push(WaitWrite::Closed { step: *step }),
+            Change::WaitClosed { step, taken } => write.waits.push(WaitWrite::Closed { step: *step, taken: *taken }),
             Change::PhaseMoved(moved) => write.phases.push(self.phase(moved, now_ms)),
             Change::Voted { by, .. } => {
                 write.audit.push(self.audit(AuditEvent::ApprovalGiven, &format!("user:{by}"), now_ms));

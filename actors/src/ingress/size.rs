@@ -6,7 +6,7 @@ use super::{Ingress, Trigger, TriggerError};
 
 impl Ingress {
     /// Refuses a trigger whose context is larger than is taken.
-    pub(super) fn check_size(&self, trigger: &Trigger) -> Result<(), TriggerError> {
+    pub(crate) fn check_size(&self, trigger: &Trigger) -> Result<(), TriggerError> {
         let limit = self.runtime.settings.max_trigger_bytes;
         let bytes = json_bytes(&trigger.context);
         if bytes > limit { Err(TriggerError::TooLarge { bytes, limit }) } else { Ok(()) }

@@ -1,5 +1,7 @@
 //! Definitions: flows and webhooks as the ingress needs them, and the service keys that let callers in.
 
+use std::collections::BTreeSet;
+
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, TenantId, WebhookId};
 use core314_domain::rollout::{Ended, RolloutStatus, RolloutTerms};
@@ -17,6 +19,9 @@ pub trait Catalog: Send + Sync + 'static {
         tenant: TenantId,
         trigger: TriggerType,
     ) -> BoxFuture<'_, Result<Vec<StoredFlow>, StoreError>>;
+
+    /// The types of the events that flows of the tenant wait for, or did in an earlier version.
+    fn waited_events(&self, tenant: TenantId) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>>;
 
     /// A flow in its present version.
     fn flow(&self, scope: Scope, id: FlowId) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>>;

@@ -10,6 +10,7 @@ use core314_domain::words::{MetricType, OccurrenceKind, Severity};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::event::{DeliveryPlace, NewEvent};
 use super::store::Idempotency;
 
 /// Something that has happened and starts flows.
@@ -37,6 +38,9 @@ pub enum SignalWrite {
     /// As of a decision.
     RecommendationVerdict(Verdict),
     Metrics(NewMetrics),
+    Event(NewEvent),
+    /// The run has heard of the event, or its step waits no more. Once more does nothing.
+    EventTold(DeliveryPlace),
     /// The occurrence's runs are durable, or there are none: it is crossed out. Once more does nothing.
     Settled {
         id: RowId,
@@ -55,7 +59,7 @@ impl SignalWrite {
             Self::DecisionVerdict(verdict) | Self::RecommendationVerdict(verdict) => {
                 std::slice::from_ref(&verdict.audit)
             }
-            Self::Metrics(_) => &[],
+            Self::Metrics(_) | Self::Event(_) | Self::EventTold(_) => &[],
             Self::Settled { audit, .. } => audit,
         }
     }

@@ -7,7 +7,6 @@ use core314_domain::audit::AuditEntry;
 use core314_domain::document::FlowDocument;
 use core314_domain::escalation::EscalationReason;
 use core314_domain::ids::{ExecutionId, FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId};
-use core314_domain::limits::{Bucket, Claim};
 use core314_domain::log::LogEntry;
 use core314_domain::rollout::RolloutStatus;
 use core314_domain::run::{CacheKey, Cached, LastAttempt, PhaseMove, Reuse, RunHeader, SavedState, Timing};
@@ -17,7 +16,9 @@ use serde_json::Value;
 
 use super::catalog::{Rollout, ServiceKey, StoredFlow};
 use super::escalation::EscalationWrite;
+use super::event::{DeliveryPlace, EventDelivery};
 use super::integration::ConnectionWrite;
+pub use super::limits::{LimitStage, LimitWrite, LimitedRun, StoredBucket, StoredLimits};
 use super::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite, StoredSchedule};
 use super::signal::{self, Occurrence, SignalWrite};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
@@ -93,6 +94,13 @@ pub trait Store: Send + Sync + 'static {
     /// What an occurrence is about, as answers show it: the run, the decision or the recommendation. `None` when it is
     /// gone.
     fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>>;
+
+    /// Events that waiting steps are to be told of, in the order in which they came, after the given place.
+    fn event_deliveries(
+        &self,
+        after: Option<DeliveryPlace>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<EventDelivery>, StoreError>>;
 
     /// Live runs of a partition that are subject to limits, in the order of their ids, after the given one.
     fn limited_runs(
@@ -205,48 +213,6 @@ pub struct CachedWrite {
     pub most: u32,
 }
 
-/// What changes about a run's claim on the limits of its flow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitWrite {
-    pub claim: Arc<Claim>,
-    /// Since when it is in line.
-    pub since_ms: i64,
-    pub stage: LimitStage,
-    /// What the bucket of its rate holds after its start.
-    pub bucket: Option<Bucket>,
-    pub at_ms: i64,
-}
-
-/// Where a run stands with its limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LimitStage {
-    /// It may not start yet.
-    Waits,
-    /// It has started: it holds its place until its end.
-    Holds,
-    /// It has ended.
-    Left,
-}
-
-/// A live run that is subject to limits, as stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitedRun {
-    pub run: RunId,
-    pub claim: Claim,
-    pub since_ms: i64,
-    pub holds: bool,
-}
-
-/// A bucket as stored: flow, key and what it holds.
-pub type StoredBucket = (FlowId, Arc<str>, Bucket);
-
-/// All that is stored of a partition's limits.
-#[derive(Debug, Clone, Default)]
-pub struct StoredLimits {
-    pub runs: Vec<LimitedRun>,
-    pub buckets: Vec<StoredBucket>,
-}
-
 /// What accepting a run writes beside its state.
 #[derive(Debug, Clone)]
 pub struct Accept {
@@ -284,8 +250,22 @@ pub struct PhaseWrite {
 /// An event that a step waits for, by its type and key, or does not any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitWrite {
-    Opened { step: StepNo, kind: Arc<str>, key: String },
-    Closed { step: StepNo },
+    Opened {
+        step: StepNo,
+        kind: Arc<str>,
+        key: String,
+        /// Events that are kept since then count.
+        since_ms: i64,
+        /// The name of the event that started the run: it is not waited for.
+        but: Option<String>,
+    },
+    Closed {
+        step: StepNo,
+        /// What it was told of and took.
+        taken: Option<RowId>,
+    },
+    /// The run has ended.
+    Over,
 }
 
 /// An approval that is wanted, or was decided.
@@ -329,6 +309,8 @@ pub struct RunEnd {
     pub owner: Owner,
     /// The flow that takes over from it.
     pub fallback: Option<FlowId>,
+    /// It ended badly, and its flow names somebody to tell.
+    pub is_told: bool,
     /// What is written back to the decision or recommendation that the run stems from.
     pub outcome: Option<Box<signal::Outcome>>,
 }

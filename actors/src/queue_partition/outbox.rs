@@ -15,7 +15,7 @@ use super::runs::Ask;
 use super::{Answer, News, PartitionMsg, QueuePartition};
 use crate::commit_writer::{CommitResult, Reply, WriterMsg};
 use crate::flow_run::StepEnd;
-use crate::ports::store::{Outcome, RunWrite, Write};
+use crate::ports::store::{Outcome, RunWrite, WaitWrite, Write};
 use crate::runtime::Counters;
 use crate::sub_runs::{SubRunMsg, SubRuns};
 use crate::supervision::Ctx;
@@ -232,8 +232,11 @@ impl QueuePartition {
         }
         self.record_statistics(&pending.write, log_seq, ctx);
         self.measure(&pending);
+        if pending.write.waits.iter().any(|wait| matches!(wait, WaitWrite::Opened { .. })) {
+            self.runtime.events_wait();
+        }
         if let Some(end) = &pending.write.ended {
-            if end.fallback.is_some() {
+            if end.fallback.is_some() || end.is_told {
                 self.runtime.occurred();
             }
             self.runtime.ends.tell(run.0);

@@ -33,11 +33,17 @@ impl Starter {
             self.settle(occurrence, None).await?;
             return Ok(Started::default());
         };
-        if occurrence.kind == OccurrenceKind::Failure {
-            return self.escalate(occurrence, &subject).await;
-        }
-        let trigger = match self.trigger(occurrence, &subject) {
-            Ok(trigger) => trigger,
+        let trigger = match occurrence.kind {
+            OccurrenceKind::Failure => return self.escalate(occurrence, &subject).await,
+            OccurrenceKind::BadEnd => self.telling(occurrence, &subject).await?,
+            _ => self.trigger(occurrence, &subject).map(Some),
+        };
+        let trigger = match trigger {
+            Ok(Some(trigger)) => trigger,
+            Ok(None) => {
+                self.settle(occurrence, None).await?;
+                return Ok(Started::default());
+            }
             Err(error) => return self.failed(occurrence, &error).await,
         };
         let links = trigger.context.get("chain_depth").and_then(Value::as_u64).unwrap_or(0);
@@ -162,6 +168,8 @@ impl Starter {
                 (TriggerType::Manual, Target::Action(Arc::new(action)), subject.clone())
             }
             OccurrenceKind::Failure => return Err(TriggerError::Failed("rules are asked about a failure".to_owned())),
+            // Its flow has to be read first.
+            OccurrenceKind::BadEnd => return Err(TriggerError::NoSuchFlow),
             OccurrenceKind::ThresholdExceeded => {
                 let flow = Target::Only(FlowId(occurrence.subject));
                 (TriggerType::ThresholdExceeded, flow, occurrence.context.clone())
@@ -196,7 +204,9 @@ fn flat(mut run: Accepted) -> Vec<Accepted> {
 
 fn subject_type(kind: OccurrenceKind) -> &'static str {
     match kind {
-        OccurrenceKind::FlowFinished | OccurrenceKind::Failure | OccurrenceKind::Fallback => "flow_run",
+        OccurrenceKind::FlowFinished | OccurrenceKind::Failure | OccurrenceKind::Fallback | OccurrenceKind::BadEnd => {
+            "flow_run"
+        }
         OccurrenceKind::DecisionApproved => "decision_event",
         OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => "recommendation",
         OccurrenceKind::ThresholdExceeded => "flow",

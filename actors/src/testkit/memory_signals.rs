@@ -34,6 +34,14 @@ impl Rows {
                 new.watched.iter().for_each(|watched| self.watch(watched));
                 DONE
             }
+            SignalWrite::Event(new) => {
+                self.keep_event(new);
+                DONE
+            }
+            SignalWrite::EventTold(place) => {
+                self.told_of_event(place);
+                DONE
+            }
             SignalWrite::Settled { id, .. } => {
                 self.signals.occurrences.remove(id);
                 DONE
@@ -135,18 +143,22 @@ impl Rows {
             let document = &flow.document;
             flow.owner.tenant == run.tenant && document.trigger_type == TriggerType::FlowFinished && document.is_active
         });
-        if waits {
-            self.occur(occurrence(OccurrenceKind::FlowFinished, json!({"run_status": end.status})));
+        for kind in [waits.then_some(OccurrenceKind::FlowFinished), end.is_told.then_some(OccurrenceKind::BadEnd)] {
+            let Some(kind) = kind else { continue };
+            self.occur(occurrence(kind, json!({"run_status": end.status})));
         }
     }
 
     pub(super) fn subject(&self, of: &Occurrence) -> Option<Value> {
         match of.kind {
-            OccurrenceKind::FlowFinished | OccurrenceKind::Failure | OccurrenceKind::Fallback => {
+            OccurrenceKind::FlowFinished
+            | OccurrenceKind::Failure
+            | OccurrenceKind::Fallback
+            | OccurrenceKind::BadEnd => {
                 let run = self.runs.values().find(|run| run.header.id.0 == of.subject)?;
                 let (header, last) = (&run.header, run.attempts.iter().max_by_key(|attempt| attempt.step));
                 Some(json!({"id": header.id, "orchestration_flow_id": header.flow.id, "flow_name": *header.flow.name,
-                "run_status": run.state.status, "trigger_type": header.trigger_type,
+                "flow_version": header.flow.version, "run_status": run.state.status, "trigger_type": header.trigger_type,
                 "trigger_context": *header.trigger_context, "input": *header.input, "error": Value::Null,
                 "output": last.and_then(|attempt| attempt.result.clone()).and_then(|kept| match kept {
                     Kept::Here(value) => Some(Value::clone(&value)),

@@ -20,10 +20,12 @@ use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::TriggerType;
 use serde_json::Value;
 
+use super::memory_events::Events;
 use super::memory_schedules::MemorySchedules;
 use super::memory_signals::Signals;
-use crate::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
-use crate::ports::integration::{Integration, Secret, TenantConnections};
+use crate::ports::catalog::{RolloutState, ServiceKey, StoredFlow};
+use crate::ports::event::{DeliveryPlace, EventDelivery};
+use crate::ports::integration::{Integration, Secret};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
@@ -54,12 +56,13 @@ pub struct Rows {
     pub deliveries: Vec<Delivery>,
     pub statistics: BTreeMap<StatKey, Stat>,
     pub signals: Signals,
+    pub events: Events,
     pub schedules: MemorySchedules,
     /// Results that may be used again.
     pub(super) cached: BTreeMap<(FlowId, CacheKey), CachedWrite>,
     covered: BTreeMap<u16, i64>,
     pub(super) flows: BTreeMap<FlowId, Vec<StoredFlow>>,
-    webhooks: BTreeMap<WebhookId, Webhook>,
+    pub(super) webhooks: BTreeMap<WebhookId, Webhook>,
     pub(super) keys: BTreeMap<(TenantId, String), ([u8; 32], Value)>,
     live_keys: BTreeMap<(TenantId, FlowId, Arc<str>), RunId>,
     /// Live runs that are subject to limits: their partition and what is stored of them.
@@ -104,7 +107,7 @@ fn take(counter: &AtomicU32) -> bool {
     counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
 }
 
-fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
+pub(super) fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
     Box::pin(std::future::ready(value))
 }
 
@@ -258,6 +261,7 @@ impl Rows {
             self.live_keys.remove(&(write.tenant, flow, key));
         }
         self.note_end(&write);
+        self.wait_for_events(&write);
         write.ended.iter().for_each(|end| self.count(end, 1));
         write.reopened.iter().for_each(|end| self.count(end, -1));
         self.limit(write.id, write.partition, write.limit);
@@ -389,6 +393,14 @@ impl Store for MemoryStore {
         ready(Ok(self.rows().subject(of)))
     }
 
+    fn event_deliveries(
+        &self,
+        after: Option<DeliveryPlace>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<EventDelivery>, StoreError>> {
+        ready(Ok(self.rows().event_deliveries(after, limit)))
+    }
+
     fn limited_runs(
         &self,
         partition: u16,
@@ -431,70 +443,5 @@ impl Store for MemoryStore {
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         ready(Ok(()))
-    }
-}
-
-impl Catalog for MemoryStore {
-    fn active_flows(
-        &self,
-        tenant: TenantId,
-        trigger: TriggerType,
-    ) -> BoxFuture<'_, Result<Vec<StoredFlow>, StoreError>> {
-        let rows = self.rows();
-        let current = rows.flows.values().rev().filter_map(|versions| versions.last());
-        let wanted =
-            |f: &&StoredFlow| f.owner.tenant == tenant && f.document.trigger_type == trigger && f.document.is_active;
-        ready(Ok(current.filter(wanted).cloned().collect()))
-    }
-
-    fn flow(&self, scope: Scope, id: FlowId) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
-        let found = self.rows().flows.get(&id).and_then(|v| v.last()).cloned();
-        ready(Ok(found.filter(|f| scope == Scope::Platform || scope == Scope::Tenant(f.owner.tenant))))
-    }
-
-    fn flow_by_name(&self, tenant: TenantId, name: String) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
-        let rows = self.rows();
-        let mut current = rows.flows.values().filter_map(|versions| versions.last());
-        ready(Ok(current.find(|f| f.owner.tenant == tenant && f.document.flow_name == name).cloned()))
-    }
-
-    fn flow_version(&self, id: FlowId, version: i64) -> BoxFuture<'_, Result<Option<StoredFlow>, StoreError>> {
-        ready(Ok(self.rows().flows.get(&id).and_then(|v| v.iter().find(|f| f.version == version)).cloned()))
-    }
-
-    fn rollout(&self, scope: Scope, flow: FlowId) -> BoxFuture<'_, Result<Option<RolloutState>, StoreError>> {
-        let rows = self.rows();
-        let own = |state: &&RolloutState| {
-            state.rollout.flow == flow
-                && (scope == Scope::Platform || scope == Scope::Tenant(state.rollout.owner.tenant))
-        };
-        ready(Ok(rows.rollouts.values().rfind(own).cloned()))
-    }
-
-    fn running_rollouts(&self, scope: Scope) -> BoxFuture<'_, Result<Vec<RolloutState>, StoreError>> {
-        let rows = self.rows();
-        let own = |state: &&RolloutState| {
-            state.rollout.ended_at_ms.is_none()
-                && (scope == Scope::Platform || scope == Scope::Tenant(state.rollout.owner.tenant))
-        };
-        ready(Ok(rows.rollouts.values().filter(own).cloned().collect()))
-    }
-
-    fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>> {
-        ready(Ok(self.rows().webhooks.get(&id).cloned()))
-    }
-
-    fn connections(&self, tenant: TenantId) -> BoxFuture<'_, Result<TenantConnections, StoreError>> {
-        ready(Ok(self.rows().connections_of(tenant)))
-    }
-
-    fn service_key(&self, key_hash: [u8; 32]) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>> {
-        let rows = self.rows();
-        ready(Ok(rows.service_keys.values().find(|(_, hash)| *hash == key_hash).map(|(key, _)| key.clone())))
-    }
-
-    fn service_key_by_id(&self, scope: Scope, id: RowId) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>> {
-        let found = self.rows().service_keys.get(&id).map(|(key, _)| key.clone());
-        ready(Ok(found.filter(|key| scope == Scope::Platform || scope == Scope::Tenant(key.owner.tenant))))
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod bulk;
 pub mod connections;
+pub mod events;
 pub mod history;
 pub mod keys;
 pub mod limits;

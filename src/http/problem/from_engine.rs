@@ -4,6 +4,7 @@ use core314_actors::engine::{ConnectError, KeyError, SaveError, TellError};
 use core314_actors::ingress::TriggerError;
 use core314_actors::ports::StoreError;
 use core314_actors::supervision::RestartError;
+use core314_domain::run::Refusal;
 
 use super::{FieldError, Problem};
 
@@ -84,10 +85,7 @@ impl From<TriggerError> for Problem {
             TriggerError::Skipped { .. } => Self::LimitReached(error.to_string()),
             TriggerError::TooLarge { limit, .. } => Self::PayloadTooLarge { limit_bytes: limit },
             TriggerError::InvalidInput(problems) => {
-                let placed = |problem: core314_domain::plan::Problem| {
-                    FieldError::at(&format!("/trigger_context{}", problem.pointer), problem.message)
-                };
-                Self::InvalidRequest(problems.into_iter().map(placed).collect())
+                Self::InvalidRequest(problems.into_iter().map(|problem| placed("/trigger_context", problem)).collect())
             }
             TriggerError::Invalid(problems) => Self::InvalidFlow(problems),
             TriggerError::RunKeyTaken(run) => Self::Conflict(format!("run {run} has this run_key and has not ended")),
@@ -102,10 +100,18 @@ impl From<TriggerError> for Problem {
     }
 }
 
+/// What is wrong with a part of a request's body.
+fn placed(at: &str, problem: core314_domain::plan::Problem) -> FieldError {
+    FieldError::at(&format!("{at}{}", problem.pointer), problem.message)
+}
+
 impl From<TellError> for Problem {
     fn from(error: TellError) -> Self {
         match error {
             TellError::NotFound => Self::no_row("run"),
+            TellError::Refused(Refusal::BadForm(_, problems)) => {
+                Self::InvalidRequest(problems.into_iter().map(|problem| placed("/form", problem)).collect())
+            }
             TellError::Refused(refusal) => Self::Conflict(refusal.to_string()),
             TellError::RunKeyTaken(_) => Self::Conflict(error.to_string()),
             TellError::Skipped { .. } => Self::LimitReached(error.to_string()),

@@ -33,11 +33,13 @@ pub struct Cancellation {
 #[schemars(rename = "Decision")]
 pub struct Decision {
     pub notes: Option<String>,
-    /// What was filled in.
+    /// What was filled in, by the form of the step that asks.
     pub form: Option<Value>,
 }
 
 const MAX_TEXT_CHARS: usize = 2_000;
+/// What is filled in stands in the run's row until enough people have agreed.
+const MAX_FORM_BYTES: usize = 16 * 1024;
 
 fn doc(summary: &'static str) -> Doc {
     Doc::role(summary, Role::Operator).problem(StatusCode::CONFLICT)
@@ -157,14 +159,17 @@ pub async fn tell<T>(
 /// What a person said with a decision.
 pub fn decided(asked: &Asked<Decision>) -> Result<Remark, Problem> {
     let notes = asked.input.notes.as_deref().map(|notes| bounded("notes", notes)).transpose()?;
-    let form = Arc::new(asked.input.form.clone().unwrap_or_default());
-    Ok(Remark { notes: notes.map(Into::into), form, ..asked.remark() })
+    let bytes = asked.input.form.as_ref().map_or(0, |form| form.to_string().len());
+    if bytes > MAX_FORM_BYTES {
+        return Err(Problem::field("form", format!("has {bytes} bytes; at most {MAX_FORM_BYTES} are kept")));
+    }
+    Ok(Remark { notes: notes.map(Into::into), ..asked.remark() })
 }
 
 /// Whoever decides an approval.
-pub fn voter<T>(asked: &Asked<T>, remark: &Remark) -> Voter {
+pub fn voter(asked: &Asked<Decision>, remark: &Remark) -> Voter {
     let (user, role) = (asked.owner.user, asked.caller.role);
-    Voter { user, role, notes: remark.notes.clone(), form: remark.form.clone() }
+    Voter { user, role, notes: remark.notes.clone(), form: Arc::new(asked.input.form.clone().unwrap_or_default()) }
 }
 
 /// A text that people write.

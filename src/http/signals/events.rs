@@ -9,6 +9,7 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, Triggered, WhyNot};
+use core314_domain::event;
 use core314_domain::ids::{Owner, RunId};
 use core314_domain::words::TriggerType;
 use futures_util::StreamExt;
@@ -19,7 +20,6 @@ use sha2::{Digest, Sha256};
 
 use crate::http::auth::Role;
 use crate::http::hooks::content::{self, Content};
-use crate::http::hooks::taking::event_name;
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::{Shared, State, body};
@@ -37,6 +37,8 @@ const MAX_SOURCE_CHARS: usize = 200;
 #[schemars(rename = "EventTaken")]
 struct View {
     run_ids: Vec<RunId>,
+    /// Whether flows wait for events of its type: runs that wait for its subject are told of it, now or when they begin to.
+    is_kept: bool,
     /// For each flow that was asked, the clause that does not hold; absent where a run was started.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     why_not: Vec<WhyNot>,
@@ -74,7 +76,7 @@ struct Event {
 pub fn doc() -> Doc {
     Doc::role("Takes CloudEvents in, and starts the flows that wait for them.", Role::Operator)
         .body_in::<Event>(FORMS)
-        .answer::<View>(StatusCode::ACCEPTED, "The runs are durable, and go on.")
+        .answer::<View>(StatusCode::ACCEPTED, "Its runs are durable, and go on; runs that wait for it are told of it.")
         .ok::<View>("No flow's trigger and conditions hold; of a batch, what became of each event.")
 }
 
@@ -104,7 +106,8 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     };
     let event = whole(content)?;
     let view = take(&state, owner, &caller.by, event).await?;
-    let mut answer = if view.run_ids.is_empty() { HttpResponse::Ok() } else { HttpResponse::Accepted() };
+    let mut answer =
+        if view.run_ids.is_empty() && !view.is_kept { HttpResponse::Ok() } else { HttpResponse::Accepted() };
     Ok(answer.json(view))
 }
 
@@ -135,7 +138,8 @@ pub fn whole(content: Content) -> Result<Map<String, Value>, Problem> {
 }
 
 async fn take(state: &State, owner: Owner, by: &str, event: Map<String, Value>) -> Result<View, Problem> {
-    let key = event_name(&event);
+    let event = Value::Object(event);
+    let key = event::name(&event);
     let source = event.get("source").and_then(Value::as_str).unwrap_or_default();
     let source: String = source.chars().filter(|c| !c.is_control()).take(MAX_SOURCE_CHARS).collect();
     let trigger = Trigger {
@@ -143,7 +147,7 @@ async fn take(state: &State, owner: Owner, by: &str, event: Map<String, Value>) 
         target: Target::Matching,
         trigger_type: TriggerType::Event,
         source: format!("event:{source}").into(),
-        context: Arc::new(Value::Object(event)),
+        context: Arc::new(event),
         webhook: Arc::default(),
         triggered_by: by.into(),
         decision_event_id: None,
@@ -153,12 +157,12 @@ async fn take(state: &State, owner: Owner, by: &str, event: Map<String, Value>) 
         // A client's own key cannot hold a space.
         idempotency: Some(IdempotencyRequest { body_hash: Sha256::digest(key.as_bytes()).into(), key }),
     };
-    let view = |run_ids, why_not| View { run_ids, why_not, error: None };
-    match state.engine.trigger(trigger).await {
-        Ok(Triggered::Accepted(run) | Triggered::Repeated(run)) => Ok(view(run.runs().collect(), Vec::new())),
-        Ok(Triggered::NoMatch(why_not)) => Ok(view(Vec::new(), why_not)),
-        Err(error) => Err(error.into()),
-    }
+    let (triggered, is_kept) = state.engine.take_event(trigger).await?;
+    let (run_ids, why_not) = match triggered {
+        Triggered::Accepted(run) | Triggered::Repeated(run) => (run.runs().collect(), Vec::new()),
+        Triggered::NoMatch(why_not) => (Vec::new(), why_not),
+    };
+    Ok(View { run_ids, is_kept, why_not, error: None })
 }
 
 /// One event that can never be taken does not hold up the others; when the runtime is busy the sender comes back with the
@@ -166,7 +170,9 @@ async fn take(state: &State, owner: Owner, by: &str, event: Map<String, Value>) 
 fn of_batch(taken: Result<View, Problem>) -> Result<View, Problem> {
     match taken {
         Err(problem @ (Problem::Busy { .. } | Problem::StoreUnavailable { .. } | Problem::Internal)) => Err(problem),
-        Err(problem) => Ok(View { run_ids: Vec::new(), why_not: Vec::new(), error: Some(problem.to_string()) }),
+        Err(problem) => {
+            Ok(View { run_ids: Vec::new(), is_kept: false, why_not: Vec::new(), error: Some(problem.to_string()) })
+        }
         Ok(view) => Ok(view),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
 use super::{
-    connections, definitions, effects, escalations, history, keys, limits, reuse, rollouts, runs, schedules,
+    connections, definitions, effects, escalations, events, history, keys, limits, reuse, rollouts, runs, schedules,
     settlements, signals, statistics, transitions, webhooks,
 };
 use crate::store::cell::Rows;
@@ -36,6 +36,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         fresh: bool,
         inline_bytes: usize,
     ) -> Result<(Vec<Outcome>, Appender), Failure> {
+        events::hold(&mut self).await?;
         self.fence().await?;
         runs::claim_keys(&mut self).await?;
         runs::claim_names(&mut self).await?;
@@ -67,7 +68,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         let written = self.connection.together(&self.deferred).await?;
         appender.check(&written)?;
         effects::approvals(&mut self).await?;
-        transitions::waits(&mut self).await?;
+        events::waits(&mut self).await?;
         let outcomes = self.outcomes.into_iter().zip(last_seqs);
         let outcomes = outcomes.map(|(fate, log_seq)| fate.unwrap_or(Outcome::Committed { log_seq }));
         Ok((outcomes.collect(), appender))

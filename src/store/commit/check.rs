@@ -103,7 +103,8 @@ fn signal_holds_nul(signal: &SignalWrite) -> bool {
             verdict.notes.as_deref().is_some_and(nul)
         }
         SignalWrite::Metrics(new) => new.points.iter().any(|point| nul(&point.name) || has_nul(&point.labels)),
-        SignalWrite::Settled { .. } => false,
+        SignalWrite::Event(new) => nul(&new.kind) || nul(&new.key) || has_nul(&new.event),
+        SignalWrite::Settled { .. } | SignalWrite::EventTold(_) => false,
     };
     own || signal.audit().iter().any(audit_holds_nul)
 }

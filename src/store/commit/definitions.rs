@@ -8,7 +8,7 @@ use core314_domain::document::FlowDocument;
 use core314_domain::plan;
 
 use super::batch::Batch;
-use super::{rollouts, schedules};
+use super::{events, rollouts, schedules};
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -88,6 +88,7 @@ async fn flow(connection: &mut Connection, write: &FlowWrite) -> Result<Option<O
         rollouts::change(connection, rollout).await?;
     }
     schedules::plan(connection, write).await?;
+    events::kinds(connection, write).await?;
     Ok(None)
 }
 

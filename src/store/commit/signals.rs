@@ -14,6 +14,7 @@ use core314_domain::words::{DecisionStatus, OccurrenceKind, RecommendationStatus
 use serde_json::{Value, json};
 
 use super::batch::Batch;
+use super::events;
 use super::runs::{FREED_KEY, NEW_KEYS};
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
@@ -128,6 +129,8 @@ async fn take(connection: &mut Connection, signal: &SignalWrite) -> Result<Optio
             judge(connection, verdict, status.as_str(), RECOMMENDATION_JUDGED, KNOWN_RECOMMENDATION).await
         }
         SignalWrite::Metrics(new) => metrics(connection, new).await.map(|()| None),
+        SignalWrite::Event(new) => events::keep(connection, new).await.map(|()| None),
+        SignalWrite::EventTold(place) => events::heard(connection, place).await.map(|()| None),
         SignalWrite::Settled { id, tenant, .. } => {
             connection.fetch(SETTLED, &[id.0.into(), tenant.0.into()]).await?;
             Ok(None)
@@ -312,7 +315,7 @@ fn occurrence_row<'a>(occurrence: &Occurrence) -> [Cell<'a>; 9] {
 
 /// Notes the ends of runs for the flows that wait for them, and what they mean to decisions and recommendations.
 pub(super) fn ends(batch: &mut Batch<'_, '_>) {
-    let mut rows = Rows::new(9);
+    let (mut rows, mut told) = (Rows::new(9), Rows::new(9));
     let (mut fallbacks, mut memories) = (Rows::new(9), Rows::new(10));
     let (mut decisions, mut recommendations) = (BTreeMap::new(), BTreeMap::new());
     for (_, run) in batch.surviving_runs() {
@@ -320,6 +323,10 @@ pub(super) fn ends(batch: &mut Batch<'_, '_>) {
         if end.flow.is_some() {
             let context = json!({"run_status": end.status});
             rows.push(occurrence_row(&end_of(run, end, OccurrenceKind::FlowFinished, context)));
+        }
+        if end.is_told {
+            let context = json!({"run_status": end.status});
+            told.push(occurrence_row(&end_of(run, end, OccurrenceKind::BadEnd, context)));
         }
         if let Some(fallback) = end.fallback {
             let context = json!({"run_status": end.status, "fallback_flow_id": fallback});
@@ -344,6 +351,7 @@ pub(super) fn ends(batch: &mut Batch<'_, '_>) {
     batch.deferred.extend([
         (statement, rows),
         (OCCURRENCE, fallbacks),
+        (OCCURRENCE, told),
         (DECISIONS_TRIED, tried_rows(decisions)),
         (RECOMMENDATIONS_TRIED, tried_rows(recommendations)),
         (MEMORIES, memories),

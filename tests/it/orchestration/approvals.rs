@@ -116,4 +116,54 @@ async fn a_run_waits_before_it_begins(kind: StoreKind) {
     }
 }
 
-on_both_stores!(a_person_decides, nobody_decides, a_run_waits_before_it_begins);
+async fn what_an_approver_fills_in_is_checked_and_kept(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let form = json!({"type": "object", "required": ["ticket"], "additionalProperties": false, "properties": {
+            "ticket": {"type": "string", "pattern": "^OPS-[0-9]+$"}, "grace": {"type": "integer", "default": 30}}});
+        let config = json!({"allow_self": true, "form": form});
+        let tell = json!({"id": "tell", "type": "transform", "config": {"values": {
+            "ticket": "steps.ask.output.form.ticket", "grace": "steps.ask.output.form.grace"}}});
+        let flow = json!({"flow_name": "form", "trigger_type": "manual", "execution_mode": "sequential",
+            "flow_steps": [{"id": "ask", "type": "approval", "config": config}, tell]});
+        let id = client.save(&flow).await;
+        let run = client.start(&id).await;
+        client.execution(run.execution(0), "awaiting_approval").await;
+        let pending = client.items("/api/v1/executions/pending-approvals").await;
+        assert_eq!(pending[0]["action_config"]["form"], form, "{pending:#?}");
+
+        let path = format!("/api/v1/executions/{}/approve", run.execution(0));
+        let refused = client.post(&path, json!({"form": {"ticket": "none", "size": 1}}), 422).await;
+        let pointers: Vec<&Value> =
+            refused["errors"].as_array().expect("errors").iter().map(|error| &error["pointer"]).collect();
+        assert_eq!(pointers, ["/form/size", "/form/ticket"], "{refused}");
+        assert_eq!(client.post(&path, json!({}), 422).await["errors"][0]["pointer"], "/form/ticket");
+        let large = json!({"form": {"ticket": "x".repeat(17_000)}});
+        assert_eq!(client.post(&path, large, 422).await["errors"][0]["pointer"], "/form");
+        client.post(&path, json!({"form": {"ticket": "OPS-17"}}), 200).await;
+        let ended = client.run(run.id(), "completed").await;
+        assert_eq!(ended["output"], json!({"ticket": "OPS-17", "grace": 30}));
+
+        let mut wrong = flow.clone();
+        wrong["flow_name"] = json!("wrong");
+        wrong["flow_steps"][0]["config"]["form"]["properties"]["ticket"]["patern"] = json!("x");
+        let refused = client.post("/api/v1/flows", wrong, 422).await;
+        let pointer = "/flow_steps/0/config/form/properties/ticket/patern";
+        assert_eq!(refused["errors"][0]["pointer"], pointer, "{refused}");
+        let mut misspelt = flow;
+        misspelt["flow_name"] = json!("misspelt");
+        misspelt["flow_steps"][1]["config"]["values"]["grace"] = json!("steps.ask.output.form.graze");
+        let refused = client.post("/api/v1/flows", misspelt, 422).await;
+        assert_eq!(refused["errors"][0]["pointer"], "/flow_steps/1/config/values/grace", "{refused}");
+    }
+    let rows = bed.installation.rows("SELECT CAST(form AS text) FROM approvals WHERE form IS NOT NULL").await;
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert!(rows.iter().all(|form| form.contains("OPS-17") && form.contains("30")), "as it was completed: {rows:?}");
+}
+
+on_both_stores!(
+    what_an_approver_fills_in_is_checked_and_kept,
+    a_person_decides,
+    nobody_decides,
+    a_run_waits_before_it_begins
+);

@@ -29,6 +29,8 @@ async fn ended(client: &Client<'_>, flow: &str, section: &str) -> Value {
     for block in blocks(section, "http") {
         let (target, body) = block.split_once("\n\n").expect("a head and a body");
         let target = target.strip_prefix("POST ").expect("every example posts").replace("{run}", &run);
+        let first = accepted["execution_queue_ids"][0].as_str().expect("a run has executions");
+        let target = target.replace("{execution}", first);
         let answer = client.post_as(&target, "application/json", body.to_owned()).await;
         assert!(answer.status.is_success(), "{target}: {}", answer.body);
     }

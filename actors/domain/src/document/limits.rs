@@ -1,16 +1,10 @@
 //! The `limits` of a flow document: how many of its runs go at once, and how fast they start.
-//!
-//! In tables the field lies in the flow's metadata under the reserved name `limits`, so that the view of flows shows it;
-//! reading a document puts it back in its place.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::words;
-
-/// Where the field lies in the stored document's metadata.
-const RESERVED: &str = "limits";
 
 /// What a flow lets its runs do at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -78,22 +72,4 @@ pub(super) fn objects(document: &Value) -> impl Iterator<Item = (String, Option<
     let parts = ["concurrency", "rate"].into_iter();
     let parts = parts.map(move |part| (format!("/limits/{part}"), limits.and_then(|limits| limits.get(part))));
     std::iter::once(("/limits".to_owned(), limits)).chain(parts)
-}
-
-/// Takes the field out of the metadata that it is stored in. One that stands in its own place wins.
-pub(super) fn out_of_metadata(document: &mut Value) {
-    let stored = document.get_mut("metadata").and_then(Value::as_object_mut).and_then(|kept| kept.remove(RESERVED));
-    if let (Some(stored), Some(document)) = (stored, document.as_object_mut()) {
-        document.entry("limits").or_insert(stored);
-    }
-}
-
-/// Puts the field into the metadata that it is stored in.
-pub(super) fn into_metadata(document: &mut Value) {
-    let Some(document) = document.as_object_mut() else { return };
-    let Some(limits) = document.remove("limits") else { return };
-    let metadata = document.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
-    if let Some(metadata) = metadata.as_object_mut() {
-        metadata.insert(RESERVED.to_owned(), limits);
-    }
 }

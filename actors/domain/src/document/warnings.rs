@@ -5,7 +5,8 @@
 
 use serde_json::Value;
 
-use super::{FlowDocument, parameters};
+use super::within::each_step;
+use super::{FlowDocument, channels, parameters};
 use crate::ids::FlowId;
 use crate::plan::Problem;
 use crate::words::{OnError, OnErrorAction, TriggerType};
@@ -17,6 +18,8 @@ pub fn warnings(document: &FlowDocument) -> Vec<Problem> {
     for name in parameters::unused(document) {
         warn(format!("/parameters/{name}"), "no text of the template uses it".to_owned());
     }
+    found.extend(channels::warnings(document));
+    let mut warn = |pointer: String, message: String| found.push(Problem::new(pointer, message));
     let undoes = ever_undoes(document);
     let deadline = document.max_execution_time_seconds;
     for (no, step) in document.flow_steps.iter().enumerate() {
@@ -41,27 +44,13 @@ pub fn warnings(document: &FlowDocument) -> Vec<Problem> {
 
 /// The flows that steps start by name, wherever they stand, each with its place.
 pub fn started_flows(document: &FlowDocument) -> Vec<(String, String)> {
-    fn walk(value: &Value, at: &str, found: &mut Vec<(String, String)>) {
-        match value {
-            Value::Array(items) => {
-                items.iter().enumerate().for_each(|(no, item)| walk(item, &format!("{at}/{no}"), found));
-            }
-            Value::Object(step) => {
-                let name = step.get("config").and_then(|config| config.get("flow_name")).and_then(Value::as_str);
-                if let (Some("sub_flow"), Some(name)) = (step.get("type").and_then(Value::as_str), name) {
-                    found.push((format!("{at}/config/flow_name"), name.to_owned()));
-                }
-                let inner = step.get("config").and_then(Value::as_object).into_iter().flatten();
-                inner.for_each(|(key, value)| walk(value, &format!("{at}/config/{key}"), found));
-                if let Some(steps) = step.get("steps") {
-                    walk(steps, &format!("{at}/steps"), found);
-                }
-            }
-            _ => {}
-        }
-    }
     let mut found = Vec::new();
-    walk(&document.to_value()["flow_steps"], "/flow_steps", &mut found);
+    each_step(document, &mut |at, step| {
+        let name = step.get("config").and_then(|config| config.get("flow_name")).and_then(Value::as_str);
+        if let (Some("sub_flow"), Some(name)) = (step.get("type").and_then(Value::as_str), name) {
+            found.push((format!("{at}/config/flow_name"), name.to_owned()));
+        }
+    });
     found
 }
 

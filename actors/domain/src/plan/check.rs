@@ -14,11 +14,13 @@ use crate::suggest::did_you_mean;
 use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
 
 /// The roots that a step's expressions may name.
-const STEP_ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "vars", "flow", "run", "tenant", "now"];
+pub(super) const STEP_ROOTS: &[&str] =
+    &["trigger", "webhook", "input", "steps", "vars", "flow", "run", "tenant", "now"];
 /// The same within a loop.
 const LOOP_ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "vars", "loop", "flow", "run", "tenant", "now"];
 /// The same for the match of an event.
-pub(super) const EVENT_ROOTS: &[&str] =
+const EVENT_ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "vars", "event", "flow", "run", "tenant", "now"];
+const LOOP_EVENT_ROOTS: &[&str] =
     &["trigger", "webhook", "input", "steps", "vars", "loop", "event", "flow", "run", "tenant", "now"];
 const DAY_SECONDS: f64 = 86_400.0;
 /// What a document may say by its format, and this version does not do.
@@ -43,6 +45,11 @@ pub(super) struct Checker<'a> {
 /// The roots of the place where a step stands.
 pub(super) fn roots(in_loop: bool) -> &'static [&'static str] {
     if in_loop { LOOP_ROOTS } else { STEP_ROOTS }
+}
+
+/// The same for the match of an event that a step there waits for.
+pub(super) fn event_roots(in_loop: bool) -> &'static [&'static str] {
+    if in_loop { LOOP_EVENT_ROOTS } else { EVENT_ROOTS }
 }
 
 impl<'a> Checker<'a> {

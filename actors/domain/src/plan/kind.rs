@@ -3,10 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::chain::Hash;
 use crate::expr::{Condition, Expression, Template};
+use crate::form::Form;
 use crate::ids::{FlowId, StepNo, UserId};
 use crate::words::{OnApprovalTimeout, OnWaitTimeout, Role, StepType, StopStatus};
 
@@ -51,8 +50,8 @@ pub struct ApprovalPlan {
     pub approvers: Vec<Approver>,
     pub required: usize,
     pub allow_self: bool,
-    /// A JSON Schema; null: none.
-    pub form: Value,
+    /// What whoever agrees fills in.
+    pub form: Option<Box<Form>>,
     pub timeout_ms: Option<i64>,
     pub on_timeout: OnApprovalTimeout,
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::check::{Checker, EVENT_ROOTS, NOT_YET, blank};
+use super::check::{Checker, NOT_YET, blank, event_roots};
 use super::kind::{
     ApprovalPlan, Approver, ForEachPlan, ParallelPlan, StepKind, SubFlowPlan, SubFlowRef, WaitFor, WaitPlan, WhilePlan,
 };
@@ -13,6 +13,7 @@ use crate::document::{
     WhileDocument,
 };
 use crate::expr::{Condition, Expression, Names, Template};
+use crate::form::Form;
 use crate::retry::RetryPolicy;
 use crate::words::{OnApprovalTimeout, OnLoopError};
 
@@ -104,9 +105,6 @@ impl Checker<'_> {
         if !approvers.is_empty() && people == approvers.len() && approval.required as usize > people {
             self.problem(format!("{at}/required"), format!("only {people} can decide: it could never be approved"));
         }
-        if !matches!(approval.form, Value::Null | Value::Object(_)) {
-            self.problem(format!("{at}/form"), "must be a JSON Schema: an object");
-        }
         if approval.on_timeout == OnApprovalTimeout::Escalate && approval.timeout_seconds.is_none() {
             self.problem(format!("{at}/on_timeout"), "needs timeout_seconds: without a time nothing is overdue");
         }
@@ -115,10 +113,23 @@ impl Checker<'_> {
             approvers,
             required: approval.required as usize,
             allow_self: approval.allow_self,
-            form: approval.form.clone(),
+            form: self.form(&format!("{at}/form"), &approval.form),
             timeout_ms,
             on_timeout: approval.on_timeout,
         })
+    }
+
+    /// A JSON Schema that says what people fill in; null: nothing.
+    fn form(&mut self, at: &str, schema: &Value) -> Option<Box<Form>> {
+        if schema.is_null() {
+            return None;
+        }
+        let compiled = Form::compile(schema).map(Box::new);
+        if self.types.is_none() {
+            // It was saved when forms were not looked at: whatever is filled in is taken, as then.
+            return compiled.ok();
+        }
+        compiled.map_err(|found| self.problems.extend(found.into_iter().map(|problem| problem.within(at)))).ok()
     }
 
     fn for_each(&mut self, at: &str, slot: &Slot, each: &ForEachDocument, names: &Names<'_>) -> Option<StepKind> {
@@ -219,10 +230,9 @@ impl Checker<'_> {
             WaitFor::Signal(signal.as_str().into())
         } else {
             let event = wait.event.as_ref()?;
-            self.problem(format!("{at}/event"), NOT_YET);
             self.length(&format!("{at}/event/type"), &event.kind, 200);
             let key = self.expression(&format!("{at}/event/key"), || Expression::parse(&event.key, names));
-            let names = Names { roots: EVENT_ROOTS, ..*names };
+            let names = Names { roots: event_roots(names.roots.contains(&"loop")), ..*names };
             let matches = event.matches.as_ref().map(|text| {
                 self.expression(&format!("{at}/event/match"), || Condition::parse(&text.as_str().into(), &names))
             });

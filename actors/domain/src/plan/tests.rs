@@ -293,7 +293,6 @@ fn policies_are_checked_once_and_where_they_stand() {
 
 #[test]
 fn what_stands_together_comes_together() {
-    let not_yet = "is not available in this version";
     let unnamed = "fallback needs the flow's fallback_flow_id: the id of the flow that takes over";
     head_refused(&json!({"on_error_action": "fallback"}), "/on_error_action", unnamed);
     step_refused(&json!({"on_error": "fallback"}), "/on_error", unnamed);
@@ -304,8 +303,6 @@ fn what_stands_together_comes_together() {
         "a result that is used again was not made by this run, and `undo` would take it back: leave one of them out",
     );
     step_refused(&json!({"cache": {"key": "1", "seconds": 0}}), "/cache/seconds", "must be 1 to 2592000 (30 days)");
-    let wait = json!({"id": "w", "type": "wait", "config": {"event": {"type": "paid", "key": "'1'"}}});
-    refused(flow("sequential", &[wait], &json!({})), "/flow_steps/0/config/event", not_yet);
     let verify = "on_unknown_outcome: verify and the action `verify` come together";
     step_refused(&json!({"on_unknown_outcome": "verify"}), "/verify", verify);
     step_refused(&json!({"verify": {"action_type": "transform"}}), "/verify", verify);

@@ -21,6 +21,12 @@ fn output(config: &StepConfig) -> Option<Type> {
             let answer = [("status", Type::Int), ("headers", Type::Dyn), ("body", Type::Dyn)];
             Some(Type::optional(Type::object(answer)))
         }
+        StepConfig::Approval(approval) => {
+            let form = Type::optional(Type::of_schema(&approval.form));
+            let (approved, more) = (("approved", Type::Bool), ("forms", Type::Dyn));
+            let fields = [approved, ("approved_by", Type::Dyn), ("notes", Type::Dyn), ("form", form), more];
+            Some(Type::optional(Type::object(fields)))
+        }
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use super::step::{self, StepStatus};
 use super::{CacheKey, Closing, PhaseMove, PlanRef, UndoWay};
 use crate::Json;
 use crate::expr::Output;
-use crate::ids::{RunId, StepNo, UserId};
+use crate::ids::{RowId, RunId, StepNo, UserId};
 use crate::log::LogEntry;
 use crate::secret::Marked;
 use crate::words::RunStatus;
@@ -83,6 +83,8 @@ pub enum Change {
         step: Option<StepNo>,
         approved: bool,
         by: UserId,
+        /// What they filled in, with what the form fills in itself; null: nothing.
+        form: Json,
     },
     AttemptLogged(Box<LogEntry>),
     /// What the attempt before it in the log gave may be used again until then.
@@ -106,6 +108,8 @@ pub enum Change {
     /// It waits for no event any more.
     WaitClosed {
         step: StepNo,
+        /// The event that it was told of and took; later waits of this run are not told of that again.
+        taken: Option<RowId>,
     },
     /// A loop has its numbers, and what it goes over.
     LoopOpened {
@@ -139,6 +143,7 @@ pub enum Change {
     Voted {
         step: StepNo,
         by: UserId,
+        form: Json,
     },
     SignalKept {
         name: Arc<str>,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::Json;
-use crate::ids::{RunId, StepNo, UserId};
+use crate::ids::{RowId, RunId, StepNo, UserId};
 use crate::log::{Failure, HttpFigures};
+use crate::plan::Problem;
 use crate::words::{Role, RunStatus};
 
 /// What a run can be told.
@@ -44,6 +45,8 @@ pub enum Command {
     /// An event of the key that a step waits for.
     Event {
         step: StepNo,
+        /// The event's own, for what is stored of it.
+        id: RowId,
         event: Json,
     },
     /// The run that a step started was accepted, or has ended.
@@ -166,6 +169,9 @@ pub enum Refusal {
     NotAwaitingApproval(StepNo, crate::words::ExecutionStatus),
     #[error("the run has no step {0}")]
     NoSuchStep(StepNo),
+    /// Pointers lead into what was filled in.
+    #[error("what was filled in for step {0} has {len} problem(s), the first at '{at}': {what}", len = .1.len(), at = .1[0].pointer, what = .1[0].message)]
+    BadForm(StepNo, Vec<Problem>),
     #[error("step {0} waits for others to decide: {1}")]
     NotYours(StepNo, String),
     #[error("the run keeps {0} signals that nothing has waited for; it takes no more")]

@@ -107,7 +107,7 @@ impl Decider<'_> {
             Command::Approve { step, by } => self.approval(*step, true, by)?,
             Command::Reject { step, by } => self.approval(*step, false, by)?,
             Command::Signal { name, payload } => self.signal(name, payload)?,
-            Command::Event { step, event } => self.event(*step, event),
+            Command::Event { step, id, event } => self.event(*step, *id, event),
             Command::SubRun { step, news } => self.sub_run(*step, news),
             Command::Cancel { reason } => self.close(Closing::Cancelled, reason),
             Command::CancelStep { step } => self.cancel_step(*step)?,
@@ -303,8 +303,14 @@ impl Decider<'_> {
             (None, None) if self.cancelled_step().is_some() => RunStatus::Cancelled,
             (None, None) => RunStatus::Completed,
         };
+        if status == RunStatus::Completed {
+            // All that was to be done is done: nothing is taken back for what only its output lacks.
+            let error = self.give().err();
+            let status = if error.is_some() { RunStatus::Failed } else { status };
+            return self.emit(Change::RunEnded { status, error, at_ms: self.now_ms });
+        }
         let blamed = failed.or_else(|| self.cancelled_step());
-        let error = state.error.clone().or_else(|| blamed.map(|no| self.step_error(no)));
+        let error = self.state().error.clone().or_else(|| blamed.map(|no| self.step_error(no)));
         if status == RunStatus::Failed {
             self.phase_failed(error.as_deref());
             let action = failed.map_or(self.draft.plan.on_error_action, |no| self.draft.on_error(no));
@@ -316,8 +322,19 @@ impl Decider<'_> {
                 return self.finish();
             }
         }
-        let error = if status == RunStatus::Completed { None } else { error };
         self.emit(Change::RunEnded { status, error, at_ms: self.now_ms });
+    }
+
+    /// Computes and checks what the run gives.
+    fn give(&mut self) -> Result<(), String> {
+        let plan = self.draft.plan.clone();
+        let Some(output) = &plan.output else { return Ok(()) };
+        let scope = self.draft.scope(0, self.now_ms);
+        let is_said = self.state().output.is_some();
+        if let Some(output) = output.compute(&scope, &self.draft.output(), is_said)? {
+            self.emit(Change::OutputSet { output: output.into() });
+        }
+        Ok(())
     }
 
     /// To the end of which phase a failed run goes back; `None`: it stays as it is.

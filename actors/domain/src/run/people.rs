@@ -7,9 +7,10 @@ use serde_json::json;
 use super::decide::Decider;
 use super::step::{Live, StepStatus};
 use super::{Change, Closing, Refusal, Voter};
+use crate::Json;
 use crate::ids::StepNo;
 use crate::log::Failure;
-use crate::plan::{ApprovalPlan, Approver, StepKind};
+use crate::plan::{ApprovalPlan, Approver, Problem, StepKind};
 use crate::words::{ExecutionStatus, OnApprovalTimeout, Role, RunStatus};
 
 impl Decider<'_> {
@@ -19,7 +20,7 @@ impl Decider<'_> {
             if self.state().status != RunStatus::AwaitingApproval {
                 return Err(Refusal::RunNotNow(self.state().status, "it does not wait for an approval"));
             }
-            self.emit(Change::ApprovalDecided { step, approved, by: by.user });
+            self.emit(Change::ApprovalDecided { step, approved, by: by.user, form: by.form.clone() });
             if approved {
                 self.run_started();
             } else {
@@ -38,7 +39,7 @@ impl Decider<'_> {
         if let StepKind::Approval(approval) = &plan.part(self.draft.plan_ref(no)).kind {
             return self.vote(no, approval, approved, by);
         }
-        self.emit(Change::ApprovalDecided { step, approved, by: by.user });
+        self.emit(Change::ApprovalDecided { step, approved, by: by.user, form: by.form.clone() });
         if !approved {
             self.end_badly(no, StepStatus::Rejected, "a person refused it");
             return Ok(());
@@ -66,20 +67,23 @@ impl Decider<'_> {
         if approved && votes.contains(&by.user) {
             return Err(Refusal::NotYours(no, "you have agreed already, and others must too".to_owned()));
         }
+        let form = filled(approval, approved, by).map_err(|problems| Refusal::BadForm(no, problems))?;
         if !approved {
-            self.emit(Change::ApprovalDecided { step: Some(no), approved, by: by.user });
+            self.emit(Change::ApprovalDecided { step: Some(no), approved, by: by.user, form });
             self.end_badly(no, StepStatus::Rejected, "a person refused it");
             return Ok(());
         }
-        self.emit(Change::Voted { step: no, by: by.user });
+        self.emit(Change::Voted { step: no, by: by.user, form: form.clone() });
         if votes.len() + 1 < approval.required {
             return Ok(());
         }
         let approved_by = self.state().votes.get(&no).cloned().unwrap_or_default();
-        self.emit(Change::ApprovalDecided { step: Some(no), approved, by: by.user });
+        let forms = self.state().forms.get(&no).cloned().unwrap_or_default();
+        self.emit(Change::ApprovalDecided { step: Some(no), approved, by: by.user, form: form.clone() });
+        let notes = by.notes.as_deref();
         self.completes(
             no,
-            json!({"approved": true, "approved_by": approved_by, "notes": by.notes.as_deref(), "form": by.form}),
+            json!({"approved": true, "approved_by": approved_by, "notes": notes, "form": form, "forms": forms}),
         );
         Ok(())
     }
@@ -90,7 +94,10 @@ impl Decider<'_> {
         match approval.on_timeout {
             OnApprovalTimeout::Reject => self.end_badly(no, StepStatus::Expired, message),
             OnApprovalTimeout::Approve => {
-                self.completes(no, json!({"approved": true, "approved_by": [], "notes": message, "form": null}));
+                self.completes(
+                    no,
+                    json!({"approved": true, "approved_by": [], "notes": message, "form": null, "forms": {}}),
+                );
             }
             OnApprovalTimeout::Fail => self.fails(no, Failure::fatal("approval_timeout", message)),
             OnApprovalTimeout::Escalate => self.emit(Change::ApprovalOverdue { step: no }),
@@ -113,6 +120,16 @@ impl Decider<'_> {
         self.wake();
         Ok(())
     }
+}
+
+/// What somebody filled in, by the step's form. Whoever refuses need not fill in anything.
+fn filled(approval: &ApprovalPlan, approved: bool, by: &Voter) -> Result<Json, Vec<Problem>> {
+    let Some(form) = &approval.form else { return Ok(by.form.clone()) };
+    if by.form.is_null() && !approved {
+        return Ok(by.form.clone());
+    }
+    let nothing = json!({});
+    form.fill(if by.form.is_null() { &nothing } else { &by.form }).map(Into::into)
 }
 
 fn may_decide(approver: &Approver, by: &Voter) -> bool {

@@ -42,8 +42,12 @@ struct Saved {
     vars: Json,
     #[serde(rename = "y", default, skip_serializing_if = "BTreeMap::is_empty")]
     votes: BTreeMap<StepNo, Vec<UserId>>,
+    #[serde(rename = "i", default, skip_serializing_if = "BTreeMap::is_empty")]
+    forms: BTreeMap<StepNo, BTreeMap<UserId, Json>>,
     #[serde(rename = "g", default, skip_serializing_if = "Vec::is_empty")]
     signals: Vec<(Arc<str>, Json)>,
+    #[serde(rename = "k", default, skip_serializing_if = "BTreeMap::is_empty")]
+    event_keys: BTreeMap<StepNo, String>,
     #[serde(rename = "u", default, skip_serializing_if = "BTreeSet::is_empty")]
     unknown: BTreeSet<StepNo>,
     #[serde(rename = "h", default, skip_serializing_if = "is_none")]
@@ -164,7 +168,9 @@ impl RunState {
             frames: self.frames.clone(),
             vars: self.vars.clone(),
             votes: self.votes.clone(),
+            forms: self.forms.clone(),
             signals: self.signals.clone(),
+            event_keys: self.event_keys.clone(),
             unknown: self.unknown.clone(),
             phase: self.phase,
             rollback: self.rollback.clone(),
@@ -207,7 +213,9 @@ impl RunState {
             frames: saved.frames,
             vars: saved.vars,
             votes: saved.votes,
+            forms: saved.forms,
             signals: saved.signals,
+            event_keys: saved.event_keys,
             unknown: saved.unknown,
             phase: saved.phase,
             rollback: saved.rollback,

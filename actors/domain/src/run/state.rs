@@ -38,10 +38,10 @@ impl RunState {
             | Change::Voted { .. }
             | Change::SignalKept { .. }
             | Change::SignalTaken { .. }
+            | Change::WaitOpened { .. }
             | Change::OutputSet { .. } => self.apply_to_more(change),
             Change::RoundOpened { .. }
             | Change::RoundClosed { .. }
-            | Change::WaitOpened { .. }
             | Change::WaitClosed { .. }
             | Change::ApprovalRequested { .. }
             | Change::ApprovalDecided { .. }
@@ -105,6 +105,7 @@ impl RunState {
                 }
                 self.votes.remove(step);
                 self.reused.remove(*step);
+                self.forms.remove(step);
             }
             Change::StepReleased { step, status, live } => self.set(*step, *status, Some(*live)),
             Change::StepAdjusted { step, live } => self.with_live(*step, |own| *own = *live),
@@ -126,7 +127,11 @@ impl RunState {
                 self.attempt_over(*step, *next_attempt, None);
                 self.move_to(*step, StepStatus::AwaitingApproval);
             }
-            Change::StepEnded { step, status } => self.set(*step, *status, None),
+            Change::StepEnded { step, status } => {
+                self.set(*step, *status, None);
+                self.event_keys.remove(step);
+                self.forms.remove(step);
+            }
             Change::StepWaiting { step, live } => self.set(*step, StepStatus::Waiting, Some(*live)),
             _ => {}
         }
@@ -208,7 +213,13 @@ impl RunState {
                 }
             }
             Change::VarsSet { values } => self.vars = values.clone(),
-            Change::Voted { step, by } => self.votes.entry(*step).or_default().push(*by),
+            Change::Voted { step, by, form } => {
+                self.votes.entry(*step).or_default().push(*by);
+                if !form.is_null() {
+                    self.forms.entry(*step).or_default().insert(*by, form.clone());
+                }
+            }
+            Change::WaitOpened { step, key, .. } => drop(self.event_keys.insert(*step, key.clone())),
             Change::SignalKept { name, payload } => self.signals.push((name.clone(), payload.clone())),
             Change::SignalTaken { name } => {
                 if let Some(at) = self.signals.iter().position(|(kept, _)| kept == name) {

@@ -19,9 +19,11 @@ use crate::words::{ApprovalStatus, ExecutionStatus, Role, TriggerType};
 
 mod again;
 mod cache;
+mod events;
 mod fallback;
 mod intervening;
 mod kinds;
+mod outputs;
 mod phases;
 mod reasons;
 mod recovery;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::decide::Decider;
 use super::step::{Live, StepStatus};
 use super::{Change, Effect, Refusal, SubRunNews};
 use crate::Json;
-use crate::ids::StepNo;
+use crate::event;
+use crate::ids::{RowId, StepNo};
 use crate::log::Failure;
 use crate::plan::{StepKind, SubFlowPlan, WaitFor, WaitPlan};
 use crate::words::{OnWaitTimeout, RunStatus};
@@ -40,20 +41,24 @@ impl Decider<'_> {
             WaitFor::Signal(_) | WaitFor::Event { .. } => Ok(None),
         };
         let key = match &wait.what {
-            WaitFor::Event { kind, key, .. } => key.evaluate(&scope).map(|key| Some((kind.clone(), text(&key)))),
+            WaitFor::Event { kind, key, .. } => {
+                key.evaluate(&scope).map_err(|e| wrong(e.to_string())).and_then(|key| {
+                    let found = event::key_text(&key).map(|key| Some((kind.clone(), key)));
+                    found.ok_or_else(|| wrong(format!("the event's key must be a text, a number or a bool, is {key}")))
+                })
+            }
             _ => Ok(None),
         };
         let (until, key) = match (until, key) {
             (Ok(until), Ok(key)) => (until, key),
-            (Err(failure), _) => return self.fails(no, failure),
-            (_, Err(e)) => return self.fails(no, wrong(e.to_string())),
+            (Err(failure), _) | (_, Err(failure)) => return self.fails(no, failure),
         };
         self.waits(no, self.live(no));
         if let WaitFor::Signal(name) = &wait.what
             && let Some((_, payload)) = self.state().signals.iter().find(|(kept, _)| kept == name).cloned()
         {
             self.emit(Change::SignalTaken { name: name.clone() });
-            return self.heard(no, &payload);
+            return self.heard(no, &payload, None);
         }
         let expires_at_ms = wait.timeout_ms.map(|ms| self.now_ms + ms);
         let live = Live { due_at_ms: until, expires_at_ms, ..self.live(no) };
@@ -65,17 +70,11 @@ impl Decider<'_> {
     }
 
     /// What it waited for has come.
-    fn heard(&mut self, no: StepNo, payload: &Json) {
-        self.wait_closed(no);
-        self.completes(no, json!({"timed_out": false, "payload": payload}));
-    }
-
-    fn wait_closed(&mut self, no: StepNo) {
-        let waits_for_event =
-            matches!(&self.plan(no).kind, StepKind::Wait(WaitPlan { what: WaitFor::Event { .. }, .. }));
-        if waits_for_event {
-            self.emit(Change::WaitClosed { step: no });
+    fn heard(&mut self, no: StepNo, payload: &Json, taken: Option<RowId>) {
+        if taken.is_some() {
+            self.emit(Change::WaitClosed { step: no, taken });
         }
+        self.completes(no, json!({"timed_out": false, "payload": payload}));
     }
 
     /// Looks whether the time of a waiting step has come.
@@ -87,15 +86,12 @@ impl Decider<'_> {
             StepKind::Wait(_) if is_due => {
                 self.completes(no, json!({"timed_out": false, "payload": null}));
             }
-            StepKind::Wait(wait) if is_over => {
-                self.wait_closed(no);
-                match wait.on_timeout {
-                    OnWaitTimeout::Fail => {
-                        self.fails(no, Failure::fatal("timeout", "what it waits for did not come in time"));
-                    }
-                    OnWaitTimeout::Continue => self.completes(no, json!({"timed_out": true, "payload": null})),
+            StepKind::Wait(wait) if is_over => match wait.on_timeout {
+                OnWaitTimeout::Fail => {
+                    self.fails(no, Failure::fatal("timeout", "what it waits for did not come in time"));
                 }
-            }
+                OnWaitTimeout::Continue => self.completes(no, json!({"timed_out": true, "payload": null})),
+            },
             StepKind::ForEach(_) | StepKind::While(_) if is_due => {
                 self.emit(Change::StepAdjusted { step: no, live: Live { due_at_ms: None, ..live } });
                 self.open_rounds(no);
@@ -113,7 +109,7 @@ impl Decider<'_> {
         };
         let waiting = self.state().numbers().into_iter().find(waits);
         if let Some(no) = waiting {
-            self.heard(no, payload);
+            self.heard(no, payload, None);
             return Ok(());
         }
         if self.state().signals.len() >= MAX_SIGNALS {
@@ -124,7 +120,7 @@ impl Decider<'_> {
     }
 
     /// An event of the key that a step waits for; its match may still refuse it.
-    pub(super) fn event(&mut self, no: StepNo, event: &Json) {
+    pub(super) fn event(&mut self, no: StepNo, id: RowId, event: &Json) {
         if self.status(no) != StepStatus::Waiting {
             return;
         }
@@ -137,12 +133,9 @@ impl Decider<'_> {
         let mut scope = self.draft.scope(no, self.now_ms);
         scope.event = event.clone();
         match matches.as_ref().map_or(Ok(true), |matches| matches.holds(&scope)) {
-            Ok(true) => self.heard(no, event),
+            Ok(true) => self.heard(no, event, Some(id)),
             Ok(false) => {}
-            Err(e) => {
-                self.wait_closed(no);
-                self.fails(no, Failure::fatal("expression_error", e.to_string()));
-            }
+            Err(e) => self.fails(no, Failure::fatal("expression_error", e.to_string())),
         }
     }
 
@@ -195,8 +188,4 @@ impl Decider<'_> {
             }
         }
     }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

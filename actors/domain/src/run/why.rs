@@ -161,6 +161,12 @@ impl Run {
         Some(self.reason(no, Waiting::Phase, message, vec![format!("phase:{}", self.state.phase.current)]))
     }
 
+    fn awaits_event(&self, no: StepNo, kind: &str) -> (Waiting, String, Vec<String>) {
+        let key = self.state.event_keys.get(&no).map(String::as_str).unwrap_or_default();
+        let message = format!("it waits for an event of type '{kind}' with the subject '{key}'");
+        (Waiting::Event, message, vec![format!("event:{kind}:{key}")])
+    }
+
     fn waiting_reason(&self, no: StepNo) -> Reason {
         let (code, message, held_by) = match &self.step_plan(no).kind {
             StepKind::Wait(wait) => match &wait.what {
@@ -170,9 +176,7 @@ impl Run {
                 WaitFor::Signal(name) => {
                     (Waiting::Signal, format!("it waits for the signal '{name}'"), vec![format!("signal:{name}")])
                 }
-                WaitFor::Event { kind, .. } => {
-                    (Waiting::Event, format!("it waits for an event of type '{kind}'"), vec![format!("event:{kind}")])
-                }
+                WaitFor::Event { kind, .. } => self.awaits_event(no, kind),
             },
             StepKind::SubFlow(_) => (Waiting::SubFlow, "it waits for the run that it started".to_owned(), Vec::new()),
             _ => {

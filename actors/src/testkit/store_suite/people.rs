@@ -34,6 +34,7 @@ fn named(samples: &mut Samples, epoch: i64, like: &RunWrite, name: &str) -> (Run
         at_ms: NOW_MS,
         owner,
         fallback: None,
+        is_told: false,
         outcome: None,
     };
     header.flow = flow;
@@ -115,6 +116,7 @@ pub async fn an_end_that_is_taken_back_counts_no_more(store: &(impl Store + View
         at_ms: NOW_MS,
         owner,
         fallback: None,
+        is_told: false,
         outcome: None,
     };
     let (failed, completed) = (end(RunStatus::Failed, 100), end(RunStatus::Completed, 300));

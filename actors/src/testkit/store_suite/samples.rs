@@ -224,6 +224,7 @@ impl Samples {
                 at_ms: NOW_MS,
                 owner: header.owner,
                 fallback: None,
+                is_told: false,
                 outcome: None,
             }),
             ..accepted.clone()

@@ -5,15 +5,15 @@ use serde_json::json;
 use super::*;
 
 /// A step of a type.
-fn kind(id: &str, word: &str, config: impl Borrow<Value>) -> Value {
+pub(super) fn kind(id: &str, word: &str, config: impl Borrow<Value>) -> Value {
     json!({"id": id, "type": word, "config": config.borrow()})
 }
 
-fn output(bench: &Bench, id: &str) -> Value {
+pub(super) fn output(bench: &Bench, id: &str) -> Value {
     Value::clone(bench.run.results[id].output.get().unwrap())
 }
 
-fn status(bench: &Bench) -> RunStatus {
+pub(super) fn status(bench: &Bench) -> RunStatus {
     bench.run.state.status
 }
 
@@ -410,4 +410,47 @@ fn cancelling_a_step_cancels_what_stands_in_it() {
     bench.ends(3, Outcome::Cancelled);
     bench.ends(5, Outcome::Cancelled);
     assert_eq!((bench.letters(), status(&bench)), ("X".to_owned(), RunStatus::Cancelled));
+}
+
+#[test]
+fn an_approvals_form_is_checked_and_completed() {
+    let form = json!({"type": "object", "required": ["ticket"], "additionalProperties": false, "properties": {
+        "ticket": {"type": "string", "pattern": "^OPS-"}, "grace": {"type": "integer", "default": 30}}});
+    let ask = kind("ok", "approval", json!({"required": 2, "form": form}));
+    let tell = kind("tell", "transform", json!({"values": {"grace": "steps.ok.output.form.grace"}}));
+    let mut bench = Bench::begun(flow("sequential", &[ask, tell], json!({})));
+    let approve = |user: u128, form: Value| {
+        let by = Voter { form: Arc::new(form), ..voter(user, Role::Operator) };
+        Command::Approve { step: Some(0), by }
+    };
+    let refused = |bench: &Bench, form: Value| match bench.decide(&approve(1, form)) {
+        Err(Refusal::BadForm(0, problems)) => problems.into_iter().map(|problem| problem.pointer).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&bench, Value::Null), ["/ticket"]);
+    assert_eq!(refused(&bench, json!({"ticket": "x", "more": 1})), ["/more", "/ticket"]);
+    bench.tell(&approve(1, json!({"ticket": "OPS-1"})));
+    reload(&mut bench);
+    let decided = bench.tell(&approve(2, json!({"ticket": "OPS-2", "grace": 5})));
+    assert!(decided.changes.iter().any(|change| matches!(change,
+        Change::ApprovalDecided { form, .. } if **form == json!({"ticket": "OPS-2", "grace": 5}))));
+    let given = output(&bench, "ok");
+    assert_eq!(given["form"], json!({"ticket": "OPS-2", "grace": 5}));
+    assert_eq!(given["forms"][UserId(Uuid::from_u128(1)).to_string()], json!({"ticket": "OPS-1", "grace": 30}));
+    assert_eq!((output(&bench, "tell"), bench.run.state.forms.len()), (json!({"grace": 5}), 0));
+
+    // Whoever refuses need not fill in anything; what they do fill in must fit.
+    let mut no = Bench::begun(flow("sequential", &[kind("ok", "approval", json!({"form": form}))], json!({})));
+    let reject = |form: Value| {
+        let by = Voter { form: Arc::new(form), ..voter(1, Role::Operator) };
+        Command::Reject { step: Some(0), by }
+    };
+    assert!(matches!(no.decide(&reject(json!({"ticket": 7}))), Err(Refusal::BadForm(..))));
+    no.tell(&reject(Value::Null));
+    assert_eq!(status(&no), RunStatus::Failed);
+
+    let wrong = flow("sequential", &[kind("ok", "approval", json!({"form": {"type": "objekt"}}))], json!({}));
+    let document = FlowDocument::from_value(wrong).unwrap();
+    let problems = FlowPlan::compile(&document, &["noop"], &PlanLimits::default()).unwrap_err();
+    assert_eq!(problems[0].pointer, "/flow_steps/0/config/form/type");
 }

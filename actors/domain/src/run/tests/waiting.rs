@@ -112,7 +112,7 @@ fn a_run_waits_for_its_approval() {
     assert_eq!((bench.run.state.status, bench.letters()), (RunStatus::AwaitingApproval, "BB".to_owned()));
     assert_eq!(bench.timing(None), Timing::default());
     let yes = bench.at(900, &Command::Approve { step: None, by: person() });
-    assert_eq!(yes.changes[0], Change::ApprovalDecided { step: None, approved: true, by: BY });
+    assert_eq!(yes.changes[0], Change::ApprovalDecided { step: None, approved: true, by: BY, form: Json::default() });
     assert_eq!((started(&yes), bench.run.state.started_at_ms), (vec![(0, 0)], Some(900)));
     let again = bench.decide(&Command::Approve { step: None, by: person() }).unwrap_err();
     assert_eq!(again.to_string(), "the run is running: it does not wait for an approval");
