@@ -296,7 +296,7 @@ fn what_stands_together_comes_together() {
     let unnamed = "fallback needs the flow's fallback_flow_id: the id of the flow that takes over";
     head_refused(&json!({"on_error_action": "fallback"}), "/on_error_action", unnamed);
     step_refused(&json!({"on_error": "fallback"}), "/on_error", unnamed);
-    let undo = json!({"action_type": "noop"});
+    let undo = json!({"action_type": "transform"});
     step_refused(
         &json!({"cache": {"key": "1", "seconds": 5}, "undo": undo}),
         "/cache",

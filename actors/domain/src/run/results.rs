@@ -103,7 +103,8 @@ impl Run {
 
     /// Notes a result that has come into memory.
     pub(super) fn note_size(&mut self, step: StepNo, output: &Output) {
-        if matches!(output, Output::Here(_)) {
+        // Nothing, such as a failed step gives, is not worth letting go.
+        if matches!(output, Output::Here(value) if !value.is_null()) {
             let bytes = output.bytes();
             if bytes > self.bounds.small_bytes {
                 self.at_hand.put(step, bytes);
