@@ -238,11 +238,11 @@ mod tests {
 
     #[test]
     fn a_reference_is_read_as_it_was_written_and_finds_an_altered_blob() {
-        let run = RunId::new(1_700_000_000_000, 7);
+        let run = RunId::new(1_700_000_000_000, 7 << 40);
         let text = text_of(&json!({"a": "x".repeat(100)}));
         let reference = Reference::to(run, &text);
         assert_eq!(reference, Reference::to(run, &text), "the same content of the same run is the same blob");
-        assert_ne!(reference.id, Reference::to(RunId::new(1_700_000_000_000, 8), &text).id);
+        assert_ne!(reference.id, Reference::to(RunId::new(1_700_000_000_000, 8 << 40), &text).id);
         assert_eq!(reference.id.get_version_num(), 7);
         assert_eq!(reference.id.as_bytes()[..6], run.0.as_bytes()[..6]);
         assert_eq!(Reference::of(&serde_json::from_str(&reference.text()).unwrap()).as_ref(), Some(&reference));
