@@ -13,9 +13,9 @@ use super::outcome::{Exit, Failure};
 use super::session::Session;
 
 #[derive(Debug, Args)]
-#[group(id = "which_replayed", required = true, multiple = false, args = ["run", "filter"])]
 pub struct ReplayArgs {
     /// Its id, as the list shows it.
+    #[arg(required_unless_present = "filter", conflicts_with = "filter")]
     run: Option<Uuid>,
     /// A version of the flow.
     #[arg(long, value_name = "N", required_unless_present = "file", conflicts_with = "file")]

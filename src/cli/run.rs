@@ -118,9 +118,9 @@ pub struct AgainArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "which_again", required = true, multiple = false, args = ["run", "filter"])]
 pub struct RerunArgs {
     /// Its id, as the list shows it.
+    #[arg(required_unless_present = "filter", conflicts_with = "filter")]
     run: Option<Uuid>,
     /// The step with which the new run begins; what comes before it is not done again.
     #[arg(long, value_name = "STEP")]

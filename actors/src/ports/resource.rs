@@ -12,7 +12,7 @@ use core314_domain::words::{
     OnErrorAction, PhaseStatus, RecommendationStatus, RunStatus, Severity, TriggerType, Urgency,
 };
 
-use super::escalation::{OutboxKind, OutboxStatus};
+use super::escalation::OutboxStatus;
 
 /// Type of a column, as answers show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,7 +235,7 @@ resources! {
     /// What events want done: one row for each event, level, target and channel.
     Outbox = "notification_outbox", "entry of the outbox", [] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, escalation_event_id: Id, escalation_level: Integer,
-        round: Integer, purpose: Word(Purpose), kind: Word(OutboxKind), channel: Text, target: Text or null, payload: Json,
+        round: Integer, purpose: Word(Purpose), kind: Text, channel: Text, target: Text or null, payload: Json,
         idempotency_key: Text or null, status: Word(OutboxStatus), outcome_unknown: Boolean, flow_run_id: Id or null, error:
         Text or null, sent_at: Time or null, created_at: Time, updated_at: Time,
     }
