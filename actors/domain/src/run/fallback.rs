@@ -27,9 +27,10 @@ impl Run {
         let is_failed = |no: &StepNo| self.state.steps[*no as usize].status.fails_the_run() && !self.tolerates(*no);
         let failed: Vec<StepNo> = self.outer().filter(is_failed).collect();
         let asks = |no: &StepNo| self.on_error(*no) == OnErrorAction::Fallback;
-        let falls_back = match failed.is_empty() {
-            true => self.plan.on_error_action == OnErrorAction::Fallback,
-            false => failed.iter().any(asks),
+        let falls_back = if failed.is_empty() {
+            self.plan.on_error_action == OnErrorAction::Fallback
+        } else {
+            failed.iter().any(asks)
         };
         falls_back.then_some(flow)
     }

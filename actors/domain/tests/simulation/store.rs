@@ -90,10 +90,7 @@ impl Store {
 
     /// The same; a lean one has no result in memory, and keeps none.
     pub fn load_as(&self, shape: &Shape, is_lean: bool) -> Result<Run, String> {
-        let kept = |result: &Arc<Value>| match is_lean {
-            true => Kept::Away { bytes: 1 },
-            false => Kept::Here(result.clone()),
-        };
+        let kept = |result: &Arc<Value>| if is_lean { Kept::Away { bytes: 1 } } else { Kept::Here(result.clone()) };
         let state = RunState::load(self.state.as_ref().expect("it was accepted")).map_err(|e| e.to_string())?;
         let finals: Vec<LastAttempt> = self
             .log

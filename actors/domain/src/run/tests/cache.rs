@@ -1,5 +1,7 @@
 //! Steps that take a result of an earlier run.
 
+#![expect(clippy::needless_pass_by_value, reason = "calls read better")]
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -1,5 +1,7 @@
 //! Which ends hand over to another flow.
 
+#![expect(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "calls read better")]
+
 use super::*;
 
 const OTHER: &str = "0190a000-0000-7000-8000-000000000001";

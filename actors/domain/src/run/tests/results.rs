@@ -1,5 +1,7 @@
 //! Large results: what stays in memory, what is brought back, and what is too much.
 
+#![expect(clippy::needless_pass_by_value, reason = "calls read better")]
+
 use super::*;
 
 const SMALL: Bounds = Bounds { small_bytes: 100, at_hand_bytes: 1_000, result_bytes: 10_000, decision_bytes: 10_000 };
