@@ -40,6 +40,7 @@ async fn secret(server: &Server, name: &str, value: &str) {
     done(server, Method::POST, "/api/v1/secrets", json!({"name": name, "value": value})).await;
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "calls read better")]
 fn step(id: &str, action: &str, target: &str, payload: Value) -> Value {
     json!({"id": id, "on_error": "continue", "retry": {"max_attempts": 1},
         "config": {"action_type": action, "action_target": target, "action_payload": payload}})

@@ -13,6 +13,8 @@ use crate::executors::redact::Redactor;
 /// What the setting `auth` may say.
 const WAYS: [&str; 4] = ["none", "basic", "bearer", "api_key"];
 
+type Names = &'static [&'static str];
+
 pub const CREDENTIALS: &[Field] = &[
     Field::optional("password", "with auth basic: the password"),
     Field::optional("token", "with auth bearer: the token"),
@@ -28,7 +30,7 @@ pub const SETTINGS: &[Field] = &[
     ),
 ];
 /// Of each way what must be given, and what may be: credentials, settings.
-const NEEDS: [(&str, &[&str], &[&str], &[&str]); 4] = [
+const NEEDS: [(&str, Names, Names, Names); 4] = [
     ("none", &[], &[], &[]),
     ("basic", &["password"], &["username"], &[]),
     ("bearer", &["token"], &[], &[]),

@@ -54,7 +54,7 @@ async fn answer(echo: web::Data<Echo>, request: HttpRequest, body: web::Bytes) -
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
     let mut seen = format!("{} {}\n", request.method(), request.uri());
-    headers.iter().for_each(|(name, value)| seen.push_str(&format!("{name}: {value}\n")));
+    headers.iter().for_each(|(name, value)| seen.extend([name.as_str(), ": ", value.as_str(), "\n"]));
     seen.push_str(&body);
     seen.push('\n');
     echo.received.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
