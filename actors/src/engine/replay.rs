@@ -132,7 +132,7 @@ pub struct ManyReplays {
     pub refused: usize,
     /// Those whose own version does not lead to their end either.
     pub unfaithful: usize,
-    /// Runs that were passed over: they have not ended, or belong to another flow than the document.
+    /// Runs that were passed over: they have not ended, are too large, or belong to another flow than the document.
     pub passed_over: usize,
     /// How runs that would end otherwise ended, how they would, and how many.
     pub ends: Vec<EndCount>,
@@ -213,7 +213,12 @@ impl Engine {
                     Some(plan) => plan.clone(),
                     None => self.plan_of(stored.header.flow.id, version_of(against)).await?,
                 };
-                counts.add(&mut sum, &self.played(stored, plan, against).await?);
+                match self.played(stored, plan, against).await {
+                    Ok(replay) => counts.add(&mut sum, &replay),
+                    // One run must not end the answer about all others.
+                    Err(ReplayError::TooLarge { .. }) => sum.passed_over += 1,
+                    Err(error) => return Err(error),
+                }
             }
         }
         counts.fill(&mut sum);
