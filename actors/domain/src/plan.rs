@@ -248,7 +248,7 @@ impl FlowPlan {
             rollback,
             warnings: check.warnings,
             waits_for_events,
-            tells_of_bad_ends: channels::tells(doc),
+            tells_of_bad_ends: channels::tell(&doc.error_notification_channels),
         })
     }
 }

@@ -64,7 +64,7 @@ impl World<'_> {
             }
             15 => {
                 let name = self.rng.pick(&["go", "go", "stay"]);
-                self.signal(name.into())
+                self.signal(&name.into())
             }
             16 if !self.news.is_empty() => {
                 let lost = self.rng.below(self.news.len());

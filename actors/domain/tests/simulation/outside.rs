@@ -91,7 +91,7 @@ impl World<'_> {
     fn fulfil(&mut self, wish: Wish) -> Check {
         match wish {
             Wish::Approval(step) => self.answer(step),
-            Wish::Signal(name) => self.signal(name),
+            Wish::Signal(name) => self.signal(&name),
             Wish::Event(step) => {
                 // Some are not meant.
                 let fits = self.rng.chance(700);
@@ -102,7 +102,7 @@ impl World<'_> {
         }
     }
 
-    pub fn signal(&mut self, name: Arc<str>) -> Check {
+    pub fn signal(&mut self, name: &Arc<str>) -> Check {
         let waits = self.wishes().contains(&Wish::Signal(name.clone()));
         let before = self.current().map_or(0, |run| run.state.signals.len());
         self.tell(&Command::Signal { name: name.clone(), payload: Arc::new(json!({"by": "somebody"})) })?;
