@@ -75,6 +75,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("engine.cached_plans", Int(1, 1_000_000)),
     ("engine.kept_deliveries", Int(1, 100_000)),
     ("engine.sweep_interval_ms", Int(1_000, 3_600_000)),
+    ("engine.waiting_check_interval_ms", Int(1_000, DAY_MS)),
     ("engine.max_chain_depth", Int(1, 1_000)),
     ("engine.inline_result_bytes", Int(1024, 1 << 20)),
     ("engine.results_at_hand_bytes", Int(0, 1 << 30)),

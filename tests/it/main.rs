@@ -14,6 +14,7 @@ mod hostile;
 mod integrations;
 mod notify;
 mod orchestration;
+mod promises;
 mod providers;
 mod schedules;
 mod scripted;

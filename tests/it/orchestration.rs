@@ -19,6 +19,7 @@ mod functions;
 mod gallery;
 mod keys;
 mod large_results;
+mod phases;
 mod retries;
 mod settled;
 mod steps;

@@ -129,7 +129,7 @@ pub struct RunState {
     pub completed_at_ms: Option<i64>,
     /// Who paused it, while it is paused.
     pub paused_by: Option<Arc<str>>,
-    /// How often a person took it up again after its end.
+    /// How often a person took it up again after its end, or after a failure that paused it.
     pub reopened: u32,
 }
 
@@ -206,6 +206,11 @@ impl Run {
             shelf: Arc::default(),
             cache: cache::Cache::default(),
         }
+    }
+
+    /// A run of which nothing but its state is asked: why it waits, and whether that is as it should be.
+    pub fn without_results(header: Arc<RunHeader>, plan: Arc<FlowPlan>, state: RunState) -> Self {
+        Self::of_state(header, plan, state)
     }
 
     /// A run as it was stored. `log` holds the final attempts of its ended steps, and what it took over.

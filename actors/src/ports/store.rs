@@ -110,6 +110,10 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<LimitedRun>, StoreError>>;
 
+    /// Runs that have not ended, stand in no queue and wait for no time, in the order of their ids, after the given one,
+    /// without their attempts.
+    fn idle_runs(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<IdleRun>, StoreError>>;
+
     /// The buckets of a partition's rates that are not full again at this time, in microseconds.
     fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>>;
 
@@ -213,6 +217,14 @@ pub struct CachedWrite {
     pub most: u32,
 }
 
+/// A run that only others can move.
+#[derive(Debug, Clone)]
+pub struct IdleRun {
+    pub run: StoredRun,
+    /// A limit of its flow keeps it in line.
+    pub is_held: bool,
+}
+
 /// What accepting a run writes beside its state.
 #[derive(Debug, Clone)]
 pub struct Accept {
@@ -244,6 +256,8 @@ pub struct PhaseWrite {
     pub flow: FlowId,
     pub name: Arc<str>,
     pub sla_ms: Option<i64>,
+    /// Whether somebody is told of it, by an occurrence in the same commit.
+    pub is_told: bool,
     pub moved: PhaseMove,
 }
 

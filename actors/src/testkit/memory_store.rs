@@ -15,7 +15,7 @@ use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, StepNo, TenantId, WebhookId};
 use core314_domain::limits::Bucket;
 use core314_domain::log::LogEntry;
-use core314_domain::run::{CacheKey, Cached};
+use core314_domain::run::{CacheKey, Cached, Timing};
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::TriggerType;
 use serde_json::Value;
@@ -29,7 +29,7 @@ use crate::ports::integration::{Integration, Secret};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
-    CachedWrite, DeadLetter, Delivery, FlowWrite, LimitedRun, Outcome, RejectCode, RunWrite, Store, StoredBucket,
+    CachedWrite, DeadLetter, Delivery, FlowWrite, IdleRun, LimitedRun, Outcome, RejectCode, RunWrite, Store, StoredBucket,
     StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
@@ -261,6 +261,7 @@ impl Rows {
             self.live_keys.remove(&(write.tenant, flow, key));
         }
         self.note_end(&write);
+        self.note_phases(&write);
         self.wait_for_events(&write);
         write.ended.iter().for_each(|end| self.count(end, 1));
         write.reopened.iter().for_each(|end| self.count(end, -1));
@@ -410,6 +411,17 @@ impl Store for MemoryStore {
         let rows = self.rows();
         let behind = rows.limited.iter().filter(|(run, row)| row.0 == partition && after.is_none_or(|a| **run > a));
         ready(Ok(behind.take(limit).map(|(_, row)| row.1.clone()).collect()))
+    }
+
+    fn idle_runs(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<IdleRun>, StoreError>> {
+        let rows = self.rows();
+        let is_idle = |run: &StoredRun| run.timing == Timing::default() && run.state.completed_at_ms.is_none();
+        let behind = rows.runs.iter().filter(|(id, run)| after.is_none_or(|a| **id > a) && is_idle(run));
+        let found = behind.take(limit).map(|(id, run)| IdleRun {
+            run: StoredRun { attempts: Vec::new(), ..run.clone() },
+            is_held: rows.limited.get(id).is_some_and(|row| !row.1.holds),
+        });
+        ready(Ok(found.collect()))
     }
 
     fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>> {

@@ -285,7 +285,7 @@ impl Decider<'_> {
     }
 
     /// Ends the run when nothing of it is left to do, or takes back what it did.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let state = self.state();
         let begun =
             !matches!(state.status, RunStatus::Pending | RunStatus::AwaitingApproval) || state.closing.is_some();

@@ -23,6 +23,7 @@ mod events;
 mod fallback;
 mod intervening;
 mod kinds;
+mod loops;
 mod outputs;
 mod phases;
 mod reasons;
@@ -118,7 +119,9 @@ impl Bench {
         invariants::attempts_are_logged_once(&self.run, &self.log).unwrap();
         invariants::steps_wait_for_their_inputs(&self.run, self.now_ms).unwrap();
         invariants::ends_with_its_steps(&self.run).unwrap();
-        invariants::nothing_waits_in_vain(&self.run, self.timing(None)).unwrap();
+        invariants::steps_wait_for_their_place(&self.run).unwrap();
+        invariants::nothing_waits_in_vain(&self.run, self.timing(None), false).unwrap();
+        invariants::every_step_names_its_reason(&self.run, self.now_ms).unwrap();
         decision
     }
 
