@@ -11,6 +11,7 @@ use core314_actors::ports::store::{LimitedRun, Outcome, Store, StoredBucket, Sto
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::Json;
 use core314_domain::ids::{ExecutionId, FlowId, OrganizationId, Owner, RowId, RunId, StepNo, TenantId, UserId};
+use core314_domain::limits::Brought;
 use core314_domain::run::{CacheKey, Cached, FlowRef, Kept, LastAttempt, RunHeader, SavedState, Timing};
 use serde_json::Value;
 use uuid::Uuid;
@@ -162,6 +163,10 @@ impl Store for SqlStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<LimitedRun>, StoreError>> {
         Box::pin(async move { Ok(limits::limited_runs(self, partition, after, limit).await?) })
+    }
+
+    fn gathered(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<(RunId, Brought)>, StoreError>> {
+        Box::pin(async move { Ok(limits::gathered(self, runs).await?) })
     }
 
     fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>> {

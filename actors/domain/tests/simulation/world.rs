@@ -275,7 +275,7 @@ impl<'a> World<'a> {
             People::Random => self.rng.chance(300),
         };
         let user = UserId(Uuid::from_u128(9));
-        let voter = Voter { user, role: Role::Operator, notes: None, form: Arc::default() };
+        let voter = Voter { user, role: Role::Operator, notes: None, form: Arc::default(), on_duty: Arc::default() };
         let command = if rejects { Command::Reject { step, by: voter } } else { Command::Approve { step, by: voter } };
         self.tell(&command)
     }
