@@ -10,6 +10,7 @@
 
 mod dispatch;
 mod fetch;
+mod gather;
 mod limits;
 mod load;
 mod news;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use core314_domain::ids::{RunId, StepNo};
-use core314_domain::limits::{Claim, Hold};
+use core314_domain::limits::{Brought as Trigger, Claim, Hold};
 use core314_domain::plan::FlowPlan;
 use core314_domain::run::{Command, PlanRef, Refusal, RunHeader};
 use serde_json::Value;
@@ -65,6 +66,10 @@ pub enum Answer {
     /// The limit of its flow is full, and takes no run that would have to wait.
     Skipped {
         holders: Vec<RunId>,
+    },
+    /// The trigger is durable: it has joined this run, which gathers.
+    Gathered {
+        run: RunId,
     },
     /// More runs wait for limits here than may.
     Crowded,
@@ -133,6 +138,11 @@ pub enum PartitionMsg {
     },
     /// The claims of live runs on limits, from the store.
     Limits(Result<StoredLimits, StoreError>),
+    /// What runs have gathered that are to begin.
+    Gathered {
+        runs: Vec<RunId>,
+        found: Result<Vec<(RunId, Trigger)>, StoreError>,
+    },
     /// What holds a run back from starting.
     Hold {
         run: RunId,
@@ -157,6 +167,8 @@ pub struct NewRun {
     pub accepting: Accepting,
     /// What it claims of its flow's limits.
     pub claim: Option<Arc<Claim>>,
+    /// How much it brings, where it gathers.
+    pub bytes: usize,
     pub answer: AnswerTo,
 }
 
@@ -177,6 +189,8 @@ pub struct PartitionShared {
     /// Runs that wait for a limit of their flow, and runs that hold one; for metrics.
     pub limit_waiting: AtomicU32,
     pub limit_holding: AtomicU32,
+    /// Runs that gather triggers; for metrics.
+    pub limit_gathering: AtomicU32,
     /// Entries that wait for a slot; for metrics.
     pub ready: AtomicU32,
     /// Since when the one of them waits that has waited longest, in milliseconds since the Unix epoch, as it was about a
@@ -227,6 +241,7 @@ pub struct QueuePartition {
     paging: load::Paging,
     timers: Timers,
     limits: limits::Desk,
+    gathering_triggers: gather::Gathering,
     statistics: Statistics,
     /// Nothing new starts: the node is stopping.
     draining: bool,
@@ -261,6 +276,7 @@ impl Behaviour for QueuePartition {
             paging: load::Paging::default(),
             timers: Timers::default(),
             limits: limits::Desk::default(),
+            gathering_triggers: gather::Gathering::default(),
             statistics: Statistics::default(),
             draining: false,
         };
@@ -289,6 +305,7 @@ impl Behaviour for QueuePartition {
             PartitionMsg::Accept(new) => self.accept(*new, ctx),
             PartitionMsg::AcceptAll(all) => self.accept_all(all, ctx),
             PartitionMsg::Limits(found) => self.limits_read(found, ctx),
+            PartitionMsg::Gathered { runs, found } => self.gathered_read(runs, found, ctx),
             PartitionMsg::Hold { run, answer } => self.tell_hold(run, answer),
             PartitionMsg::Tell { run, command, remark, answer } => self.tell(run, command, remark, answer),
             PartitionMsg::Decided { run, decided } => self.decided(run, *decided, ctx),
@@ -324,6 +341,7 @@ impl Behaviour for QueuePartition {
             | PartitionMsg::WakePage(_)
             | PartitionMsg::Read { .. }
             | PartitionMsg::Limits(_)
+            | PartitionMsg::Gathered { .. }
             | PartitionMsg::Hold { .. }
             | PartitionMsg::Tick
             | PartitionMsg::FlushStatistics
@@ -364,6 +382,7 @@ impl QueuePartition {
     /// Does whatever has become possible: dispatch, commit, read; and stops when drained.
     fn pump(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.read_limits(ctx);
+        self.gather(ctx);
         self.dispatch();
         self.flush(ctx);
         self.load(ctx);

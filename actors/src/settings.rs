@@ -27,6 +27,8 @@ pub struct EngineSettings {
     pub resident_runs_per_partition: usize,
     /// Runs that may wait for limits of their flows at once, per partition; more triggers are refused with 503.
     pub limited_runs_per_partition: usize,
+    /// Runs that may gather triggers at once, per partition; a trigger that would make another is refused with 503.
+    pub gathering_runs_per_partition: usize,
     /// Runs that are read from the store in one go.
     pub page_size: usize,
     /// How far ahead timers are held in memory.
@@ -118,6 +120,7 @@ impl Default for EngineSettings {
             slots_per_partition: 32,
             resident_runs_per_partition: 1_024,
             limited_runs_per_partition: 100_000,
+            gathering_runs_per_partition: 10_000,
             page_size: 256,
             timer_horizon_ms: 600_000,
             max_batch: 1_024,

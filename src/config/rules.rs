@@ -61,6 +61,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("engine.slots_per_partition", Int(1, 10_000)),
     ("engine.resident_runs_per_partition", Int(1, 1_000_000)),
     ("engine.limited_runs_per_partition", Int(1, 10_000_000)),
+    ("engine.gathering_runs_per_partition", Int(1, 1_000_000)),
     ("engine.tenant_weights", Texts),
     ("engine.page_size", Int(1, 10_000)),
     ("engine.timer_horizon_ms", Int(1_000, DAY_MS)),

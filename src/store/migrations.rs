@@ -51,6 +51,7 @@ migrations! {
     28 "0028_escalation.sql",
     34 "0034_tenants_are_equal.sql",
     35 "0035_deliveries_by_tenant.sql",
+    36 "0036_gathering.sql",
     44 "0044_statistics_of_all.sql",
 }
 

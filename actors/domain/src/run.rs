@@ -45,7 +45,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::{CacheKey, Cached};
 pub use change::{Change, Decision, Effect};
-pub use command::{AttemptReport, Command, Outcome, Refusal, SubRunNews, UndoWay, Voter};
+pub use command::{AttemptReport, Command, OnDuty, Outcome, Refusal, SubRunNews, UndoWay, Voter};
 pub use decide::Grant;
 pub use header::{FlowRef, RunHeader, known_types, matching_scope};
 pub use phases::{PhaseMove, PhaseState};
@@ -131,6 +131,8 @@ pub struct RunState {
     pub paused_by: Option<Arc<str>>,
     /// How often a person took it up again after its end, or after a failure that paused it.
     pub reopened: u32,
+    /// Before it begins: it gathers further triggers of its key.
+    pub is_gathering: bool,
 }
 
 impl RunState {

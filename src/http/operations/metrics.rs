@@ -116,6 +116,8 @@ fn queue(page: &mut Exposition, engine: &Engine) {
     page.single(Type::Gauge, "core314_limit_waiting", "Runs that wait for a limit of their flow.", waiting);
     let holding = sum(|partition| partition.limit_holding.load(Ordering::Relaxed));
     page.single(Type::Gauge, "core314_limit_holding", "Runs that hold a place in a limit of their flow.", holding);
+    let gathering = sum(|partition| partition.limit_gathering.load(Ordering::Relaxed));
+    page.single(Type::Gauge, "core314_limit_gathering", "Runs that gather triggers before they begin.", gathering);
     let since = engine.partitions().iter().map(|partition| partition.ready_since_ms.load(Ordering::Relaxed));
     let oldest = since.filter(|since| *since > 0).min();
     let age = oldest.map_or(0.0, |since| (engine.runtime().now_ms() - since).max(0) as f64 / MILLIS);

@@ -35,7 +35,7 @@ const BY: UserId = UserId(Uuid::from_u128(9));
 
 /// An operator who decides.
 fn person() -> Voter {
-    Voter { user: BY, role: Role::Operator, notes: None, form: Json::default() }
+    Voter { user: BY, role: Role::Operator, notes: None, form: Json::default(), on_duty: Arc::default() }
 }
 
 /// A step that takes a payload from the trigger, with more fields.
