@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use core314_domain::Json;
 use core314_domain::ids::TenantId;
@@ -116,6 +117,15 @@ fn wrong_kind(executor: &dyn Executor, integration: &Integration) -> String {
     format!("integration '{name}' is of the kind {kind}; {} takes: {}", executor.action_type(), taken.join(", "))
 }
 
+/// What an attempt wants beside the integration that its target names.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its payload with marks for secrets, where it names any.
+    pub marked: Option<&'a Marked>,
+    /// Whether it goes to the backup endpoint.
+    pub uses_backup: bool,
+}
+
 /// The integrations that this node knows.
 pub struct Integrations {
     vault: Arc<dyn Vault>,
@@ -169,7 +179,7 @@ impl Integrations {
         catalog: &dyn Catalog,
         executor: &dyn Executor,
         attempt: Attempt,
-        marked: Option<&Marked>,
+        wanted: Wanted<'_>,
     ) -> Result<Attempt, Failure> {
         let known = self.of(catalog, attempt.owner.tenant).await;
         let known = known.map_err(|error| Failure::retryable(UNAVAILABLE, error.to_string()))?;
@@ -180,9 +190,14 @@ impl Integrations {
         if let Some(integration) = target.integration
             && let Some(kind) = kind_of(executor, integration)
         {
-            attempt.connection = Some(Arc::new(self.connect(&known, integration, kind, &mut secrets)?));
+            let connection = self.connect(&known, integration, kind, &mut secrets)?;
+            let connection = if wanted.uses_backup { connection.at_backup(integration) } else { connection };
+            attempt.connection = Some(Arc::new(connection));
+            if let Some(most_ms) = integration.definition.limits.timeout_ms {
+                attempt.timeout = attempt.timeout.min(Duration::from_millis(most_ms));
+            }
         }
-        if let Some(marked) = marked {
+        if let Some(marked) = wanted.marked {
             if !executor.takes_secrets(&attempt.action_target) {
                 return Err(Failure::fatal(SECRET, "the payload of this action is stored, and so must name no secret"));
             }

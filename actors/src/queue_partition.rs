@@ -10,6 +10,7 @@
 
 mod dispatch;
 mod fetch;
+mod held;
 mod limits;
 mod load;
 mod news;
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use core314_domain::ids::{RunId, StepNo};
+use core314_domain::ids::{RunId, StepNo, TenantId};
 use core314_domain::limits::{Claim, Hold};
 use core314_domain::plan::FlowPlan;
 use core314_domain::run::{Command, PlanRef, Refusal, RunHeader};
@@ -33,6 +34,7 @@ use tokio::sync::oneshot;
 use crate::attempts::Attempts;
 use crate::commit_writer::{CommitResult, CommitWriter};
 use crate::flow_run::{Accepting, Brought, Decided, Remark, Wants};
+use crate::gates::CallPass;
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::store::{StoredLimits, StoredRun, TailRow};
@@ -138,6 +140,11 @@ pub enum PartitionMsg {
         run: RunId,
         answer: oneshot::Sender<Option<Hold>>,
     },
+    /// Something has changed at the gate of an integration.
+    GateOpened {
+        tenant: TenantId,
+        name: Arc<str>,
+    },
     /// Something may be due.
     Tick,
     /// Statistics are to be written.
@@ -179,6 +186,8 @@ pub struct PartitionShared {
     pub limit_holding: AtomicU32,
     /// Entries that wait for a slot; for metrics.
     pub ready: AtomicU32,
+    /// Entries that wait at the gates of integrations; for metrics.
+    pub held: AtomicU32,
     /// Since when the one of them waits that has waited longest, in milliseconds since the Unix epoch, as it was about a
     /// second ago; 0: none waits. For metrics.
     pub ready_since_ms: AtomicI64,
@@ -227,6 +236,10 @@ pub struct QueuePartition {
     paging: load::Paging,
     timers: Timers,
     limits: limits::Desk,
+    /// Entries that wait at the gates of integrations.
+    held: held::Held,
+    /// Passes for starts that are not committed yet.
+    passes: BTreeMap<(RunId, StepNo), CallPass>,
     statistics: Statistics,
     /// Nothing new starts: the node is stopping.
     draining: bool,
@@ -261,6 +274,8 @@ impl Behaviour for QueuePartition {
             paging: load::Paging::default(),
             timers: Timers::default(),
             limits: limits::Desk::default(),
+            held: held::Held::default(),
+            passes: BTreeMap::new(),
             statistics: Statistics::default(),
             draining: false,
         };
@@ -299,6 +314,7 @@ impl Behaviour for QueuePartition {
             PartitionMsg::Loaded { wanted, found } => self.loaded(&wanted, found, ctx),
             PartitionMsg::QueuePage(result) => self.queue_page(result, ctx),
             PartitionMsg::WakePage(result) => self.wake_page(result, ctx),
+            PartitionMsg::GateOpened { tenant, name } => self.gate_opened(tenant, name),
             PartitionMsg::Tick => self.tick(ctx),
             PartitionMsg::FlushStatistics => self.flush_statistics(ctx),
             PartitionMsg::StatisticsTail(result) => self.statistics_tail(result, ctx),
@@ -325,6 +341,7 @@ impl Behaviour for QueuePartition {
             | PartitionMsg::Read { .. }
             | PartitionMsg::Limits(_)
             | PartitionMsg::Hold { .. }
+            | PartitionMsg::GateOpened { .. }
             | PartitionMsg::Tick
             | PartitionMsg::FlushStatistics
             | PartitionMsg::StatisticsTail(_)
@@ -364,13 +381,14 @@ impl QueuePartition {
     /// Does whatever has become possible: dispatch, commit, read; and stops when drained.
     fn pump(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.read_limits(ctx);
-        self.dispatch();
+        self.dispatch(ctx);
         self.flush(ctx);
         self.load(ctx);
         self.fetch(ctx);
         self.shared.resident.store(self.runs.len() as u32, Ordering::Relaxed);
         self.shared.ready.store(self.ready.len() as u32, Ordering::Relaxed);
-        if self.limits.next_due_ms().is_some() {
+        self.shared.held.store(self.held.len() as u32, Ordering::Relaxed);
+        if self.limits.next_due_ms().is_some() || self.held.next_due_ms().is_some() {
             self.arm(ctx);
         }
         self.publish_age();

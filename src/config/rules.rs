@@ -151,6 +151,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("auth.service_key", Secret),
     ("auth.jwt_leeway_seconds", Int(0, 300)),
     ("secrets.key", Secret),
+    ("secrets.previous_key", Secret),
     ("auth.issuer", Text(0, 1_000)),
     ("auth.audience", Text(0, 1_000)),
     ("auth.jwks_url", WebUrl),

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use core314_actors::ports::BoxFuture;
 use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
+use core314_actors::ports::integration::Integration;
 use core314_domain::Json;
 use core314_domain::integration::Kind;
 use core314_domain::plan::Problem;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{Call, HttpClient, Statuses};
 use super::connect::{Address, auth, http};
@@ -59,6 +60,12 @@ impl Executor for ApiCall {
 
     fn kinds(&self) -> &'static [&'static Kind] {
         &[&http::KIND]
+    }
+
+    /// What `test_path` names, or the endpoint itself, is asked for.
+    fn test_payload(&self, integration: &Integration) -> Option<Value> {
+        let path = integration.definition.text("test_path").unwrap_or_default();
+        (integration.kind == http::KIND.word).then(|| json!({"path": path, "expected_status": ["2xx", "3xx"]}))
     }
 
     fn check(&self, target: &Target<'_>, payload: &Value) -> Vec<Problem> {
@@ -213,7 +220,6 @@ fn shown(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn problems(payload: &Value) -> Vec<String> {
         let problems = read(payload, Reading::Document, Address::InPayload).err().unwrap_or_default();

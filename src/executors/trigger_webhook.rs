@@ -10,12 +10,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use core314_actors::ports::BoxFuture;
 use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
+use core314_actors::ports::integration::Integration;
 use core314_domain::Json;
 use core314_domain::integration::{Endpoint, Field, Kind};
 use core314_domain::plan::Problem;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::api_call::{IDEMPOTENCY_KEY, TRACEPARENT, read_headers};
 use super::client::{Call, HttpClient, Statuses};
@@ -60,6 +61,10 @@ impl Executor for TriggerWebhook {
 
     fn kinds(&self) -> &'static [&'static Kind] {
         &[&KIND]
+    }
+
+    fn test_payload(&self, integration: &Integration) -> Option<Value> {
+        (integration.kind == KIND.word).then(|| json!({"type": "core314.test"}))
     }
 
     fn check(&self, target: &Target<'_>, payload: &Value) -> Vec<Problem> {
@@ -154,7 +159,6 @@ fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn problems(payload: &Value) -> Vec<String> {
         let problems = read(payload, Reading::Document, Address::InPayload, None).err().unwrap_or_default();

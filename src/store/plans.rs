@@ -14,7 +14,7 @@ use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, s
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
 
-const WRITTEN: [Keyed; 24] = [
+const WRITTEN: [Keyed; 27] = [
     ("step_cache::KEEP", step_cache::KEEP, "uuuujiii"),
     ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
     ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
@@ -28,6 +28,9 @@ const WRITTEN: [Keyed; 24] = [
     ("webhooks::NEXT_WEBHOOK", webhooks::NEXT_WEBHOOK, "uuuuttjjtutjbiii"),
     ("connections::NEXT_INTEGRATION", connections::NEXT_INTEGRATION, "uuuuttjbiii"),
     ("connections::NEXT_SECRET", connections::NEXT_SECRET, "uuuutttiii"),
+    ("connections::BREAKERS", connections::BREAKERS, "uuj"),
+    ("connections::RESEALED", connections::RESEALED, "utt"),
+    ("connections::RESEALED_WEBHOOKS", connections::RESEALED_WEBHOOKS, "uij"),
     ("effects::DECIDED", effects::DECIDED, "uuituitj"),
     ("signals::DECISIONS_TRIED", signals::DECISIONS_TRIED, "uutii"),
     ("signals::RECOMMENDATIONS_TRIED", signals::RECOMMENDATIONS_TRIED, "uutii"),

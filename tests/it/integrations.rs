@@ -3,6 +3,8 @@
 mod echo;
 mod leaks;
 mod life;
+mod protection;
+mod rotation;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

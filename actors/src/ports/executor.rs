@@ -29,6 +29,12 @@ pub trait Executor: Send + Sync + 'static {
         &[]
     }
 
+    /// The payload of an attempt that proves that an integration works: a real call, which does no harm. `None` for a kind
+    /// that it does not take.
+    fn test_payload(&self, _integration: &Integration) -> Option<Value> {
+        None
+    }
+
     /// Whether secrets may stand in the payload of an action with this `action_target`: not where it is stored.
     fn takes_secrets(&self, _target: &str) -> bool {
         true
@@ -88,6 +94,13 @@ impl Connection {
             settings: integration.definition.settings.clone(),
             credentials,
         }
+    }
+
+    /// The same at the integration's backup endpoint.
+    #[must_use]
+    pub fn at_backup(self, integration: &Integration) -> Self {
+        let backup = integration.definition.backup_endpoint.as_deref().map(Arc::from);
+        Self { endpoint: backup.or(self.endpoint), ..self }
     }
 
     /// A credential by what the kind calls it; absent where the integration does not have it.

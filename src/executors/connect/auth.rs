@@ -22,6 +22,7 @@ pub const CREDENTIALS: &[Field] = &[
 ];
 pub const SETTINGS: &[Field] = &[
     Field::optional("auth", "how the service knows who calls: none (default), basic, bearer or api_key"),
+    Field::optional("test_path", "what a test of the integration gets, below the endpoint"),
     Field::optional("username", "with auth basic: the user's name"),
     Field::optional("api_key_header", "with auth api_key: the header that takes it; X-Api-Key where nothing is said"),
     Field::optional(
@@ -59,7 +60,7 @@ pub fn problems(definition: &Definition) -> Vec<Problem> {
         }
         for name in given {
             let name = name.as_str();
-            if name != "auth" && !needed.contains(&name) && !optional.contains(&name) {
+            if !["auth", "test_path"].contains(&name) && !needed.contains(&name) && !optional.contains(&name) {
                 found.push(Problem::new(format!("/{list}/{name}"), format!("has no meaning with auth {way}")));
             }
         }

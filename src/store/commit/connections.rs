@@ -12,6 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::batch::Batch;
+use super::webhooks::stored_secrets as webhook_secrets;
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -72,6 +73,25 @@ pub(in crate::store) const NEXT_SECRET: Bulk = Bulk {
             AND sealed_secrets.version = u.version - 1 RETURNING sealed_secrets.id",
 };
 
+/// What a person has replaced meanwhile stays.
+pub(in crate::store) const RESEALED: Bulk = Bulk {
+    before: "WITH u (id, before, after) AS (",
+    after: ") UPDATE sealed_secrets SET sealed = u.after FROM u \
+            WHERE sealed_secrets.id = u.id AND sealed_secrets.sealed = u.before RETURNING sealed_secrets.id",
+};
+pub(in crate::store) const RESEALED_WEBHOOKS: Bulk = Bulk {
+    before: "WITH u (id, version, secrets) AS (",
+    after: ") UPDATE webhooks SET secrets = u.secrets FROM u \
+            WHERE webhooks.id = u.id AND webhooks.version = u.version RETURNING webhooks.id",
+};
+
+/// What is not the integration's definition makes no version of it.
+pub(in crate::store) const BREAKERS: Bulk = Bulk {
+    before: "WITH u (id, tenant_id, breakers) AS (",
+    after: ") UPDATE connections SET breakers = u.breakers FROM u \
+            WHERE connections.id = u.id AND connections.tenant_id = u.tenant_id RETURNING connections.id",
+};
+
 /// Writes the changes of integrations and secrets.
 pub(super) async fn connections(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
     let writes = batch.survivors().filter_map(|(i, write)| match write {
@@ -103,6 +123,25 @@ async fn change(connection: &mut Connection, write: &ConnectionWrite) -> Result<
             remove(connection, &INTEGRATIONS, id.0, tenant.0).await
         }
         ConnectionWrite::RemoveSecret { tenant, id, .. } => remove(connection, &SECRETS, id.0, tenant.0).await,
+        ConnectionWrite::Reseal { secrets, webhooks, .. } => {
+            let mut rows = Rows::new(3);
+            for new in secrets {
+                rows.push([new.id.0.into(), new.before.as_str().into(), new.after.as_str().into()]);
+            }
+            connection.bulk(RESEALED, &rows).await?;
+            let mut rows = Rows::new(3);
+            for new in webhooks {
+                rows.push([new.id.0.into(), new.version.into(), webhook_secrets(&new.secrets)]);
+            }
+            connection.bulk(RESEALED_WEBHOOKS, &rows).await?;
+            Ok(None)
+        }
+        ConnectionWrite::Breakers { tenant, id, kept, .. } => {
+            let mut rows = Rows::new(3);
+            rows.push([id.0.into(), tenant.0.into(), Cell::Json(Some(Cow::Owned(json::text_of(&json!(kept)))))]);
+            let written = connection.bulk(BREAKERS, &rows).await?;
+            Ok(written.is_empty().then_some(Outcome::Conflict))
+        }
     }
 }
 

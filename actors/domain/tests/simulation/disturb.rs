@@ -73,7 +73,7 @@ impl World<'_> {
         let steps = self.shape.plan.steps.len();
         let step = self.rng.below(steps + 1).checked_sub(1).map(|no| no as StepNo);
         let before = self.store.load(self.shape)?;
-        let grant = Grant { slots: 0, epoch: 1, credits: &self.credits };
+        let grant = Grant { slots: 0, epoch: 1, credits: &self.credits, gates: None };
         if before.decide(&Command::Retry { step }, grant, self.now_ms).is_ok() {
             self.actor = None;
             self.tell(&Command::Retry { step })?;

@@ -23,7 +23,7 @@ impl World<'_> {
                 }
                 Effect::StartRun { .. } => return Err("no shape starts other runs".to_owned()),
                 Effect::Enqueue { .. } if self.script.mistake == Some(Mistake::LoseEntry) && self.rng.chance(200) => {}
-                Effect::Enqueue { step, order } => {
+                Effect::Enqueue { step, order, .. } => {
                     self.ready.insert((order, step));
                 }
             }

@@ -310,7 +310,7 @@ impl<'a> World<'a> {
         };
         let (now_ms, free) = (self.now_ms, self.free());
         self.latest_ms = self.latest_ms.max(now_ms);
-        let grant = Grant { slots, epoch: 1, credits: &self.credits };
+        let grant = Grant { slots, epoch: 1, credits: &self.credits, gates: None };
         let actor = self.actor.as_mut().expect("it was loaded");
         while let Ok(decision) = actor.run.decide(command, grant, now_ms)
             && decision.wants_more()
@@ -472,7 +472,7 @@ impl<'a> World<'a> {
             let rows = self.store.log.iter().filter(|e| e.step == *no && e.attempt == *number).count();
             ensure(rows == 1, || format!("attempt {number} of step {no} has {rows} rows in the log"))?;
         }
-        let grant = Grant { slots: 3, epoch: 2, credits: &self.credits };
+        let grant = Grant { slots: 3, epoch: 2, credits: &self.credits, gates: None };
         let all = (0..run.state.steps.len() as StepNo).collect::<Vec<_>>();
         let mut late = vec![
             Command::Begin,
