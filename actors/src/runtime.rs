@@ -184,7 +184,7 @@ pub(crate) async fn prepare_and_act(runtime: &Runtime, executor: &dyn Executor, 
     let name = (attempt.owner.tenant, attempt.action_target.clone());
     let pass = pass.or_else(|| runtime.gates.enter_now(&name, runtime.now_ms()));
     let uses_backup = pass.as_ref().is_some_and(|pass| pass.is_backup);
-    let wanted = Wanted { marked: marked.as_ref(), uses_backup };
+    let wanted = Wanted { marked: marked.as_ref(), uses_backup, now_ms: runtime.now_ms() };
     let prepared = runtime.integrations.prepare(runtime.catalog.as_ref(), executor, attempt, wanted).await;
     let attempt = match prepared {
         Ok(attempt) => attempt,

@@ -41,6 +41,9 @@ pub struct SetArgs {
     /// Read the value from this variable of the environment.
     #[arg(long, value_name = "VARIABLE")]
     from_env: Option<String>,
+    /// For how long the value before stays good beside this one, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    overlap: Option<u64>,
     /// What it is for; shown.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -75,6 +78,7 @@ async fn set(session: &Session<'_>, args: SetArgs) -> Result<Exit, Failure> {
     let saved = match session.client.get(&path, &[]).await {
         Ok(known) => {
             let version = known["version"].as_i64().unwrap_or_default();
+            body.extend(args.overlap.map(|seconds| ("overlap_seconds".to_owned(), json!(seconds))));
             session.client.patch(&path, version, &Value::Object(body)).await?
         }
         Err(failure) if failure.exit == Exit::NotFound => {

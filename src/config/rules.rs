@@ -98,6 +98,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("engine.integrations_per_tenant", Int(1, 10_000)),
     ("engine.secrets_per_tenant", Int(1, 10_000)),
     ("engine.max_secret_bytes", Int(64, 65_536)),
+    ("engine.max_secret_overlap_seconds", Int(0, 31_536_000)),
     ("engine.dispatch.urgency_low_seconds", Int(0, 604_800)),
     ("engine.dispatch.urgency_medium_seconds", Int(0, 604_800)),
     ("engine.dispatch.urgency_high_seconds", Int(0, 604_800)),

@@ -1,7 +1,7 @@
 //! Integrations and secrets of a tenant, read for those who connect.
 
 use core314_actors::ports::Scope;
-use core314_actors::ports::integration::{Integration, KeptBreakers, Secret, TenantConnections};
+use core314_actors::ports::integration::{Integration, KeptBreakers, PreviousValue, Secret, TenantConnections};
 use core314_domain::ids::{RowId, TenantId};
 
 use super::SqlStore;
@@ -12,7 +12,7 @@ use super::failure::Failure;
 const INTEGRATIONS: &str = "SELECT id, tenant_id, user_id, organization_id, name, kind, definition, is_active, version, \
     created_at_ms, updated_at_ms FROM connections WHERE tenant_id = $1 ORDER BY name";
 const SECRETS: &str = "SELECT id, tenant_id, user_id, organization_id, name, description, sealed, version, \
-    created_at_ms, updated_at_ms FROM sealed_secrets WHERE tenant_id = $1 ORDER BY name";
+    created_at_ms, updated_at_ms, previous, previous_until_ms FROM sealed_secrets WHERE tenant_id = $1 ORDER BY name";
 
 /// Of all tenants, a page by their ids.
 const ALL: &str = "SELECT id, tenant_id, user_id, organization_id, name, kind, definition, is_active, version, \
@@ -39,7 +39,7 @@ fn with_breakers(mut fields: Fields<'_>) -> Result<(Integration, KeptBreakers), 
 
 /// Of all tenants, a page by their ids.
 const ALL_SECRETS: &str = "SELECT id, tenant_id, user_id, organization_id, name, description, sealed, version, \
-    created_at_ms, updated_at_ms FROM sealed_secrets WHERE ($1 IS NULL OR id > $1) ORDER BY id LIMIT $2";
+    created_at_ms, updated_at_ms, previous, previous_until_ms FROM sealed_secrets WHERE ($1 IS NULL OR id > $1) ORDER BY id LIMIT $2";
 
 /// The secrets of all tenants, after the given one.
 pub(super) async fn secrets_page(store: &SqlStore, after: Option<RowId>, limit: usize) -> Result<Vec<Secret>, Failure> {
@@ -81,14 +81,17 @@ fn integration(f: &mut Fields<'_>) -> Result<Integration, Failure> {
 
 fn secret(mut fields: Fields<'_>) -> Result<Secret, Failure> {
     let f = &mut fields;
-    Ok(Secret {
+    let secret = Secret {
         id: RowId(f.uuid()?),
         owner: owner(f)?,
         name: f.text()?,
         description: f.text()?,
         sealed: f.text()?,
+        previous: None,
         version: f.int()?,
         created_at_ms: f.int()?,
         updated_at_ms: f.int()?,
-    })
+    };
+    let previous = f.maybe_text()?.zip(f.maybe_int()?);
+    Ok(Secret { previous: previous.map(|(sealed, until_ms)| PreviousValue { sealed, until_ms }), ..secret })
 }

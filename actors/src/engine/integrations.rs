@@ -19,7 +19,7 @@ use crate::gates::{GateName, Seen};
 use crate::integrations::Known;
 use crate::ports::StoreError;
 use crate::ports::executor::Attempt;
-use crate::ports::integration::{ConnectionWrite, Integration, KeptBreakers, Locked, Secret};
+use crate::ports::integration::{ConnectionWrite, Integration, KeptBreakers, Locked, PreviousValue, Secret};
 use crate::ports::store::{Outcome, RejectCode, Write};
 use crate::runtime::{Order, prepare_and_act, remember_breaker};
 
@@ -38,6 +38,15 @@ pub struct SecretDraft {
     pub name: String,
     pub value: String,
     pub description: String,
+}
+
+/// What is to become of a secret.
+#[derive(Default)]
+pub struct SecretChange<'a> {
+    pub value: Option<&'a str>,
+    /// For how long the value before stays good beside the new one; absent or 0: not at all.
+    pub overlap_seconds: Option<u64>,
+    pub description: Option<String>,
 }
 
 /// What came of a real call.
@@ -243,6 +252,7 @@ impl Engine {
             name: draft.name,
             description: draft.description,
             sealed: self.seal(id, &draft.value)?,
+            previous: None,
             version: 1,
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
@@ -254,12 +264,26 @@ impl Engine {
     pub async fn update_secret(
         &self,
         found: Secret,
-        value: Option<&str>,
-        description: Option<String>,
+        change: SecretChange<'_>,
         by: String,
     ) -> Result<Secret, ConnectError> {
+        let SecretChange { value, overlap_seconds, description } = change;
+        let most = self.inner.runtime.settings.max_secret_overlap_seconds;
+        let problem = match (overlap_seconds, value) {
+            (Some(_), None) => Some("needs a value: it says how long the one before stays good".to_owned()),
+            (Some(seconds), Some(_)) if seconds > most => Some(format!("must be at most {most}")),
+            _ => None,
+        };
+        if let Some(message) = problem {
+            return Err(ConnectError::Invalid(vec![Problem::new("/overlap_seconds", message)]));
+        }
         let sealed = value.map(|value| self.seal(found.id, value)).transpose()?;
+        let until_ms = self.now_ms() + overlap_seconds.unwrap_or_default() as i64 * 1_000;
+        // A value that is replaced at once takes the one before it along.
+        let replaced = overlap_seconds.filter(|seconds| *seconds > 0);
+        let replaced = replaced.map(|_| PreviousValue { sealed: found.sealed.clone(), until_ms });
         let next = Secret {
+            previous: if sealed.is_some() { replaced } else { found.previous },
             sealed: sealed.unwrap_or(found.sealed),
             description: description.unwrap_or(found.description),
             version: found.version + 1,

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::integrations::ConnectError;
 use super::{Engine, unexpected};
-use crate::ports::integration::{ConnectionWrite, Locked, ResealedSecret, ResealedWebhook, Secret};
+use crate::failpoint;
+use crate::ports::integration::{ConnectionWrite, Locked, PreviousValue, ResealedSecret, ResealedWebhook, Secret};
 use crate::ports::store::{Outcome, Webhook, Write};
 use crate::ports::webhook::{Kept, WebhookSecret, purpose};
 
@@ -54,7 +55,9 @@ impl Engine {
         };
         let (resealed, unreadable) = (found.resealed, found.unreadable);
         if resealed > 0 {
+            failpoint::hit("rotation.before");
             self.commit_resealed(found, by).await?;
+            failpoint::hit("rotation.after");
         }
         Ok(RotationBatch { resealed, unreadable, next })
     }
@@ -87,15 +90,32 @@ impl Engine {
     }
 
     fn reseal_secret(&self, secret: &Secret, found: &mut Found) {
-        match self.resealed(&secret.sealed, &Secret::purpose(secret.id)) {
+        match self.resealed_both(secret) {
             Ok(None) => {}
-            Ok(Some(after)) => {
+            Ok(Some(resealed)) => {
                 found.resealed += 1;
                 found.tenants.push(secret.owner.tenant);
-                found.secrets.push(ResealedSecret { id: secret.id, before: secret.sealed.clone(), after });
+                found.secrets.push(resealed);
             }
             Err(locked) => found.unreadable(&format!("secret {}", secret.id), &locked),
         }
+    }
+
+    /// Its value, and the one before as long as that is good; `None` where the key of now has sealed both.
+    fn resealed_both(&self, secret: &Secret) -> Result<Option<ResealedSecret>, Locked> {
+        let purpose = Secret::purpose(secret.id);
+        let value = self.resealed(&secret.sealed, &purpose)?;
+        let previous = secret.previous.as_ref().filter(|previous| previous.until_ms > self.now_ms());
+        let anew = previous.map(|previous| self.resealed(&previous.sealed, &purpose)).transpose()?.flatten();
+        if value.is_none() && anew.is_none() {
+            return Ok(None);
+        }
+        let previous = previous.map(|previous| PreviousValue {
+            sealed: anew.unwrap_or_else(|| previous.sealed.clone()),
+            until_ms: previous.until_ms,
+        });
+        let before = secret.sealed.clone();
+        Ok(Some(ResealedSecret { id: secret.id, after: value.unwrap_or_else(|| before.clone()), before, previous }))
     }
 
     fn reseal_webhook(&self, webhook: &Webhook, found: &mut Found) {

@@ -83,6 +83,8 @@ pub struct Connection {
     pub endpoint: Option<Arc<str>>,
     pub settings: Map<String, Value>,
     credentials: BTreeMap<String, String>,
+    /// Values before those of now that are still good.
+    previous: BTreeMap<String, String>,
 }
 
 impl Connection {
@@ -93,7 +95,14 @@ impl Connection {
             endpoint: integration.definition.endpoint_of(kind).map(Arc::from),
             settings: integration.definition.settings.clone(),
             credentials,
+            previous: BTreeMap::new(),
         }
+    }
+
+    /// The same with values that were replaced and are still good.
+    #[must_use]
+    pub fn with_previous(self, previous: BTreeMap<String, String>) -> Self {
+        Self { previous, ..self }
     }
 
     /// The same at the integration's backup endpoint.
@@ -106,6 +115,11 @@ impl Connection {
     /// A credential by what the kind calls it; absent where the integration does not have it.
     pub fn credential(&self, name: &str) -> Option<&str> {
         self.credentials.get(name).map(String::as_str)
+    }
+
+    /// The value of a credential before the one of now, as long as both are good.
+    pub fn previous(&self, name: &str) -> Option<&str> {
+        self.previous.get(name).map(String::as_str)
     }
 
     /// A setting that is a text.

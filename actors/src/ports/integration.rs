@@ -39,10 +39,20 @@ pub struct Secret {
     pub description: String,
     /// What the vault made of its value.
     pub sealed: String,
+    /// The value before, for as long as both are to be good.
+    pub previous: Option<PreviousValue>,
     /// 1 for a new one; each change of the value or the description makes it one more.
     pub version: i64,
     pub created_at_ms: i64,
     pub updated_at_ms: i64,
+}
+
+/// A value that was replaced, and is still good beside the one of now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviousValue {
+    /// What the vault made of it.
+    pub sealed: String,
+    pub until_ms: i64,
 }
 
 impl Secret {
@@ -74,6 +84,8 @@ pub struct ResealedSecret {
     /// As it was read.
     pub before: String,
     pub after: String,
+    /// The value before, as it is to be.
+    pub previous: Option<PreviousValue>,
 }
 
 /// A webhook whose secrets were sealed anew.

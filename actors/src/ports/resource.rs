@@ -203,8 +203,8 @@ resources! {
     }
     /// Secrets by their names; the view knows no value, sealed or not.
     Secrets = "secrets", "secret", [] {
-        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, description: Text, version: Integer,
-        created_at: Time, updated_at: Time,
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, description: Text,
+        previous_until: Time or null, version: Integer, created_at: Time, updated_at: Time,
     }
     /// Who is told of what has failed.
     EscalationRules = "escalation_rules", "escalation rule", [] {

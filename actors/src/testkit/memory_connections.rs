@@ -70,7 +70,9 @@ impl Rows {
             ConnectionWrite::Reseal { secrets, webhooks, .. } => {
                 for new in secrets {
                     let found = self.secrets.get_mut(&new.id).filter(|found| found.sealed == new.before);
-                    found.into_iter().for_each(|found| found.sealed.clone_from(&new.after));
+                    if let Some(found) = found {
+                        (found.sealed, found.previous) = (new.after, new.previous);
+                    }
                 }
                 for new in webhooks {
                     let found = self.webhooks.get_mut(&new.id).filter(|found| found.version == new.version);

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use core314_actors::ports::integration::{ConnectionWrite, Integration, Secret};
+use core314_actors::ports::integration::{ConnectionWrite, Integration, PreviousValue, Secret};
 use core314_actors::ports::store::{Outcome, RejectCode, Write};
 use core314_domain::ids::{RowId, TenantId};
 use serde_json::json;
@@ -57,7 +57,7 @@ const SECRETS: Table = Table {
     count: "SELECT count(*) FROM sealed_secrets WHERE tenant_id = $1",
     new: Bulk {
         before: "INSERT INTO sealed_secrets (id, tenant_id, user_id, organization_id, name, description, sealed, \
-                 version, created_at_ms, updated_at_ms) ",
+                 version, created_at_ms, updated_at_ms, previous, previous_until_ms) ",
         after: " ON CONFLICT (id) DO NOTHING RETURNING id",
     },
     next: NEXT_SECRET,
@@ -66,17 +66,18 @@ const SECRETS: Table = Table {
 /// The owner and name, and when it was made, stay.
 pub(in crate::store) const NEXT_SECRET: Bulk = Bulk {
     before: "WITH u (id, tenant_id, user_id, organization_id, name, description, sealed, version, created_at_ms, \
-             updated_at_ms) AS (",
+             updated_at_ms, previous, previous_until_ms) AS (",
     after: ") UPDATE sealed_secrets SET description = u.description, sealed = u.sealed, version = u.version, \
-            updated_at_ms = u.updated_at_ms FROM u \
+            updated_at_ms = u.updated_at_ms, previous = u.previous, previous_until_ms = u.previous_until_ms FROM u \
             WHERE sealed_secrets.id = u.id AND sealed_secrets.tenant_id = u.tenant_id \
             AND sealed_secrets.version = u.version - 1 RETURNING sealed_secrets.id",
 };
 
 /// What a person has replaced meanwhile stays.
 pub(in crate::store) const RESEALED: Bulk = Bulk {
-    before: "WITH u (id, before, after) AS (",
-    after: ") UPDATE sealed_secrets SET sealed = u.after FROM u \
+    before: "WITH u (id, before, after, previous, previous_until_ms) AS (",
+    after: ") UPDATE sealed_secrets SET sealed = u.after, previous = u.previous, \
+            previous_until_ms = u.previous_until_ms FROM u \
             WHERE sealed_secrets.id = u.id AND sealed_secrets.sealed = u.before RETURNING sealed_secrets.id",
 };
 pub(in crate::store) const RESEALED_WEBHOOKS: Bulk = Bulk {
@@ -114,7 +115,7 @@ async fn change(connection: &mut Connection, write: &ConnectionWrite) -> Result<
             row.save(connection, &INTEGRATIONS, &rows).await
         }
         ConnectionWrite::Secret { secret: of, limit, .. } => {
-            let mut rows = Rows::new(10);
+            let mut rows = Rows::new(12);
             rows.push(secret_row(of));
             let row = Saved { tenant: of.owner.tenant, id: of.id, name: &of.name, version: of.version, limit: *limit };
             row.save(connection, &SECRETS, &rows).await
@@ -124,9 +125,10 @@ async fn change(connection: &mut Connection, write: &ConnectionWrite) -> Result<
         }
         ConnectionWrite::RemoveSecret { tenant, id, .. } => remove(connection, &SECRETS, id.0, tenant.0).await,
         ConnectionWrite::Reseal { secrets, webhooks, .. } => {
-            let mut rows = Rows::new(3);
+            let mut rows = Rows::new(5);
             for new in secrets {
-                rows.push([new.id.0.into(), new.before.as_str().into(), new.after.as_str().into()]);
+                let [previous, until_ms] = previous_cells(new.previous.as_ref());
+                rows.push([new.id.0.into(), new.before.as_str().into(), new.after.as_str().into(), previous, until_ms]);
             }
             connection.bulk(RESEALED, &rows).await?;
             let mut rows = Rows::new(3);
@@ -208,7 +210,12 @@ fn integration_row(of: &Integration) -> [Cell<'_>; 11] {
     ]
 }
 
-fn secret_row(of: &Secret) -> [Cell<'_>; 10] {
+fn previous_cells(of: Option<&PreviousValue>) -> [Cell<'_>; 2] {
+    [of.map(|previous| previous.sealed.as_str()).into(), of.map(|previous| previous.until_ms).into()]
+}
+
+fn secret_row(of: &Secret) -> [Cell<'_>; 12] {
+    let [previous, until_ms] = previous_cells(of.previous.as_ref());
     [
         of.id.0.into(),
         of.owner.tenant.0.into(),
@@ -220,5 +227,7 @@ fn secret_row(of: &Secret) -> [Cell<'_>; 10] {
         of.version.into(),
         of.created_at_ms.into(),
         of.updated_at_ms.into(),
+        previous,
+        until_ms,
     ]
 }

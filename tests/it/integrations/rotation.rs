@@ -1,11 +1,13 @@
 //! Another key: everything is encrypted anew, batch by batch, and can be read all the while.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::echo::Echo;
-use super::{done, run, secret};
-use crate::support::{Installation, SECRET_KEY, SERVICE_KEY, Server, StoreKind};
+use super::{done, refused, run, secret};
+use crate::support::{Installation, SECRET_KEY, SERVICE_KEY, Server, StoreKind, USER};
 
 const NEW_KEY: &str = "another-test-secret-key-0123456789-fedcba";
 
@@ -83,6 +85,132 @@ async fn a_key_is_changed(kind: StoreKind) {
             break;
         }
     }
+}
+
+/// Killed right before and right after a batch is stored, whatever was sealed can be read, and the next rotation ends it.
+async fn a_crash_loses_nothing(kind: StoreKind) {
+    let installation = Installation::new(kind).await;
+    let server = Server::start_with(&installation, &environment(SECRET_KEY, None)).expect("the server becomes ready");
+    let echo = Echo::start();
+    for number in 0..10 {
+        secret(&server, &format!("S{number}"), &format!("value-of-number-{number}")).await;
+    }
+    let change = json!({"value": "value-of-number-7", "overlap_seconds": 3_600});
+    done(&server, Method::PATCH, "/api/v1/secrets/S7", change).await;
+    let mut server = server;
+    for point in ["rotation.before=kill@1", "rotation.after=kill@1", "rotation.before=kill@2", "rotation.after=kill@1"]
+    {
+        server.kill();
+        let mut environment = environment(NEW_KEY, Some(SECRET_KEY));
+        environment.push(("CORE314_FAILPOINTS", point.to_owned()));
+        server = Server::start_with(&installation, &environment).expect("the server becomes ready");
+        let mut command = installation.command(&["secret", "rotate-key"]);
+        let output = command.env("CORE314_SERVER", &server.url).output().expect("it runs");
+        assert!(!output.status.success(), "{point}: {output:?}");
+        let started = std::time::Instant::now();
+        while !server.has_died() {
+            assert!(started.elapsed().as_secs() < 30, "{point} was not passed");
+            tokio::task::yield_now().await;
+        }
+        server = restart(&installation, server, NEW_KEY, Some(SECRET_KEY));
+        is_used(&server, &echo, &format!("after-{}", point.replace(['.', '=', '@'], "-"))).await;
+    }
+    let output = installation.command(&["secret", "rotate-key"]).env("CORE314_SERVER", &server.url).output();
+    let output = output.expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    let server = restart(&installation, server, NEW_KEY, None);
+    is_used(&server, &echo, "at-last").await;
+    assert_eq!(step(&server, &Value::Null).await["unreadable"], 0);
+    for row in installation.rows("SELECT sealed FROM sealed_secrets UNION ALL SELECT previous FROM sealed_secrets WHERE previous IS NOT NULL").await {
+        assert_eq!(row.split('.').nth(1), Some(key_id(NEW_KEY).as_str()), "{row}");
+    }
+}
+
+/// By which the vault knows a key.
+fn key_id(key: &str) -> String {
+    let sealed = core314::vault::Vault::new(Some(key)).seal(b"x", "x").expect("seals");
+    sealed.split('.').nth(1).expect("an id").to_owned()
+}
+
+/// For as long as a receiver may know only the key before, messages are signed with both.
+async fn two_values_are_good_at_once(kind: StoreKind) {
+    const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const NEW: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGA==";
+    let installation = Installation::new(kind).await;
+    let server = Server::start_with(&installation, &environment(SECRET_KEY, None)).expect("the server becomes ready");
+    let echo = Echo::start();
+    secret(&server, "HOOK_KEY", OLD).await;
+    let hook = json!({"name": "hook", "kind": "webhook", "endpoint": format!("{}/hook", echo.url),
+        "credentials": {"signing_secret": "secrets.HOOK_KEY"}});
+    done(&server, Method::POST, "/api/v1/integrations", hook).await;
+    let signatures = async |name: &str| {
+        let log =
+            run(&server, name, vec![super::step("a", "trigger_webhook", "hook", json!({"name": name}))], json!({}))
+                .await;
+        assert_eq!(log[0]["execution_status"], "completed", "{log:?}");
+        let head = echo.received("/hook");
+        let head = head.rsplit("POST ").next().expect("a request").to_owned();
+        let value = |key: &str| {
+            let line = head.lines().find_map(|line| line.strip_prefix(&format!("{key}: ")));
+            line.unwrap_or_else(|| panic!("no {key}: {head}")).to_owned()
+        };
+        let sent =
+            format!("{}.{}.{}", value("webhook-id"), value("webhook-timestamp"), head.lines().last().expect("a body"));
+        let expected = |secret: &str| format!("v1,{}", hmac_sha256(secret, &sent));
+        (value("webhook-signature"), expected(OLD), expected(NEW))
+    };
+    let (sent, old, _) = signatures("before").await;
+    assert_eq!(sent, old);
+    let set = |words: &[&str]| {
+        let mut command = installation.command(words);
+        command.env("CORE314_SERVER", &server.url).env("CORE314_USER", USER).env("HOOK_KEY", NEW);
+        let output = command.output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+    };
+    set(&["secret", "set", "HOOK_KEY", "--from-env", "HOOK_KEY", "--overlap", "3600"]);
+    assert!(server.get("/api/v1/secrets/HOOK_KEY").await["previous_until"].is_string());
+    let (sent, old, new) = signatures("both").await;
+    assert_eq!(sent, format!("{new} {old}"));
+    set(&["secret", "set", "HOOK_KEY", "--from-env", "HOOK_KEY"]);
+    assert!(server.get("/api/v1/secrets/HOOK_KEY").await["previous_until"].is_null());
+    let (sent, _, new) = signatures("after").await;
+    assert_eq!(sent, new);
+    let path = "/api/v1/secrets/HOOK_KEY";
+    for (change, expected) in [
+        (json!({"overlap_seconds": 5}), "needs a value"),
+        (json!({"value": NEW, "overlap_seconds": 99_999_999}), "must be at most 2592000"),
+    ] {
+        let words = refused(&server, Method::PATCH, path, change, StatusCode::UNPROCESSABLE_ENTITY).await;
+        assert!(words.contains(expected), "{words}");
+    }
+}
+
+fn hmac_sha256(secret: &str, text: &str) -> String {
+    use hmac::{Hmac, KeyInit, Mac};
+    let key = STANDARD.decode(secret.trim_start_matches("whsec_")).expect("base64");
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&key).expect("a key");
+    mac.update(text.as_bytes());
+    STANDARD.encode(mac.finalize().into_bytes())
+}
+
+#[tokio::test]
+async fn a_crash_in_a_rotation_loses_nothing_on_sqlite() {
+    a_crash_loses_nothing(StoreKind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_crash_in_a_rotation_loses_nothing_on_postgres() {
+    a_crash_loses_nothing(StoreKind::Postgres).await;
+}
+
+#[tokio::test]
+async fn two_values_of_a_secret_are_good_at_once_on_sqlite() {
+    two_values_are_good_at_once(StoreKind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn two_values_of_a_secret_are_good_at_once_on_postgres() {
+    two_values_are_good_at_once(StoreKind::Postgres).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::samples::{NOW_MS, Samples};
 use super::{commit, log_seq, take};
 use crate::ports::catalog::Catalog;
-use crate::ports::integration::{ConnectionWrite, Integration, KeptBreakers, Secret, TenantConnections};
+use crate::ports::integration::{ConnectionWrite, Integration, KeptBreakers, PreviousValue, Secret, TenantConnections};
 use crate::ports::store::{Outcome, RejectCode, Store, Write};
 
 async fn apply(store: &dyn Store, write: ConnectionWrite) -> Outcome {
@@ -38,6 +38,7 @@ fn secret(samples: &mut Samples, owner: Owner, name: &str) -> Secret {
         name: name.to_owned(),
         description: "what it is for".to_owned(),
         sealed: "v1.k.x".to_owned(),
+        previous: None,
         version: 1,
         created_at_ms: NOW_MS,
         updated_at_ms: NOW_MS,
@@ -100,7 +101,8 @@ pub async fn connections_read_back(store: &(impl Store + Catalog)) {
     let next = Integration { is_active: false, version: 2, updated_at_ms: NOW_MS + 1, ..made.clone() };
     log_seq(&apply(store, save(&next, samples)).await);
     assert_eq!(apply(store, save(&next, samples)).await, Outcome::Conflict, "it has that version already");
-    let changed = Secret { sealed: "v1.k.y".to_owned(), version: 2, ..kept.clone() };
+    let previous = Some(PreviousValue { sealed: kept.sealed.clone(), until_ms: NOW_MS + 60_000 });
+    let changed = Secret { sealed: "v1.k.y".to_owned(), previous, version: 2, ..kept.clone() };
     log_seq(&apply(store, keep(&changed, samples)).await);
     assert_eq!(apply(store, keep(&changed, samples)).await, Outcome::Conflict);
     let theirs = Secret { owner: other, version: 3, ..changed.clone() };
