@@ -111,6 +111,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("executors.http.max_headers", Int(1, 1_000)),
     ("executors.http.max_retry_after_ms", Int(0, DAY_MS)),
     ("executors.http.idle_connections_per_host", Int(0, 10_000)),
+    ("executors.http.max_pages", Int(1, 10_000)),
     ("executors.http.idle_timeout_ms", Int(0, 3_600_000)),
     ("executors.outbound.allow_loopback", Flag),
     ("executors.outbound.allow_private", Flag),
