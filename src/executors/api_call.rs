@@ -18,8 +18,8 @@ use core314_domain::Json;
 use core314_domain::integration::Kind;
 use core314_domain::log::{Failure, HttpFigures};
 use core314_domain::plan::Problem;
+use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
 use super::client::{Call, HttpClient, Statuses, invalid, performed};

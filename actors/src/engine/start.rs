@@ -159,8 +159,7 @@ impl Engine {
         runtime.gates.tell_by(tell_partitions(partitions.clone()));
         let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
         let writer = writers.into_iter().next().expect("there is at least one worker");
-        let starter = Starter { runtime: runtime.clone(), ingress: ingress.clone(), writer: writer.clone() };
-        let starter = Arc::new(starter);
+        let starter = Arc::new(Starter { runtime: runtime.clone(), ingress: ingress.clone(), writer: writer.clone() });
         let relay =
             root.root().start_child::<Relay>(ChildSpec::new("relay"), starter.clone()).map_err(|e| actors(&e))?;
         assert!(runtime.relay.set(relay).is_ok(), "a runtime has one engine");

@@ -121,7 +121,9 @@ async fn a_crash_loses_nothing(kind: StoreKind) {
     let server = restart(&installation, server, NEW_KEY, None);
     is_used(&server, &echo, "at-last").await;
     assert_eq!(step(&server, &Value::Null).await["unreadable"], 0);
-    for row in installation.rows("SELECT sealed FROM sealed_secrets UNION ALL SELECT previous FROM sealed_secrets WHERE previous IS NOT NULL").await {
+    let sealed = "SELECT sealed FROM sealed_secrets \
+        UNION ALL SELECT previous FROM sealed_secrets WHERE previous IS NOT NULL";
+    for row in installation.rows(sealed).await {
         assert_eq!(row.split('.').nth(1), Some(key_id(NEW_KEY).as_str()), "{row}");
     }
 }
