@@ -103,6 +103,8 @@ pub struct EngineSettings {
     pub secrets_per_tenant: usize,
     /// The value of a secret.
     pub max_secret_bytes: usize,
+    /// A value that was replaced stays good for no longer than this, in seconds.
+    pub max_secret_overlap_seconds: u64,
     /// How many entries of each tenant start in its turn.
     pub tenant_weights: TenantWeights,
     /// What urgency and priority are worth.
@@ -159,6 +161,7 @@ impl Default for EngineSettings {
             integrations_per_tenant: 200,
             secrets_per_tenant: 1_000,
             max_secret_bytes: 16_384,
+            max_secret_overlap_seconds: 2_592_000,
             tenant_weights: TenantWeights::default(),
             dispatch: Credits::default(),
         }

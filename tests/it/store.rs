@@ -45,6 +45,7 @@ on_both! {
     core314_actors::testkit::store_suite::keys::service_keys_read_back => service_keys_read_back,
     core314_actors::testkit::store_suite::keys::live_service_keys_are_limited => live_service_keys_are_limited,
     core314_actors::testkit::store_suite::connections::connections_read_back => connections_read_back,
+    core314_actors::testkit::store_suite::connections::breakers_are_kept => breakers_are_kept,
     core314_actors::testkit::store_suite::webhooks_change_and_go => webhooks_change_and_go,
     core314_actors::testkit::store_suite::limits::claims_live_as_long_as_their_runs => claims_live_as_long_as_their_runs,
     core314_actors::testkit::store_suite::limits::idle_runs_are_listed => idle_runs_are_listed,

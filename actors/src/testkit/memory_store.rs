@@ -25,7 +25,7 @@ use super::memory_schedules::MemorySchedules;
 use super::memory_signals::Signals;
 use crate::ports::catalog::{RolloutState, ServiceKey, StoredFlow};
 use crate::ports::event::{DeliveryPlace, EventDelivery};
-use crate::ports::integration::{Integration, Secret};
+use crate::ports::integration::{Integration, KeptBreakers, Secret};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
@@ -75,6 +75,7 @@ pub struct Rows {
     pub(super) service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
     pub(super) rollouts: BTreeMap<RowId, RolloutState>,
     pub integrations: BTreeMap<RowId, Integration>,
+    pub breakers: BTreeMap<RowId, KeptBreakers>,
     pub secrets: BTreeMap<RowId, Secret>,
 }
 

@@ -215,6 +215,8 @@ pub enum Effect {
     Enqueue {
         step: StepNo,
         order: i64,
+        /// The integration that its action names.
+        gate: Option<Arc<str>>,
     },
 }
 
