@@ -10,14 +10,15 @@ use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
 use core314_domain::Json;
 use core314_domain::integration::Kind;
 use core314_domain::plan::Problem;
+use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
 use serde_json::Value;
 
 use super::client::{Call, HttpClient, Statuses};
 use super::connect::{Address, auth, http};
 use super::payload::{Reader, Reading, kind};
 use super::redact::Redactor;
+use super::service::form;
 
 const KEYS: [&str; 9] = ["method", "url", "path", "headers", "query", "json", "form", "body", "expected_status"];
 /// Ways to give a body, of which a payload uses one.
@@ -157,14 +158,7 @@ fn read_body(reader: &mut Reader<'_>) -> (Vec<u8>, Option<&'static str>) {
             let body = reader.get("json").map(|value| value.to_string().into_bytes());
             (body.unwrap_or_default(), Some("application/json"))
         }
-        Some(&"form") => {
-            let pairs = reader.pairs("form");
-            // The encoding of query strings is that of forms.
-            let mut scratch = Url::parse("http://form/").expect("a constant URL");
-            scratch.query_pairs_mut().extend_pairs(pairs);
-            let body = scratch.query().unwrap_or_default().as_bytes().to_vec();
-            (body, Some("application/x-www-form-urlencoded"))
-        }
+        Some(&"form") => (form(reader.pairs("form")), Some("application/x-www-form-urlencoded")),
         Some(_) => (reader.text("body").unwrap_or_default().as_bytes().to_vec(), Some("text/plain; charset=utf-8")),
         None => (Vec::new(), None),
     }

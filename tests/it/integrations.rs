@@ -3,6 +3,11 @@
 mod echo;
 mod leaks;
 mod life;
+mod messages;
+mod models;
+mod programs;
+mod records;
+mod trackers;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
