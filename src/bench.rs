@@ -5,6 +5,7 @@
 
 mod cases;
 mod history;
+mod large;
 mod lists;
 mod measure;
 mod workload;
@@ -20,6 +21,7 @@ use core314_actors::ports::store::Store;
 use core314_actors::ports::views::Views;
 use serde::Serialize;
 
+pub use large::LargeRun;
 pub use lists::Case;
 pub use measure::{Cost, Latency};
 pub use workload::StreamFigures;
@@ -97,6 +99,8 @@ pub enum Workload {
     W7,
     /// Clients of the live stream while runs go by.
     Stream,
+    /// One run of 1,000 steps, and one loop over 100,000 items.
+    Large,
 }
 
 /// What one workload showed.
@@ -119,6 +123,9 @@ pub struct Figures {
     /// Of the live stream's clients, where the workload has some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamFigures>,
+    /// What each run cost, where the workload is a few large ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub large: Vec<LargeRun>,
     /// What was asked, where the workload asks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<Case>,
@@ -143,6 +150,7 @@ pub async fn run<I: Installation>(
             Workload::Cases => cases::cases(&installation, plan, say).await?,
             Workload::W7 => workload::idle(&installation, plan).await?,
             Workload::Stream => workload::streams(&installation, plan).await?,
+            Workload::Large => large::large(&installation, plan, say).await?,
         };
         report(&figures);
         all.push(figures);
@@ -167,6 +175,7 @@ impl Figures {
             batches: 0,
             writes: 0,
             stream: None,
+            large: Vec::new(),
             cases: Vec::new(),
         }
     }
@@ -188,7 +197,8 @@ impl Figures {
             self.bytes_written_each,
             self.writes as f64 / self.batches.max(1) as f64,
         );
-        let lines: Vec<String> = std::iter::once(own).chain(self.cases.iter().map(Case::line)).collect();
+        let large = self.large.iter().map(LargeRun::line);
+        let lines: Vec<String> = std::iter::once(own).chain(large).chain(self.cases.iter().map(Case::line)).collect();
         lines.join("\n")
     }
 }

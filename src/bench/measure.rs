@@ -42,10 +42,33 @@ impl Meter {
 
 /// Memory of this process that is in RAM.
 pub fn resident_bytes() -> u64 {
-    // proc(5): `VmRSS:` and a number of KiB.
+    status_bytes("VmRSS:")
+}
+
+/// A line of proc(5)'s `status`: a name and a number of KiB.
+fn status_bytes(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1_024
+}
+
+/// The highest memory since an instant, above what there was at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Peak {
+    before: u64,
+}
+
+impl Peak {
+    /// Begins to watch: the kernel forgets the peak so far (proc(5): 5 written to `clear_refs`).
+    pub fn begin() -> std::io::Result<Self> {
+        std::fs::write("/proc/self/clear_refs", "5")?;
+        Ok(Self { before: resident_bytes() })
+    }
+
+    /// So far.
+    pub fn bytes(self) -> u64 {
+        status_bytes("VmHWM:").saturating_sub(self.before)
+    }
 }
 
 fn own_cpu_us() -> u64 {

@@ -29,7 +29,7 @@ fn owner() -> Owner {
     Owner::new(UserId(uuid::Uuid::from_u128(314)), None)
 }
 
-async fn save_flow(engine: &Engine, name: &str, trigger: &str, steps: Value) -> anyhow::Result<FlowId> {
+pub(super) async fn save_flow(engine: &Engine, name: &str, trigger: &str, steps: Value) -> anyhow::Result<FlowId> {
     save_flow_of(engine, owner(), name, trigger, steps).await
 }
 
@@ -47,11 +47,11 @@ async fn save_flow_of(
 }
 
 /// A step that the runtime performs inside itself.
-fn no_op(id: &str) -> Value {
+pub(super) fn no_op(id: &str) -> Value {
     json!({"id": id, "config": {"action_type": "transform", "action_payload": {"values": {"n": "{{ trigger.n }}"}}}})
 }
 
-fn trigger(flow: FlowId, n: u64) -> Trigger {
+pub(super) fn trigger(flow: FlowId, n: u64) -> Trigger {
     Trigger {
         owner: owner(),
         target: Target::Flow(flow),
@@ -101,7 +101,7 @@ async fn callers(
 }
 
 /// Waits until that many runs have ended.
-async fn ended(engine: &Engine, runs: u64) -> anyhow::Result<()> {
+pub(super) async fn ended(engine: &Engine, runs: u64) -> anyhow::Result<()> {
     let started = Instant::now();
     let counters = &engine.runtime().counters;
     while counters.runs_ended.load(Ordering::Relaxed) < runs {

@@ -20,7 +20,7 @@ use super::{deliveries, escalations, executions, flows, log, notifications, runs
 const MOST_ROWS: usize = 1_000;
 /// The most executions that a page looks at for a filter without an index. Each is put together from its run, its flow and
 /// its attempts, which costs several times as much as to read a row.
-const SCAN_EXECUTIONS: usize = 500;
+const SCAN_EXECUTIONS: usize = 200;
 
 /// What leads through a resource.
 pub(super) enum Source {

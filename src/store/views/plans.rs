@@ -233,9 +233,9 @@ fn fault(plan: &[String], indexes: &[&str]) -> Option<&'static str> {
     let scans = |line: &String| {
         let line = line.trim();
         let function = line.contains("VIRTUAL TABLE") || line.contains("CONSTANT ROW");
-        // A subquery is read whole: the steps of one run, the few inputs of a step, the tenants found so far, what an escalation has done, and what a limit bounds: live
-        // runs in one status, the slowest and the newest attempts.
-        // Of a view of two tables `v` is what was found in them, and their own lines tell how.
+        // A subquery is read whole: the steps of one run, the few inputs of a step, what a run gave, the tenants found so
+        // far, what an escalation has done, and what a limit bounds: live runs in one status, the slowest and the newest
+        // attempts. Of a view of two tables `v` is what was found in them, and their own lines tell how.
         let part = [
             "SCAN all_steps",
             "SCAN v",
@@ -243,6 +243,7 @@ fn fault(plan: &[String], indexes: &[&str]) -> Option<&'static str> {
             "SCAN slow",
             "SCAN newest",
             "SCAN done",
+            "SCAN outcomes",
             "SCAN tenants",
             "SCAN (subquery",
         ]

@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 
 use core314_actors::ports::views::StatisticsView;
 use core314_actors::ports::{Scope, StoreError};
-use core314_domain::ids::TenantId;
 use core314_domain::stats::{BUCKET_WIDTHS_MS, Sketch, Stat, bucket_start_ms};
 
 use super::reader::Reader;
-use super::statement::Arg;
+use super::statement::{Arg, Statement};
 
 const SHORT_MS: i64 = BUCKET_WIDTHS_MS[0];
 
@@ -56,15 +55,9 @@ pub(super) async fn timeline(
         found.entry(start_ms - start_ms.rem_euclid(interval_ms)).or_default().merge(stat);
     };
     let range = Range { width_ms, from_ms, to_ms };
-    if let Scope::Tenant(tenant) = reader.scope() {
-        for bucket in buckets(reader, tenant, range).await? {
-            let (start_ms, stats) = stats(bucket)?;
-            stats.iter().for_each(|stat| add(start_ms, stat));
-        }
-    } else {
-        for row in rows(reader, range).await? {
-            add(row.0, &stat(row)?.1);
-        }
+    for bucket in buckets(reader, range).await? {
+        let (start_ms, stats) = stats(bucket)?;
+        stats.iter().for_each(|stat| add(start_ms, stat));
     }
     Ok(found.into_iter().collect())
 }
@@ -92,31 +85,47 @@ fn ranges(since_ms: i64, now_ms: i64) -> Vec<Range> {
     ranges
 }
 
+/// The rows of a range, each of an action type and a partition.
 async fn rows(reader: &mut Reader, range: Range) -> Result<Vec<Row>, StoreError> {
     let columns = "bucket_start_ms, action_type, executions, successful, failed, attempts, duration_sum_ms, sketch";
-    let bounds = [range.width_ms, range.from_ms, range.to_ms].map(Arg::Int);
-    let [width, from, to] = bounds;
-    let Scope::Tenant(tenant) = reader.scope() else {
-        return of_all_tenants(reader, columns, width, from, to).await;
-    };
-    let mut statement = reader.statement(&format!("SELECT {columns} FROM statistics WHERE tenant_id = "));
-    statement.bind(Arg::Id(tenant.0)).push(" AND bucket_width_ms = ").bind(width);
-    statement.push(" AND bucket_start_ms >= ").bind(from).push(" AND bucket_start_ms < ").bind(to);
+    let statement = select(reader, columns, range);
     reader.rows(statement).await
 }
 
-/// One row for each bucket of a tenant: the figures summed up, the sketches as a JSON list. To sum in the database costs
-/// less than to fetch a row for each action type and partition.
-async fn buckets(reader: &mut Reader, tenant: TenantId, range: Range) -> Result<Vec<Bucket>, StoreError> {
-    let mut statement = reader.statement(
-        "SELECT bucket_start_ms, CAST(sum(executions) AS bigint), CAST(sum(successful) AS bigint), \
-         CAST(sum(failed) AS bigint), CAST(sum(attempts) AS bigint), CAST(sum(duration_sum_ms) AS bigint), \
-         '[' || string_agg(CAST(sketch AS text), ',') || ']' FROM statistics WHERE tenant_id = ",
-    );
-    statement.bind(Arg::Id(tenant.0)).push(" AND bucket_width_ms = ").bind(Arg::Int(range.width_ms));
-    statement.push(" AND bucket_start_ms >= ").bind(Arg::Int(range.from_ms));
-    statement.push(" AND bucket_start_ms < ").bind(Arg::Int(range.to_ms)).push(" GROUP BY bucket_start_ms");
+/// One row for each bucket: the figures summed up, the sketches as a JSON list. To sum in the database costs less than
+/// to fetch a row for each action type and partition.
+async fn buckets(reader: &mut Reader, range: Range) -> Result<Vec<Bucket>, StoreError> {
+    let columns = "bucket_start_ms, CAST(sum(executions) AS bigint), CAST(sum(successful) AS bigint), \
+        CAST(sum(failed) AS bigint), CAST(sum(attempts) AS bigint), CAST(sum(duration_sum_ms) AS bigint), \
+        '[' || string_agg(CAST(sketch AS text), ',') || ']'";
+    let mut statement = select(reader, columns, range);
+    statement.push(" GROUP BY bucket_start_ms");
     reader.rows(statement).await
+}
+
+/// `SELECT` of a range of the scope's buckets. For all tenants these are found first, by leaping over each one's rows,
+/// and then each one's range is read: the primary key begins with the tenant.
+fn select(reader: &Reader, columns: &str, range: Range) -> Statement {
+    let mut statement = reader.statement("");
+    match reader.scope() {
+        Scope::Tenant(tenant) => {
+            statement.push("SELECT ").push(columns).push(" FROM statistics WHERE tenant_id = ");
+            statement.bind(Arg::Id(tenant.0));
+        }
+        Scope::Platform => {
+            statement.push(
+                "WITH RECURSIVE tenants (id) AS (SELECT (SELECT tenant_id FROM statistics ORDER BY tenant_id LIMIT 1) \
+                 UNION ALL SELECT (SELECT tenant_id FROM statistics WHERE tenant_id > tenants.id ORDER BY tenant_id \
+                 LIMIT 1) FROM tenants WHERE tenants.id IS NOT NULL) SELECT ",
+            );
+            // Tenants first: SQLite takes the order of a CROSS JOIN.
+            statement.push(columns).push(" FROM tenants CROSS JOIN statistics WHERE tenant_id = tenants.id");
+        }
+    }
+    statement.push(" AND bucket_width_ms = ").bind(Arg::Int(range.width_ms));
+    statement.push(" AND bucket_start_ms >= ").bind(Arg::Int(range.from_ms));
+    statement.push(" AND bucket_start_ms < ").bind(Arg::Int(range.to_ms));
+    statement
 }
 
 /// The start of a bucket, its figures, and its sketches.
@@ -127,28 +136,6 @@ fn stats(bucket: Bucket) -> Result<(i64, Vec<Stat>), StoreError> {
     let figures = Stat { executions, successful, failed, attempts, duration_sum_ms, sketch: Sketch::default() };
     let of_sketch = |sketch| Stat { sketch, ..Stat::default() };
     Ok((start_ms, std::iter::once(figures).chain(sketches.into_iter().map(of_sketch)).collect()))
-}
-
-/// The primary key begins with the tenant: the tenants are found by leaping over each one's rows, then each one's
-/// range is read.
-async fn of_all_tenants(
-    reader: &mut Reader,
-    columns: &str,
-    width: Arg,
-    from: Arg,
-    to: Arg,
-) -> Result<Vec<Row>, StoreError> {
-    let mut statement = reader.statement(
-        "WITH RECURSIVE tenants (id) AS (SELECT (SELECT tenant_id FROM statistics ORDER BY tenant_id LIMIT 1) \
-         UNION ALL SELECT (SELECT tenant_id FROM statistics WHERE tenant_id > tenants.id ORDER BY tenant_id LIMIT 1) \
-         FROM tenants WHERE tenants.id IS NOT NULL) SELECT ",
-    );
-    // Tenants first: SQLite takes the order of a CROSS JOIN.
-    statement
-        .push(columns)
-        .push(" FROM tenants CROSS JOIN statistics WHERE tenant_id = tenants.id AND bucket_width_ms = ");
-    statement.bind(width).push(" AND bucket_start_ms >= ").bind(from).push(" AND bucket_start_ms < ").bind(to);
-    reader.rows(statement).await
 }
 
 fn stat(row: Row) -> Result<(String, Stat), StoreError> {

@@ -93,7 +93,7 @@ async fn what_cannot_be_run_again_says_why(kind: StoreKind) {
         client.post(&format!("/api/v1/runs/{}/rerun", bed_id()), json!({"from_step": "third"}), 404).await;
         let action = json!({"action_type": "transform", "action_payload": {"values": {"n": 1}}, "wait_seconds": 60});
         let single = client.post("/api/v1/executions", action, 200).await;
-        let path = format!("/api/v1/runs/{}/rerun", single["flow_run_id"].as_str().expect("a run"));
+        let path = format!("/api/v1/runs/{}/rerun", single["id"].as_str().expect("a run"));
         assert!(client.post(&path, json!({"from_step": "a"}), 409).await.to_string().contains("restart"));
     }
 }
