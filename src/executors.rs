@@ -15,6 +15,7 @@ mod redact;
 mod run_command;
 mod send_notification;
 mod service;
+mod tenants;
 mod transform;
 mod trigger_webhook;
 mod update_record;
@@ -39,6 +40,7 @@ use send_notification::SendNotification;
 use transform::Transform;
 use trigger_webhook::TriggerWebhook;
 use update_record::UpdateRecord;
+pub use update_record::{RecordSettings, RecordsError};
 
 /// What the configuration says about executors: section `[executors]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,6 +54,8 @@ pub struct ExecutorSettings {
     pub commands: CommandSettings,
     /// Bounds of what language models are asked.
     pub ai: AiSettings,
+    /// Which databases of this machine actions may change.
+    pub records: RecordSettings,
 }
 
 /// The executors cannot be made: stop the start and say so.
@@ -61,6 +65,8 @@ pub enum ExecutorsError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Programs(#[from] ProgramsError),
+    #[error(transparent)]
+    Records(#[from] RecordsError),
 }
 
 /// Every executor there is; in-app notifications go into these inboxes, and rows of other databases are changed by these
@@ -77,7 +83,7 @@ pub fn all(
         Arc::new(CreateTask::new(http.clone())),
         Arc::new(RunCommand::new(settings.commands.clone())?),
         Arc::new(SendNotification::new(http.clone(), inbox)),
-        Arc::new(UpdateRecord::new(http.clone(), records)),
+        Arc::new(UpdateRecord::new(http.clone(), records, &settings.records)?),
         Arc::new(TriggerWebhook::new(http)),
         Arc::new(Transform),
     ])

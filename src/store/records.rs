@@ -1,14 +1,14 @@
-//! Rows of PostgreSQL databases that are not ours, changed on behalf of an action.
+//! Rows of databases that are not ours, changed on behalf of an action.
 //!
-//! The database itself turns what JSON says into the types of its columns (`jsonb_populate_record`), so that values are
-//! bound and never written into a statement; names of tables and columns are quoted, and the executor has them from a list.
-//! A change is one transaction: when more rows match than may be changed, it is rolled back.
+//! Values are bound and never written into a statement; names of tables and columns are quoted, and the executor has them
+//! from a list. A change is one transaction: when more rows match than may be changed, it is rolled back.
+
+mod postgres;
+mod sqlite;
 
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::records::{Change, Encryption, Place, RecordError, Records, Updated};
+use core314_actors::ports::records::{Change, Place, RecordError, Records, Updated};
 use serde_json::{Map, Value};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
 /// Changes rows of other databases, by a connection for each change.
 #[derive(Debug, Default)]
@@ -17,90 +17,44 @@ pub struct ForeignRecords;
 impl Records for ForeignRecords {
     fn update(&self, place: Place, change: Change) -> BoxFuture<'_, Result<Updated, RecordError>> {
         Box::pin(async move {
-            let mut connection = connect(&place, &change).await?;
-            let outcome = update(&mut connection, &change).await;
-            // What was committed is committed: how the connection ends does not matter.
-            let _ = connection.close().await;
-            outcome
+            match place {
+                Place::Postgres(place) => postgres::update(&place, &change).await,
+                Place::Sqlite(path) => sqlite::update(&path, &change).await,
+            }
         })
     }
 }
 
-async fn connect(place: &Place, change: &Change) -> Result<PgConnection, RecordError> {
-    let mut options = PgConnectOptions::new_without_pgpass()
-        .port(place.address.port())
-        .database(&place.database)
-        .username(&place.username)
-        .application_name("core314")
-        .options([("statement_timeout", format!("{}", change.within.as_millis().max(1)))])
-        .disable_statement_logging();
-    options = match place.encryption {
-        // The name is resolved once more, but whoever answers must prove to be it.
-        Encryption::Verified => options.host(&place.host).ssl_mode(PgSslMode::VerifyFull),
-        Encryption::None => options.host(&place.address.ip().to_string()).ssl_mode(PgSslMode::Disable),
-    };
-    if let Some(password) = &place.password {
-        options = options.password(password);
-    }
-    PgConnection::connect_with(&options).await.map_err(|error| told(&error, change))
+/// One conversation with a database.
+trait Rows {
+    /// Changes what holds these values; how many rows.
+    async fn change(&mut self, change: &Change, held: &Map<String, Value>) -> Result<u64, RecordError>;
+    /// How many rows hold these values.
+    async fn count(&mut self, change: &Change, held: &Map<String, Value>) -> Result<u64, RecordError>;
 }
 
-async fn update(connection: &mut PgConnection, change: &Change) -> Result<Updated, RecordError> {
-    let wrong = |error: sqlx::Error| told(&error, change);
-    let mut transaction = connection.begin().await.map_err(wrong)?;
-    let mut matching = change.matching.clone();
-    matching.extend(change.expected.clone());
-    let statement = AssertSqlSafe(statement(change, &matching));
-    let done = sqlx::query(statement).bind(json(&matching)).bind(json(&change.values));
-    let rows = done.execute(&mut *transaction).await.map_err(wrong)?.rows_affected();
-    if rows > change.max_rows {
-        transaction.rollback().await.map_err(wrong)?;
-        return Err(RecordError::TooMany { found: rows, most: change.max_rows });
+/// Changes the rows that match, within a transaction that is the caller's to commit or to roll back.
+async fn changed(rows: &mut impl Rows, change: &Change) -> Result<Updated, RecordError> {
+    let mut held = change.matching.clone();
+    held.extend(change.expected.clone());
+    let found = rows.change(change, &held).await?;
+    if found > change.max_rows {
+        return Err(RecordError::TooMany { found, most: change.max_rows });
     }
-    if rows > 0 {
-        transaction.commit().await.map_err(wrong)?;
-        return Ok(Updated { rows, was_done: false });
+    if found > 0 {
+        return Ok(Updated { rows: found, was_done: false });
     }
-    // Nothing was changed: because nothing is there, because it was done before, or because somebody was faster.
-    let mut done = change.matching.clone();
-    done.extend(change.values.clone());
-    let count = count(&mut transaction, change, &done).await?;
-    if !change.expected.is_empty() && count > 0 {
-        return Ok(Updated { rows: count, was_done: true });
+    // Nothing was changed: because it was done before, because somebody was faster, or because nothing is there.
+    if !change.expected.is_empty() {
+        let mut done = change.matching.clone();
+        done.extend(change.values.clone());
+        let count = rows.count(change, &done).await?;
+        if count > 0 {
+            return Ok(Updated { rows: count, was_done: true });
+        }
     }
-    let is_there = self::count(&mut transaction, change, &change.matching).await? > 0;
+    let is_there = rows.count(change, &change.matching).await? > 0;
     Err(if is_there { RecordError::Stale } else { RecordError::NotFound })
-}
-
-fn statement(change: &Change, matching: &Map<String, Value>) -> String {
-    let table = table(&change.table);
-    let values: Vec<String> = change.values.keys().map(|name| format!("{0} = v.{0}", quoted(name))).collect();
-    let from = format!(
-        "jsonb_populate_record(NULL::{table}, $1::jsonb) AS m, jsonb_populate_record(NULL::{table}, $2::jsonb) AS v"
-    );
-    format!("UPDATE {table} AS t SET {} FROM {from} WHERE {}", values.join(", "), conditions(matching))
-}
-
-/// How many rows hold these values.
-async fn count(connection: &mut PgConnection, change: &Change, held: &Map<String, Value>) -> Result<u64, RecordError> {
-    let table = table(&change.table);
-    let from = format!("{table} AS t, jsonb_populate_record(NULL::{table}, $1::jsonb) AS m");
-    let statement = AssertSqlSafe(format!("SELECT count(*) FROM {from} WHERE {}", conditions(held)));
-    let row = sqlx::query(statement).bind(json(held)).fetch_one(connection).await;
-    let count: i64 = row.and_then(|row| row.try_get(0)).map_err(|error| told(&error, change))?;
-    Ok(count.unsigned_abs())
-}
-
-fn conditions(held: &Map<String, Value>) -> String {
-    let of = |(name, value): (&String, &Value)| match value {
-        Value::Null => format!("t.{} IS NULL", quoted(name)),
-        _ => format!("t.{0} = m.{0}", quoted(name)),
-    };
-    held.iter().map(of).collect::<Vec<_>>().join(" AND ")
-}
-
-fn json(map: &Map<String, Value>) -> String {
-    Value::Object(map.clone()).to_string()
 }
 
 /// Schema and name, each as it is.
@@ -110,44 +64,4 @@ fn table(name: &str) -> String {
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// What a database says, and whether it may say something else the next time.
-fn told(error: &sqlx::Error, change: &Change) -> RecordError {
-    let clean = |text: &str| change.secrets.redact(text).into_owned();
-    let Some(said) = error.as_database_error() else {
-        return match error {
-            sqlx::Error::Configuration(_) => RecordError::Refused(clean(&error.to_string())),
-            other => RecordError::Unavailable(clean(&other.to_string())),
-        };
-    };
-    let state = said.code().unwrap_or_default();
-    let message = clean(&format!("{} (SQLSTATE {state})", said.message()));
-    // Connections, resources, operators, serialization and the server's own time limit.
-    let passes = ["08", "53", "57", "40"].iter().any(|class| state.starts_with(class)) || state == "55P03";
-    if passes { RecordError::Unavailable(message) } else { RecordError::Refused(message) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_quoted_and_values_are_bound() {
-        let map = |value: Value| value.as_object().expect("an object").clone();
-        let change = Change {
-            table: "crm.odd\"name".to_owned(),
-            matching: map(serde_json::json!({"id": 7, "gone_at": null})),
-            expected: Map::new(),
-            values: map(serde_json::json!({"na\"me": "'; DROP TABLE x; --"})),
-            max_rows: 1,
-            within: std::time::Duration::from_secs(1),
-            secrets: std::sync::Arc::default(),
-        };
-        let expected = "UPDATE \"crm\".\"odd\"\"name\" AS t SET \"na\"\"me\" = v.\"na\"\"me\" \
-            FROM jsonb_populate_record(NULL::\"crm\".\"odd\"\"name\", $1::jsonb) AS m, \
-            jsonb_populate_record(NULL::\"crm\".\"odd\"\"name\", $2::jsonb) AS v \
-            WHERE t.\"gone_at\" IS NULL AND t.\"id\" = m.\"id\"";
-        assert_eq!(statement(&change, &change.matching), expected);
-    }
 }

@@ -10,7 +10,9 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use core314::executors::{self, AiSettings, CommandSettings, ExecutorSettings, HttpSettings, OutboundSettings};
+use core314::executors::{
+    self, AiSettings, CommandSettings, ExecutorSettings, HttpSettings, OutboundSettings, RecordSettings,
+};
 use core314::store::ForeignRecords;
 use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
 use core314_actors::ports::integration::Integration;
@@ -63,6 +65,7 @@ fn settings() -> ExecutorSettings {
             max_input_bytes: 10_000,
         },
         ai: AiSettings { max_prompt_bytes: 10_000, max_tokens: 1_000 },
+        records: RecordSettings { sqlite: vec![], tables: vec![], tenants: vec![] },
     }
 }
 

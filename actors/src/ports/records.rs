@@ -3,6 +3,7 @@
 //! Names of tables and columns come from an integration's list and nowhere else; what a run brings is values.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use core314_domain::secret::Secrets;
@@ -16,8 +17,15 @@ pub trait Records: Send + Sync + 'static {
     fn update(&self, place: Place, change: Change) -> BoxFuture<'_, Result<Updated, RecordError>>;
 }
 
-/// A PostgreSQL database. Debugging it shows no password.
-pub struct Place {
+/// Where the rows are.
+pub enum Place {
+    Postgres(Postgres),
+    /// A file of SQLite on this machine.
+    Sqlite(PathBuf),
+}
+
+/// A PostgreSQL database. Debugging is left out: it has a password.
+pub struct Postgres {
     /// As it stands in the certificate.
     pub host: String,
     /// Where it may be reached; the first is taken.

@@ -85,9 +85,8 @@ async fn create(
     fields.entry("project").or_insert_with(|| json!({"key": task.project.as_deref().unwrap_or_default()}));
     fields.entry("issuetype").or_insert_with(|| json!({"name": ISSUE_TYPE}));
     let labels = fields.entry("labels").or_insert_with(|| json!([]));
-    if let Some(labels) = labels.as_array_mut() {
-        labels.push(mark.text.as_str().into());
-    }
+    let no_list = || Code::InvalidPayload.failure("/fields/labels: must be a list");
+    labels.as_array_mut().ok_or_else(no_list)?.push(mark.text.as_str().into());
     let answer = service.ask(Ask::send(Method::POST, &ISSUE, &json!({"fields": fields}))).await?;
     let key = answer["body"]["key"].as_str().ok_or_else(|| unexpected("an issue without a key", &answer))?;
     Ok(output(key.into(), browse(connection, key), Value::Null, false))

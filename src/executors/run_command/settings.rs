@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use core314_domain::ids::TenantId;
 use serde::Deserialize;
 
-/// The tenant's name that stands for all.
-const EVERYBODY: &str = "*";
+use crate::executors::tenants::Tenants;
 
 /// What may be run, by whom, and within which bounds.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,8 +43,7 @@ pub struct ProgramsError {
 #[derive(Debug)]
 pub struct Programs {
     paths: BTreeMap<String, PathBuf>,
-    tenants: Vec<TenantId>,
-    is_for_all: bool,
+    tenants: Tenants,
 }
 
 impl Programs {
@@ -65,18 +63,14 @@ impl Programs {
                 return Err(wrong("has a name that stands there twice"));
             }
         }
-        let named = settings.tenants.iter().filter(|tenant| *tenant != EVERYBODY);
-        let tenants = named.map(|entry| {
-            let wrong = |_| ProgramsError { key: "tenants", entry: entry.clone(), problem: "is neither `*` nor an id" };
-            entry.parse().map_err(wrong)
-        });
-        let tenants = tenants.collect::<Result<_, _>>()?;
-        Ok(Self { paths, tenants, is_for_all: settings.tenants.iter().any(|tenant| tenant == EVERYBODY) })
+        let wrong = |entry| ProgramsError { key: "tenants", entry, problem: "is neither `*` nor an id" };
+        let tenants = Tenants::new(&settings.tenants).map_err(wrong)?;
+        Ok(Self { paths, tenants })
     }
 
     /// Whether this tenant may run any.
     pub fn may(&self, tenant: TenantId) -> bool {
-        self.is_for_all || self.tenants.contains(&tenant)
+        self.tenants.has(tenant)
     }
 
     /// Where a program is; else why it is not run. Which others there are is not for everybody to know.
@@ -142,18 +136,5 @@ mod tests {
         }
         assert!(programs(&["a/b=/x", "a/b=/y"], &[]).is_err());
         assert!(programs(&[], &["everybody"]).is_err_and(|said| said.contains("executors.commands.tenants")));
-    }
-
-    #[test]
-    fn tenants_are_named() {
-        let tenant: TenantId = "0190a000-0000-7000-8000-000000000007".parse().expect("an id");
-        for (tenants, expected) in [
-            (&[][..], false),
-            (&["*"], true),
-            (&["0190a000-0000-7000-8000-000000000007"], true),
-            (&["0190a000-0000-7000-8000-000000000008"], false),
-        ] {
-            assert_eq!(programs(&[], tenants).expect("good").may(tenant), expected, "{tenants:?}");
-        }
     }
 }

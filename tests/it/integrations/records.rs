@@ -3,11 +3,12 @@
 
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, Row};
 
 use super::{done, refused, run, secret, start, step};
 use crate::providers::rest;
-use crate::support::{Server, StoreKind, fresh_database};
+use crate::support::{Installation, Server, StoreKind, fresh_database};
 
 const TABLE: &str = "CREATE TABLE customers (id bigint PRIMARY KEY, name text NOT NULL, state text, version int NOT NULL, \
     seen timestamptz, tags jsonb, is_admin boolean NOT NULL DEFAULT false CHECK (NOT is_admin)); \
@@ -132,10 +133,10 @@ fn what_fails(log: &[Value]) {
 
 async fn what_is_refused(server: &Server) {
     for (payload, words) in [
-        (json!({"table": "secrets", "where": {"id": 1}, "values": {"id": 2}}), "no table that the integration names"),
+        (json!({"table": "secrets", "where": {"id": 1}, "values": {"id": 2}}), "no table that is named"),
         (
             json!({"table": "public.customers", "where": {"id": 1}, "values": {"is_admin": true}}),
-            "no column of the table",
+            "no column that is named",
         ),
         (json!({"table": "public.customers", "where": {}, "values": {"name": "x"}}), "must not be empty"),
     ] {
@@ -169,6 +170,79 @@ async fn a_service_keeps_one(server: &Server) {
     assert_eq!(service.shown(), [json!({"state": "closed", "version": 3})]);
     let shown = server.get("/api/v1/execution-log?limit=500").await.to_string();
     assert!(!shown.contains("planted"), "{shown}");
+}
+
+/// A file of SQLite that the configuration names.
+async fn a_file_changes(kind: StoreKind) {
+    let installation = Installation::new(kind).await;
+    let path = installation.dir.path().join("stock.db");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut file = sqlx::SqliteConnection::connect_with(&options).await.expect("a file");
+    let table = "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT, stock INTEGER CHECK (stock >= 0), secret TEXT); \
+        INSERT INTO items VALUES (1, 'bolt', 7, 'x'), (2, 'nut', 7, 'x'), (3, NULL, 0, 'x')";
+    sqlx::raw_sql(table).execute(&mut file).await.expect("a table");
+    let environment = [
+        ("CORE314__EXECUTORS__RECORDS__SQLITE", format!("stock={},gone=/no/such/file.db", path.display())),
+        ("CORE314__EXECUTORS__RECORDS__TABLES", "stock/items=id name stock,gone/items=id".to_owned()),
+    ];
+    let server = Server::start_with(&installation, &environment).expect("the server becomes ready");
+    let items = |id: &str, matching: Value, expect: Value, values: Value| {
+        let payload = json!({"table": "items", "where": matching, "expect": expect, "values": values});
+        step(id, "update_record", "stock", payload)
+    };
+    let take =
+        |id: &str| items(id, json!({"id": 1}), json!({"stock": 7}), json!({"stock": 6, "name": "{{ trigger.name }}"}));
+    let steps = vec![
+        take("take"),
+        take("again"),
+        items("stale", json!({"id": 1}), json!({"stock": 7}), json!({"stock": 5})),
+        items("null", json!({"name": null}), json!(null), json!({"name": "washer"})),
+        items("many", json!({"stock": 7, "id": 2.0}), json!(null), json!({"stock": -1})),
+        items("nobody", json!({"id": 9}), json!(null), json!({"stock": 1})),
+        step("gone", "update_record", "gone", json!({"table": "items", "where": {"id": 1}, "values": {"id": 2}})),
+    ];
+    let hostile = "'; DROP TABLE items; --";
+    let log = run(&server, "stock", steps, json!({"name": hostile})).await;
+    assert_eq!(log[0]["execution_result"], json!({"rows": 1, "was_done": false}), "{}", log[0]);
+    assert_eq!(log[1]["execution_result"], json!({"rows": 1, "was_done": true}), "{}", log[1]);
+    assert_eq!(log[3]["execution_result"]["rows"], 1, "{}", log[3]);
+    for (step, code) in [(2, "stale_record"), (4, "refused"), (5, "no_record"), (6, "refused")] {
+        assert_eq!(log[step]["execution_error_code"], code, "{}", log[step]);
+    }
+    let rows = sqlx::query("SELECT concat_ws('|', id, name, stock) FROM items ORDER BY id").fetch_all(&mut file).await;
+    let rows: Vec<String> = rows.expect("rows").iter().map(|row| row.get(0)).collect();
+    assert_eq!(rows, [format!("1|{hostile}|6"), "2|nut|7".to_owned(), "3|washer|0".to_owned()]);
+    for payload in [
+        json!({"table": "items", "where": {"id": 1}, "values": {"secret": "y"}}),
+        json!({"table": "sqlite_master", "where": {"id": 1}, "values": {"id": 2}}),
+    ] {
+        let flow = json!({"flow_name": "no", "trigger_type": "manual", "flow_steps": [step("a", "update_record", "stock", payload)]});
+        let says = refused(&server, Method::POST, "/api/v1/flows", flow, StatusCode::UNPROCESSABLE_ENTITY).await;
+        assert!(says.contains("named for flows"), "{says}");
+    }
+    a_locked_file_is_waited_for(&server, &mut file).await;
+}
+
+/// Somebody else writes for longer than the attempt may take: it fails so that it may be tried again.
+async fn a_locked_file_is_waited_for(server: &Server, file: &mut sqlx::SqliteConnection) {
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *file).await.expect("a lock");
+    let payload = json!({"table": "items", "where": {"id": 1}, "values": {"stock": 1}});
+    let mut locked = step("locked", "update_record", "stock", payload);
+    locked["timeout_seconds"] = 1.into();
+    let log = run(server, "locked", vec![locked], json!({})).await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut *file).await.expect("the lock is given back");
+    let code = log[0]["execution_error_code"].as_str().unwrap_or_default();
+    assert!(["timeout", "connect"].contains(&code), "{}", log[0]);
+}
+
+#[tokio::test]
+async fn a_file_of_sqlite_changes_on_sqlite() {
+    a_file_changes(StoreKind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_file_of_sqlite_changes_on_postgres() {
+    a_file_changes(StoreKind::Postgres).await;
 }
 
 #[tokio::test]
