@@ -51,6 +51,7 @@ migrations! {
     28 "0028_escalation.sql",
     34 "0034_tenants_are_equal.sql",
     35 "0035_deliveries_by_tenant.sql",
+    44 "0044_statistics_of_all.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

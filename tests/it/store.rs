@@ -112,6 +112,8 @@ async fn what_partitions_count_adds_up(store: &SqlStore) {
             assert_eq!(outcomes.expect("it commits"), [Outcome::Committed { log_seq: None }]);
         }
         let view = store.statistics(Scope::Tenant(tenant), 0, 3 * BUCKET_WIDTHS_MS[0]).await.expect("a sum");
+        let of_all = store.statistics(Scope::Platform, 0, 3 * BUCKET_WIDTHS_MS[0]).await.expect("a sum");
+        assert_eq!(of_all, view, "nobody else did anything");
         let times = round * i64::from(PARTITIONS);
         let [(action_type, stat)] = view.by_action_type.as_slice() else { panic!("one type: {view:?}") };
         assert_eq!((action_type.as_str(), stat.attempts, stat.sketch.count()), ("http", 4 * times, 4 * times));

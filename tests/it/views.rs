@@ -369,6 +369,7 @@ async fn statistics_add_up_whatever_the_window() {
     let given = Story::tell();
     for bed in Bed::both().await {
         let store = told(&bed, &given).await;
+        summed_up_for_all(&bed).await;
         for (from, to) in [(0, 36), (1, 36), (5, 31), (10, 12), (33, 36), (36, 40)] {
             let (since, now) = (T0 + from * 600_000, T0 + (to - 1) * 600_000);
             let expected = (from..to.min(36)).count() as i64;
@@ -383,6 +384,16 @@ async fn statistics_add_up_whatever_the_window() {
             }
         }
     }
+}
+
+/// The migration that sums up for the platform what is counted for its tenants.
+async fn summed_up_for_all(bed: &Bed) {
+    bed.run(if bed.is_postgres {
+        format!("RESET ROLE; {}", include_str!("../../migrations/postgres/0044_statistics_of_all.sql"))
+    } else {
+        include_str!("../../migrations/sqlite/0044_statistics_of_all.sql").to_owned()
+    })
+    .await;
 }
 
 /// Days came later than hours: the migration sums up what was counted before them.
@@ -423,6 +434,17 @@ async fn days_are_summed_up_from_the_hours_before_them() {
         assert_eq!(view.by_action_type, [("api_call".to_owned(), expected.clone())], "{}", bed.url);
         let days = store.timeline(Scope::Tenant(owner), 0, 3 * DAY_MS - 1, DAY_MS).await.expect("read");
         assert_eq!(days.iter().map(|(start_ms, _)| *start_ms).collect::<Vec<_>>(), [0, DAY_MS, 2 * DAY_MS]);
+        // What was summed up is summed up again, and counts once.
+        for _ in 0..2 {
+            summed_up_for_all(&bed).await;
+            bed.run(format!(
+                "DELETE FROM statistics WHERE tenant_id = {}",
+                if bed.is_postgres { format!("'{}'", owner.0) } else { format!("x'{}'", owner.0.simple()) }
+            ))
+            .await;
+            let view = store.statistics(Scope::Platform, 0, 3 * DAY_MS - 1).await.expect("read");
+            assert_eq!(view.by_action_type, [("api_call".to_owned(), expected.clone())], "{}", bed.url);
+        }
         let forced = "SELECT CAST(relforcerowsecurity AS text) FROM pg_class WHERE relname = 'statistics'";
         assert!(!bed.is_postgres || bed.texts(forced).await == ["true"], "row-level security is forced again");
     }

@@ -94,14 +94,17 @@ struct Counter {
     last_at_ms: i64,
 }
 
-/// Adds ended runs to the counters of their flows.
+/// Adds ended runs to the counters of their flows: on PostgreSQL to a row for each partition, so that no commit waits for
+/// another; SQLite has one writer, and one row is the quickest to read.
 pub(super) fn counters(batch: &mut Batch<'_, '_>) {
+    let is_postgres = batch.connection.is_postgres();
     let mut counters: BTreeMap<(FlowId, u16, TenantId), Counter> = BTreeMap::new();
     for (_, run) in batch.surviving_runs() {
         // An end that is taken back no longer counts.
         for (end, sign) in run.ended.iter().map(|end| (end, 1)).chain(run.reopened.iter().map(|end| (end, -1))) {
             let Some(flow) = end.flow else { continue };
-            let counter = counters.entry((flow, run.partition, run.tenant)).or_default();
+            let partition = if is_postgres { run.partition } else { 0 };
+            let counter = counters.entry((flow, partition, run.tenant)).or_default();
             counter.add(end, sign);
         }
     }

@@ -5,12 +5,15 @@
 //! A sketch cannot be added to in SQL: rows are held, read, added to and written. `statistics.partition` is the number of
 //! the stripe; rows that an older release wrote have their partition's there, and count like any others.
 //!
+//! What is asked over all tenants would be a row for every tenant, hour and type of action. So everything is counted twice:
+//! for its tenant, and for the platform.
+//!
 //! How someone could get this wrong: to read a row without holding it, or to hold rows in another order than everybody.
 
 use std::collections::BTreeMap;
 
 use core314_actors::ports::store::{StatisticsWrite, Write};
-use core314_domain::ids::TenantId;
+use core314_domain::ids::{Owner, TenantId};
 use core314_domain::stats::{Stat, StatKey};
 
 use super::batch::Batch;
@@ -72,7 +75,11 @@ pub(super) async fn add(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
     for write in &writes {
         let stripe = i64::from(write.partition) % stripes;
         for (key, stat) in &write.rows {
-            sums.entry((key.clone(), stripe)).or_default().merge(stat);
+            let of_all = StatKey { tenant: Owner::platform().tenant, ..key.clone() };
+            sums.entry((of_all, stripe)).or_default().merge(stat);
+            if key.tenant != Owner::platform().tenant {
+                sums.entry((key.clone(), stripe)).or_default().merge(stat);
+            }
         }
     }
     if !sums.is_empty() {

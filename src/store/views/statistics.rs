@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use core314_actors::ports::views::StatisticsView;
 use core314_actors::ports::{Scope, StoreError};
+use core314_domain::ids::Owner;
 use core314_domain::stats::{BUCKET_WIDTHS_MS, Sketch, Stat, bucket_start_ms};
 
 use super::reader::Reader;
@@ -103,25 +104,14 @@ async fn buckets(reader: &mut Reader, range: Range) -> Result<Vec<Bucket>, Store
     reader.rows(statement).await
 }
 
-/// `SELECT` of a range of the scope's buckets. For all tenants these are found first, by leaping over each one's rows,
-/// and then each one's range is read: the primary key begins with the tenant.
+/// `SELECT` of a range of the scope's buckets. The platform's own count what all tenants did.
 fn select(reader: &Reader, columns: &str, range: Range) -> Statement {
-    let mut statement = reader.statement("");
-    match reader.scope() {
-        Scope::Tenant(tenant) => {
-            statement.push("SELECT ").push(columns).push(" FROM statistics WHERE tenant_id = ");
-            statement.bind(Arg::Id(tenant.0));
-        }
-        Scope::Platform => {
-            statement.push(
-                "WITH RECURSIVE tenants (id) AS (SELECT (SELECT tenant_id FROM statistics ORDER BY tenant_id LIMIT 1) \
-                 UNION ALL SELECT (SELECT tenant_id FROM statistics WHERE tenant_id > tenants.id ORDER BY tenant_id \
-                 LIMIT 1) FROM tenants WHERE tenants.id IS NOT NULL) SELECT ",
-            );
-            // Tenants first: SQLite takes the order of a CROSS JOIN.
-            statement.push(columns).push(" FROM tenants CROSS JOIN statistics WHERE tenant_id = tenants.id");
-        }
-    }
+    let tenant = match reader.scope() {
+        Scope::Tenant(tenant) => tenant,
+        Scope::Platform => Owner::platform().tenant,
+    };
+    let mut statement = reader.statement("SELECT ");
+    statement.push(columns).push(" FROM statistics WHERE tenant_id = ").bind(Arg::Id(tenant.0));
     statement.push(" AND bucket_width_ms = ").bind(Arg::Int(range.width_ms));
     statement.push(" AND bucket_start_ms >= ").bind(Arg::Int(range.from_ms));
     statement.push(" AND bucket_start_ms < ").bind(Arg::Int(range.to_ms));
