@@ -63,12 +63,14 @@ struct Task {
     fields: Map<String, Value>,
 }
 
+type Performing<'a> = BoxFuture<'a, Result<Value, Failure>>;
+
 /// A tracker: what it needs to know, and how it is spoken with.
 struct Tracker {
     kind: &'static Kind,
     /// Keys of a payload that it has no use for.
     refused: &'static [&'static str],
-    perform: for<'a> fn(&'a mut Service<'_>, &'a Connection, &'a Task, Mark) -> BoxFuture<'a, Result<Value, Failure>>,
+    perform: for<'a> fn(&'a mut Service<'_>, &'a Connection, &'a Task, Mark) -> Performing<'a>,
 }
 
 /// How an execution's task is known again.
@@ -253,7 +255,7 @@ fn read_texts(reader: &mut Reader<'_>, key: &str) -> Option<Vec<String>> {
 
 /// What a step gets of a task: what the tracker calls it, where people see it, and whether this execution had made it
 /// before.
-fn output(id: Value, url: Value, state: Value, was_there: bool) -> Value {
+fn output(id: &Value, url: &Value, state: &Value, was_there: bool) -> Value {
     json!({"id": id, "url": url, "state": state, "was_there": was_there})
 }
 

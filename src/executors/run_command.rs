@@ -138,7 +138,7 @@ impl Shared {
         let (stdout, stderr) = (words(&ended.stdout), words(&ended.stderr));
         let is_cut = ended.is_cut || [&stdout, &stderr].iter().any(|text| text.1);
         let took_ms = started.elapsed().as_millis() as u64;
-        judge(&ended, stdout.0, stderr.0, is_cut, took_ms, (&wish.expected, wish.is_json))
+        judge(&ended, stdout.0, &stderr.0, is_cut, took_ms, (&wish.expected, wish.is_json))
     }
 
     /// What the configuration lets through of this server's own environment, what the payload gives, and who asks.
@@ -170,7 +170,7 @@ fn redacted(bytes: &[u8], redactor: &Redactor, most: usize) -> (String, bool) {
 fn judge(
     ended: &Ended,
     stdout: String,
-    stderr: String,
+    stderr: &str,
     is_cut: bool,
     took_ms: u64,
     (expected, is_json): (&[i64], bool),
@@ -186,11 +186,11 @@ fn judge(
             let skipped = text.chars().count().saturating_sub(MAX_LAST_WORDS_CHARS);
             text.chars().skip(skipped).collect::<String>()
         };
-        let words = last(&stderr);
+        let words = last(stderr);
         let words = words.trim().lines().next_back().unwrap_or_default();
         let message = if words.is_empty() { how } else { format!("{how}: {words}") };
         let details =
-            json!({"exit_code": code, "signal": ended.signal, "stdout": last(&stdout), "stderr": last(&stderr)});
+            json!({"exit_code": code, "signal": ended.signal, "stdout": last(&stdout), "stderr": last(stderr)});
         return Err(Failure { details: Some(details), ..Code::CommandFailed.failure(message) });
     }
     let stdout = if is_json {
@@ -263,7 +263,7 @@ fn read_args(reader: &mut Reader<'_>, reading: Reading) -> Vec<String> {
     for (place, item) in reader.list("args", MAX_ARGS) {
         match scalar(item) {
             Some(text) if text.contains('\0') => {
-                reader.problem(&["args", &place], "must not contain the NUL character")
+                reader.problem(&["args", &place], "must not contain the NUL character");
             }
             Some(text) => args.push(text),
             None => {

@@ -113,7 +113,7 @@ fn no_integration(word: &str) -> Problem {
 }
 
 /// A reader of a payload; `None` when nothing can be read yet.
-fn reader<'a>(payload: &'a Value, reading: Reading) -> Result<Option<Reader<'a>>, Vec<Problem>> {
+fn reader(payload: &Value, reading: Reading) -> Result<Option<Reader<'_>>, Vec<Problem>> {
     match Reader::new(payload, reading) {
         Ok(reader) => Ok(Some(reader)),
         Err(problems) if problems.is_empty() => Ok(None),

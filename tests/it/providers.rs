@@ -17,6 +17,7 @@ pub mod teams;
 pub mod twilio;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::http::StatusCode;
@@ -98,6 +99,7 @@ pub struct Provider {
     keys: Mutex<Vec<String>>,
     refusals: Mutex<VecDeque<Reply>>,
     lost: Mutex<VecDeque<Reply>>,
+    hangs: AtomicBool,
 }
 
 impl Provider {
@@ -116,8 +118,8 @@ impl Provider {
             actix_web::rt::System::new().block_on(async move {
                 let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
                 let url = format!("http://{}", listener.local_addr().expect("bound"));
-                let (shown, keys, refusals, lost) = Default::default();
-                let provider = Arc::new(Self { url, manner, shown, keys, refusals, lost });
+                let (shown, keys, refusals, lost, hangs) = Default::default();
+                let provider = Arc::new(Self { url, manner, shown, keys, refusals, lost, hangs });
                 let data = web::Data::from(provider.clone());
                 let app = move || App::new().app_data(data.clone()).default_service(web::to(answer));
                 let server = HttpServer::new(app).workers(1).disable_signals().listen(listener).expect("it is bound");
@@ -147,6 +149,11 @@ impl Provider {
     /// The next request is done, and its answer is lost on the way: this one comes instead.
     pub fn lose(&self, reply: Reply) {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).push_back(reply);
+    }
+
+    /// The next request is done, and never answered.
+    pub fn hang(&self) {
+        self.hangs.store(true, Ordering::SeqCst);
     }
 
     fn reply(&self, posted: &Posted) -> Reply {
@@ -180,6 +187,9 @@ async fn answer(req: HttpRequest, body: web::Bytes, provider: web::Data<Provider
         body,
     };
     let reply = provider.reply(&posted);
+    if provider.hangs.swap(false, Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
     let mut response = HttpResponse::build(StatusCode::from_u16(reply.status).expect("a status"));
     if let Some(seconds) = reply.retry_after {
         response.insert_header(("Retry-After", seconds));

@@ -89,7 +89,7 @@ mod tests {
         let of = |pairs: &[(&'static str, &str)]| {
             let pairs =
                 pairs.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
-            HeaderMap::from_iter(pairs)
+            pairs.collect::<HeaderMap>()
         };
         let spent = of(&[(REMAINING, "0"), (RESET, "1704067260")]);
         assert_eq!(wish_ms(&spent, now, 3_600_000), Some(60_000));

@@ -3,7 +3,6 @@
 //! A task of an execution is known by a comment in its text, which people do not see. The issues that are newer than the
 //! run are looked through for it: that list is up to date at once, which GitHub's search is not.
 
-use core314_actors::ports::BoxFuture;
 use core314_actors::ports::executor::Connection;
 use core314_domain::integration::{Endpoint, Field, Kind};
 use core314_domain::log::Failure;
@@ -11,7 +10,7 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName};
 use serde_json::{Value, json};
 
-use super::{Mark, Operation, PROJECT, Task, Tracker, body, output, unexpected};
+use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected};
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::failure::Code;
 use crate::executors::service::{Ask, Service};
@@ -35,12 +34,7 @@ pub const KIND: Kind = Kind {
 
 pub const TRACKER: Tracker = Tracker { kind: &KIND, refused: &["issue_type", "due_date"], perform };
 
-fn perform<'a>(
-    service: &'a mut Service<'_>,
-    connection: &'a Connection,
-    task: &'a Task,
-    mark: Mark,
-) -> BoxFuture<'a, Result<Value, Failure>> {
+fn perform<'a>(service: &'a mut Service<'_>, connection: &'a Connection, task: &'a Task, mark: Mark) -> Performing<'a> {
     Box::pin(async move {
         service.header(ACCEPT, "application/vnd.github+json")?;
         service.header(HeaderName::from_static("x-github-api-version"), VERSION)?;
@@ -141,5 +135,5 @@ fn made(answer: &Value) -> Result<Value, Failure> {
 }
 
 fn shown(issue: &Value, was_there: bool) -> Value {
-    output(issue["number"].clone(), issue["html_url"].clone(), issue["state"].clone(), was_there)
+    output(&issue["number"], &issue["html_url"], &issue["state"], was_there)
 }

@@ -2,7 +2,6 @@
 //!
 //! A task of an execution is known by a comment in its description, for which the list of issues can be searched.
 
-use core314_actors::ports::BoxFuture;
 use core314_actors::ports::executor::Connection;
 use core314_domain::integration::{Endpoint, Field, Kind};
 use core314_domain::log::Failure;
@@ -10,7 +9,7 @@ use reqwest::Method;
 use reqwest::header::HeaderName;
 use serde_json::{Map, Value, json};
 
-use super::{Mark, Operation, PROJECT, Task, Tracker, body, output, unexpected};
+use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected};
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::service::{Ask, Service};
 
@@ -25,12 +24,7 @@ pub const KIND: Kind = Kind {
 
 pub const TRACKER: Tracker = Tracker { kind: &KIND, refused: &[], perform };
 
-fn perform<'a>(
-    service: &'a mut Service<'_>,
-    connection: &'a Connection,
-    task: &'a Task,
-    mark: Mark,
-) -> BoxFuture<'a, Result<Value, Failure>> {
+fn perform<'a>(service: &'a mut Service<'_>, connection: &'a Connection, task: &'a Task, mark: Mark) -> Performing<'a> {
     Box::pin(async move {
         service.header(HeaderName::from_static("private-token"), connection.credential("token").unwrap_or_default())?;
         let issues = ["projects", task.project.as_deref().unwrap_or_default(), "issues"];
@@ -96,5 +90,5 @@ fn made(answer: &Value) -> Result<Value, Failure> {
 }
 
 fn shown(issue: &Value, was_there: bool) -> Value {
-    output(issue["iid"].clone(), issue["web_url"].clone(), issue["state"].clone(), was_there)
+    output(&issue["iid"], &issue["web_url"], &issue["state"], was_there)
 }

@@ -2,7 +2,6 @@
 //!
 //! A task of an execution is known by a label, for which Jira's search is asked. That search may lag a few seconds behind.
 
-use core314_actors::ports::BoxFuture;
 use core314_actors::ports::executor::Connection;
 use core314_domain::integration::{Definition, Endpoint, Field, Kind};
 use core314_domain::log::Failure;
@@ -14,7 +13,7 @@ use serde_json::{Map, Value, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Mark, Operation, PROJECT, Task, Tracker, body, output, unexpected};
+use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected};
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::failure::Code;
 use crate::executors::service::{Ask, Service};
@@ -44,12 +43,7 @@ fn check(definition: &Definition) -> Vec<Problem> {
     no_text.chain(endpoint_problem(definition)).collect()
 }
 
-fn perform<'a>(
-    service: &'a mut Service<'_>,
-    connection: &'a Connection,
-    task: &'a Task,
-    mark: Mark,
-) -> BoxFuture<'a, Result<Value, Failure>> {
+fn perform<'a>(service: &'a mut Service<'_>, connection: &'a Connection, task: &'a Task, mark: Mark) -> Performing<'a> {
     Box::pin(async move {
         let token = connection.credential("token").unwrap_or_default().trim();
         let pair = STANDARD.encode(format!("{}:{token}", connection.text("email").unwrap_or_default()));
@@ -89,7 +83,7 @@ async fn create(
     labels.as_array_mut().ok_or_else(no_list)?.push(mark.text.as_str().into());
     let answer = service.ask(Ask::send(Method::POST, &ISSUE, &json!({"fields": fields}))).await?;
     let key = answer["body"]["key"].as_str().ok_or_else(|| unexpected("an issue without a key", &answer))?;
-    Ok(output(key.into(), browse(connection, key), Value::Null, false))
+    Ok(output(&key.into(), &browse(connection, key), &Value::Null, false))
 }
 
 async fn update(service: &mut Service<'_>, task: &Task) -> Result<(), Failure> {
@@ -129,7 +123,7 @@ async fn state(
     let answer = service.ask(Ask::get(&path, &[("fields", "status")])).await?;
     let key = answer["body"]["key"].as_str().ok_or_else(|| unexpected("an issue without a key", &answer))?;
     let status = &answer["body"]["fields"]["status"];
-    let mut shown = output(key.into(), browse(connection, key), status["name"].clone(), was_there);
+    let mut shown = output(&key.into(), &browse(connection, key), &status["name"], was_there);
     shown["state_category"] = status["statusCategory"]["key"].clone();
     Ok(shown)
 }

@@ -3,7 +3,6 @@
 //! A task takes an id from whoever makes it, so an execution's task has an id of the execution: Linear itself keeps a
 //! second one out. A refusal is an answer with `errors`, whose `extensions.code` says what it means.
 
-use core314_actors::ports::BoxFuture;
 use core314_actors::ports::executor::Connection;
 use core314_domain::integration::{Definition, Endpoint, Field, Kind};
 use core314_domain::log::Failure;
@@ -14,7 +13,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Mark, Operation, PROJECT, Task, Tracker, body, output, unexpected};
+use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected};
 use crate::executors::client::Statuses;
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::failure::Code;
@@ -35,12 +34,7 @@ pub const KIND: Kind = Kind {
 
 pub const TRACKER: Tracker = Tracker { kind: &KIND, refused: &["issue_type"], perform };
 
-fn perform<'a>(
-    service: &'a mut Service<'_>,
-    connection: &'a Connection,
-    task: &'a Task,
-    mark: Mark,
-) -> BoxFuture<'a, Result<Value, Failure>> {
+fn perform<'a>(service: &'a mut Service<'_>, connection: &'a Connection, task: &'a Task, mark: Mark) -> Performing<'a> {
     Box::pin(async move {
         service.header(AUTHORIZATION, connection.credential("api_key").unwrap_or_default())?;
         match task.operation {
@@ -156,7 +150,7 @@ fn made(answer: &Value, mutation: &str) -> Result<Value, Failure> {
 
 fn shown(issue: &Value, was_there: bool) -> Option<Value> {
     let identifier = issue["identifier"].as_str()?;
-    Some(output(identifier.into(), issue["url"].clone(), issue["state"]["name"].clone(), was_there))
+    Some(output(&identifier.into(), &issue["url"], &issue["state"]["name"], was_there))
 }
 
 /// An id in the form of version 4, which Linear asks for, made of an execution's own.

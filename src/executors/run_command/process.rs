@@ -94,7 +94,7 @@ pub async fn run(order: Order<'_>) -> io::Result<Ended> {
         Ok::<_, io::Error>(())
     };
     let ((), outputs, errors, ended) = tokio::join!(write, stdout.read(&mut output), stderr.read(&mut errors), end);
-    (outputs?, errors?, ended?);
+    outputs.and(errors).and(ended)?;
     let status = group.child.wait().await?;
     group.is_over = true;
     let is_cut = stdout.is_cut || stderr.is_cut;

@@ -59,6 +59,7 @@ fn read(reader: &mut Reader<'_>) -> Message {
 }
 
 /// The message that was made.
+#[expect(clippy::needless_pass_by_value, reason = "as every provider judges")]
 fn judge(output: Value) -> Result<Value, Failure> {
     let message = &output["body"];
     match message["id"].as_str() {

@@ -35,10 +35,10 @@ fn check(definition: &Definition) -> Vec<Problem> {
     found.extend(endpoint_problem(definition));
     match (has(WEBHOOK_URL), has(slack_api::TOKEN)) {
         (true, true) => {
-            found.push(Problem::new("/credentials/bot_token", "only one of webhook_url, bot_token can be given"))
+            found.push(Problem::new("/credentials/bot_token", "only one of webhook_url, bot_token can be given"));
         }
         (false, false) => {
-            found.push(Problem::new("/credentials/webhook_url", "is required, unless bot_token is given"))
+            found.push(Problem::new("/credentials/webhook_url", "is required, unless bot_token is given"));
         }
         (true, false) if definition.endpoint.is_some() => {
             found.push(Problem::new("/endpoint", "has no meaning with webhook_url, which is an address itself"));

@@ -61,11 +61,10 @@ fn check(definition: &Definition) -> Vec<Problem> {
         found.push(Problem::new("/credentials/password", "username and password are given together, or neither is"));
     }
     match definition.text(TLS) {
-        None | Some("required") => {}
         Some("none") if has_password => {
             found.push(Problem::new("/settings/tls", "must not be none where a password is sent"));
         }
-        Some("none") => {}
+        None | Some("required" | "none") => {}
         Some(other) => found.push(Problem::new("/settings/tls", format!("'{other}' is not one of: required, none"))),
     }
     found

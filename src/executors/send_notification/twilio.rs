@@ -95,7 +95,7 @@ fn send<'a>(
         let body = cut(said("text").unwrap_or_default(), MAX_TEXT_CHARS);
         let mut form = vec![("To", said("to").unwrap_or_default()), ("Body", body.as_str())];
         match (said("from"), connection.text("messaging_service_sid")) {
-            (None, Some(sid)) => form.push(("MessagingServiceSid", sid)),
+            (None, Some(service)) => form.push(("MessagingServiceSid", service)),
             _ => form.push(("From", text(message, connection, "from").unwrap_or_default())),
         }
         form.extend(said("status_callback").map(|url| ("StatusCallback", url)));

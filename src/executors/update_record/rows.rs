@@ -97,20 +97,20 @@ pub async fn update(
         within,
         secrets: attempt.secrets.clone(),
     };
-    let done = async { records.update(place.await?, change).await.map_err(failure) };
+    let done = async { records.update(place.await?, change).await.map_err(|error| failure(&error)) };
     let late = |_| Code::Timeout.failure(format!("no answer within {} ms", attempt.timeout.as_millis()));
     let updated = tokio::time::timeout(within, done).await.map_err(late)??;
     Ok(json!({"rows": updated.rows, "was_done": updated.was_done}))
 }
 
-fn failure(error: RecordError) -> Failure {
-    let message = error.to_string();
-    match error {
-        RecordError::NotFound => Code::NoRecord.failure(message),
-        RecordError::Stale => Code::StaleRecord.failure(message),
-        RecordError::TooMany { .. } | RecordError::Refused(_) => Code::Refused.failure(message),
-        RecordError::Unavailable(_) => Code::Connect.failure(message),
-    }
+fn failure(error: &RecordError) -> Failure {
+    let code = match error {
+        RecordError::NotFound => Code::NoRecord,
+        RecordError::Stale => Code::StaleRecord,
+        RecordError::TooMany { .. } | RecordError::Refused(_) => Code::Refused,
+        RecordError::Unavailable(_) => Code::Connect,
+    };
+    code.failure(error.to_string())
 }
 
 #[cfg(test)]

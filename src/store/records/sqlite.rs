@@ -15,7 +15,7 @@ use super::{Rows, changed, quoted, table};
 const MOST_PATIENCE: Duration = Duration::from_secs(30);
 /// The low byte of a result code is the kind of the error (<https://www.sqlite.org/rescode.html>).
 const KIND: u32 = 0xff;
-/// SQLITE_BUSY, SQLITE_LOCKED, SQLITE_IOERR and SQLITE_FULL may pass.
+/// `SQLITE_BUSY`, `SQLITE_LOCKED`, `SQLITE_IOERR` and `SQLITE_FULL` may pass.
 const PASSING: [u32; 4] = [5, 6, 10, 13];
 
 pub async fn update(path: &Path, change: &Change) -> Result<Updated, RecordError> {

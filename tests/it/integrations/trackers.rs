@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{done, refused, run, secret, start, step};
 use crate::providers::{Provider, Reply, github, gitlab, jira, linear};
-use crate::support::{Server, StoreKind};
+use crate::support::{SECRET_KEY, Server, StoreKind};
 
 /// One tracker of each kind.
 struct Trackers {
@@ -64,7 +64,7 @@ fn result(log: &[Value], step: u64) -> &Value {
 async fn made_changed_and_closed(kind: StoreKind) {
     let (_installation, server) = start(kind).await;
     let trackers = Trackers::start(&server).await;
-    let make = |id: &str, target: &str, more: Value| {
+    let new = |id: &str, target: &str, more: Value| {
         let mut payload = json!({"title": "{{ trigger.host }} is down", "description": "It is.\nLook.\n\nNow."});
         payload.as_object_mut().expect("it is one").extend(more.as_object().expect("it is one").clone());
         task(id, target, &payload)
@@ -76,14 +76,14 @@ async fn made_changed_and_closed(kind: StoreKind) {
     };
     let label = "7f2c0d6e-1f7b-4a3e-9d5c-3b1a2c4d5e6f";
     let steps = vec![
-        make("hub", "code", json!({"labels": ["bug"], "assignees": ["octocat"], "fields": {"milestone": 2}})),
-        make(
+        new("hub", "code", json!({"labels": ["bug"], "assignees": ["octocat"], "fields": {"milestone": 2}})),
+        new(
             "lab",
             "lab",
             json!({"project": gitlab::PROJECT, "labels": ["a", "b"], "assignees": [7], "due_date": "2030-01-31"}),
         ),
-        make("desk", "desk", json!({"issue_type": "Bug", "labels": ["a"], "assignees": ["5b10"]})),
-        make("line", "line", json!({"labels": [label], "fields": {"priority": 2}})),
+        new("desk", "desk", json!({"issue_type": "Bug", "labels": ["a"], "assignees": ["5b10"]})),
+        new("line", "line", json!({"labels": [label], "fields": {"priority": 2}})),
         close("hub-end", "code", "hub", json!({"description": "It was the fan."})),
         close("lab-end", "lab", "lab", json!({"project": gitlab::PROJECT})),
         close("desk-end", "desk", "desk", json!({"title": "web-1 was down"})),
@@ -101,8 +101,8 @@ async fn made_changed_and_closed(kind: StoreKind) {
         (2, json!("OPS-1"), &*format!("{}/browse/OPS-1", trackers.jira.url)),
         (3, json!("ENG-1"), "https://linear.app/octo/issue/ENG-1"),
     ] {
-        let made = result(&log, step);
-        assert_eq!((&made["id"], &made["url"], &made["was_there"]), (&id, &json!(url), &json!(false)), "{made}");
+        let task = result(&log, step);
+        assert_eq!((&task["id"], &task["url"], &task["was_there"]), (&id, &json!(url), &json!(false)), "{task}");
         let first = log.iter().find(|row| row["step_no"] == step && row["execution_status"] == "failed");
         let first = first.unwrap_or_else(|| panic!("step {step} was refused once: {log:?}"));
         assert_eq!(first["execution_error_code"], "rate_limited", "{first}");
@@ -212,6 +212,48 @@ async fn what_fails(server: &Server, trackers: &Trackers) {
         let says = refused(server, Method::POST, "/api/v1/flows", flow, StatusCode::UNPROCESSABLE_ENTITY).await;
         assert!(says.contains(words), "{words}: {says}");
     }
+}
+
+/// The server dies between the making of a task and its record: the next process finds the task.
+async fn once_through_a_crash(kind: StoreKind) {
+    let (installation, mut server) = start(kind).await;
+    let trackers = Trackers::start(&server).await;
+    let environment = [("CORE314_SECRET_KEY", SECRET_KEY.to_owned())];
+    for (name, tracker) in trackers.each() {
+        tracker.hang();
+        let project = if name == "lab" { json!(gitlab::PROJECT) } else { json!(null) };
+        let steps = [task("a", name, &json!({"title": "x", "project": project}))];
+        let flow = json!({"flow_name": format!("crash-{name}"), "trigger_type": "manual", "flow_steps": steps});
+        done(&server, Method::POST, "/api/v1/flows", flow).await;
+        let path = format!("/api/v1/flows/crash-{name}/trigger");
+        let run = done(&server, Method::POST, &path, json!({})).await;
+        let started = std::time::Instant::now();
+        while tracker.shown().is_empty() {
+            assert!(started.elapsed().as_secs() < 60, "{name} gets no task");
+            tokio::task::yield_now().await;
+        }
+        server.kill();
+        server = Server::start_with(&installation, &environment).expect("the server becomes ready");
+        let path = format!("/api/v1/runs/{}", run["id"].as_str().expect("a run"));
+        while server.get(&path).await["completed_at"].is_null() {
+            assert!(started.elapsed().as_secs() < 60, "{name}: the run does not end");
+        }
+        assert_eq!(tracker.shown().len(), 1, "{name} has the task once");
+        let log =
+            server.all(&format!("/api/v1/execution-log?flow_run_id={}", run["id"].as_str().expect("a run"))).await;
+        assert_eq!(result(&log, 0)["was_there"], true, "{name}: {log:?}");
+        assert!(log.iter().any(|row| row["execution_error_code"] == "outcome_unknown"), "{name}: {log:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_made_once_through_a_crash_on_sqlite() {
+    once_through_a_crash(StoreKind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_task_is_made_once_through_a_crash_on_postgres() {
+    once_through_a_crash(StoreKind::Postgres).await;
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ fn keeper(posted: &Posted, issues: &mut Vec<Value>) -> Reply {
             Err(reply) => reply,
         },
         ("PATCH", [number]) => match valid(posted, false) {
-            Ok(members) => match issues.iter_mut().find(|issue| issue["number"].to_string() == *number) {
+            Ok(members) => match issues.iter_mut().find(|issue| issue["number"].as_u64() == number.parse().ok()) {
                 Some(issue) => {
                     merge(issue, &members);
                     Reply::json(200, issue)

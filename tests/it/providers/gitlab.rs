@@ -46,7 +46,7 @@ fn keeper(posted: &Posted, issues: &mut Vec<Value>) -> Reply {
             Err(reply) => reply,
         },
         ("PUT", [iid]) => match valid(posted, false) {
-            Ok(members) => match issues.iter_mut().find(|issue| issue["iid"].to_string() == *iid) {
+            Ok(members) => match issues.iter_mut().find(|issue| issue["iid"].as_u64() == iid.parse().ok()) {
                 Some(issue) => {
                     merge(issue, &members);
                     Reply::json(200, issue)

@@ -44,7 +44,7 @@ fn judge(posted: &Posted) -> Result<(Value, Reply), Reply> {
     }
     let kinds: Vec<&str> =
         mail["content"].as_array().into_iter().flatten().filter_map(|c| c["type"].as_str()).collect();
-    if !matches!(kinds.as_slice(), ["text/plain"] | ["text/html"] | ["text/plain", "text/html"]) {
+    if !matches!(kinds.as_slice(), ["text/plain" | "text/html"] | ["text/plain", "text/html"]) {
         return Err(refusal(400, "The text/plain content must come first", Some("content")));
     }
     Ok((mail, Reply { body: String::new(), ..Reply::text(202, "") }))

@@ -33,11 +33,10 @@ impl Mail {
     /// A header's value, unfolded.
     pub fn header(&self, name: &str) -> Option<String> {
         let head = self.text.split("\r\n\r\n").next().unwrap_or_default().replace("\r\n ", " ").replace("\r\n\t", " ");
-        let found = head.split("\r\n").find_map(|line| {
+        head.split("\r\n").find_map(|line| {
             let (key, value) = line.split_once(": ")?;
             key.eq_ignore_ascii_case(name).then(|| value.to_owned())
-        });
-        found
+        })
     }
 }
 
@@ -166,9 +165,9 @@ impl<'a> Session<'a> {
         if self.is_encrypted {
             lines.push("AUTH PLAIN LOGIN");
         }
+        // All but the last line have a dash behind the code.
         let last = lines.pop().expect("there are some");
-        let first: String = lines.iter().map(|line| format!("250-{line}\r\n")).collect();
-        format!("{first}250 {last}")
+        format!("250-{}\r\n250 {last}", lines.join("\r\n250-"))
     }
 
     fn authenticate<S: Read + Write>(&mut self, said: &str, _: &mut BufReader<S>) -> String {
