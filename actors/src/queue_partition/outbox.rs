@@ -270,7 +270,7 @@ impl QueuePartition {
         if is_told || pending.write.ended.as_ref().is_some_and(starts) {
             self.runtime.occurred();
         }
-        if let Some(end) = &pending.write.ended {
+        if pending.write.ended.is_some() {
             self.runtime.ends.tell(run.0);
             self.runtime.run_ended(pending.write.tenant);
             if SubRuns::is_sub_run(&pending.news.header) {
@@ -299,7 +299,7 @@ impl QueuePartition {
     /// Counts what has ended. Of a commit whose outcome was lost this node counts nothing.
     fn measure(&self, pending: &Pending) {
         let meters = &self.runtime.meters;
-        if let Some(end) = &pending.write.ended {
+        if pending.write.ended.is_some() {
             Counters::add(&self.runtime.counters.runs_ended, 1);
             meters.run_ended(end.status);
         }
