@@ -11,6 +11,7 @@ mod on_duty;
 mod replay;
 mod rerun;
 mod rollouts;
+mod rotation;
 mod schedules;
 mod signals;
 mod start;
@@ -43,12 +44,13 @@ use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog}
 
 pub use act::{Restart, TellError, Verdict};
 pub use escalations::{OnCallDraft, OverrideDraft, RuleDraft, RuleError, SilenceDraft};
-pub use integrations::{ConnectError, IntegrationDraft, SecretDraft};
+pub use integrations::{ConnectError, IntegrationDraft, SecretChange, SecretDraft, Tested};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
 pub use replay::{Against, ManyReplays, Replay, ReplayError};
 pub use rerun::{Rerun, RerunError};
 pub use rollouts::{Candidate, RolloutError};
+pub use rotation::{RotationBatch, RotationPlace};
 pub use schedules::{Backfill, Backfilled, ScheduleError};
 pub use signals::{DecisionDraft, MetricDraft, RecommendationDraft, SignalError, VerdictDraft};
 pub use start::{Parts, StartError};

@@ -11,6 +11,7 @@
 mod dispatch;
 mod fetch;
 mod gather;
+mod held;
 mod limits;
 mod load;
 mod news;
@@ -24,7 +25,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use core314_domain::ids::{RunId, StepNo};
+use core314_domain::ids::{RunId, StepNo, TenantId};
 use core314_domain::limits::{Brought as Trigger, Claim, Hold};
 use core314_domain::plan::FlowPlan;
 use core314_domain::run::{Command, PlanRef, Refusal, RunHeader};
@@ -34,6 +35,7 @@ use tokio::sync::oneshot;
 use crate::attempts::Attempts;
 use crate::commit_writer::{CommitResult, CommitWriter};
 use crate::flow_run::{Accepting, Brought, Decided, Remark, Wants};
+use crate::gates::CallPass;
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::store::{StoredLimits, StoredRun, TailRow};
@@ -148,6 +150,11 @@ pub enum PartitionMsg {
         run: RunId,
         answer: oneshot::Sender<Option<Hold>>,
     },
+    /// Something has changed at the gate of an integration.
+    GateOpened {
+        tenant: TenantId,
+        name: Arc<str>,
+    },
     /// Something may be due.
     Tick,
     /// Statistics are to be written.
@@ -193,6 +200,8 @@ pub struct PartitionShared {
     pub limit_gathering: AtomicU32,
     /// Entries that wait for a slot; for metrics.
     pub ready: AtomicU32,
+    /// Entries that wait at the gates of integrations; for metrics.
+    pub held: AtomicU32,
     /// Since when the one of them waits that has waited longest, in milliseconds since the Unix epoch, as it was about a
     /// second ago; 0: none waits. For metrics.
     pub ready_since_ms: AtomicI64,
@@ -242,6 +251,10 @@ pub struct QueuePartition {
     timers: Timers,
     limits: limits::Desk,
     gathering_triggers: gather::Gathering,
+    /// Entries that wait at the gates of integrations.
+    held: held::Held,
+    /// Passes for starts that are not committed yet.
+    passes: BTreeMap<(RunId, StepNo), CallPass>,
     statistics: Statistics,
     /// Nothing new starts: the node is stopping.
     draining: bool,
@@ -277,6 +290,8 @@ impl Behaviour for QueuePartition {
             timers: Timers::default(),
             limits: limits::Desk::default(),
             gathering_triggers: gather::Gathering::default(),
+            held: held::Held::default(),
+            passes: BTreeMap::new(),
             statistics: Statistics::default(),
             draining: false,
         };
@@ -316,6 +331,7 @@ impl Behaviour for QueuePartition {
             PartitionMsg::Loaded { wanted, found } => self.loaded(&wanted, found, ctx),
             PartitionMsg::QueuePage(result) => self.queue_page(result, ctx),
             PartitionMsg::WakePage(result) => self.wake_page(result, ctx),
+            PartitionMsg::GateOpened { tenant, name } => self.gate_opened(tenant, name),
             PartitionMsg::Tick => self.tick(ctx),
             PartitionMsg::FlushStatistics => self.flush_statistics(ctx),
             PartitionMsg::StatisticsTail(result) => self.statistics_tail(result, ctx),
@@ -343,6 +359,7 @@ impl Behaviour for QueuePartition {
             | PartitionMsg::Limits(_)
             | PartitionMsg::Gathered { .. }
             | PartitionMsg::Hold { .. }
+            | PartitionMsg::GateOpened { .. }
             | PartitionMsg::Tick
             | PartitionMsg::FlushStatistics
             | PartitionMsg::StatisticsTail(_)
@@ -383,13 +400,14 @@ impl QueuePartition {
     fn pump(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.read_limits(ctx);
         self.gather(ctx);
-        self.dispatch();
+        self.dispatch(ctx);
         self.flush(ctx);
         self.load(ctx);
         self.fetch(ctx);
         self.shared.resident.store(self.runs.len() as u32, Ordering::Relaxed);
         self.shared.ready.store(self.ready.len() as u32, Ordering::Relaxed);
-        if self.limits.next_due_ms().is_some() {
+        self.shared.held.store(self.held.len() as u32, Ordering::Relaxed);
+        if self.limits.next_due_ms().is_some() || self.held.next_due_ms().is_some() {
             self.arm(ctx);
         }
         self.publish_age();

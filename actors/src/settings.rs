@@ -55,6 +55,8 @@ pub struct EngineSettings {
     pub kept_deliveries: u32,
     /// How often it is looked for what has happened and has not yet started what it starts, whatever was heard of it.
     pub sweep_interval_ms: u64,
+    /// How long after a look at what all runs wait for the next one begins.
+    pub waiting_check_interval_ms: u64,
     /// How many flows may start one another by their ends.
     pub max_chain_depth: u64,
     /// A result or payload whose JSON is larger is kept beside the log, and is not kept in memory.
@@ -101,6 +103,8 @@ pub struct EngineSettings {
     pub secrets_per_tenant: usize,
     /// The value of a secret.
     pub max_secret_bytes: usize,
+    /// A value that was replaced stays good for no longer than this, in seconds.
+    pub max_secret_overlap_seconds: u64,
     /// How many entries of each tenant start in its turn.
     pub tenant_weights: TenantWeights,
     /// What urgency and priority are worth.
@@ -132,6 +136,7 @@ impl Default for EngineSettings {
             cached_plans: 10_000,
             kept_deliveries: 1_000,
             sweep_interval_ms: 10_000,
+            waiting_check_interval_ms: 60_000,
             max_chain_depth: 16,
             inline_result_bytes: 32 << 10,
             results_at_hand_bytes: 1 << 20,
@@ -156,6 +161,7 @@ impl Default for EngineSettings {
             integrations_per_tenant: 200,
             secrets_per_tenant: 1_000,
             max_secret_bytes: 16_384,
+            max_secret_overlap_seconds: 2_592_000,
             tenant_weights: TenantWeights::default(),
             dispatch: Credits::default(),
         }

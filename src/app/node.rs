@@ -115,7 +115,7 @@ impl Node {
 
 /// What seals and opens secrets.
 fn vault(config: &Config) -> Vault {
-    Vault::new(config.secret("secrets.key"))
+    Vault::new(config.secret("secrets.key")).with_previous(config.secret("secrets.previous_key"))
 }
 
 /// Links are signed with the key of secrets, or else with that of tokens; without either there are none.

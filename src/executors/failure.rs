@@ -32,6 +32,8 @@ pub enum Code {
     ResponseTooLarge,
     /// The status means success, and the response says otherwise.
     UnexpectedAnswer,
+    /// The service gives no token for the integration's credentials.
+    TokenRefused,
     /// This server's own store cannot be reached, or is busy.
     StoreUnavailable,
     /// This server's own store refuses the row.
@@ -40,7 +42,7 @@ pub enum Code {
 
 impl Code {
     #[cfg(test)]
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::InvalidPayload,
         Self::ForbiddenAddress,
         Self::Timeout,
@@ -53,6 +55,7 @@ impl Code {
         Self::HttpStatus,
         Self::ResponseTooLarge,
         Self::UnexpectedAnswer,
+        Self::TokenRefused,
         Self::StoreUnavailable,
         Self::StoreRefused,
     ];
@@ -72,6 +75,7 @@ impl Code {
             Self::HttpStatus => "http_status",
             Self::ResponseTooLarge => "response_too_large",
             Self::UnexpectedAnswer => "unexpected_answer",
+            Self::TokenRefused => "token_refused",
             Self::StoreUnavailable => "store_unavailable",
             Self::StoreRefused => "store_refused",
         }
@@ -94,6 +98,7 @@ impl Code {
             | Self::Redirect
             | Self::ResponseTooLarge
             | Self::UnexpectedAnswer
+            | Self::TokenRefused
             | Self::StoreRefused => false,
         }
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use core314_actors::ports::BoxFuture;
 use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
+use core314_actors::ports::integration::Integration;
 use core314_actors::ports::notifications::Inbox;
 use core314_domain::Json;
 use core314_domain::integration::Kind;
@@ -92,6 +93,12 @@ impl Executor for SendNotification {
 
     fn kinds(&self) -> &'static [&'static Kind] {
         &KINDS
+    }
+
+    /// Those who read the channel see that it was tried.
+    fn test_payload(&self, integration: &Integration) -> Option<Value> {
+        let text = format!("Core314 reaches this channel: a test of the integration {}.", integration.name);
+        KINDS.iter().any(|kind| kind.word == integration.kind).then(|| json!({"text": text}))
     }
 
     /// A notification in an inbox is a row of this server's store.

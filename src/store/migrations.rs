@@ -48,6 +48,8 @@ migrations! {
     19 "0019_step_cache.sql",
     21 "0021_reused_results.sql",
     25 "0025_integrations.sql",
+    26 "0026_breakers.sql",
+    27 "0027_secret_overlap.sql",
     28 "0028_escalation.sql",
     34 "0034_tenants_are_equal.sql",
     35 "0035_deliveries_by_tenant.sql",

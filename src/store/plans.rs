@@ -14,7 +14,7 @@ use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, s
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
 
-const WRITTEN: [Keyed; 28] = [
+const WRITTEN: [Keyed; 31] = [
     ("step_cache::KEEP", step_cache::KEEP, "uuuujiii"),
     ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
     ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
@@ -31,7 +31,10 @@ const WRITTEN: [Keyed; 28] = [
     ("definitions::NEXT_FLOW", definitions::NEXT_FLOW, "uuuutibbtjuuii"),
     ("webhooks::NEXT_WEBHOOK", webhooks::NEXT_WEBHOOK, "uuuuttjjtutjbiii"),
     ("connections::NEXT_INTEGRATION", connections::NEXT_INTEGRATION, "uuuuttjbiii"),
-    ("connections::NEXT_SECRET", connections::NEXT_SECRET, "uuuutttiii"),
+    ("connections::NEXT_SECRET", connections::NEXT_SECRET, "uuuutttiiiti"),
+    ("connections::BREAKERS", connections::BREAKERS, "uuj"),
+    ("connections::RESEALED", connections::RESEALED, "uttti"),
+    ("connections::RESEALED_WEBHOOKS", connections::RESEALED_WEBHOOKS, "uij"),
     ("effects::DECIDED", effects::DECIDED, "uuituitj"),
     ("signals::DECISIONS_TRIED", signals::DECISIONS_TRIED, "uutii"),
     ("signals::RECOMMENDATIONS_TRIED", signals::RECOMMENDATIONS_TRIED, "uutii"),

@@ -39,6 +39,7 @@ fn settings() -> ExecutorSettings {
             max_retry_after_ms: 3_600_000,
             idle_connections_per_host: 4,
             idle_timeout_ms: 30_000,
+            max_pages: 10,
         },
         outbound: OutboundSettings {
             allow_loopback: true,

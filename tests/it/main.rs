@@ -15,6 +15,7 @@ mod integrations;
 mod limits;
 mod notify;
 mod orchestration;
+mod promises;
 mod providers;
 mod schedules;
 mod scripted;

@@ -20,6 +20,7 @@ mod gallery;
 mod gathering;
 mod keys;
 mod large_results;
+mod phases;
 mod retries;
 mod settled;
 mod steps;

@@ -54,6 +54,10 @@ words! {
         IntegrationCreated = "integration_created",
         IntegrationUpdated = "integration_updated",
         IntegrationDeleted = "integration_deleted",
+        BreakerOpened = "breaker_opened",
+        BreakerClosed = "breaker_closed",
+        BreakerHeld = "breaker_held",
+        SecretsResealed = "secrets_resealed",
         SecretCreated = "secret_created",
         SecretUpdated = "secret_updated",
         SecretDeleted = "secret_deleted",
@@ -72,6 +76,7 @@ words! {
         ActorGaveUp = "actor_gave_up",
         NodeStarted = "node_started",
         NodeStopped = "node_stopped",
+        InvariantViolated = "invariant_violated",
     }
 }
 

@@ -6,6 +6,7 @@
 //! actors serialise the two and the shell acts on the effects, after their commit.
 
 pub mod audit;
+pub mod breaker;
 pub mod bulk;
 pub mod chain;
 pub mod dispatch;
@@ -20,6 +21,7 @@ pub mod invariants;
 pub mod json;
 pub mod limits;
 pub mod log;
+pub mod phase_analytics;
 pub mod plan;
 pub mod replay;
 pub mod retry;

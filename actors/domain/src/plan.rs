@@ -250,7 +250,7 @@ impl FlowPlan {
             rollback,
             warnings: check.warnings,
             waits_for_events,
-            tells_of_bad_ends: channels::tells(doc),
+            tells_of_bad_ends: channels::tell(&doc.error_notification_channels),
         })
     }
 }
@@ -270,20 +270,36 @@ impl FlowPlan {
     }
 }
 
-/// How many steps, at most, come one after the other before each.
+/// How many steps, at most, come one after the other before each. A step comes after its inputs, and after all steps of
+/// the phases before its own.
 fn ranks(steps: &[StepPlan]) -> Vec<u32> {
-    let mut ranks = vec![0; steps.len()];
-    let mut missing: Vec<usize> = steps.iter().map(|step| step.inputs.len()).collect();
-    let mut ready: Vec<usize> = (0..steps.len()).filter(|no| missing[*no] == 0).collect();
-    while let Some(no) = ready.pop() {
-        for next in steps[no].dependents.iter().map(|next| *next as usize) {
-            ranks[next] = ranks[next].max(ranks[no] + 1);
-            missing[next] -= 1;
-            if missing[next] == 0 {
-                ready.push(next);
+    // Between two phases stands a node of its own: an edge from each step of the one, and to each of the other.
+    let phase_of = |step: &StepPlan| step.phase.filter(|_| step.parent.is_none()).map(|phase| phase as usize);
+    let phases = steps.iter().filter_map(phase_of).max().unwrap_or(0);
+    let mut after: Vec<Vec<usize>> = vec![Vec::new(); steps.len() + phases];
+    for (no, step) in steps.iter().enumerate() {
+        after[no].extend(step.dependents.iter().map(|next| *next as usize));
+        if let Some(phase) = phase_of(step) {
+            after[no].push(steps.len() + phase - 1);
+            if phase > 1 {
+                after[steps.len() + phase - 2].push(no);
             }
         }
     }
+    let mut missing = vec![0_usize; after.len()];
+    after.iter().flatten().for_each(|next| missing[*next] += 1);
+    let mut ranks = vec![0; after.len()];
+    let mut ready: Vec<usize> = (0..after.len()).filter(|no| missing[*no] == 0).collect();
+    while let Some(no) = ready.pop() {
+        for next in &after[no] {
+            ranks[*next] = ranks[*next].max(ranks[no] + 1);
+            missing[*next] -= 1;
+            if missing[*next] == 0 {
+                ready.push(*next);
+            }
+        }
+    }
+    ranks.truncate(steps.len());
     ranks
 }
 

@@ -72,7 +72,7 @@ impl Stage {
 
     fn perform(&mut self, next: Move, world: &mut impl World) {
         let credits = Credits::default();
-        let grant = Grant { slots: usize::from(u16::MAX), epoch: 1, credits: &credits };
+        let grant = Grant { slots: usize::from(u16::MAX), epoch: 1, credits: &credits, gates: None };
         let decided = match next {
             Move::Tell(command) => self.run.decide(&command, grant, self.now_ms),
             Move::End(step, ending) => Ok(self.run.end_as(step, &ending, grant, self.now_ms)),

@@ -16,6 +16,8 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{Engine, TellError};
+use crate::clock::rfc3339;
+use crate::gates::Blocked;
 use crate::ports::store::StoredRun;
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::PartitionMsg;
@@ -90,6 +92,9 @@ impl Engine {
             limited(begin, hold);
         }
         self.name_duty(&run, &mut reasons).await?;
+        for reason in reasons.iter_mut().filter(|reason| reason.code == Waiting::Slot) {
+            self.gated(&run, reason);
+        }
         Ok((status, reasons))
     }
 
@@ -114,6 +119,39 @@ impl Engine {
         target.tell(PartitionMsg::Hold { run, answer }).ok()?;
         let patience = Duration::from_millis(self.inner.runtime.settings.accept_timeout_ms);
         tokio::time::timeout(patience, heard).await.ok()?.ok()?
+    }
+
+    /// Says of a step that is due which limit or breaker of its integration holds it.
+    fn gated(&self, run: &Run, reason: &mut Reason) {
+        let Some((_, step)) = reason.execution_id.and_then(|execution| execution.parts()) else { return };
+        let target = &run.step_plan(step).action_target;
+        let name = (run.header.owner.tenant, target.clone());
+        let Some(blocked) = self.inner.runtime.gates.blocked(&name, self.now_ms()) else { return };
+        reason.wakes_at_ms = blocked.until_ms();
+        reason.held_by = vec![format!("integration:{target}")];
+        (reason.code, reason.message) = match blocked {
+            Blocked::Breaker { reason, until_ms } => {
+                let next = until_ms.map_or_else(
+                    || "it is asked again when a call under way has ended, or a person lets it go".to_owned(),
+                    |at_ms| format!("it is asked again at {}", rfc3339(at_ms)),
+                );
+                (Waiting::Breaker, format!("the breaker of integration '{target}' is open: {reason}; {next}"))
+            }
+            Blocked::Patience { until_ms } => {
+                let until = rfc3339(until_ms);
+                (
+                    Waiting::IntegrationLimit,
+                    format!("integration '{target}' has asked for patience (429) until {until}"),
+                )
+            }
+            Blocked::Concurrency { max } => {
+                let message = format!("integration '{target}' takes at most {max} calls at once");
+                (Waiting::IntegrationLimit, message)
+            }
+            Blocked::Rate { .. } => {
+                (Waiting::IntegrationLimit, format!("calls to integration '{target}' start no faster than its rate"))
+            }
+        };
     }
 
     /// What a trigger of this document would do.

@@ -111,6 +111,10 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<LimitedRun>, StoreError>>;
 
+    /// Runs that have not ended, stand in no queue and wait for no time, in the order of their ids, after the given one,
+    /// without their attempts.
+    fn idle_runs(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<IdleRun>, StoreError>>;
+
     /// What further triggers have brought to runs that gather, run by run, in the order in which they came.
     fn gathered(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<(RunId, Brought)>, StoreError>>;
 
@@ -218,6 +222,14 @@ pub struct CachedWrite {
     pub most: u32,
 }
 
+/// A run that only others can move.
+#[derive(Debug, Clone)]
+pub struct IdleRun {
+    pub run: StoredRun,
+    /// A limit of its flow keeps it in line.
+    pub is_held: bool,
+}
+
 /// What accepting a run writes beside its state.
 #[derive(Debug, Clone)]
 pub struct Accept {
@@ -249,6 +261,8 @@ pub struct PhaseWrite {
     pub flow: FlowId,
     pub name: Arc<str>,
     pub sla_ms: Option<i64>,
+    /// Whether somebody is told of it, by an occurrence in the same commit.
+    pub is_told: bool,
     pub moved: PhaseMove,
 }
 

@@ -131,7 +131,7 @@ impl QueuePartition {
             self.paging.again_from_start();
         }
         for (_, run) in page {
-            if !self.runs.contains_key(&run) {
+            if !self.runs.contains_key(&run) && !self.held.is_parked(run) {
                 self.want(run);
             }
         }

@@ -66,6 +66,9 @@ impl QueuePartition {
     /// Tells what has been stored.
     pub(super) fn tell_news(&self, stored: &Pending) {
         let News { header, changes, .. } = &stored.news;
+        if !stored.write.phases.is_empty() {
+            self.runtime.phases.note(header, &stored.write.phases);
+        }
         if stored.write.accept.is_some() || changes.iter().any(changes_run) {
             self.tell_run(header, stored.write.state.status, changes.iter().find_map(error_of_run));
         }

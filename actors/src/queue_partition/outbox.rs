@@ -16,7 +16,7 @@ use super::runs::Ask;
 use super::{Answer, News, PartitionMsg, QueuePartition};
 use crate::commit_writer::{CommitResult, Reply, WriterMsg};
 use crate::flow_run::StepEnd;
-use crate::ports::store::{Outcome, RunWrite, WaitWrite, Write};
+use crate::ports::store::{Outcome, RunEnd, RunWrite, WaitWrite, Write};
 use crate::runtime::Counters;
 use crate::sub_runs::{SubRunMsg, SubRuns};
 use crate::supervision::Ctx;
@@ -265,10 +265,12 @@ impl QueuePartition {
         if pending.write.waits.iter().any(|wait| matches!(wait, WaitWrite::Opened { .. })) {
             self.runtime.events_wait();
         }
+        let is_told = pending.write.phases.iter().any(|phase| phase.is_told);
+        let starts = |end: &RunEnd| end.fallback.is_some() || end.is_told;
+        if is_told || pending.write.ended.as_ref().is_some_and(starts) {
+            self.runtime.occurred();
+        }
         if let Some(end) = &pending.write.ended {
-            if end.fallback.is_some() || end.is_told {
-                self.runtime.occurred();
-            }
             self.runtime.ends.tell(run.0);
             self.runtime.run_ended(pending.write.tenant);
             if SubRuns::is_sub_run(&pending.news.header) {

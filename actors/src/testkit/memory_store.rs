@@ -15,7 +15,7 @@ use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, StepNo, TenantId, WebhookId};
 use core314_domain::limits::{Brought, Bucket};
 use core314_domain::log::LogEntry;
-use core314_domain::run::{CacheKey, Cached};
+use core314_domain::run::{CacheKey, Cached, Timing};
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::TriggerType;
 use serde_json::Value;
@@ -25,11 +25,11 @@ use super::memory_schedules::MemorySchedules;
 use super::memory_signals::Signals;
 use crate::ports::catalog::{RolloutState, ServiceKey, StoredFlow};
 use crate::ports::event::{DeliveryPlace, EventDelivery};
-use crate::ports::integration::{Integration, Secret};
+use crate::ports::integration::{Integration, KeptBreakers, Secret};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
-    CachedWrite, DeadLetter, Delivery, FlowWrite, LimitedRun, Outcome, RejectCode, RunWrite, Store, StoredBucket,
+    CachedWrite, DeadLetter, Delivery, FlowWrite, IdleRun, LimitedRun, Outcome, RejectCode, RunWrite, Store, StoredBucket,
     StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
@@ -75,6 +75,7 @@ pub struct Rows {
     pub(super) service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
     pub(super) rollouts: BTreeMap<RowId, RolloutState>,
     pub integrations: BTreeMap<RowId, Integration>,
+    pub breakers: BTreeMap<RowId, KeptBreakers>,
     pub secrets: BTreeMap<RowId, Secret>,
 }
 
@@ -264,6 +265,7 @@ impl Rows {
             self.live_keys.remove(&(write.tenant, flow, key));
         }
         self.note_end(&write);
+        self.note_phases(&write);
         self.wait_for_events(&write);
         write.ended.iter().for_each(|end| self.count(end, 1));
         write.reopened.iter().for_each(|end| self.count(end, -1));
@@ -413,6 +415,17 @@ impl Store for MemoryStore {
         let rows = self.rows();
         let behind = rows.limited.iter().filter(|(run, row)| row.0 == partition && after.is_none_or(|a| **run > a));
         ready(Ok(behind.take(limit).map(|(_, row)| row.1.clone()).collect()))
+    }
+
+    fn idle_runs(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<IdleRun>, StoreError>> {
+        let rows = self.rows();
+        let is_idle = |run: &StoredRun| run.timing == Timing::default() && run.state.completed_at_ms.is_none();
+        let behind = rows.runs.iter().filter(|(id, run)| after.is_none_or(|a| **id > a) && is_idle(run));
+        let found = behind.take(limit).map(|(id, run)| IdleRun {
+            run: StoredRun { attempts: Vec::new(), ..run.clone() },
+            is_held: rows.limited.get(id).is_some_and(|row| !row.1.holds),
+        });
+        ready(Ok(found.collect()))
     }
 
     fn gathered(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<(RunId, Brought)>, StoreError>> {

@@ -81,7 +81,10 @@ fn connection_holds_nul(write: &ConnectionWrite) -> bool {
             nul(&integration.name) || has_nul(&serde_json::json!(integration.definition))
         }
         ConnectionWrite::Secret { secret, .. } => nul(&secret.name) || nul(&secret.description),
-        ConnectionWrite::RemoveIntegration { .. } | ConnectionWrite::RemoveSecret { .. } => false,
+        ConnectionWrite::Breakers { kept, .. } => has_nul(&serde_json::json!(kept)),
+        ConnectionWrite::RemoveIntegration { .. }
+        | ConnectionWrite::RemoveSecret { .. }
+        | ConnectionWrite::Reseal { .. } => false,
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Change {
         by: Arc<str>,
     },
     RunResumed,
-    /// A person takes it up again after its end.
+    /// A person takes it up again after its end, or after a failure that paused it.
     RunReopened,
     /// A limit of its flow holds it: nothing of it starts until it begins.
     RunHeld,
@@ -123,6 +123,8 @@ pub enum Change {
         owner: StepNo,
         rounds: u32,
         released_at_ms: i64,
+        /// What is set, where the collection depends on it.
+        vars: Option<Json>,
         items: Arc<Vec<Json>>,
     },
     /// What a loop did was taken back.
@@ -213,6 +215,8 @@ pub enum Effect {
     Enqueue {
         step: StepNo,
         order: i64,
+        /// The integration that its action names.
+        gate: Option<Arc<str>>,
     },
 }
 

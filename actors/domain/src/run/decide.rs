@@ -3,6 +3,7 @@
 //! A decider works on a draft of the run, so that a decision may cascade (a step ends, its dependents are released,
 //! one is skipped, its dependents follow) while the run itself stays as it is.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::step::{Live, StepStatus};
@@ -21,6 +22,16 @@ pub struct Grant<'a> {
     /// The epoch of the node that decides.
     pub epoch: i64,
     pub credits: &'a Credits,
+    /// The tenant's integrations, where it has any.
+    pub gates: Option<&'a GatedNames>,
+}
+
+/// The names of a tenant's integrations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GatedNames {
+    pub all: BTreeSet<Arc<str>>,
+    /// Those that let no call start unasked: the entry waits for its pass in the queue, whatever slots are free.
+    pub shut: BTreeSet<Arc<str>>,
 }
 
 /// A decision in the making.
@@ -31,6 +42,8 @@ pub(super) struct Decider<'a> {
     pub(super) now_ms: i64,
     /// Ended steps whose dependents have not been looked at.
     pub(super) unsettled: Vec<StepNo>,
+    /// The entry of the queue that has come up: it was asked for.
+    pub(super) claimed: Option<StepNo>,
     /// How many rounds this decision has opened: more than a few wait for the next, so that no commit grows without
     /// bound.
     pub(super) rounds_opened: u32,
@@ -80,7 +93,16 @@ impl Run {
 impl<'a> Decider<'a> {
     pub(super) fn new(run: &Run, grant: Grant<'a>, now_ms: i64) -> Self {
         let decision = Decision { unused_slots: grant.slots, ..Decision::default() };
-        Self { draft: run.clone(), decision, grant, now_ms, unsettled: Vec::new(), rounds_opened: 0, rendered_bytes: 0 }
+        Self {
+            draft: run.clone(),
+            decision,
+            grant,
+            now_ms,
+            unsettled: Vec::new(),
+            claimed: None,
+            rounds_opened: 0,
+            rendered_bytes: 0,
+        }
     }
 
     /// Follows what the command did to its end.
@@ -203,7 +225,9 @@ impl Decider<'_> {
         // What was queued was due then, whatever a clock that was set back says now.
         let ready = |live: &Live| live.queued || live.due_at_ms.is_some_and(|at| at <= self.now_ms);
         if waits && step.live.as_deref().is_some_and(ready) {
+            self.claimed = Some(no);
             self.start_or_queue(no);
+            self.claimed = None;
         }
     }
 
@@ -303,7 +327,7 @@ impl Decider<'_> {
     }
 
     /// Ends the run when nothing of it is left to do, or takes back what it did.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let state = self.state();
         let begun =
             !matches!(state.status, RunStatus::Pending | RunStatus::AwaitingApproval) || state.closing.is_some();

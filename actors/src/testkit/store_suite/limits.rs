@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use core314_domain::document::LimitStrategy;
 use core314_domain::limits::{Bucket, Claim, Concurrency, Rate};
+use core314_domain::run::Timing;
 
 use core314_domain::limits::{Brought, Gathers, Progress, Terms};
 use core314_domain::words::TriggerType;
@@ -70,6 +71,38 @@ pub async fn claims_live_as_long_as_their_runs(store: &dyn Store) {
     // A write that conflicts changes no claim.
     assert_eq!(commit_run(store, &RunWrite { expected_version: 1, ..ended }).await, Outcome::Conflict);
     assert_eq!(store.limited_runs(1, None, 10).await.expect("reads"), left);
+}
+
+/// Runs that only others can move are listed, with those that a limit holds; what has a queue, a time or an end is not.
+pub async fn idle_runs_are_listed(store: &dyn Store) {
+    let epoch = take(store).await;
+    let mut samples = Samples::new(43);
+    let idle = |samples: &mut Samples| {
+        let mut run = samples.accept(1, epoch);
+        run.timing = Timing::default();
+        run
+    };
+    let (mut held, waits, ends) = (idle(&mut samples), idle(&mut samples), idle(&mut samples));
+    with_claim(&mut held, LimitStage::Waits, None);
+    let mut queued = samples.accept(1, epoch);
+    queued.timing = Timing { queue_key: Some(7), wake_at_ms: None };
+    let mut sleeps = samples.accept(1, epoch);
+    sleeps.timing = Timing { queue_key: None, wake_at_ms: Some(NOW_MS) };
+    let batch = [&held, &waits, &ends, &queued, &sleeps].map(|run| Write::Run(Arc::new(run.clone()))).to_vec();
+    assert!(commit(store, batch).await.iter().all(|outcome| matches!(outcome, Outcome::Committed { .. })));
+    let ended = samples.finish(&ends, 1);
+    assert!(ended.state.completed_at_ms.is_some() && ended.timing == Timing::default(), "it has ended");
+    assert!(matches!(commit_run(store, &ended).await, Outcome::Committed { .. }));
+
+    let mut expected = [(held.id, true), (waits.id, false)];
+    expected.sort_unstable();
+    let found = store.idle_runs(None, 10).await.expect("reads");
+    assert_eq!(found.iter().map(|idle| (idle.run.header.id, idle.is_held)).collect::<Vec<_>>(), expected);
+    assert!(found.iter().all(|idle| idle.run.timing == Timing::default() && idle.run.attempts.is_empty()));
+    let page = store.idle_runs(None, 1).await.expect("reads");
+    assert_eq!(page.len(), 1, "a page has its size");
+    let rest = store.idle_runs(Some(page[0].run.header.id), 10).await.expect("reads");
+    assert_eq!(rest.iter().map(|idle| idle.run.header.id).collect::<Vec<_>>(), [expected[1].0]);
 }
 
 fn join(of: &RunWrite, samples: &mut Samples, no: u32, key: Option<&str>) -> GatherWrite {

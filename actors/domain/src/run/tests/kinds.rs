@@ -18,7 +18,7 @@ pub(super) fn status(bench: &Bench) -> RunStatus {
 }
 
 /// A copy of the run as it is after a restart.
-fn reloaded(bench: &Bench) -> Run {
+pub(super) fn reloaded(bench: &Bench) -> Run {
     let last: std::collections::BTreeMap<StepNo, LastAttempt> = bench
         .log
         .iter()
@@ -40,7 +40,7 @@ fn reloaded(bench: &Bench) -> Run {
 }
 
 /// The run leaves memory and comes back.
-fn reload(bench: &mut Bench) {
+pub(super) fn reload(bench: &mut Bench) {
     bench.run = reloaded(bench);
 }
 
