@@ -299,7 +299,7 @@ impl QueuePartition {
     /// Counts what has ended. Of a commit whose outcome was lost this node counts nothing.
     fn measure(&self, pending: &Pending) {
         let meters = &self.runtime.meters;
-        if pending.write.ended.is_some() {
+        if let Some(end) = &pending.write.ended {
             Counters::add(&self.runtime.counters.runs_ended, 1);
             meters.run_ended(end.status);
         }
