@@ -219,7 +219,7 @@ impl Command {
             Self::Decision(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Recommendation(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Integration(command) => online(global, printer, async |session| command.perform(&session).await),
-            Self::Secret(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Secret(command) => online(global, printer, async |session| command.perform(session).await),
             Self::Token(command) => online(global, printer, async |session| command.perform(session).await),
             Self::DeadLetters(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Actors(args) => online(global, printer, async |session| actors::perform(session, args).await),

@@ -40,9 +40,13 @@ pub enum VaultError {
     Damaged,
 }
 
-/// Seals and opens. Without a key it does neither.
+/// Seals with its key, and opens what that key or the one before it has sealed. Without a key it does neither.
 #[derive(Clone)]
-pub struct Vault(Option<Key>);
+pub struct Vault {
+    key: Option<Key>,
+    /// What is being rotated away: it opens, and seals nothing.
+    previous: Option<Key>,
+}
 
 #[derive(Clone)]
 struct Key {
@@ -50,27 +54,43 @@ struct Key {
     cipher: XChaCha20Poly1305,
 }
 
+impl Key {
+    fn of(text: &str) -> Self {
+        let key = Sha256::new().chain_update(b"core314 vault v1\0").chain_update(text).finalize();
+        let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(key));
+        let id = format!("{:08x}", u32::from_be_bytes([a, b, c, d]));
+        Self { id, cipher: XChaCha20Poly1305::new(&<[u8; 32]>::from(key).into()) }
+    }
+}
+
 impl fmt::Debug for Vault {
     /// Tells the key's id alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Vault").field(&self.0.as_ref().map(|key| &key.id)).finish()
+        f.debug_tuple("Vault").field(&self.key.as_ref().map(|key| &key.id)).finish()
     }
 }
 
 impl Vault {
     /// A vault with this key; without one it refuses.
     pub fn new(key: Option<&str>) -> Self {
-        Self(key.map(|text| {
-            let key = Sha256::new().chain_update(b"core314 vault v1\0").chain_update(text).finalize();
-            let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(key));
-            let id = format!("{:08x}", u32::from_be_bytes([a, b, c, d]));
-            Key { id, cipher: XChaCha20Poly1305::new(&<[u8; 32]>::from(key).into()) }
-        }))
+        Self { key: key.map(Key::of), previous: None }
+    }
+
+    /// The same with the key before it.
+    #[must_use]
+    pub fn with_previous(self, previous: Option<&str>) -> Self {
+        Self { previous: previous.map(Key::of), ..self }
+    }
+
+    /// Whether it was sealed with the key of now.
+    pub fn is_current(&self, sealed: &str) -> bool {
+        let id = sealed.split('.').nth(1);
+        self.key.as_ref().is_some_and(|key| Some(key.id.as_str()) == id)
     }
 
     /// Seals a secret for a purpose.
     pub fn seal(&self, secret: &[u8], purpose: &str) -> Result<String, VaultError> {
-        let key = self.0.as_ref().ok_or(VaultError::NoKey)?;
+        let key = self.key.as_ref().ok_or(VaultError::NoKey)?;
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let sealed = key.cipher.encrypt(&XNonce::from(nonce), Payload { msg: secret, aad: purpose.as_bytes() });
         let sealed = sealed.expect("a secret is shorter than 256 GB");
@@ -84,8 +104,8 @@ impl Vault {
         else {
             return Err(VaultError::Damaged);
         };
-        let has = self.0.as_ref().map(|key| key.id.clone());
-        let key = self.0.as_ref().filter(|key| key.id == id);
+        let has = self.key.as_ref().map(|key| key.id.clone());
+        let key = [&self.key, &self.previous].into_iter().flatten().find(|key| key.id == id);
         let key = key.ok_or_else(|| VaultError::OtherKey { sealed_with: id.to_owned(), has })?;
         let bytes = BASE64.decode(text).map_err(|_| VaultError::Damaged)?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or(VaultError::Damaged)?;
@@ -103,6 +123,10 @@ impl ports::Vault for Vault {
     fn open(&self, sealed: &str, purpose: &str) -> Result<String, Locked> {
         let opened = Self::open(self, sealed, purpose).map_err(|error| Locked(error.to_string()))?;
         String::from_utf8(opened).map_err(|_| Locked(VaultError::Damaged.to_string()))
+    }
+
+    fn is_current(&self, sealed: &str) -> bool {
+        Self::is_current(self, sealed)
     }
 }
 
@@ -135,6 +159,17 @@ mod tests {
         for text in ["", "v1", "v1.x.", "v2.aaaaaaaa.AAAA", "v1.a.b.c"] {
             assert!(vault.open(text, "p").is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_key_before_opens_and_seals_nothing() {
+        let old = Vault::new(Some("another key of at least 32 characters"));
+        let sealed = old.seal(b"hush", "p").expect("seals");
+        let both = Vault::new(Some(KEY)).with_previous(Some("another key of at least 32 characters"));
+        assert_eq!(both.open(&sealed, "p"), Ok(b"hush".to_vec()));
+        assert!(old.is_current(&sealed) && !both.is_current(&sealed));
+        let anew = both.seal(b"hush", "p").expect("seals");
+        assert!(both.is_current(&anew) && old.open(&anew, "p").is_err());
     }
 
     #[test]

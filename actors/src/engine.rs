@@ -7,9 +7,11 @@ mod events;
 mod integrations;
 mod keys;
 mod look;
+mod on_duty;
 mod replay;
 mod rerun;
 mod rollouts;
+mod rotation;
 mod schedules;
 mod signals;
 mod start;
@@ -42,12 +44,13 @@ use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog}
 
 pub use act::{Restart, TellError, Verdict};
 pub use escalations::{OnCallDraft, OverrideDraft, RuleDraft, RuleError, SilenceDraft};
-pub use integrations::{ConnectError, IntegrationDraft, SecretDraft};
+pub use integrations::{ConnectError, IntegrationDraft, SecretChange, SecretDraft, Tested};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
 pub use replay::{Against, ManyReplays, Replay, ReplayError};
 pub use rerun::{Rerun, RerunError};
 pub use rollouts::{Candidate, RolloutError};
+pub use rotation::{RotationBatch, RotationPlace};
 pub use schedules::{Backfill, Backfilled, ScheduleError};
 pub use signals::{DecisionDraft, MetricDraft, RecommendationDraft, SignalError, VerdictDraft};
 pub use start::{Parts, StartError};
@@ -153,6 +156,7 @@ impl Engine {
         found.extend(self.check_flow(tenant, document).await?.unwrap_or_default());
         let Some(tenant) = tenant else { return Ok(found) };
         found.extend(self.missing_secrets(tenant, document).await?);
+        found.extend(self.missing_schedules(tenant, document).await?);
         let catalog = &self.inner.runtime.catalog;
         let others = catalog.active_flows(tenant, document.trigger_type).await?;
         let others: Vec<Neighbour<'_>> =

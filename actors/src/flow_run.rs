@@ -89,6 +89,8 @@ pub struct Decided {
     pub ended: bool,
     /// Nothing is under way or queued: it may leave memory.
     pub idle: bool,
+    /// How many of its steps are queued, where its tenant has integrations at whose gates they may wait.
+    pub queued: Option<u32>,
 }
 
 /// What a flow run is made of.
@@ -213,7 +215,8 @@ impl FlowRun {
         }
         let now_ms = self.runtime.now_ms();
         let credits = &self.runtime.settings.dispatch;
-        let grant = Grant { slots: msg.slots, epoch: self.runtime.epoch, credits };
+        let gates = self.runtime.gates.names(self.run.header.owner.tenant);
+        let grant = Grant { slots: msg.slots, epoch: self.runtime.epoch, credits, gates: gates.as_deref() };
         let decided = match self.run.decide(&msg.command, grant, now_ms) {
             Ok(decision) if decision.wants_more() => {
                 let steps = decision.wanted.into_iter().collect();
@@ -230,7 +233,11 @@ impl FlowRun {
                 }
                 return;
             }
-            Ok(decision) => self.decided(&decision, &msg, now_ms),
+            Ok(decision) => {
+                let decided = self.decided(&decision, &msg, now_ms);
+                let queued = gates.is_some().then(|| self.run.state.queued());
+                Decided { queued, ..decided }
+            }
             Err(refusal) => Decided {
                 generation: self.generation,
                 is_quarantine,
@@ -242,6 +249,7 @@ impl FlowRun {
                 refusal: Some(refusal),
                 ended: self.run.state.status.is_terminal(),
                 idle: self.is_idle(),
+                queued: None,
             },
         };
         self.brought_bytes = 0;
@@ -272,6 +280,7 @@ impl FlowRun {
             refusal: None,
             ended: self.run.state.status.is_terminal(),
             idle: self.is_idle(),
+            queued: None,
         }
     }
 

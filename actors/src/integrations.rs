@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use core314_domain::Json;
 use core314_domain::ids::TenantId;
@@ -104,6 +105,13 @@ impl Known {
         let opened = vault.open(&secret.sealed, &Secret::purpose(secret.id));
         opened.map_err(|locked| fatal(format!("secret '{name}': {locked}")))
     }
+
+    /// The value before, where it is still good. One that cannot be opened is as good as none: that of now can.
+    fn open_previous(&self, vault: &dyn Vault, name: &str, now_ms: i64) -> Option<String> {
+        let secret = self.secret(name)?;
+        let previous = secret.previous.as_ref().filter(|previous| previous.until_ms > now_ms)?;
+        vault.open(&previous.sealed, &Secret::purpose(secret.id)).ok()
+    }
 }
 
 fn kind_of(executor: &dyn Executor, integration: &Integration) -> Option<&'static Kind> {
@@ -114,6 +122,16 @@ fn wrong_kind(executor: &dyn Executor, integration: &Integration) -> String {
     let taken: Vec<&str> = executor.kinds().iter().map(|kind| kind.word).collect();
     let (name, kind) = (&integration.name, &integration.kind);
     format!("integration '{name}' is of the kind {kind}; {} takes: {}", executor.action_type(), taken.join(", "))
+}
+
+/// What an attempt wants beside the integration that its target names.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its payload with marks for secrets, where it names any.
+    pub marked: Option<&'a Marked>,
+    /// Whether it goes to the backup endpoint.
+    pub uses_backup: bool,
+    pub now_ms: i64,
 }
 
 /// The integrations that this node knows.
@@ -169,7 +187,7 @@ impl Integrations {
         catalog: &dyn Catalog,
         executor: &dyn Executor,
         attempt: Attempt,
-        marked: Option<&Marked>,
+        wanted: Wanted<'_>,
     ) -> Result<Attempt, Failure> {
         let known = self.of(catalog, attempt.owner.tenant).await;
         let known = known.map_err(|error| Failure::retryable(UNAVAILABLE, error.to_string()))?;
@@ -180,9 +198,14 @@ impl Integrations {
         if let Some(integration) = target.integration
             && let Some(kind) = kind_of(executor, integration)
         {
-            attempt.connection = Some(Arc::new(self.connect(&known, integration, kind, &mut secrets)?));
+            let connection = self.connect(&known, (integration, kind), &mut secrets, wanted.now_ms)?;
+            let connection = if wanted.uses_backup { connection.at_backup(integration) } else { connection };
+            attempt.connection = Some(Arc::new(connection));
+            if let Some(most_ms) = integration.definition.limits.timeout_ms {
+                attempt.timeout = attempt.timeout.min(Duration::from_millis(most_ms));
+            }
         }
-        if let Some(marked) = marked {
+        if let Some(marked) = wanted.marked {
             if !executor.takes_secrets(&attempt.action_target) {
                 return Err(Failure::fatal(SECRET, "the payload of this action is stored, and so must name no secret"));
             }
@@ -195,21 +218,25 @@ impl Integrations {
     fn connect(
         &self,
         known: &Known,
-        integration: &Integration,
-        kind: &'static Kind,
+        (integration, kind): (&Integration, &'static Kind),
         secrets: &mut Secrets,
+        now_ms: i64,
     ) -> Result<Connection, Failure> {
         if !integration.is_active {
             let message = format!("integration '{}' is not active", integration.name);
             return Err(Failure::fatal(INTEGRATION, message));
         }
-        let mut credentials = BTreeMap::new();
+        let (mut credentials, mut previous) = (BTreeMap::new(), BTreeMap::new());
         for (field, name) in integration.definition.secrets() {
             let value = known.open(self.vault.as_ref(), name)?;
             secrets.add(&value);
             credentials.insert(field.to_owned(), value);
+            if let Some(value) = known.open_previous(self.vault.as_ref(), name, now_ms) {
+                secrets.add(&value);
+                previous.insert(field.to_owned(), value);
+            }
         }
-        Ok(Connection::new(integration, kind, credentials))
+        Ok(Connection::new(integration, kind, credentials).with_previous(previous))
     }
 
     fn fill(&self, known: &Known, marked: &Marked, secrets: &mut Secrets) -> Result<Json, Failure> {

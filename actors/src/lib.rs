@@ -16,6 +16,7 @@ pub mod failpoint;
 pub mod fairness;
 pub mod feed;
 pub mod flow_run;
+pub mod gates;
 pub mod histogram;
 pub mod ingress;
 pub mod integrations;

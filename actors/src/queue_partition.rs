@@ -10,6 +10,8 @@
 
 mod dispatch;
 mod fetch;
+mod gather;
+mod held;
 mod limits;
 mod load;
 mod news;
@@ -23,8 +25,8 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use core314_domain::ids::{RunId, StepNo};
-use core314_domain::limits::{Claim, Hold};
+use core314_domain::ids::{RunId, StepNo, TenantId};
+use core314_domain::limits::{Brought as Trigger, Claim, Hold};
 use core314_domain::plan::FlowPlan;
 use core314_domain::run::{Command, PlanRef, Refusal, RunHeader};
 use serde_json::Value;
@@ -33,6 +35,7 @@ use tokio::sync::oneshot;
 use crate::attempts::Attempts;
 use crate::commit_writer::{CommitResult, CommitWriter};
 use crate::flow_run::{Accepting, Brought, Decided, Remark, Wants};
+use crate::gates::CallPass;
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::store::{StoredLimits, StoredRun, TailRow};
@@ -65,6 +68,10 @@ pub enum Answer {
     /// The limit of its flow is full, and takes no run that would have to wait.
     Skipped {
         holders: Vec<RunId>,
+    },
+    /// The trigger is durable: it has joined this run, which gathers.
+    Gathered {
+        run: RunId,
     },
     /// More runs wait for limits here than may.
     Crowded,
@@ -133,10 +140,20 @@ pub enum PartitionMsg {
     },
     /// The claims of live runs on limits, from the store.
     Limits(Result<StoredLimits, StoreError>),
+    /// What runs have gathered that are to begin.
+    Gathered {
+        runs: Vec<RunId>,
+        found: Result<Vec<(RunId, Trigger)>, StoreError>,
+    },
     /// What holds a run back from starting.
     Hold {
         run: RunId,
         answer: oneshot::Sender<Option<Hold>>,
+    },
+    /// Something has changed at the gate of an integration.
+    GateOpened {
+        tenant: TenantId,
+        name: Arc<str>,
     },
     /// Something may be due.
     Tick,
@@ -157,6 +174,8 @@ pub struct NewRun {
     pub accepting: Accepting,
     /// What it claims of its flow's limits.
     pub claim: Option<Arc<Claim>>,
+    /// How much it brings, where it gathers.
+    pub bytes: usize,
     pub answer: AnswerTo,
 }
 
@@ -177,8 +196,12 @@ pub struct PartitionShared {
     /// Runs that wait for a limit of their flow, and runs that hold one; for metrics.
     pub limit_waiting: AtomicU32,
     pub limit_holding: AtomicU32,
+    /// Runs that gather triggers; for metrics.
+    pub limit_gathering: AtomicU32,
     /// Entries that wait for a slot; for metrics.
     pub ready: AtomicU32,
+    /// Entries that wait at the gates of integrations; for metrics.
+    pub held: AtomicU32,
     /// Since when the one of them waits that has waited longest, in milliseconds since the Unix epoch, as it was about a
     /// second ago; 0: none waits. For metrics.
     pub ready_since_ms: AtomicI64,
@@ -227,6 +250,11 @@ pub struct QueuePartition {
     paging: load::Paging,
     timers: Timers,
     limits: limits::Desk,
+    gathering_triggers: gather::Gathering,
+    /// Entries that wait at the gates of integrations.
+    held: held::Held,
+    /// Passes for starts that are not committed yet.
+    passes: BTreeMap<(RunId, StepNo), CallPass>,
     statistics: Statistics,
     /// Nothing new starts: the node is stopping.
     draining: bool,
@@ -261,6 +289,9 @@ impl Behaviour for QueuePartition {
             paging: load::Paging::default(),
             timers: Timers::default(),
             limits: limits::Desk::default(),
+            gathering_triggers: gather::Gathering::default(),
+            held: held::Held::default(),
+            passes: BTreeMap::new(),
             statistics: Statistics::default(),
             draining: false,
         };
@@ -289,6 +320,7 @@ impl Behaviour for QueuePartition {
             PartitionMsg::Accept(new) => self.accept(*new, ctx),
             PartitionMsg::AcceptAll(all) => self.accept_all(all, ctx),
             PartitionMsg::Limits(found) => self.limits_read(found, ctx),
+            PartitionMsg::Gathered { runs, found } => self.gathered_read(runs, found, ctx),
             PartitionMsg::Hold { run, answer } => self.tell_hold(run, answer),
             PartitionMsg::Tell { run, command, remark, answer } => self.tell(run, command, remark, answer),
             PartitionMsg::Decided { run, decided } => self.decided(run, *decided, ctx),
@@ -299,6 +331,7 @@ impl Behaviour for QueuePartition {
             PartitionMsg::Loaded { wanted, found } => self.loaded(&wanted, found, ctx),
             PartitionMsg::QueuePage(result) => self.queue_page(result, ctx),
             PartitionMsg::WakePage(result) => self.wake_page(result, ctx),
+            PartitionMsg::GateOpened { tenant, name } => self.gate_opened(tenant, name),
             PartitionMsg::Tick => self.tick(ctx),
             PartitionMsg::FlushStatistics => self.flush_statistics(ctx),
             PartitionMsg::StatisticsTail(result) => self.statistics_tail(result, ctx),
@@ -324,7 +357,9 @@ impl Behaviour for QueuePartition {
             | PartitionMsg::WakePage(_)
             | PartitionMsg::Read { .. }
             | PartitionMsg::Limits(_)
+            | PartitionMsg::Gathered { .. }
             | PartitionMsg::Hold { .. }
+            | PartitionMsg::GateOpened { .. }
             | PartitionMsg::Tick
             | PartitionMsg::FlushStatistics
             | PartitionMsg::StatisticsTail(_)
@@ -364,13 +399,15 @@ impl QueuePartition {
     /// Does whatever has become possible: dispatch, commit, read; and stops when drained.
     fn pump(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.read_limits(ctx);
-        self.dispatch();
+        self.gather(ctx);
+        self.dispatch(ctx);
         self.flush(ctx);
         self.load(ctx);
         self.fetch(ctx);
         self.shared.resident.store(self.runs.len() as u32, Ordering::Relaxed);
         self.shared.ready.store(self.ready.len() as u32, Ordering::Relaxed);
-        if self.limits.next_due_ms().is_some() {
+        self.shared.held.store(self.held.len() as u32, Ordering::Relaxed);
+        if self.limits.next_due_ms().is_some() || self.held.next_due_ms().is_some() {
             self.arm(ctx);
         }
         self.publish_age();

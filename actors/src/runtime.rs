@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use core314_domain::audit::{AuditEntry, AuditEvent};
+use core314_domain::breaker::{BreakerState, Health};
 use core314_domain::ids::{RowId, RunId, StepNo};
 use core314_domain::log::Failure;
 use core314_domain::run::{AttemptReport, Outcome};
@@ -20,14 +22,16 @@ use crate::ends::Ends;
 use crate::escalations::Desk;
 use crate::failpoint;
 use crate::feed::Feed;
-use crate::integrations::{Integrations, cleared};
+use crate::gates::{CallPass, Gates, Turned};
+use crate::integrations::{Integrations, Wanted, cleared};
 use crate::known_keys::KnownKeys;
 use crate::meters::Meters;
 use crate::phase_figures::PhaseFigures;
 use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::{Attempt, Executor, Performed};
-use crate::ports::store::Store;
+use crate::ports::integration::ConnectionWrite;
+use crate::ports::store::{Store, Write};
 use crate::relay::Relay;
 use crate::settings::EngineSettings;
 use crate::sub_runs::SubRuns;
@@ -47,6 +51,7 @@ pub struct Runtime {
     pub plans: Plans,
     pub known_keys: KnownKeys,
     pub integrations: Integrations,
+    pub gates: Arc<Gates>,
     pub executors: BTreeMap<&'static str, Arc<dyn Executor>>,
     /// Where stores, executors and timers of I/O run.
     pub io: tokio::runtime::Handle,
@@ -128,6 +133,8 @@ impl Runtime {
 pub struct Order {
     pub attempt: Attempt,
     pub marked: Option<Marked>,
+    /// The right to call its integration, where it had to ask for it.
+    pub pass: Option<CallPass>,
 }
 
 /// Performs an attempt on the I/O threads; its report goes into `attempts`, and `done` is called when it is there.
@@ -175,20 +182,86 @@ pub fn perform(
 }
 
 /// Gives the attempt its integration and its secrets, where it wants any, and takes them out of what comes back.
-async fn prepare_and_act(runtime: &Runtime, executor: &dyn Executor, order: Order) -> Performed {
-    let Order { attempt, marked } = order;
+pub(crate) async fn prepare_and_act(runtime: &Runtime, executor: &dyn Executor, order: Order) -> Performed {
+    let Order { attempt, marked, pass } = order;
     if !Integrations::concern(executor, &attempt, marked.as_ref()) {
         return act(executor, attempt).await;
     }
     let shown = attempt.payload.clone();
-    let prepared = runtime.integrations.prepare(runtime.catalog.as_ref(), executor, attempt, marked.as_ref()).await;
-    match prepared {
-        Ok(attempt) if attempt.secrets.is_empty() => act(executor, attempt).await,
-        Ok(attempt) => {
-            let secrets = attempt.secrets.clone();
-            cleared(act(executor, attempt).await, executor.logged(&shown), &secrets)
+    let name = (attempt.owner.tenant, attempt.action_target.clone());
+    let pass = pass.or_else(|| runtime.gates.enter_now(&name, runtime.now_ms()));
+    let uses_backup = pass.as_ref().is_some_and(|pass| pass.is_backup);
+    let wanted = Wanted { marked: marked.as_ref(), uses_backup, now_ms: runtime.now_ms() };
+    let prepared = runtime.integrations.prepare(runtime.catalog.as_ref(), executor, attempt, wanted).await;
+    let attempt = match prepared {
+        Ok(attempt) => attempt,
+        Err(failure) => return failed(&executor.logged(&shown), failure),
+    };
+    let (secrets, calls) = (attempt.secrets.clone(), attempt.connection.is_some());
+    let started = Instant::now();
+    let performed = act(executor, attempt).await;
+    if let Some(pass) = pass.filter(|_| calls) {
+        let took_ms = started.elapsed().as_millis() as u64;
+        if let Some(for_ms) = wished_patience(&performed) {
+            pass.ask_patience(for_ms, runtime.now_ms());
         }
-        Err(failure) => failed(&executor.logged(&shown), failure),
+        if let Some(turned) = pass.leave(health(&performed), took_ms, runtime.now_ms()) {
+            remember_breaker(runtime, &turned).await;
+        }
+    }
+    if secrets.is_empty() { performed } else { cleared(performed, executor.logged(&shown), &secrets) }
+}
+
+/// For how long the service wants to hear nothing: what 429 and `Retry-After` say holds for all calls to it.
+fn wished_patience(performed: &Performed) -> Option<i64> {
+    let Outcome::Failed(failure) = &performed.outcome else { return None };
+    failure.retry_after_ms.filter(|_| failure.code == "rate_limited")
+}
+
+/// What an attempt tells of the service's health: whatever another attempt may mend is the service's illness, an answer of
+/// whatever status its health, and what did not come to a call says nothing. A wish for patience is no illness.
+fn health(performed: &Performed) -> Health {
+    let failure = match &performed.outcome {
+        Outcome::Completed(_) => return Health::Good,
+        Outcome::Cancelled => return Health::Unknown,
+        Outcome::Failed(failure) => failure,
+    };
+    let has_answer = performed.http.as_ref().is_some_and(|http| http.status_code.is_some());
+    if ["rate_limited", "store_unavailable", "executor_panicked"].contains(&failure.code.as_str()) {
+        Health::Unknown
+    } else if failure.retryable || failure.code == "certificate" {
+        Health::Ill
+    } else if has_answer {
+        Health::Good
+    } else {
+        Health::Unknown
+    }
+}
+
+/// Stores that a breaker has turned. It has, whether that can be stored or not: a restart then finds it as it was before.
+pub async fn remember_breaker(runtime: &Runtime, turned: &Turned) {
+    let event = match (turned.kept.held, turned.kept.state) {
+        (Some(_), _) => AuditEvent::BreakerHeld,
+        (None, BreakerState::Closed) => AuditEvent::BreakerClosed,
+        (None, BreakerState::Open | BreakerState::HalfOpen) => AuditEvent::BreakerOpened,
+    };
+    let endpoint = if turned.is_backup { "backup" } else { "primary" };
+    let audit = AuditEntry {
+        owner: turned.owner,
+        partition: 0,
+        event,
+        actor: format!("node:{}", runtime.node),
+        subject_type: "integration",
+        subject_id: Some(turned.integration.0),
+        decision_event_id: None,
+        summary: format!("{} of '{}': {}", event.as_str().replace('_', " "), turned.name, turned.kept.reason),
+        details: serde_json::json!({"endpoint": endpoint, "breaker": turned.kept}),
+        at_ms: turned.kept.since_ms,
+    };
+    let (tenant, id, kept) = (turned.owner.tenant, turned.integration, turned.both.clone());
+    let write = Write::Connection(Box::new(ConnectionWrite::Breakers { tenant, id, kept, audit }));
+    if let Err(error) = runtime.store.commit(vec![write]).await {
+        tracing::warn!(integration = %id, %error, "the state of a breaker could not be stored");
     }
 }
 

@@ -27,6 +27,8 @@ pub struct EngineSettings {
     pub resident_runs_per_partition: usize,
     /// Runs that may wait for limits of their flows at once, per partition; more triggers are refused with 503.
     pub limited_runs_per_partition: usize,
+    /// Runs that may gather triggers at once, per partition; a trigger that would make another is refused with 503.
+    pub gathering_runs_per_partition: usize,
     /// Runs that are read from the store in one go.
     pub page_size: usize,
     /// How far ahead timers are held in memory.
@@ -101,6 +103,8 @@ pub struct EngineSettings {
     pub secrets_per_tenant: usize,
     /// The value of a secret.
     pub max_secret_bytes: usize,
+    /// A value that was replaced stays good for no longer than this, in seconds.
+    pub max_secret_overlap_seconds: u64,
     /// How many entries of each tenant start in its turn.
     pub tenant_weights: TenantWeights,
     /// What urgency and priority are worth.
@@ -118,6 +122,7 @@ impl Default for EngineSettings {
             slots_per_partition: 32,
             resident_runs_per_partition: 1_024,
             limited_runs_per_partition: 100_000,
+            gathering_runs_per_partition: 10_000,
             page_size: 256,
             timer_horizon_ms: 600_000,
             max_batch: 1_024,
@@ -156,6 +161,7 @@ impl Default for EngineSettings {
             integrations_per_tenant: 200,
             secrets_per_tenant: 1_000,
             max_secret_bytes: 16_384,
+            max_secret_overlap_seconds: 2_592_000,
             tenant_weights: TenantWeights::default(),
             dispatch: Credits::default(),
         }

@@ -1,7 +1,7 @@
 //! `core314 integration`: named connections to services outside.
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::args::Limit;
 use super::outcome::{Exit, Failure};
@@ -16,6 +16,8 @@ const INTEGRATIONS: Columns<'_> = &[
     ("CHANGED", "updated_at"),
     ("INTEGRATION", "id"),
 ];
+const TEMPLATES: Columns<'_> =
+    &[("TEMPLATE", "template"), ("CONNECTS TO", "about"), ("SECRETS", "credentials"), ("TO BE GIVEN", "own_settings")];
 const KINDS: Columns<'_> = &[("KIND", "kind"), ("CONNECTS TO", "about"), ("ENDPOINT", "endpoint")];
 
 #[derive(Debug, Subcommand)]
@@ -26,22 +28,41 @@ pub enum IntegrationCommand {
     List(Limit),
     /// List the kinds there are; with -o json also what each needs.
     Kinds,
+    /// List templates for the usual services, for `add --template`.
+    Templates,
+    /// Make a real call to the service behind an integration, and say what came of it.
+    Test(Named),
     /// Show an integration. Its credentials are names.
     Show(Named),
+    /// Show whether the service behind an integration is well; with a flag, put a hand on its breaker.
+    Breaker(BreakerArgs),
     /// Remove an integration; actions that name it fail from then on.
     Remove(Named),
 }
 
 #[derive(Debug, Args)]
 pub struct AddArgs {
-    /// What `action_target` calls it.
-    name: String,
+    /// What `action_target` calls it; with a template its name where nothing is said.
+    #[arg(required_unless_present = "template")]
+    name: Option<String>,
     /// What it connects to; `core314 integration kinds` lists them.
-    #[arg(long, value_name = "KIND")]
-    kind: String,
+    #[arg(long, value_name = "KIND", required_unless_present = "template")]
+    kind: Option<String>,
+    /// A well-known service; `core314 integration templates` lists them. Flags go before what it says.
+    #[arg(long, value_name = "NAME")]
+    template: Option<String>,
     /// Where the service is; without it the kind's own address.
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
+    /// Where else the same service is, for the time in which it is ill.
+    #[arg(long, value_name = "URL")]
+    backup_endpoint: Option<String>,
+    /// Calls under way at once at most.
+    #[arg(long, value_name = "N")]
+    concurrency: Option<u32>,
+    /// Calls that may start in a second at most.
+    #[arg(long, value_name = "N")]
+    per_second: Option<u32>,
     /// A credential by the name of the secret that holds it, such as `token=SLACK_TOKEN`. Can be given several times.
     #[arg(long = "credential", value_name = "NAME=SECRET", value_parser = pair)]
     credentials: Vec<(String, String)>,
@@ -62,32 +83,98 @@ impl IntegrationCommand {
         match self {
             Self::Add(args) => add(session, args).await,
             Self::List(page) => session.list(&["integrations"], &Vec::new(), page.limit, INTEGRATIONS).await,
-            Self::Kinds => kinds(session).await,
+            Self::Kinds => table(session, "kinds", KINDS).await,
+            Self::Templates => table(session, "templates", TEMPLATES).await,
+            Self::Test(of) => test(session, &of.name).await,
             Self::Show(of) => session.show(&["integrations", &of.name], &Vec::new()).await,
+            Self::Breaker(args) => breaker(session, args).await,
             Self::Remove(of) => session.delete(&["integrations", &of.name], &of.name).await,
         }
     }
 }
 
-async fn kinds(session: &Session<'_>) -> Result<Exit, Failure> {
-    let mut answer = session.client.get(&["integrations", "kinds"], &[]).await?;
-    let Value::Array(kinds) = answer["items"].take() else {
-        return Err(Failure::new(Exit::Failed, "the server's answer has no items: is it a Core314 server?"));
+#[derive(Debug, Args)]
+pub struct BreakerArgs {
+    /// The integration's name or id.
+    name: String,
+    /// Hold it there, whatever the calls say: `open` or `closed`; `auto` lets it go.
+    #[arg(long = "set", value_name = "STATE", value_parser = ["open", "closed", "auto"])]
+    set: Option<String>,
+}
+
+async fn breaker(session: &Session<'_>, args: BreakerArgs) -> Result<Exit, Failure> {
+    let path = ["integrations", args.name.as_str(), "breaker"];
+    let answer = match args.set {
+        Some(state) => session.client.post(&path, &json!({"state": state})).await?,
+        None => session.client.get(&path, &[]).await?,
     };
-    session.printer.rows(KINDS, &kinds)?;
+    session.printer.value(&answer).map(|()| Exit::Done)
+}
+
+/// All rows of what comes with the server.
+async fn items(session: &Session<'_>, what: &str) -> Result<Vec<Value>, Failure> {
+    match session.client.get(&["integrations", what], &[]).await?["items"].take() {
+        Value::Array(items) => Ok(items),
+        _ => Err(Failure::new(Exit::Failed, "the server's answer has no items: is it a Core314 server?")),
+    }
+}
+
+async fn table(session: &Session<'_>, what: &str, columns: Columns<'_>) -> Result<Exit, Failure> {
+    session.printer.rows(columns, &items(session, what).await?)?;
     Ok(Exit::Done)
 }
 
+async fn test(session: &Session<'_>, name: &str) -> Result<Exit, Failure> {
+    let answer = session.client.post(&["integrations", name, "test"], &json!({})).await?;
+    session.printer.value(&answer)?;
+    if answer["ok"] == json!(true) { Ok(Exit::Done) } else { Ok(Exit::Failed) }
+}
+
 async fn add(session: &Session<'_>, args: AddArgs) -> Result<Exit, Failure> {
-    let credentials: Map<String, Value> =
-        args.credentials.into_iter().map(|(name, secret)| (name, json!(reference(&secret)))).collect();
-    let settings: Map<String, Value> = args.settings.into_iter().map(|(name, text)| (name, setting(text))).collect();
-    let mut body = json!({"name": args.name, "kind": args.kind, "credentials": credentials, "settings": settings});
+    let mut body = match &args.template {
+        Some(template) => of_template(session, template).await?,
+        None => json!({"credentials": {}, "settings": {}}),
+    };
+    for (field, value) in [("name", args.name), ("kind", args.kind)] {
+        if let Some(value) = value {
+            body[field] = json!(value);
+        }
+    }
+    for (name, secret) in args.credentials {
+        body["credentials"][name] = json!(reference(&secret));
+    }
+    for (name, text) in args.settings {
+        body["settings"][name] = setting(text);
+    }
     if let Some(endpoint) = args.endpoint {
         body["endpoint"] = json!(endpoint);
     }
+    if let Some(endpoint) = args.backup_endpoint {
+        body["backup_endpoint"] = json!(endpoint);
+    }
+    if let Some(max) = args.concurrency {
+        body["limits"]["concurrency"] = json!(max);
+    }
+    if let Some(max) = args.per_second {
+        body["limits"]["rate"] = json!({"max": max});
+    }
     let made = session.client.post(&["integrations"], &body).await?;
     session.outcome(&made, INTEGRATIONS)
+}
+
+/// What a template says, as far as everybody says the same.
+async fn of_template(session: &Session<'_>, name: &str) -> Result<Value, Failure> {
+    let found = items(session, "templates").await?.into_iter().find(|template| template["template"] == json!(name));
+    let found = found.ok_or_else(|| {
+        Failure::new(Exit::NotFound, format!("there is no template '{name}'"))
+            .hint("`core314 integration templates` shows those there are")
+    })?;
+    let mut body = json!({"name": found["template"], "kind": found["kind"], "settings": found["settings"],
+        "credentials": found["credentials"]});
+    if !found["endpoint"].is_null() {
+        body["endpoint"] = found["endpoint"].clone();
+    }
+    Ok(body)
 }
 
 /// `NAME` and `secrets.NAME` are the same.

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::args::{Limit, read_text};
+use super::client::Client;
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
 use super::session::Session;
@@ -26,6 +27,8 @@ pub enum SecretCommand {
     List(Limit),
     /// Remove a secret that no integration uses.
     Remove(Named),
+    /// Encrypt every secret with the key of now, after `CORE314_SECRET_KEY` was changed; for those who run the platform.
+    RotateKey,
 }
 
 #[derive(Debug, Args)]
@@ -38,6 +41,9 @@ pub struct SetArgs {
     /// Read the value from this variable of the environment.
     #[arg(long, value_name = "VARIABLE")]
     from_env: Option<String>,
+    /// For how long the value before stays good beside this one, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    overlap: Option<u64>,
     /// What it is for; shown.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -50,8 +56,14 @@ pub struct Named {
 }
 
 impl SecretCommand {
-    pub async fn perform(self, session: &Session<'_>) -> Result<Exit, Failure> {
+    pub async fn perform(self, session: Session<'_>) -> Result<Exit, Failure> {
+        if matches!(self, Self::RotateKey) {
+            let client = Client::for_platform(session.client);
+            return rotate(&Session { client, ..session }).await;
+        }
+        let session = &session;
         match self {
+            Self::RotateKey => Ok(Exit::Done),
             Self::Set(args) => set(session, args).await,
             Self::List(page) => session.list(&["secrets"], &Vec::new(), page.limit, SECRETS).await,
             Self::Remove(secret) => session.delete(&["secrets", &secret.name], &secret.name).await,
@@ -66,6 +78,7 @@ async fn set(session: &Session<'_>, args: SetArgs) -> Result<Exit, Failure> {
     let saved = match session.client.get(&path, &[]).await {
         Ok(known) => {
             let version = known["version"].as_i64().unwrap_or_default();
+            body.extend(args.overlap.map(|seconds| ("overlap_seconds".to_owned(), json!(seconds))));
             session.client.patch(&path, version, &Value::Object(body)).await?
         }
         Err(failure) if failure.exit == Exit::NotFound => {
@@ -75,6 +88,26 @@ async fn set(session: &Session<'_>, args: SetArgs) -> Result<Exit, Failure> {
         Err(failure) => return Err(failure),
     };
     session.outcome(&saved, SECRETS)
+}
+
+/// Goes on until nothing is left. Whoever is interrupted starts again: what is done is not done twice.
+async fn rotate(session: &Session<'_>) -> Result<Exit, Failure> {
+    let (mut body, mut resealed, mut unreadable) = (json!({}), 0, 0);
+    loop {
+        let step = session.client.post(&["secrets", "rotate-key"], &body).await?;
+        resealed += step["resealed"].as_u64().unwrap_or_default();
+        unreadable += step["unreadable"].as_u64().unwrap_or_default();
+        let Some(next) = step["next"].as_str() else { break };
+        eprintln!("{resealed} secrets encrypted anew ...");
+        body = json!({"next": next});
+    }
+    if unreadable > 0 {
+        return Err(Failure::new(Exit::Failed, format!("{unreadable} secrets can be read with neither key")).hint(
+            "set CORE314_SECRET_KEY_PREVIOUS to the key that they were encrypted with; the server's log names them",
+        ));
+    }
+    session.printer.line(&format!("{resealed} secrets encrypted anew; CORE314_SECRET_KEY_PREVIOUS can go now"))?;
+    Ok(Exit::Done)
 }
 
 fn value(args: &SetArgs) -> Result<String, Failure> {

@@ -21,6 +21,7 @@ const SHORT_NAMES: &[(&str, &str)] = &[
     ("CORE314_JWT_SECRET", "auth.jwt_secret"),
     ("CORE314_SERVICE_KEY", "auth.service_key"),
     ("CORE314_SECRET_KEY", "secrets.key"),
+    ("CORE314_SECRET_KEY_PREVIOUS", "secrets.previous_key"),
     ("CORE314_LOG", "log.filter"),
 ];
 

@@ -1,27 +1,50 @@
 //! `api_call`: any HTTP request.
 //!
 //! The same reading of the payload serves the check of a document and the attempt, so that what was accepted can be
-//! sent, except for what only rendering brings to light.
+//! sent, except for what only rendering brings to light. Each page of an answer in pages is a request of its own, which is
+//! authenticated anew.
+
+mod body;
+mod extract;
+mod paging;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use core314_actors::ports::BoxFuture;
 use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
+use core314_actors::ports::integration::Integration;
 use core314_domain::Json;
 use core314_domain::integration::Kind;
+use core314_domain::log::{Failure, HttpFigures};
 use core314_domain::plan::Problem;
+use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::client::{Call, HttpClient, Statuses};
+use super::client::{Call, HttpClient, Statuses, invalid, performed};
+use super::connect::oauth::{self, Tokens};
 use super::connect::{Address, auth, http};
+use super::failure::Code;
 use super::payload::{Reader, Reading, kind};
 use super::redact::Redactor;
+use extract::Wanted;
+use paging::{Page, Paging};
 
-const KEYS: [&str; 9] = ["method", "url", "path", "headers", "query", "json", "form", "body", "expected_status"];
-/// Ways to give a body, of which a payload uses one.
-const BODIES: [&str; 3] = ["json", "form", "body"];
+const KEYS: [&str; 12] = [
+    "method",
+    "url",
+    "path",
+    "headers",
+    "query",
+    "json",
+    "form",
+    "multipart",
+    "body",
+    "expected_status",
+    "paging",
+    "extract",
+];
 /// The header by which the other side can tell a repetition (draft-ietf-httpapi-idempotency-key-header).
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The header by which the other side can put its own part into the run's trace (W3C Trace Context).
@@ -43,12 +66,13 @@ const CONNECTION_HEADERS: [&str; 9] = [
 #[derive(Debug)]
 pub struct ApiCall {
     http: Arc<HttpClient>,
+    tokens: Arc<Tokens>,
 }
 
 impl ApiCall {
     /// An executor that shares a client.
     pub fn new(http: Arc<HttpClient>) -> Self {
-        Self { http }
+        Self { http, tokens: Arc::default() }
     }
 }
 
@@ -61,8 +85,15 @@ impl Executor for ApiCall {
         &[&http::KIND]
     }
 
+    /// What `test_path` names, or the endpoint itself, is asked for.
+    fn test_payload(&self, integration: &Integration) -> Option<Value> {
+        let path = integration.definition.text("test_path").unwrap_or_default();
+        (integration.kind == http::KIND.word).then(|| json!({"path": path, "expected_status": ["2xx", "3xx"]}))
+    }
+
     fn check(&self, target: &Target<'_>, payload: &Value) -> Vec<Problem> {
-        read(payload, Reading::Document, Address::of_target(target)).err().unwrap_or_default()
+        let bounds = self.http.bounds();
+        read(payload, Reading::Document, Address::of_target(target), Some(bounds.max_pages)).err().unwrap_or_default()
     }
 
     fn logged(&self, payload: &Json) -> Json {
@@ -70,26 +101,175 @@ impl Executor for ApiCall {
     }
 
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
-        let http = self.http.clone();
+        let (http, tokens) = (self.http.clone(), self.tokens.clone());
         Box::pin(async move {
             let connection = attempt.connection.as_deref();
+            let address = Address::of_endpoint(connection);
             let mut redactor = Redactor::of(&attempt);
-            let call = read(&attempt.payload, Reading::Rendered, Address::of_endpoint(connection)).and_then(|call| {
-                let mut call = call.expect("a rendered payload without problems has a URL");
-                let key = HeaderValue::from_str(&attempt.idempotency_key()).expect("an id is visible ASCII");
-                call.headers.entry(IDEMPOTENCY_KEY).or_insert(key);
-                let trace = HeaderValue::from_str(&attempt.trace().to_string()).expect("digits are visible ASCII");
-                call.headers.entry(TRACEPARENT).or_insert(trace);
-                let signed = connection.map_or(Ok(()), |connection| auth::sign(&mut call, connection, &mut redactor));
-                signed.map(|()| call).map_err(|message| vec![Problem::new("", message)])
-            });
-            http.perform_with(&attempt, call, &redactor, Ok).await
+            let mut figures = None;
+            let outcome = match read(&attempt.payload, Reading::Rendered, address, Some(http.bounds().max_pages)) {
+                Err(problems) => Err(invalid(&problems)),
+                Ok(request) => {
+                    let mut request = request.expect("a rendered payload without problems has a URL");
+                    mark(&mut request.call, &attempt);
+                    let mut caller = Caller {
+                        http: &http,
+                        tokens: &tokens,
+                        attempt: &attempt,
+                        redactor: &mut redactor,
+                        figures: &mut figures,
+                        ends_at: Instant::now() + attempt.timeout,
+                    };
+                    caller.perform(request).await
+                }
+            };
+            performed(outcome, &redactor, figures)
         })
     }
 }
 
+/// What each attempt sends beside what its payload says.
+fn mark(call: &mut Call, attempt: &Attempt) {
+    let key = HeaderValue::from_str(&attempt.idempotency_key()).expect("an id is visible ASCII");
+    call.headers.entry(IDEMPOTENCY_KEY).or_insert(key);
+    let trace = HeaderValue::from_str(&attempt.trace().to_string()).expect("digits are visible ASCII");
+    call.headers.entry(TRACEPARENT).or_insert(trace);
+}
+
+/// A payload that was read.
+#[derive(Debug)]
+struct Asked {
+    call: Call,
+    paging: Option<Paging>,
+    wanted: Wanted,
+}
+
+/// Sends the requests of one attempt.
+struct Caller<'a> {
+    http: &'a HttpClient,
+    tokens: &'a Tokens,
+    attempt: &'a Attempt,
+    redactor: &'a mut Redactor,
+    figures: &'a mut Option<HttpFigures>,
+    ends_at: Instant,
+}
+
+impl Caller<'_> {
+    async fn perform(&mut self, asked: Asked) -> Result<Value, Failure> {
+        let output = match &asked.paging {
+            None => self.send(asked.call).await?,
+            Some(paging) => self.pages(&asked.call, paging).await?,
+        };
+        extract::apply(&asked.wanted, output)
+    }
+
+    /// Page after page, as one output. All of them together have the size and the time of one answer.
+    async fn pages(&mut self, call: &Call, paging: &Paging) -> Result<Value, Failure> {
+        let endpoint = self.attempt.connection.as_ref().and_then(|connection| connection.endpoint.clone());
+        let most_bytes = self.http.bounds().max_response_bytes as i64;
+        let (mut url, mut all, mut pages, mut sum) = (paging.first(&call.url), Vec::new(), 0, Figures::default());
+        loop {
+            let sent = self.send(Call { url: url.clone(), ..call.clone() }).await;
+            sum.add(self.figures.as_mut());
+            let mut output = sent?;
+            if sum.response_bytes > most_bytes {
+                return Err(Code::ResponseTooLarge.failure(format!("the pages have more than {most_bytes} bytes")));
+            }
+            pages += 1;
+            // What leads on may stand beside the items: it is read before they are taken out.
+            let page = output.clone();
+            let items = paging.take_items(&mut output)?;
+            let here = items.len();
+            all.extend(items);
+            let page = Page { url: &url, headers: &page["headers"], body: &page["body"] };
+            let next = paging.next(&page, endpoint.as_deref(), (pages, all.len(), here))?;
+            match next {
+                Some(next) if pages < paging.max_pages => url = next,
+                next => {
+                    output["body"] = Value::Array(all);
+                    output["pages"] = json!(pages);
+                    output["next"] = json!(next.map(String::from));
+                    return Ok(output);
+                }
+            }
+        }
+    }
+
+    /// One request, with the integration's proof. A token that is refused is got anew, once.
+    async fn send(&mut self, call: Call) -> Result<Value, Failure> {
+        let Some(connection) = self.attempt.connection.as_deref() else { return self.exchange(call).await };
+        if !oauth::is_way_of(connection) {
+            let mut call = call;
+            auth::sign(&mut call, connection, self.redactor)
+                .map_err(|message| Code::InvalidPayload.failure(message))?;
+            return self.exchange(call).await;
+        }
+        let token = self.token(None).await?;
+        let outcome = self.with_token(call.clone(), &token).await;
+        if !oauth::is_refusal(&outcome) {
+            return outcome;
+        }
+        let token = self.token(Some(&token)).await?;
+        self.with_token(call, &token).await
+    }
+
+    async fn token(&mut self, refused: Option<&str>) -> Result<String, Failure> {
+        let attempt = self.attempt;
+        let connection = attempt.connection.as_deref().expect("only an integration has tokens");
+        let left = self.left();
+        let token = self.tokens.of(self.http, attempt.owner.tenant, connection, refused, left);
+        let late = |_| Code::Timeout.failure("no token within the attempt's time");
+        let token = tokio::time::timeout(left, token).await.map_err(late)??;
+        self.redactor.hide(&token);
+        Ok(token)
+    }
+
+    async fn with_token(&mut self, mut call: Call, token: &str) -> Result<Value, Failure> {
+        auth::bearer(&mut call, token).map_err(|message| Code::UnexpectedAnswer.failure(message))?;
+        self.exchange(call).await
+    }
+
+    async fn exchange(&mut self, call: Call) -> Result<Value, Failure> {
+        self.http.fetch(call, self.left(), self.redactor, self.figures).await
+    }
+
+    fn left(&self) -> Duration {
+        self.ends_at.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Sums over the pages of an attempt.
+#[derive(Default)]
+struct Figures {
+    request_bytes: i64,
+    response_bytes: i64,
+    response_time_ms: i64,
+}
+
+impl Figures {
+    /// Adds those of the last exchange, which then have the sums.
+    fn add(&mut self, last: Option<&mut HttpFigures>) {
+        let Some(last) = last else { return };
+        for (sum, figure) in [
+            (&mut self.request_bytes, &mut last.request_bytes),
+            (&mut self.response_bytes, &mut last.response_bytes),
+            (&mut self.response_time_ms, &mut last.response_time_ms),
+        ] {
+            *sum += figure.unwrap_or_default();
+            if figure.is_some() {
+                *figure = Some(*sum);
+            }
+        }
+    }
+}
+
 /// Reads a payload; `None` when it is right as far as can be seen before it is rendered.
-fn read(payload: &Value, reading: Reading, address: Address<'_>) -> Result<Option<Call>, Vec<Problem>> {
+fn read(
+    payload: &Value,
+    reading: Reading,
+    address: Address<'_>,
+    most_pages: Option<u64>,
+) -> Result<Option<Asked>, Vec<Problem>> {
     let mut reader = match Reader::new(payload, reading) {
         Ok(reader) => reader,
         Err(problems) if problems.is_empty() => return Ok(None),
@@ -103,15 +283,19 @@ fn read(payload: &Value, reading: Reading, address: Address<'_>) -> Result<Optio
         url.query_pairs_mut().extend_pairs(query);
     }
     let mut headers = read_headers(&mut reader, &[]);
-    let (body, content_type) = read_body(&mut reader);
+    let (body, content_type) = body::read(&mut reader);
     if let Some(content_type) = content_type {
-        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
+        let value = HeaderValue::from_str(&content_type).expect("it is visible ASCII");
+        headers.entry(CONTENT_TYPE).or_insert(value);
     }
     let expected = read_expected(&mut reader);
+    let paging = Paging::read(&mut reader, reading, most_pages);
+    let wanted = extract::read(&mut reader);
     if !reader.problems.is_empty() {
         return Err(reader.problems);
     }
-    Ok(url.map(|url| Call { method, url, headers, body, expected, follow_redirects: true }))
+    let call = |url| Call { method, url, headers, body, expected, follow_redirects: true };
+    Ok(url.map(|url| Asked { call: call(url), paging, wanted }))
 }
 
 fn read_method(reader: &mut Reader<'_>) -> Method {
@@ -144,30 +328,6 @@ pub fn read_headers(reader: &mut Reader<'_>, own: &[&str]) -> HeaderMap {
         reader.problem(&["headers", name], problem);
     }
     headers
-}
-
-/// The body, and the content type that goes with it unless the headers say another.
-fn read_body(reader: &mut Reader<'_>) -> (Vec<u8>, Option<&'static str>) {
-    let given: Vec<&str> = BODIES.into_iter().filter(|key| reader.has(key)).collect();
-    if let [_, second, ..] = given.as_slice() {
-        reader.problem(&[second], format!("only one of {} can be given", BODIES.join(", ")));
-    }
-    match given.first() {
-        Some(&"json") => {
-            let body = reader.get("json").map(|value| value.to_string().into_bytes());
-            (body.unwrap_or_default(), Some("application/json"))
-        }
-        Some(&"form") => {
-            let pairs = reader.pairs("form");
-            // The encoding of query strings is that of forms.
-            let mut scratch = Url::parse("http://form/").expect("a constant URL");
-            scratch.query_pairs_mut().extend_pairs(pairs);
-            let body = scratch.query().unwrap_or_default().as_bytes().to_vec();
-            (body, Some("application/x-www-form-urlencoded"))
-        }
-        Some(_) => (reader.text("body").unwrap_or_default().as_bytes().to_vec(), Some("text/plain; charset=utf-8")),
-        None => (Vec::new(), None),
-    }
 }
 
 /// Statuses that mean success: one or a list of `204`, `"204"`, `"2xx"`.
@@ -211,114 +371,4 @@ fn shown(value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn problems(payload: &Value) -> Vec<String> {
-        let problems = read(payload, Reading::Document, Address::InPayload).err().unwrap_or_default();
-        problems.into_iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect()
-    }
-
-    fn call(payload: &Value) -> Call {
-        match read(payload, Reading::Rendered, Address::InPayload) {
-            Ok(Some(call)) => call,
-            other => panic!("{payload}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_minimal_payload_is_a_get() {
-        let call = call(&json!({"url": "https://example.com/a?b=1", "query": {"c": "x y", "d": [1, 2]}}));
-        assert_eq!((call.method, call.url.as_str()), (Method::GET, "https://example.com/a?b=1&c=x+y&d=1&d=2"));
-        assert_eq!((call.body, call.expected, call.headers.len()), (vec![], vec![Statuses::SUCCESS], 0));
-    }
-
-    #[test]
-    fn bodies_bring_their_content_type_unless_it_is_given() {
-        let url = "https://example.com/";
-        for (payload, body, content_type) in [
-            (json!({"url": url, "json": {"b": [1], "a": "ä"}}), r#"{"a":"ä","b":[1]}"#, "application/json"),
-            (json!({"url": url, "json": false}), "false", "application/json"),
-            (
-                json!({"url": url, "form": {"a": "x y&", "b": [1, true]}}),
-                "a=x+y%26&b=1&b=true",
-                "application/x-www-form-urlencoded",
-            ),
-            (json!({"url": url, "body": "hello"}), "hello", "text/plain; charset=utf-8"),
-            (json!({"url": url, "body": "<a/>", "headers": {"content-type": "text/xml"}}), "<a/>", "text/xml"),
-        ] {
-            let call = call(&payload);
-            assert_eq!(String::from_utf8(call.body).expect("utf-8"), body);
-            assert_eq!(call.headers[CONTENT_TYPE], content_type);
-        }
-    }
-
-    #[test]
-    fn expected_statuses_are_codes_and_classes() {
-        let expected = |value: Value| call(&json!({"url": "http://h/", "expected_status": value})).expected;
-        assert_eq!(expected(json!(204)), [Statuses::One(204)]);
-        assert_eq!(expected(json!("3XX")), [Statuses::Class(3)]);
-        assert_eq!(expected(json!(["2xx", 404, "410"])), [Statuses::SUCCESS, Statuses::One(404), Statuses::One(410)]);
-        for wrong in [json!([]), json!([true]), json!("6xx"), json!(42), json!("2x"), json!(-1), json!([100])] {
-            assert_eq!(problems(&json!({"url": "http://h/", "expected_status": wrong})).len(), 1, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn mistakes_are_found_in_the_document() {
-        for (payload, expected) in [
-            (json!({}), "/url: is required"),
-            (json!([]), ": must be an object, is a list"),
-            (
-                json!({"ulr": "x", "url": "http://h/"}),
-                "/ulr: unknown key 'ulr'; known: method, url, path, headers, query, json, form, body, expected_status",
-            ),
-            (json!({"url": "ftp://h/"}), "/url: scheme 'ftp' is not one of: http, https"),
-            (json!({"url": "h/x"}), "/url: is no URL: relative URL without a base"),
-            (json!({"url": "http://"}), "/url: is no URL: empty host"),
-            (json!({"url": 1}), "/url: must be a text, is a number"),
-            (json!({"url": "http://h/", "method": "GE T"}), "/method: 'GE T' is no HTTP method"),
-            (json!({"url": "http://h/", "method": "connect"}), "/method: CONNECT opens a tunnel, which is no action"),
-            (json!({"url": "http://h/", "headers": {"a b": "c"}}), "/headers/a b: is no name of a header"),
-            (
-                json!({"url": "http://h/", "headers": {"X-A": "b\r\nc"}}),
-                "/headers/X-A: has a value that no header can have: a line break or another control character",
-            ),
-            (json!({"url": "http://h/", "headers": {"Host": "x"}}), "/headers/Host: is set by the connection itself"),
-            (json!({"url": "http://h/", "json": 1, "body": "x"}), "/body: only one of json, form, body can be given"),
-            (json!({"url": "http://h/", "body": {"a": 1}}), "/body: must be a text, is an object"),
-        ] {
-            assert_eq!(problems(&payload), [expected], "{payload}");
-        }
-    }
-
-    #[test]
-    fn a_path_needs_an_integration_and_stays_in_it() {
-        let path = json!({"path": "/users", "query": {"a": 1}});
-        let refused = problems(&path);
-        assert!(refused[0].starts_with("/path: needs an integration"), "{refused:?}");
-        assert!(read(&path, Reading::Document, Address::Elsewhere).is_ok_and(|call| call.is_none()));
-        let address = Address::At("https://api.example/v1");
-        let call = read(&path, Reading::Rendered, address).expect("sound").expect("a call");
-        assert_eq!(call.url.as_str(), "https://api.example/v1/users?a=1");
-        for payload in
-            [json!({"url": "https://evil.example/"}), json!({"path": "../x"}), json!({"path": "a", "url": "b"})]
-        {
-            assert!(read(&payload, Reading::Rendered, address).is_err(), "{payload}");
-        }
-    }
-
-    #[test]
-    fn templates_can_become_anything() {
-        let open = json!({
-            "method": "{{ trigger.method }}", "url": "https://{{ trigger.host }}/", "headers": {"X-A": "{{ a }}"},
-            "query": "{{ trigger.query }}", "form": "{% if a %}b{% endif %}", "expected_status": ["{{ a }}", 200],
-        });
-        assert_eq!(problems(&open), Vec::<String>::new());
-        let rendered =
-            read(&open, Reading::Rendered, Address::InPayload).expect_err("as text it is wrong in every member");
-        let pointers: Vec<&str> = rendered.iter().map(|p| p.pointer.as_str()).collect();
-        assert_eq!(pointers, ["/method", "/url", "/query", "/form", "/expected_status"]);
-    }
-}
+mod tests;

@@ -48,6 +48,8 @@ pub struct HttpSettings {
     pub idle_connections_per_host: usize,
     /// An idle connection is closed after this long, in milliseconds.
     pub idle_timeout_ms: u64,
+    /// Pages that one attempt may ask for, where its payload wants several.
+    pub max_pages: u64,
 }
 
 /// The client cannot be made: stop the start and say so.
@@ -58,7 +60,7 @@ pub struct HttpSettings {
 pub struct ClientError(String);
 
 /// A request that is ready to be sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Call {
     pub method: Method,
     pub url: Url,
@@ -116,6 +118,21 @@ impl HttpClient {
         Ok(Self { client, rules, settings: http })
     }
 
+    /// The bounds that it keeps.
+    pub const fn bounds(&self) -> &HttpSettings {
+        &self.settings
+    }
+
+    /// Where actions may connect to, for other protocols.
+    pub fn rules(&self) -> &OutboundRules {
+        &self.rules
+    }
+
+    /// How long a connection may take to be made.
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.settings.connect_timeout_ms)
+    }
+
     /// Performs an attempt whose request was read from its payload, or could not be.
     pub async fn perform(&self, attempt: &Attempt, call: Result<Call, Vec<Problem>>) -> Performed {
         self.perform_with(attempt, call, &Redactor::of(attempt), Ok).await
@@ -133,19 +150,13 @@ impl HttpClient {
         let mut http = None;
         let outcome = match call {
             Err(problems) => Err(invalid(&problems)),
-            Ok(call) => self.timed(call, attempt.timeout, redactor, &mut http).await.and_then(judge),
+            Ok(call) => self.fetch(call, attempt.timeout, redactor, &mut http).await.and_then(judge),
         };
-        let outcome = match outcome {
-            Ok(output) => Outcome::Completed(Arc::new(redactor.result(output))),
-            Err(failure) => Outcome::Failed(Failure {
-                message: redactor.message(&failure.message, answer::MAX_MESSAGE_CHARS),
-                ..failure
-            }),
-        };
-        Performed { outcome, logged_payload: redactor.logged_payload(), http }
+        performed(outcome, redactor, http)
     }
 
-    async fn timed(
+    /// One exchange within a time; its figures are there whatever comes of it.
+    pub async fn fetch(
         &self,
         call: Call,
         timeout: Duration,
@@ -234,6 +245,18 @@ impl HttpClient {
     fn unexpected(&self, answer: &Answer) -> Failure {
         answer.failure(chrono::Utc::now(), self.settings.max_retry_after_ms)
     }
+}
+
+/// What came of an attempt, as it is reported: without its secrets.
+pub fn performed(outcome: Result<Value, Failure>, redactor: &Redactor, http: Option<HttpFigures>) -> Performed {
+    let outcome = match outcome {
+        Ok(output) => Outcome::Completed(Arc::new(redactor.result(output))),
+        Err(failure) => Outcome::Failed(Failure {
+            message: redactor.message(&failure.message, answer::MAX_MESSAGE_CHARS),
+            ..failure
+        }),
+    };
+    Performed { outcome, logged_payload: redactor.logged_payload(), http }
 }
 
 /// Why a payload cannot be sent.

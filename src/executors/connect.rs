@@ -3,5 +3,7 @@
 pub mod address;
 pub mod auth;
 pub mod http;
+pub mod oauth;
+pub mod sigv4;
 
 pub use address::Address;

@@ -32,6 +32,20 @@ pub enum Code {
     ResponseTooLarge,
     /// The status means success, and the response says otherwise.
     UnexpectedAnswer,
+    /// The service gives no token for the integration's credentials.
+    TokenRefused,
+    /// The other side understood, and says no in words of its own. Whether another attempt may mend it, they say.
+    Refused,
+    /// There is no such record.
+    NoRecord,
+    /// Somebody else has changed the record meanwhile.
+    StaleRecord,
+    /// A language model's answer is not what was asked for.
+    InvalidAnswer,
+    /// A program ended otherwise than expected, or could not be started just now.
+    CommandFailed,
+    /// A program that this server does not run.
+    CommandRefused,
     /// This server's own store cannot be reached, or is busy.
     StoreUnavailable,
     /// This server's own store refuses the row.
@@ -40,7 +54,7 @@ pub enum Code {
 
 impl Code {
     #[cfg(test)]
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidPayload,
         Self::ForbiddenAddress,
         Self::Timeout,
@@ -53,6 +67,13 @@ impl Code {
         Self::HttpStatus,
         Self::ResponseTooLarge,
         Self::UnexpectedAnswer,
+        Self::TokenRefused,
+        Self::Refused,
+        Self::NoRecord,
+        Self::StaleRecord,
+        Self::InvalidAnswer,
+        Self::CommandFailed,
+        Self::CommandRefused,
         Self::StoreUnavailable,
         Self::StoreRefused,
     ];
@@ -72,6 +93,13 @@ impl Code {
             Self::HttpStatus => "http_status",
             Self::ResponseTooLarge => "response_too_large",
             Self::UnexpectedAnswer => "unexpected_answer",
+            Self::TokenRefused => "token_refused",
+            Self::Refused => "refused",
+            Self::InvalidAnswer => "invalid_answer",
+            Self::NoRecord => "no_record",
+            Self::StaleRecord => "stale_record",
+            Self::CommandFailed => "command_failed",
+            Self::CommandRefused => "command_refused",
             Self::StoreUnavailable => "store_unavailable",
             Self::StoreRefused => "store_refused",
         }
@@ -87,6 +115,8 @@ impl Code {
             | Self::Protocol
             | Self::RateLimited
             | Self::HttpStatus
+            | Self::InvalidAnswer
+            | Self::CommandFailed
             | Self::StoreUnavailable => true,
             Self::InvalidPayload
             | Self::ForbiddenAddress
@@ -94,6 +124,11 @@ impl Code {
             | Self::Redirect
             | Self::ResponseTooLarge
             | Self::UnexpectedAnswer
+            | Self::TokenRefused
+            | Self::Refused
+            | Self::NoRecord
+            | Self::StaleRecord
+            | Self::CommandRefused
             | Self::StoreRefused => false,
         }
     }
@@ -130,7 +165,7 @@ mod tests {
             let line = page.lines().find(|line| line.starts_with(&row));
             let line = line.unwrap_or_else(|| panic!("docs/actions.md has no row '{row}'"));
             let expected = match code {
-                Code::HttpStatus => "depends",
+                Code::HttpStatus | Code::Refused => "depends",
                 code if code.is_retryable() => "yes",
                 _ => "no",
             };

@@ -10,12 +10,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use core314_actors::ports::BoxFuture;
 use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
+use core314_actors::ports::integration::Integration;
 use core314_domain::Json;
 use core314_domain::integration::{Endpoint, Field, Kind};
 use core314_domain::plan::Problem;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::api_call::{IDEMPOTENCY_KEY, TRACEPARENT, read_headers};
 use super::client::{Call, HttpClient, Statuses};
@@ -62,6 +63,10 @@ impl Executor for TriggerWebhook {
         &[&KIND]
     }
 
+    fn test_payload(&self, integration: &Integration) -> Option<Value> {
+        (integration.kind == KIND.word).then(|| json!({"type": "core314.test"}))
+    }
+
     fn check(&self, target: &Target<'_>, payload: &Value) -> Vec<Problem> {
         read(payload, Reading::Document, Address::of_target(target), None).err().unwrap_or_default()
     }
@@ -76,8 +81,11 @@ impl Executor for TriggerWebhook {
             let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             let connection = attempt.connection.as_deref();
             let secret = connection.and_then(|connection| connection.credential("signing_secret"));
-            let call = read(&attempt.payload, Reading::Rendered, Address::of_endpoint(connection), secret)
-                .map(|delivery| delivery.expect("a rendered payload without problems has a URL").call(&attempt, now_s));
+            let call = read(&attempt.payload, Reading::Rendered, Address::of_endpoint(connection), secret);
+            let call = call.map(|delivery| {
+                let delivery = delivery.expect("a rendered payload without problems has a URL");
+                Delivery { previous: previous_key(&attempt), ..delivery }.call(&attempt, now_s)
+            });
             http.perform(&attempt, call).await
         })
     }
@@ -88,7 +96,17 @@ struct Delivery {
     url: reqwest::Url,
     headers: HeaderMap,
     key: Option<Key>,
+    /// The key before it, as long as receivers may still know that one.
+    previous: Option<Key>,
     body: Vec<u8>,
+}
+
+/// The key that was replaced and is still good; it has no say where the payload brings a key of its own.
+fn previous_key(attempt: &Attempt) -> Option<Key> {
+    let is_own = attempt.payload.get("secret").is_some_and(|secret| !secret.is_null());
+    let secret = attempt.connection.as_ref()?.previous("signing_secret").filter(|_| !is_own)?;
+    // What never was a key has signed nothing that a receiver would know.
+    Key::parse(secret).ok()
 }
 
 impl Delivery {
@@ -96,16 +114,18 @@ impl Delivery {
     fn call(self, attempt: &Attempt, now_s: u64) -> Call {
         let key = attempt.idempotency_key();
         let id = format!("msg_{key}");
-        let Self { url, mut headers, key: signing_key, body } = self;
-        let signature = signing_key.map(|signing_key| signing_key.sign(&id, now_s, &body));
+        let Self { url, mut headers, key: signing_key, previous, body } = self;
+        // The standard takes a list: a receiver needs to know one of the keys.
+        let keys = [signing_key, previous].into_iter().flatten();
+        let signatures: Vec<String> = keys.map(|key| key.sign(&id, now_s, &body)).collect();
         let mut insert = |name: &'static str, value: &str| {
             headers.insert(name, HeaderValue::from_str(value).expect("ids, numbers and base64 are visible ASCII"));
         };
         insert(ID, &id);
         insert(TIMESTAMP, &now_s.to_string());
         insert(IDEMPOTENCY_KEY, &key);
-        if let Some(signature) = signature {
-            insert(SIGNATURE, &signature);
+        if !signatures.is_empty() {
+            insert(SIGNATURE, &signatures.join(" "));
         }
         let trace = HeaderValue::from_str(&attempt.trace().to_string()).expect("digits are visible ASCII");
         headers.entry(TRACEPARENT).or_insert(trace);
@@ -148,13 +168,12 @@ fn read(
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     let body = Value::Object(message).to_string().into_bytes();
-    Ok(url.map(|url| Delivery { url, headers, key, body }))
+    Ok(url.map(|url| Delivery { url, headers, key, previous: None, body }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn problems(payload: &Value) -> Vec<String> {
         let problems = read(payload, Reading::Document, Address::InPayload, None).err().unwrap_or_default();

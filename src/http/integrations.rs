@@ -1,10 +1,13 @@
 //! Integrations: named connections to services outside. None of these answers holds a secret: credentials are names.
 
+pub mod breaker;
 pub mod create;
 pub mod delete;
 pub mod kinds;
 pub mod patch;
 pub mod show;
+pub mod templates;
+pub mod test;
 
 use core314_actors::engine::ConnectError;
 use core314_actors::ports::Scope;

@@ -3,6 +3,7 @@
 pub mod create;
 pub mod delete;
 pub mod patch;
+pub mod rotate_key;
 pub mod show;
 
 use core314_actors::ports::Scope;

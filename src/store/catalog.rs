@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use core314_actors::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
-use core314_actors::ports::integration::TenantConnections;
+use core314_actors::ports::integration::{Integration, KeptBreakers, Secret, TenantConnections};
 use core314_actors::ports::store::{Webhook, WebhookTarget};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::document::FlowDocument;
@@ -37,9 +37,16 @@ const FLOW_BY_NAME: &str = concat!(flow_columns!(), "WHERE f.tenant_id = $1 AND 
 const FLOW_VERSION: &str = "SELECT v.flow_id, v.tenant_id, coalesce(f.user_id, v.created_by), f.organization_id, v.flow_version, \
     v.document, v.created_at_ms FROM flow_versions v LEFT JOIN flows f ON f.id = v.flow_id \
     WHERE v.flow_id = $1 AND v.flow_version = $2";
-const WEBHOOK: &str = "SELECT id, tenant_id, user_id, organization_id, name, verification, options, secrets, \
-    trigger_type, flow_id, dedup_key, respond, is_active, version, created_at_ms, updated_at_ms FROM webhooks \
-    WHERE id = $1";
+/// The columns of a webhook as [`webhook`] reads them.
+macro_rules! webhook_columns {
+    () => {
+        "SELECT id, tenant_id, user_id, organization_id, name, verification, options, secrets, trigger_type, flow_id, \
+         dedup_key, respond, is_active, version, created_at_ms, updated_at_ms FROM webhooks "
+    };
+}
+
+const WEBHOOK: &str = concat!(webhook_columns!(), "WHERE id = $1");
+const WEBHOOKS_PAGE: &str = concat!(webhook_columns!(), "WHERE ($1 IS NULL OR id > $1) ORDER BY id LIMIT $2");
 /// The columns of a service key as [`service_key`] reads them.
 macro_rules! key_columns {
     () => {
@@ -98,6 +105,26 @@ impl Catalog for SqlStore {
         Box::pin(async move {
             let rows = self.read(Scope::Platform).await?.fetch(WEBHOOK, &[id.0.into()]).await?;
             Ok(rows.first().map(|row| webhook(row.fields())).transpose()?)
+        })
+    }
+
+    fn integrations(
+        &self,
+        after: Option<RowId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Integration, KeptBreakers)>, StoreError>> {
+        Box::pin(async move { Ok(connections::page(self, after, limit).await?) })
+    }
+
+    fn secrets_page(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Secret>, StoreError>> {
+        Box::pin(async move { Ok(connections::secrets_page(self, after, limit).await?) })
+    }
+
+    fn webhooks_page(&self, after: Option<WebhookId>, limit: usize) -> BoxFuture<'_, Result<Vec<Webhook>, StoreError>> {
+        Box::pin(async move {
+            let cells = [after.map(|id| id.0).into(), (limit as i64).into()];
+            let rows = self.read(Scope::Platform).await?.fetch(WEBHOOKS_PAGE, &cells).await?;
+            Ok(rows.iter().map(|row| webhook(row.fields())).collect::<Result<_, _>>()?)
         })
     }
 

@@ -11,6 +11,7 @@ use core314_actors::ports::store::{IdleRun, LimitedRun, Outcome, Store, StoredBu
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::Json;
 use core314_domain::ids::{ExecutionId, FlowId, OrganizationId, Owner, RowId, RunId, StepNo, TenantId, UserId};
+use core314_domain::limits::Brought;
 use core314_domain::run::{CacheKey, Cached, FlowRef, Kept, LastAttempt, RunHeader, SavedState, Timing};
 use serde_json::Value;
 use uuid::Uuid;
@@ -170,6 +171,10 @@ impl Store for SqlStore {
 
     fn idle_runs(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<IdleRun>, StoreError>> {
         Box::pin(async move { Ok(idle_runs(self, after, limit).await?) })
+    }
+
+    fn gathered(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<(RunId, Brought)>, StoreError>> {
+        Box::pin(async move { Ok(limits::gathered(self, runs).await?) })
     }
 
     fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>> {

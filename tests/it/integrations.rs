@@ -1,8 +1,17 @@
 //! Integrations and secrets by the real binary: set, used at the last moment, and never to be seen again.
 
 mod echo;
+mod exchange;
 mod leaks;
 mod life;
+mod protection;
+mod provider;
+mod rotation;
+mod messages;
+mod models;
+mod programs;
+mod records;
+mod trackers;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -48,9 +57,13 @@ fn step(id: &str, action: &str, target: &str, payload: Value) -> Value {
 
 /// Saves a flow of these steps, runs it and gives its attempts by their steps, once it has ended.
 async fn run(server: &Server, name: &str, steps: Vec<Value>, context: Value) -> Vec<Value> {
-    let flow = json!({"flow_name": name, "trigger_type": "manual", "flow_steps": steps});
+    run_flow(server, json!({"flow_name": name, "trigger_type": "manual", "flow_steps": steps}), context).await
+}
+
+/// The same with a flow as it is.
+async fn run_flow(server: &Server, flow: Value, context: Value) -> Vec<Value> {
+    let path = format!("/api/v1/flows/{}/trigger", flow["flow_name"].as_str().expect("a name"));
     done(server, Method::POST, "/api/v1/flows", flow).await;
-    let path = format!("/api/v1/flows/{name}/trigger");
     let accepted = done(server, Method::POST, &path, json!({"trigger_context": context})).await;
     let id = accepted["id"].as_str().unwrap_or_else(|| panic!("a run: {accepted}")).to_owned();
     let started = std::time::Instant::now();

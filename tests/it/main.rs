@@ -12,6 +12,7 @@ mod executors;
 mod fuzz;
 mod hostile;
 mod integrations;
+mod limits;
 mod notify;
 mod orchestration;
 mod promises;

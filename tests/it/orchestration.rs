@@ -17,6 +17,7 @@ mod figures;
 mod flows;
 mod functions;
 mod gallery;
+mod gathering;
 mod keys;
 mod large_results;
 mod phases;

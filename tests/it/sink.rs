@@ -27,6 +27,8 @@ pub struct Sink {
     received: Mutex<Vec<Received>>,
     arrived: Notify,
     status: AtomicU16,
+    /// What `Retry-After` says with a 429, in seconds; 0: there is none.
+    patience: AtomicU16,
     /// From which request on another status is answered.
     later: Mutex<Option<(usize, u16)>>,
     is_held: watch::Sender<bool>,
@@ -44,6 +46,7 @@ impl Sink {
                     received: Mutex::default(),
                     arrived: Notify::new(),
                     status: AtomicU16::new(200),
+                    patience: AtomicU16::new(0),
                     later: Mutex::default(),
                     is_held: watch::Sender::new(false),
                     url: format!("http://127.0.0.1:{port}"),
@@ -67,6 +70,12 @@ impl Sink {
     pub fn answer(&self, status: u16) {
         *self.later.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// Answers 429 from now on, and wishes to be left alone for so many seconds.
+    pub fn ask_patience(&self, seconds: u16) {
+        self.patience.store(seconds, Ordering::SeqCst);
+        self.answer(429);
     }
 
     /// What it answers once so many more requests have arrived.
@@ -137,5 +146,10 @@ async fn receive_one(sink: web::Data<Sink>, request: HttpRequest, body: web::Byt
     let later = later.filter(|(from, _)| number > *from).map(|(_, status)| status);
     let status = later.unwrap_or_else(|| sink.status.load(Ordering::SeqCst));
     let status = actix_web::http::StatusCode::from_u16(status).expect("a status");
-    HttpResponse::build(status).json(serde_json::json!({"ok": status.is_success()}))
+    let mut response = HttpResponse::build(status);
+    let patience = sink.patience.load(Ordering::SeqCst);
+    if status.as_u16() == 429 && patience > 0 {
+        response.insert_header(("Retry-After", patience.to_string()));
+    }
+    response.json(serde_json::json!({"ok": status.is_success()}))
 }

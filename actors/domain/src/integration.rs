@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::breaker::BreakerPolicy;
+use crate::limits::Rate;
 use crate::plan::Problem;
 use crate::secret;
 use crate::suggest::meant_or_known;
@@ -26,12 +28,91 @@ pub struct Definition {
     /// Where the service is: an address without credentials. Absent: the kind's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// Where else the same service is: it takes over while the breaker of the endpoint is open, and hands back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_endpoint: Option<String>,
     /// By what the kind calls it the secret that holds it, as `secrets.NAME`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub credentials: BTreeMap<String, String>,
     /// What else the kind wants to know; nothing that is secret.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub settings: Map<String, Value>,
+    /// How many calls go at once, how fast they start, and how long one may take.
+    #[serde(skip_serializing_if = "CallLimits::is_none")]
+    pub limits: CallLimits,
+    /// When the service is left alone because it is ill; absent: as the defaults say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerPolicy>,
+}
+
+/// What bounds the calls to a service. A full limit delays, and fails nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CallLimits {
+    /// Calls under way at once: 1 to 10,000. Absent: without limit.
+    #[schemars(range(min = 1, max = 10_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// How fast calls start. Absent: without limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<CallRate>,
+    /// An attempt that would be given longer is given this long, in milliseconds: 1 to 86,400,000.
+    #[schemars(range(min = 1, max = 86_400_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// How fast calls start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallRate {
+    /// How many may start in `per_seconds`: 1 to 1,000,000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max: u32,
+    /// 1 to 86,400.
+    #[schemars(range(min = 1, max = 86_400))]
+    #[serde(default = "one")]
+    pub per_seconds: u32,
+    /// How many may start at once after a pause: 1 to 1,000,000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[serde(default = "one")]
+    pub burst: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl CallLimits {
+    /// Whether it bounds nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The rate as buckets know it.
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate.map(|rate| {
+            let (of_us, max) = (i64::from(rate.per_seconds) * 1_000_000, i64::from(rate.max.max(1)));
+            Rate { interval_us: (of_us + max - 1) / max, burst: rate.burst.max(1) }
+        })
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        let mut check = |is_sound: bool, field: &str, message: &str| {
+            if !is_sound {
+                found.push(Problem::new(format!("/limits/{field}"), message));
+            }
+        };
+        check(self.concurrency.is_none_or(|max| (1..=10_000).contains(&max)), "concurrency", "must be 1 to 10000");
+        check(self.timeout_ms.is_none_or(|ms| (1..=86_400_000).contains(&ms)), "timeout_ms", "must be 1 to 86400000");
+        if let Some(rate) = self.rate {
+            check((1..=1_000_000).contains(&rate.max), "rate/max", "must be 1 to 1000000");
+            check((1..=86_400).contains(&rate.per_seconds), "rate/per_seconds", "must be 1 to 86400");
+            check((1..=1_000_000).contains(&rate.burst), "rate/burst", "must be 1 to 1000000");
+        }
+        found
+    }
 }
 
 /// What executors can connect to: one service, or all that speak one protocol.
@@ -121,6 +202,9 @@ impl Definition {
             let message = format!("has {bytes} bytes as JSON, at most {MAX_SETTINGS_BYTES} are kept");
             found.push(Problem::new("/settings", message));
         }
+        found.extend(self.limits.problems());
+        let breaker = self.breaker.iter().flat_map(BreakerPolicy::problems);
+        found.extend(breaker.map(|problem| Problem { pointer: format!("/breaker{}", problem.pointer), ..problem }));
         if found.is_empty() {
             found = (kind.check)(self);
         }
@@ -132,6 +216,16 @@ impl Definition {
         match (&self.endpoint, kind.endpoint) {
             (Some(_), None) => wrong(format!("the kind {} has no endpoint", kind.word)),
             (None, Some(Endpoint { default: None, .. })) => wrong("is required".to_owned()),
+            (Some(text), Some(of)) => {
+                if let Some(problem) = address_problem(text, of.schemes) {
+                    wrong(problem);
+                }
+            }
+            (None, _) => {}
+        }
+        let mut wrong = |message: String| found.push(Problem::new("/backup_endpoint", message));
+        match (&self.backup_endpoint, kind.endpoint) {
+            (Some(_), None) => wrong(format!("the kind {} has no endpoint", kind.word)),
             (Some(text), Some(of)) => {
                 if let Some(problem) = address_problem(text, of.schemes) {
                     wrong(problem);
@@ -253,6 +347,22 @@ mod tests {
             (
                 json!({"endpoint": "https://h", "credentials": token, "settings": {"chanel": 1}}),
                 "/settings/chanel: unknown name `chanel`; did you mean `channel`?",
+            ),
+            (
+                json!({"endpoint": "https://h", "credentials": token, "limits": {"concurrency": 0}}),
+                "/limits/concurrency: must be 1 to 10000",
+            ),
+            (
+                json!({"endpoint": "https://h", "credentials": token, "limits": {"rate": {"max": 0}}}),
+                "/limits/rate/max: must be 1 to 1000000",
+            ),
+            (
+                json!({"endpoint": "https://h", "credentials": token, "breaker": {"failure_rate": 2}}),
+                "/breaker/failure_rate: must be more than 0 and at most 1",
+            ),
+            (
+                json!({"endpoint": "https://h", "backup_endpoint": "h", "credentials": token}),
+                "/backup_endpoint: must be an address that begins with one of: https://, http://",
             ),
             (
                 json!({"endpoint": "https://h", "credentials": token, "settings": {"channel": 1}}),

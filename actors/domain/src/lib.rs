@@ -6,6 +6,7 @@
 //! actors serialise the two and the shell acts on the effects, after their commit.
 
 pub mod audit;
+pub mod breaker;
 pub mod bulk;
 pub mod chain;
 pub mod dispatch;

@@ -26,8 +26,8 @@ use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
 
 use check::Checker;
 pub use kind::{
-    ApprovalPlan, Approver, CachePlan, ForEachPlan, ParallelPlan, StepKind, SubFlowPlan, SubFlowRef, WaitFor, WaitPlan,
-    WhilePlan,
+    ApprovalPlan, Approver, CachePlan, ComputedPlan, ForEachPlan, ParallelPlan, StepKind, SubFlowPlan, SubFlowRef,
+    WaitFor, WaitPlan, WhilePlan,
 };
 pub use output::OutputPlan;
 pub use phases::{PhasePlan, RollbackPlan, RollbackTo};
@@ -212,10 +212,12 @@ impl FlowPlan {
         };
         let types = is_new.then(|| typing::types(doc, &layout.slots));
         check.types = types.as_ref();
+        // Before there is a run, each trigger stands alone.
+        let alone = types.as_ref().map(typing::alone);
         let condition = check.expression("/conditions", || {
-            Condition::parse(&doc.conditions, &Names { types: types.as_ref(), ..Names::new(CONDITION_ROOTS, &[]) })
+            Condition::parse(&doc.conditions, &Names { types: alone.as_ref(), ..Names::new(CONDITION_ROOTS, &[]) })
         });
-        let limits = check.limits(doc);
+        let limits = check.limits(doc, alone.as_ref());
         let phases = check.phases(doc, &layout);
         let rollback = check.rollback(doc, phases.len());
         let outer = layout.slots.iter().filter(|slot| !slot.in_loop).map(|slot| slot.step.id.as_str());

@@ -395,7 +395,7 @@ mod tests {
         let credits = Credits::default();
         let (mut told, mut log) = (std::collections::VecDeque::from([Command::Begin]), BTreeMap::new());
         while let Some(command) = told.pop_front() {
-            let grant = Grant { slots: 100, epoch: 1, credits: &credits };
+            let grant = Grant { slots: 100, epoch: 1, credits: &credits, gates: None };
             let decision = run.decide(&command, grant, 1_000).unwrap();
             run.apply(&decision);
             for change in &decision.changes {

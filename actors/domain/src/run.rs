@@ -45,8 +45,8 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::{CacheKey, Cached};
 pub use change::{Change, Decision, Effect};
-pub use command::{AttemptReport, Command, Outcome, Refusal, SubRunNews, UndoWay, Voter};
-pub use decide::Grant;
+pub use command::{AttemptReport, Command, OnDuty, Outcome, Refusal, SubRunNews, UndoWay, Voter};
+pub use decide::{GatedNames, Grant};
 pub use header::{FlowRef, RunHeader, known_types, matching_scope};
 pub use phases::{PhaseMove, PhaseState};
 pub use place::{Frame, Place, PlanRef, Ranges};
@@ -131,6 +131,8 @@ pub struct RunState {
     pub paused_by: Option<Arc<str>>,
     /// How often a person took it up again after its end, or after a failure that paused it.
     pub reopened: u32,
+    /// Before it begins: it gathers further triggers of its key.
+    pub is_gathering: bool,
 }
 
 impl RunState {
@@ -146,6 +148,11 @@ impl RunState {
     /// Every execution that there is, by its number.
     pub fn all(&self) -> impl Iterator<Item = (StepNo, &Step)> {
         (0..).zip(&self.steps).chain(self.loose.iter().map(|(no, step)| (*no, step)))
+    }
+
+    /// How many steps stand in the queue of their partition.
+    pub fn queued(&self) -> u32 {
+        self.all().filter(|(_, step)| step.live.as_deref().is_some_and(|live| live.queued)).count() as u32
     }
 
     /// Their numbers.

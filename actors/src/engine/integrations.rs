@@ -1,20 +1,27 @@
 //! Integrations and secrets: saved, found and removed. Every change is in the audit log, by names alone.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
+use core314_domain::breaker::BreakerHold;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{Owner, RowId, TenantId};
 use core314_domain::integration::{self, Definition, Kind};
+use core314_domain::log::{Failure, HttpFigures};
 use core314_domain::plan::Problem;
+use core314_domain::run::Outcome as RunOutcome;
 use core314_domain::secret;
 use serde_json::json;
 
 use super::{Engine, unexpected};
+use crate::gates::{GateName, Seen};
 use crate::integrations::Known;
 use crate::ports::StoreError;
-use crate::ports::integration::{ConnectionWrite, Integration, Locked, Secret};
+use crate::ports::executor::Attempt;
+use crate::ports::integration::{ConnectionWrite, Integration, KeptBreakers, Locked, PreviousValue, Secret};
 use crate::ports::store::{Outcome, RejectCode, Write};
+use crate::runtime::{Order, prepare_and_act, remember_breaker};
 
 /// An integration to save.
 #[derive(Debug, Clone)]
@@ -31,6 +38,24 @@ pub struct SecretDraft {
     pub name: String,
     pub value: String,
     pub description: String,
+}
+
+/// What is to become of a secret.
+#[derive(Default)]
+pub struct SecretChange<'a> {
+    pub value: Option<&'a str>,
+    /// For how long the value before stays good beside the new one; absent or 0: not at all.
+    pub overlap_seconds: Option<u64>,
+    pub description: Option<String>,
+}
+
+/// What came of a real call.
+#[derive(Debug, Clone)]
+pub struct Tested {
+    /// Absent where it went well.
+    pub failure: Option<Failure>,
+    pub took_ms: u64,
+    pub http: Option<HttpFigures>,
 }
 
 /// Why an integration or a secret was not saved or removed. The variants say what the caller should do.
@@ -126,8 +151,63 @@ impl Engine {
         let limit = self.inner.runtime.settings.integrations_per_tenant;
         let audit = AuditEntry { details, ..audit };
         let write = ConnectionWrite::Integration { integration: integration.clone(), limit, audit };
-        self.commit_connection(integration.owner.tenant, write, limit).await?;
+        let (gates, saved) = (self.inner.runtime.gates.clone(), integration.clone());
+        // What its breakers have come to stays where there is one already.
+        let put = move || gates.put(&saved, KeptBreakers::default());
+        self.commit_connection(integration.owner.tenant, write, limit, put).await?;
         Ok(integration)
+    }
+
+    /// Makes a real call to the service behind an integration. `None` where no executor has one for its kind.
+    pub async fn test_integration(&self, found: &Integration) -> Option<Tested> {
+        let runtime = self.runtime().clone();
+        let mut executors = runtime.executors.values();
+        let (executor, payload) =
+            executors.find_map(|executor| Some((executor.clone(), executor.test_payload(found)?)))?;
+        let run = runtime.run_id();
+        let attempt = Attempt {
+            owner: found.owner,
+            run,
+            step: 0,
+            execution: run.execution(0),
+            attempt: 0,
+            action_target: found.name.as_str().into(),
+            connection: None,
+            payload: payload.into(),
+            secrets: Arc::default(),
+            timeout: Duration::from_millis(runtime.settings.attempt_timeout_ms),
+        };
+        let order = Order { attempt, marked: None, pass: None };
+        let for_task = runtime.clone();
+        let started = Instant::now();
+        let task = async move { prepare_and_act(&for_task, executor.as_ref(), order).await };
+        let performed = runtime.io.spawn(task).await.ok()?;
+        let failure = match performed.outcome {
+            RunOutcome::Completed(_) => None,
+            RunOutcome::Failed(failure) => Some(failure),
+            RunOutcome::Cancelled => Some(Failure::retryable("cancelled", "the call was cut off")),
+        };
+        Some(Tested { failure, took_ms: started.elapsed().as_millis() as u64, http: performed.http })
+    }
+
+    /// How the gate of an integration stands.
+    pub fn gate(&self, found: &Integration) -> Option<Seen> {
+        self.inner.runtime.gates.seen(&gate_name(found), self.now_ms())
+    }
+
+    /// Holds the breaker of an integration's endpoint open or closed, or lets it go. Holds from now on; answers when it
+    /// also holds through a restart.
+    pub async fn hold_breaker(
+        &self,
+        found: &Integration,
+        hold: Option<BreakerHold>,
+        by: &str,
+    ) -> Result<Option<Seen>, ConnectError> {
+        let runtime = &self.inner.runtime;
+        if let Some(turned) = runtime.gates.hold(&gate_name(found), hold, by, self.now_ms()) {
+            remember_breaker(runtime, &turned).await;
+        }
+        Ok(self.gate(found))
     }
 
     fn integration_problems(&self, known: &Known, integration: &Integration) -> Vec<Problem> {
@@ -153,7 +233,9 @@ impl Engine {
         let tenant = found.owner.tenant;
         let subject = ("integration", found.id);
         let audit = self.connection_audit(AuditEvent::IntegrationDeleted, found.owner, by, subject, &found.name);
-        self.commit_connection(tenant, ConnectionWrite::RemoveIntegration { tenant, id: found.id, audit }, 0).await
+        let (gates, id) = (self.inner.runtime.gates.clone(), found.id);
+        let write = ConnectionWrite::RemoveIntegration { tenant, id, audit };
+        self.commit_connection(tenant, write, 0, move || gates.remove(tenant, id)).await
     }
 
     /// Makes a secret.
@@ -170,6 +252,7 @@ impl Engine {
             name: draft.name,
             description: draft.description,
             sealed: self.seal(id, &draft.value)?,
+            previous: None,
             version: 1,
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
@@ -181,12 +264,26 @@ impl Engine {
     pub async fn update_secret(
         &self,
         found: Secret,
-        value: Option<&str>,
-        description: Option<String>,
+        change: SecretChange<'_>,
         by: String,
     ) -> Result<Secret, ConnectError> {
+        let SecretChange { value, overlap_seconds, description } = change;
+        let most = self.inner.runtime.settings.max_secret_overlap_seconds;
+        let problem = match (overlap_seconds, value) {
+            (Some(_), None) => Some("needs a value: it says how long the one before stays good".to_owned()),
+            (Some(seconds), Some(_)) if seconds > most => Some(format!("must be at most {most}")),
+            _ => None,
+        };
+        if let Some(message) = problem {
+            return Err(ConnectError::Invalid(vec![Problem::new("/overlap_seconds", message)]));
+        }
         let sealed = value.map(|value| self.seal(found.id, value)).transpose()?;
+        let until_ms = self.now_ms() + overlap_seconds.unwrap_or_default() as i64 * 1_000;
+        // A value that is replaced at once takes the one before it along.
+        let replaced = overlap_seconds.filter(|seconds| *seconds > 0);
+        let replaced = replaced.map(|_| PreviousValue { sealed: found.sealed.clone(), until_ms });
         let next = Secret {
+            previous: if sealed.is_some() { replaced } else { found.previous },
             sealed: sealed.unwrap_or(found.sealed),
             description: description.unwrap_or(found.description),
             version: found.version + 1,
@@ -222,7 +319,7 @@ impl Engine {
         let audit = AuditEntry { details: json!({"version": secret.version}), ..audit };
         let limit = self.inner.runtime.settings.secrets_per_tenant;
         let write = ConnectionWrite::Secret { secret: secret.clone(), limit, audit };
-        self.commit_connection(secret.owner.tenant, write, limit).await?;
+        self.commit_connection(secret.owner.tenant, write, limit, || {}).await?;
         Ok(secret)
     }
 
@@ -236,7 +333,8 @@ impl Engine {
         }
         let audit =
             self.connection_audit(AuditEvent::SecretDeleted, found.owner, by, ("secret", found.id), &found.name);
-        self.commit_connection(tenant, ConnectionWrite::RemoveSecret { tenant, id: found.id, audit }, 0).await
+        let write = ConnectionWrite::RemoveSecret { tenant, id: found.id, audit };
+        self.commit_connection(tenant, write, 0, || {}).await
     }
 
     /// Secrets that a document names and the tenant does not have yet.
@@ -262,11 +360,15 @@ impl Engine {
         tenant: TenantId,
         write: ConnectionWrite,
         limit: usize,
+        then: impl FnOnce(),
     ) -> Result<(), ConnectError> {
         let runtime = self.inner.runtime.clone();
         let forget = move || runtime.integrations.forget(tenant);
         match self.commit_then(Write::Connection(Box::new(write)), forget).await? {
-            Outcome::Committed { .. } => Ok(()),
+            Outcome::Committed { .. } => {
+                then();
+                Ok(())
+            }
             Outcome::Conflict => Err(ConnectError::Conflict),
             Outcome::Rejected { code: RejectCode::NameTaken, .. } => Err(ConnectError::NameTaken),
             Outcome::Rejected { code: RejectCode::LimitReached, .. } => Err(ConnectError::TooMany { limit }),
@@ -285,6 +387,10 @@ impl Engine {
         let summary = format!("{} '{name}'", event.as_str().replace('_', " "));
         AuditEntry { summary, ..self.entry(event, owner, by, (subject, id.0)) }
     }
+}
+
+fn gate_name(found: &Integration) -> GateName {
+    (found.owner.tenant, found.name.as_str().into())
 }
 
 const MAX_DESCRIPTION_CHARS: usize = 500;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use core314_domain::Json;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{Owner, RunId};
-use core314_domain::limits::Hold;
+use core314_domain::limits::{Hold, Limits, Terms, batch_of};
 use core314_domain::plan::{FlowPlan, Problem};
 use core314_domain::run::{Reason, Run, RunState, Waiting, matching_scope};
 use core314_domain::words::RunStatus;
@@ -16,6 +16,8 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{Engine, TellError};
+use crate::clock::rfc3339;
+use crate::gates::Blocked;
 use crate::ports::store::StoredRun;
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::PartitionMsg;
@@ -62,6 +64,17 @@ fn limited(reason: &mut Reason, hold: Hold) {
             reason.held_by = vec![format!("rate:{key}")];
             reason.wakes_at_ms = at_ms.or(reason.wakes_at_ms);
         }
+        Hold::Gathers { key, terms, count, at_ms } => {
+            let until = match terms {
+                Terms::Debounce { .. } => "it begins with the last of them when none has come for a while".to_owned(),
+                Terms::Batch { max, .. } => {
+                    format!("it begins with all of them when there are {max}, or its time is over")
+                }
+            };
+            reason.message = format!("it gathers the triggers of {}, {count} so far; {until}", of_key(&key));
+            reason.held_by = vec![format!("{}:{key}", terms.word())];
+            reason.wakes_at_ms = Some(at_ms);
+        }
     }
 }
 
@@ -77,6 +90,10 @@ impl Engine {
             && let Some(begin) = reasons.iter_mut().find(|reason| reason.code == Waiting::Begin)
         {
             limited(begin, hold);
+        }
+        self.name_duty(&run, &mut reasons).await?;
+        for reason in reasons.iter_mut().filter(|reason| reason.code == Waiting::Slot) {
+            self.gated(&run, reason);
         }
         Ok((status, reasons))
     }
@@ -104,6 +121,39 @@ impl Engine {
         tokio::time::timeout(patience, heard).await.ok()?.ok()?
     }
 
+    /// Says of a step that is due which limit or breaker of its integration holds it.
+    fn gated(&self, run: &Run, reason: &mut Reason) {
+        let Some((_, step)) = reason.execution_id.and_then(|execution| execution.parts()) else { return };
+        let target = &run.step_plan(step).action_target;
+        let name = (run.header.owner.tenant, target.clone());
+        let Some(blocked) = self.inner.runtime.gates.blocked(&name, self.now_ms()) else { return };
+        reason.wakes_at_ms = blocked.until_ms();
+        reason.held_by = vec![format!("integration:{target}")];
+        (reason.code, reason.message) = match blocked {
+            Blocked::Breaker { reason, until_ms } => {
+                let next = until_ms.map_or_else(
+                    || "it is asked again when a call under way has ended, or a person lets it go".to_owned(),
+                    |at_ms| format!("it is asked again at {}", rfc3339(at_ms)),
+                );
+                (Waiting::Breaker, format!("the breaker of integration '{target}' is open: {reason}; {next}"))
+            }
+            Blocked::Patience { until_ms } => {
+                let until = rfc3339(until_ms);
+                (
+                    Waiting::IntegrationLimit,
+                    format!("integration '{target}' has asked for patience (429) until {until}"),
+                )
+            }
+            Blocked::Concurrency { max } => {
+                let message = format!("integration '{target}' takes at most {max} calls at once");
+                (Waiting::IntegrationLimit, message)
+            }
+            Blocked::Rate { .. } => {
+                (Waiting::IntegrationLimit, format!("calls to integration '{target}' start no faster than its rate"))
+            }
+        };
+    }
+
     /// What a trigger of this document would do.
     pub async fn dry_run(
         &self,
@@ -124,7 +174,9 @@ impl Engine {
             Ok(clause) => clause,
             Err(error) => Some(error.to_string()),
         };
-        scope.input = context;
+        let is_batch = plan.limits.as_ref().and_then(Limits::terms).is_some_and(Terms::is_batch);
+        scope.input = if is_batch { Arc::new(batch_of(vec![context.as_ref().clone()])) } else { context };
+        scope.trigger = scope.input.clone();
         let name = |no: &u32| plan.steps[*no as usize].id.to_string();
         let steps = plan.steps.iter().map(|step| {
             let (action_payload, unknown) = match step.payload.render(&scope) {

@@ -19,6 +19,7 @@ use crate::commit_writer::CommitWriter;
 use crate::ends::Ends;
 use crate::failpoint;
 use crate::feed::{Feed, Topic};
+use crate::gates::Tell;
 use crate::ingress::Ingress;
 use crate::integrations::Integrations;
 use crate::known_keys::KnownKeys;
@@ -30,7 +31,7 @@ use crate::ports::executor::Executor;
 use crate::ports::integration::Vault;
 use crate::ports::store::{Store, Write};
 use crate::ports::{Scope, StoreError};
-use crate::queue_partition::{PartitionArgs, PartitionShared, QueuePartition};
+use crate::queue_partition::{PartitionArgs, PartitionMsg, PartitionShared, QueuePartition};
 use crate::relay::{Relay, Starter};
 use crate::rollouts::{Rollouts, RolloutsArgs};
 use crate::runtime::{Counters, Runtime};
@@ -38,7 +39,7 @@ use crate::schedules::{Schedules, SchedulesArgs};
 use crate::settings::EngineSettings;
 use crate::sub_runs::{self, SubRuns};
 use crate::supervision::{
-    ActorRestarted, ArbiterPool, ChildSpec, Exit, Hooks, Patience, Placement, Strategy, SupervisorSpec, Tree,
+    ActorRestarted, ArbiterPool, ChildSpec, Exit, Hooks, Patience, Placement, Ref, Strategy, SupervisorSpec, Tree,
 };
 use crate::waiting_check::{WaitingCheck, WaitingCheckArgs};
 
@@ -92,6 +93,7 @@ impl Engine {
             environment: settings.environment.as_str().into(),
             known_keys: KnownKeys::default(),
             integrations: Integrations::new(parts.vault),
+            gates: Arc::default(),
             plans: Plans::new(parts.executors, settings.plan_limits(), settings.cached_plans),
             settings,
             clock: parts.clock,
@@ -107,6 +109,7 @@ impl Engine {
             relay: OnceLock::new(),
             escalation: OnceLock::new(),
         });
+        put_gates(&runtime).await?;
         let engine = Self::grow(runtime)?;
         let worker = sub_runs::work(Arc::downgrade(&engine.inner), requests);
         engine.inner.runtime.io.spawn(worker);
@@ -162,10 +165,10 @@ impl Engine {
         let spec = ChildSpec::new("waiting-check").placement(Placement::Worker(0)).mailbox(16);
         root.root().start_child::<WaitingCheck>(spec, args).map_err(|e| actors(&e))?;
         let watchdog = root.watch(patience(&runtime.settings)).map_err(|e| actors(&e))?;
+        runtime.gates.tell_by(tell_partitions(partitions.clone()));
         let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
         let writer = writers.into_iter().next().expect("there is at least one worker");
-        let starter = Starter { runtime: runtime.clone(), ingress: ingress.clone(), writer: writer.clone() };
-        let starter = Arc::new(starter);
+        let starter = Arc::new(Starter { runtime: runtime.clone(), ingress: ingress.clone(), writer: writer.clone() });
         let relay =
             root.root().start_child::<Relay>(ChildSpec::new("relay"), starter.clone()).map_err(|e| actors(&e))?;
         assert!(runtime.relay.set(relay).is_ok(), "a runtime has one engine");
@@ -208,6 +211,33 @@ impl Engine {
     async fn remember(&self, event: AuditEvent, summary: &str, details: serde_json::Value) -> Result<(), StoreError> {
         let entry = node_entry(&self.inner.runtime, event, summary.to_owned(), details);
         self.commit(Write::Audit(Box::new(entry))).await.map(drop)
+    }
+}
+
+/// Tells partitions of gates that may let them pass again.
+fn tell_partitions(partitions: Vec<Ref<QueuePartition>>) -> Tell {
+    Box::new(move |partition, (tenant, name)| {
+        if let Some(partition) = partitions.get(usize::from(partition)) {
+            // A partition that is restarting asks again by itself.
+            let _ = partition.tell_urgent(PartitionMsg::GateOpened { tenant: *tenant, name: name.clone() });
+        }
+    })
+}
+
+/// Gates for all integrations there are, before anything starts that one of them would hold back.
+async fn put_gates(runtime: &Runtime) -> Result<(), StoreError> {
+    let page = runtime.settings.page_size;
+    let mut after = None;
+    loop {
+        let found = runtime.catalog.integrations(after, page).await?;
+        let is_last = found.len() < page;
+        for (integration, kept) in found {
+            after = Some(integration.id);
+            runtime.gates.put(&integration, kept);
+        }
+        if is_last {
+            return Ok(());
+        }
     }
 }
 

@@ -52,6 +52,8 @@ impl FlowRun {
             Change::RunAwaitsApproval
             | Change::RunStarted { .. }
             | Change::RunHeld
+            | Change::RunGathers
+            | Change::RunGathered { .. }
             | Change::RunClosing { .. }
             | Change::StepReleased { .. }
             | Change::StepAdjusted { .. }

@@ -7,7 +7,7 @@ use core314_domain::ids::{FlowId, Owner, RowId, TenantId, WebhookId};
 use core314_domain::rollout::{Ended, RolloutStatus, RolloutTerms};
 use core314_domain::words::{KeyScope, Role, TriggerType};
 
-use super::integration::TenantConnections;
+use super::integration::{Integration, KeptBreakers, Secret, TenantConnections};
 use super::store::Webhook;
 use super::{BoxFuture, Scope, StoreError};
 
@@ -41,8 +41,21 @@ pub trait Catalog: Send + Sync + 'static {
     /// A webhook, of any tenant: whoever calls it proves who they are by its verification.
     fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>>;
 
+    /// The secrets of all tenants, in the order of their ids, after the given one.
+    fn secrets_page(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Secret>, StoreError>>;
+
+    /// The webhooks of all tenants, in the order of their ids, after the given one.
+    fn webhooks_page(&self, after: Option<WebhookId>, limit: usize) -> BoxFuture<'_, Result<Vec<Webhook>, StoreError>>;
+
     /// The integrations and secrets of a tenant.
     fn connections(&self, tenant: TenantId) -> BoxFuture<'_, Result<TenantConnections, StoreError>>;
+
+    /// The integrations of all tenants with their breakers, in the order of their ids, after the given one.
+    fn integrations(
+        &self,
+        after: Option<RowId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Integration, KeptBreakers)>, StoreError>>;
 
     /// The service key with this digest, of any tenant, revoked and expired ones too: whoever holds it is its caller.
     fn service_key(&self, key_hash: [u8; 32]) -> BoxFuture<'_, Result<Option<ServiceKey>, StoreError>>;

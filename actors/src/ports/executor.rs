@@ -29,6 +29,12 @@ pub trait Executor: Send + Sync + 'static {
         &[]
     }
 
+    /// The payload of an attempt that proves that an integration works: a real call, which does no harm. `None` for a kind
+    /// that it does not take.
+    fn test_payload(&self, _integration: &Integration) -> Option<Value> {
+        None
+    }
+
     /// Whether secrets may stand in the payload of an action with this `action_target`: not where it is stored.
     fn takes_secrets(&self, _target: &str) -> bool {
         true
@@ -77,6 +83,8 @@ pub struct Connection {
     pub endpoint: Option<Arc<str>>,
     pub settings: Map<String, Value>,
     credentials: BTreeMap<String, String>,
+    /// Values before those of now that are still good.
+    previous: BTreeMap<String, String>,
 }
 
 impl Connection {
@@ -87,12 +95,31 @@ impl Connection {
             endpoint: integration.definition.endpoint_of(kind).map(Arc::from),
             settings: integration.definition.settings.clone(),
             credentials,
+            previous: BTreeMap::new(),
         }
+    }
+
+    /// The same with values that were replaced and are still good.
+    #[must_use]
+    pub fn with_previous(self, previous: BTreeMap<String, String>) -> Self {
+        Self { previous, ..self }
+    }
+
+    /// The same at the integration's backup endpoint.
+    #[must_use]
+    pub fn at_backup(self, integration: &Integration) -> Self {
+        let backup = integration.definition.backup_endpoint.as_deref().map(Arc::from);
+        Self { endpoint: backup.or(self.endpoint), ..self }
     }
 
     /// A credential by what the kind calls it; absent where the integration does not have it.
     pub fn credential(&self, name: &str) -> Option<&str> {
         self.credentials.get(name).map(String::as_str)
+    }
+
+    /// The value of a credential before the one of now, as long as both are good.
+    pub fn previous(&self, name: &str) -> Option<&str> {
+        self.previous.get(name).map(String::as_str)
     }
 
     /// A setting that is a text.

@@ -4,8 +4,12 @@
 //! and forgotten with it.
 
 use core314_domain::audit::AuditEntry;
-use core314_domain::ids::{Owner, RowId, TenantId};
+use core314_domain::breaker::Kept;
+use core314_domain::ids::{Owner, RowId, TenantId, WebhookId};
 use core314_domain::integration::Definition;
+use serde::{Deserialize, Serialize};
+
+use super::webhook::WebhookSecret;
 
 /// A named connection of a tenant.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,10 +39,20 @@ pub struct Secret {
     pub description: String,
     /// What the vault made of its value.
     pub sealed: String,
+    /// The value before, for as long as both are to be good.
+    pub previous: Option<PreviousValue>,
     /// 1 for a new one; each change of the value or the description makes it one more.
     pub version: i64,
     pub created_at_ms: i64,
     pub updated_at_ms: i64,
+}
+
+/// A value that was replaced, and is still good beside the one of now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviousValue {
+    /// What the vault made of it.
+    pub sealed: String,
+    pub until_ms: i64,
 }
 
 impl Secret {
@@ -53,6 +67,34 @@ impl Secret {
 pub struct TenantConnections {
     pub integrations: Vec<Integration>,
     pub secrets: Vec<Secret>,
+}
+
+/// How the breakers of an integration stand, as it is kept through a restart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptBreakers {
+    pub primary: Kept,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Kept>,
+}
+
+/// A secret that was sealed anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResealedSecret {
+    pub id: RowId,
+    /// As it was read.
+    pub before: String,
+    pub after: String,
+    /// The value before, as it is to be.
+    pub previous: Option<PreviousValue>,
+}
+
+/// A webhook whose secrets were sealed anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResealedWebhook {
+    pub id: WebhookId,
+    /// The version that was read; it stays.
+    pub version: i64,
+    pub secrets: Vec<WebhookSecret>,
 }
 
 /// A change of an integration or a secret. One that is new has version 1; one that is changed has the version after the
@@ -82,6 +124,19 @@ pub enum ConnectionWrite {
         id: RowId,
         audit: AuditEntry,
     },
+    /// What was sealed with an earlier key, sealed anew. What has changed since it was read stays as it is.
+    Reseal {
+        secrets: Vec<ResealedSecret>,
+        webhooks: Vec<ResealedWebhook>,
+        audit: AuditEntry,
+    },
+    /// How its breakers stand. One that is gone is a conflict.
+    Breakers {
+        tenant: TenantId,
+        id: RowId,
+        kept: KeptBreakers,
+        audit: AuditEntry,
+    },
 }
 
 impl ConnectionWrite {
@@ -91,7 +146,9 @@ impl ConnectionWrite {
             Self::Integration { audit, .. }
             | Self::RemoveIntegration { audit, .. }
             | Self::Secret { audit, .. }
-            | Self::RemoveSecret { audit, .. } => audit,
+            | Self::RemoveSecret { audit, .. }
+            | Self::Breakers { audit, .. }
+            | Self::Reseal { audit, .. } => audit,
         }
     }
 }
@@ -105,4 +162,6 @@ pub struct Locked(pub String);
 pub trait Vault: Send + Sync + 'static {
     fn seal(&self, value: &str, purpose: &str) -> Result<String, Locked>;
     fn open(&self, sealed: &str, purpose: &str) -> Result<String, Locked>;
+    /// Whether it was sealed with the key that seals now.
+    fn is_current(&self, sealed: &str) -> bool;
 }

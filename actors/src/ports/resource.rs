@@ -199,12 +199,13 @@ resources! {
     /// Named connections to services outside; the view knows no secret.
     Integrations = "integrations", "integration", [] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, kind: Text, endpoint: Text or null,
-        credentials: Json, settings: Json, is_active: Boolean, version: Integer, created_at: Time, updated_at: Time,
+        backup_endpoint: Text or null, credentials: Json, settings: Json, limits: Json, breaker: Json,
+        breaker_state: Text, is_active: Boolean, version: Integer, created_at: Time, updated_at: Time,
     }
     /// Secrets by their names; the view knows no value, sealed or not.
     Secrets = "secrets", "secret", [] {
-        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, description: Text, version: Integer,
-        created_at: Time, updated_at: Time,
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, description: Text,
+        previous_until: Time or null, version: Integer, created_at: Time, updated_at: Time,
     }
     /// Who is told of what has failed.
     EscalationRules = "escalation_rules", "escalation rule", [] {

@@ -52,6 +52,11 @@ pub enum Kept {
     Sealed(String),
 }
 
+/// For what a webhook's secrets are sealed: copied into another row they do not open.
+pub fn purpose(id: WebhookId) -> String {
+    format!("webhook:{id}")
+}
+
 /// What a webhook starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookTarget {

@@ -10,6 +10,7 @@ use core314_domain::plan::StepKind;
 use core314_domain::run::{AttemptReport, Command, Effect, Outcome, PlanRef};
 use core314_domain::secret::Marked;
 
+use super::ready::Entry;
 use super::runs::Ask;
 use super::{PartitionMsg, QueuePartition};
 use crate::ports::executor::Attempt;
@@ -19,13 +20,14 @@ use crate::supervision::Ctx;
 
 impl QueuePartition {
     /// Gives free slots to the entries of the queue.
-    pub(super) fn dispatch(&mut self) {
+    pub(super) fn dispatch(&mut self, ctx: &mut Ctx<'_, Self>) {
+        self.dispatch_held();
         // What a slow commit does not take yet stays in the queue, where it is small.
         while !self.draining && self.free() > 0 && !self.outbox.is_heavy(self.runtime.settings.decision_bytes) {
-            let Some((run, step)) = self.ready.pop() else { return };
+            let Some(entry) = self.ready.pop() else { return };
             // An entry whose run has left memory comes back when the run is read again.
-            if self.runs.contains_key(&run) {
-                self.deliver(run, Ask::quiet(Command::Start { steps: vec![step] }));
+            if self.runs.contains_key(&entry.run) {
+                self.start_or_hold(entry, ctx);
             }
         }
     }
@@ -39,9 +41,10 @@ impl QueuePartition {
                 }
                 Effect::StartRun { step, known, input, part } => self.start_run(run, step, known, input, part),
                 Effect::CancelAttempt { step, attempt } => self.cut_off(run, step, attempt),
-                Effect::Enqueue { step, order } => {
+                Effect::Enqueue { step, order, gate } => {
                     if let Some(header) = self.runs.get(&run).and_then(|r| r.header.as_ref()) {
-                        self.ready.push(header.owner.tenant, order, run, step, self.runtime.now_ms());
+                        let entry = Entry { tenant: header.owner.tenant, order, run, step, gate };
+                        self.ready.push(entry, self.runtime.now_ms());
                     }
                 }
             }
@@ -67,6 +70,7 @@ impl QueuePartition {
         ctx: &mut Ctx<'_, Self>,
     ) {
         Counters::add(&self.runtime.counters.attempts_started, 1);
+        let pass = self.passes.remove(&(run, step));
         let Some(resident) = self.runs.get(&run) else { return };
         let (Some(header), Some(plan)) = (&resident.header, &resident.plan) else { return };
         let plan = plan.part(part);
@@ -97,7 +101,7 @@ impl QueuePartition {
         self.running.insert((run, step), Some(part));
         self.shared.attempts.begin(run, step, attempt);
         let me = ctx.me();
-        let order = Order { attempt: request, marked };
+        let order = Order { attempt: request, marked, pass };
         perform(&self.runtime, &self.shared.attempts, executor, order, move || {
             // A partition that is gone finds the report in the table when it starts again.
             let _ = me.tell_urgent(PartitionMsg::AttemptEnded { run, step, attempt });

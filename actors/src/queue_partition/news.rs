@@ -125,6 +125,8 @@ fn changes_run(change: &Change) -> bool {
         | Change::RollbackEnded { .. }
         | Change::RunEnded { .. } => true,
         Change::RunHeld
+        | Change::RunGathers
+        | Change::RunGathered { .. }
         | Change::RunClosing { .. }
         | Change::StepReleased { .. }
         | Change::StepAdjusted { .. }
@@ -178,6 +180,8 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         | Change::RunPaused { .. }
         | Change::RunReopened
         | Change::RunHeld
+        | Change::RunGathers
+        | Change::RunGathered { .. }
         | Change::StepAdjusted { .. }
         | Change::ApprovalOverdue { .. }
         | Change::RunResumed

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::ids::{Owner, RunId, StepNo};
-use core314_domain::limits::{Bucket, Claim};
+use core314_domain::limits::{Bucket, Claim, Limits};
 use core314_domain::plan::FlowPlan;
-use core314_domain::run::{Command, Effect, Run, RunHeader, Timing};
+use core314_domain::run::{Change, Command, Effect, Run, RunHeader, Timing};
 use serde_json::json;
 
 use super::outbox::Pending;
-use super::{Answer, AnswerTo, NewRun, PartitionMsg, QueuePartition};
+use super::{Answer, AnswerTo, NewRun, News, PartitionMsg, QueuePartition};
 use crate::flow_run::{Accepting, Decide, Decided, FlowRun, FlowRunArgs, Remark, RunMsg};
+use crate::gates::CallPass;
 use crate::ports::store::{DeadLetter, Write};
 use crate::runtime::{Counters, run_name};
 use crate::supervision::{ChildExit, ChildSpec, Ctx, Ref};
@@ -44,6 +45,8 @@ pub struct Resident {
     pub generation: u32,
     pub ended: bool,
     pub idle: bool,
+    /// How many of its steps are queued; counted where its tenant has integrations.
+    pub queued: u32,
 }
 
 /// A command on its way.
@@ -53,13 +56,22 @@ pub struct Ask {
     pub remark: Remark,
     /// What the bucket of its rate holds once it starts by this.
     pub bucket: Option<Bucket>,
+    /// For the steps that it starts: the right to call their integrations.
+    pub passes: Vec<(StepNo, CallPass)>,
     pub answer: Option<AnswerTo>,
 }
 
 impl Ask {
     /// A command that nobody waits for.
     pub fn quiet(command: Command) -> Self {
-        Self { command: Arc::new(command), granted: 0, remark: Remark::default(), bucket: None, answer: None }
+        Self {
+            command: Arc::new(command),
+            granted: 0,
+            remark: Remark::default(),
+            bucket: None,
+            passes: Vec::new(),
+            answer: None,
+        }
     }
 
     /// Tells whoever waits.
@@ -69,6 +81,13 @@ impl Ask {
             drop(to.send(answer));
         }
     }
+}
+
+/// What a run is that has decided to gather no more.
+fn gathered(news: &News) -> Option<Arc<RunHeader>> {
+    let gathers = news.plan.limits.as_ref().and_then(Limits::terms).is_some();
+    let is_gathered = |change: &Change| matches!(change, Change::RunGathered { .. });
+    (gathers && news.changes.iter().any(is_gathered)).then(|| news.header.clone())
 }
 
 impl Resident {
@@ -93,6 +112,7 @@ impl QueuePartition {
         if self.is_too_early(std::slice::from_ref(&new)) {
             return self.keep_for_later(PartitionMsg::Accept(Box::new(new)));
         }
+        let Some(new) = self.join(new) else { return };
         let first = match self.first_command(&new) {
             Ok(first) => first,
             // A caller that has gone away does not want to know.
@@ -134,7 +154,7 @@ impl QueuePartition {
 
     /// A command from outside; the run is loaded if it is not here.
     pub(super) fn tell(&mut self, run: RunId, command: Box<Command>, remark: Remark, answer: Option<AnswerTo>) {
-        self.deliver(run, Ask { command: Arc::from(command), granted: 0, remark, bucket: None, answer });
+        self.deliver(run, Ask { answer, remark, ..Ask::quiet(*command) });
     }
 
     /// Gives a run a command, now or when it is loaded.
@@ -218,12 +238,21 @@ impl QueuePartition {
         let Some(mut ask) = resident.asked.pop_front() else { return };
         self.granted -= ask.granted;
         ask.granted = 0;
+        let passes = std::mem::take(&mut ask.passes);
         resident.ended = decided.ended;
         resident.idle = decided.idle;
+        resident.queued = decided.queued.unwrap_or(resident.queued);
+        if !passes.is_empty() {
+            self.keep_passes(run, passes, &decided.effects);
+        }
         if let Some(refusal) = decided.refusal {
             ask.answer(Answer::Refused(refusal));
         } else if let Some(mut write) = decided.write {
-            self.note_claim(&mut write, &ask.command, ask.bucket.take());
+            let gathered = gathered(&decided.news);
+            if let Some(header) = &gathered {
+                self.has_gathered(run, header);
+            }
+            self.note_claim(&mut write, &ask.command, ask.bucket.take(), gathered);
             let pending = Pending {
                 write: write.into(),
                 effects: decided.effects,
@@ -248,21 +277,26 @@ impl QueuePartition {
     /// Lets a run go that has ended, or waits for something that the store or a person will tell.
     pub(super) fn leave_if_done(&mut self, run: RunId, ctx: &mut Ctx<'_, Self>) {
         let Some(resident) = self.runs.get(&run) else { return };
-        let crowded = self.runs.len() > self.runtime.settings.resident_runs_per_partition;
+        let most = self.runtime.settings.resident_runs_per_partition;
+        let crowded = self.runs.len() > most;
         let done = resident.ended || resident.idle;
-        if !resident.is_settled() || !(done || crowded) {
+        // Runs that wait at gates leave the room in which the queue is read to others.
+        let parks = !done && self.runs.len() > most / 4 && self.held.holds_all_of(run, resident.queued);
+        if !resident.is_settled() || !(done || crowded || parks) {
             return;
         }
         let runs_something = !done && self.runs_something(run);
         if runs_something {
             return;
         }
-        if !done {
+        self.held.leaves(run, parks);
+        if !done && !parks {
             // It is only queued, and memory is full: its row brings it back.
             self.paging.again_from_start();
         }
         let has_ended = resident.ended;
         self.drop_actor(run, ctx);
+        self.drop_passes(run);
         self.runs.remove(&run);
         if has_ended {
             self.give_place_back(run);
@@ -288,6 +322,7 @@ impl QueuePartition {
     /// Forgets what is in memory of a run and loads it again: what it was told is told again.
     pub(super) fn reload(&mut self, run: RunId, mut first: Vec<Ask>, ctx: &mut Ctx<'_, Self>) {
         self.drop_actor(run, ctx);
+        self.drop_passes(run);
         if let Some(pending) = self.outbox.take(run) {
             self.starting -= pending.starts();
             first.extend(pending.asks);

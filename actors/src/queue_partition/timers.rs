@@ -73,8 +73,8 @@ impl QueuePartition {
     pub(super) fn arm(&mut self, ctx: &mut Ctx<'_, Self>) {
         let next_ms = self.timers.next_ms();
         // A node that stops starts nothing more: the passing of time changes nothing for it.
-        let limited_ms = self.limits.next_due_ms().filter(|_| !self.draining);
-        let next_ms = limited_ms.map_or(next_ms, |at_ms| next_ms.min(at_ms));
+        let others = [self.limits.next_due_ms(), self.held.next_due_ms()].into_iter().flatten();
+        let next_ms = others.filter(|_| !self.draining).fold(next_ms, i64::min);
         if self.timers.armed.as_ref().is_none_or(|(armed, _)| next_ms < *armed) {
             self.disarm(ctx);
             let delay_ms = (next_ms - self.runtime.now_ms()).max(0) as u64;
@@ -98,6 +98,7 @@ impl QueuePartition {
             self.deliver(run, Ask::quiet(Command::Wake));
         }
         self.start_admitted();
+        self.held.tick(now_ms);
         if now_ms >= self.timers.refresh_at_ms {
             self.read_timers(ctx);
         }

@@ -7,7 +7,7 @@ use core314_domain::words::TriggerType;
 
 use super::memory_store::{MemoryStore, ready};
 use crate::ports::catalog::{Catalog, RolloutState, ServiceKey, StoredFlow};
-use crate::ports::integration::TenantConnections;
+use crate::ports::integration::{Integration, KeptBreakers, Secret, TenantConnections};
 use crate::ports::store::Webhook;
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -63,6 +63,26 @@ impl Catalog for MemoryStore {
 
     fn webhook(&self, id: WebhookId) -> BoxFuture<'_, Result<Option<Webhook>, StoreError>> {
         ready(Ok(self.rows().webhooks.get(&id).cloned()))
+    }
+
+    fn integrations(
+        &self,
+        after: Option<RowId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Integration, KeptBreakers)>, StoreError>> {
+        ready(Ok(self.rows().integrations_after(after, limit)))
+    }
+
+    fn secrets_page(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Secret>, StoreError>> {
+        let rows = self.rows();
+        let behind = rows.secrets.values().filter(|found| after.is_none_or(|after| found.id > after));
+        ready(Ok(behind.take(limit).cloned().collect()))
+    }
+
+    fn webhooks_page(&self, after: Option<WebhookId>, limit: usize) -> BoxFuture<'_, Result<Vec<Webhook>, StoreError>> {
+        let rows = self.rows();
+        let behind = rows.webhooks.values().filter(|found| after.is_none_or(|after| found.id > after));
+        ready(Ok(behind.take(limit).cloned().collect()))
     }
 
     fn connections(&self, tenant: TenantId) -> BoxFuture<'_, Result<TenantConnections, StoreError>> {

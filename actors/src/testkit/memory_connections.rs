@@ -1,10 +1,10 @@
 //! Integrations and secrets of the store in memory.
 
 use core314_domain::audit::AuditEntry;
-use core314_domain::ids::TenantId;
+use core314_domain::ids::{RowId, TenantId};
 
 use super::memory_store::Rows;
-use crate::ports::integration::{ConnectionWrite, TenantConnections};
+use crate::ports::integration::{ConnectionWrite, Integration, KeptBreakers, TenantConnections};
 use crate::ports::store::{Outcome, RejectCode};
 
 /// What there is of a row before it is written.
@@ -67,6 +67,26 @@ impl Rows {
                 self.integrations.retain(|other, _| *other != id || !is_there);
                 (!is_there).then_some(Outcome::Conflict)
             }
+            ConnectionWrite::Reseal { secrets, webhooks, .. } => {
+                for new in secrets {
+                    let found = self.secrets.get_mut(&new.id).filter(|found| found.sealed == new.before);
+                    if let Some(found) = found {
+                        (found.sealed, found.previous) = (new.after, new.previous);
+                    }
+                }
+                for new in webhooks {
+                    let found = self.webhooks.get_mut(&new.id).filter(|found| found.version == new.version);
+                    found.into_iter().for_each(|found| found.secrets.clone_from(&new.secrets));
+                }
+                None
+            }
+            ConnectionWrite::Breakers { tenant, id, kept, .. } => {
+                let is_there = self.integrations.get(&id).is_some_and(|found| found.owner.tenant == tenant);
+                if is_there {
+                    self.breakers.insert(id, kept);
+                }
+                (!is_there).then_some(Outcome::Conflict)
+            }
             ConnectionWrite::RemoveSecret { tenant, id, .. } => {
                 let is_there = self.secrets.get(&id).is_some_and(|found| found.owner.tenant == tenant);
                 self.secrets.retain(|other, _| *other != id || !is_there);
@@ -77,6 +97,12 @@ impl Rows {
             self.audit.push(audit);
             Outcome::Committed { log_seq: None }
         })
+    }
+
+    pub(super) fn integrations_after(&self, after: Option<RowId>, limit: usize) -> Vec<(Integration, KeptBreakers)> {
+        let behind = self.integrations.values().filter(|found| after.is_none_or(|after| found.id > after));
+        let kept = |id: &RowId| self.breakers.get(id).cloned().unwrap_or_default();
+        behind.take(limit).map(|found| (found.clone(), kept(&found.id))).collect()
     }
 
     pub(super) fn connections_of(&self, tenant: TenantId) -> TenantConnections {

@@ -13,7 +13,7 @@ use core314_domain::audit::AuditEntry;
 use core314_domain::bulk::{BulkItem, BulkJob};
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, StepNo, TenantId, WebhookId};
-use core314_domain::limits::Bucket;
+use core314_domain::limits::{Brought, Bucket};
 use core314_domain::log::LogEntry;
 use core314_domain::run::{CacheKey, Cached, Timing};
 use core314_domain::stats::{Stat, StatKey};
@@ -25,7 +25,7 @@ use super::memory_schedules::MemorySchedules;
 use super::memory_signals::Signals;
 use crate::ports::catalog::{RolloutState, ServiceKey, StoredFlow};
 use crate::ports::event::{DeliveryPlace, EventDelivery};
-use crate::ports::integration::{Integration, Secret};
+use crate::ports::integration::{Integration, KeptBreakers, Secret};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
@@ -67,12 +67,15 @@ pub struct Rows {
     live_keys: BTreeMap<(TenantId, FlowId, Arc<str>), RunId>,
     /// Live runs that are subject to limits: their partition and what is stored of them.
     pub limited: BTreeMap<RunId, (u16, LimitedRun)>,
+    /// What triggers have brought to runs that gather, by their run and number.
+    pub brought: BTreeMap<(RunId, u32), (RunId, Brought)>,
     pub(super) buckets: BTreeMap<(FlowId, Arc<str>), (u16, Bucket)>,
     /// Bulk jobs, with their runs and whether the end of each is noted.
     pub bulk: BTreeMap<RowId, (BulkJob, Vec<(BulkItem, bool)>)>,
     pub(super) service_keys: BTreeMap<RowId, (ServiceKey, [u8; 32])>,
     pub(super) rollouts: BTreeMap<RowId, RolloutState>,
     pub integrations: BTreeMap<RowId, Integration>,
+    pub breakers: BTreeMap<RowId, KeptBreakers>,
     pub secrets: BTreeMap<RowId, Secret>,
 }
 
@@ -115,6 +118,7 @@ impl Rows {
     fn apply(&mut self, write: Write) -> Outcome {
         match write {
             Write::Run(write) => self.run(Arc::unwrap_or_clone(write)),
+            Write::Gather(write) => self.gather(&write),
             Write::Flow(write) => self.flow(*write),
             Write::Webhook(webhook, audit) => {
                 if self.webhooks.get(&webhook.id).map_or(0, |w| w.version) + 1 != webhook.version {
@@ -422,6 +426,12 @@ impl Store for MemoryStore {
             is_held: rows.limited.get(id).is_some_and(|row| !row.1.holds),
         });
         ready(Ok(found.collect()))
+    }
+
+    fn gathered(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<(RunId, Brought)>, StoreError>> {
+        let rows = self.rows();
+        let own = rows.brought.iter().filter(|((run, _), _)| runs.contains(run));
+        ready(Ok(own.map(|((run, _), (_, brought))| (*run, brought.clone())).collect()))
     }
 
     fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>> {

@@ -80,7 +80,7 @@ fn below(endpoint: &str, path: &str) -> Result<Url, String> {
 }
 
 /// Refuses a URL that leaves the endpoint: its credentials go nowhere else.
-fn keep_within(endpoint: &str, url: Url) -> Result<Url, String> {
+pub fn keep_within(endpoint: &str, url: Url) -> Result<Url, String> {
     let base = Url::parse(endpoint).map_err(|error| format!("the integration's endpoint is no URL: {error}"))?;
     let own = base.path().trim_end_matches('/');
     let is_below = url.path().strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));

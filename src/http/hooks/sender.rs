@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use core314_actors::ports::webhook::purpose;
 use core314_actors::ports::webhook::{Kept, Webhook};
 use core314_actors::webhooks::ReadyWebhook;
 use core314_domain::ids::WebhookId;
@@ -20,11 +21,6 @@ use crate::http::settings::KeyDigest;
 /// Why nobody is let in, to be told to whoever asks.
 pub fn refusal() -> Problem {
     Problem::Unauthenticated { detail: "the webhook or its secret is not known".to_owned(), invalid: true }
-}
-
-/// For whom a secret is sealed.
-pub fn purpose(id: WebhookId) -> String {
-    format!("webhook:{id}")
 }
 
 /// The active webhook of this id, if there is one.

@@ -7,8 +7,9 @@ use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::IntegrationDraft;
 use core314_actors::ports::resource::Resource;
+use core314_domain::breaker::BreakerPolicy;
 use core314_domain::ids::UserId;
-use core314_domain::integration::Definition;
+use core314_domain::integration::{CallLimits, Definition};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -33,12 +34,19 @@ struct Input {
     kind: String,
     /// Where the service is, without credentials. Absent: the kind's own.
     endpoint: Option<String>,
+    /// Where else the same service is: it takes over while the breaker of the endpoint is open.
+    backup_endpoint: Option<String>,
     /// By what the kind calls it the secret that holds it, as `secrets.NAME`.
     #[serde(default)]
     credentials: BTreeMap<String, String>,
     /// What else the kind wants to know; nothing secret.
     #[serde(default)]
     settings: Map<String, Value>,
+    /// How many calls go at once, how fast they start, and how long one may take.
+    #[serde(default)]
+    limits: CallLimits,
+    /// When the service is left alone because it is ill; absent: as the defaults say.
+    breaker: Option<BreakerPolicy>,
     /// Whether actions may use it: true where nothing is said.
     is_active: Option<bool>,
 }
@@ -57,11 +65,11 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let input: Input = input::read(value)?;
     let caller = credential.act(req.headers(), input.user_id)?;
     let owner = caller.owner()?;
-    let Input { endpoint, credentials, settings, .. } = input;
+    let Input { endpoint, backup_endpoint, credentials, settings, limits, breaker, .. } = input;
     let draft = IntegrationDraft {
         name: input.name,
         kind: input.kind,
-        definition: Definition { endpoint, credentials, settings },
+        definition: Definition { endpoint, backup_endpoint, credentials, settings, limits, breaker },
         is_active: input.is_active.unwrap_or(true),
     };
     let made = state.engine.create_integration(owner, draft, caller.by).await?;

@@ -26,6 +26,9 @@ use crate::http::{Shared, body, input, resources};
 #[expect(dead_code, reason = "what is not read is checked here, and applied as the patch that it is")]
 struct Input {
     endpoint: Option<String>,
+    backup_endpoint: Option<String>,
+    limits: Option<Map<String, Value>>,
+    breaker: Option<Map<String, Value>>,
     credentials: Option<Map<String, Value>>,
     settings: Option<Map<String, Value>>,
     is_active: Option<bool>,

@@ -12,6 +12,7 @@ use core314_actors::engine::Engine;
 use core314_actors::meters::ActionFigures;
 use core314_actors::phase_figures;
 use core314_actors::queue_partition::PartitionShared;
+use core314_domain::breaker::BreakerState;
 use core314_domain::schedule::NotFired;
 
 use super::HttpMetrics;
@@ -116,6 +117,14 @@ fn queue(page: &mut Exposition, engine: &Engine) {
     page.single(Type::Gauge, "core314_limit_waiting", "Runs that wait for a limit of their flow.", waiting);
     let holding = sum(|partition| partition.limit_holding.load(Ordering::Relaxed));
     page.single(Type::Gauge, "core314_limit_holding", "Runs that hold a place in a limit of their flow.", holding);
+    let gathering = sum(|partition| partition.limit_gathering.load(Ordering::Relaxed));
+    page.single(Type::Gauge, "core314_limit_gathering", "Runs that gather triggers before they begin.", gathering);
+    let held = sum(|partition| partition.held.load(Ordering::Relaxed));
+    page.single(Type::Gauge, "core314_integration_waiting", "Entries that wait for an integration.", held);
+    let (breakers, calls) = engine.runtime().gates.figures();
+    let by_state = BreakerState::ALL.iter().zip(breakers).map(|(state, n)| (vec![("state", state.as_str())], n as f64));
+    page.family(Type::Gauge, "core314_breakers", "Breakers of integrations, by state.", by_state);
+    page.single(Type::Gauge, "core314_integration_calls", "Calls to integrations under way.", calls as f64);
     let since = engine.partitions().iter().map(|partition| partition.ready_since_ms.load(Ordering::Relaxed));
     let oldest = since.filter(|since| *since > 0).min();
     let age = oldest.map_or(0.0, |since| (engine.runtime().now_ms() - since).max(0) as f64 / MILLIS);

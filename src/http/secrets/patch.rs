@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use core314_actors::engine::ConnectError;
+use core314_actors::engine::{ConnectError, SecretChange};
 use core314_actors::ports::resource::Resource;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -24,6 +24,8 @@ struct Input {
     /// A text of at least 6 characters.
     #[schemars(with = "Option<String>")]
     value: Option<Value>,
+    /// With a value: for how long the one before stays good beside it, in seconds. Absent: not at all.
+    overlap_seconds: Option<u64>,
     /// At most 500 characters.
     description: Option<String>,
 }
@@ -53,7 +55,9 @@ pub async fn handle(
     check_version(req.headers(), stored.version)?;
     let id = stored.id;
     let text = input.value.map(value).transpose()?;
-    let saved = state.engine.update_secret(stored, text.as_deref(), input.description, caller.by).await;
+    let change =
+        SecretChange { value: text.as_deref(), overlap_seconds: input.overlap_seconds, description: input.description };
+    let saved = state.engine.update_secret(stored, change, caller.by).await;
     let saved = saved.map_err(|error| match error {
         ConnectError::Conflict => Problem::PreconditionFailed,
         error => error.into(),

@@ -2,11 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use core314_actors::ports::webhook::{Kept, WebhookSecret};
+use core314_actors::ports::webhook::{Kept, WebhookSecret, purpose};
 use core314_domain::ids::WebhookId;
 
 use crate::http::hooks::scheme::{LENIENT_BASE64, Verification};
-use crate::http::hooks::sender::purpose;
 use crate::http::problem::Problem;
 use crate::http::settings::KeyDigest;
 use crate::vault::{Vault, VaultError};

@@ -5,13 +5,14 @@
 
 use std::borrow::Cow;
 
-use core314_actors::ports::integration::{ConnectionWrite, Integration, Secret};
+use core314_actors::ports::integration::{ConnectionWrite, Integration, PreviousValue, Secret};
 use core314_actors::ports::store::{Outcome, RejectCode, Write};
 use core314_domain::ids::{RowId, TenantId};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::batch::Batch;
+use super::webhooks::stored_secrets as webhook_secrets;
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -56,7 +57,7 @@ const SECRETS: Table = Table {
     count: "SELECT count(*) FROM sealed_secrets WHERE tenant_id = $1",
     new: Bulk {
         before: "INSERT INTO sealed_secrets (id, tenant_id, user_id, organization_id, name, description, sealed, \
-                 version, created_at_ms, updated_at_ms) ",
+                 version, created_at_ms, updated_at_ms, previous, previous_until_ms) ",
         after: " ON CONFLICT (id) DO NOTHING RETURNING id",
     },
     next: NEXT_SECRET,
@@ -65,11 +66,31 @@ const SECRETS: Table = Table {
 /// The owner and name, and when it was made, stay.
 pub(in crate::store) const NEXT_SECRET: Bulk = Bulk {
     before: "WITH u (id, tenant_id, user_id, organization_id, name, description, sealed, version, created_at_ms, \
-             updated_at_ms) AS (",
+             updated_at_ms, previous, previous_until_ms) AS (",
     after: ") UPDATE sealed_secrets SET description = u.description, sealed = u.sealed, version = u.version, \
-            updated_at_ms = u.updated_at_ms FROM u \
+            updated_at_ms = u.updated_at_ms, previous = u.previous, previous_until_ms = u.previous_until_ms FROM u \
             WHERE sealed_secrets.id = u.id AND sealed_secrets.tenant_id = u.tenant_id \
             AND sealed_secrets.version = u.version - 1 RETURNING sealed_secrets.id",
+};
+
+/// What a person has replaced meanwhile stays.
+pub(in crate::store) const RESEALED: Bulk = Bulk {
+    before: "WITH u (id, before, after, previous, previous_until_ms) AS (",
+    after: ") UPDATE sealed_secrets SET sealed = u.after, previous = u.previous, \
+            previous_until_ms = u.previous_until_ms FROM u \
+            WHERE sealed_secrets.id = u.id AND sealed_secrets.sealed = u.before RETURNING sealed_secrets.id",
+};
+pub(in crate::store) const RESEALED_WEBHOOKS: Bulk = Bulk {
+    before: "WITH u (id, version, secrets) AS (",
+    after: ") UPDATE webhooks SET secrets = u.secrets FROM u \
+            WHERE webhooks.id = u.id AND webhooks.version = u.version RETURNING webhooks.id",
+};
+
+/// What is not the integration's definition makes no version of it.
+pub(in crate::store) const BREAKERS: Bulk = Bulk {
+    before: "WITH u (id, tenant_id, breakers) AS (",
+    after: ") UPDATE connections SET breakers = u.breakers FROM u \
+            WHERE connections.id = u.id AND connections.tenant_id = u.tenant_id RETURNING connections.id",
 };
 
 /// Writes the changes of integrations and secrets.
@@ -94,7 +115,7 @@ async fn change(connection: &mut Connection, write: &ConnectionWrite) -> Result<
             row.save(connection, &INTEGRATIONS, &rows).await
         }
         ConnectionWrite::Secret { secret: of, limit, .. } => {
-            let mut rows = Rows::new(10);
+            let mut rows = Rows::new(12);
             rows.push(secret_row(of));
             let row = Saved { tenant: of.owner.tenant, id: of.id, name: &of.name, version: of.version, limit: *limit };
             row.save(connection, &SECRETS, &rows).await
@@ -103,6 +124,26 @@ async fn change(connection: &mut Connection, write: &ConnectionWrite) -> Result<
             remove(connection, &INTEGRATIONS, id.0, tenant.0).await
         }
         ConnectionWrite::RemoveSecret { tenant, id, .. } => remove(connection, &SECRETS, id.0, tenant.0).await,
+        ConnectionWrite::Reseal { secrets, webhooks, .. } => {
+            let mut rows = Rows::new(5);
+            for new in secrets {
+                let [previous, until_ms] = previous_cells(new.previous.as_ref());
+                rows.push([new.id.0.into(), new.before.as_str().into(), new.after.as_str().into(), previous, until_ms]);
+            }
+            connection.bulk(RESEALED, &rows).await?;
+            let mut rows = Rows::new(3);
+            for new in webhooks {
+                rows.push([new.id.0.into(), new.version.into(), webhook_secrets(&new.secrets)]);
+            }
+            connection.bulk(RESEALED_WEBHOOKS, &rows).await?;
+            Ok(None)
+        }
+        ConnectionWrite::Breakers { tenant, id, kept, .. } => {
+            let mut rows = Rows::new(3);
+            rows.push([id.0.into(), tenant.0.into(), Cell::Json(Some(Cow::Owned(json::text_of(&json!(kept)))))]);
+            let written = connection.bulk(BREAKERS, &rows).await?;
+            Ok(written.is_empty().then_some(Outcome::Conflict))
+        }
     }
 }
 
@@ -169,7 +210,12 @@ fn integration_row(of: &Integration) -> [Cell<'_>; 11] {
     ]
 }
 
-fn secret_row(of: &Secret) -> [Cell<'_>; 10] {
+fn previous_cells(of: Option<&PreviousValue>) -> [Cell<'_>; 2] {
+    [of.map(|previous| previous.sealed.as_str()).into(), of.map(|previous| previous.until_ms).into()]
+}
+
+fn secret_row(of: &Secret) -> [Cell<'_>; 12] {
+    let [previous, until_ms] = previous_cells(of.previous.as_ref());
     [
         of.id.0.into(),
         of.owner.tenant.0.into(),
@@ -181,5 +227,7 @@ fn secret_row(of: &Secret) -> [Cell<'_>; 10] {
         of.version.into(),
         of.created_at_ms.into(),
         of.updated_at_ms.into(),
+        previous,
+        until_ms,
     ]
 }

@@ -85,7 +85,7 @@ fn row(webhook: &Webhook) -> [Cell<'_>; 16] {
         webhook.name.as_str().into(),
         webhook.verification.as_str().into(),
         json(&webhook.options),
-        json(&Value::Array(webhook.secrets.iter().map(secret).collect())),
+        stored_secrets(&webhook.secrets),
         trigger.into(),
         flow.into(),
         webhook.dedup_key.as_deref().into(),
@@ -95,6 +95,11 @@ fn row(webhook: &Webhook) -> [Cell<'_>; 16] {
         webhook.created_at_ms.into(),
         webhook.updated_at_ms.into(),
     ]
+}
+
+/// The secrets of a webhook as they are stored.
+pub(super) fn stored_secrets(secrets: &[WebhookSecret]) -> Cell<'static> {
+    Cell::Json(Some(Cow::Owned(json::text_of(&Value::Array(secrets.iter().map(secret).collect())))))
 }
 
 /// A secret as it is stored.

@@ -276,6 +276,8 @@ pub const CASES: &[(&str, &str, Case)] = &[
     ),
     // They come with the program.
     ("GET", "/api/v1/integrations/kinds", Case::Open),
+    ("GET", "/api/v1/integrations/templates", Case::Open),
+    ("POST", "/api/v1/integrations/{name}/test", Case::Act("operator", "/api/v1/integrations", nothing)),
     ("GET", "/api/v1/integrations/{name}", Case::Row("/api/v1/integrations")),
     (
         "PATCH",
@@ -283,6 +285,13 @@ pub const CASES: &[(&str, &str, Case)] = &[
         Case::Act("admin", "/api/v1/integrations", |_| json!({"is_active": false})),
     ),
     ("DELETE", "/api/v1/integrations/{name}", Case::Act("admin", "/api/v1/integrations", |_| Value::Null)),
+    ("GET", "/api/v1/integrations/{name}/breaker", Case::Row("/api/v1/integrations")),
+    (
+        "POST",
+        "/api/v1/integrations/{name}/breaker",
+        Case::Act("operator", "/api/v1/integrations", |_| json!({"state": "open"})),
+    ),
+    ("POST", "/api/v1/secrets/rotate-key", Case::Platform),
     ("GET", "/api/v1/secrets", Case::List),
     ("POST", "/api/v1/secrets", Case::Make("admin", |_| json!({"name": "OWN", "value": "of a stranger"}))),
     ("GET", "/api/v1/secrets/{name}", Case::Row("/api/v1/secrets")),

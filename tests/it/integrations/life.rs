@@ -72,7 +72,7 @@ async fn refusals_say_what_to_do(kind: StoreKind) {
         ("secrets", json!({"name": "A", "value": 123_456}), 422, "must be a text"),
         ("secrets", json!({"name": "A", "value": "x".repeat(20_000)}), 422, "16384"),
         ("secrets", json!({"name": "KNOWN", "value": "long enough"}), 409, "name"),
-        ("integrations", integration(json!({"kind": "fax"})), 422, "http, slack, teams, webhook"),
+        ("integrations", integration(json!({"kind": "fax"})), 422, "http, jira, linear"),
         ("integrations", integration(json!({"name": "a/b"})), 422, "/name"),
         ("integrations", integration(json!({"endpoint": "file:///etc/passwd"})), 422, "https://, http://"),
         ("integrations", integration(json!({"endpoint": null})), 422, "/endpoint"),
@@ -117,6 +117,42 @@ async fn refusals_say_what_to_do(kind: StoreKind) {
     assert!(log[0]["execution_error"].as_str().expect("words").contains("core314 secret set NOT_YET"), "{log:?}");
 }
 
+async fn a_test_is_a_real_call(kind: StoreKind) {
+    let (installation, server) = start(kind).await;
+    let echo = Echo::start();
+    secret(&server, "T", "a-token-0000001").await;
+    secret(&server, "SLACK_WEBHOOK_URL", &format!("{}/services/hook-00000000001", echo.url)).await;
+    let http = json!({"name": "api", "kind": "http", "endpoint": echo.url, "credentials": {"token": "secrets.T"},
+        "settings": {"auth": "bearer", "test_path": "me"}});
+    done(&server, Method::POST, "/api/v1/integrations", http).await;
+    let test =
+        async |name: &str| done(&server, Method::POST, &format!("/api/v1/integrations/{name}/test"), json!({})).await;
+    let tested = test("api").await;
+    assert_eq!((&tested["ok"], &tested["status_code"]), (&json!(true), &json!(200)), "{tested}");
+    assert!(echo.received("/me").contains("authorization: Bearer a-token-0000001"));
+    done(&server, Method::PATCH, "/api/v1/integrations/api", json!({"settings": {"test_path": "refuse"}})).await;
+    let tested = test("api").await;
+    assert_eq!((&tested["ok"], &tested["error_code"]), (&json!(false), &json!("http_status")), "{tested}");
+    assert!(!tested.to_string().contains("a-token-0000001"), "{tested}");
+
+    let cli = |words: &[&str]| {
+        let mut command = installation.command(words);
+        let output = command.env("CORE314_SERVER", &server.url).env("CORE314_USER", USER).output();
+        let output = output.expect("it runs");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    let added = cli(&["integration", "add", "--template", "slack"]);
+    assert_eq!(added.0, Some(0), "{added:?}");
+    let tested = cli(&["integration", "test", "slack"]);
+    assert!(tested.0 == Some(0) && tested.1.contains("ok: true"), "{tested:?}");
+    assert!(echo.received("/services/").contains("a test of the integration slack"));
+    assert_eq!(cli(&["integration", "test", "api"]).0, Some(1));
+    assert_eq!(cli(&["integration", "add", "--template", "fax"]).0, Some(3));
+}
+
 async fn changes_are_not_lost(kind: StoreKind) {
     let (_installation, server) = start(kind).await;
     let body = json!({"name": "x", "kind": "http", "endpoint": "https://example.com"});
@@ -145,6 +181,7 @@ async fn a_secret_is_used_at_the_last_moment_on_postgres() {
 #[tokio::test]
 async fn what_cannot_be_saved_is_refused_in_words_on_sqlite() {
     refusals_say_what_to_do(StoreKind::Sqlite).await;
+    a_test_is_a_real_call(StoreKind::Sqlite).await;
     changes_are_not_lost(StoreKind::Sqlite).await;
 }
 

@@ -51,6 +51,10 @@ impl Run {
                     *view = StepView { output: Output::default(), error: None, ..*view };
                 }
             }
+            Change::RunGathered { header } => {
+                self.state.apply(change);
+                self.header = header.clone();
+            }
             Change::StepReset { step } => {
                 self.state.apply(change);
                 if let Some((results, id)) = self.results_of(*step) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::step::{self, StepStatus};
-use super::{CacheKey, Closing, PhaseMove, PlanRef, UndoWay};
+use super::{CacheKey, Closing, PhaseMove, PlanRef, RunHeader, UndoWay};
 use crate::Json;
 use crate::expr::Output;
 use crate::ids::{RowId, RunId, StepNo, UserId};
@@ -27,6 +27,12 @@ pub enum Change {
     RunReopened,
     /// A limit of its flow holds it: nothing of it starts until it begins.
     RunHeld,
+    /// It gathers further triggers of its key before it begins.
+    RunGathers,
+    /// It gathers no more: what it has gathered is its trigger from now on.
+    RunGathered {
+        header: Arc<RunHeader>,
+    },
     /// The step is as if it had never been released, but for the attempts that the log has of it.
     StepReset {
         step: StepNo,
@@ -209,6 +215,8 @@ pub enum Effect {
     Enqueue {
         step: StepNo,
         order: i64,
+        /// The integration that its action names.
+        gate: Option<Arc<str>>,
     },
 }
 

@@ -3,10 +3,14 @@
 //! A decider works on a draft of the run, so that a decision may cascade (a step ends, its dependents are released,
 //! one is skipped, its dependents follow) while the run itself stays as it is.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::step::{Live, StepStatus};
 use super::{Change, Closing, Command, Decision, Effect, Place, Refusal, Run, RunState};
 use crate::dispatch::Credits;
 use crate::ids::StepNo;
+use crate::limits::{Brought, Limits};
 use crate::plan::{RollbackTo, StepPlan};
 use crate::words::{OnError, OnErrorAction, RunStatus};
 
@@ -18,6 +22,16 @@ pub struct Grant<'a> {
     /// The epoch of the node that decides.
     pub epoch: i64,
     pub credits: &'a Credits,
+    /// The tenant's integrations, where it has any.
+    pub gates: Option<&'a GatedNames>,
+}
+
+/// The names of a tenant's integrations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GatedNames {
+    pub all: BTreeSet<Arc<str>>,
+    /// Those that let no call start unasked: the entry waits for its pass in the queue, whatever slots are free.
+    pub shut: BTreeSet<Arc<str>>,
 }
 
 /// A decision in the making.
@@ -28,6 +42,8 @@ pub(super) struct Decider<'a> {
     pub(super) now_ms: i64,
     /// Ended steps whose dependents have not been looked at.
     pub(super) unsettled: Vec<StepNo>,
+    /// The entry of the queue that has come up: it was asked for.
+    pub(super) claimed: Option<StepNo>,
     /// How many rounds this decision has opened: more than a few wait for the next, so that no commit grows without
     /// bound.
     pub(super) rounds_opened: u32,
@@ -54,6 +70,8 @@ impl Run {
                 // An end that was reported twice, a timer that was too late: nothing to do.
                 Command::Begin
                 | Command::Hold
+                | Command::Gather
+                | Command::Gathered { .. }
                 | Command::AttemptEnded { .. }
                 | Command::Wake
                 | Command::Start { .. }
@@ -75,7 +93,16 @@ impl Run {
 impl<'a> Decider<'a> {
     pub(super) fn new(run: &Run, grant: Grant<'a>, now_ms: i64) -> Self {
         let decision = Decision { unused_slots: grant.slots, ..Decision::default() };
-        Self { draft: run.clone(), decision, grant, now_ms, unsettled: Vec::new(), rounds_opened: 0, rendered_bytes: 0 }
+        Self {
+            draft: run.clone(),
+            decision,
+            grant,
+            now_ms,
+            unsettled: Vec::new(),
+            claimed: None,
+            rounds_opened: 0,
+            rendered_bytes: 0,
+        }
     }
 
     /// Follows what the command did to its end.
@@ -101,6 +128,9 @@ impl Decider<'_> {
         match command {
             Command::Begin => self.begin(),
             Command::Hold => {}
+            Command::Gather if self.state().is_gathering => {}
+            Command::Gather => self.emit(Change::RunGathers),
+            Command::Gathered { brought } => self.gathered(brought),
             Command::Start { steps } => steps.iter().for_each(|no| self.claim(*no)),
             Command::AttemptEnded { step, attempt, report } => self.attempt_ended(*step, *attempt, report),
             Command::Wake => self.wake(),
@@ -148,7 +178,7 @@ impl Decider<'_> {
     }
 
     fn begin(&mut self) {
-        if self.state().status != RunStatus::Pending {
+        if self.state().status != RunStatus::Pending || self.state().is_gathering {
             return;
         }
         if self.state().started_at_ms.is_some() {
@@ -160,6 +190,16 @@ impl Decider<'_> {
             self.emit(Change::ApprovalRequested { step: None });
         } else {
             self.run_started();
+        }
+    }
+
+    /// What came after the first trigger becomes part of the run's own.
+    fn gathered(&mut self, brought: &[Brought]) {
+        let terms = self.draft.plan.limits.as_ref().and_then(Limits::terms);
+        if let Some(terms) = terms.filter(|_| self.state().is_gathering) {
+            let (header, deadline_ms) = (&self.draft.header, self.draft.plan.deadline_ms);
+            let header = Arc::new(Brought::gathered(header, terms, brought, self.now_ms, deadline_ms));
+            self.emit(Change::RunGathered { header });
         }
     }
 
@@ -185,7 +225,9 @@ impl Decider<'_> {
         // What was queued was due then, whatever a clock that was set back says now.
         let ready = |live: &Live| live.queued || live.due_at_ms.is_some_and(|at| at <= self.now_ms);
         if waits && step.live.as_deref().is_some_and(ready) {
+            self.claimed = Some(no);
             self.start_or_queue(no);
+            self.claimed = None;
         }
     }
 

@@ -14,6 +14,8 @@ impl RunState {
             | Change::RunPaused { .. }
             | Change::RunReopened
             | Change::RunHeld
+            | Change::RunGathers
+            | Change::RunGathered { .. }
             | Change::RunResumed
             | Change::RunClosing { .. }
             | Change::RunEnded { .. } => self.apply_to_run(change),
@@ -71,6 +73,8 @@ impl RunState {
                 self.ask_anew();
             }
             Change::RunHeld => self.status = RunStatus::Pending,
+            Change::RunGathers => self.is_gathering = true,
+            Change::RunGathered { .. } => self.is_gathering = false,
             Change::RunResumed => {
                 self.status = RunStatus::Running;
                 self.paused_by = None;
@@ -88,6 +92,7 @@ impl RunState {
                 self.error.clone_from(error);
                 self.closing = None;
                 self.paused_by = None;
+                self.is_gathering = false;
                 self.completed_at_ms = Some(*at_ms);
             }
             _ => {}

@@ -21,6 +21,7 @@ mod again;
 mod cache;
 mod events;
 mod fallback;
+mod gates;
 mod intervening;
 mod kinds;
 mod loops;
@@ -35,7 +36,7 @@ const BY: UserId = UserId(Uuid::from_u128(9));
 
 /// An operator who decides.
 fn person() -> Voter {
-    Voter { user: BY, role: Role::Operator, notes: None, form: Json::default() }
+    Voter { user: BY, role: Role::Operator, notes: None, form: Json::default(), on_duty: Arc::default() }
 }
 
 /// A step that takes a payload from the trigger, with more fields.
@@ -66,6 +67,8 @@ struct Bench {
     slots: usize,
     now_ms: i64,
     log: Vec<LogEntry>,
+    /// The integrations of the tenant.
+    gates: Option<GatedNames>,
 }
 
 impl Bench {
@@ -93,7 +96,7 @@ impl Bench {
             accepted_at_ms: 0,
             deadline_at_ms: plan.deadline_ms,
         };
-        Self { run: Run::new(Arc::new(header), plan), slots: 10, now_ms: 0, log: Vec::new() }
+        Self { run: Run::new(Arc::new(header), plan), slots: 10, now_ms: 0, log: Vec::new(), gates: None }
     }
 
     /// A run that has begun.
@@ -105,7 +108,11 @@ impl Bench {
 
     fn decide(&self, command: &Command) -> Result<Decision, Refusal> {
         let credits = Credits::default();
-        self.run.decide(command, Grant { slots: self.slots, epoch: 4, credits: &credits }, self.now_ms)
+        self.run.decide(
+            command,
+            Grant { slots: self.slots, epoch: 4, credits: &credits, gates: self.gates.as_ref() },
+            self.now_ms,
+        )
     }
 
     fn tell(&mut self, command: &Command) -> Decision {
@@ -175,7 +182,7 @@ fn started(decision: &Decision) -> Vec<(StepNo, u32)> {
 }
 
 fn queued(decision: &Decision) -> Vec<StepNo> {
-    let entry = |e: &Effect| if let Effect::Enqueue { step, order } = e { Some((*order, *step)) } else { None };
+    let entry = |e: &Effect| if let Effect::Enqueue { step, order, .. } = e { Some((*order, *step)) } else { None };
     let mut entries: Vec<(i64, StepNo)> = decision.effects.iter().filter_map(entry).collect();
     entries.sort_unstable();
     entries.into_iter().map(|(_, step)| step).collect()

@@ -82,15 +82,18 @@ impl Decider<'_> {
         if !needs_slot && !self.is_full() {
             return self.begin_kind(no);
         }
-        if needs_slot && self.decision.unused_slots > 0 && !self.is_full() {
+        let plan = self.plan(no);
+        let gates = self.grant.gates;
+        let asks = self.claimed != Some(no) && gates.is_some_and(|gates| gates.shut.contains(&plan.action_target));
+        if needs_slot && self.decision.unused_slots > 0 && !self.is_full() && !asks {
             self.decision.unused_slots -= 1;
             self.start(no);
             return;
         }
-        let plan = self.plan(no);
+        let gate = gates.and_then(|gates| gates.all.get(&plan.action_target)).cloned();
         let due_at_ms = self.live(no).due_at_ms.unwrap_or(self.now_ms);
         let order = self.grant.credits.order(due_at_ms, plan.urgency, plan.priority);
-        self.decision.effects.push(Effect::Enqueue { step: no, order });
+        self.decision.effects.push(Effect::Enqueue { step: no, order, gate });
         if let Some(live) = self.draft.state.get_mut(no).and_then(|step| step.live.as_deref_mut()) {
             live.queued = true;
         }

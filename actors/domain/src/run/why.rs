@@ -18,7 +18,7 @@ words! {
         Approval = "approval", Dependency = "dependency", Schedule = "schedule", Retry = "retry", Slot = "slot",
         Attempt = "attempt", Paused = "paused", Ending = "ending", OutcomeUnknown = "outcome_unknown",
         Begin = "begin", Limit = "limit", Timer = "timer", Signal = "signal", Event = "event", SubFlow = "sub_flow",
-        Inner = "inner_steps", Phase = "phase",
+        Inner = "inner_steps", Phase = "phase", Breaker = "breaker_open", IntegrationLimit = "integration_limit",
     }
 }
 

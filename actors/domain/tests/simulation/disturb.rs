@@ -91,7 +91,7 @@ impl World<'_> {
     pub fn take_up_again(&mut self) -> Check {
         let step = if self.rng.chance(400) { None } else { Some(self.any_step()) };
         let before = self.store.load(self.shape)?;
-        let grant = Grant { slots: 0, epoch: 1, credits: &self.credits };
+        let grant = Grant { slots: 0, epoch: 1, credits: &self.credits, gates: None };
         let command = if self.script.is_held { Command::RetryHeld { step } } else { Command::Retry { step } };
         if before.decide(&command, grant, self.now_ms).is_ok() {
             self.actor = None;

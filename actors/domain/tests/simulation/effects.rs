@@ -26,7 +26,7 @@ impl World<'_> {
                 }
                 Effect::StartRun { step, known, .. } => self.start_child(step, known)?,
                 Effect::Enqueue { .. } if self.script.mistake == Some(Mistake::LoseEntry) && self.rng.chance(200) => {}
-                Effect::Enqueue { step, order } => {
+                Effect::Enqueue { step, order, .. } => {
                     self.ready.insert((order, step));
                 }
             }

@@ -25,7 +25,7 @@ impl World<'_> {
             let rows = self.store.log.iter().filter(|e| e.step == *no && e.attempt == *number).count();
             ensure(rows == 1, || format!("attempt {number} of step {no} has {rows} rows in the log"))?;
         }
-        let grant = Grant { slots: 3, epoch: 2, credits: &self.credits };
+        let grant = Grant { slots: 3, epoch: 2, credits: &self.credits, gates: None };
         let all = run.state.all().map(|(no, _)| no).collect::<Vec<_>>();
         let mut late = vec![
             Command::Begin,

@@ -122,7 +122,7 @@ impl World<'_> {
         let user = UserId(Uuid::from_u128(9 + self.voters % 5));
         // Some may only look on.
         let role = if self.rng.chance(150) { Role::Viewer } else { Role::Operator };
-        let voter = Voter { user, role, notes: None, form: Arc::default() };
+        let voter = Voter { user, role, notes: None, form: Arc::default(), on_duty: Arc::default() };
         let command = if rejects { Command::Reject { step, by: voter } } else { Command::Approve { step, by: voter } };
         self.tell(&command)
     }

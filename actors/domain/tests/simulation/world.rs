@@ -304,7 +304,7 @@ impl<'a> World<'a> {
         };
         let (now_ms, free) = (self.now_ms, self.free());
         self.latest_ms = self.latest_ms.max(now_ms);
-        let grant = Grant { slots, epoch: 1, credits: &self.credits };
+        let grant = Grant { slots, epoch: 1, credits: &self.credits, gates: None };
         let actor = self.actor.as_mut().expect("it was loaded");
         while let Ok(decision) = actor.run.decide(command, grant, now_ms)
             && decision.wants_more()
@@ -407,7 +407,7 @@ impl<'a> World<'a> {
     fn compare(&self) -> Check {
         match &self.actor {
             Some(actor) if self.outbox.is_empty() => {
-                let grant = Grant { slots: 2, epoch: 1, credits: &self.credits };
+                let grant = Grant { slots: 2, epoch: 1, credits: &self.credits, gates: None };
                 let stored = self.store.load(self.shape)?;
                 checks::same(&actor.run, &stored, &self.store, self.is_lean, grant, self.now_ms)
             }

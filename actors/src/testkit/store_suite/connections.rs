@@ -1,5 +1,6 @@
 //! What every store must do with integrations and secrets.
 
+use core314_domain::breaker::Kept;
 use core314_domain::ids::Owner;
 use core314_domain::integration::Definition;
 use serde_json::json;
@@ -7,7 +8,7 @@ use serde_json::json;
 use super::samples::{NOW_MS, Samples};
 use super::{commit, log_seq, take};
 use crate::ports::catalog::Catalog;
-use crate::ports::integration::{ConnectionWrite, Integration, Secret, TenantConnections};
+use crate::ports::integration::{ConnectionWrite, Integration, KeptBreakers, PreviousValue, Secret, TenantConnections};
 use crate::ports::store::{Outcome, RejectCode, Store, Write};
 
 async fn apply(store: &dyn Store, write: ConnectionWrite) -> Outcome {
@@ -37,10 +38,41 @@ fn secret(samples: &mut Samples, owner: Owner, name: &str) -> Secret {
         name: name.to_owned(),
         description: "what it is for".to_owned(),
         sealed: "v1.k.x".to_owned(),
+        previous: None,
         version: 1,
         created_at_ms: NOW_MS,
         updated_at_ms: NOW_MS,
     }
+}
+
+/// How breakers stand is kept beside the definition, and makes no version of it.
+pub async fn breakers_are_kept(store: &(impl Store + Catalog)) {
+    take(store).await;
+    let samples = &mut Samples::new(34);
+    let (owner, other) = (samples.owner(), samples.owner());
+    let (made, theirs) = (integration(samples, owner, "crm"), integration(samples, other, "crm"));
+    for integration in [&made, &theirs] {
+        let audit = samples.audit(integration.owner, 1);
+        let write = ConnectionWrite::Integration { integration: integration.clone(), limit: 2, audit };
+        log_seq(&apply(store, write).await);
+    }
+    let kept_breakers = KeptBreakers {
+        primary: Kept { since_ms: NOW_MS, reason: "3 of 4 calls failed".to_owned(), ..Kept::default() },
+        backup: None,
+    };
+    let breakers = |tenant, samples: &mut Samples| ConnectionWrite::Breakers {
+        tenant,
+        id: made.id,
+        kept: kept_breakers.clone(),
+        audit: samples.audit(owner, 1),
+    };
+    assert_eq!(apply(store, breakers(other.tenant, samples)).await, Outcome::Conflict, "it is somebody else's");
+    log_seq(&apply(store, breakers(owner.tenant, samples)).await);
+    let all = store.integrations(None, 10).await.expect("reads");
+    assert_eq!(all.len(), 2, "those of all tenants");
+    assert!(all.iter().any(|(found, kept)| found.id == made.id && *kept == kept_breakers), "{all:?}");
+    let (first, _) = &all[0];
+    assert_eq!(store.integrations(Some(first.id), 1).await.expect("reads")[0].0.id, all[1].0.id);
 }
 
 /// Both read back as they were written, in their versions and within their tenant; names are unique, and there are only so
@@ -69,7 +101,8 @@ pub async fn connections_read_back(store: &(impl Store + Catalog)) {
     let next = Integration { is_active: false, version: 2, updated_at_ms: NOW_MS + 1, ..made.clone() };
     log_seq(&apply(store, save(&next, samples)).await);
     assert_eq!(apply(store, save(&next, samples)).await, Outcome::Conflict, "it has that version already");
-    let changed = Secret { sealed: "v1.k.y".to_owned(), version: 2, ..kept.clone() };
+    let previous = Some(PreviousValue { sealed: kept.sealed.clone(), until_ms: NOW_MS + 60_000 });
+    let changed = Secret { sealed: "v1.k.y".to_owned(), previous, version: 2, ..kept.clone() };
     log_seq(&apply(store, keep(&changed, samples)).await);
     assert_eq!(apply(store, keep(&changed, samples)).await, Outcome::Conflict);
     let theirs = Secret { owner: other, version: 3, ..changed.clone() };

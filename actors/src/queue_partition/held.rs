@@ -1,0 +1,208 @@
+//! Entries that wait at the gates of integrations: a full limit or an open breaker costs no slot and no commit.
+//!
+//! Entries of one gate keep their order. Nothing here is stored: an entry whose partition is started again comes back from
+//! its run's row, and asks again. A crowd at a shut gate is in nobody's way: runs that only wait at gates leave memory once
+//! there are many, their entries stay, and they are read again when they may pass.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use core314_domain::ids::{RunId, StepNo, TenantId};
+use core314_domain::run::{Command, Effect};
+
+use super::QueuePartition;
+use super::ready::Entry;
+use super::runs::Ask;
+use crate::gates::{CallPass, GateName};
+use crate::supervision::Ctx;
+
+/// The entries, and the gates that are worth asking again.
+#[derive(Default)]
+pub struct Held {
+    entries: BTreeMap<GateName, BTreeMap<(i64, RunId, StepNo), Entry>>,
+    len: usize,
+    /// When a gate may open by time alone.
+    due: BTreeSet<(i64, GateName)>,
+    due_of: BTreeMap<GateName, i64>,
+    /// Gates at which something has changed.
+    open: BTreeSet<GateName>,
+    /// How many entries of a run wait here.
+    of_run: HashMap<RunId, u32>,
+    /// Runs that have left memory and whose every queued step waits here.
+    parked: HashSet<RunId>,
+}
+
+impl Held {
+    /// How many entries wait.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// When the next gate may open by time alone.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.due.first().map(|(at_ms, _)| *at_ms)
+    }
+
+    fn push(&mut self, name: GateName, entry: Entry) {
+        let (run, place) = (entry.run, (entry.order, entry.run, entry.step));
+        if self.entries.entry(name).or_default().insert(place, entry).is_none() {
+            self.len += 1;
+            *self.of_run.entry(run).or_default() += 1;
+        }
+    }
+
+    fn first(&self, name: &GateName) -> Option<(i64, RunId, StepNo)> {
+        self.entries.get(name)?.first_key_value().map(|(place, _)| *place)
+    }
+
+    fn pop(&mut self, name: &GateName) {
+        let Some(entries) = self.entries.get_mut(name) else { return };
+        if let Some(((_, run, _), _)) = entries.pop_first() {
+            self.len -= 1;
+            // Its other entries come back with it.
+            self.parked.remove(&run);
+            if let Some(left) = self.of_run.get_mut(&run) {
+                *left -= 1;
+                if *left == 0 {
+                    self.of_run.remove(&run);
+                }
+            }
+        }
+        if entries.is_empty() {
+            self.entries.remove(name);
+            self.set_due(name, None);
+        }
+    }
+
+    /// Whether a run with so many queued steps does nothing but wait here.
+    pub fn holds_all_of(&self, run: RunId, queued: u32) -> bool {
+        queued > 0 && self.of_run.get(&run) == Some(&queued)
+    }
+
+    /// A run leaves memory; whether it waits here, and need not be read before it may pass.
+    pub fn leaves(&mut self, run: RunId, is_parked: bool) {
+        if is_parked {
+            self.parked.insert(run);
+        } else if !self.parked.is_empty() {
+            self.parked.remove(&run);
+        }
+    }
+
+    /// Whether it waits here without being in memory.
+    pub fn is_parked(&self, run: RunId) -> bool {
+        !self.parked.is_empty() && self.parked.contains(&run)
+    }
+
+    fn set_due(&mut self, name: &GateName, at_ms: Option<i64>) {
+        if let Some(old) = self.due_of.remove(name) {
+            self.due.remove(&(old, name.clone()));
+        }
+        if let Some(at_ms) = at_ms {
+            self.due_of.insert(name.clone(), at_ms);
+            self.due.insert((at_ms, name.clone()));
+        }
+    }
+
+    /// Something has changed at a gate.
+    pub fn opened(&mut self, name: GateName) {
+        if self.entries.contains_key(&name) {
+            self.open.insert(name);
+        }
+    }
+
+    /// Gates whose time has come.
+    pub fn tick(&mut self, now_ms: i64) {
+        while let Some((at_ms, name)) = self.due.first().cloned() {
+            if at_ms > now_ms {
+                return;
+            }
+            self.set_due(&name, None);
+            self.opened(name);
+        }
+    }
+}
+
+impl QueuePartition {
+    /// Starts an entry of the queue, or holds it at the gate of its integration.
+    pub(super) fn start_or_hold(&mut self, entry: Entry, ctx: &mut Ctx<'_, Self>) {
+        let Some(gate) = entry.gate.clone() else { return self.start_entry(entry.run, entry.step, None) };
+        let (name, run) = ((entry.tenant, gate), entry.run);
+        if let Some(first) = self.held.first(&name) {
+            // Behind others of the same gate it takes its place. One that comes before them was called back.
+            let comes_first = (entry.order, entry.run, entry.step) <= first;
+            self.held.push(name.clone(), entry);
+            if comes_first {
+                self.held.opened(name);
+            }
+            return self.leave_if_done(run, ctx);
+        }
+        match self.runtime.gates.enter(&name, self.number, self.runtime.now_ms()) {
+            None => self.start_entry(entry.run, entry.step, None),
+            Some(Ok(pass)) => self.start_entry(entry.run, entry.step, Some(pass)),
+            Some(Err(blocked)) => {
+                self.held.push(name.clone(), entry);
+                self.held.set_due(&name, blocked.until_ms());
+                self.leave_if_done(run, ctx);
+            }
+        }
+    }
+
+    /// Starts what may pass at the gates at which something has changed.
+    pub(super) fn dispatch_held(&mut self) {
+        while !self.draining && self.free() > 0 {
+            let Some(name) = self.held.open.first().cloned() else { return };
+            let Some((_, run, step)) = self.held.first(&name) else {
+                self.held.open.remove(&name);
+                continue;
+            };
+            if !self.runs.contains_key(&run) {
+                if self.to_load.len() >= self.free() {
+                    // Those that were called back come first.
+                    return;
+                }
+                // Read again it queues what it wants, and takes its place here.
+                self.held.pop(&name);
+                self.want(run);
+                continue;
+            }
+            match self.runtime.gates.enter(&name, self.number, self.runtime.now_ms()) {
+                Some(Err(blocked)) => {
+                    self.held.open.remove(&name);
+                    self.held.set_due(&name, blocked.until_ms());
+                }
+                entered => {
+                    self.held.pop(&name);
+                    self.start_entry(run, step, entered.and_then(Result::ok));
+                }
+            }
+        }
+    }
+
+    fn start_entry(&mut self, run: RunId, step: StepNo, pass: Option<CallPass>) {
+        let passes = pass.into_iter().map(|pass| (step, pass)).collect();
+        self.deliver(run, Ask { passes, ..Ask::quiet(Command::Start { steps: vec![step] }) });
+    }
+
+    /// Keeps the passes of the steps that start; the others are given back.
+    pub(super) fn keep_passes(&mut self, run: RunId, passes: Vec<(StepNo, CallPass)>, effects: &[Effect]) {
+        for (no, pass) in passes {
+            if effects.iter().any(|effect| matches!(effect, Effect::StartAttempt { step, .. } if *step == no)) {
+                self.passes.insert((run, no), pass);
+            }
+        }
+    }
+
+    /// Gives back what was kept for a run's starts that do not happen.
+    pub(super) fn drop_passes(&mut self, run: RunId) {
+        let kept: Vec<(RunId, StepNo)> =
+            self.passes.range((run, 0)..=(run, StepNo::MAX)).map(|(place, _)| *place).collect();
+        for place in kept {
+            self.passes.remove(&place);
+        }
+    }
+
+    /// Something has changed at the gate of an integration.
+    pub(super) fn gate_opened(&mut self, tenant: TenantId, name: Arc<str>) {
+        self.held.opened((tenant, name));
+    }
+}

@@ -1,0 +1,192 @@
+//! OAuth 2.0 tokens of services: got with the client's own credentials (RFC 6749, 4.4) or a refresh token (section 6), kept
+//! until shortly before they end, and got anew once for all callers when a service refuses one.
+//!
+//! Invariants: one request for a token is under way at once for each integration; a token is held in memory alone; one
+//! that belongs to other credentials than those of now is not used.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use core314_actors::ports::executor::Connection;
+use core314_domain::ids::TenantId;
+use core314_domain::log::Failure;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::auth::basic;
+use crate::executors::client::{Call, HttpClient, Statuses};
+use crate::executors::failure::Code;
+use crate::executors::redact::Redactor;
+
+/// A token whose service does not say how long it lives.
+const DEFAULT_LIFE: Duration = Duration::from_secs(300);
+/// A longer life is not believed: a token that was revoked meanwhile costs a refusal.
+const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
+/// Tokens are not used in this last part of their lives: they would end under way.
+const MARGIN: Duration = Duration::from_secs(20);
+/// Integrations whose tokens are kept at once.
+const CAPACITY: usize = 10_000;
+
+type Key = (TenantId, Arc<str>);
+
+/// A token and the credentials it was got with.
+struct Token {
+    value: String,
+    digest: [u8; 32],
+    ends_at: Instant,
+}
+
+/// The tokens.
+#[derive(Default)]
+pub struct Tokens {
+    kept: Mutex<HashMap<Key, Arc<AsyncMutex<Option<Token>>>>>,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tokens")
+    }
+}
+
+impl Tokens {
+    /// A token for this integration; `refused` is one that the service has just refused. Whoever asks while another
+    /// fetches waits for that one's token.
+    pub async fn of(
+        &self,
+        http: &HttpClient,
+        tenant: TenantId,
+        connection: &Connection,
+        refused: Option<&str>,
+        timeout: Duration,
+    ) -> Result<String, Failure> {
+        let place = self.place((tenant, connection.name.clone()));
+        let mut kept = place.lock().await;
+        let digest = digest(connection);
+        if let Some(token) = kept.as_ref()
+            && token.digest == digest
+            && token.ends_at > Instant::now() + MARGIN
+            && Some(token.value.as_str()) != refused
+        {
+            return Ok(token.value.clone());
+        }
+        *kept = None;
+        let token = fetch(http, connection, digest, timeout).await?;
+        Ok(kept.insert(token).value.clone())
+    }
+
+    fn place(&self, key: Key) -> Arc<AsyncMutex<Option<Token>>> {
+        // The guarded code does not panic half-way: a poisoned lock still guards a whole map.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= CAPACITY {
+            kept.clear();
+        }
+        kept.entry(key).or_default().clone()
+    }
+}
+
+/// Of all that a token depends on.
+fn digest(connection: &Connection) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for setting in ["auth", "token_url", "client_id", "scope", "audience", "client_auth"] {
+        digest.update(connection.text(setting).unwrap_or_default());
+        digest.update([0]);
+    }
+    for credential in ["client_secret", "refresh_token"] {
+        digest.update(connection.credential(credential).unwrap_or_default());
+        digest.update([0]);
+    }
+    digest.finalize().into()
+}
+
+async fn fetch(
+    http: &HttpClient,
+    connection: &Connection,
+    digest: [u8; 32],
+    timeout: Duration,
+) -> Result<Token, Failure> {
+    let mut redactor = Redactor::new(&core314_domain::Json::default());
+    for credential in ["client_secret", "refresh_token"] {
+        connection.credential(credential).iter().for_each(|secret| redactor.hide(secret));
+    }
+    let call = request(connection, &mut redactor).map_err(|message| Code::InvalidPayload.failure(message))?;
+    let refused = |failure: Failure| match failure.code.as_str() {
+        "http_status" if !failure.retryable => {
+            let message = format!("the service gives no token: {}", failure.message);
+            Failure { details: failure.details, ..Code::TokenRefused.failure(message) }
+        }
+        _ => Failure { message: format!("no token could be had: {}", failure.message), ..failure },
+    };
+    let answer = http.fetch(call, timeout, &redactor, &mut None).await.map_err(refused)?;
+    let body = &answer["body"];
+    let odd = |what: &str| Code::UnexpectedAnswer.failure(format!("the answer to the request for a token {what}"));
+    let value =
+        body["access_token"].as_str().filter(|text| !text.is_empty()).ok_or_else(|| odd("has no access_token"))?;
+    let is_bearer = body["token_type"].as_str().is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
+    if !is_bearer {
+        return Err(odd("has a token_type other than Bearer"));
+    }
+    let rotated = body["refresh_token"].as_str().filter(|new| Some(*new) != connection.credential("refresh_token"));
+    if connection.credential("refresh_token").is_some() && rotated.is_some() {
+        return Err(odd("brings another refresh_token: services that change it with each use are not served yet"));
+    }
+    let seconds = body["expires_in"].as_u64().or_else(|| body["expires_in"].as_str()?.parse().ok());
+    let life = seconds.map_or(DEFAULT_LIFE, Duration::from_secs).min(LONGEST_LIFE);
+    Ok(Token { value: value.to_owned(), digest, ends_at: Instant::now() + life })
+}
+
+/// The request for a token. An error says what is wrong with the integration.
+fn request(connection: &Connection, redactor: &mut Redactor) -> Result<Call, String> {
+    let setting = |name: &str| connection.text(name).filter(|text| !text.is_empty());
+    let needed = |name: &str| setting(name).ok_or_else(|| format!("the integration has no setting '{name}'"));
+    let url = Url::parse(needed("token_url")?).map_err(|error| format!("token_url is no URL: {error}"))?;
+    let client_id = needed("client_id")?;
+    let secret = connection.credential("client_secret");
+    let mut form = Vec::new();
+    match connection.credential("refresh_token") {
+        Some(token) => form.extend([("grant_type", "refresh_token"), ("refresh_token", token.trim())]),
+        None => form.push(("grant_type", "client_credentials")),
+    }
+    form.extend(setting("scope").map(|scope| ("scope", scope)));
+    form.extend(setting("audience").map(|audience| ("audience", audience)));
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    match secret {
+        Some(secret) if setting("client_auth") != Some("body") => {
+            let value = basic(&form_encoded(client_id), &form_encoded(secret.trim()), redactor);
+            let mut value = HeaderValue::from_str(&value).map_err(|_| "the client's credentials are no header")?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        secret => {
+            form.push(("client_id", client_id));
+            form.extend(secret.map(|secret| ("client_secret", secret.trim())));
+        }
+    }
+    let mut scratch = Url::parse("http://form/").expect("a constant URL");
+    scratch.query_pairs_mut().extend_pairs(form);
+    let body = scratch.query().unwrap_or_default().as_bytes().to_vec();
+    Ok(Call { method: Method::POST, url, headers, body, expected: vec![Statuses::SUCCESS], follow_redirects: false })
+}
+
+/// As RFC 6749, 2.3.1, wants a client's id and secret before they become a header.
+fn form_encoded(text: &str) -> String {
+    let mut scratch = Url::parse("http://form/").expect("a constant URL");
+    scratch.query_pairs_mut().append_key_only(text);
+    scratch.query().unwrap_or_default().to_owned()
+}
+
+/// Whether an integration is called with tokens.
+pub fn is_way_of(connection: &Connection) -> bool {
+    connection.text("auth") == Some("oauth2")
+}
+
+/// Whether an outcome says that the token is no good any more.
+pub fn is_refusal(outcome: &Result<Value, Failure>) -> bool {
+    let status = |failure: &Failure| failure.details.as_ref().and_then(|details| details["status"].as_u64());
+    outcome.as_ref().err().is_some_and(|failure| status(failure) == Some(401))
+}
