@@ -127,6 +127,10 @@ impl Decider<'_> {
 
     /// A run that a step's failure has paused is taken up again from there.
     pub(super) fn retry_paused(&mut self, step: Option<StepNo>) -> Result<(), Refusal> {
+        if self.state().closing.is_some() {
+            let why = "it is ending: resume it if it is paused, and retry it once it has ended";
+            return Err(Refusal::RunNotNow(self.state().status, why));
+        }
         let again = match self.state().status {
             RunStatus::Paused => self.draft.to_do_again(step)?,
             _ => BTreeSet::new(),

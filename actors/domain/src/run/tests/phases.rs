@@ -322,3 +322,17 @@ fn a_cancelled_rollback_waits_for_a_person() {
     bench.completes(6);
     assert_eq!(status(&bench), RunStatus::RolledBack);
 }
+
+/// A run that is paused while it ends is taken up again only once it has ended: nothing would start before.
+#[test]
+fn a_run_that_is_ending_is_not_retried() {
+    let mut bench = Bench::begun(flow("parallel", &[step("a", json!({})), step("b", json!({}))], json!({})));
+    bench.fails(0);
+    bench.tell(&Command::Pause { by: "user:1".into() });
+    let refused = bench.decide(&Command::Retry { step: None });
+    assert!(matches!(refused, Err(Refusal::RunNotNow(RunStatus::Paused, why)) if why.contains("ending")), "{refused:?}");
+    bench.completes(1);
+    assert_eq!(status(&bench), RunStatus::Failed);
+    bench.tell(&Command::Retry { step: None });
+    assert_eq!(status(&bench), RunStatus::Running);
+}
