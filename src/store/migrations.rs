@@ -47,6 +47,7 @@ migrations! {
     17 "0017_events_that_runs_wait_for.sql",
     19 "0019_step_cache.sql",
     21 "0021_reused_results.sql",
+    23 "0023_idle_runs.sql",
     25 "0025_integrations.sql",
     26 "0026_breakers.sql",
     27 "0027_secret_overlap.sql",

@@ -270,7 +270,7 @@ impl QueuePartition {
         if is_told || pending.write.ended.as_ref().is_some_and(starts) {
             self.runtime.occurred();
         }
-        if let Some(end) = &pending.write.ended {
+        if pending.write.ended.is_some() {
             self.runtime.ends.tell(run.0);
             self.runtime.run_ended(pending.write.tenant);
             if SubRuns::is_sub_run(&pending.news.header) {
