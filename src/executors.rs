@@ -4,29 +4,43 @@
 //! rules, reading payloads, redaction, the words for failures) lies beside them and knows none of them.
 
 mod api_call;
+mod ask_ai;
 mod client;
 mod connect;
+mod create_task;
 mod failure;
 mod outbound;
 mod payload;
 mod redact;
+mod run_command;
 mod send_notification;
+mod service;
+mod tenants;
 mod transform;
 mod trigger_webhook;
+mod update_record;
 
 use std::sync::Arc;
 
 use core314_actors::ports::executor::Executor;
 use core314_actors::ports::notifications::Inbox;
+use core314_actors::ports::records::Records;
 use serde::Deserialize;
 
 use api_call::ApiCall;
+pub use ask_ai::AiSettings;
+use ask_ai::AskAi;
 use client::HttpClient;
 pub use client::{ClientError, HttpSettings};
+use create_task::CreateTask;
 pub use outbound::OutboundSettings;
+use run_command::RunCommand;
+pub use run_command::{CommandSettings, ProgramsError};
 use send_notification::SendNotification;
 use transform::Transform;
 use trigger_webhook::TriggerWebhook;
+use update_record::UpdateRecord;
+pub use update_record::{RecordSettings, RecordsError};
 
 /// What the configuration says about executors: section `[executors]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -36,14 +50,40 @@ pub struct ExecutorSettings {
     pub http: HttpSettings,
     /// Where actions may connect to.
     pub outbound: OutboundSettings,
+    /// Which programs actions may run.
+    pub commands: CommandSettings,
+    /// Bounds of what language models are asked.
+    pub ai: AiSettings,
+    /// Which databases of this machine actions may change.
+    pub records: RecordSettings,
 }
 
-/// Every executor there is; in-app notifications go into these inboxes. The process must have installed its TLS provider.
-pub fn all(settings: &ExecutorSettings, inbox: Arc<dyn Inbox>) -> Result<Vec<Arc<dyn Executor>>, ClientError> {
+/// The executors cannot be made: stop the start and say so.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorsError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Programs(#[from] ProgramsError),
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+}
+
+/// Every executor there is; in-app notifications go into these inboxes, and rows of other databases are changed by these
+/// records. The process must have installed its TLS provider.
+pub fn all(
+    settings: &ExecutorSettings,
+    inbox: Arc<dyn Inbox>,
+    records: Arc<dyn Records>,
+) -> Result<Vec<Arc<dyn Executor>>, ExecutorsError> {
     let http = Arc::new(HttpClient::new(settings.http.clone(), settings.outbound.clone())?);
     Ok(vec![
         Arc::new(ApiCall::new(http.clone())),
+        Arc::new(AskAi::new(http.clone(), settings.ai.clone())),
+        Arc::new(CreateTask::new(http.clone())),
+        Arc::new(RunCommand::new(settings.commands.clone())?),
         Arc::new(SendNotification::new(http.clone(), inbox)),
+        Arc::new(UpdateRecord::new(http.clone(), records, &settings.records)?),
         Arc::new(TriggerWebhook::new(http)),
         Arc::new(Transform),
     ])

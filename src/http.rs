@@ -37,6 +37,7 @@ mod openapi;
 mod operations;
 mod page;
 mod pages;
+mod phases;
 mod prefer;
 mod problem;
 mod query;
@@ -174,6 +175,7 @@ fn run_routes(table: RouteTable) -> RouteTable {
         .get("/api/v1/runs/{id}/undo-plan", runs::rollback::plan, runs::rollback::plan_doc())
         .post("/api/v1/runs/{id}/undo", runs::rollback::settle, runs::rollback::settle_doc())
         .get("/api/v1/runs/{id}/why", runs::why::handle, runs::why::doc())
+        .get("/api/v1/runs/{id}/phases", runs::phases::handle, runs::phases::doc())
         .get("/api/v1/runs/{id}/timeline", runs::timeline::handle, runs::timeline::doc())
         .get("/api/v1/bulk", bulk::list, bulk::list_doc())
         .post("/api/v1/bulk", bulk::create, bulk::create_doc())
@@ -253,6 +255,8 @@ fn definition_routes(table: RouteTable) -> RouteTable {
         .get("/api/v1/templates/{name}", gallery::show, gallery::show_doc())
         .post("/api/v1/templates/{name}/instantiate", gallery::make, gallery::instantiate_doc())
         .list("/api/v1/workflow-phase-logs", Resource::Phases, "Lists transitions of phases.")
+        .get("/api/v1/phases/analytics", phases::analytics::handle, phases::analytics::doc())
+        .get("/api/v1/phases/sla-violations", phases::sla_violations::handle, phases::sla_violations::doc())
         .list("/api/v1/dead-letters", Resource::DeadLetters, "Lists work that was set aside.")
         .show("/api/v1/dead-letters/{id}", Resource::DeadLetters, "Shows work that was set aside.")
         .post("/api/v1/dead-letters/{id}/retry", dead_letters::settle::retry, dead_letters::settle::retry_doc())

@@ -30,6 +30,7 @@ mod notifications;
 mod plans;
 mod pool;
 mod postgres;
+mod records;
 mod rollouts;
 mod rows;
 mod schedules;
@@ -50,6 +51,7 @@ use connection::{Bulk, Connection, Connector, READ_ALL};
 use failure::Failure;
 use heads::Heads;
 use pool::Pool;
+pub use records::ForeignRecords;
 pub use schema::SchemaState;
 use sqlite::FileLock;
 

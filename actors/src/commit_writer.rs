@@ -154,6 +154,7 @@ impl CommitWriter {
 fn weight(write: &Write) -> usize {
     match write {
         Write::Run(run) => run.bytes,
+        Write::Gather(join) => join.bytes,
         _ => 0,
     }
 }

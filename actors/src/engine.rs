@@ -7,6 +7,7 @@ mod events;
 mod integrations;
 mod keys;
 mod look;
+mod on_duty;
 mod replay;
 mod rerun;
 mod rollouts;
@@ -155,6 +156,7 @@ impl Engine {
         found.extend(self.check_flow(tenant, document).await?.unwrap_or_default());
         let Some(tenant) = tenant else { return Ok(found) };
         found.extend(self.missing_secrets(tenant, document).await?);
+        found.extend(self.missing_schedules(tenant, document).await?);
         let catalog = &self.inner.runtime.catalog;
         let others = catalog.active_flows(tenant, document.trigger_type).await?;
         let others: Vec<Neighbour<'_>> =

@@ -31,6 +31,12 @@ pub const MICROSECONDS: &[u64] = &[
 pub const MILLISECONDS: &[u64] =
     &[1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000];
 
+/// From 10 ms to a day, in ms: what a phase of a run may take.
+pub const PHASES: &[u64] = &[
+    10, 100, 500, 1_000, 5_000, 10_000, 15_000, 30_000, 60_000, 90_000, 120_000, 300_000, 900_000, 3_600_000,
+    21_600_000, 86_400_000,
+];
+
 /// How many things are done in one go.
 pub const SIZES: &[u64] = &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
 
@@ -72,7 +78,7 @@ mod tests {
         let counted = histogram.counted();
         assert_eq!(counted.buckets, [(1, 2), (10, 4), (100, 6)]);
         assert_eq!((counted.count, counted.sum), (8, 5_225));
-        for bounds in [MICROSECONDS, MILLISECONDS, SIZES] {
+        for bounds in [MICROSECONDS, MILLISECONDS, PHASES, SIZES] {
             assert_eq!(Histogram::new(bounds).counted().count, 0);
         }
     }

@@ -5,6 +5,7 @@
 //! bounded; past that the caller is told to come back.
 
 mod flows;
+mod gathering;
 mod matching;
 mod size;
 mod tell;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use core314_domain::Json;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{ExecutionId, FlowId, Owner, RowId, RunId, StepNo};
+use core314_domain::limits::Claim;
 use core314_domain::plan::Problem;
 use core314_domain::run::{Command, FlowRef, Reuse, RunHeader};
 use core314_domain::words::{ExecutionMode, RunStatus, TriggerType};
@@ -66,6 +68,8 @@ pub enum Target {
     Version(FlowId, i64),
     /// The active flows whose trigger and conditions match: the newest, and every one that says `match: all`.
     Matching,
+    /// This flow, with what has started an earlier run of it.
+    Restart(FlowId),
     /// This flow, if its trigger and conditions match.
     Only(FlowId),
     /// This flow, by its schedule, which goes on in the same commit.
@@ -230,7 +234,7 @@ impl Ingress {
         self.check_size(&trigger)?;
         let flow = match &trigger.target {
             Target::Matching | Target::Only(_) => return self.start_matching(&trigger).await,
-            Target::Flow(id) => self.named_flow(trigger.owner.tenant, *id).await?,
+            Target::Flow(id) | Target::Restart(id) => self.named_flow(trigger.owner.tenant, *id).await?,
             Target::Scheduled(step) => self.named_flow(trigger.owner.tenant, step.flow).await?,
             Target::Version(id, version) | Target::Again { flow: id, version, .. } => {
                 self.flow_version(trigger.owner.tenant, *id, *version).await?
@@ -366,11 +370,13 @@ impl Ingress {
     ) -> Result<(NewRun, Accepted, oneshot::Receiver<Answer>), TriggerError> {
         let input = input(flow, trigger)?;
         let mut header = self.header(run, flow, trigger, input, partition);
-        let claim = claim_of(flow, &header)
+        let bytes = gathering::shape(&mut header, flow, trigger)?;
+        let claim = claim_of(&flow.plan, &header)
             .map_err(|message| TriggerError::LimitKey { flow: flow.flow.name.to_string(), message })?;
         if let (Some(limits), Some(claim)) = (&flow.plan.limits, &claim) {
             header.partition = limits.home(claim, self.partitions.len() as u16);
         }
+        let claim = claim.map(|claim| Claim { gathers: claim.gathers.filter(|_| bytes.is_some()), ..claim });
         let header = Arc::new(header);
         let accepted = accepted(&header, flow, also);
         let idempotency = trigger.idempotency.as_ref().map(|request| Idempotency {
@@ -386,10 +392,11 @@ impl Ingress {
                 accepting.schedule = Some(Box::new(ScheduleMove { run: Some(header.id), ..ScheduleMove::clone(step) }));
             }
             Target::Again { reuse, .. } => accepting.reuse = Some(reuse.clone()),
-            Target::Flow(_) | Target::Version(..) | Target::Matching | Target::Only(_) => {}
+            Target::Flow(_) | Target::Restart(_) | Target::Version(..) | Target::Matching | Target::Only(_) => {}
         }
         let (answer, heard) = oneshot::channel();
-        Ok((NewRun { header, plan: flow.plan.clone(), accepting, claim, answer }, accepted, heard))
+        let (plan, claim, bytes) = (flow.plan.clone(), claim.map(Arc::new), bytes.unwrap_or(0));
+        Ok((NewRun { header, plan, accepting, claim, bytes, answer }, accepted, heard))
     }
 
     fn hand_over(&self, partition: &Ref<QueuePartition>, msg: PartitionMsg) -> Result<(), TriggerError> {
@@ -412,6 +419,7 @@ impl Ingress {
                 Counters::add(&self.runtime.counters.runs_accepted, 1);
                 Ok(Triggered::Accepted(accepted))
             }
+            Answer::Gathered { run } => Ok(Triggered::Accepted(accepted.joining(run))),
             Answer::Duplicate { same_request: false, .. } => Err(TriggerError::KeyReused),
             Answer::Duplicate { answer, .. } => serde_json::from_value(answer)
                 .map(Triggered::Repeated)

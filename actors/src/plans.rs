@@ -3,6 +3,8 @@
 //! A version of a flow never changes, so its plan is kept until room is needed. The list of a tenant's active flows for
 //! a trigger type changes when a flow is saved, and is forgotten then.
 
+pub(crate) mod computed;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -26,6 +26,7 @@ use crate::gates::{CallPass, Gates, Turned};
 use crate::integrations::{Integrations, Wanted, cleared};
 use crate::known_keys::KnownKeys;
 use crate::meters::Meters;
+use crate::phase_figures::PhaseFigures;
 use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::{Attempt, Executor, Performed};
@@ -57,6 +58,8 @@ pub struct Runtime {
     pub counters: Counters,
     pub ends: Ends,
     pub meters: Meters,
+    /// What phases of runs come to.
+    pub phases: PhaseFigures,
     /// Where runs that steps start are asked for.
     pub sub_runs: SubRuns,
     /// Where committed changes are told.
@@ -83,6 +86,10 @@ pub struct Counters {
     pub actor_deaths: AtomicU64,
     /// Webhook deliveries that started nothing and were not kept either, because too many waited.
     pub deliveries_left_out: AtomicU64,
+    /// Runs whose waiting was looked at, whole passes over them, and those found in the last pass that wait for nothing.
+    pub waiting_checked: AtomicU64,
+    pub waiting_passes: AtomicU64,
+    pub waiting_violations: AtomicU64,
     /// Runs that schedules have started.
     pub schedules_fired: AtomicU64,
     /// Instants of schedules that have no run, by reason, in the order of [`NotFired::ALL`].

@@ -27,6 +27,8 @@ pub struct EngineSettings {
     pub resident_runs_per_partition: usize,
     /// Runs that may wait for limits of their flows at once, per partition; more triggers are refused with 503.
     pub limited_runs_per_partition: usize,
+    /// Runs that may gather triggers at once, per partition; a trigger that would make another is refused with 503.
+    pub gathering_runs_per_partition: usize,
     /// Runs that are read from the store in one go.
     pub page_size: usize,
     /// How far ahead timers are held in memory.
@@ -53,6 +55,8 @@ pub struct EngineSettings {
     pub kept_deliveries: u32,
     /// How often it is looked for what has happened and has not yet started what it starts, whatever was heard of it.
     pub sweep_interval_ms: u64,
+    /// How long after a look at what all runs wait for the next one begins.
+    pub waiting_check_interval_ms: u64,
     /// How many flows may start one another by their ends.
     pub max_chain_depth: u64,
     /// A result or payload whose JSON is larger is kept beside the log, and is not kept in memory.
@@ -118,6 +122,7 @@ impl Default for EngineSettings {
             slots_per_partition: 32,
             resident_runs_per_partition: 1_024,
             limited_runs_per_partition: 100_000,
+            gathering_runs_per_partition: 10_000,
             page_size: 256,
             timer_horizon_ms: 600_000,
             max_batch: 1_024,
@@ -131,6 +136,7 @@ impl Default for EngineSettings {
             cached_plans: 10_000,
             kept_deliveries: 1_000,
             sweep_interval_ms: 10_000,
+            waiting_check_interval_ms: 60_000,
             max_chain_depth: 16,
             inline_result_bytes: 32 << 10,
             results_at_hand_bytes: 1 << 20,

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::engine::Inner;
 use crate::flow_run::Remark;
 use crate::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
+use crate::plans::computed;
 use crate::ports::StoreError;
 use crate::queue_partition::PartitionMsg;
 
@@ -123,20 +124,29 @@ impl Inner {
             return refused(format!("runs start runs at most {MAX_DEPTH} deep"));
         }
         let owner = start.parent.owner;
-        let flow = match &start.flow {
-            SubFlowRef::Id(id) => *id,
+        let of_flow = |id| start.version.map_or(Target::Flow(id), |version| Target::Version(id, version));
+        let mut context = start.input.clone();
+        let target = match &start.flow {
+            SubFlowRef::Id(id) => of_flow(*id),
             SubFlowRef::Name(name) => match self.runtime.catalog.flow_by_name(owner.tenant, name.clone()).await? {
-                Some(found) => found.id,
+                Some(found) => of_flow(found.id),
                 None => return refused(format!("there is no flow '{name}'")),
             },
+            SubFlowRef::Computed(computed) => {
+                context = Arc::new(start.input["input"].clone());
+                match self.runtime.plans.computed(&start.input["steps"], computed) {
+                    Ok(document) => Target::Action(Arc::new(document)),
+                    Err(message) => return refused(message),
+                }
+            }
         };
         let key = format!("{SOURCE}{}", start.parent.id.execution(start.step));
         let trigger = Trigger {
             owner,
-            target: start.version.map_or(Target::Flow(flow), |version| Target::Version(flow, version)),
+            target,
             trigger_type: TriggerType::Manual,
             source: key.as_str().into(),
-            context: start.input.clone(),
+            context,
             webhook: Json::default(),
             triggered_by: start.parent.triggered_by.clone(),
             decision_event_id: start.parent.decision_event_id,
@@ -156,6 +166,7 @@ impl Inner {
                 tokio::time::sleep(Duration::from_secs(retry_after_seconds.min(5))).await;
                 Ok(None)
             }
+            Err(TriggerError::Invalid(problems)) => refused(computed::told(&problems)),
             Err(error) => refused(error.to_string()),
         }
     }

@@ -1,6 +1,9 @@
 //! Limits of flows on real actors: places that never overshoot whatever dies, rates by a clock that the test sets, and what
 //! becomes of runs that find their limit full.
 
+#[path = "limits/gathering.rs"]
+mod gathering;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -23,7 +23,7 @@ use crate::ack::SignedLinks;
 use crate::config::{Config, ConfigError, Problem};
 use crate::executors;
 use crate::http::{self, Api, AuthSettings, Certificate, HttpSettings, KeyDigest};
-use crate::store::{SqlStore, StoreOptions};
+use crate::store::{ForeignRecords, SqlStore, StoreOptions};
 use crate::vault::Vault;
 
 /// A running node.
@@ -69,7 +69,7 @@ impl Node {
         let feed = Feed::new(io.clone());
         let links = ack_links(config).map(|links| Arc::new(links) as Arc<dyn AckLinks>);
         let inbox = Arc::new(ToldInbox::new(store.clone(), feed.clone()).linked(links.clone()));
-        let mut executors = executors::all(&config.section("executors")?, inbox.clone())?;
+        let mut executors = executors::all(&config.section("executors")?, inbox.clone(), Arc::new(ForeignRecords))?;
         executors.extend(extras.executors);
         let clock = Arc::new(SystemClock::default());
         let node = RowId::new(clock.now_ms(), rand::random());

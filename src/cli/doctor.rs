@@ -99,11 +99,12 @@ fn with_server(config: &Config, client: &Client) -> Vec<Checked> {
         Ok(answers) => answers,
         Err(failure) => return vec![("server", Finding::wrong(failure.message, failure.hint.unwrap_or_default()))],
     };
-    let (store, clock) = match &probe {
-        Ok(probe) => (server::store(probe), server::clock(probe, machine::clock())),
-        Err(_) => (store(config), machine::clock()),
+    let (store, clock, promises) = match &probe {
+        Ok(probe) => (server::store(probe), server::clock(probe, machine::clock()), server::promises(probe)),
+        Err(_) => (store(config), machine::clock(), Finding::Skipped("there is no server to ask".to_owned())),
     };
-    vec![("store", store), ("clock", clock), ("server", server::reached(client, probe)), ("key", key)]
+    let server = server::reached(client, probe);
+    vec![("store", store), ("clock", clock), ("server", server), ("promises", promises), ("key", key)]
 }
 
 /// The store as it is found without a server: opened for reading only.

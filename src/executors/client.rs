@@ -123,6 +123,16 @@ impl HttpClient {
         &self.settings
     }
 
+    /// Where actions may connect to, for other protocols.
+    pub fn rules(&self) -> &OutboundRules {
+        &self.rules
+    }
+
+    /// How long a connection may take to be made.
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.settings.connect_timeout_ms)
+    }
+
     /// Performs an attempt whose request was read from its payload, or could not be.
     pub async fn perform(&self, attempt: &Attempt, call: Result<Call, Vec<Problem>>) -> Performed {
         self.perform_with(attempt, call, &Redactor::of(attempt), Ok).await
@@ -145,7 +155,7 @@ impl HttpClient {
         performed(outcome, redactor, http)
     }
 
-    /// One exchange within a time. Its figures are those of the last.
+    /// One exchange within a time; its figures are there whatever comes of it.
     pub async fn fetch(
         &self,
         call: Call,
@@ -237,7 +247,7 @@ impl HttpClient {
     }
 }
 
-/// What came of an attempt, as it may be kept.
+/// What came of an attempt, as it is reported: without its secrets.
 pub fn performed(outcome: Result<Value, Failure>, redactor: &Redactor, http: Option<HttpFigures>) -> Performed {
     let outcome = match outcome {
         Ok(output) => Outcome::Completed(Arc::new(redactor.result(output))),

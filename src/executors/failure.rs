@@ -34,6 +34,18 @@ pub enum Code {
     UnexpectedAnswer,
     /// The service gives no token for the integration's credentials.
     TokenRefused,
+    /// The other side understood, and says no in words of its own. Whether another attempt may mend it, they say.
+    Refused,
+    /// There is no such record.
+    NoRecord,
+    /// Somebody else has changed the record meanwhile.
+    StaleRecord,
+    /// A language model's answer is not what was asked for.
+    InvalidAnswer,
+    /// A program ended otherwise than expected, or could not be started just now.
+    CommandFailed,
+    /// A program that this server does not run.
+    CommandRefused,
     /// This server's own store cannot be reached, or is busy.
     StoreUnavailable,
     /// This server's own store refuses the row.
@@ -42,7 +54,7 @@ pub enum Code {
 
 impl Code {
     #[cfg(test)]
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidPayload,
         Self::ForbiddenAddress,
         Self::Timeout,
@@ -56,6 +68,12 @@ impl Code {
         Self::ResponseTooLarge,
         Self::UnexpectedAnswer,
         Self::TokenRefused,
+        Self::Refused,
+        Self::NoRecord,
+        Self::StaleRecord,
+        Self::InvalidAnswer,
+        Self::CommandFailed,
+        Self::CommandRefused,
         Self::StoreUnavailable,
         Self::StoreRefused,
     ];
@@ -76,6 +94,12 @@ impl Code {
             Self::ResponseTooLarge => "response_too_large",
             Self::UnexpectedAnswer => "unexpected_answer",
             Self::TokenRefused => "token_refused",
+            Self::Refused => "refused",
+            Self::InvalidAnswer => "invalid_answer",
+            Self::NoRecord => "no_record",
+            Self::StaleRecord => "stale_record",
+            Self::CommandFailed => "command_failed",
+            Self::CommandRefused => "command_refused",
             Self::StoreUnavailable => "store_unavailable",
             Self::StoreRefused => "store_refused",
         }
@@ -91,6 +115,8 @@ impl Code {
             | Self::Protocol
             | Self::RateLimited
             | Self::HttpStatus
+            | Self::InvalidAnswer
+            | Self::CommandFailed
             | Self::StoreUnavailable => true,
             Self::InvalidPayload
             | Self::ForbiddenAddress
@@ -99,6 +125,10 @@ impl Code {
             | Self::ResponseTooLarge
             | Self::UnexpectedAnswer
             | Self::TokenRefused
+            | Self::Refused
+            | Self::NoRecord
+            | Self::StaleRecord
+            | Self::CommandRefused
             | Self::StoreRefused => false,
         }
     }
@@ -135,7 +165,7 @@ mod tests {
             let line = page.lines().find(|line| line.starts_with(&row));
             let line = line.unwrap_or_else(|| panic!("docs/actions.md has no row '{row}'"));
             let expected = match code {
-                Code::HttpStatus => "depends",
+                Code::HttpStatus | Code::Refused => "depends",
                 code if code.is_retryable() => "yes",
                 _ => "no",
             };

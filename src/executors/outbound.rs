@@ -12,10 +12,12 @@ mod address;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use core314_domain::log::Failure;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde::Deserialize;
 
+use super::failure::Code;
 use address::Place;
 
 /// What the configuration says about targets: section `[executors.outbound]`.
@@ -61,9 +63,14 @@ impl OutboundRules {
     /// Judges what a URL says by itself. Notations such as `2130706433`, `0x7f.1` or `127.0.0.1.` are addresses here,
     /// because [`Url`] reads them as browsers do.
     pub fn check_url(&self, url: &Url) -> Result<(), Forbidden> {
+        self.check(url.scheme(), url)
+    }
+
+    /// The same for another protocol, whose host and port stand in a URL of HTTP.
+    pub fn check(&self, scheme: &str, url: &Url) -> Result<(), Forbidden> {
         let rules = &self.settings;
-        if !rules.allowed_schemes.iter().any(|scheme| scheme == url.scheme()) {
-            return Err(Forbidden(format!("scheme '{}' is not allowed", url.scheme())));
+        if !rules.allowed_schemes.iter().any(|allowed| allowed == scheme) {
+            return Err(Forbidden(format!("scheme '{scheme}' is not allowed")));
         }
         let host = url.host_str().map(normal).ok_or_else(|| Forbidden("the URL has no host".to_owned()))?;
         let is_denied = rules.denied_hosts.iter().any(|pattern| matches(pattern, &host));
@@ -88,6 +95,13 @@ impl OutboundRules {
             Place::Public | Place::Private | Place::Loopback => return Ok(()),
         };
         Err(Forbidden(format!("address {address} is not allowed: {why}")))
+    }
+
+    /// The addresses of a host that may be connected to.
+    pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+        let unknown = |error: std::io::Error| Code::Connect.failure(format!("'{host}': {error}"));
+        let found = tokio::net::lookup_host((host, port)).await.map_err(unknown)?;
+        self.filter(host, found).map_err(|error| Code::ForbiddenAddress.failure(error.0))
     }
 
     /// Keeps the addresses that are allowed; fails when none is.

@@ -89,6 +89,13 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// The same where a longer text is better cut than not sent: one that stands in a document is refused, one that a
+    /// template has made is cut.
+    pub fn cut(&mut self, key: &str, max_chars: usize) -> Option<String> {
+        let most = if self.reading == Reading::Rendered { usize::MAX } else { max_chars };
+        self.said(key, most).map(|text| cut(text, max_chars))
+    }
+
     /// A boolean.
     pub fn flag(&mut self, key: &str) -> Option<bool> {
         let value = self.get(key)?;
@@ -160,6 +167,14 @@ fn is_template(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.contains("{{") || text.contains("{%"))
 }
 
+/// A text of at most so many characters; one that had more ends with an ellipsis.
+pub fn cut(text: &str, max_chars: usize) -> String {
+    if text.chars().count() <= max_chars {
+        return text.to_owned();
+    }
+    text.chars().take(max_chars - 1).chain(['…']).collect()
+}
+
 /// A text, a number or a boolean, as text.
 pub fn scalar(value: &Value) -> Option<String> {
     match value {
@@ -225,6 +240,17 @@ mod tests {
     fn a_whole_payload_may_be_a_template() {
         assert_eq!(Reader::new(&json!("{{ trigger }}"), Reading::Document).err(), Some(vec![]));
         assert!(Reader::new(&json!([]), Reading::Document).is_err_and(|problems| problems.len() == 1));
+    }
+
+    #[test]
+    fn what_a_template_makes_too_long_is_cut_and_what_is_written_so_is_refused() {
+        let payload = json!({"text": "abcdef"});
+        let mut rendered = Reader::new(&payload, Reading::Rendered).expect("an object");
+        assert_eq!(rendered.cut("text", 4).as_deref(), Some("abc…"));
+        assert!(messages(rendered).is_empty());
+        let mut document = Reader::new(&payload, Reading::Document).expect("an object");
+        assert_eq!(document.cut("text", 4), None);
+        assert_eq!(messages(document), ["/text: has 6 characters, at most 4 are possible"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod bulk;
 pub mod control;
+pub mod phases;
 pub mod replay;
 pub mod rerun;
 pub mod restart;

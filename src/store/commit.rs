@@ -21,6 +21,7 @@ pub(super) mod definitions;
 pub(super) mod effects;
 pub(super) mod escalations;
 pub(super) mod events;
+pub(super) mod gather;
 mod history;
 mod keys;
 pub(super) mod limits;

@@ -7,10 +7,11 @@ use core314_actors::ports::catalog::StoredFlow;
 use core314_actors::ports::event::{DeliveryPlace, EventDelivery};
 use core314_actors::ports::schedule::StoredSchedule;
 use core314_actors::ports::signal::Occurrence;
-use core314_actors::ports::store::{LimitedRun, Outcome, Store, StoredBucket, StoredRun, TailRow, Write};
+use core314_actors::ports::store::{IdleRun, LimitedRun, Outcome, Store, StoredBucket, StoredRun, TailRow, Write};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::Json;
 use core314_domain::ids::{ExecutionId, FlowId, OrganizationId, Owner, RowId, RunId, StepNo, TenantId, UserId};
+use core314_domain::limits::Brought;
 use core314_domain::run::{CacheKey, Cached, FlowRef, Kept, LastAttempt, RunHeader, SavedState, Timing};
 use serde_json::Value;
 use uuid::Uuid;
@@ -33,6 +34,10 @@ const QUEUE: &str = "SELECT queue_key, run_id FROM run_state WHERE partition = $
     AND (queue_key, run_id) > ($2, $3) ORDER BY queue_key, run_id LIMIT $4";
 const WAKE: &str = "SELECT wake_at_ms, run_id FROM run_state WHERE partition = $1 AND wake_at_ms IS NOT NULL \
     AND (wake_at_ms, run_id) > ($2, $3) AND wake_at_ms < $4 ORDER BY wake_at_ms, run_id LIMIT $5";
+/// By an index that holds these alone.
+pub(super) const IDLE: &str = "SELECT s.run_id, EXISTS (SELECT 1 FROM run_limits l WHERE l.run_id = s.run_id AND NOT l.holds) \
+    FROM run_state s WHERE s.queue_key IS NULL AND s.wake_at_ms IS NULL AND s.completed_at_ms IS NULL AND s.run_id > $1 \
+    ORDER BY s.run_id LIMIT $2";
 /// CROSS JOIN keeps SQLite from reading the large table first.
 pub(super) const RUNS: Bulk = Bulk {
     before: "WITH u (id) AS (",
@@ -164,6 +169,14 @@ impl Store for SqlStore {
         Box::pin(async move { Ok(limits::limited_runs(self, partition, after, limit).await?) })
     }
 
+    fn idle_runs(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<IdleRun>, StoreError>> {
+        Box::pin(async move { Ok(idle_runs(self, after, limit).await?) })
+    }
+
+    fn gathered(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<(RunId, Brought)>, StoreError>> {
+        Box::pin(async move { Ok(limits::gathered(self, runs).await?) })
+    }
+
     fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>> {
         Box::pin(async move { Ok(limits::buckets(self, partition, now_us).await?) })
     }
@@ -243,17 +256,41 @@ fn entry(mut fields: Fields<'_>) -> Result<(i64, RunId), Failure> {
     Ok((fields.int()?, RunId(fields.uuid()?)))
 }
 
+async fn idle_runs(store: &SqlStore, after: Option<RunId>, limit: usize) -> Result<Vec<IdleRun>, Failure> {
+    let mut connection = store.read(Scope::Platform).await?;
+    let after = after.map_or(Uuid::nil(), |run| run.0);
+    let (mut ids, mut held) = (Rows::new(1), Vec::new());
+    for row in connection.fetch(IDLE, &[after.into(), (limit as i64).into()]).await? {
+        let mut fields = row.fields();
+        let run = fields.uuid()?;
+        ids.push([run.into()]);
+        held.push((RunId(run), fields.bool()?));
+    }
+    if held.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut found = states(&mut connection, &ids).await?;
+    let idle = |(run, is_held): (RunId, bool)| found.remove(&run).map(|run| IdleRun { run, is_held });
+    Ok(held.into_iter().filter_map(idle).collect())
+}
+
+/// Runs without their attempts.
+async fn states(connection: &mut Connection, ids: &Rows<'_>) -> Result<HashMap<RunId, StoredRun>, Failure> {
+    let mut found = HashMap::new();
+    for row in connection.bulk(RUNS, ids).await? {
+        let run = stored_run(row.fields())?;
+        found.insert(run.header.id, run);
+    }
+    Ok(found)
+}
+
 async fn load_runs(store: &SqlStore, runs: &[RunId]) -> Result<Vec<StoredRun>, Failure> {
     let mut ids = Rows::new(1);
     for run in runs {
         ids.push([run.0.into()]);
     }
     let mut connection = store.read(Scope::Platform).await?;
-    let mut found = HashMap::with_capacity(runs.len());
-    for row in connection.bulk(RUNS, &ids).await? {
-        let run = stored_run(row.fields())?;
-        found.insert(run.header.id, run);
-    }
+    let mut found = states(&mut connection, &ids).await?;
     for row in connection.bulk(LAST_ATTEMPTS, &ids).await? {
         let mut fields = row.fields();
         let Some(run) = found.get_mut(&RunId(fields.uuid()?)) else { continue };

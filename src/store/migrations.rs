@@ -47,12 +47,14 @@ migrations! {
     17 "0017_events_that_runs_wait_for.sql",
     19 "0019_step_cache.sql",
     21 "0021_reused_results.sql",
+    23 "0023_idle_runs.sql",
     25 "0025_integrations.sql",
     26 "0026_breakers.sql",
     27 "0027_secret_overlap.sql",
     28 "0028_escalation.sql",
     34 "0034_tenants_are_equal.sql",
     35 "0035_deliveries_by_tenant.sql",
+    36 "0036_gathering.sql",
     44 "0044_statistics_of_all.sql",
 }
 

@@ -6,7 +6,7 @@ use core314_actors::ports::Scope;
 
 use super::cell::{Cell, Rows};
 use super::commit::{
-    batch, connections, definitions, effects, events, limits, runs, schedules, signals, statistics, webhooks,
+    batch, connections, definitions, effects, events, gather, limits, runs, schedules, signals, statistics, webhooks,
 };
 use super::connection::{Bulk, Connection};
 use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, step_cache};
@@ -14,12 +14,16 @@ use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, s
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
 
-const WRITTEN: [Keyed; 27] = [
+const WRITTEN: [Keyed; 31] = [
     ("step_cache::KEEP", step_cache::KEEP, "uuuujiii"),
     ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
     ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
     ("runs::FREED_NAMES", runs::FREED_NAMES, "uutu"),
     ("limits::LEFT", limits::LEFT, "u"),
+    ("gather::GATHER", gather::GATHER, "uu"),
+    ("gather::COUNTED", gather::COUNTED, "uuiiii"),
+    ("gather::OVERTAKEN", gather::OVERTAKEN, "ui"),
+    ("gather::EMPTIED", gather::EMPTIED, "u"),
     ("bulk::NEXT_JOB", bulk::NEXT_JOB, "utjjii"),
     ("bulk::NEXT_ITEMS", bulk::NEXT_ITEMS, "uiutit"),
     ("bulk::NOTED", bulk::NOTED, "uit"),
@@ -43,7 +47,7 @@ const WRITTEN: [Keyed; 27] = [
     ("notifications::READ", notifications::READ, "uuui"),
     ("notifications::ARCHIVED", notifications::ARCHIVED, "uuui"),
 ];
-const READ: [Keyed; 8] = [
+const READ: [Keyed; 9] = [
     ("blobs::TAKEN_OVER", blobs::TAKEN_OVER, "ui"),
     ("blobs::RESULTS", blobs::RESULTS, "ui"),
     ("blobs::OF_RUN", blobs::OF_RUN, "uu"),
@@ -51,6 +55,7 @@ const READ: [Keyed; 8] = [
     ("engine::RUNS", engine::RUNS, "u"),
     ("engine::LAST_ATTEMPTS", engine::LAST_ATTEMPTS, "u"),
     ("engine::TAKEN_OVER", engine::TAKEN_OVER, "u"),
+    ("limits::GATHERED", super::limits::GATHERED, "u"),
     ("statistics::STORED", statistics::STORED, "iutii"),
 ];
 

@@ -40,9 +40,11 @@ fn occurrence(mut fields: Fields<'_>) -> Result<Occurrence, Failure> {
 /// What an occurrence is about, as answers show it.
 pub(super) async fn subject(store: &SqlStore, of: &Occurrence) -> Result<Option<Value>, StoreError> {
     let resource = match of.kind {
-        OccurrenceKind::FlowFinished | OccurrenceKind::Failure | OccurrenceKind::Fallback | OccurrenceKind::BadEnd => {
-            Resource::Runs
-        }
+        OccurrenceKind::FlowFinished
+        | OccurrenceKind::Failure
+        | OccurrenceKind::Fallback
+        | OccurrenceKind::BadEnd
+        | OccurrenceKind::PhaseMoved => Resource::Runs,
         OccurrenceKind::DecisionApproved => Resource::Decisions,
         OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => Resource::Recommendations,
         OccurrenceKind::ThresholdExceeded => Resource::Flows,

@@ -66,7 +66,8 @@ async fn failed(bed: &Bed, client: &Client<'_>, size: &Size) -> String {
     }
     let path = format!("/api/v1/flows/{flow}");
     until(client, &path, size.patience, |flow| flow["failed_executions"] == size.runs).await;
-    assert_eq!(bed.sink.count(), size.runs);
+    let errors = bed.installation.rows("SELECT DISTINCT error FROM log").await;
+    assert_eq!(bed.sink.count(), size.runs, "{errors:?}");
     flow
 }
 

@@ -10,12 +10,17 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use core314::executors::{self, ExecutorSettings, HttpSettings, OutboundSettings};
+use core314::executors::{
+    self, AiSettings, CommandSettings, ExecutorSettings, HttpSettings, OutboundSettings, RecordSettings,
+};
+use core314::store::ForeignRecords;
 use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
+use core314_actors::ports::integration::Integration;
 use core314_actors::ports::notifications::Inbox;
 use core314_actors::testkit::memory_inbox::MemoryInbox;
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{Owner, RunId, UserId};
+use core314_domain::ids::{Owner, RowId, RunId, UserId};
+use core314_domain::integration::Definition;
 use core314_domain::log::Failure;
 use core314_domain::plan::{FlowPlan, PlanLimits};
 use core314_domain::run::Outcome;
@@ -50,6 +55,18 @@ fn settings() -> ExecutorSettings {
             allowed_ports: vec![],
             denied_ports: vec![],
         },
+        commands: CommandSettings {
+            programs: vec!["ops/restart-host=/bin/true".to_owned()],
+            tenants: vec!["*".to_owned()],
+            allowed_environment: vec!["TOKEN".to_owned()],
+            pass_environment: vec![],
+            directory: "/".to_owned(),
+            max_running: 4,
+            max_output_bytes: 10_000,
+            max_input_bytes: 10_000,
+        },
+        ai: AiSettings { max_prompt_bytes: 10_000, max_tokens: 1_000 },
+        records: RecordSettings { sqlite: vec![], tables: vec![], tenants: vec![] },
     }
 }
 
@@ -60,7 +77,7 @@ fn executor_with(settings: &ExecutorSettings, action_type: &str) -> Arc<dyn Exec
 fn executor_delivering(settings: &ExecutorSettings, action_type: &str, inbox: Arc<dyn Inbox>) -> Arc<dyn Executor> {
     // The first test of the process installs it; to the others its presence is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let all = executors::all(settings, inbox).expect("a client");
+    let all = executors::all(settings, inbox, Arc::new(ForeignRecords)).expect("a client");
     all.into_iter().find(|executor| executor.action_type() == action_type).expect("a known action type")
 }
 
@@ -111,10 +128,37 @@ fn assert_failed(performed: &Performed, code: &str, retryable: bool) {
     assert_eq!((failure.code.as_str(), failure.retryable), (code, retryable), "{failure:?}");
 }
 
+/// Actions that go nowhere without an integration; in the page's examples it is called like its kind.
+const NEED_INTEGRATIONS: [&str; 3] = ["create_task", "update_record", "ask_ai"];
+
+fn integration(kind: &str) -> Integration {
+    Integration {
+        id: RowId::new(1_700_000_000_000, 7),
+        owner: Owner::new(UserId(Uuid::from_u128(7)), None),
+        name: kind.to_owned(),
+        kind: kind.to_owned(),
+        definition: Definition::default(),
+        is_active: true,
+        version: 1,
+        created_at_ms: 0,
+        updated_at_ms: 0,
+    }
+}
+
 #[test]
 fn the_documents_examples_are_flows_that_can_be_saved() {
-    let all: Vec<Arc<dyn Executor>> =
-        ["api_call", "trigger_webhook", "send_notification", "transform"].map(executor).to_vec();
+    let all: Vec<Arc<dyn Executor>> = [
+        "api_call",
+        "trigger_webhook",
+        "send_notification",
+        "create_task",
+        "update_record",
+        "run_command",
+        "ask_ai",
+        "transform",
+    ]
+    .map(executor)
+    .to_vec();
     let types: Vec<&str> = all.iter().map(|executor| executor.action_type()).collect();
     let page = include_str!("../../docs/actions.md");
     let examples: Vec<&str> =
@@ -125,11 +169,10 @@ fn the_documents_examples_are_flows_that_can_be_saved() {
         FlowPlan::compile(&flow, &types, &PlanLimits::default()).unwrap_or_else(|e| panic!("{e:?}\n{example}"));
         for (_, config) in flow.actions() {
             assert_eq!(config.action_type, executor.action_type());
-            assert_eq!(
-                executor.check(&Target::word(&config.action_target), &Value::clone(&config.action_payload)),
-                [],
-                "{example}"
-            );
+            let word: &str = &config.action_target;
+            let integration = NEED_INTEGRATIONS.contains(&executor.action_type()).then(|| integration(word));
+            let target = Target { word, integration: integration.as_ref() };
+            assert_eq!(executor.check(&target, &Value::clone(&config.action_payload)), [], "{example}");
         }
     }
 }

@@ -7,6 +7,11 @@ mod life;
 mod protection;
 mod provider;
 mod rotation;
+mod messages;
+mod models;
+mod programs;
+mod records;
+mod trackers;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -48,6 +48,9 @@ on_both! {
     core314_actors::testkit::store_suite::connections::breakers_are_kept => breakers_are_kept,
     core314_actors::testkit::store_suite::webhooks_change_and_go => webhooks_change_and_go,
     core314_actors::testkit::store_suite::limits::claims_live_as_long_as_their_runs => claims_live_as_long_as_their_runs,
+    core314_actors::testkit::store_suite::limits::idle_runs_are_listed => idle_runs_are_listed,
+    core314_actors::testkit::store_suite::limits::triggers_join_the_run_that_gathers_them =>
+        triggers_join_the_run_that_gathers_them,
     core314_actors::testkit::store_suite::bulk::a_bulk_job_is_worked_off => a_bulk_job_is_worked_off,
     core314_actors::testkit::store_suite::events::events_and_waits_meet => events_and_waits_meet,
     core314_actors::testkit::store_suite::events::events_are_kept_for_a_while => events_are_kept_for_a_while,

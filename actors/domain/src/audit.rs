@@ -76,6 +76,7 @@ words! {
         ActorGaveUp = "actor_gave_up",
         NodeStarted = "node_started",
         NodeStopped = "node_stopped",
+        InvariantViolated = "invariant_violated",
     }
 }
 

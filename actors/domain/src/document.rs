@@ -31,15 +31,16 @@ use parameters::Parameter;
 use short::{Expanded, Places};
 
 pub use config::{
-    ApprovalDocument, BranchDocument, CaseDocument, EventDocument, ForEachDocument, LaneDocument, ParallelDocument,
-    RaiseDocument, StepConfig, StopDocument, SubFlowDocument, ValuesDocument, WaitDocument, WhileDocument,
+    ApprovalDocument, BranchDocument, CaseDocument, ComputedDocument, EventDocument, ForEachDocument, LaneDocument,
+    ParallelDocument, RaiseDocument, StepConfig, StopDocument, SubFlowDocument, ValuesDocument, WaitDocument,
+    WhileDocument,
 };
 pub use lines::{Lines, Place};
 pub use settings::{CacheDocument, PhaseDocument, RollbackDocument};
 pub use step::{ActionDocument, Connections, StepDocument};
 pub use within::waited_events;
 
-pub use limits::{ConcurrencyDocument, LimitStrategy, LimitsDocument, RateDocument};
+pub use limits::{BatchDocument, ConcurrencyDocument, DebounceDocument, LimitStrategy, LimitsDocument, RateDocument};
 
 /// A flow as documents, files and the API hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -9,7 +9,7 @@ use crate::ids::StepNo;
 use crate::log::LogEntry;
 use crate::plan::{StepKind, WaitFor};
 use crate::run::step::StepStatus;
-use crate::run::{Run, Timing};
+use crate::run::{Place, Run, Timing};
 use crate::words::{OnError, RunStatus};
 
 /// A promise that was broken.
@@ -89,6 +89,35 @@ pub fn steps_wait_for_their_inputs(run: &Run, now_ms: i64) -> Result<(), Violati
     Ok(())
 }
 
+/// Invariant 3, for where a step stands: it begins after the step that it stands in, in the list that was taken, and in a
+/// phase that has come.
+pub fn steps_wait_for_their_place(run: &Run) -> Result<(), Violation> {
+    let phase = run.state.phase;
+    for (no, step) in run.state.all() {
+        let Some(live) = step.live.as_deref() else { continue };
+        // What is cut off may outlive what it stands in.
+        if run.state.closing.is_some() || live.cancelled {
+            continue;
+        }
+        let Some(Place::Fixed(plan) | Place::Round { plan, .. }) = run.state.place(&run.plan, no) else { continue };
+        let plan = &run.plan.steps[plan as usize];
+        // Whoever takes a run up again may begin what an earlier phase has left.
+        let has_come = |own| own == phase.current || (own < phase.current && run.state.reopened > 0);
+        check(3, plan.phase.is_none_or(has_come), || {
+            format!("step {no} of phase {:?} is {:?} in phase {}", plan.phase, step.status, phase.current)
+        })?;
+        let Some(container) = run.container(no) else { continue };
+        let found = run.state.get(container);
+        let waits = found.is_some_and(|found| found.status == StepStatus::Waiting);
+        check(3, waits, || format!("step {no} is {:?} in step {container}, which has not begun", step.status))?;
+        let taken = found.and_then(|found| found.live.as_deref()).and_then(|live| live.lane);
+        check(3, taken.is_none_or(|taken| taken == plan.lane), || {
+            format!("step {no} is {:?} in a list of step {container} that was not taken", step.status)
+        })?;
+    }
+    Ok(())
+}
+
 /// Invariant 2, for the run: it has ended exactly when all its steps have.
 pub fn ends_with_its_steps(run: &Run) -> Result<(), Violation> {
     let open = run.state.all().filter(|(_, s)| !s.status.is_terminal()).count();
@@ -111,13 +140,30 @@ fn waits_for_an_event(run: &Run, no: StepNo) -> bool {
     matches!(&run.step_plan(no).kind, StepKind::Wait(wait) if matches!(wait.what, WaitFor::Signal(_) | WaitFor::Event { .. }))
 }
 
-/// Invariant 8: whatever has not ended is under way, in the queue, waits for a time, or names a person.
-pub fn nothing_waits_in_vain(run: &Run, timing: Timing) -> Result<(), Violation> {
+/// Invariant 8: whatever has not ended is under way, in the queue, waits for a time, or names whom or what it waits for.
+/// `is_held`: a limit of its flow holds the run, and knows of it.
+pub fn nothing_waits_in_vain(run: &Run, timing: Timing, is_held: bool) -> Result<(), Violation> {
     let person = matches!(run.state.status, RunStatus::AwaitingApproval | RunStatus::Paused)
         || run.state.all().any(|(_, s)| s.status == StepStatus::AwaitingApproval)
         || run.state.all().any(|(no, s)| s.status == StepStatus::Waiting && waits_for_an_event(run, no));
-    let known = timing.queue_key.is_some() || timing.wake_at_ms.is_some() || person;
+    let limit = is_held && run.state.status == RunStatus::Pending;
+    let known = timing.queue_key.is_some() || timing.wake_at_ms.is_some() || person || limit;
     check(8, run.state.status.is_terminal() || known, || {
         format!("the run is {} and waits for nothing", run.state.status)
     })
+}
+
+/// Invariant 8, for each step: where nothing holds the run as a whole, every step that has not ended says why.
+pub fn every_step_names_its_reason(run: &Run, now_ms: i64) -> Result<(), Violation> {
+    let reasons = run.why(now_ms);
+    if run.state.status.is_terminal() || reasons.iter().any(|reason| reason.execution_id.is_none()) {
+        return Ok(());
+    }
+    let named: BTreeSet<_> = reasons.iter().filter_map(|reason| reason.execution_id).collect();
+    for (no, step) in run.state.all().filter(|(_, step)| !step.status.is_terminal()) {
+        check(8, named.contains(&run.header.id.execution(no)), || {
+            format!("step {no} is {:?} in a run that is {}, and nothing holds it", step.status, run.state.status)
+        })?;
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a flow's limits mean: their keys, computed for each trigger, and who may start.
+//! What a flow's limits mean: their keys, computed for each trigger, who may start, and which triggers become one run.
 //!
 //! A run that is subject to limits carries a [`Claim`]: the keys and bounds that its flow's version gave it. The [`Book`]
 //! of a partition says of each claim whether its run may start, waits, or is not taken. Placement is part of the meaning:
@@ -7,7 +7,11 @@
 
 mod book;
 mod bucket;
+mod gather;
+mod gatherings;
 
+#[cfg(test)]
+mod gathering_tests;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +25,12 @@ use crate::document::{LimitStrategy, LimitsDocument};
 use crate::expr::{ExprError, Expression, Names, Scope, Types};
 use crate::ids::FlowId;
 use crate::plan::Problem;
+use crate::run::{RunHeader, matching_scope};
 
 pub use book::{Admission, Arrival, Book, Hold};
 pub use bucket::Bucket;
+pub use gather::{Brought, Gathers, Terms, batch_of, events_of};
+pub use gatherings::{Gatherings, Joining, Progress};
 
 /// What keys may name: what is known of a trigger before there is a run, and does not change with the time.
 const KEY_ROOTS: &[&str] = &["trigger", "webhook", "tenant"];
@@ -35,6 +42,7 @@ const MOST_KEY_BYTES: usize = 512;
 pub struct Limits {
     concurrency: Option<(Option<Expression>, u32, LimitStrategy)>,
     rate: Option<(Option<Expression>, Rate)>,
+    gathers: Option<(Option<Expression>, Terms)>,
 }
 
 /// A rate, in whole numbers, so that it is the same on every machine.
@@ -54,6 +62,9 @@ pub struct Claim {
     pub concurrency: Option<Concurrency>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<(Arc<str>, Rate)>,
+    /// The triggers that become one run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gathers: Option<Gathers>,
 }
 
 /// A claim on one of `max` places.
@@ -93,6 +104,7 @@ impl Limits {
             within("rate/per_seconds", rate.per_seconds, 86_400);
             within("rate/burst", rate.burst, 1_000_000);
         }
+        problems.extend(gathering_problems(document));
         let mut key = |part: &str, text: &Option<String>| {
             let text = text.as_deref()?;
             let parsed = Expression::parse(text, &Names { types, ..Names::new(KEY_ROOTS, &[]) });
@@ -104,11 +116,37 @@ impl Limits {
         };
         let concurrency = document.concurrency.as_ref().map(|c| (key("concurrency", &c.key), c.max, c.strategy));
         let rate = document.rate.as_ref().map(|r| (key("rate", &r.key), Rate::of(r.max, r.per_seconds, r.burst)));
-        if problems.is_empty() { Ok(Self { concurrency, rate }) } else { Err(problems) }
+        let debounce = document.debounce.as_ref().map(|d| key("debounce", &d.key));
+        let batch = document.batch.as_ref().map(|b| key("batch", &b.key));
+        let gathers = debounce.or(batch).zip(Terms::of(document));
+        if problems.is_empty() { Ok(Self { concurrency, rate, gathers }) } else { Err(problems) }
     }
 
-    /// What a run of this trigger asks for.
-    pub fn claim(&self, flow: FlowId, scope: &Scope) -> Result<Claim, KeyError> {
+    /// When runs of this flow begin that gather triggers. `None`: each trigger makes a run of its own.
+    pub fn terms(&self) -> Option<Terms> {
+        self.gathers.as_ref().map(|(_, terms)| *terms)
+    }
+
+    /// What a run asks for, as its header says.
+    pub fn claim_of(&self, header: &RunHeader) -> Result<Claim, KeyError> {
+        let context = match events_of(&header.trigger_context).and_then(|events| events.first()) {
+            // They all have the same key.
+            Some(event) if self.terms().is_some_and(Terms::is_batch) => Arc::new(event.clone()),
+            _ => header.trigger_context.clone(),
+        };
+        let scope = matching_scope(context, header.webhook.clone(), &header.owner, header.accepted_at_ms);
+        let claim = self.claim(header.flow.id, &scope)?;
+        let gathers = match &self.gathers {
+            Some((key, terms)) => {
+                Some(Gathers { key: value(key.as_ref(), &scope)?, version: header.flow.version, terms: *terms })
+            }
+            None => None,
+        };
+        Ok(Claim { gathers, ..claim })
+    }
+
+    /// What a run of this trigger asks for, gathering apart.
+    fn claim(&self, flow: FlowId, scope: &Scope) -> Result<Claim, KeyError> {
         let concurrency = match &self.concurrency {
             Some((key, max, strategy)) => {
                 Some(Concurrency { key: value(key.as_ref(), scope)?, max: *max, strategy: *strategy })
@@ -119,7 +157,7 @@ impl Limits {
             Some((key, rate)) => Some((value(key.as_ref(), scope)?, *rate)),
             None => None,
         };
-        Ok(Claim { flow, concurrency, rate })
+        Ok(Claim { flow, concurrency, rate, gathers: None })
     }
 
     /// Which of so many partitions the runs of a claim live on: the hash of the key, or, where the limits have different
@@ -128,8 +166,12 @@ impl Limits {
         let source = |key: Option<&Expression>| key.map(|key| key.source().to_owned());
         let of_concurrency = self.concurrency.as_ref().map(|(key, ..)| source(key.as_ref()));
         let of_rate = self.rate.as_ref().map(|(key, _)| source(key.as_ref()));
-        let agree = of_concurrency.is_none() || of_rate.is_none() || of_concurrency == of_rate;
+        let of_gathering = self.gathers.as_ref().map(|(key, _)| source(key.as_ref()));
+        let mut sources = [of_concurrency, of_rate, of_gathering].into_iter().flatten();
+        let first = sources.next();
+        let agree = sources.all(|source| Some(source) == first);
         let key = claim.concurrency.as_ref().map(|c| &c.key).or(claim.rate.as_ref().map(|(key, _)| key));
+        let key = key.or(claim.gathers.as_ref().map(|gathers| &gathers.key));
         let mut digest = Sha256::new();
         digest.update(claim.flow.0.as_bytes());
         if let Some(key) = key.filter(|_| agree) {
@@ -139,6 +181,39 @@ impl Limits {
         let first = u64::from_be_bytes(hash[..8].try_into().expect("a digest has 32 bytes"));
         (first % u64::from(partitions.max(1))) as u16
     }
+}
+
+/// What is wrong with what a document says of gathering.
+fn gathering_problems(document: &LimitsDocument) -> Vec<Problem> {
+    const MOST_SECONDS: u32 = 604_800;
+    let mut problems = Vec::new();
+    let mut within = |pointer: &str, found: u32, least: u32, most: u32| {
+        if !(least..=most).contains(&found) {
+            problems.push(Problem::new(format!("/limits/{pointer}"), format!("must be {least} to {most}")));
+        }
+    };
+    if let Some(debounce) = &document.debounce {
+        within("debounce/period_seconds", debounce.period_seconds, 1, MOST_SECONDS);
+        if let Some(most) = debounce.max_seconds {
+            within("debounce/max_seconds", most, debounce.period_seconds.clamp(1, MOST_SECONDS), MOST_SECONDS);
+        }
+    }
+    let Some(batch) = &document.batch else { return problems };
+    within("batch/max", batch.max, 2, 10_000);
+    within("batch/timeout_seconds", batch.timeout_seconds, 1, MOST_SECONDS);
+    if document.debounce.is_some() {
+        let message = "comes without debounce: triggers are gathered, or all but the last are dropped";
+        problems.push(Problem::new("/limits/batch", message));
+    }
+    let concurrency = document.concurrency.as_ref().and_then(|c| c.key.as_ref());
+    let rate = document.rate.as_ref().and_then(|r| r.key.as_ref());
+    for (part, key) in [("concurrency", concurrency), ("rate", rate)] {
+        if key.is_some() && key != batch.key.as_ref() {
+            let message = "must be the key of limits.batch, or absent: the triggers of a batch have no other in common";
+            problems.push(Problem::new(format!("/limits/{part}/key"), message));
+        }
+    }
+    problems
 }
 
 impl Rate {

@@ -26,8 +26,8 @@ use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
 
 use check::Checker;
 pub use kind::{
-    ApprovalPlan, Approver, CachePlan, ForEachPlan, ParallelPlan, StepKind, SubFlowPlan, SubFlowRef, WaitFor, WaitPlan,
-    WhilePlan,
+    ApprovalPlan, Approver, CachePlan, ComputedPlan, ForEachPlan, ParallelPlan, StepKind, SubFlowPlan, SubFlowRef,
+    WaitFor, WaitPlan, WhilePlan,
 };
 pub use output::OutputPlan;
 pub use phases::{PhasePlan, RollbackPlan, RollbackTo};
@@ -212,10 +212,12 @@ impl FlowPlan {
         };
         let types = is_new.then(|| typing::types(doc, &layout.slots));
         check.types = types.as_ref();
+        // Before there is a run, each trigger stands alone.
+        let alone = types.as_ref().map(typing::alone);
         let condition = check.expression("/conditions", || {
-            Condition::parse(&doc.conditions, &Names { types: types.as_ref(), ..Names::new(CONDITION_ROOTS, &[]) })
+            Condition::parse(&doc.conditions, &Names { types: alone.as_ref(), ..Names::new(CONDITION_ROOTS, &[]) })
         });
-        let limits = check.limits(doc);
+        let limits = check.limits(doc, alone.as_ref());
         let phases = check.phases(doc, &layout);
         let rollback = check.rollback(doc, phases.len());
         let outer = layout.slots.iter().filter(|slot| !slot.in_loop).map(|slot| slot.step.id.as_str());
@@ -248,7 +250,7 @@ impl FlowPlan {
             rollback,
             warnings: check.warnings,
             waits_for_events,
-            tells_of_bad_ends: channels::tells(doc),
+            tells_of_bad_ends: channels::tell(&doc.error_notification_channels),
         })
     }
 }
@@ -268,20 +270,36 @@ impl FlowPlan {
     }
 }
 
-/// How many steps, at most, come one after the other before each.
+/// How many steps, at most, come one after the other before each. A step comes after its inputs, and after all steps of
+/// the phases before its own.
 fn ranks(steps: &[StepPlan]) -> Vec<u32> {
-    let mut ranks = vec![0; steps.len()];
-    let mut missing: Vec<usize> = steps.iter().map(|step| step.inputs.len()).collect();
-    let mut ready: Vec<usize> = (0..steps.len()).filter(|no| missing[*no] == 0).collect();
-    while let Some(no) = ready.pop() {
-        for next in steps[no].dependents.iter().map(|next| *next as usize) {
-            ranks[next] = ranks[next].max(ranks[no] + 1);
-            missing[next] -= 1;
-            if missing[next] == 0 {
-                ready.push(next);
+    // Between two phases stands a node of its own: an edge from each step of the one, and to each of the other.
+    let phase_of = |step: &StepPlan| step.phase.filter(|_| step.parent.is_none()).map(|phase| phase as usize);
+    let phases = steps.iter().filter_map(phase_of).max().unwrap_or(0);
+    let mut after: Vec<Vec<usize>> = vec![Vec::new(); steps.len() + phases];
+    for (no, step) in steps.iter().enumerate() {
+        after[no].extend(step.dependents.iter().map(|next| *next as usize));
+        if let Some(phase) = phase_of(step) {
+            after[no].push(steps.len() + phase - 1);
+            if phase > 1 {
+                after[steps.len() + phase - 2].push(no);
             }
         }
     }
+    let mut missing = vec![0_usize; after.len()];
+    after.iter().flatten().for_each(|next| missing[*next] += 1);
+    let mut ranks = vec![0; after.len()];
+    let mut ready: Vec<usize> = (0..after.len()).filter(|no| missing[*no] == 0).collect();
+    while let Some(no) = ready.pop() {
+        for next in &after[no] {
+            ranks[*next] = ranks[*next].max(ranks[no] + 1);
+            missing[*next] -= 1;
+            if missing[*next] == 0 {
+                ready.push(*next);
+            }
+        }
+    }
+    ranks.truncate(steps.len());
     ranks
 }
 

@@ -45,7 +45,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::{CacheKey, Cached};
 pub use change::{Change, Decision, Effect};
-pub use command::{AttemptReport, Command, Outcome, Refusal, SubRunNews, UndoWay, Voter};
+pub use command::{AttemptReport, Command, OnDuty, Outcome, Refusal, SubRunNews, UndoWay, Voter};
 pub use decide::{GatedNames, Grant};
 pub use header::{FlowRef, RunHeader, known_types, matching_scope};
 pub use phases::{PhaseMove, PhaseState};
@@ -129,8 +129,10 @@ pub struct RunState {
     pub completed_at_ms: Option<i64>,
     /// Who paused it, while it is paused.
     pub paused_by: Option<Arc<str>>,
-    /// How often a person took it up again after its end.
+    /// How often a person took it up again after its end, or after a failure that paused it.
     pub reopened: u32,
+    /// Before it begins: it gathers further triggers of its key.
+    pub is_gathering: bool,
 }
 
 impl RunState {
@@ -211,6 +213,11 @@ impl Run {
             shelf: Arc::default(),
             cache: cache::Cache::default(),
         }
+    }
+
+    /// A run of which nothing but its state is asked: why it waits, and whether that is as it should be.
+    pub fn without_results(header: Arc<RunHeader>, plan: Arc<FlowPlan>, state: RunState) -> Self {
+        Self::of_state(header, plan, state)
     }
 
     /// A run as it was stored. `log` holds the final attempts of its ended steps, and what it took over.

@@ -5,13 +5,14 @@
 //! says what comes next. Nothing is sent, nothing waits, and how much is told is bounded.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::Json;
 use crate::dispatch::Credits;
 use crate::ids::{StepNo, UserId};
 use crate::plan::{Approver, StepKind};
 use crate::run::step::StepStatus;
-use crate::run::{AttemptReport, Command, Decision, Effect, Ending, Grant, Outcome, Run, Voter};
+use crate::run::{AttemptReport, Command, Decision, Effect, Ending, Grant, OnDuty, Outcome, Run, Voter};
 use crate::words::Role;
 use uuid::Uuid;
 
@@ -122,8 +123,17 @@ pub(crate) fn verdict(run: &Run, step: Option<StepNo>, agrees: bool) -> Move {
         }
         _ => None,
     });
-    let by = Voter { user: named.unwrap_or(PERSON), role: Role::Admin, notes: None, form: Json::default() };
+    let user = named.unwrap_or(PERSON);
+    let on_duty = step.map(|no| on_duty(run, no, user)).unwrap_or_default();
+    let by = Voter { user, role: Role::Admin, notes: None, form: Json::default(), on_duty };
     Move::Tell(if agrees { Command::Approve { step, by } } else { Command::Reject { step, by } })
+}
+
+/// Whoever decides is on call, wherever that is asked.
+fn on_duty(run: &Run, step: StepNo, user: UserId) -> Arc<[OnDuty]> {
+    let StepKind::Approval(approval) = &run.step_plan(step).kind else { return Arc::default() };
+    let names = approval.approvers.iter().filter_map(Approver::schedule);
+    names.map(|name| OnDuty { schedule: name.to_owned(), who: Ok(user) }).collect()
 }
 
 /// A step that waits for a person.

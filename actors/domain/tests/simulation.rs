@@ -6,12 +6,26 @@
 //!
 //! `CORE314_SEEDS` multiplies the number of seeds. A failure prints its seed and what happened.
 
+#[path = "simulation/account.rs"]
+mod account;
 #[path = "simulation/checks.rs"]
 mod checks;
 #[path = "simulation/disturb.rs"]
 mod disturb;
 #[path = "simulation/effects.rs"]
 mod effects;
+#[path = "simulation/every_kind.rs"]
+mod every_kind;
+#[path = "simulation/kinds.rs"]
+mod kinds;
+#[path = "simulation/last.rs"]
+mod last;
+#[path = "simulation/mutants.rs"]
+mod mutants;
+#[path = "simulation/nested.rs"]
+mod nested;
+#[path = "simulation/outside.rs"]
+mod outside;
 #[path = "simulation/random.rs"]
 mod random;
 #[path = "simulation/rng.rs"]
@@ -26,6 +40,7 @@ mod store;
 mod world;
 
 use core314_domain::ids::StepNo;
+use core314_domain::run::Place;
 use core314_domain::run::step::StepStatus;
 use core314_domain::words::{OnError, OnErrorAction, RunStatus};
 use rng::Rng;
@@ -38,12 +53,18 @@ use world::World;
 struct End {
     status: RunStatus,
     steps: Vec<StepStatus>,
+    error: String,
     commits: u64,
     started: Vec<StepNo>,
+    /// Those that took another back.
+    undos: Vec<StepNo>,
+    rollbacks: usize,
+    undone: usize,
 }
 
 impl End {
-    /// What must not depend on faults that were overcome.
+    /// What must not depend on faults that were overcome: how the run ended, and the steps of its flow. An attempt that was
+    /// cut off may have to be taken back, which makes an execution more.
     fn same_as(&self, other: &Self) -> bool {
         (self.status, &self.steps) == (other.status, &other.steps)
     }
@@ -63,11 +84,18 @@ fn simulate(shape: &Shape, script: &Script, seed: u64) -> End {
         );
     }
     let run = world.store.load(shape).expect("it was loaded at its end");
+    let started: Vec<StepNo> =
+        world.started.iter().filter(|(_, attempt)| *attempt == 0).map(|(no, _)| *no).collect();
+    let is_undo = |no: &StepNo| matches!(run.state.place(&run.plan, *no), Some(Place::Undo { .. }));
     End {
         status: run.state.status,
-        steps: run.state.steps.iter().map(|s| s.status).collect(),
+        steps: run.state.steps.iter().map(|step| step.status).collect(),
+        error: run.state.error.clone().unwrap_or_default(),
         commits: world.commits,
-        started: world.started.iter().filter(|(_, attempt)| *attempt == 0).map(|(no, _)| *no).collect(),
+        undos: started.iter().copied().filter(is_undo).collect(),
+        started,
+        rollbacks: world.store.account.rollbacks,
+        undone: world.store.account.undone,
     }
 }
 

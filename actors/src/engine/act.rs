@@ -62,6 +62,7 @@ impl Engine {
     /// Tells a run of the caller's something, and waits until it is durable.
     pub async fn tell(&self, scope: Scope, run: RunId, command: Command, remark: Remark) -> Result<(), TellError> {
         let stored = self.stored_run(scope, run).await?.ok_or(TellError::NotFound)?;
+        let command = self.with_duty(&stored, command).await?;
         self.inner.ingress.tell(stored.header.partition, run, command, remark).await
     }
 
@@ -92,7 +93,7 @@ impl Engine {
             let flow = found.ok_or_else(|| StoreError::Corrupt(format!("run {run} has lost its definition")))?;
             Target::Action(std::sync::Arc::new(flow.document))
         } else {
-            Target::Flow(header.flow.id)
+            Target::Restart(header.flow.id)
         };
         let trigger = Trigger {
             owner: header.owner,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use core314_domain::Json;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{Owner, RunId};
-use core314_domain::limits::Hold;
+use core314_domain::limits::{Hold, Limits, Terms, batch_of};
 use core314_domain::plan::{FlowPlan, Problem};
 use core314_domain::run::{Reason, Run, RunState, Waiting, matching_scope};
 use core314_domain::words::RunStatus;
@@ -64,6 +64,17 @@ fn limited(reason: &mut Reason, hold: Hold) {
             reason.held_by = vec![format!("rate:{key}")];
             reason.wakes_at_ms = at_ms.or(reason.wakes_at_ms);
         }
+        Hold::Gathers { key, terms, count, at_ms } => {
+            let until = match terms {
+                Terms::Debounce { .. } => "it begins with the last of them when none has come for a while".to_owned(),
+                Terms::Batch { max, .. } => {
+                    format!("it begins with all of them when there are {max}, or its time is over")
+                }
+            };
+            reason.message = format!("it gathers the triggers of {}, {count} so far; {until}", of_key(&key));
+            reason.held_by = vec![format!("{}:{key}", terms.word())];
+            reason.wakes_at_ms = Some(at_ms);
+        }
     }
 }
 
@@ -80,6 +91,7 @@ impl Engine {
         {
             limited(begin, hold);
         }
+        self.name_duty(&run, &mut reasons).await?;
         for reason in reasons.iter_mut().filter(|reason| reason.code == Waiting::Slot) {
             self.gated(&run, reason);
         }
@@ -162,7 +174,9 @@ impl Engine {
             Ok(clause) => clause,
             Err(error) => Some(error.to_string()),
         };
-        scope.input = context;
+        let is_batch = plan.limits.as_ref().and_then(Limits::terms).is_some_and(Terms::is_batch);
+        scope.input = if is_batch { Arc::new(batch_of(vec![context.as_ref().clone()])) } else { context };
+        scope.trigger = scope.input.clone();
         let name = |no: &u32| plan.steps[*no as usize].id.to_string();
         let steps = plan.steps.iter().map(|step| {
             let (action_payload, unknown) = match step.payload.render(&scope) {

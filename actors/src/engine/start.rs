@@ -24,6 +24,7 @@ use crate::ingress::Ingress;
 use crate::integrations::Integrations;
 use crate::known_keys::KnownKeys;
 use crate::meters::Meters;
+use crate::phase_figures::{self, PhaseFigures};
 use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::Executor;
@@ -40,6 +41,7 @@ use crate::sub_runs::{self, SubRuns};
 use crate::supervision::{
     ActorRestarted, ArbiterPool, ChildSpec, Exit, Hooks, Patience, Placement, Ref, Strategy, SupervisorSpec, Tree,
 };
+use crate::waiting_check::{WaitingCheck, WaitingCheckArgs};
 
 /// What an engine is made of.
 pub struct Parts {
@@ -82,8 +84,10 @@ impl Engine {
         let settings = parts.settings;
         let epoch = parts.store.take_partitions(parts.node, settings.partitions, parts.clock.now_ms()).await?;
         let (sub_runs, requests) = SubRuns::new();
+        let (phases, values) = PhaseFigures::new();
         let runtime = Arc::new(Runtime {
             sub_runs,
+            phases,
             node: parts.node,
             epoch,
             environment: settings.environment.as_str().into(),
@@ -109,6 +113,8 @@ impl Engine {
         let engine = Self::grow(runtime)?;
         let worker = sub_runs::work(Arc::downgrade(&engine.inner), requests);
         engine.inner.runtime.io.spawn(worker);
+        let writer = phase_figures::work(Arc::downgrade(&engine.inner), values);
+        engine.inner.runtime.io.spawn(writer);
         engine.remember(AuditEvent::NodeStarted, "node started", json!({"epoch": epoch})).await?;
         Ok(engine)
     }
@@ -155,6 +161,9 @@ impl Engine {
         root.root().start_child::<Rollouts>(spec, args).map_err(|e| actors(&e))?;
         let spec = ChildSpec::new("collector").placement(Placement::Worker(0)).mailbox(16);
         root.root().start_child::<Collector>(spec, runtime.clone()).map_err(|e| actors(&e))?;
+        let args = WaitingCheckArgs { runtime: runtime.clone(), writer: writers[0].clone() };
+        let spec = ChildSpec::new("waiting-check").placement(Placement::Worker(0)).mailbox(16);
+        root.root().start_child::<WaitingCheck>(spec, args).map_err(|e| actors(&e))?;
         let watchdog = root.watch(patience(&runtime.settings)).map_err(|e| actors(&e))?;
         runtime.gates.tell_by(tell_partitions(partitions.clone()));
         let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));

@@ -60,6 +60,14 @@ pub(super) fn payload(channel: &str, own: &Map<String, Value>, title: &str, mess
     payload
 }
 
+/// The payload of a ticket: what it has itself, and the message where it says none.
+pub(super) fn ticket(own: &Map<String, Value>, title: &str, message: &str) -> Map<String, Value> {
+    let mut payload = own.clone();
+    payload.entry("title").or_insert(title.into());
+    payload.entry("description").or_insert(message.into());
+    payload
+}
+
 /// A single action as a flow of one step.
 pub(super) fn single(action_type: &str, target: &str, payload: &Value) -> Result<FlowDocument, ShapeError> {
     let config = json!({
@@ -104,7 +112,10 @@ pub fn level_action_types(document: &RuleDocument) -> Vec<(String, Result<FlowDo
     for (at, action) in actions {
         if let Some(action_type) = action_type(&action.action) {
             let target = action.target.as_deref().unwrap_or_default();
-            found.push((at, single(action_type, target, &Value::Object(action.payload.clone()))));
+            let is_ticket = action.action == LevelAction::CreateTicket.as_str();
+            let own = &action.payload;
+            let payload = if is_ticket { ticket(own, "title", "message") } else { own.clone() };
+            found.push((at, single(action_type, target, &Value::Object(payload))));
         }
     }
     for (at, channel) in channels {

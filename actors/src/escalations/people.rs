@@ -35,10 +35,7 @@ impl Desk {
                     row.payload = Value::Object(action.payload.clone());
                     if action.action == LevelAction::CreateTicket.as_str() {
                         let (title, text) = message::words(rule, escalation, task.purpose, task.level);
-                        let mut payload = action.payload.clone();
-                        payload.entry("title").or_insert(title.into());
-                        payload.entry("description").or_insert(text.into());
-                        row.payload = Value::Object(payload);
+                        row.payload = Value::Object(message::ticket(&action.payload, &title, &text));
                     }
                     rows.push(row);
                 }

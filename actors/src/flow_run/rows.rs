@@ -52,6 +52,8 @@ impl FlowRun {
             Change::RunAwaitsApproval
             | Change::RunStarted { .. }
             | Change::RunHeld
+            | Change::RunGathers
+            | Change::RunGathered { .. }
             | Change::RunClosing { .. }
             | Change::StepReleased { .. }
             | Change::StepAdjusted { .. }
@@ -190,6 +192,7 @@ impl FlowRun {
             flow: header.flow.id,
             name: plan.map_or_else(|| "".into(), |plan| plan.name.clone()),
             sla_ms: plan.and_then(|plan| plan.sla_ms),
+            is_told: plan.is_some_and(|plan| plan.is_told),
             moved: moved.clone(),
         }
     }

@@ -40,7 +40,7 @@ impl Ingress {
     pub(super) fn for_run(&self, flow: &ReadyFlow, trigger: &Trigger, run: RunId) -> Result<ReadyFlow, TriggerError> {
         match trigger.target {
             Target::Version(..) | Target::Again { .. } | Target::Action(_) => Ok(flow.clone()),
-            Target::Flow(_) | Target::Scheduled(_) | Target::Matching | Target::Only(_) => {
+            Target::Flow(_) | Target::Restart(_) | Target::Scheduled(_) | Target::Matching | Target::Only(_) => {
                 let scope = || {
                     matching_scope(
                         trigger.context.clone(),

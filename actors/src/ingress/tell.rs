@@ -26,7 +26,7 @@ impl Ingress {
         target.tell(msg).map_err(|_| TellError::Busy)?;
         let patience = Duration::from_millis(self.runtime.settings.accept_timeout_ms);
         match tokio::time::timeout(patience, heard).await {
-            Ok(Ok(Answer::Committed | Answer::Duplicate { .. })) => Ok(()),
+            Ok(Ok(Answer::Committed | Answer::Duplicate { .. } | Answer::Gathered { .. })) => Ok(()),
             Ok(Ok(Answer::Refused(refusal))) => Err(TellError::Refused(refusal)),
             Ok(Ok(Answer::NotFound)) => Err(TellError::NotFound),
             Ok(Ok(Answer::RunKeyTaken(other))) => Err(TellError::RunKeyTaken(other)),

@@ -1,12 +1,17 @@
-//! What the store keeps of the limits of flows: the claims of their runs, and buckets.
+//! What the store keeps of the limits of flows: the claims of their runs, buckets, and what triggers bring to runs that
+//! gather.
 
 use std::sync::Arc;
 
-use core314_domain::ids::{FlowId, RunId};
-use core314_domain::limits::{Bucket, Claim};
+use core314_domain::ids::{FlowId, RunId, TenantId};
+use core314_domain::limits::{Brought, Bucket, Claim, Progress};
+use core314_domain::run::RunHeader;
+
+use super::schedule::ScheduleMove;
+use super::store::Idempotency;
 
 /// What changes about a run's claim on the limits of its flow.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LimitWrite {
     pub claim: Arc<Claim>,
     /// Since when it is in line.
@@ -14,12 +19,37 @@ pub struct LimitWrite {
     pub stage: LimitStage,
     /// What the bucket of its rate holds after its start.
     pub bucket: Option<Bucket>,
+    /// Present when it gathers no more: what the run is from now on. What was kept for it goes.
+    pub gathered: Option<Arc<RunHeader>>,
+    pub at_ms: i64,
+}
+
+/// A trigger that joins a run that gathers. One whose run gathers no more is not found; one that was stored before does
+/// nothing.
+#[derive(Debug, Clone)]
+pub struct GatherWrite {
+    /// The trigger's own, and its place among those of its run.
+    pub id: RunId,
+    pub no: u32,
+    pub run: RunId,
+    pub tenant: TenantId,
+    pub partition: u16,
+    pub epoch: i64,
+    pub brought: Brought,
+    pub bytes: usize,
+    /// Those before it count no more.
+    pub is_last_alone: bool,
+    pub idempotency: Option<Idempotency>,
+    /// How the schedule goes on whose instant it is, in the same commit or not at all.
+    pub schedule: Option<Box<ScheduleMove>>,
     pub at_ms: i64,
 }
 
 /// Where a run stands with its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitStage {
+    /// It gathers further triggers of its key.
+    Gathers(Progress),
     /// It may not start yet.
     Waits,
     /// It has started: it holds its place until its end.
@@ -35,6 +65,8 @@ pub struct LimitedRun {
     pub claim: Claim,
     pub since_ms: i64,
     pub holds: bool,
+    /// Present while it gathers.
+    pub gathers: Option<Progress>,
 }
 
 /// A bucket as stored: flow, key and what it holds.

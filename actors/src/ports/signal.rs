@@ -5,13 +5,13 @@
 //! between neither loses a run nor starts one twice, because a run's idempotency key is made of the occurrence's id.
 
 use core314_domain::audit::AuditEntry;
-use core314_domain::ids::{FlowId, Owner, RowId, TenantId, UserId};
+use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, UserId};
 use core314_domain::words::{MetricType, OccurrenceKind, Severity};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::event::{DeliveryPlace, NewEvent};
-use super::store::Idempotency;
+use super::store::{Idempotency, PhaseWrite};
 
 /// Something that has happened and starts flows.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,26 @@ pub struct Occurrence {
     /// Who or what is behind it, such as `user:ID` or `run:ID`.
     pub by: String,
     pub at_ms: i64,
+}
+
+impl Occurrence {
+    /// What tells the channels of a phase of a transition. It says all that they are told: the run may be elsewhere by then.
+    /// `None`: nobody is told.
+    pub fn of_phase(phase: &PhaseWrite, run: RunId) -> Option<Self> {
+        let moved = &phase.moved;
+        phase.is_told.then(|| Self {
+            id: RowId::new(moved.at_ms, rand::random()),
+            owner: phase.owner,
+            kind: OccurrenceKind::PhaseMoved,
+            subject: run.0,
+            context: json!({
+                "phase": moved.phase, "phase_name": *phase.name, "status": moved.status, "duration_ms": moved.duration_ms,
+                "sla_ms": phase.sla_ms, "error": moved.error, "rollback_to_phase": moved.rollback_to,
+            }),
+            by: format!("run:{run}"),
+            at_ms: moved.at_ms,
+        })
+    }
 }
 
 /// A change that belongs to no run.

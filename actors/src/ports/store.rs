@@ -7,6 +7,7 @@ use core314_domain::audit::AuditEntry;
 use core314_domain::document::FlowDocument;
 use core314_domain::escalation::EscalationReason;
 use core314_domain::ids::{ExecutionId, FlowId, LogId, Owner, RowId, RunId, StepNo, TenantId, UserId};
+use core314_domain::limits::Brought;
 use core314_domain::log::LogEntry;
 use core314_domain::rollout::RolloutStatus;
 use core314_domain::run::{CacheKey, Cached, LastAttempt, PhaseMove, Reuse, RunHeader, SavedState, Timing};
@@ -18,7 +19,7 @@ use super::catalog::{Rollout, ServiceKey, StoredFlow};
 use super::escalation::EscalationWrite;
 use super::event::{DeliveryPlace, EventDelivery};
 use super::integration::ConnectionWrite;
-pub use super::limits::{LimitStage, LimitWrite, LimitedRun, StoredBucket, StoredLimits};
+pub use super::limits::{GatherWrite, LimitStage, LimitWrite, LimitedRun, StoredBucket, StoredLimits};
 use super::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite, StoredSchedule};
 use super::signal::{self, Occurrence, SignalWrite};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
@@ -110,6 +111,13 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<LimitedRun>, StoreError>>;
 
+    /// Runs that have not ended, stand in no queue and wait for no time, in the order of their ids, after the given one,
+    /// without their attempts.
+    fn idle_runs(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<IdleRun>, StoreError>>;
+
+    /// What further triggers have brought to runs that gather, run by run, in the order in which they came.
+    fn gathered(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<(RunId, Brought)>, StoreError>>;
+
     /// The buckets of a partition's rates that are not full again at this time, in microseconds.
     fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>>;
 
@@ -136,6 +144,7 @@ pub trait Store: Send + Sync + 'static {
 pub enum Write {
     /// Shared: what waits for the outcome keeps it too.
     Run(Arc<RunWrite>),
+    Gather(Arc<GatherWrite>),
     Flow(Box<FlowWrite>),
     Webhook(Box<Webhook>, AuditEntry),
     WebhookRemoval(Box<WebhookRemoval>),
@@ -213,6 +222,14 @@ pub struct CachedWrite {
     pub most: u32,
 }
 
+/// A run that only others can move.
+#[derive(Debug, Clone)]
+pub struct IdleRun {
+    pub run: StoredRun,
+    /// A limit of its flow keeps it in line.
+    pub is_held: bool,
+}
+
 /// What accepting a run writes beside its state.
 #[derive(Debug, Clone)]
 pub struct Accept {
@@ -244,6 +261,8 @@ pub struct PhaseWrite {
     pub flow: FlowId,
     pub name: Arc<str>,
     pub sla_ms: Option<i64>,
+    /// Whether somebody is told of it, by an occurrence in the same commit.
+    pub is_told: bool,
     pub moved: PhaseMove,
 }
 

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use core314_domain::ids::RunId;
-use core314_domain::limits::{Admission, Arrival, Book, Bucket, Claim, Hold};
-use core314_domain::run::{Command, RunHeader, matching_scope};
+use core314_domain::limits::{Admission, Arrival, Book, Bucket, Claim, Gatherings, Hold, Progress};
+use core314_domain::plan::FlowPlan;
+use core314_domain::run::{Command, RunHeader, RunState};
 use core314_domain::words::RunStatus;
 use tokio::sync::oneshot;
 
 use super::runs::Ask;
 use super::{Answer, NewRun, PartitionMsg, QueuePartition};
 use crate::flow_run::Remark;
-use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::store::{LimitStage, LimitWrite, RunWrite, Store, StoredLimits};
 use crate::supervision::Ctx;
@@ -27,7 +27,8 @@ const SWEEP_MS: i64 = 60_000;
 /// The book, and what waits until it has been read.
 #[derive(Default)]
 pub struct Desk {
-    book: Book,
+    pub book: Book,
+    pub gatherings: Gatherings,
     is_read: bool,
     reading: bool,
     /// New runs that are subject to limits, and questions, that came before.
@@ -38,7 +39,7 @@ pub struct Desk {
 impl Desk {
     /// When somebody may be able to start by the passing of time alone.
     pub fn next_due_ms(&self) -> Option<i64> {
-        self.book.next_due_ms()
+        [self.book.next_due_ms(), self.gatherings.next_due_ms()].into_iter().flatten().min()
     }
 
     /// Whether runs may be read: those that end before the book is there would stay in it.
@@ -48,11 +49,9 @@ impl Desk {
 }
 
 /// What a run of this flow claims, as its header says. `None` where the flow has no limits.
-pub fn claim_of(flow: &ReadyFlow, header: &RunHeader) -> Result<Option<Arc<Claim>>, String> {
-    let Some(limits) = &flow.plan.limits else { return Ok(None) };
-    let (trigger, webhook) = (header.trigger_context.clone(), header.webhook.clone());
-    let scope = matching_scope(trigger, webhook, &header.owner, header.accepted_at_ms);
-    limits.claim(header.flow.id, &scope).map(|claim| Some(Arc::new(claim))).map_err(|e| e.to_string())
+pub fn claim_of(plan: &FlowPlan, header: &RunHeader) -> Result<Option<Claim>, String> {
+    let Some(limits) = &plan.limits else { return Ok(None) };
+    limits.claim_of(header).map(Some).map_err(|e| e.to_string())
 }
 
 impl QueuePartition {
@@ -75,9 +74,14 @@ impl QueuePartition {
             Ok(found) => found,
             Err(error) => return self.store_away(&error, ctx),
         };
-        let book = &mut self.limits.book;
+        let Desk { book, gatherings, .. } = &mut self.limits;
         for run in found.runs {
-            book.restore(run.run, Arc::new(run.claim), run.since_ms, run.holds);
+            match (run.gathers, &run.claim.gathers) {
+                (Some(progress), Some(gathers)) => {
+                    gatherings.restore(run.run, run.claim.flow, gathers, run.since_ms, progress);
+                }
+                _ => book.restore(run.run, Arc::new(run.claim), run.since_ms, run.holds),
+            }
         }
         for (flow, key, bucket) in found.buckets {
             book.restore_bucket(flow, key, bucket);
@@ -109,6 +113,14 @@ impl QueuePartition {
     /// What a new run is told first: to begin, or to wait. `Err`: it is not taken.
     pub(super) fn first_command(&mut self, new: &NewRun) -> Result<Ask, Answer> {
         let Some(claim) = &new.claim else { return Ok(Ask::quiet(Command::Begin)) };
+        if let Some(gathers) = &claim.gathers {
+            if self.limits.gatherings.len() >= self.runtime.settings.gathering_runs_per_partition {
+                return Err(Answer::Crowded);
+            }
+            let (run, now_ms) = (new.header.id, self.runtime.now_ms());
+            self.limits.gatherings.open(run, claim.flow, gathers, new.bytes, now_ms);
+            return Ok(Ask::quiet(Command::Gather));
+        }
         if self.limits.book.waiting() >= self.runtime.settings.limited_runs_per_partition {
             return Err(Answer::Crowded);
         }
@@ -158,7 +170,7 @@ impl QueuePartition {
     }
 
     /// A newer run of its key takes its place.
-    fn replace(&mut self, run: RunId) {
+    pub(super) fn replace(&mut self, run: RunId) {
         let reason = "a newer run of its limit's key takes its place".to_owned();
         let remark = Remark { by: Some("engine".into()), ..Remark::default() };
         self.tell(run, Box::new(Command::Cancel { reason }), remark, None);
@@ -166,6 +178,7 @@ impl QueuePartition {
 
     /// A run has ended for good, or was not taken: whoever waits for its place may have it.
     pub(super) fn give_place_back(&mut self, run: RunId) {
+        self.stop_gathering(run);
         if self.limits.book.knows(run) {
             self.limits.book.leave(run);
             self.start_admitted();
@@ -192,29 +205,55 @@ impl QueuePartition {
     }
 
     /// A run that was read and is alive is in the book, whatever its row said.
-    pub(super) fn keep_place(&mut self, run: RunId, claim: &Arc<Claim>, header: &RunHeader, status: RunStatus) {
-        if !status.is_terminal() {
-            let holds = status != RunStatus::Pending;
-            self.limits.book.restore(run, claim.clone(), header.accepted_at_ms, holds);
+    pub(super) fn keep_place(&mut self, run: RunId, claim: &Arc<Claim>, header: &RunHeader, state: &RunState) {
+        let since_ms = header.accepted_at_ms;
+        match &claim.gathers {
+            _ if state.status.is_terminal() => {}
+            // Its accept was stored, unseen.
+            Some(_) if state.is_gathering && self.limits.gatherings.knows(run) => self.opened(run),
+            Some(gathers) if state.is_gathering => {
+                // An end that was decided and not stored has closed it.
+                let progress = Progress { count: 1, bytes: 0, last_no: u32::MAX, last_ms: since_ms };
+                self.limits.gatherings.restore(run, claim.flow, gathers, since_ms, progress);
+                self.limits.gatherings.close(run);
+            }
+            _ => self.limits.book.restore(run, claim.clone(), since_ms, state.status != RunStatus::Pending),
         }
     }
 
     /// Puts into a write what it changes about the run's claim.
-    pub(super) fn note_claim(&self, write: &mut RunWrite, command: &Command, bucket: Option<Bucket>) {
+    pub(super) fn note_claim(
+        &mut self,
+        write: &mut RunWrite,
+        command: &Command,
+        bucket: Option<Bucket>,
+        gathered: Option<Arc<RunHeader>>,
+    ) {
         let changes = write.accept.is_some()
             || write.ended.is_some()
             || write.reopened.is_some()
+            || gathered.is_some()
             || matches!(command, Command::Begin);
         let Some(resident) = self.runs.get(&write.id).filter(|_| changes) else { return };
-        let Some(claim) = &resident.claim else { return };
-        let stage = match write.state.status {
-            status if status.is_terminal() => LimitStage::Left,
-            RunStatus::Pending => LimitStage::Waits,
-            _ => LimitStage::Holds,
+        let Some(claim) = resident.claim.clone() else { return };
+        let gathers = self.limits.gatherings.progress(write.id);
+        // Of one that gathers no more and is held by nothing else, nothing is kept.
+        if claim.is_free() && gathers.is_none() && gathered.is_none() {
+            return;
+        }
+        let (stage, since_ms) = match (write.state.status, gathers) {
+            (status, _) if status.is_terminal() => (LimitStage::Left, None),
+            (_, Some((since_ms, progress))) => (LimitStage::Gathers(progress), Some(since_ms)),
+            _ if claim.is_free() => (LimitStage::Left, None),
+            (RunStatus::Pending, None) => (LimitStage::Waits, None),
+            _ => (LimitStage::Holds, None),
         };
-        let since_ms = self.limits.book.since_ms(write.id).unwrap_or_default();
+        if stage == LimitStage::Left {
+            self.stop_gathering(write.id);
+        }
+        let since_ms = since_ms.or_else(|| self.limits.book.since_ms(write.id)).unwrap_or_default();
         let at_ms = self.runtime.now_ms();
-        write.limit = Some(Box::new(LimitWrite { claim: claim.clone(), since_ms, stage, bucket, at_ms }));
+        write.limit = Some(Box::new(LimitWrite { claim, since_ms, stage, bucket, gathered, at_ms }));
     }
 
     /// What holds a run back.
@@ -223,13 +262,14 @@ impl QueuePartition {
             return self.keep_for_later(PartitionMsg::Hold { run, answer });
         }
         // A caller that has gone away does not want to know.
-        drop(answer.send(self.limits.book.hold(run)));
+        drop(answer.send(self.limits.gatherings.hold(run).or_else(|| self.limits.book.hold(run))));
     }
 
     /// Says how many wait and how many hold, for metrics.
     pub(super) fn publish_limits(&self) {
         self.shared.limit_waiting.store(self.limits.book.waiting() as u32, Ordering::Relaxed);
         self.shared.limit_holding.store(self.limits.book.admitted() as u32, Ordering::Relaxed);
+        self.shared.limit_gathering.store(self.limits.gatherings.len() as u32, Ordering::Relaxed);
     }
 }
 

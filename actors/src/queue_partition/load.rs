@@ -180,14 +180,14 @@ impl QueuePartition {
         if state.steps.len() != flow.plan.fixed {
             return self.unreadable(run, "its state and its flow's version have different numbers of steps");
         }
-        let claim = match claim_of(&flow, &stored.header) {
-            Ok(claim) => claim,
+        let claim = match claim_of(&flow.plan, &stored.header) {
+            Ok(claim) => claim.map(Arc::new),
             Err(message) => return self.unreadable(run, &message),
         };
         self.set_timer(run, stored.timing.wake_at_ms, ctx);
         let header = Arc::new(stored.header);
         if let Some(claim) = &claim {
-            self.keep_place(run, claim, &header, state.status);
+            self.keep_place(run, claim, &header, &state);
         }
         let Some(resident) = self.runs.get_mut(&run) else { return };
         resident.header = Some(header.clone());

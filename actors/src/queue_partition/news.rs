@@ -66,6 +66,9 @@ impl QueuePartition {
     /// Tells what has been stored.
     pub(super) fn tell_news(&self, stored: &Pending) {
         let News { header, changes, .. } = &stored.news;
+        if !stored.write.phases.is_empty() {
+            self.runtime.phases.note(header, &stored.write.phases);
+        }
         if stored.write.accept.is_some() || changes.iter().any(changes_run) {
             self.tell_run(header, stored.write.state.status, changes.iter().find_map(error_of_run));
         }
@@ -122,6 +125,8 @@ fn changes_run(change: &Change) -> bool {
         | Change::RollbackEnded { .. }
         | Change::RunEnded { .. } => true,
         Change::RunHeld
+        | Change::RunGathers
+        | Change::RunGathered { .. }
         | Change::RunClosing { .. }
         | Change::StepReleased { .. }
         | Change::StepAdjusted { .. }
@@ -175,6 +180,8 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         | Change::RunPaused { .. }
         | Change::RunReopened
         | Change::RunHeld
+        | Change::RunGathers
+        | Change::RunGathered { .. }
         | Change::StepAdjusted { .. }
         | Change::ApprovalOverdue { .. }
         | Change::RunResumed

@@ -11,11 +11,12 @@ use core314_domain::ids::RunId;
 use core314_domain::run::{Command, Effect};
 use serde_json::Value;
 
+use super::gather::Join;
 use super::runs::Ask;
 use super::{Answer, News, PartitionMsg, QueuePartition};
 use crate::commit_writer::{CommitResult, Reply, WriterMsg};
 use crate::flow_run::StepEnd;
-use crate::ports::store::{Outcome, RunWrite, WaitWrite, Write};
+use crate::ports::store::{Outcome, RunEnd, RunWrite, WaitWrite, Write};
 use crate::runtime::Counters;
 use crate::sub_runs::{SubRunMsg, SubRuns};
 use crate::supervision::Ctx;
@@ -60,9 +61,12 @@ impl Pending {
         let earlier = write.ended.take();
         write.reopened = write.reopened.take().or(newer.reopened.filter(|_| earlier.is_none()));
         write.ended = newer.ended.or(earlier.filter(|_| has_ended));
-        let started = write.limit.as_ref().and_then(|limit| limit.bucket);
+        let before = write.limit.take();
+        let (started, gathered) = before.as_ref().map_or((None, None), |limit| (limit.bucket, limit.gathered.clone()));
+        write.limit = before;
         if let Some(mut limit) = newer.limit {
             limit.bucket = limit.bucket.or(started);
+            limit.gathered = limit.gathered.or(gathered);
             write.limit = Some(limit);
         }
         self.effects.extend(later.effects);
@@ -79,9 +83,12 @@ pub struct Outbox {
     waiting: Vec<Pending>,
     place: HashMap<RunId, usize>,
     others: Vec<Write>,
+    /// Triggers that are to join runs that gather.
+    joins: Vec<Join>,
     /// About the bytes of JSON that wait.
     bytes: usize,
     sent: Vec<Pending>,
+    sent_joins: Vec<Join>,
     /// The number of the commit under way.
     under_way: Option<u64>,
     /// It is of the actor's earlier life.
@@ -117,6 +124,11 @@ impl Outbox {
         self.others.push(write);
     }
 
+    /// Adds a trigger that is to join a run.
+    pub fn push_join(&mut self, join: Join) {
+        self.joins.push(join);
+    }
+
     /// Takes a run's waiting write back.
     pub fn take(&mut self, run: RunId) -> Option<Pending> {
         let place = self.place.remove(&run)?;
@@ -135,14 +147,15 @@ impl Outbox {
 
     /// Whether nothing waits and nothing is under way.
     pub fn is_clear(&self) -> bool {
-        self.waiting.is_empty() && self.others.is_empty() && self.under_way.is_none()
+        self.waiting.is_empty() && self.others.is_empty() && self.joins.is_empty() && self.under_way.is_none()
     }
 }
 
 impl QueuePartition {
     /// Sends what waits, unless a commit is under way.
     pub(super) fn flush(&mut self, ctx: &mut Ctx<'_, Self>) {
-        let empty = self.outbox.waiting.is_empty() && self.outbox.others.is_empty();
+        let outbox = &self.outbox;
+        let empty = outbox.waiting.is_empty() && outbox.others.is_empty() && outbox.joins.is_empty();
         if empty || self.outbox.under_way.is_some() || !self.gathering.is_empty() {
             return;
         }
@@ -155,6 +168,8 @@ impl QueuePartition {
             Arc::make_mut(&mut pending.write).expected_version = version;
             writes.push(Write::Run(pending.write.clone()));
         }
+        self.outbox.sent_joins = std::mem::take(&mut self.outbox.joins);
+        writes.extend(self.outbox.sent_joins.iter().map(|join| Write::Gather(join.write.clone())));
         writes.append(&mut self.outbox.others);
         self.outbox.sent = sent;
         let batch = self.shared.commits.fetch_add(1, Ordering::Relaxed) + 1;
@@ -181,11 +196,18 @@ impl QueuePartition {
             self.runtime.feed.begin_anew();
         }
         self.outbox.under_way = None;
-        let sent = std::mem::take(&mut self.outbox.sent);
+        let (sent, joins) = (std::mem::take(&mut self.outbox.sent), std::mem::take(&mut self.outbox.sent_joins));
         match result {
             Ok(outcomes) => {
-                for (pending, outcome) in sent.into_iter().zip(outcomes) {
+                let mut outcomes = outcomes.into_iter();
+                for (pending, outcome) in sent.into_iter().zip(&mut outcomes) {
                     self.settle(pending, outcome, ctx);
+                }
+                for (join, outcome) in joins.into_iter().zip(outcomes) {
+                    if outcome == Outcome::Fenced {
+                        self.fenced(ctx);
+                    }
+                    self.joined(join, outcome);
                 }
             }
             Err(error) => {
@@ -193,6 +215,7 @@ impl QueuePartition {
                 for pending in sent {
                     self.undone(pending, ctx);
                 }
+                self.join_again(joins);
             }
         }
     }
@@ -215,10 +238,14 @@ impl QueuePartition {
             Outcome::Rejected { message, .. } => self.rejected(pending, &message, ctx),
             Outcome::Fenced => {
                 self.abandon(pending, Answer::Failed("this node no longer owns the partition".to_owned()), ctx);
-                (self.runtime.give_up)("another node has taken this one's partitions".to_owned());
-                ctx.fail("the partition belongs to another node");
+                self.fenced(ctx);
             }
         }
+    }
+
+    fn fenced(&self, ctx: &mut Ctx<'_, Self>) {
+        (self.runtime.give_up)("another node has taken this one's partitions".to_owned());
+        ctx.fail("the partition belongs to another node");
     }
 
     /// What was decided is durable: now it is acted upon.
@@ -230,15 +257,20 @@ impl QueuePartition {
             resident.version += 1;
             resident.writes -= 1;
         }
+        if pending.write.accept.is_some() {
+            self.opened(run);
+        }
         self.record_statistics(&pending.write, log_seq, ctx);
         self.measure(&pending);
         if pending.write.waits.iter().any(|wait| matches!(wait, WaitWrite::Opened { .. })) {
             self.runtime.events_wait();
         }
-        if let Some(end) = &pending.write.ended {
-            if end.fallback.is_some() || end.is_told {
-                self.runtime.occurred();
-            }
+        let is_told = pending.write.phases.iter().any(|phase| phase.is_told);
+        let starts = |end: &RunEnd| end.fallback.is_some() || end.is_told;
+        if is_told || pending.write.ended.as_ref().is_some_and(starts) {
+            self.runtime.occurred();
+        }
+        if pending.write.ended.is_some() {
             self.runtime.ends.tell(run.0);
             self.runtime.run_ended(pending.write.tenant);
             if SubRuns::is_sub_run(&pending.news.header) {
@@ -267,7 +299,7 @@ impl QueuePartition {
     /// Counts what has ended. Of a commit whose outcome was lost this node counts nothing.
     fn measure(&self, pending: &Pending) {
         let meters = &self.runtime.meters;
-        if let Some(end) = &pending.write.ended {
+        if pending.write.ended.is_some() {
             Counters::add(&self.runtime.counters.runs_ended, 1);
             meters.run_ended(end.status);
         }

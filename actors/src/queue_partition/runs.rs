@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::ids::{Owner, RunId, StepNo};
-use core314_domain::limits::{Bucket, Claim};
+use core314_domain::limits::{Bucket, Claim, Limits};
 use core314_domain::plan::FlowPlan;
-use core314_domain::run::{Command, Effect, Run, RunHeader, Timing};
+use core314_domain::run::{Change, Command, Effect, Run, RunHeader, Timing};
 use serde_json::json;
 
 use super::outbox::Pending;
-use super::{Answer, AnswerTo, NewRun, PartitionMsg, QueuePartition};
+use super::{Answer, AnswerTo, NewRun, News, PartitionMsg, QueuePartition};
 use crate::flow_run::{Accepting, Decide, Decided, FlowRun, FlowRunArgs, Remark, RunMsg};
 use crate::gates::CallPass;
 use crate::ports::store::{DeadLetter, Write};
@@ -83,6 +83,13 @@ impl Ask {
     }
 }
 
+/// What a run is that has decided to gather no more.
+fn gathered(news: &News) -> Option<Arc<RunHeader>> {
+    let gathers = news.plan.limits.as_ref().and_then(Limits::terms).is_some();
+    let is_gathered = |change: &Change| matches!(change, Change::RunGathered { .. });
+    (gathers && news.changes.iter().any(is_gathered)).then(|| news.header.clone())
+}
+
 impl Resident {
     /// Whether nothing about it is on its way.
     pub fn is_settled(&self) -> bool {
@@ -105,6 +112,7 @@ impl QueuePartition {
         if self.is_too_early(std::slice::from_ref(&new)) {
             return self.keep_for_later(PartitionMsg::Accept(Box::new(new)));
         }
+        let Some(new) = self.join(new) else { return };
         let first = match self.first_command(&new) {
             Ok(first) => first,
             // A caller that has gone away does not want to know.
@@ -240,7 +248,11 @@ impl QueuePartition {
         if let Some(refusal) = decided.refusal {
             ask.answer(Answer::Refused(refusal));
         } else if let Some(mut write) = decided.write {
-            self.note_claim(&mut write, &ask.command, ask.bucket.take());
+            let gathered = gathered(&decided.news);
+            if let Some(header) = &gathered {
+                self.has_gathered(run, header);
+            }
+            self.note_claim(&mut write, &ask.command, ask.bucket.take(), gathered);
             let pending = Pending {
                 write: write.into(),
                 effects: decided.effects,

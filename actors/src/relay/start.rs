@@ -35,7 +35,7 @@ impl Starter {
         };
         let trigger = match occurrence.kind {
             OccurrenceKind::Failure => return self.escalate(occurrence, &subject).await,
-            OccurrenceKind::BadEnd => self.telling(occurrence, &subject).await?,
+            OccurrenceKind::BadEnd | OccurrenceKind::PhaseMoved => self.telling(occurrence, &subject).await?,
             _ => self.trigger(occurrence, &subject).map(Some),
         };
         let trigger = match trigger {
@@ -169,7 +169,7 @@ impl Starter {
             }
             OccurrenceKind::Failure => return Err(TriggerError::Failed("rules are asked about a failure".to_owned())),
             // Its flow has to be read first.
-            OccurrenceKind::BadEnd => return Err(TriggerError::NoSuchFlow),
+            OccurrenceKind::BadEnd | OccurrenceKind::PhaseMoved => return Err(TriggerError::NoSuchFlow),
             OccurrenceKind::ThresholdExceeded => {
                 let flow = Target::Only(FlowId(occurrence.subject));
                 (TriggerType::ThresholdExceeded, flow, occurrence.context.clone())
@@ -204,9 +204,11 @@ fn flat(mut run: Accepted) -> Vec<Accepted> {
 
 fn subject_type(kind: OccurrenceKind) -> &'static str {
     match kind {
-        OccurrenceKind::FlowFinished | OccurrenceKind::Failure | OccurrenceKind::Fallback | OccurrenceKind::BadEnd => {
-            "flow_run"
-        }
+        OccurrenceKind::FlowFinished
+        | OccurrenceKind::Failure
+        | OccurrenceKind::Fallback
+        | OccurrenceKind::BadEnd
+        | OccurrenceKind::PhaseMoved => "flow_run",
         OccurrenceKind::DecisionApproved => "decision_event",
         OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => "recommendation",
         OccurrenceKind::ThresholdExceeded => "flow",

@@ -121,6 +121,11 @@ impl Rows {
         self.signals.occurrences.insert(occurrence.id, occurrence);
     }
 
+    /// Notes transitions of which somebody is told.
+    pub(super) fn note_phases(&mut self, run: &RunWrite) {
+        run.phases.iter().filter_map(|phase| Occurrence::of_phase(phase, run.id)).for_each(|occurrence| self.occur(occurrence));
+    }
+
     /// Notes a run's end where somebody waits for it.
     pub(super) fn note_end(&mut self, run: &RunWrite) {
         let Some(end) = run.ended.as_ref().filter(|end| end.flow.is_some()) else { return };
@@ -154,7 +159,8 @@ impl Rows {
             OccurrenceKind::FlowFinished
             | OccurrenceKind::Failure
             | OccurrenceKind::Fallback
-            | OccurrenceKind::BadEnd => {
+            | OccurrenceKind::BadEnd
+            | OccurrenceKind::PhaseMoved => {
                 let run = self.runs.values().find(|run| run.header.id.0 == of.subject)?;
                 let (header, last) = (&run.header, run.attempts.iter().max_by_key(|attempt| attempt.step));
                 Some(json!({"id": header.id, "orchestration_flow_id": header.flow.id, "flow_name": *header.flow.name,

@@ -13,9 +13,9 @@ use core314_domain::audit::AuditEntry;
 use core314_domain::bulk::{BulkItem, BulkJob};
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, StepNo, TenantId, WebhookId};
-use core314_domain::limits::Bucket;
+use core314_domain::limits::{Brought, Bucket};
 use core314_domain::log::LogEntry;
-use core314_domain::run::{CacheKey, Cached};
+use core314_domain::run::{CacheKey, Cached, Timing};
 use core314_domain::stats::{Stat, StatKey};
 use core314_domain::words::TriggerType;
 use serde_json::Value;
@@ -29,7 +29,7 @@ use crate::ports::integration::{Integration, KeptBreakers, Secret};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
-    CachedWrite, DeadLetter, Delivery, FlowWrite, LimitedRun, Outcome, RejectCode, RunWrite, Store, StoredBucket,
+    CachedWrite, DeadLetter, Delivery, FlowWrite, IdleRun, LimitedRun, Outcome, RejectCode, RunWrite, Store, StoredBucket,
     StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
@@ -67,6 +67,8 @@ pub struct Rows {
     live_keys: BTreeMap<(TenantId, FlowId, Arc<str>), RunId>,
     /// Live runs that are subject to limits: their partition and what is stored of them.
     pub limited: BTreeMap<RunId, (u16, LimitedRun)>,
+    /// What triggers have brought to runs that gather, by their run and number.
+    pub brought: BTreeMap<(RunId, u32), (RunId, Brought)>,
     pub(super) buckets: BTreeMap<(FlowId, Arc<str>), (u16, Bucket)>,
     /// Bulk jobs, with their runs and whether the end of each is noted.
     pub bulk: BTreeMap<RowId, (BulkJob, Vec<(BulkItem, bool)>)>,
@@ -116,6 +118,7 @@ impl Rows {
     fn apply(&mut self, write: Write) -> Outcome {
         match write {
             Write::Run(write) => self.run(Arc::unwrap_or_clone(write)),
+            Write::Gather(write) => self.gather(&write),
             Write::Flow(write) => self.flow(*write),
             Write::Webhook(webhook, audit) => {
                 if self.webhooks.get(&webhook.id).map_or(0, |w| w.version) + 1 != webhook.version {
@@ -262,6 +265,7 @@ impl Rows {
             self.live_keys.remove(&(write.tenant, flow, key));
         }
         self.note_end(&write);
+        self.note_phases(&write);
         self.wait_for_events(&write);
         write.ended.iter().for_each(|end| self.count(end, 1));
         write.reopened.iter().for_each(|end| self.count(end, -1));
@@ -411,6 +415,23 @@ impl Store for MemoryStore {
         let rows = self.rows();
         let behind = rows.limited.iter().filter(|(run, row)| row.0 == partition && after.is_none_or(|a| **run > a));
         ready(Ok(behind.take(limit).map(|(_, row)| row.1.clone()).collect()))
+    }
+
+    fn idle_runs(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<IdleRun>, StoreError>> {
+        let rows = self.rows();
+        let is_idle = |run: &StoredRun| run.timing == Timing::default() && run.state.completed_at_ms.is_none();
+        let behind = rows.runs.iter().filter(|(id, run)| after.is_none_or(|a| **id > a) && is_idle(run));
+        let found = behind.take(limit).map(|(id, run)| IdleRun {
+            run: StoredRun { attempts: Vec::new(), ..run.clone() },
+            is_held: rows.limited.get(id).is_some_and(|row| !row.1.holds),
+        });
+        ready(Ok(found.collect()))
+    }
+
+    fn gathered(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<(RunId, Brought)>, StoreError>> {
+        let rows = self.rows();
+        let own = rows.brought.iter().filter(|((run, _), _)| runs.contains(run));
+        ready(Ok(own.map(|((run, _), (_, brought))| (*run, brought.clone())).collect()))
     }
 
     fn limit_buckets(&self, partition: u16, now_us: i64) -> BoxFuture<'_, Result<Vec<StoredBucket>, StoreError>> {

@@ -34,6 +34,18 @@ pub fn store(probe: &Probe) -> Finding {
     }
 }
 
+/// Whether the server has found a run that breaks a promise.
+pub fn promises(probe: &Probe) -> Finding {
+    match part(probe, "promises") {
+        Some(broken) => Finding::wrong(
+            broken,
+            "this is a defect: `core314 run why RUN` and the entry's words belong into the report of it",
+        ),
+        None if probe.body["ready"].is_null() => Finding::Skipped("the server does not say".to_owned()),
+        None => Finding::well("every run that waits names what it waits for"),
+    }
+}
+
 /// What a part of the server lacks.
 fn part(probe: &Probe, name: &str) -> Option<String> {
     let mut parts = probe.body["parts"].as_array().into_iter().flatten();
@@ -89,6 +101,15 @@ mod tests {
         assert!(matches!(store(&well), Finding::Well(_)));
         let ill = probe(json!({"ready": false, "parts": [{"name": "store", "ready": false, "detail": "no answer"}]}));
         assert!(matches!(store(&ill), Finding::Wrong { problem, .. } if problem == "no answer"));
+    }
+
+    #[test]
+    fn a_broken_promise_is_told_of_a_server_that_is_ready() {
+        let part = |ready: bool| json!({"name": "promises", "ready": ready, "detail": "1 run waits for nothing"});
+        let kept = probe(json!({"ready": true, "parts": [part(true)]}));
+        assert!(matches!(promises(&kept), Finding::Well(_)));
+        let broken = probe(json!({"ready": true, "parts": [part(false)]}));
+        assert!(matches!(promises(&broken), Finding::Wrong { problem, .. } if problem == "1 run waits for nothing"));
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::Url;
 use reqwest::header::HeaderValue;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::executors::payload::{Reader, kind, scalar};
+use crate::executors::service::form;
 
 /// Ways to give a body, of which a payload uses one.
 pub const BODIES: [&str; 4] = ["json", "form", "multipart", "body"];
@@ -26,12 +26,7 @@ pub fn read(reader: &mut Reader<'_>) -> (Vec<u8>, Option<String>) {
             (body.unwrap_or_default(), Some("application/json".to_owned()))
         }
         Some(&"form") => {
-            let pairs = reader.pairs("form");
-            // The encoding of query strings is that of forms.
-            let mut scratch = Url::parse("http://form/").expect("a constant URL");
-            scratch.query_pairs_mut().extend_pairs(pairs);
-            let body = scratch.query().unwrap_or_default().as_bytes().to_vec();
-            (body, Some("application/x-www-form-urlencoded".to_owned()))
+            (form(reader.pairs("form")), Some("application/x-www-form-urlencoded".to_owned()))
         }
         Some(&"multipart") => multipart(reader),
         Some(_) => {

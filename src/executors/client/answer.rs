@@ -43,11 +43,18 @@ impl Answer {
         // As many bytes as redaction may look at.
         let head = &self.body[..self.body.len().min(MAX_MESSAGE_CHARS * 8)];
         let message = format!("{}: {}", self.status, String::from_utf8_lossy(head));
-        let retry_after_ms = match self.status.as_u16() {
+        let status = self.status.as_u16();
+        let is_patience = status == 403 && retry_after::asks_for_patience(&self.headers);
+        let retry_after_ms = match status {
             429 | 503 => retry_after::wish_ms(&self.headers, now, max_retry_after_ms),
+            _ if is_patience => retry_after::wish_ms(&self.headers, now, max_retry_after_ms),
             _ => None,
         };
-        Failure { retry_after_ms, ..Code::of_status(self.status.as_u16(), message) }
+        let failure = Code::of_status(status, message);
+        if is_patience {
+            return Failure { retryable: true, code: Code::RateLimited.word().to_owned(), retry_after_ms, ..failure };
+        }
+        Failure { retry_after_ms, ..failure }
     }
 }
 

@@ -4,11 +4,13 @@
 //! invalid_payload` or `410 channel_is_archived` (<https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>);
 //! 429 brings `Retry-After`, in seconds. Webhooks have no version.
 
-use core314_domain::integration::{Field, Kind};
+use core314_domain::integration::{Definition, Endpoint, Field, Kind};
 use core314_domain::log::Failure;
+use core314_domain::plan::Problem;
 use serde_json::{Map, Value};
 
-use super::{Message, Provider, WEBHOOK_URL, kept, unexpected};
+use super::{Message, Provider, WEBHOOK_URL, kept, no_texts, slack_api, unexpected};
+use crate::executors::connect::http::endpoint_problem;
 use crate::executors::payload::{Reader, kind};
 
 pub const PROVIDER: Provider = Provider { read, judge };
@@ -16,12 +18,38 @@ pub const PROVIDER: Provider = Provider { read, judge };
 /// The kind of its integrations.
 pub const KIND: Kind = Kind {
     word: "slack",
-    about: "Slack, by an incoming webhook.",
-    endpoint: None,
-    credentials: &[Field::required(WEBHOOK_URL, "the address that Slack shows for the incoming webhook")],
-    settings: &[],
-    check: |_| Vec::new(),
+    about: "Slack, by an incoming webhook, or by its Web API with a bot's token.",
+    endpoint: Some(Endpoint::at("https://slack.com/api")),
+    credentials: &[
+        Field::optional(WEBHOOK_URL, "the address that Slack shows for the incoming webhook"),
+        Field::optional(slack_api::TOKEN, "instead: the token of a bot that may chat:write"),
+    ],
+    settings: &[Field::optional("channel", "with a bot's token: the channel, where the payload names none")],
+    check,
 };
+
+/// One way or the other.
+fn check(definition: &Definition) -> Vec<Problem> {
+    let has = |credential: &str| definition.credentials.contains_key(credential);
+    let mut found = no_texts(definition);
+    found.extend(endpoint_problem(definition));
+    match (has(WEBHOOK_URL), has(slack_api::TOKEN)) {
+        (true, true) => {
+            found.push(Problem::new("/credentials/bot_token", "only one of webhook_url, bot_token can be given"));
+        }
+        (false, false) => {
+            found.push(Problem::new("/credentials/webhook_url", "is required, unless bot_token is given"));
+        }
+        (true, false) if definition.endpoint.is_some() => {
+            found.push(Problem::new("/endpoint", "has no meaning with webhook_url, which is an address itself"));
+        }
+        (true, false) if !definition.settings.is_empty() => {
+            found.push(Problem::new("/settings", "have no meaning with webhook_url, which belongs to one channel"));
+        }
+        _ => {}
+    }
+    found
+}
 
 /// What a message may consist of. The last four are heard by legacy webhooks alone.
 const KEYS: [&str; 14] = [
@@ -50,14 +78,21 @@ const MAX_ATTACHMENTS: usize = 100;
 
 fn read(reader: &mut Reader<'_>) -> Message {
     reader.only(&KEYS);
+    judge_message(reader, &TEXTS, &FLAGS);
+    let message = KEYS[1..].iter().filter_map(|key| Some(((*key).to_owned(), without_nulls(reader.get(key)?))));
+    Message { body: Value::Object(message.collect::<Map<_, _>>()), ..Message::default() }
+}
+
+/// What a message consists of, whichever way it goes.
+pub fn judge_message(reader: &mut Reader<'_>, texts: &[&str], flags: &[&str]) {
     if !["text", "blocks", "attachments"].iter().any(|key| reader.has(key)) {
         reader.problem(&["text"], "is required, unless blocks or attachments are given");
     }
     reader.said("text", MAX_TEXT_CHARS);
-    for key in TEXTS {
+    for key in texts {
         reader.text(key);
     }
-    for key in FLAGS {
+    for key in flags {
         reader.flag(key);
     }
     reader.object("metadata");
@@ -71,12 +106,10 @@ fn read(reader: &mut Reader<'_>) -> Message {
             reader.problem(&["attachments", &place], format!("must be an object, is {}", kind(attachment)));
         }
     }
-    let message = KEYS[1..].iter().filter_map(|key| Some(((*key).to_owned(), without_nulls(reader.get(key)?))));
-    Message { body: Value::Object(message.collect::<Map<_, _>>()), max_bytes: None }
 }
 
 /// A list without the items that a template has left out.
-fn without_nulls(value: &Value) -> Value {
+pub fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.iter().filter(|item| !item.is_null()).cloned().collect(),
         other => other.clone(),

@@ -46,7 +46,11 @@ fn read(reader: &mut Reader<'_>) -> Message {
     reader.only(&KEYS);
     let card = if reader.has("card") { given(reader) } else { built(reader) };
     let attachment = json!({"contentType": CONTENT_TYPE, "contentUrl": null, "content": card});
-    Message { body: json!({"type": "message", "attachments": [attachment]}), max_bytes: Some(MAX_BYTES) }
+    Message {
+        body: json!({"type": "message", "attachments": [attachment]}),
+        max_bytes: Some(MAX_BYTES),
+        ..Message::default()
+    }
 }
 
 /// A card that was written by hand: sent as it is.

@@ -20,8 +20,8 @@ use crate::http::query::Query;
 
 const DEFAULT_HOURS: usize = 24;
 /// A year: what the log is kept for.
-pub(super) const MAX_HOURS: usize = 8_784;
-pub(super) const HOUR_MS: i64 = 3_600_000;
+pub(in crate::http) const MAX_HOURS: usize = 8_784;
+pub(in crate::http) const HOUR_MS: i64 = 3_600_000;
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Statistics")]
@@ -57,7 +57,7 @@ pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Pro
 }
 
 /// The hours back that a query asks for.
-pub(super) fn hours_of(query: &mut Query) -> i64 {
+pub(in crate::http) fn hours_of(query: &mut Query) -> i64 {
     query.number("hours", 1, MAX_HOURS).unwrap_or(DEFAULT_HOURS) as i64
 }
 

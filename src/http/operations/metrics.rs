@@ -10,6 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::Engine;
 use core314_actors::meters::ActionFigures;
+use core314_actors::phase_figures;
 use core314_actors::queue_partition::PartitionShared;
 use core314_domain::breaker::BreakerState;
 use core314_domain::schedule::NotFired;
@@ -48,6 +49,7 @@ pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics
     queue(&mut page, &state.engine);
     schedules(&mut page, &state.engine);
     escalations(&mut page, &state.engine);
+    phases(&mut page, &state.engine);
     commits(&mut page, &state.engine);
     actors(&mut page, &state.engine);
     requests(&mut page, &http);
@@ -62,7 +64,7 @@ pub async fn handle(req: HttpRequest, state: Shared, http: web::Data<HttpMetrics
 
 fn counters(page: &mut Exposition, engine: &Engine) {
     let counted = &engine.runtime().counters;
-    let all: [(&str, &str, &AtomicU64); 9] = [
+    let all: [(&str, &str, &AtomicU64); 11] = [
         ("core314_runs_accepted_total", "Runs accepted, durably.", &counted.runs_accepted),
         ("core314_attempts_started_total", "Attempts started.", &counted.attempts_started),
         ("core314_attempts_failed_total", "Attempts that failed.", &counted.attempts_failed),
@@ -71,11 +73,16 @@ fn counters(page: &mut Exposition, engine: &Engine) {
         ("core314_commit_retries_total", "Transactions that were tried again.", &counted.commit_retries),
         ("core314_refused_total", "Triggers refused because the runtime was busy.", &counted.refused_busy),
         ("core314_actor_restarts_total", "Actors that failed and were started again.", &counted.actor_deaths),
+        ("core314_waiting_checked_total", "Runs whose waiting was looked at.", &counted.waiting_checked),
+        ("core314_waiting_passes_total", "Whole passes over the runs that only wait.", &counted.waiting_passes),
         ("core314_deliveries_left_out_total", "Deliveries that were not noted.", &counted.deliveries_left_out),
     ];
     for (name, help, counter) in all {
         page.single(Type::Counter, name, help, counter.load(Ordering::Relaxed) as f64);
     }
+    let violations = counted.waiting_violations.load(Ordering::Relaxed) as f64;
+    let help = "Runs that wait for nothing (invariant 8), as of the last whole pass: always 0, or there is a defect.";
+    page.single(Type::Gauge, "core314_waiting_violations", help, violations);
     let dropped = engine.feed().dropped() as f64;
     page.single(Type::Counter, "core314_streams_dropped_total", "Streams ended as read too slowly.", dropped);
 }
@@ -110,6 +117,8 @@ fn queue(page: &mut Exposition, engine: &Engine) {
     page.single(Type::Gauge, "core314_limit_waiting", "Runs that wait for a limit of their flow.", waiting);
     let holding = sum(|partition| partition.limit_holding.load(Ordering::Relaxed));
     page.single(Type::Gauge, "core314_limit_holding", "Runs that hold a place in a limit of their flow.", holding);
+    let gathering = sum(|partition| partition.limit_gathering.load(Ordering::Relaxed));
+    page.single(Type::Gauge, "core314_limit_gathering", "Runs that gather triggers before they begin.", gathering);
     let held = sum(|partition| partition.held.load(Ordering::Relaxed));
     page.single(Type::Gauge, "core314_integration_waiting", "Entries that wait for an integration.", held);
     let (breakers, calls) = engine.runtime().gates.figures();
@@ -154,6 +163,30 @@ fn escalations(page: &mut Exposition, engine: &Engine) {
     let each = words.map(|(word, n)| (vec![("status", word)], n.load(Ordering::Relaxed) as f64));
     let help = "Messages and actions of escalations, by how they ended.";
     page.family(Type::Counter, "core314_escalation_sends_total", help, each);
+}
+
+/// Phases of runs. A flow is named by its id: names are unique in their tenant alone.
+fn phases(page: &mut Exposition, engine: &Engine) {
+    let figures = &engine.runtime().phases;
+    let counted = figures.counted();
+    let named: Vec<(String, String)> = counted
+        .iter()
+        .map(|c| (c.phase.to_string(), c.flow.map_or_else(|| "other".to_owned(), |flow| flow.to_string())))
+        .collect();
+    let labels = |at: usize| vec![("phase", named[at].0.as_str()), ("flow", named[at].1.as_str())];
+    let started = counted.iter().enumerate().map(|(at, c)| (labels(at), c.started as f64));
+    page.family(Type::Counter, phase_figures::STARTED, "Phases that began.", started);
+    let back = counted.iter().enumerate().map(|(at, c)| (labels(at), c.rolled_back as f64));
+    page.family(Type::Counter, phase_figures::ROLLED_BACK, "Phases that failed and were taken back.", back);
+    let completed = counted.iter().enumerate().map(|(at, c)| (labels(at), c.completed.clone()));
+    let help = "How long phases took that completed, in seconds.";
+    page.histograms(phase_figures::COMPLETED, help, MILLIS, completed);
+    let failed = counted.iter().enumerate().map(|(at, c)| (labels(at), c.failed.clone()));
+    let help = "How long phases took that failed, in seconds.";
+    page.histograms(phase_figures::FAILED, help, MILLIS, failed);
+    let lost = figures.lost() as f64;
+    let help = "Values of phases that were not written to metrics_data.";
+    page.single(Type::Counter, "core314_phase_values_lost_total", help, lost);
 }
 
 fn commits(page: &mut Exposition, engine: &Engine) {

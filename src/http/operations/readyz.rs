@@ -1,5 +1,6 @@
 //! `GET /readyz`: whether work can be taken now, and if not, which part is not ready.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -22,10 +23,11 @@ const DOWN: &str = "down";
 #[schemars(rename = "Readiness")]
 struct View {
     ready: bool,
-    parts: [Part; 2],
+    parts: [Part; 3],
 }
 
-/// One part and what it lacks. Anybody may ask, so it says no more than that.
+/// One part and what it lacks. `promises` is not ready where a run breaks one of the numbered invariants, and does not make
+/// the whole so. Anybody may ask, so it says no more than that.
 #[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
 struct Part {
@@ -51,13 +53,20 @@ pub async fn handle(state: Shared) -> HttpResponse {
     let parts = [
         Part::of("store", store_lacks(&state).await),
         Part::of("actors", actors_lack(&state.engine.actors(), partitions)),
+        Part::of("promises", broken(state.engine.runtime().counters.waiting_violations.load(Ordering::Relaxed))),
     ];
-    let ready = parts.iter().all(|part| part.ready);
+    // A promise that is broken for some runs is said, and no reason to refuse the others.
+    let ready = parts.iter().all(|part| part.ready || part.name == "promises");
     let mut answer = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     if !ready {
         answer.insert_header((RETRY_AFTER, "1"));
     }
     answer.json(View { ready, parts })
+}
+
+fn broken(violations: u64) -> Option<String> {
+    let runs = if violations == 1 { "1 run waits".to_owned() } else { format!("{violations} runs wait") };
+    (violations > 0).then(|| format!("{runs} for nothing (invariant 8): see invariant_violated in the audit log"))
 }
 
 async fn store_lacks(state: &State) -> Option<String> {
@@ -101,6 +110,13 @@ mod tests {
             age_ms: 0,
             arbiter: 1,
         }
+    }
+
+    #[test]
+    fn a_broken_promise_is_said() {
+        assert_eq!(broken(0), None);
+        assert!(broken(1).is_some_and(|text| text.starts_with("1 run waits for nothing (invariant 8)")));
+        assert!(broken(2).is_some_and(|text| text.starts_with("2 runs wait for nothing")));
     }
 
     #[test]

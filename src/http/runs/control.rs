@@ -169,7 +169,9 @@ pub fn decided(asked: &Asked<Decision>) -> Result<Remark, Problem> {
 /// Whoever decides an approval.
 pub fn voter(asked: &Asked<Decision>, remark: &Remark) -> Voter {
     let (user, role) = (asked.owner.user, asked.caller.role);
-    Voter { user, role, notes: remark.notes.clone(), form: Arc::new(asked.input.form.clone().unwrap_or_default()) }
+    let form = Arc::new(asked.input.form.clone().unwrap_or_default());
+    // The engine knows who is on call.
+    Voter { user, role, notes: remark.notes.clone(), form, on_duty: Arc::default() }
 }
 
 /// A text that people write.

@@ -10,7 +10,7 @@ use super::prometheus::{self, Family};
 use super::support::{Server, flow_document};
 
 /// What a page must have: the metric, its kind, and its labels.
-const METRICS: [(&str, &str, &[&str]); 41] = [
+const METRICS: [(&str, &str, &[&str]); 42] = [
     ("core314_runs_accepted_total", "counter", &[]),
     ("core314_runs_ended_total", "counter", &["status"]),
     ("core314_executions_ended_total", "counter", &["action_type", "status"]),
@@ -25,6 +25,7 @@ const METRICS: [(&str, &str, &[&str]); 41] = [
     ("core314_integration_calls", "gauge", &[]),
     ("core314_limit_waiting", "gauge", &[]),
     ("core314_limit_holding", "gauge", &[]),
+    ("core314_limit_gathering", "gauge", &[]),
     ("core314_queue_age_seconds", "gauge", &[]),
     ("core314_resident_runs", "gauge", &[]),
     ("core314_schedules_fired_total", "counter", &[]),

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
 use super::{
-    connections, definitions, effects, escalations, events, history, keys, limits, reuse, rollouts, runs, schedules,
-    settlements, signals, statistics, transitions, webhooks,
+    connections, definitions, effects, escalations, events, gather, history, keys, limits, reuse, rollouts, runs,
+    schedules, settlements, signals, statistics, transitions, webhooks,
 };
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
@@ -41,6 +41,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         runs::claim_keys(&mut self).await?;
         runs::claim_names(&mut self).await?;
         schedules::fire(&mut self).await?;
+        gather::join(&mut self).await?;
         runs::accept(&mut self);
         runs::advance(&mut self).await?;
         definitions::flows(&mut self).await?;
@@ -64,6 +65,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         transitions::phases(&mut self);
         transitions::cached(&mut self);
         limits::claims(&mut self).await?;
+        gather::end(&mut self);
         let (appender, last_seqs) = history::append(&mut self, heads, fresh, inline_bytes).await?;
         let written = self.connection.together(&self.deferred).await?;
         appender.check(&written)?;
@@ -99,6 +101,7 @@ impl<'a, 'c> Batch<'a, 'c> {
             .survivors()
             .filter_map(|(i, write)| match write {
                 Write::Run(run) => Some((i, run.partition, run.epoch)),
+                Write::Gather(join) => Some((i, join.partition, join.epoch)),
                 Write::Statistics(statistics) => Some((i, statistics.partition, statistics.epoch)),
                 _ => None,
             })

@@ -10,7 +10,7 @@ use core314_actors::ports::integration::ConnectionWrite;
 use core314_actors::ports::schedule::{ScheduleMove, ScheduleWrite};
 use core314_actors::ports::signal::SignalWrite;
 use core314_actors::ports::store::{
-    ApprovalWrite, KeyWrite, Outcome, RejectCode, RolloutChange, RunWrite, Webhook, Write,
+    ApprovalWrite, GatherWrite, KeyWrite, Outcome, RejectCode, RolloutChange, RunWrite, Webhook, Write,
 };
 use core314_domain::audit::AuditEntry;
 use core314_domain::log::LogEntry;
@@ -43,6 +43,7 @@ fn holds_nul(write: &Write) -> bool {
     let nul = |text: &str| text.contains('\0');
     match write {
         Write::Run(run) => run_holds_nul(run),
+        Write::Gather(join) => join_holds_nul(join),
         Write::Flow(flow) => {
             nul(&flow.document.flow_name)
                 || has_nul(&flow.document.to_value())
@@ -190,6 +191,14 @@ fn run_holds_nul(run: &RunWrite) -> bool {
         || run.log.iter().any(log_holds_nul)
         || run.audit.iter().any(audit_holds_nul)
         || run.ended.as_ref().and_then(|end| end.outcome.as_ref()).is_some_and(|outcome| has_nul(&outcome.features))
+}
+
+fn join_holds_nul(join: &GatherWrite) -> bool {
+    let (brought, nul) = (&join.brought, |text: &str| text.contains('\0'));
+    [&brought.context, &brought.webhook].into_iter().chain(&brought.input).any(|json| has_nul(json))
+        || [&brought.source, &brought.by].into_iter().any(|text| nul(text))
+        || join.idempotency.as_ref().is_some_and(|key| nul(&key.key) || has_nul(&key.answer))
+        || join.schedule.as_deref().is_some_and(step_holds_nul)
 }
 
 fn approval_holds_nul(approval: &ApprovalWrite) -> bool {

@@ -95,6 +95,6 @@ fn audits(write: &Write) -> &[AuditEntry] {
             ScheduleWrite::Pause { audit, .. } | ScheduleWrite::Resume { audit, .. } => std::slice::from_ref(audit),
             ScheduleWrite::Move(_) | ScheduleWrite::Adopt { .. } => &[],
         },
-        Write::Delivery(_) | Write::DeadLetter(_) | Write::Statistics(_) => &[],
+        Write::Gather(_) | Write::Delivery(_) | Write::DeadLetter(_) | Write::Statistics(_) => &[],
     }
 }

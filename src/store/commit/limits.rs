@@ -11,9 +11,11 @@ use crate::store::failure::Failure;
 use crate::store::json;
 
 const CLAIMS: Bulk = Bulk {
-    before: "INSERT INTO run_limits (run_id, tenant_id, partition, flow_id, holds, since_ms, claim) ",
+    before: "INSERT INTO run_limits (run_id, tenant_id, partition, flow_id, holds, since_ms, claim, gathered, \
+             gathered_bytes, gathered_no, gathered_at_ms) ",
     after: " ON CONFLICT (run_id) DO UPDATE SET holds = excluded.holds, since_ms = excluded.since_ms, \
-            claim = excluded.claim",
+            claim = excluded.claim, gathered = excluded.gathered, gathered_bytes = excluded.gathered_bytes, \
+            gathered_no = excluded.gathered_no, gathered_at_ms = excluded.gathered_at_ms",
 };
 pub(in crate::store) const LEFT: Bulk =
     Bulk { before: "WITH u (run_id) AS (", after: ") DELETE FROM run_limits WHERE run_id IN (SELECT run_id FROM u)" };
@@ -27,7 +29,7 @@ const FULL: &str = "DELETE FROM limit_buckets WHERE partition = $1 AND full_at_u
 
 /// Writes what changed about claims and buckets.
 pub(super) async fn claims(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
-    let (mut claims, mut left) = (Rows::new(7), Rows::new(1));
+    let (mut claims, mut left) = (Rows::new(11), Rows::new(1));
     let mut buckets: BTreeMap<_, [Cell<'_>; 5]> = BTreeMap::new();
     let mut swept: BTreeMap<u16, i64> = BTreeMap::new();
     let mut ended = BTreeSet::new();
@@ -67,7 +69,11 @@ fn full_at(row: &[Cell<'_>; 5]) -> i64 {
     }
 }
 
-fn claim_row<'a>(run: &RunWrite, limit: &LimitWrite) -> [Cell<'a>; 7] {
+fn claim_row<'a>(run: &RunWrite, limit: &LimitWrite) -> [Cell<'a>; 11] {
+    let progress = match limit.stage {
+        LimitStage::Gathers(progress) => Some(progress),
+        _ => None,
+    };
     let claim = serde_json::to_value(&*limit.claim).expect("a claim has text keys");
     [
         run.id.0.into(),
@@ -77,5 +83,9 @@ fn claim_row<'a>(run: &RunWrite, limit: &LimitWrite) -> [Cell<'a>; 7] {
         (limit.stage == LimitStage::Holds).into(),
         limit.since_ms.into(),
         Cell::Json(Some(json::text_of(&claim).into())),
+        progress.map(|p| i64::from(p.count)).into(),
+        progress.map(|p| p.bytes as i64).into(),
+        progress.map(|p| i64::from(p.last_no)).into(),
+        progress.map(|p| p.last_ms).into(),
     ]
 }

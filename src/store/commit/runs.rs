@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use core314_actors::ports::store::{Idempotency, Outcome, RunWrite};
-use core314_domain::ids::{FlowId, RunId};
+use core314_domain::ids::{FlowId, RunId, TenantId};
 use core314_domain::run::RunHeader;
 use serde_json::Value;
 use uuid::Uuid;
@@ -55,8 +55,8 @@ pub(in crate::store) const NEXT_STATES: Bulk = Bulk {
             AND run_state.tenant_id = u.tenant_id AND run_state.partition = u.partition RETURNING run_state.run_id",
 };
 
-/// A new run of the batch, by its place, and the key that it wants.
-type Claim<'a> = (usize, &'a RunWrite, &'a RunHeader, &'a Idempotency);
+/// A new run of the batch, or a trigger that joins one, by its place; whose it is, when it came, and the key that it wants.
+type Claim<'a> = (usize, TenantId, i64, &'a Idempotency);
 
 /// Takes the idempotency keys of new runs; a run whose key is taken is a duplicate.
 pub(super) async fn claim_keys(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
@@ -64,17 +64,22 @@ pub(super) async fn claim_keys(batch: &mut Batch<'_, '_>) -> Result<(), Failure>
         .surviving_runs()
         .filter_map(|(i, run)| {
             let accept = run.accept.as_deref()?;
-            Some((i, run, &*accept.header, accept.idempotency.as_ref()?))
+            Some((i, run.tenant, accept.header.accepted_at_ms, accept.idempotency.as_ref()?))
         })
+        .chain(
+            batch
+                .surviving_joins()
+                .filter_map(|(i, join)| Some((i, join.tenant, join.at_ms, join.idempotency.as_ref()?))),
+        )
         .collect();
     // In order, so that two lanes never wait for each other in a circle; a key twice in the batch goes in once.
     let mut claims = BTreeMap::new();
-    for (_, run, _, key) in &wanted {
-        claims.entry((run.tenant, key.key.as_str())).or_insert((*run, *key));
+    for (_, tenant, _, key) in &wanted {
+        claims.entry((*tenant, key.key.as_str())).or_insert(*key);
     }
     let mut rows = Rows::new(5);
-    for (run, key) in claims.into_values() {
-        rows.push(key_row(run, key));
+    for ((tenant, _), key) in claims {
+        rows.push(key_row(tenant, key));
     }
     let mut taken = HashSet::new();
     for row in batch.connection.bulk(NEW_KEYS, &rows).await? {
@@ -82,14 +87,14 @@ pub(super) async fn claim_keys(batch: &mut Batch<'_, '_>) -> Result<(), Failure>
         taken.insert((fields.uuid()?, fields.text()?));
     }
     // Removed, so that the same key a second time in the batch is a repetition.
-    let is_repeated = |(_, run, _, key): &&Claim<'_>| !taken.remove(&(run.tenant.0, key.key.clone()));
+    let is_repeated = |(_, tenant, _, key): &&Claim<'_>| !taken.remove(&(tenant.0, key.key.clone()));
     let repeated: Vec<Claim<'_>> = wanted.iter().filter(is_repeated).copied().collect();
     let mut freed = freed(batch.connection, &repeated).await?;
-    let is_known = |(_, run, _, key): &&Claim<'_>| !freed.remove(&(run.tenant.0, key.key.clone()));
+    let is_known = |(_, tenant, _, key): &&Claim<'_>| !freed.remove(&(tenant.0, key.key.clone()));
     let repeated: Vec<Claim<'_>> = repeated.iter().filter(is_known).copied().collect();
     let known = known(batch.connection, &repeated).await?;
-    for (i, run, _, key) in repeated {
-        let found = known.get(&(run.tenant.0, key.key.clone()));
+    for (i, tenant, _, key) in repeated {
+        let found = known.get(&(tenant.0, key.key.clone()));
         let (hash, answer) =
             found.ok_or_else(|| Failure::Unavailable("an idempotency key was just removed".to_owned()))?;
         batch.outcomes[i] = Some(Outcome::Duplicate { answer: answer.clone(), same_request: *hash == key.body_hash });
@@ -164,9 +169,9 @@ pub(super) fn free_names(batch: &mut Batch<'_, '_>) {
     batch.deferred.push((FREED_NAMES, rows));
 }
 
-fn key_row<'a>(run: &RunWrite, key: &'a Idempotency) -> [Cell<'a>; 5] {
+fn key_row(tenant: TenantId, key: &Idempotency) -> [Cell<'_>; 5] {
     let answer = Cell::Json(Some(json::text_of(&key.answer).into()));
-    [run.tenant.0.into(), key.key.as_str().into(), key.body_hash.into(), answer, key.expires_at_ms.into()]
+    [tenant.0.into(), key.key.as_str().into(), key.body_hash.into(), answer, key.expires_at_ms.into()]
 }
 
 /// Takes over keys that had expired when their runs were accepted. All at once: a bulk trigger that is repeated repeats a
@@ -174,10 +179,10 @@ fn key_row<'a>(run: &RunWrite, key: &'a Idempotency) -> [Cell<'a>; 5] {
 async fn freed(connection: &mut Connection, repeated: &[Claim<'_>]) -> Result<HashSet<(Uuid, String)>, Failure> {
     let mut rows = Rows::new(6);
     let mut once = HashSet::new();
-    for (_, run, header, key) in repeated {
-        if once.insert((run.tenant, key.key.as_str())) {
-            let [tenant, name, hash, answer, expires] = key_row(run, key);
-            rows.push([tenant, name, hash, answer, expires, header.accepted_at_ms.into()]);
+    for (_, tenant, at_ms, key) in repeated {
+        if once.insert((tenant, key.key.as_str())) {
+            let [tenant, name, hash, answer, expires] = key_row(*tenant, key);
+            rows.push([tenant, name, hash, answer, expires, (*at_ms).into()]);
         }
     }
     let mut freed = HashSet::new();
@@ -194,8 +199,8 @@ async fn known(
     repeated: &[Claim<'_>],
 ) -> Result<HashMap<(Uuid, String), ([u8; 32], Value)>, Failure> {
     let mut rows = Rows::new(2);
-    for (_, run, _, key) in repeated {
-        rows.push([run.tenant.0.into(), key.key.as_str().into()]);
+    for (_, tenant, _, key) in repeated {
+        rows.push([tenant.0.into(), key.key.as_str().into()]);
     }
     let mut known = HashMap::new();
     for row in connection.bulk(KNOWN_KEYS, &rows).await? {

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use core314_actors::ports::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite};
-use core314_actors::ports::store::{FlowWrite, Outcome, RunWrite, Write};
-use core314_domain::ids::{FlowId, RunId};
+use core314_actors::ports::store::{FlowWrite, Idempotency, Outcome, Write};
+use core314_domain::ids::{FlowId, RunId, TenantId};
 use core314_domain::schedule::NotFired;
 use serde_json::Value;
 
@@ -81,6 +81,9 @@ const PAUSED: &str = "UPDATE schedules SET version = version + 1, due_at_ms = NU
 const RESUMED: &str =
     "UPDATE schedules SET paused_at_ms = NULL, paused_by = NULL WHERE flow_id = $1 AND tenant_id = $2";
 
+/// What a trigger has claimed: the idempotency key, and the name of its run.
+type Given<'a> = (TenantId, Option<&'a Idempotency>, Option<(FlowId, &'a str, RunId)>);
+
 /// Writes what a saved flow makes of its schedule.
 pub(super) async fn plan(connection: &mut Connection, write: &FlowWrite) -> Result<(), Failure> {
     match &write.schedule {
@@ -110,9 +113,16 @@ async fn insert(
 
 /// Moves the schedules of new runs on. A run whose schedule has moved on already is stale.
 pub(super) async fn fire(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
-    let planned: Vec<(usize, &RunWrite, &ScheduleMove)> = batch
+    let planned: Vec<(usize, Given<'_>, &ScheduleMove)> = batch
         .surviving_runs()
-        .filter_map(|(i, run)| Some((i, run, run.accept.as_deref()?.schedule.as_deref()?)))
+        .filter_map(|(i, run)| {
+            let accept = run.accept.as_deref()?;
+            let name = accept.header.run_key.as_deref().map(|name| (accept.header.flow.id, name, run.id));
+            Some((i, (run.tenant, accept.idempotency.as_ref(), name), accept.schedule.as_deref()?))
+        })
+        .chain(batch.surviving_joins().filter_map(|(i, join)| {
+            Some((i, (join.tenant, join.idempotency.as_ref(), None), join.schedule.as_deref()?))
+        }))
         .collect();
     // A schedule twice in the batch was planned twice on one version: the first one counts.
     let mut first = BTreeMap::new();
@@ -120,10 +130,10 @@ pub(super) async fn fire(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
         first.entry(step.flow).or_insert((*i, *step));
     }
     let moved = advance(batch.connection, first.values().map(|(_, step)| *step)).await?;
-    for (i, run, step) in planned {
+    for (i, given, step) in planned {
         let is_first = first.get(&step.flow).is_some_and(|(of, _)| *of == i);
         if !(is_first && moved.contains(&step.flow)) {
-            give_back(batch.connection, run).await?;
+            give_back(batch.connection, given).await?;
             batch.outcomes[i] = Some(Outcome::Stale);
         }
     }
@@ -205,14 +215,13 @@ fn row(step: &ScheduleMove) -> [Cell<'_>; 18] {
 }
 
 /// Frees the idempotency key and the name that a run had claimed before it turned out stale.
-async fn give_back(connection: &mut Connection, run: &RunWrite) -> Result<(), Failure> {
-    let Some(accept) = run.accept.as_deref() else { return Ok(()) };
-    if let Some(key) = &accept.idempotency {
-        connection.fetch(FORGOTTEN_KEY, &[run.tenant.0.into(), key.key.as_str().into()]).await?;
+async fn give_back(connection: &mut Connection, (tenant, key, name): Given<'_>) -> Result<(), Failure> {
+    if let Some(key) = key {
+        connection.fetch(FORGOTTEN_KEY, &[tenant.0.into(), key.key.as_str().into()]).await?;
     }
-    if let Some(name) = &accept.header.run_key {
+    if let Some((flow, name, run)) = name {
         let mut rows = Rows::new(4);
-        rows.push([run.tenant.0.into(), accept.header.flow.id.0.into(), (&**name).into(), run.id.0.into()]);
+        rows.push([tenant.0.into(), flow.0.into(), name.into(), run.0.into()]);
         connection.bulk(FREED_NAMES, &rows).await?;
     }
     Ok(())

@@ -37,7 +37,7 @@ const RECOMMENDATION_JUDGED: &str = "UPDATE recommendations SET status = $1, dec
     notes = $4, updated_at_ms = $3 WHERE id = $5 AND tenant_id = $6 AND status = 'new' RETURNING id";
 const KNOWN_DECISION: &str = "SELECT id FROM decisions WHERE id = $1 AND tenant_id = $2";
 const KNOWN_RECOMMENDATION: &str = "SELECT id FROM recommendations WHERE id = $1 AND tenant_id = $2";
-const OCCURRENCE: Bulk = Bulk {
+pub(super) const OCCURRENCE: Bulk = Bulk {
     before: "INSERT INTO occurrences (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
              created_at_ms) ",
     after: "",
@@ -298,7 +298,7 @@ async fn occur(connection: &mut Connection, occurrence: &Occurrence) -> Result<(
     connection.bulk(OCCURRENCE, &rows).await.map(drop)
 }
 
-fn occurrence_row<'a>(occurrence: &Occurrence) -> [Cell<'a>; 9] {
+pub(super) fn occurrence_row<'a>(occurrence: &Occurrence) -> [Cell<'a>; 9] {
     let Occurrence { id, owner, kind, subject, context, by, at_ms } = occurrence;
     [
         id.0.into(),

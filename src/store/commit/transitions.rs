@@ -1,6 +1,9 @@
 //! What else a run's change leaves: transitions of its phases, and results that may be used again.
 
+use core314_actors::ports::signal::Occurrence;
+
 use super::batch::Batch;
+use super::signals::{OCCURRENCE, occurrence_row};
 use crate::store::cell::Rows;
 use crate::store::connection::Bulk;
 use crate::store::step_cache;
@@ -10,11 +13,15 @@ const PHASES: Bulk = Bulk {
              duration_ms, previous_phase, error, rollback_to, sla_ms) ",
     after: "",
 };
-/// Writes transitions of phases; nothing of a run depends on them.
+
+/// Writes transitions of phases, and what tells people of them; nothing of a run depends on either.
 pub(super) fn phases(batch: &mut Batch<'_, '_>) {
-    let mut rows = Rows::new(15);
+    let (mut rows, mut told) = (Rows::new(15), Rows::new(9));
     for (_, run) in batch.surviving_runs() {
         for phase in &run.phases {
+            if let Some(occurrence) = Occurrence::of_phase(phase, run.id) {
+                told.push(occurrence_row(&occurrence));
+            }
             let moved = &phase.moved;
             rows.push([
                 phase.id.0.into(),
@@ -36,7 +43,7 @@ pub(super) fn phases(batch: &mut Batch<'_, '_>) {
         }
     }
     if !rows.is_empty() {
-        batch.deferred.push((PHASES, rows));
+        batch.deferred.extend([(PHASES, rows), (OCCURRENCE, told)]);
     }
 }
 

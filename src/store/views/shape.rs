@@ -32,16 +32,18 @@ pub(super) fn from_sqlite(row: &SqliteRow) -> Result<Value, StoreError> {
 
 /// The object of a row that PostgreSQL gave as JSON.
 pub(super) fn from_postgres(row: &str) -> Result<Value, StoreError> {
-    let object: Map<String, Value> = serde_json::from_str(row).map_err(|e| unreadable("row", &e))?;
-    let kept = object.into_iter().filter(|(name, _)| !KEYS.contains(&name.as_str()));
-    let shaped = kept.map(|(name, value)| match value {
-        Value::String(text) if kind_of(&name) == Some(Kind::Time) => {
-            let time = DateTime::parse_from_rfc3339(&text).map_err(|e| unreadable(&name, &e))?;
-            Ok((name, Value::String(time.to_utc().to_rfc3339_opts(SecondsFormat::Millis, true))))
+    let mut object: Map<String, Value> = serde_json::from_str(row).map_err(|e| unreadable("row", &e))?;
+    object.retain(|name, _| !KEYS.contains(&name.as_str()));
+    for (name, value) in &mut object {
+        match value {
+            Value::String(text) if kind_of(name) == Some(Kind::Time) => {
+                let time = DateTime::parse_from_rfc3339(text).map_err(|e| unreadable(name, &e))?;
+                *text = time.to_utc().to_rfc3339_opts(SecondsFormat::Millis, true);
+            }
+            value => one_form(value),
         }
-        value => Ok((name, one_form(value))),
-    });
-    shaped.collect::<Result<Map<_, _>, StoreError>>().map(Value::Object)
+    }
+    Ok(Value::Object(object))
 }
 
 /// A value as SQLite holds it: it types values, not columns.
@@ -60,7 +62,9 @@ fn sqlite_value(row: &SqliteRow, ordinal: usize) -> Result<Value, sqlx::Error> {
 fn shaped(name: &str, value: Value) -> Result<Value, StoreError> {
     match value {
         Value::String(text) if matches!(kind_of(name), Some(Kind::Json | Kind::Ids | Kind::Texts)) => {
-            serde_json::from_str(&text).map(one_form).map_err(|e| unreadable(name, &e))
+            let mut value = serde_json::from_str(&text).map_err(|e| unreadable(name, &e))?;
+            one_form(&mut value);
+            Ok(value)
         }
         Value::Number(number) if kind_of(name) == Some(Kind::Boolean) => Ok(Value::Bool(number.as_i64() != Some(0))),
         // SQLite gives a number out of a step's JSON where PostgreSQL gives its text: the k of k inputs.
@@ -76,12 +80,16 @@ fn whole(real: f64) -> Value {
 }
 
 /// Numbers within JSON in one form. Text keeps 1e16, `jsonb` writes its digits out: both become the integer.
-fn one_form(value: Value) -> Value {
+fn one_form(value: &mut Value) {
     match value {
-        Value::Number(number) => Value::Number(integer_of(&number).unwrap_or(number)),
-        Value::Array(items) => Value::Array(items.into_iter().map(one_form).collect()),
-        Value::Object(fields) => Value::Object(fields.into_iter().map(|(k, v)| (k, one_form(v))).collect()),
-        value => value,
+        Value::Number(number) => {
+            if let Some(integer) = integer_of(number) {
+                *number = integer;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(one_form),
+        Value::Object(fields) => fields.values_mut().for_each(one_form),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 

@@ -162,7 +162,7 @@ async fn what_no_provider_takes_is_not_sent() {
         (
             "fax",
             to(&slack.url, slack::GOOD, "x"),
-            ": action_target 'fax' is neither one of: slack, teams, in_app, nor an",
+            ": action_target 'fax' is neither one of: slack, teams, discord, in_app,",
         ),
     ] {
         let mut attempt = attempt(payload, AMPLE);

@@ -28,6 +28,29 @@ const PLANTED: [(&str, &str); 8] = [
     ("UNUSED", "pLaNtEd-unused-0009"),
 ];
 
+/// An account of Twilio's.
+const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
+
+/// What else is called, each with what it needs: kind, credential, settings, action, payload. None of them understands
+/// what the echo says.
+fn others() -> [(&'static str, &'static str, Value, &'static str, Value); 9] {
+    let task = json!({"title": "x", "project": "a/b"});
+    let text = json!({"text": "x"});
+    let sms = json!({"to": "+15558675310", "text": "x"});
+    let mail = json!({"to": "a@b.example", "text": "x", "subject": "x"});
+    [
+        ("github", "token", json!({}), "create_task", task.clone()),
+        ("gitlab", "token", json!({}), "create_task", task.clone()),
+        ("jira", "token", json!({"email": "robot"}), "create_task", task.clone()),
+        ("linear", "api_key", json!({}), "create_task", task),
+        ("slack", "bot_token", json!({"channel": "c"}), "send_notification", text.clone()),
+        ("pagerduty", "routing_key", json!({}), "send_notification", text),
+        ("twilio", "auth_token", json!({"account_sid": ACCOUNT, "from": "x"}), "send_notification", sms),
+        ("sendgrid", "api_key", json!({"from": "a@b.example"}), "send_notification", mail),
+        ("openai", "api_key", json!({"model": "m"}), "ask_ai", json!({"prompt": "x"})),
+    ]
+}
+
 /// The texts by which a value is known, whatever became of it.
 fn traces() -> Vec<String> {
     let mut traces = vec![SIGN.to_owned(), "cExhTnRFZC1zaWduaW5n".to_owned()];
@@ -36,6 +59,7 @@ fn traces() -> Vec<String> {
             STANDARD.encode(value),
             STANDARD.encode(format!("Bearer {value}")),
             STANDARD.encode(format!("robot:{value}")),
+            STANDARD.encode(format!("{ACCOUNT}:{value}")),
         ] {
             // The end depends on what follows.
             traces.push(padded[..padded.len() - 6].to_owned());
@@ -78,6 +102,14 @@ async fn plant(server: &Server, echo: &Echo) {
     ] {
         done(server, Method::POST, "/api/v1/integrations", body).await;
     }
+    for (kind, credential, settings, ..) in others() {
+        for (name, path) in [(format!("{kind}-ok"), "ok"), (format!("{kind}-no"), "refuse")] {
+            let endpoint = format!("{}/{path}/{kind}", echo.url);
+            let body = json!({"name": name, "kind": kind, "endpoint": endpoint, "settings": settings,
+                "credentials": {credential: "secrets.PASSWORD"}});
+            done(server, Method::POST, "/api/v1/integrations", body).await;
+        }
+    }
 }
 
 fn steps(echo: &Echo) -> Vec<Value> {
@@ -85,6 +117,11 @@ fn steps(echo: &Echo) -> Vec<Value> {
     for name in ["bearer", "basic", "key", "query"] {
         for path in ["ok", "refuse"] {
             steps.push(step(&format!("{name}-{path}"), "api_call", name, json!({"path": format!("{path}/{name}")})));
+        }
+    }
+    for (kind, _, _, action, payload) in others() {
+        for end in ["ok", "no"] {
+            steps.push(step(&format!("{kind}-{end}"), action, &format!("{kind}-{end}"), payload.clone()));
         }
     }
     let payload = json!({
@@ -229,6 +266,18 @@ async fn nothing_is_to_be_seen(kind: StoreKind) {
         ("/ok/payload", r"\npLaNtEdAAAABBBBCCCC0006\n"),
         ("/hook", "webhook-signature: v1,"),
         ("/services/pLaNtEd-hook-000000000010", "hi pLaNtEd-api-key-0003"),
+        ("/ok/github/repos/a/b/issues", "authorization: Bearer pLaNtEd pass/word+0002"),
+        ("/refuse/gitlab", "private-token: pLaNtEd pass/word+0002"),
+        ("/ok/jira", &format!("authorization: Basic {}", STANDARD.encode("robot:pLaNtEd pass/word+0002"))),
+        ("/refuse/linear", "authorization: pLaNtEd pass/word+0002"),
+        ("/ok/slack/chat.postMessage", "authorization: Bearer pLaNtEd pass/word+0002"),
+        ("/ok/pagerduty/v2/enqueue", r#""routing_key":"pLaNtEd pass/word+0002""#),
+        (
+            "/refuse/twilio",
+            &format!("authorization: Basic {}", STANDARD.encode(format!("{ACCOUNT}:pLaNtEd pass/word+0002"))),
+        ),
+        ("/ok/sendgrid/v3/mail/send", "authorization: Bearer pLaNtEd pass/word+0002"),
+        ("/refuse/openai/chat/completions", "authorization: Bearer pLaNtEd pass/word+0002"),
     ] {
         let received = echo.received(path);
         assert!(received.contains(sent), "{path} got no '{sent}': {received}");

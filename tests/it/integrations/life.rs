@@ -72,7 +72,7 @@ async fn refusals_say_what_to_do(kind: StoreKind) {
         ("secrets", json!({"name": "A", "value": 123_456}), 422, "must be a text"),
         ("secrets", json!({"name": "A", "value": "x".repeat(20_000)}), 422, "16384"),
         ("secrets", json!({"name": "KNOWN", "value": "long enough"}), 409, "name"),
-        ("integrations", integration(json!({"kind": "fax"})), 422, "http, slack, teams, webhook"),
+        ("integrations", integration(json!({"kind": "fax"})), 422, "http, jira, linear"),
         ("integrations", integration(json!({"name": "a/b"})), 422, "/name"),
         ("integrations", integration(json!({"endpoint": "file:///etc/passwd"})), 422, "https://, http://"),
         ("integrations", integration(json!({"endpoint": null})), 422, "/endpoint"),

@@ -1,10 +1,13 @@
 //! People decide: approve with notes and a form, reject, too late, and not at all.
 
+use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
+use reqwest::Method;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::bed::{Bed, Client, pick};
 use super::on_both_stores;
-use crate::support::StoreKind;
+use crate::support::{JWT_SECRET, StoreKind};
 
 /// One step that waits for a person.
 fn asking(bed: &Bed, name: &str, more: &Value) -> Value {
@@ -161,7 +164,72 @@ async fn what_an_approver_fills_in_is_checked_and_kept(kind: StoreKind) {
     assert!(rows.iter().all(|form| form.contains("OPS-17") && form.contains("30")), "as it was completed: {rows:?}");
 }
 
+/// Asks as a member of an organization.
+async fn as_member(bed: &Bed, user: Uuid, role: &str, what: (Method, &str), body: Option<Value>) -> (u16, Value) {
+    let organization = Uuid::from_u128(0x0190_a000_0000_7000_8000_0000_0000_0999);
+    let claims = json!({"sub": user, "org": organization, "role": role, "exp": get_current_timestamp() + 600});
+    let key = EncodingKey::from_secret(JWT_SECRET.as_bytes());
+    let token = encode(&Header::default(), &claims, &key).expect("a token");
+    let request = bed.server.http.request(what.0, format!("{}{}", bed.server.url, what.1)).bearer_auth(token);
+    let request = match body {
+        Some(body) => request.json(&body),
+        None => request,
+    };
+    let answer = request.send().await.expect("the server answers");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
+}
+
+async fn whoever_is_on_call_decides(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    let [admin, first, second] = [1, 2, 3].map(|n| Uuid::from_u128(0x0190_a000_0000_7000_8000_0000_0000_0a00 + n));
+    let by_admin =
+        async |path: &str, body: Value| as_member(&bed, admin, "admin", (Method::POST, path), Some(body)).await;
+    let why = async |run: &str| {
+        let path = format!("/api/v1/runs/{run}/why");
+        as_member(&bed, admin, "admin", (Method::GET, &path), None).await.1["reasons"][0].clone()
+    };
+    let flow = json!({"flow_name": "careful", "trigger_type": "manual", "flow_steps": [
+        {"id": "ask", "type": "approval", "config": {"approvers": ["on_call:web"]}}]});
+    let (status, saved) = by_admin("/api/v1/flows", flow).await;
+    assert_eq!(
+        (status, saved["warnings"][0]["pointer"].as_str()),
+        (201, Some("/flow_steps/0/config/approvers/0")),
+        "{saved}"
+    );
+    assert_eq!(saved["warnings"][0]["message"], "there is no on-call schedule 'web' yet");
+    let (_, run) = by_admin("/api/v1/flows/careful/trigger", json!({})).await;
+    let (run, path) =
+        (run["id"].as_str().expect("an id").to_owned(), run["execution_queue_ids"][0].as_str().expect("an id"));
+    let path = format!("/api/v1/executions/{path}/approve");
+    let decide = async |user: Uuid| as_member(&bed, user, "operator", (Method::POST, &path), Some(json!({}))).await;
+
+    let (status, refused) = decide(first).await;
+    assert_eq!(status, 409, "{refused}");
+    assert!(refused["detail"].as_str().is_some_and(|d| d.contains("there is no on-call schedule 'web'")), "{refused}");
+    let layer = json!({"name": "all", "users": [first], "starts_at": "2999-01-05T09:00"});
+    let schedule = json!({"name": "web", "time_zone": "Europe/Berlin", "layers": [layer]});
+    let (status, schedule) = by_admin("/api/v1/on-call", schedule).await;
+    assert_eq!(status, 201, "{schedule}");
+    let reason = why(&run).await;
+    assert!(reason["message"].as_str().is_some_and(|m| m.contains("nobody is on call in 'web'")), "{reason}");
+    assert_eq!(reason["held_by"], json!(["on_call:web"]));
+    let (_, refused) = decide(first).await;
+    assert!(refused["detail"].as_str().is_some_and(|d| d.contains("nobody is on call in 'web'")), "{refused}");
+
+    let over =
+        json!({"on_call_user_id": second, "starts_at": "2020-01-01T00:00:00Z", "ends_at": "2990-01-01T00:00:00Z"});
+    let overrides = format!("/api/v1/on-call/{}/overrides", schedule["id"].as_str().expect("an id"));
+    assert_eq!(by_admin(&overrides, over).await.0, 201);
+    assert_eq!(why(&run).await["held_by"], json!(["on_call:web", format!("user:{second}")]));
+    let (status, refused) = decide(first).await;
+    assert_eq!(status, 409);
+    assert!(refused["detail"].as_str().is_some_and(|d| d.contains(&second.to_string())), "{refused}");
+    let (status, approved) = decide(second).await;
+    assert_eq!((status, &approved["approved_by"]), (200, &json!(second)), "{approved}");
+}
+
 on_both_stores!(
+    whoever_is_on_call_decides,
     what_an_approver_fills_in_is_checked_and_kept,
     a_person_decides,
     nobody_decides,

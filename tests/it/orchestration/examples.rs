@@ -1,4 +1,4 @@
-//! The examples of docs/triggers.md and docs/running-again.md, as they stand there: each section's flows are saved, its requests sent, and every
+//! The examples of docs/triggers.md, docs/running-again.md and docs/limits.md, as they stand there: each section's flows are saved, its requests sent, and every
 //! flow of it must have completed a run.
 
 use serde_json::Value;
@@ -7,7 +7,11 @@ use super::bed::Bed;
 use super::on_both_stores;
 use crate::support::StoreKind;
 
-const PAGES: [&str; 2] = [include_str!("../../../docs/triggers.md"), include_str!("../../../docs/running-again.md")];
+const PAGES: [&str; 3] = [
+    include_str!("../../../docs/triggers.md"),
+    include_str!("../../../docs/running-again.md"),
+    include_str!("../../../docs/limits.md"),
+];
 
 /// The blocks of a section in one language.
 fn blocks<'t>(section: &'t str, language: &str) -> Vec<&'t str> {

@@ -158,7 +158,7 @@ pub struct LaneDocument {
     pub steps: Vec<StepDocument>,
 }
 
-/// A step that runs another flow.
+/// A step that runs another flow, or steps that are known only then.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubFlowDocument {
@@ -169,12 +169,30 @@ pub struct SubFlowDocument {
     /// Absent: the present one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
+    /// In place of a flow: steps that are computed, by a template that gives a list of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<ComputedDocument>,
     /// The new run's input; texts in it may be templates.
     #[serde(default)]
     pub input: Value,
     /// Whether the step ends with the run that it starts, or as soon as that has been accepted.
     #[serde(default = "yes")]
     pub wait: bool,
+}
+
+/// Steps that are computed when the run comes to them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ComputedDocument {
+    /// A template that gives a list of steps, each as a document has it. Usually the result of an action before.
+    pub from: Value,
+    /// The types of action that they may have.
+    #[schemars(length(min = 1))]
+    pub action_types: Vec<String>,
+    /// More of them, those that stand in others included, fail the step.
+    #[schemars(range(min = 1, max = 1_000))]
+    #[serde(default = "hundred")]
+    pub max: u32,
 }
 
 /// A step that waits: exactly one of `seconds`, `until`, `signal` and `event`.

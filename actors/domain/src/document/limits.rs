@@ -1,4 +1,5 @@
-//! The `limits` of a flow document: how many of its runs go at once, and how fast they start.
+//! The `limits` of a flow document: how many of its runs go at once, how fast they start, and which triggers become one
+//! run.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,12 @@ pub struct LimitsDocument {
     /// How fast runs of one key start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<RateDocument>,
+    /// Triggers of one key that follow each other closely become one run, with what the last of them brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debounce: Option<DebounceDocument>,
+    /// Triggers of one key are gathered, and one run gets them all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchDocument>,
 }
 
 /// How many runs of one key go at once.
@@ -54,6 +61,41 @@ pub struct RateDocument {
     pub burst: u32,
 }
 
+/// Triggers of one key that follow each other closely become one run, with what the last of them brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Debounce")]
+pub struct DebounceDocument {
+    /// CEL over trigger, webhook and tenant: triggers that give the same value become one run. Absent: all triggers of the
+    /// flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How long it must be quiet before the run begins.
+    #[schemars(range(min = 1, max = 604_800))]
+    pub period_seconds: u32,
+    /// The run begins at the latest so long after the first trigger. Absent: it waits until it is quiet.
+    #[schemars(range(min = 1, max = 604_800))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_seconds: Option<u32>,
+}
+
+/// Triggers of one key are gathered, and one run gets them all, as `trigger.events`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Batch")]
+pub struct BatchDocument {
+    /// CEL over trigger, webhook and tenant: triggers that give the same value are gathered together. Absent: all triggers
+    /// of the flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The run begins as soon as there are so many.
+    #[schemars(range(min = 2, max = 10_000))]
+    pub max: u32,
+    /// The run begins at the latest so long after the first of them.
+    #[schemars(range(min = 1, max = 604_800))]
+    pub timeout_seconds: u32,
+}
+
 words! {
     /// What becomes of a run that finds its limit full: it waits, is not started, or takes the place of the oldest.
     LimitStrategy { Queue = "queue", Skip = "skip", CancelRunning = "cancel_running" }
@@ -69,7 +111,7 @@ fn one() -> u32 {
 /// The objects of the field, with where they stand: serde would take lists in their place.
 pub(super) fn objects(document: &Value) -> impl Iterator<Item = (String, Option<&Value>)> {
     let limits = document.get("limits");
-    let parts = ["concurrency", "rate"].into_iter();
+    let parts = ["concurrency", "rate", "debounce", "batch"].into_iter();
     let parts = parts.map(move |part| (format!("/limits/{part}"), limits.and_then(|limits| limits.get(part))));
     std::iter::once(("/limits".to_owned(), limits)).chain(parts)
 }

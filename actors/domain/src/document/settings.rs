@@ -34,7 +34,7 @@ pub struct PhaseDocument {
     /// A transition that took longer violates the phase's service level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sla_seconds: Option<f64>,
-    /// Channels that are told of every transition.
+    /// Channels that are told of each of its transitions, as in `error_notification_channels`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alert_channels: Vec<String>,
 }

@@ -54,6 +54,20 @@ pub fn started_flows(document: &FlowDocument) -> Vec<(String, String)> {
     found
 }
 
+/// The on-call schedules whose people its approvals ask, each with the place that names it.
+pub fn asked_schedules(document: &FlowDocument) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    each_step(document, &mut |at, step| {
+        let approvers = step.get("config").and_then(|config| config.get("approvers")).and_then(Value::as_array);
+        for (no, who) in approvers.into_iter().flatten().enumerate() {
+            if let Some(name) = who.as_str().and_then(|who| who.strip_prefix("on_call:")) {
+                found.push((format!("{at}/config/approvers/{no}"), name.to_owned()));
+            }
+        }
+    });
+    found
+}
+
 /// Whether anything makes the flow take back what its steps did.
 fn ever_undoes(document: &FlowDocument) -> bool {
     let is_off = document.rollback.as_ref().is_some_and(|rollback| rollback.to == "off");

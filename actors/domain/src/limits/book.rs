@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Bucket, Claim, Rate};
+use super::{Bucket, Claim, Rate, Terms};
 use crate::document::LimitStrategy;
 use crate::ids::{FlowId, RunId};
 
@@ -73,7 +73,7 @@ struct Line {
 /// What becomes of a run that asks to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arrival {
-    /// It was admitted before, and still is.
+    /// It was admitted before, and still is; or it asks for nothing.
     Admitted,
     /// It is in line, and [`Book::admit`] may let it go on at once; these older runs of its key are to be cancelled for it.
     Waits { cancel: Vec<RunId> },
@@ -103,12 +103,17 @@ pub enum Hold {
     },
     /// The rate of the key lets it start at this time at the earliest.
     Rate { key: Arc<str>, at_ms: Option<i64>, ahead: usize },
+    /// It gathers triggers of the key, so many so far, and begins then at the latest if none comes any more.
+    Gathers { key: Arc<str>, terms: Terms, count: u32, at_ms: i64 },
 }
 
 impl Book {
     /// A run asks to start. Whether it may is said by the [`Self::admit`] that must follow. Its turn is its time, or the
     /// next one that nobody has: two that come within a millisecond keep their order.
     pub fn arrive(&mut self, run: RunId, claim: &Arc<Claim>, since_ms: i64) -> Arrival {
+        if claim.is_free() {
+            return Arrival::Admitted;
+        }
         if let Some(known) = self.runs.get(&run) {
             return match known.stage {
                 Stage::Admitted => Arrival::Admitted,
@@ -128,7 +133,7 @@ impl Book {
 
     /// A live run as it was stored: one that has started holds its place, whatever the limit says now.
     pub fn restore(&mut self, run: RunId, claim: Arc<Claim>, since_ms: i64, holds: bool) {
-        if !self.runs.contains_key(&run) {
+        if !self.runs.contains_key(&run) && !claim.is_free() {
             self.last_ms = self.last_ms.max(since_ms);
             self.enter(run, claim, since_ms, holds);
         }

@@ -29,7 +29,7 @@ fn run(n: u128) -> RunId {
 
 fn places(key: &str, max: u32, strategy: LimitStrategy) -> Arc<Claim> {
     let concurrency = Concurrency { key: key.into(), max, strategy };
-    Arc::new(Claim { flow: FLOW, concurrency: Some(concurrency), rate: None })
+    Arc::new(Claim { flow: FLOW, concurrency: Some(concurrency), rate: None, gathers: None })
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_full_limit_queues_skips_or_replaces() {
 fn a_rate_lets_runs_start_one_by_one() {
     let mut book = Book::default();
     let rate = Rate { interval_us: 20_000, burst: 1 };
-    let claim = Arc::new(Claim { flow: FLOW, concurrency: None, rate: Some(("".into(), rate)) });
+    let claim = Arc::new(Claim { flow: FLOW, concurrency: None, rate: Some(("".into(), rate)), gathers: None });
     for n in 0..100 {
         book.arrive(run(n), &claim, n as i64);
     }

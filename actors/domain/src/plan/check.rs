@@ -23,10 +23,8 @@ const EVENT_ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "vars", "
 const LOOP_EVENT_ROOTS: &[&str] =
     &["trigger", "webhook", "input", "steps", "vars", "loop", "event", "flow", "run", "tenant", "now"];
 const DAY_SECONDS: f64 = 86_400.0;
-/// What a document may say by its format, and this version does not do.
 /// The flow that would take over is not named.
 const NO_FALLBACK: &str = "fallback needs the flow's fallback_flow_id: the id of the flow that takes over";
-pub(super) const NOT_YET: &str = "is not available in this version";
 
 /// Collects problems under a growing pointer.
 pub(super) struct Checker<'a> {
@@ -93,8 +91,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    pub fn limits(&mut self, doc: &FlowDocument) -> Option<Limits> {
-        let checked = Limits::check(doc.limits.as_ref()?, self.types);
+    /// `types` are those of one trigger.
+    pub fn limits(&mut self, doc: &FlowDocument, types: Option<&Types>) -> Option<Limits> {
+        let checked = Limits::check(doc.limits.as_ref()?, types);
         checked.map_err(|mut found| self.problems.append(&mut found)).ok()
     }
 
@@ -239,13 +238,16 @@ impl<'a> Checker<'a> {
         })
     }
 
-    fn action_words(&mut self, at: &str, action: &ActionDocument) {
-        if !self.action_types.contains(&action.action_type.as_str()) {
+    pub fn action_type(&mut self, at: &str, word: &str) {
+        if !self.action_types.contains(&word) {
             let known = self.action_types.join(", ");
-            let guess = did_you_mean(&action.action_type, self.action_types.iter().copied());
-            let message = format!("'{}' is not one of: {known}{guess}", action.action_type);
-            self.problem(format!("{at}/action_type"), message);
+            let guess = did_you_mean(word, self.action_types.iter().copied());
+            self.problem(at, format!("'{word}' is not one of: {known}{guess}"));
         }
+    }
+
+    fn action_words(&mut self, at: &str, action: &ActionDocument) {
+        self.action_type(&format!("{at}/action_type"), &action.action_type);
         if action.action_target.chars().count() > 200 {
             self.problem(format!("{at}/action_target"), "must have at most 200 characters");
         }

@@ -43,6 +43,16 @@ pub enum Approver {
     OnCall(String),
 }
 
+impl Approver {
+    /// The on-call schedule, where it is one.
+    pub fn schedule(&self) -> Option<&str> {
+        match self {
+            Self::OnCall(name) => Some(name),
+            Self::User(_) | Self::Role(_) => None,
+        }
+    }
+}
+
 /// People decide.
 #[derive(Debug)]
 pub struct ApprovalPlan {
@@ -97,6 +107,15 @@ pub struct SubFlowPlan {
 pub enum SubFlowRef {
     Id(FlowId),
     Name(String),
+    /// Steps that are computed then: they are in the step's payload, under `steps`, beside the `input` of their run.
+    Computed(Arc<ComputedPlan>),
+}
+
+/// What computed steps may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComputedPlan {
+    pub action_types: Vec<String>,
+    pub max: usize,
 }
 
 /// How long a result is used again, and by which key.

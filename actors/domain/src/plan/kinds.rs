@@ -1,16 +1,19 @@
 //! Steps that are no actions: what their configs must hold.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
-use super::check::{Checker, NOT_YET, blank, event_roots};
+use super::check::{Checker, blank, event_roots};
 use super::kind::{
-    ApprovalPlan, Approver, ForEachPlan, ParallelPlan, StepKind, SubFlowPlan, SubFlowRef, WaitFor, WaitPlan, WhilePlan,
+    ApprovalPlan, Approver, ComputedPlan, ForEachPlan, ParallelPlan, StepKind, SubFlowPlan, SubFlowRef, WaitFor,
+    WaitPlan, WhilePlan,
 };
 use super::layout::{Layout, Slot};
 use super::{Problem, StepPlan};
 use crate::document::{
-    ApprovalDocument, ForEachDocument, ParallelDocument, StepConfig, SubFlowDocument, ValuesDocument, WaitDocument,
-    WhileDocument,
+    ApprovalDocument, ComputedDocument, ForEachDocument, ParallelDocument, StepConfig, SubFlowDocument, ValuesDocument,
+    WaitDocument, WhileDocument,
 };
 use crate::expr::{Condition, Expression, Names, Template};
 use crate::form::Form;
@@ -63,7 +66,13 @@ impl Checker<'_> {
             }
         };
         let payload = match &slot.config {
-            StepConfig::SubFlow(sub) => self.expression(&format!("{at}/input"), || Template::parse(&sub.input, names)),
+            StepConfig::SubFlow(sub) => match &sub.steps {
+                None => self.expression(&format!("{at}/input"), || Template::parse(&sub.input, names)),
+                Some(computed) => {
+                    let both = serde_json::json!({"steps": computed.from, "input": sub.input});
+                    self.expression(&at, || Template::parse(&both, names))
+                }
+            },
             _ => Some(Template::constant(shown(&slot.step.config))),
         };
         Some(blank(&slot.step.id, kind?, payload?, retry))
@@ -90,7 +99,6 @@ impl Checker<'_> {
         let mut approvers = Vec::new();
         for (no, text) in approval.approvers.iter().enumerate() {
             match approver(text) {
-                Ok(Approver::OnCall(_)) => self.problem(format!("{at}/approvers/{no}"), NOT_YET),
                 Ok(approver) => approvers.push(approver),
                 Err(message) => self.problem(format!("{at}/approvers/{no}"), message),
             }
@@ -196,11 +204,12 @@ impl Checker<'_> {
     }
 
     fn sub_flow(&mut self, at: &str, sub: &SubFlowDocument) -> Option<StepKind> {
-        let flow = match (&sub.flow_name, sub.flow_id) {
-            (Some(name), None) => SubFlowRef::Name(name.clone()),
-            (None, Some(id)) => SubFlowRef::Id(id),
+        let flow = match (&sub.flow_name, sub.flow_id, &sub.steps) {
+            (Some(name), None, None) => SubFlowRef::Name(name.clone()),
+            (None, Some(id), None) => SubFlowRef::Id(id),
+            (None, None, Some(computed)) => self.computed(at, sub, computed),
             _ => {
-                self.problem(at, "must name the flow, by flow_name or by flow_id");
+                self.problem(at, "must name the flow, by flow_name or by flow_id, or have steps");
                 return None;
             }
         };
@@ -208,6 +217,23 @@ impl Checker<'_> {
             self.problem(format!("{at}/version"), "versions count from 1");
         }
         Some(StepKind::SubFlow(SubFlowPlan { flow, version: sub.version, waits: sub.wait }))
+    }
+
+    fn computed(&mut self, at: &str, sub: &SubFlowDocument, computed: &ComputedDocument) -> SubFlowRef {
+        if sub.version.is_some() {
+            self.problem(format!("{at}/version"), "computed steps have no version");
+        }
+        if !(1..=1_000).contains(&computed.max) {
+            self.problem(format!("{at}/steps/max"), "must be 1 to 1000");
+        }
+        if computed.action_types.is_empty() {
+            self.problem(format!("{at}/steps/action_types"), "must name the types of action that the steps may have");
+        }
+        for (no, word) in computed.action_types.iter().enumerate() {
+            self.action_type(&format!("{at}/steps/action_types/{no}"), word);
+        }
+        let (action_types, max) = (computed.action_types.clone(), computed.max as usize);
+        SubFlowRef::Computed(Arc::new(ComputedPlan { action_types, max }))
     }
 
     fn wait(&mut self, at: &str, wait: &WaitDocument, names: &Names<'_>) -> Option<StepKind> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::check::Checker;
 use super::layout::Layout;
-use crate::document::{FlowDocument, RollbackDocument};
+use crate::document::{FlowDocument, RollbackDocument, channels};
 use crate::words::{OnError, OnErrorAction, RollbackThen};
 
 /// Thresholds of a pipeline of seven phases, in seconds, where the flow names none.
@@ -17,7 +17,8 @@ pub struct PhasePlan {
     pub name: Arc<str>,
     /// A transition that took longer violates the phase's service level.
     pub sla_ms: Option<i64>,
-    pub alert_channels: Vec<String>,
+    /// Whether anybody is told of its transitions.
+    pub is_told: bool,
 }
 
 /// What happens when a phase, or a flow that asks for it, has failed for good.
@@ -124,6 +125,6 @@ fn phase(doc: &FlowDocument, number: u32, count: u32) -> PhasePlan {
     PhasePlan {
         name: name.map_or_else(|| format!("phase {number}").into(), Into::into),
         sla_ms: sla_seconds.map(|s| (s * 1_000.0) as i64),
-        alert_channels: found.map(|phase| phase.alert_channels.clone()).unwrap_or_default(),
+        is_told: found.is_some_and(|phase| channels::tell(&phase.alert_channels)),
     }
 }

@@ -11,7 +11,21 @@ const HTTP_ACTIONS: [&str; 2] = ["api_call", "trigger_webhook"];
 /// The types of a flow's names: its input by its schema, its steps' outputs by what the steps do.
 pub(super) fn types(doc: &FlowDocument, slots: &[Slot]) -> Types {
     let outputs = slots.iter().filter_map(|slot| Some((slot.step.id.clone(), output(&slot.config)?))).collect();
-    Types { input: Type::of_schema(&doc.input_schema), outputs, ..run::known_types() }
+    let input = Type::of_schema(&doc.input_schema);
+    let is_batch = doc.limits.as_ref().is_some_and(|limits| limits.batch.is_some());
+    let input = if is_batch { batch(input) } else { input };
+    let trigger = if is_batch { batch(Type::Dyn) } else { Type::Dyn };
+    Types { trigger, input, outputs, ..run::known_types() }
+}
+
+/// The same for what looks at a trigger before there is a run.
+pub(super) fn alone(types: &Types) -> Types {
+    Types { trigger: Type::Dyn, ..types.clone() }
+}
+
+/// What a run has whose triggers were gathered.
+fn batch(event: Type) -> Type {
+    Type::object([("count", Type::Int), ("events", Type::list(event))])
 }
 
 /// The output of a step that has one of a known shape; null where it was skipped or has failed.

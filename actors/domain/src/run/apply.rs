@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::rounds::Given;
 use super::step::{Step, StepStatus};
-use super::{Change, Decision, Run};
+use super::{Change, Decision, PlanRef, Run};
 use crate::expr::{Output, StepView};
 use crate::ids::StepNo;
 use crate::log::{LogEntry, OUTCOME_UNKNOWN};
@@ -51,6 +51,10 @@ impl Run {
                     *view = StepView { output: Output::default(), error: None, ..*view };
                 }
             }
+            Change::RunGathered { header } => {
+                self.state.apply(change);
+                self.header = header.clone();
+            }
             Change::StepReset { step } => {
                 self.state.apply(change);
                 if let Some((results, id)) = self.results_of(*step) {
@@ -61,6 +65,10 @@ impl Run {
                 self.state.apply(change);
                 self.items.insert(*base, items.clone());
             }
+            Change::LoopDropped { base } => {
+                self.leave_rounds(*base);
+                self.state.apply(change);
+            }
             Change::RoundOpened { base, round } => self.open_round(*base, *round),
             Change::RoundClosed { base, round, is_bad, output } => self.close_round(*base, *round, *is_bad, output),
             _ => self.state.apply(change),
@@ -69,12 +77,15 @@ impl Run {
 }
 
 impl Run {
-    /// A step that can be taken back is so too where nobody knows whether it took effect.
+    /// A step that can be taken back is so too where nobody knows whether it took effect. A probe that fails for good knows
+    /// that it did not.
     fn note_outcome(&mut self, entry: &LogEntry) {
         let is_unknown = entry.failure.as_ref().is_some_and(|failure| failure.code == OUTCOME_UNKNOWN);
+        let is_probe = matches!(self.plan_ref(entry.step), PlanRef::Verify(_));
+        let no_effect = is_probe && entry.failure.as_ref().is_some_and(|failure| !failure.retryable);
         if is_unknown && self.step_plan(entry.step).undo.is_some() {
             self.state.unknown.insert(entry.step);
-        } else if entry.result.is_some() {
+        } else if entry.result.is_some() || no_effect {
             self.state.unknown.remove(&entry.step);
         }
     }
@@ -85,6 +96,8 @@ impl Run {
         for no in first..first + body.len() as u32 {
             self.state.loose.insert(no, Step::BLOCKED);
         }
+        // One that is made again has given nothing yet.
+        self.rounds.remove(&(base, round));
         let is_while = matches!(self.loop_kind(base), StepKind::While(_));
         if let Some(frame) = self.state.frames.get_mut(&base) {
             if frame.again.iter().next() == Some(round) {
@@ -102,15 +115,7 @@ impl Run {
     fn close_round(&mut self, base: StepNo, round: u32, is_bad: bool, output: &Output) {
         let body = self.body(base);
         let first = base + round * body.len() as u32;
-        for no in first..first + body.len() as u32 {
-            let ended = self.state.loose.remove(&no);
-            let plan = &self.plan.steps[(body.start + no - first) as usize];
-            let is_undoable = plan.undo.is_some()
-                && (ended.is_some_and(|step| step.status == StepStatus::Completed) || self.state.unknown.contains(&no));
-            if let Some(frame) = self.state.frames.get_mut(&base).filter(|_| is_undoable) {
-                frame.undoable.insert(no);
-            }
-        }
+        (first..first + body.len() as u32).for_each(|no| self.leave(base, no));
         if let Some(frame) = self.state.frames.get_mut(&base).filter(|_| is_bad) {
             frame.bad.insert(round);
         }
@@ -124,6 +129,25 @@ impl Run {
         if !is_while && !self.keeps_rounds(base) {
             self.rounds.remove(&(base, round));
         }
+    }
+
+    /// An execution of a round is over. What it did, or may have, can be taken back later.
+    fn leave(&mut self, base: StepNo, no: StepNo) {
+        let ended = self.state.loose.remove(&no);
+        let body = self.body(base);
+        let plan = &self.plan.steps[(body.start + (no - base) % body.len() as u32) as usize];
+        let is_undoable = plan.undo.is_some()
+            && (ended.is_some_and(|step| step.status == StepStatus::Completed) || self.state.unknown.contains(&no));
+        if let Some(frame) = self.state.frames.get_mut(&base).filter(|_| is_undoable) {
+            frame.undoable.insert(no);
+        }
+    }
+
+    /// Rounds that never came to their end, because the run did first, are over.
+    fn leave_rounds(&mut self, base: StepNo) {
+        let end = base + self.body(base).len() as u32 * self.state.frames[&base].rounds;
+        let left: Vec<StepNo> = self.state.loose.range(base..end).map(|(no, _)| *no).collect();
+        left.into_iter().for_each(|no| self.leave(base, no));
     }
 
     fn loop_kind(&self, base: StepNo) -> &StepKind {

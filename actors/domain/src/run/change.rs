@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::step::{self, StepStatus};
-use super::{CacheKey, Closing, PhaseMove, PlanRef, UndoWay};
+use super::{CacheKey, Closing, PhaseMove, PlanRef, RunHeader, UndoWay};
 use crate::Json;
 use crate::expr::Output;
 use crate::ids::{RowId, RunId, StepNo, UserId};
@@ -23,10 +23,16 @@ pub enum Change {
         by: Arc<str>,
     },
     RunResumed,
-    /// A person takes it up again after its end.
+    /// A person takes it up again after its end, or after a failure that paused it.
     RunReopened,
     /// A limit of its flow holds it: nothing of it starts until it begins.
     RunHeld,
+    /// It gathers further triggers of its key before it begins.
+    RunGathers,
+    /// It gathers no more: what it has gathered is its trigger from now on.
+    RunGathered {
+        header: Arc<RunHeader>,
+    },
     /// The step is as if it had never been released, but for the attempts that the log has of it.
     StepReset {
         step: StepNo,
@@ -117,6 +123,8 @@ pub enum Change {
         owner: StepNo,
         rounds: u32,
         released_at_ms: i64,
+        /// What is set, where the collection depends on it.
+        vars: Option<Json>,
         items: Arc<Vec<Json>>,
     },
     /// What a loop did was taken back.

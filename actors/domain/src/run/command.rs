@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::Json;
 use crate::ids::{RowId, RunId, StepNo, UserId};
+use crate::limits::Brought;
 use crate::log::{Failure, HttpFigures};
 use crate::plan::Problem;
 use crate::words::{Role, RunStatus};
@@ -15,6 +16,12 @@ pub enum Command {
     Begin,
     /// It was accepted, and a limit of its flow holds it: it begins when it is told to.
     Hold,
+    /// It was accepted, and gathers further triggers of its key: it begins when it is told what they brought.
+    Gather,
+    /// It gathers no more: this is what came after its first trigger, in the order in which it came.
+    Gathered {
+        brought: Arc<Vec<Brought>>,
+    },
     /// Slots are free for these entries of its partition's queue.
     Start {
         steps: Vec<StepNo>,
@@ -102,6 +109,26 @@ pub struct Voter {
     pub notes: Option<Arc<str>>,
     /// What they filled in; null: nothing.
     pub form: Json,
+    /// Who is on call at this moment, on the schedules that the step names.
+    pub on_duty: Arc<[OnDuty]>,
+}
+
+/// Who is on call on a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnDuty {
+    /// Its name.
+    pub schedule: String,
+    /// Or why nobody is.
+    pub who: Result<UserId, String>,
+}
+
+impl std::fmt::Display for OnDuty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.who {
+            Ok(user) => write!(f, "user:{user} is on call in '{}'", self.schedule),
+            Err(why) => f.write_str(why),
+        }
+    }
 }
 
 /// What is heard of a run that a step started.

@@ -10,6 +10,7 @@ use super::step::{Live, StepStatus};
 use super::{Change, Closing, Command, Decision, Effect, Place, Refusal, Run, RunState};
 use crate::dispatch::Credits;
 use crate::ids::StepNo;
+use crate::limits::{Brought, Limits};
 use crate::plan::{RollbackTo, StepPlan};
 use crate::words::{OnError, OnErrorAction, RunStatus};
 
@@ -69,6 +70,8 @@ impl Run {
                 // An end that was reported twice, a timer that was too late: nothing to do.
                 Command::Begin
                 | Command::Hold
+                | Command::Gather
+                | Command::Gathered { .. }
                 | Command::AttemptEnded { .. }
                 | Command::Wake
                 | Command::Start { .. }
@@ -125,6 +128,9 @@ impl Decider<'_> {
         match command {
             Command::Begin => self.begin(),
             Command::Hold => {}
+            Command::Gather if self.state().is_gathering => {}
+            Command::Gather => self.emit(Change::RunGathers),
+            Command::Gathered { brought } => self.gathered(brought),
             Command::Start { steps } => steps.iter().for_each(|no| self.claim(*no)),
             Command::AttemptEnded { step, attempt, report } => self.attempt_ended(*step, *attempt, report),
             Command::Wake => self.wake(),
@@ -172,7 +178,7 @@ impl Decider<'_> {
     }
 
     fn begin(&mut self) {
-        if self.state().status != RunStatus::Pending {
+        if self.state().status != RunStatus::Pending || self.state().is_gathering {
             return;
         }
         if self.state().started_at_ms.is_some() {
@@ -184,6 +190,16 @@ impl Decider<'_> {
             self.emit(Change::ApprovalRequested { step: None });
         } else {
             self.run_started();
+        }
+    }
+
+    /// What came after the first trigger becomes part of the run's own.
+    fn gathered(&mut self, brought: &[Brought]) {
+        let terms = self.draft.plan.limits.as_ref().and_then(Limits::terms);
+        if let Some(terms) = terms.filter(|_| self.state().is_gathering) {
+            let (header, deadline_ms) = (&self.draft.header, self.draft.plan.deadline_ms);
+            let header = Arc::new(Brought::gathered(header, terms, brought, self.now_ms, deadline_ms));
+            self.emit(Change::RunGathered { header });
         }
     }
 
@@ -311,7 +327,7 @@ impl Decider<'_> {
     }
 
     /// Ends the run when nothing of it is left to do, or takes back what it did.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let state = self.state();
         let begun =
             !matches!(state.status, RunStatus::Pending | RunStatus::AwaitingApproval) || state.closing.is_some();

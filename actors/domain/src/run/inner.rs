@@ -39,7 +39,10 @@ impl Decider<'_> {
         self.waits(no, Live { lane: Some(taken), ..self.live(no) });
         self.skip_inner(no, Some(taken));
         self.release_inner(no, Some(taken));
-        self.check_branch(no);
+        // Where all in it ended at once, it may have ended with that.
+        if self.status(no) == StepStatus::Waiting {
+            self.check_branch(no);
+        }
     }
 
     pub(super) fn begin_parallel(&mut self, no: StepNo) {

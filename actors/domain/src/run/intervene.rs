@@ -59,7 +59,7 @@ impl Run {
     }
 
     /// Whether the step ended without doing what it should.
-    fn did_not_do(&self, no: StepNo) -> bool {
+    pub(super) fn did_not_do(&self, no: StepNo) -> bool {
         let Some(status) = self.state.get(no).map(|step| step.status) else { return false };
         status.fails_the_run() || matches!(status, StepStatus::Cancelled | StepStatus::SkippedUpstream)
     }
@@ -76,6 +76,9 @@ impl Run {
         let refused = |why| Err(Refusal::StepNotNow(first, found.status.execution_status(), why));
         if !self.did_not_do(first) || found.status == StepStatus::SkippedUpstream {
             return refused("only a step that failed or was cancelled can be retried");
+        }
+        if self.plan.steps[first as usize].phase.is_some_and(|phase| phase > self.state.phase.current) {
+            return refused("its phase has not begun: retry the run, or a step of the phase that failed");
         }
         let mut dependents = self.plan.steps[first as usize].dependents.iter();
         if self.was_tolerated(first) && dependents.any(|no| !self.did_not_do(*no)) {
@@ -100,6 +103,7 @@ impl Decider<'_> {
             self.enter_phase(phase);
         }
         steps.iter().for_each(|no| self.release_if_ready(*no));
+        self.advance_phase();
     }
 
     /// A step is as if it had never been released, and what stands in it likewise: all of it, or what did not do what it
@@ -130,7 +134,7 @@ impl Decider<'_> {
         if again.is_empty() {
             return Err(Refusal::RunNotNow(self.state().status, "only a run that has ended badly is retried"));
         }
-        self.emit(Change::RunResumed);
+        self.emit(Change::RunReopened);
         self.do_again(&again);
         Ok(())
     }

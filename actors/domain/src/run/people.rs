@@ -58,7 +58,9 @@ impl Decider<'_> {
     fn vote(&mut self, no: StepNo, approval: &ApprovalPlan, approved: bool, by: &Voter) -> Result<(), Refusal> {
         if !approval.approvers.is_empty() && !approval.approvers.iter().any(|approver| may_decide(approver, by)) {
             let who: Vec<String> = approval.approvers.iter().map(ToString::to_string).collect();
-            return Err(Refusal::NotYours(no, format!("it is for {}", who.join(", "))));
+            let now: Vec<String> = by.on_duty.iter().map(ToString::to_string).collect();
+            let now = if now.is_empty() { String::new() } else { format!(" ({})", now.join("; ")) };
+            return Err(Refusal::NotYours(no, format!("it is for {}{now}", who.join(", "))));
         }
         if !approval.allow_self && *self.draft.header.triggered_by == *format!("user:{}", by.user) {
             return Err(Refusal::NotYours(no, "whoever started the run may not decide".to_owned()));
@@ -136,7 +138,10 @@ fn may_decide(approver: &Approver, by: &Voter) -> bool {
     match approver {
         Approver::User(user) => *user == by.user,
         Approver::Role(role) => by.role == Role::Admin || by.role == *role,
-        Approver::OnCall(_) => by.role == Role::Admin,
+        Approver::OnCall(name) => {
+            by.role == Role::Admin
+                || by.on_duty.iter().any(|duty| duty.schedule == *name && duty.who.as_ref() == Ok(&by.user))
+        }
     }
 }
 

@@ -80,6 +80,8 @@ impl Decider<'_> {
         for no in self.draft.outer().collect::<Vec<_>>() {
             self.release_if_ready(no);
         }
+        // Where it was done before the run was taken up again, nothing of it ends any more.
+        self.advance_phase();
     }
 
     /// The phase under way has failed for good.
@@ -115,6 +117,7 @@ impl Decider<'_> {
     }
 
     fn steps_of(&self, phase: u32) -> impl Iterator<Item = StepNo> + '_ {
-        self.draft.outer().filter(move |no| self.plan(*no).phase == Some(phase))
+        // By the flow's own step: while one is looked after by a probe, its part of the plan is the probe's.
+        self.draft.outer().filter(move |no| self.draft.plan.steps[*no as usize].phase == Some(phase))
     }
 }

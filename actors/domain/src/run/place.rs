@@ -18,6 +18,11 @@ use crate::plan::{FlowPlan, StepPlan};
 /// Where nothing is set there is an object without members: `has(vars.x)` is false, and no error.
 static NO_VARS: LazyLock<Json> = LazyLock::new(|| Arc::new(json!({})));
 
+/// What is set, as expressions name it.
+pub(super) fn shown(vars: &Json) -> Json {
+    if vars.is_null() { Arc::clone(&NO_VARS) } else { vars.clone() }
+}
+
 /// A range of numbers past the end of the plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
@@ -30,7 +35,11 @@ pub struct Frame {
     /// When the loop was released: the `now` of its collection, whenever that is computed again.
     #[serde(rename = "at", default, skip_serializing_if = "is_zero_ms")]
     pub released_at_ms: i64,
-    /// What it did was taken back: the loop begins anew, with other numbers.
+    /// What was set when the loop was released, where its collection names `vars`: they change, and the collection is
+    /// computed again.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub vars: Option<Json>,
+    /// The loop begins anew, with other numbers. What it did before stays, until it is taken back.
     #[serde(rename = "z", default, skip_serializing_if = "std::ops::Not::not")]
     pub is_dropped: bool,
     /// How many have been opened.
@@ -85,6 +94,15 @@ impl Ranges {
         }
     }
 
+    /// Takes a number out, where it is in.
+    pub fn remove(&mut self, number: u32) {
+        let at = self.0.partition_point(|(_, last)| *last < number);
+        let Some((first, last)) = self.0.get(at).copied().filter(|(first, _)| *first <= number) else { return };
+        let before = (first < number).then(|| (first, number - 1));
+        let after = (number < last).then(|| (number + 1, last));
+        self.0.splice(at..=at, before.into_iter().chain(after));
+    }
+
     /// Takes the smallest number out.
     pub fn pop(&mut self) -> Option<u32> {
         let (first, last) = *self.0.first()?;
@@ -100,15 +118,6 @@ impl Ranges {
     pub fn contains(&self, number: u32) -> bool {
         let at = self.0.partition_point(|(_, last)| *last < number);
         self.0.get(at).is_some_and(|(first, _)| *first <= number)
-    }
-
-    /// Takes a number out.
-    pub fn remove(&mut self, number: u32) {
-        let at = self.0.partition_point(|(_, last)| *last < number);
-        let Some((first, last)) = self.0.get(at).copied().filter(|(first, _)| *first <= number) else { return };
-        let before = (first < number).then(|| (first, number - 1));
-        let behind = (number < last).then(|| (number + 1, last));
-        self.0.splice(at..=at, before.into_iter().chain(behind));
     }
 
     /// How many numbers there are.
@@ -234,12 +243,12 @@ impl Run {
     }
 
     /// The executions, beside this one, of other steps of the plan.
-    pub(crate) fn all_beside(&self, no: StepNo, plans: &[StepNo]) -> Vec<StepNo> {
+    pub fn all_beside(&self, no: StepNo, plans: &[StepNo]) -> Vec<StepNo> {
         plans.iter().map(|plan| self.beside(no, *plan)).collect()
     }
 
     /// The execution in which this one stands.
-    pub(super) fn container(&self, no: StepNo) -> Option<StepNo> {
+    pub fn container(&self, no: StepNo) -> Option<StepNo> {
         match self.place(no) {
             Place::Fixed(no) => self.plan.steps[no as usize].parent,
             Place::Undo { .. } => None,
@@ -267,7 +276,7 @@ impl Run {
     /// What the expressions of an execution may name, as of `now_ms`.
     pub(super) fn scope(&self, no: StepNo, now_ms: i64) -> Scope {
         let mut scope = self.header.scope(self.results.clone(), now_ms);
-        scope.vars = if self.state.vars.is_null() { Arc::clone(&NO_VARS) } else { self.state.vars.clone() };
+        scope.vars = shown(&self.state.vars);
         // Inner rounds hide nothing of the outer ones, as ids are unique; `loop` is the innermost.
         let mut rounds = Vec::new();
         let mut at = no;
@@ -312,7 +321,9 @@ mod tests {
         assert_eq!(ranges.iter().collect::<Vec<_>>(), [3, 4, 5, 8, 9]);
         assert_eq!(serde_json::to_string(&ranges).unwrap(), "[[3,5],[8,9]]");
         assert_eq!([2, 3, 5, 6, 9, 10].map(|n| ranges.contains(n)), [false, true, true, false, true, false]);
-        [4, 8, 7, 9].into_iter().for_each(|number| ranges.remove(number));
-        assert_eq!(ranges.0, [(3, 3), (5, 5)]);
+        [4, 6, 9].into_iter().for_each(|number| ranges.remove(number));
+        assert_eq!(ranges.0, [(3, 3), (5, 5), (8, 8)]);
+        [3, 8, 5].into_iter().for_each(|number| ranges.remove(number));
+        assert!(ranges.is_empty());
     }
 }

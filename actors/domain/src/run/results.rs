@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::decide::Decider;
-use super::{Place, Run};
+use super::{Frame, Place, Run};
 use crate::Json;
 use crate::expr::{Away, Output};
 use crate::ids::StepNo;
@@ -164,9 +164,10 @@ impl Run {
             if self.items.contains_key(&base) {
                 continue;
             }
+            let Frame { released_at_ms, vars, .. } = self.state.frames[&base].clone();
             if let Some((owner, owner_plan)) = self.loop_in_use(base)
                 && let StepKind::ForEach(each) = &plan.steps[owner_plan as usize].kind
-                && let Ok(items) = self.items_of(owner, each, self.state.frames[&base].released_at_ms)
+                && let Ok(items) = self.items_of(owner, each, released_at_ms, vars.as_ref())
             {
                 self.items.insert(base, Arc::new(items));
             }

@@ -89,7 +89,8 @@ impl Run {
         }
         if plan.kind.body().is_some() {
             for (base, frame) in &self.state.frames {
-                if frame.owner == Some(no) && !frame.is_dropped {
+                // What a loop did before it began anew is still there.
+                if frame.owner == Some(no) {
                     found.extend(frame.undoable.iter());
                     let end = base + self.body(*base).len() as u32 * frame.rounds;
                     let live = self.state.loose.range(*base..end).map(|(no, _)| *no);
@@ -108,19 +109,22 @@ impl Run {
         self.step_plan(no).undo.is_some() && (completed || self.state.unknown.contains(&no))
     }
 
-    /// Later steps have a larger key. Within the flow that is the order of the graph; rounds follow their numbers.
+    /// Later steps have a larger key. Within the flow that is the order of the graph and of its phases; rounds follow their
+    /// numbers, and whatever others stand in is over after them.
     pub(super) fn depth_key(&self, no: StepNo) -> (Vec<u32>, StepNo) {
         let mut key = Vec::new();
         let mut at = Some(no);
         while let Some(no) = at {
             let plan = self.state.plan_no(&self.plan, no).unwrap_or_default();
             key.push(self.plan.rank(plan));
-            if let Place::Round { round, .. } = self.place(no) {
-                key.push(round);
+            if let Place::Round { base, round, .. } = self.place(no) {
+                // A loop that began anew has larger numbers than before.
+                key.extend([round, base]);
             }
             at = self.container(no);
         }
         key.reverse();
+        key.push(u32::MAX);
         (key, no)
     }
 
@@ -164,6 +168,10 @@ impl Decider<'_> {
     }
 
     fn next_undo(&mut self) {
+        // Whoever cancels a run that takes back decides later what becomes of the rest.
+        if self.state().closing.is_some() {
+            return;
+        }
         let Some(rollback) = &self.state().rollback else { return };
         let (next, end) = (rollback.base + rollback.settled, self.end_of(rollback.base));
         if next < end {
@@ -182,22 +190,28 @@ impl Decider<'_> {
         if rollback.base + rollback.settled < self.end_of(rollback.base) {
             let no = rollback.base + rollback.settled;
             let id = self.plan(no).id.clone();
+            let became = match self.state().get(no) {
+                Some(step) => step.status.execution_status().as_str(),
+                None => "was not begun",
+            };
             let error = Some(format!(
-                "compensation_failed: the undo of step '{id}' {}; retry it, skip it or mark it done ({})",
-                self.status(no).execution_status(),
+                "compensation_failed: the undo of step '{id}' {became}; retry it, skip it or mark it done ({})",
                 rollback.error
             ));
             return self.emit(Change::RunEnded { status: RunStatus::Failed, error, at_ms: self.now_ms });
         }
         self.phase_rolled_back(rollback.from_phase, rollback.to_phase);
         let settings = self.draft.plan.rollback;
-        let retries = settings.then == RollbackThen::Retry && rollback.before < settings.retries;
+        let goes_on = settings.then == RollbackThen::Retry && self.state().closing.is_none();
+        let retries = goes_on && rollback.before < settings.retries;
         self.emit(Change::RollbackEnded { to_phase: rollback.to_phase, retries });
         if !retries {
             let error = Some(rollback.error);
             return self.emit(Change::RunEnded { status: RunStatus::RolledBack, error, at_ms: self.now_ms });
         }
         self.again_from(rollback.to_phase);
+        // What fails at once has failed again.
+        self.finish();
     }
 
     /// Does again what was taken back, and what never came.

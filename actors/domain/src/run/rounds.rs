@@ -10,10 +10,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::decide::Decider;
-use super::place::Place;
+use super::place::{Place, shown};
 use super::release::too_large;
 use super::step::{Live, StepStatus};
-use super::{Change, LastAttempt, Run};
+use super::{Change, Frame, LastAttempt, Run};
 use crate::Json;
 use crate::expr::{Output, StepView};
 use crate::ids::{MAX_STEPS, StepNo};
@@ -63,9 +63,10 @@ impl Decider<'_> {
             // It failed before and is taken up again: only what has not been done is done.
             self.waits(no, self.live(no));
             self.emit(Change::LoopReopened { base });
+            self.take_up_rounds(no);
             return self.open_rounds(no);
         }
-        let items = match self.draft.items_of(no, each, self.live(no).released_at_ms) {
+        let items = match self.draft.items_of(no, each, self.live(no).released_at_ms, None) {
             Ok(items) => items,
             Err(failure) => return self.fails(no, failure),
         };
@@ -88,7 +89,10 @@ impl Decider<'_> {
         }
         let released_at_ms = self.live(no).released_at_ms;
         self.waits(no, self.live(no));
-        self.emit(Change::LoopOpened { base, owner: no, rounds, released_at_ms, items });
+        let depends =
+            matches!(&self.plan(no).kind, StepKind::ForEach(each) if each.collection.source().contains("vars"));
+        let vars = depends.then(|| self.state().vars.clone());
+        self.emit(Change::LoopOpened { base, owner: no, rounds, released_at_ms, vars, items });
         self.open_rounds(no);
     }
 
@@ -106,6 +110,21 @@ impl Decider<'_> {
                 Next::Wait => return,
                 Next::Failed(failure) => return self.fails(no, failure),
                 Next::Over => return self.loop_over(no, base),
+            }
+        }
+    }
+
+    /// Rounds that never came to their end, because the run did first, go on from what they did not do.
+    fn take_up_rounds(&mut self, no: StepNo) {
+        let left = self.round_steps(no);
+        let direct = |step: &StepNo| self.draft.container(*step) == Some(no);
+        let again: Vec<StepNo> = left.iter().copied().filter(direct).filter(|no| self.draft.did_not_do(*no)).collect();
+        again.iter().for_each(|no| self.reset(*no, false));
+        again.into_iter().for_each(|no| self.release_if_ready(no));
+        // One of which nothing is left to do is over.
+        for step in left {
+            if self.state().get(step).is_some() {
+                self.round_progress(no, step);
             }
         }
     }
@@ -173,9 +192,17 @@ impl Decider<'_> {
 
     fn open_round(&mut self, base: StepNo, round: u32) {
         self.rounds_opened += 1;
-        self.emit(Change::RoundOpened { base, round });
         let body = self.draft.body(base);
         let first = base + round * body.len() as u32;
+        if self.state().frames[&base].again.iter().next() == Some(round) {
+            // It is made again as a whole: loops in it begin anew.
+            let of_round =
+                |frame: &Frame| frame.owner.is_some_and(|owner| (first..first + body.len() as u32).contains(&owner));
+            let frames = self.state().frames.iter().filter(|(_, frame)| of_round(frame) && !frame.is_dropped);
+            let inner: Vec<StepNo> = frames.map(|(base, _)| *base).collect();
+            inner.into_iter().for_each(|base| self.emit(Change::LoopDropped { base }));
+        }
+        self.emit(Change::RoundOpened { base, round });
         for plan in body.clone() {
             let step = &self.draft.plan.steps[plan as usize];
             let is_outer = step.parent.is_none_or(|parent| !body.contains(&parent));
@@ -293,10 +320,19 @@ enum Next {
 }
 
 impl Run {
-    /// What a loop goes over: the same whenever it is asked.
-    pub(super) fn items_of(&self, no: StepNo, each: &ForEachPlan, released_at_ms: i64) -> Result<Vec<Json>, Failure> {
+    /// What a loop goes over: the same whenever it is asked. `vars`: what was set then, where it matters and is not now.
+    pub(super) fn items_of(
+        &self,
+        no: StepNo,
+        each: &ForEachPlan,
+        released_at_ms: i64,
+        vars: Option<&Json>,
+    ) -> Result<Vec<Json>, Failure> {
         let wrong = |message: String| Failure::fatal("invalid_collection", message);
-        let scope = self.scope(no, released_at_ms);
+        let mut scope = self.scope(no, released_at_ms);
+        if let Some(vars) = vars {
+            scope.vars = shown(vars);
+        }
         let value = each.collection.evaluate(&scope).map_err(|e| wrong(e.to_string()))?;
         let Value::Array(items) = value else {
             return Err(wrong(format!("`{}` gave no list", each.collection.source())));
@@ -312,14 +348,15 @@ impl Run {
     }
 
     /// The loop of a frame, and its number in the plan, where what it went over and what its rounds gave may be looked at
-    /// again.
+    /// again: while it is under way, and for as long as its rounds may be taken back.
     pub(super) fn loop_in_use(&self, base: StepNo) -> Option<(StepNo, StepNo)> {
         let frame = &self.state.frames[&base];
-        let owner = frame.owner.filter(|_| !frame.is_dropped)?;
+        let owner = frame.owner?;
         let owner_plan = self.state.plan_no(&self.plan, owner)?;
         self.plan.steps[owner_plan as usize].kind.body()?;
-        let status = self.state.get(owner)?.status;
-        (status != StepStatus::Completed || self.keeps_rounds(base)).then_some((owner, owner_plan))
+        let status = self.state.get(owner).map(|step| step.status);
+        let is_over = frame.is_dropped || status.is_none_or(|status| status == StepStatus::Completed);
+        (!is_over || self.keeps_rounds(base)).then_some((owner, owner_plan))
     }
 
     /// After a load: what loops that are not over go over, what their rounds under way have come to, and what those that
@@ -334,7 +371,7 @@ impl Run {
             let owner_plan = &plan.steps[owner_plan as usize];
             let (body, keeps_all) = (self.body(base), self.keeps_rounds(base));
             if let StepKind::ForEach(each) = &owner_plan.kind
-                && let Ok(items) = self.items_of(owner, each, frame.released_at_ms)
+                && let Ok(items) = self.items_of(owner, each, frame.released_at_ms, frame.vars.as_ref())
             {
                 self.items.insert(base, Arc::new(items));
             }

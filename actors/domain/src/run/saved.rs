@@ -59,6 +59,9 @@ struct Saved {
     /// Written by version 3 of the form: the steps whose outcomes it took over.
     #[serde(rename = "x", default, skip_serializing_if = "Ranges::is_empty")]
     reused: Ranges,
+    /// Written by version 4 of the form: it gathers triggers.
+    #[serde(rename = "t", default, skip_serializing_if = "std::ops::Not::not")]
+    is_gathering: bool,
 }
 
 fn is_null(value: &Json) -> bool {
@@ -112,7 +115,7 @@ struct Version {
 /// A stored state that this release cannot read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    #[error("the run's state has version {0}, this release reads versions 1 to 3: start the newer release again")]
+    #[error("the run's state has version {0}, this release reads versions 1 to 4: start the newer release again")]
     Newer(u32),
     #[error("the run's state cannot be read: {0}")]
     Damaged(String),
@@ -154,6 +157,7 @@ impl RunState {
     pub fn save(&self, loose: impl Fn(StepNo, &Step) -> Loose) -> SavedState {
         let saved = Saved {
             v: match (self.needs_more(), self.reused.is_empty()) {
+                _ if self.is_gathering => 4,
                 (_, false) => 3,
                 (true, true) => 2,
                 (false, true) => 1,
@@ -176,6 +180,7 @@ impl RunState {
             rollback: self.rollback.clone(),
             output: self.output.clone(),
             reused: self.reused.clone(),
+            is_gathering: self.is_gathering,
         };
         SavedState {
             status: self.status,
@@ -190,7 +195,7 @@ impl RunState {
         let damaged = |e: serde_json::Error| StateError::Damaged(e.to_string());
         // First of all, and alone: of a newer form nothing else is known.
         let Version { v } = serde_json::from_str(&columns.state).map_err(damaged)?;
-        if !(1..=3).contains(&v) {
+        if !(1..=4).contains(&v) {
             return Err(StateError::Newer(v));
         }
         let saved: Saved = serde_json::from_str(&columns.state).map_err(damaged)?;
@@ -227,6 +232,7 @@ impl RunState {
             completed_at_ms: columns.completed_at_ms,
             paused_by: saved.p,
             reopened: saved.o,
+            is_gathering: saved.is_gathering,
         })
     }
 }

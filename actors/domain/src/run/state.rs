@@ -14,6 +14,8 @@ impl RunState {
             | Change::RunPaused { .. }
             | Change::RunReopened
             | Change::RunHeld
+            | Change::RunGathers
+            | Change::RunGathered { .. }
             | Change::RunResumed
             | Change::RunClosing { .. }
             | Change::RunEnded { .. } => self.apply_to_run(change),
@@ -67,15 +69,16 @@ impl RunState {
                 self.reopened += 1;
                 self.error = None;
                 self.completed_at_ms = None;
+                self.paused_by = None;
+                self.ask_anew();
             }
             Change::RunHeld => self.status = RunStatus::Pending,
+            Change::RunGathers => self.is_gathering = true,
+            Change::RunGathered { .. } => self.is_gathering = false,
             Change::RunResumed => {
                 self.status = RunStatus::Running;
                 self.paused_by = None;
-                // Entries that came up while it was paused are gone: what is due is queued anew.
-                let loose = self.loose.values_mut();
-                let all = self.steps.iter_mut().chain(loose);
-                all.filter_map(|s| s.live.as_deref_mut()).for_each(|live| live.queued = false);
+                self.ask_anew();
             }
             Change::RunClosing { closing, error } => {
                 self.closing = Some(*closing);
@@ -89,10 +92,17 @@ impl RunState {
                 self.error.clone_from(error);
                 self.closing = None;
                 self.paused_by = None;
+                self.is_gathering = false;
                 self.completed_at_ms = Some(*at_ms);
             }
             _ => {}
         }
+    }
+
+    /// Entries that came up while it was paused are gone: what is due is queued anew.
+    fn ask_anew(&mut self) {
+        let all = self.steps.iter_mut().chain(self.loose.values_mut());
+        all.filter_map(|s| s.live.as_deref_mut()).for_each(|live| live.queued = false);
     }
 
     /// Of one execution.
@@ -170,13 +180,7 @@ impl RunState {
             }
             Change::UndoSettled { step, way } => {
                 self.reopened += u32::from(self.status.is_terminal());
-                if let Some(rollback) = &mut self.rollback {
-                    rollback.is_stuck = false;
-                    rollback.settled += u32::from(*way != UndoWay::Retry);
-                }
-                if *way == UndoWay::Retry {
-                    self.loose.insert(*step, Step::BLOCKED);
-                }
+                self.undo_settled(*step, way);
                 self.status = RunStatus::Compensating;
                 self.completed_at_ms = None;
             }
@@ -195,12 +199,33 @@ impl RunState {
         }
     }
 
+    fn undo_settled(&mut self, step: StepNo, way: &UndoWay) {
+        let Some(rollback) = &mut self.rollback else { return };
+        rollback.is_stuck = false;
+        if *way == UndoWay::Retry {
+            self.loose.insert(step, Step::BLOCKED);
+            return;
+        }
+        rollback.settled += 1;
+        // Whatever its outcome was, it is no question any more: a later rollback has nothing to take back here.
+        let targets = self.frames.get(&rollback.base).map(|frame| &frame.targets);
+        let Some(target) = targets.and_then(|targets| targets.get((step - rollback.base) as usize)).copied() else {
+            return;
+        };
+        self.unknown.remove(&target);
+        // An execution of a round is gone for good.
+        self.loose.remove(&target);
+        if let Some((_, frame)) = self.frames.range_mut(..=target).next_back() {
+            frame.undoable.remove(target);
+        }
+    }
+
     /// Of loops, values, votes and signals.
     fn apply_to_more(&mut self, change: &Change) {
         match change {
-            Change::LoopOpened { base, owner, rounds, released_at_ms, .. } => {
-                let (owner, rounds, released_at_ms) = (Some(*owner), *rounds, *released_at_ms);
-                self.frames.insert(*base, Frame { owner, rounds, released_at_ms, ..Frame::default() });
+            Change::LoopOpened { base, owner, rounds, released_at_ms, vars, .. } => {
+                let (owner, rounds, released_at_ms, vars) = (Some(*owner), *rounds, *released_at_ms, vars.clone());
+                self.frames.insert(*base, Frame { owner, rounds, released_at_ms, vars, ..Frame::default() });
             }
             Change::LoopReopened { base } => {
                 if let Some(frame) = self.frames.get_mut(base) {

@@ -24,6 +24,7 @@ mod fallback;
 mod gates;
 mod intervening;
 mod kinds;
+mod loops;
 mod outputs;
 mod phases;
 mod reasons;
@@ -35,7 +36,7 @@ const BY: UserId = UserId(Uuid::from_u128(9));
 
 /// An operator who decides.
 fn person() -> Voter {
-    Voter { user: BY, role: Role::Operator, notes: None, form: Json::default() }
+    Voter { user: BY, role: Role::Operator, notes: None, form: Json::default(), on_duty: Arc::default() }
 }
 
 /// A step that takes a payload from the trigger, with more fields.
@@ -125,7 +126,9 @@ impl Bench {
         invariants::attempts_are_logged_once(&self.run, &self.log).unwrap();
         invariants::steps_wait_for_their_inputs(&self.run, self.now_ms).unwrap();
         invariants::ends_with_its_steps(&self.run).unwrap();
-        invariants::nothing_waits_in_vain(&self.run, self.timing(None)).unwrap();
+        invariants::steps_wait_for_their_place(&self.run).unwrap();
+        invariants::nothing_waits_in_vain(&self.run, self.timing(None), false).unwrap();
+        invariants::every_step_names_its_reason(&self.run, self.now_ms).unwrap();
         decision
     }
 

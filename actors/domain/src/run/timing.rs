@@ -32,14 +32,16 @@ impl Run {
         let open =
             matches!(self.state.closing, None | Some(Closing::Failed)) && self.state.status != RunStatus::Compensating;
         let deadline = open.then_some(self.header.deadline_at_ms).flatten();
+        let runs = matches!(self.state.status, RunStatus::Running | RunStatus::Compensating);
         let steps = self.state.all().filter_map(|(_, step)| {
             let live = step.live.as_deref()?;
             let due = live.due_at_ms.filter(|at| *at > now_ms);
             match step.status {
                 StepStatus::Pending | StepStatus::Retrying => [due, live.expires_at_ms].into_iter().flatten().min(),
                 StepStatus::AwaitingApproval => live.expires_at_ms,
-                // A loop that has more to open than one decision may is due at once.
-                StepStatus::Waiting => [live.due_at_ms, live.expires_at_ms].into_iter().flatten().min(),
+                // A loop that has more to open than one decision may is due at once. While the run is paused nothing is: its
+                // resume looks at what has come due.
+                StepStatus::Waiting if runs => [live.due_at_ms, live.expires_at_ms].into_iter().flatten().min(),
                 _ => None,
             }
         });

@@ -58,7 +58,15 @@ pub enum People {
     Random,
 }
 
-/// A mistake that a driver or a store could make: the simulation must find each.
+/// What a person does about an undo that has failed for good.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Way {
+    Retry,
+    Skip,
+    Done,
+}
+
+/// A mistake that a driver, a store or the run itself could make: the simulation must find each.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mistake {
     /// Effects take place before their commit.
@@ -81,6 +89,20 @@ pub enum Mistake {
     RecoverNothing,
     /// More starts than there are slots.
     OverGrant,
+    /// The run takes back in the order in which it did.
+    UndoForwards,
+    /// The run takes back one step less than there is.
+    UndoTooLittle,
+    /// The run takes a step back although it did nothing, or did not need to.
+    UndoTooMuch,
+    /// The run starts a step whose inputs are not there.
+    StartTooEarly,
+    /// The run forgets that a round is over.
+    LoseRound,
+    /// The run does not enter the next phase.
+    LosePhase,
+    /// The run loses a signal that it heard.
+    LoseSignal,
 }
 
 /// All of it.
@@ -99,6 +121,12 @@ pub struct Script {
     pub disturbances: usize,
     /// How often a person takes the run up again after its end.
     pub retries: usize,
+    /// What people do about undos that fail, one after the other; then they leave it.
+    pub ways: Vec<Way>,
+    /// Commits are answered late: other things happen between a commit and what is done about it.
+    pub answers_late: bool,
+    /// A limit of the flow holds the run before it begins, and whenever it is taken up again.
+    pub is_held: bool,
     pub mistake: Option<Mistake>,
 }
 
@@ -115,6 +143,9 @@ impl Script {
             people: People::Approve,
             disturbances: 0,
             retries: 0,
+            ways: Vec::new(),
+            answers_late: false,
+            is_held: false,
             mistake: None,
         }
     }

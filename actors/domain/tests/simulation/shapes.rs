@@ -14,6 +14,9 @@ use uuid::Uuid;
 /// When simulated time begins.
 pub const START_MS: i64 = 1_700_000_000_000;
 
+/// The flow that takes over where another asks for one.
+pub const FALLBACK: &str = "0190a000-0000-7000-8000-000000000001";
+
 /// A flow to simulate.
 #[derive(Clone)]
 pub struct Shape {
@@ -33,7 +36,7 @@ impl Shape {
         Self { name: name.to_owned(), plan, header, timed: false }
     }
 
-    fn timed(self) -> Self {
+    pub fn timed(self) -> Self {
         Self { timed: true, ..self }
     }
 }
@@ -49,7 +52,7 @@ fn header(plan: &FlowPlan) -> RunHeader {
         trigger_type: TriggerType::Manual,
         trigger_source: "manual".into(),
         trigger_context: Arc::new(
-            json!({"yes": true, "no": false, "in_30s": at(30), "in_5m": at(300), "past": at(-300)}),
+            json!({"yes": true, "no": false, "items": [10, 20, 30, 40, 50], "in_30s": at(30), "in_5m": at(300), "past": at(-300)}),
         ),
         webhook: nothing.clone(),
         input: nothing,

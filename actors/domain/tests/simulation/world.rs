@@ -5,23 +5,22 @@
 //! acted on after their commit, as the partition does it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use core314_domain::dispatch::Credits;
-use core314_domain::ids::{StepNo, UserId};
-use core314_domain::run::step::StepStatus;
-use core314_domain::run::{AttemptReport, Closing, Command, Grant, Run, Timing, Voter};
-use core314_domain::words::{Role, RunStatus};
-use uuid::Uuid;
+use core314_domain::ids::StepNo;
+use core314_domain::run::{AttemptReport, Command, Effect, Grant, Run, SubRunNews, Timing};
+use serde_json::Value;
 
 use super::checks::{self, Check, ensure};
+use super::mutants;
+use super::outside::Child;
 use super::rng::Rng;
-use super::script::{Crash, Fate, Mistake, Moment, People, Script, Victim};
+use super::script::{Crash, Fate, Mistake, Moment, Script, Victim};
 use super::shapes::{START_MS, Shape};
 use super::store::{LEAN, Store, Write, results};
 
 /// More steps than any run of the simulation takes.
-const MOST_TICKS: u32 = 3_000;
+const MOST_TICKS: u32 = 6_000;
 
 /// A run's actor.
 pub struct Actor {
@@ -32,6 +31,8 @@ pub struct Actor {
 /// An attempt under way, or its report.
 pub struct Attempt {
     pub number: u32,
+    /// It looks whether the attempt before took effect.
+    pub is_probe: bool,
     pub started_at_ms: i64,
     pub told_to_end: bool,
     pub report: Option<AttemptReport>,
@@ -46,16 +47,28 @@ pub struct World<'a> {
     pub rng: Rng,
     pub now_ms: i64,
     /// The latest time that the run was told: the clock may be set back.
-    latest_ms: i64,
+    pub latest_ms: i64,
     pub store: Store,
     pub actor: Option<Actor>,
     pub outbox: Vec<Write>,
+    /// Committed, and nothing was done about it yet.
+    pub unanswered: Vec<Write>,
     pub ready: BTreeSet<(i64, StepNo)>,
     pub attempts: BTreeMap<StepNo, Attempt>,
     /// Effects that took place.
     pub started: BTreeSet<(StepNo, u32)>,
+    /// What the attempts of a step were given, by when it was released.
+    pub payloads: BTreeMap<(StepNo, u32, i64), Value>,
+    /// Runs that steps have started: others' runs, which do not die with this one's process.
+    pub children: BTreeMap<StepNo, Child>,
+    /// What is on its way to steps from the runs that they started.
+    pub news: Vec<(StepNo, SubRunNews)>,
+    /// How often people have voted: each time it is another person.
+    pub voters: u128,
+    /// How many events have come: each is another one.
+    pub events: u128,
     /// The first report of the step that is repeated.
-    first_report: Option<(u32, AttemptReport)>,
+    pub first_report: Option<(u32, AttemptReport)>,
     pub commits: u64,
     pub ticks: u32,
     pub credits: Credits,
@@ -73,6 +86,14 @@ enum Op {
     Report(StepNo),
     Dispatch,
     Wake,
+    /// What was committed is done.
+    Answer,
+    /// The limit lets the run begin.
+    Admit,
+    /// A run that a step started ends.
+    EndChild(StepNo),
+    /// The oldest news of such a run arrives.
+    News,
 }
 
 impl<'a> World<'a> {
@@ -87,9 +108,15 @@ impl<'a> World<'a> {
             store: Store::default(),
             actor: None,
             outbox: Vec::new(),
+            unanswered: Vec::new(),
             ready: BTreeSet::new(),
             attempts: BTreeMap::new(),
             started: BTreeSet::new(),
+            payloads: BTreeMap::new(),
+            children: BTreeMap::new(),
+            news: Vec::new(),
+            voters: 0,
+            events: 0,
             first_report: None,
             commits: 0,
             ticks: 0,
@@ -127,7 +154,9 @@ impl<'a> World<'a> {
                 self.perform(op)?;
             }
             self.watch()?;
-            if self.has_ended() && self.script.retries > 0 {
+            if self.has_ended() && self.is_stuck() && !self.script.ways.is_empty() {
+                self.settle_undo()?;
+            } else if self.has_ended() && self.script.retries > 0 {
                 self.script.retries -= 1;
                 self.take_up_again()?;
             }
@@ -136,7 +165,12 @@ impl<'a> World<'a> {
     }
 
     pub fn has_ended(&self) -> bool {
-        self.outbox.is_empty() && self.store.state.as_ref().is_some_and(|s| s.status.is_terminal())
+        self.can_load() && self.store.state.as_ref().is_some_and(|s| s.status.is_terminal())
+    }
+
+    /// A run that is not in memory is loaded when nothing of it is on its way.
+    pub fn can_load(&self) -> bool {
+        self.outbox.is_empty() && self.unanswered.is_empty()
     }
 
     pub fn note(&mut self, what: impl FnOnce() -> String) {
@@ -145,13 +179,13 @@ impl<'a> World<'a> {
         }
     }
 
-    fn timing(&self) -> Timing {
+    pub fn timing(&self) -> Timing {
         self.actor.as_ref().map_or(self.store.timing, |a| a.timing)
     }
 
     fn free(&self) -> usize {
         let running = self.attempts.values().filter(|a| a.report.is_none()).count();
-        let starting: usize = self.outbox.iter().map(Write::starts).sum();
+        let starting: usize = self.outbox.iter().chain(&self.unanswered).map(Write::starts).sum();
         self.script.slots.saturating_sub(running + starting)
     }
 
@@ -160,13 +194,15 @@ impl<'a> World<'a> {
             return vec![Op::Accept];
         }
         let mut ops = Vec::new();
-        if !self.outbox.is_empty() {
+        if !self.unanswered.is_empty() {
+            ops.push(Op::Answer);
+        } else if !self.outbox.is_empty() {
             ops.push(Op::Commit);
         }
         if self.store.version == 0 {
             return ops;
         }
-        if self.actor.is_none() && self.outbox.is_empty() && self.store.timing.queue_key.is_some() {
+        if self.actor.is_none() && self.can_load() && self.store.timing.queue_key.is_some() {
             ops.push(Op::Load);
         }
         for (no, attempt) in &self.attempts {
@@ -182,25 +218,47 @@ impl<'a> World<'a> {
         if self.can_tell() && self.timing().wake_at_ms.is_some_and(|at| at <= self.now_ms) {
             ops.push(Op::Wake);
         }
+        if self.can_load() && self.store.is_held {
+            ops.push(Op::Admit);
+        }
+        if self.can_tell() && !self.news.is_empty() {
+            ops.push(Op::News);
+        }
+        ops.extend(self.children.iter().filter(|(_, child)| child.end.is_none()).map(|(no, _)| Op::EndChild(*no)));
         ops
     }
 
     /// A run that is not in memory is loaded first, which must wait for its writes.
     pub fn can_tell(&self) -> bool {
-        self.actor.is_some() || self.outbox.is_empty()
+        self.actor.is_some() || self.can_load()
     }
 
     fn perform(&mut self, op: Op) -> Check {
         match op {
             Op::Accept => {
                 let mut run = Run::new(self.shape.header.clone(), self.shape.plan.clone());
+                run.use_cache();
                 if self.is_lean {
                     run.bound(LEAN);
                 }
                 self.actor = Some(Actor { run, timing: Timing::default() });
-                self.tell(&Command::Begin)
+                self.store.is_held = self.script.is_held;
+                self.tell(if self.script.is_held { &Command::Hold } else { &Command::Begin })
             }
             Op::Commit => self.commit(),
+            Op::Answer => {
+                let effects = std::mem::take(&mut self.unanswered).into_iter().map(|write| write.effects).collect();
+                self.answered(effects)
+            }
+            Op::Admit => self.tell(&Command::Begin),
+            Op::EndChild(no) => {
+                self.end_child(no);
+                Ok(())
+            }
+            Op::News => {
+                let (step, news) = self.news.remove(0);
+                self.tell(&Command::SubRun { step, news })
+            }
             Op::Load => self.load(),
             Op::End(no) => {
                 self.end_attempt(no);
@@ -216,70 +274,6 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Nothing happens by itself: people answer, or time passes. False when nobody will ever do anything.
-    fn wait(&mut self) -> Result<bool, String> {
-        let wake_at_ms = self.timing().wake_at_ms;
-        let asked = self.asked();
-        let passes = asked.is_empty() || self.script.people == People::Silent || self.rng.chance(300);
-        if let (Some(at), true) = (wake_at_ms, passes) {
-            self.now_ms = self.now_ms.max(at);
-            self.note(|| "time passes".into());
-            return Ok(true);
-        }
-        if !asked.is_empty() {
-            let answers = self.script.people != People::Silent;
-            if answers {
-                let step = self.rng.pick(&asked);
-                self.answer(step)?;
-            }
-            return Ok(answers);
-        }
-        if self.run_status() == Some(RunStatus::Paused) {
-            self.tell(&Command::Resume)?;
-            return Ok(true);
-        }
-        Err(format!("the run is {:?} and nothing will ever happen", self.run_status()))
-    }
-
-    pub fn run_status(&self) -> Option<RunStatus> {
-        let stored = self.store.state.as_ref().map(|s| s.status);
-        self.actor.as_ref().map(|a| a.run.state.status).or(stored)
-    }
-
-    /// What waits for a person, as the approvals show it.
-    pub fn asked(&self) -> Vec<Option<StepNo>> {
-        let Some(run) = self.current() else { return Vec::new() };
-        let steps = run.state.steps.iter().enumerate().filter(|(_, s)| s.status == StepStatus::AwaitingApproval);
-        let mut asked: Vec<Option<StepNo>> = steps.map(|(no, _)| Some(no as StepNo)).collect();
-        if run.state.status == RunStatus::AwaitingApproval {
-            asked.push(None);
-        }
-        asked
-    }
-
-    fn current(&self) -> Option<Run> {
-        match &self.actor {
-            Some(actor) => Some(actor.run.clone()),
-            None => self
-                .store
-                .state
-                .is_some()
-                .then(|| self.store.load(self.shape).expect("it was checked when it was stored")),
-        }
-    }
-
-    pub fn answer(&mut self, step: Option<StepNo>) -> Check {
-        let rejects = match self.script.people {
-            People::Approve | People::Silent => false,
-            People::Reject(which) => which == step,
-            People::Random => self.rng.chance(300),
-        };
-        let user = UserId(Uuid::from_u128(9));
-        let voter = Voter { user, role: Role::Operator, notes: None, form: Arc::default() };
-        let command = if rejects { Command::Reject { step, by: voter } } else { Command::Approve { step, by: voter } };
-        self.tell(&command)
-    }
-
     /// Tells the run, which is loaded first if it is not in memory.
     pub fn tell(&mut self, command: &Command) -> Check {
         if self.actor.is_none() {
@@ -290,13 +284,13 @@ impl<'a> World<'a> {
 
     /// Reads the run, settles what nobody knows of, and forgets that reports were delivered.
     fn load(&mut self) -> Check {
-        assert!(self.outbox.is_empty(), "a run is not loaded while its writes are under way");
+        assert!(self.can_load(), "a run is not loaded while its writes are under way");
         self.ready.clear();
         self.actor = Some(Actor { run: self.store.load_as(self.shape, self.is_lean)?, timing: self.store.timing });
         self.attempts.values_mut().for_each(|a| a.delivered = false);
         let mut under_way: Vec<StepNo> = self.attempts.keys().copied().collect();
         if self.script.mistake == Some(Mistake::RecoverNothing) {
-            under_way = (0..self.shape.plan.steps.len() as StepNo).collect();
+            under_way = (0..1_000).collect();
         }
         self.decide(&Command::Recover { under_way }, None)
     }
@@ -315,25 +309,32 @@ impl<'a> World<'a> {
         while let Ok(decision) = actor.run.decide(command, grant, now_ms)
             && decision.wants_more()
         {
-            ensure(self.is_lean, || "a run looks for what it has".into())?;
+            ensure(self.is_lean || decision.wanted.is_empty(), || "a run looks for what it has".into())?;
             actor.run.bring(results(&self.outbox, &self.store, &decision.wanted)?);
+            actor.run.bring_cached(self.store.cached(&decision.looks_up, now_ms));
         }
-        let decision = match actor.run.decide(command, grant, now_ms) {
+        let mut decision = match actor.run.decide(command, grant, now_ms) {
             Ok(decision) => decision,
             Err(refusal) => {
                 self.note(|| format!("{command:?} refused: {refusal}"));
                 return Ok(());
             }
         };
-        ensure(actor.run.decide(command, grant, now_ms).as_ref() == Ok(&decision), || {
+        let repeats = self.ticks.is_multiple_of(4);
+        ensure(!repeats || actor.run.decide(command, grant, now_ms).as_ref() == Ok(&decision), || {
             "a decision differs when repeated".into()
         })?;
         checks::decision(&decision, slots)?;
         ensure(slots - decision.unused_slots <= free, || "more slots are used than there are".into())?;
+        if let Some(mistake) = self.script.mistake {
+            mutants::tamper(&mut decision, &actor.run, mistake, now_ms);
+        }
         actor.run.apply(&decision);
         actor.run.let_go();
+        actor.run.forget_cached();
         let timing = actor.run.timing(&self.credits, actor.timing.queue_key, now_ms);
-        let changed = !decision.changes.is_empty() || timing != actor.timing;
+        let is_new = self.store.version == 0 && self.outbox.is_empty() && self.unanswered.is_empty();
+        let changed = is_new || !decision.changes.is_empty() || timing != actor.timing;
         actor.timing = timing;
         let state = actor.run.save();
         self.note(|| format!("{command:?} with {slots} slots: {:?} {:?}", decision.changes, decision.effects));
@@ -364,17 +365,15 @@ impl<'a> World<'a> {
             self.die(Victim::Process);
             return Ok(());
         }
-        let mut effects = Vec::new();
-        for write in writes {
+        for write in &writes {
             let before = self.store.clone();
-            self.store.commit(&write, self.script.mistake, &mut self.rng)?;
+            self.store.commit(write, self.shape, self.script.mistake, &mut self.rng)?;
             checks::stored(&self.store, &before, self.shape, self.latest_ms)?;
             if let Some((no, number)) = write.settles
                 && self.attempts.get(&no).is_some_and(|a| a.number == number)
             {
                 self.attempts.remove(&no);
             }
-            effects.push(write.effects);
         }
         self.compare()?;
         if let Some(Crash { victim, .. }) = crash
@@ -383,14 +382,24 @@ impl<'a> World<'a> {
             self.die(victim);
             return Ok(());
         }
+        if crash.is_none() && self.script.answers_late && self.rng.chance(600) {
+            self.unanswered = writes;
+            return Ok(());
+        }
+        self.answered(writes.into_iter().map(|write| write.effects).collect())?;
+        if crash.is_some() {
+            self.die(Victim::Actor);
+        }
+        Ok(())
+    }
+
+    /// What was committed is done.
+    fn answered(&mut self, effects: Vec<Vec<Effect>>) -> Check {
         for effects in effects {
             if self.script.mistake == Some(Mistake::ActTwice) {
                 self.act(effects.clone())?;
             }
             self.act(effects)?;
-        }
-        if crash.is_some() {
-            self.die(Victim::Actor);
         }
         Ok(())
     }
@@ -398,7 +407,9 @@ impl<'a> World<'a> {
     fn compare(&self) -> Check {
         match &self.actor {
             Some(actor) if self.outbox.is_empty() => {
-                checks::same(&actor.run, &self.store.load(self.shape)?, self.is_lean)
+                let grant = Grant { slots: 2, epoch: 1, credits: &self.credits, gates: None };
+                let stored = self.store.load(self.shape)?;
+                checks::same(&actor.run, &stored, &self.store, self.is_lean, grant, self.now_ms)
             }
             _ => Ok(()),
         }
@@ -410,10 +421,15 @@ impl<'a> World<'a> {
         self.ready.clear();
         match victim {
             Victim::Actor => {}
-            Victim::Partition => self.outbox.clear(),
+            Victim::Partition => {
+                self.outbox.clear();
+                self.unanswered.clear();
+            }
             Victim::Process => {
                 self.outbox.clear();
+                self.unanswered.clear();
                 self.attempts.clear();
+                self.news.clear();
             }
         }
     }
@@ -421,7 +437,7 @@ impl<'a> World<'a> {
     /// The run leaves memory, as it does when it only waits.
     pub fn leave(&mut self) {
         let idle = self.actor.as_ref().is_some_and(|a| a.timing.queue_key.is_none());
-        if idle && self.outbox.is_empty() && self.attempts.is_empty() {
+        if idle && self.can_load() && self.attempts.is_empty() {
             self.note(|| "leaves memory".into());
             self.actor = None;
         }
@@ -451,49 +467,5 @@ impl<'a> World<'a> {
         let many = 1 + self.rng.below(self.free().min(self.ready.len()));
         let steps: Vec<StepNo> = (0..many).filter_map(|_| self.ready.pop_first()).map(|(_, no)| no).collect();
         self.tell(&Command::Start { steps })
-    }
-
-    /// What must hold at every moment.
-    fn watch(&mut self) -> Check {
-        let Some(actor) = &self.actor else { return Ok(()) };
-        let cut = matches!(actor.run.state.closing, Some(Closing::Cancelled | Closing::TimedOut));
-        if cut && self.outbox.is_empty() {
-            let deaf = self.attempts.values().any(|a| a.report.is_none() && !a.told_to_end);
-            ensure(!deaf, || "an attempt of a run that was cut off was not told to end".into())?;
-        }
-        Ok(())
-    }
-
-    /// Late words change nothing, and the log knows of every attempt that took place.
-    fn after_the_end(&mut self) -> Check {
-        let run = self.store.load(self.shape)?;
-        checks::end(&run)?;
-        for (no, number) in &self.started {
-            let rows = self.store.log.iter().filter(|e| e.step == *no && e.attempt == *number).count();
-            ensure(rows == 1, || format!("attempt {number} of step {no} has {rows} rows in the log"))?;
-        }
-        let grant = Grant { slots: 3, epoch: 2, credits: &self.credits, gates: None };
-        let all = (0..run.state.steps.len() as StepNo).collect::<Vec<_>>();
-        let mut late = vec![
-            Command::Begin,
-            Command::Wake,
-            Command::Recover { under_way: Vec::new() },
-            Command::Start { steps: all },
-        ];
-        late.extend(
-            self.script.repeat.zip(self.first_report.clone()).map(|(step, (attempt, report))| Command::AttemptEnded {
-                step,
-                attempt,
-                report,
-            }),
-        );
-        for command in late {
-            let decision = run.decide(&command, grant, self.now_ms).map_err(|e| format!("{command:?}: {e}"))?;
-            ensure(decision.changes.is_empty() && decision.effects.is_empty() && decision.unused_slots == 3, || {
-                format!("{command:?} changes an ended run")
-            })?;
-        }
-        let cancelled = run.decide(&Command::Cancel { reason: "late".into() }, grant, self.now_ms);
-        ensure(cancelled.is_err(), || "an ended run can be cancelled".into())
     }
 }

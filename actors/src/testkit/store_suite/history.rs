@@ -203,7 +203,8 @@ impl History {
                     }
                 }
                 Write::Flow(flow) => drop(self.flows.insert(flow.id, (**flow).clone())),
-                Write::Webhook(..)
+                Write::Gather(_)
+                | Write::Webhook(..)
                 | Write::WebhookRemoval(_)
                 | Write::Delivery(_)
                 | Write::ServiceKey(..)

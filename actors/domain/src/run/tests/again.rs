@@ -34,7 +34,7 @@ fn new_run(bench: &Bench, more: &[LastAttempt], plan: Arc<FlowPlan>, from: &str)
     let id = RunId::new(5, u128::from(bench.run.header.partition) + (8 << 24));
     let header = RunHeader { id, parent_run_id: Some(bench.run.header.id), ..RunHeader::clone(&bench.run.header) };
     let run = Run::taking_over(Arc::new(header), plan, &reuse);
-    Ok((Bench { run, slots: 10, now_ms: bench.now_ms, log: Vec::new() }, reuse))
+    Ok((Bench { run, slots: 10, now_ms: bench.now_ms, log: Vec::new(), gates: None }, reuse))
 }
 
 /// The same, begun.

@@ -18,7 +18,7 @@ pub(super) fn status(bench: &Bench) -> RunStatus {
 }
 
 /// A copy of the run as it is after a restart.
-fn reloaded(bench: &Bench) -> Run {
+pub(super) fn reloaded(bench: &Bench) -> Run {
     let last: std::collections::BTreeMap<StepNo, LastAttempt> = bench
         .log
         .iter()
@@ -40,7 +40,7 @@ fn reloaded(bench: &Bench) -> Run {
 }
 
 /// The run leaves memory and comes back.
-fn reload(bench: &mut Bench) {
+pub(super) fn reload(bench: &mut Bench) {
     bench.run = reloaded(bench);
 }
 
@@ -322,6 +322,36 @@ fn an_approval_is_for_those_it_names_and_as_many_as_it_asks() {
     late.tell(&yes(1));
     late.tell(&yes(2));
     assert_eq!(late.letters(), "CI");
+}
+
+#[test]
+fn an_approval_may_be_for_whoever_is_on_call() {
+    let config = json!({"approvers": ["on_call:web"], "timeout_seconds": 60});
+    let mut bench = Bench::begun(flow("sequential", &[kind("ok", "approval", config)], json!({})));
+    let duty = |who: Result<u128, &str>| OnDuty {
+        schedule: "web".to_owned(),
+        who: who.map(|user| UserId(Uuid::from_u128(user))).map_err(str::to_owned),
+    };
+    let by = |user: u128, duty: OnDuty| Voter { on_duty: Arc::new([duty]), ..voter(user, Role::Operator) };
+    let refused = |bench: &mut Bench, by: Voter| match bench.decide(&Command::Approve { step: Some(0), by }) {
+        Err(Refusal::NotYours(0, message)) => message,
+        other => panic!("{other:?}"),
+    };
+    let message = refused(&mut bench, by(1, duty(Ok(2))));
+    assert!(
+        message.starts_with("it is for on_call:web (user:") && message.ends_with("is on call in 'web')"),
+        "{message}"
+    );
+    let message = refused(&mut bench, by(1, duty(Err("nobody is on call in 'web'"))));
+    assert_eq!(message, "it is for on_call:web (nobody is on call in 'web')");
+    assert_eq!(refused(&mut bench, voter(1, Role::Operator)), "it is for on_call:web");
+    assert_eq!(bench.run.why(0)[0].held_by, ["on_call:web"]);
+    bench.tell(&Command::Approve { step: Some(0), by: by(2, duty(Ok(2))) });
+    assert_eq!(status(&bench), RunStatus::Completed);
+    let config = json!({"approvers": ["on_call:web"], "timeout_seconds": 60});
+    let mut bench = Bench::begun(flow("sequential", &[kind("ok", "approval", config)], json!({})));
+    bench.tell(&Command::Approve { step: Some(0), by: voter(9, Role::Admin) });
+    assert_eq!(status(&bench), RunStatus::Completed, "an admin may, as for a role");
 }
 
 #[test]

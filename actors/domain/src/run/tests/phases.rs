@@ -184,3 +184,141 @@ fn what_would_be_taken_back_can_be_asked_at_any_time() {
     bench.completes(1);
     assert_eq!((bench.run.undo_plan(0), bench.run.undo_plan(1)), (vec![1, 0], vec![1]));
 }
+
+/// A step that can be taken back, by the word that its undo is given.
+fn undoable(id: &str, more: Value) -> Value {
+    let mut made = step(id, json!({"undo": {"action_type": "noop", "action_payload": {"undo": id}}}));
+    merge_patch(&mut made, &more);
+    made
+}
+
+/// A later phase is taken back first, although its steps wait for nothing; and a step before those that stand in it.
+#[test]
+fn what_came_later_is_taken_back_first() {
+    let phased = |id: &str, inputs: &[&str], phase: u32| {
+        undoable(id, json!({"phase": phase, "connections": {"inputs": inputs}}))
+    };
+    let lanes = json!([{"id": "l", "steps": [undoable("inner", json!({}))]}]);
+    let undo = json!({"action_type": "noop", "action_payload": {"undo": "p"}});
+    let holds = json!({"id": "p", "type": "parallel", "phase": 2, "config": {"branches": lanes}, "undo": undo});
+    let steps = [phased("c", &[], 3), holds, phased("a", &[], 1), phased("b", &["a"], 1), phased("z", &[], 4)];
+    let mut bench = Bench::begun(flow("mixed", &steps, json!({"rollback": {"to": "start"}})));
+    let undone = |decision: &Decision| starts(decision)[0]["undo"].clone();
+    // In the document's order: c 0, p 1, inner 2, a 3, b 4, z 5.
+    for no in [3, 4, 2, 0] {
+        bench.completes(no);
+    }
+    let first = bench.fails(5);
+    let mut order = vec![undone(&first)];
+    for no in 6..10 {
+        order.push(undone(&bench.completes(no)));
+    }
+    assert_eq!(order, ["c", "p", "inner", "b", "a"]);
+    bench.completes(10);
+    assert_eq!(status(&bench), RunStatus::RolledBack);
+}
+
+/// What was taken back because nobody knew is no question any more when the phase fails once more.
+#[test]
+fn an_unknown_outcome_is_taken_back_once() {
+    let once = json!({"phase": 2, "retry": {"max_attempts": 1}});
+    let steps = [undoable("a", json!({"phase": 1})), undoable("b", once)];
+    let again = json!({"rollback": {"to": "previous", "then": "retry", "retries": 1}});
+    let mut bench = Bench::begun(flow("parallel", &steps, again));
+    bench.completes(0);
+    let died = bench.tell(&Command::Recover { under_way: vec![] });
+    assert_eq!(starts(&died), [json!({"undo": "b"})], "it may have taken effect");
+    bench.completes(2);
+    assert_eq!(bench.letters(), "CI", "the phase is tried again");
+    let failed = bench.fails(1);
+    assert_eq!((starts(&failed), status(&bench)), (vec![], RunStatus::RolledBack), "this time it did nothing");
+}
+
+/// A probe that found no effect leaves nothing to take back.
+#[test]
+fn what_a_probe_found_undone_is_not_taken_back() {
+    let probe = json!({"phase": 2, "retry": {"max_attempts": 1}, "on_unknown_outcome": "verify", "verify": {"action_type": "noop"}});
+    let steps = [undoable("a", json!({"phase": 1})), undoable("b", probe)];
+    let mut bench = Bench::begun(flow("parallel", &steps, json!({})));
+    bench.completes(0);
+    bench.tell(&Command::Recover { under_way: vec![] });
+    bench.fails(1);
+    assert_eq!(bench.letters(), "CI", "the probe has failed for good, and the step is tried again");
+    bench.fails(1);
+    assert_eq!((bench.log.iter().filter(|e| e.step > 1).count(), status(&bench)), (0, RunStatus::RolledBack));
+}
+
+/// A person takes up a run that a failure has paused: the step may end once more.
+#[test]
+fn a_paused_run_is_taken_up_from_its_failure() {
+    let mut bench = Bench::begun(flow("sequential", &[step("a", json!({"on_error": "pause"}))], json!({})));
+    bench.fails(0);
+    assert_eq!((status(&bench), bench.run.state.reopened), (RunStatus::Paused, 0));
+    bench.tell(&Command::Retry { step: None });
+    assert_eq!(
+        (status(&bench), bench.run.state.reopened, bench.run.state.paused_by.as_deref()),
+        (RunStatus::Running, 1, None)
+    );
+    bench.completes(0);
+    assert_eq!((status(&bench), bench.log.len()), (RunStatus::Completed, 2));
+}
+
+/// A phase that fails at once, again and again, comes to its end in one decision.
+#[test]
+fn a_phase_that_fails_at_once_is_tried_again_and_ends() {
+    let raises = json!({"id": "b", "type": "raise", "phase": 2, "config": {"message": "no"}});
+    let again = json!({"rollback": {"to": "start", "then": "retry", "retries": 2}});
+    let sets = json!({"id": "a", "type": "set", "phase": 1, "config": {"values": {"n": "1"}}});
+    let bench = Bench::begun(flow("parallel", &[sets, raises], again));
+    assert_eq!((status(&bench), bench.log.len()), (RunStatus::RolledBack, 6));
+}
+
+/// A step of a phase that has not begun is not for a person to take up: the phases before it come first.
+#[test]
+fn a_later_phase_is_not_taken_up_before_the_one_that_failed() {
+    let mut bench = pipeline(3, json!({"rollback": {"to": "off"}}));
+    bench.fails(0);
+    assert_eq!((status(&bench), bench.letters()), (RunStatus::Failed, "FXX".to_owned()));
+    assert!(
+        matches!(bench.decide(&Command::Retry { step: Some(2) }), Err(Refusal::StepNotNow(2, _, why)) if why.contains("phase"))
+    );
+    bench.tell(&Command::Retry { step: None });
+    (0..3).for_each(|no| drop(bench.completes(no)));
+    assert_eq!(status(&bench), RunStatus::Completed);
+}
+
+/// A step whose probe is under way belongs to its phase all the same.
+#[test]
+fn a_phase_waits_for_a_step_that_is_looked_after() {
+    let probe = json!({"phase": 1, "on_unknown_outcome": "verify", "verify": {"action_type": "noop"}});
+    let steps = [step("a", probe), step("b", json!({"phase": 1})), step("c", json!({"phase": 2}))];
+    let mut bench = Bench::begun(flow("parallel", &steps, json!({})));
+    bench.tell(&Command::Recover { under_way: vec![1] });
+    bench.completes(1);
+    assert_eq!((bench.letters().as_str(), bench.run.state.phase.current), ("ICB", 1), "the probe is under way");
+    bench.completes(0);
+    assert_eq!((bench.letters().as_str(), bench.run.state.phase.current), ("CCI", 2));
+}
+
+/// Whoever cancels a run that takes back stops it: what was too late to be cut off is done, and the rest waits for a person.
+#[test]
+fn a_cancelled_rollback_waits_for_a_person() {
+    let steps = ["a", "b", "c"].map(|id| undoable(id, json!({"phase": 1})));
+    let last = step("d", json!({"phase": 2}));
+    let steps = [&steps[..], &[last]].concat();
+    let mut bench = Bench::begun(flow("parallel", &steps, json!({"rollback": {"to": "start", "then": "retry"}})));
+    (0..3).for_each(|no| drop(bench.completes(no)));
+    bench.fails(3);
+    bench.tell(&Command::Cancel { reason: "enough".into() });
+    bench.completes(4);
+    assert_eq!(status(&bench), RunStatus::Failed);
+    let error = bench.run.state.error.clone().unwrap_or_default();
+    assert!(error.starts_with("compensation_failed: the undo of step 'b' was not begun; "), "{error}");
+    let again = bench.tell(&Command::Undo { way: UndoWay::Retry });
+    assert_eq!(starts(&again), [json!({"undo": "b"})]);
+    bench.completes(5);
+    // The last one ends although it is told not to: all is taken back, and nothing is tried again.
+    bench.tell(&Command::Cancel { reason: "enough".into() });
+    bench.completes(6);
+    assert_eq!(status(&bench), RunStatus::RolledBack);
+}

@@ -1,0 +1,116 @@
+//! SMS by Twilio, version 2010-04-01 of its API (<https://www.twilio.com/docs/messaging/api/message-resource>).
+//!
+//! 201 means that the message is queued. A refusal is `{code, message, more_info, status}`; 429 has code 20429. Twilio does
+//! not know a repetition.
+
+use core314_actors::ports::executor::Connection;
+use core314_domain::integration::{Definition, Endpoint, Field, Kind};
+use core314_domain::log::Failure;
+use core314_domain::plan::Problem;
+use reqwest::Method;
+use reqwest::header::AUTHORIZATION;
+use serde_json::{Map, Value, json};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Api, Sending, no_texts, text, unexpected};
+use crate::executors::connect::http::endpoint_problem;
+use crate::executors::payload::{Reader, cut};
+use crate::executors::service::{Ask, Body, Service};
+
+pub const API: Api = Api { read, send };
+
+/// The kind of its integrations.
+pub const KIND: Kind = Kind {
+    word: "twilio",
+    about: "SMS by Twilio.",
+    endpoint: Some(Endpoint::at("https://api.twilio.com")),
+    credentials: &[Field::required("auth_token", "the account's token, or the secret of an API key")],
+    settings: &[
+        Field::required("account_sid", "the account, AC and 32 digits"),
+        Field::optional("api_key_sid", "the API key whose secret auth_token is, SK and 32 digits"),
+        Field::optional("from", "the sender: a number in E.164, or a name of up to 11 characters"),
+        Field::optional("messaging_service_sid", "instead of from: a messaging service, MG and 32 digits"),
+    ],
+    check,
+};
+
+const KEYS: [&str; 5] = ["to", "text", "from", "status_callback", "media_url"];
+const MAX_TEXT_CHARS: usize = 1_600;
+
+fn check(definition: &Definition) -> Vec<Problem> {
+    let mut found = no_texts(definition);
+    found.extend(endpoint_problem(definition));
+    for (name, prefix) in [("account_sid", "AC"), ("api_key_sid", "SK"), ("messaging_service_sid", "MG")] {
+        let is_sid = |text: &str| {
+            text.strip_prefix(prefix)
+                .is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+        };
+        if definition.text(name).is_some_and(|text| !is_sid(text)) {
+            found
+                .push(Problem::new(format!("/settings/{name}"), format!("must be {prefix} and 32 hexadecimal digits")));
+        }
+    }
+    found
+}
+
+fn read(reader: &mut Reader<'_>, settings: &Map<String, Value>) {
+    reader.only(&KEYS);
+    for key in ["to", "text"] {
+        if !reader.has(key) {
+            reader.problem(&[key], "is required");
+        }
+    }
+    if !reader.has("from") && !["from", "messaging_service_sid"].iter().any(|key| settings.contains_key(*key)) {
+        reader
+            .problem(&["from"], "is required, unless the integration has a setting 'from' or 'messaging_service_sid'");
+    }
+    if let Some(to) = reader.text("to") {
+        let digits = to.strip_prefix('+').unwrap_or_default();
+        if !(7..=15).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            reader.problem(&["to"], "must be a number in E.164: + and 7 to 15 digits");
+        }
+    }
+    reader.cut("text", MAX_TEXT_CHARS);
+    for key in ["from", "status_callback", "media_url"] {
+        reader.text(key);
+    }
+}
+
+fn send<'a>(
+    service: &'a mut Service<'_>,
+    connection: &'a Connection,
+    message: &'a Map<String, Value>,
+    _: &'a str,
+) -> Sending<'a> {
+    Box::pin(async move {
+        let account = connection.text("account_sid").unwrap_or_default();
+        let user = connection.text("api_key_sid").unwrap_or(account);
+        let pair =
+            STANDARD.encode(format!("{user}:{}", connection.credential("auth_token").unwrap_or_default().trim()));
+        service.redactor.hide(&pair);
+        service.header(AUTHORIZATION, &format!("Basic {pair}"))?;
+        let said = |key: &str| message.get(key).and_then(Value::as_str);
+        let body = cut(said("text").unwrap_or_default(), MAX_TEXT_CHARS);
+        let mut form = vec![("To", said("to").unwrap_or_default()), ("Body", body.as_str())];
+        match (said("from"), connection.text("messaging_service_sid")) {
+            (None, Some(service)) => form.push(("MessagingServiceSid", service)),
+            _ => form.push(("From", text(message, connection, "from").unwrap_or_default())),
+        }
+        form.extend(said("status_callback").map(|url| ("StatusCallback", url)));
+        form.extend(said("media_url").map(|url| ("MediaUrl", url)));
+        let path = ["2010-04-01", "Accounts", account, "Messages.json"];
+        let ask = Ask { method: Method::POST, path: &path, query: &[], body: Body::Form(&form) };
+        judge(&service.ask(ask).await?)
+    })
+}
+
+fn judge(answer: &Value) -> Result<Value, Failure> {
+    let body = &answer["body"];
+    if body["sid"].is_string() {
+        Ok(json!({"sid": body["sid"], "status": body["status"]}))
+    } else {
+        Err(unexpected(answer))
+    }
+}

@@ -1,0 +1,113 @@
+//! A conversation with a service's API during one attempt: several exchanges below one endpoint, within the attempt's time.
+//!
+//! Parts of paths that come from payloads are encoded, so that none leads elsewhere than it says. The figures in the log
+//! are those of the last exchange.
+
+use std::time::Instant;
+
+use core314_actors::ports::executor::{Attempt, Connection};
+use core314_domain::log::{Failure, HttpFigures};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::Value;
+
+use super::client::{Call, HttpClient, Statuses};
+use super::failure::Code;
+use super::redact::Redactor;
+
+/// Exchanges of one attempt with one service.
+pub struct Service<'a> {
+    http: &'a HttpClient,
+    pub redactor: Redactor,
+    endpoint: Url,
+    headers: HeaderMap,
+    until: Instant,
+    pub figures: Option<HttpFigures>,
+}
+
+/// A request to a service.
+pub struct Ask<'a> {
+    pub method: Method,
+    /// Below the endpoint, part by part, each as it is.
+    pub path: &'a [&'a str],
+    pub query: &'a [(&'a str, &'a str)],
+    pub body: Body<'a>,
+}
+
+/// What a request brings.
+pub enum Body<'a> {
+    None,
+    Json(&'a Value),
+    Form(&'a [(&'a str, &'a str)]),
+}
+
+impl<'a> Ask<'a> {
+    pub const fn get(path: &'a [&'a str], query: &'a [(&'a str, &'a str)]) -> Self {
+        Self { method: Method::GET, path, query, body: Body::None }
+    }
+
+    pub const fn send(method: Method, path: &'a [&'a str], body: &'a Value) -> Self {
+        Self { method, path, query: &[], body: Body::Json(body) }
+    }
+}
+
+impl<'a> Service<'a> {
+    /// A conversation with the service that an attempt's integration names.
+    pub fn new(http: &'a HttpClient, attempt: &Attempt, connection: &Connection) -> Result<Self, Failure> {
+        let unusable = |why: String| Code::InvalidPayload.failure(why);
+        let text = connection.endpoint.as_deref();
+        let text = text.ok_or_else(|| unusable(format!("the integration '{}' has no endpoint", connection.name)))?;
+        let endpoint = Url::parse(text).ok().filter(|url| url.has_host() && !url.cannot_be_a_base());
+        let endpoint = endpoint.ok_or_else(|| unusable(format!("the endpoint '{text}' is no URL")))?;
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
+        let until = Instant::now() + attempt.timeout;
+        Ok(Self { http, redactor: Redactor::of(attempt), endpoint, headers, until, figures: None })
+    }
+
+    /// A header of every request. A value that is secret is marked so by the caller's redactor already.
+    pub fn header(&mut self, name: HeaderName, value: &str) -> Result<(), Failure> {
+        let value = HeaderValue::from_str(value.trim());
+        // The value may be a secret, so it is not repeated.
+        let message = || format!("what the header {name} needs has a character that no header can have");
+        let mut value = value.map_err(|_| Code::InvalidPayload.failure(message()))?;
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        Ok(())
+    }
+
+    /// What the service answers: `{status, headers, body}`. A status outside 2xx is a failure.
+    pub async fn ask(&mut self, ask: Ask<'_>) -> Result<Value, Failure> {
+        self.ask_expecting(ask, &[Statuses::SUCCESS]).await
+    }
+
+    /// The same where other statuses are answers too.
+    pub async fn ask_expecting(&mut self, ask: Ask<'_>, expected: &[Statuses]) -> Result<Value, Failure> {
+        let mut url = self.endpoint.clone();
+        if let Ok(mut parts) = url.path_segments_mut() {
+            parts.pop_if_empty().extend(ask.path);
+        }
+        if !ask.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(ask.query);
+        }
+        let mut headers = self.headers.clone();
+        let (body, content_type) = match ask.body {
+            Body::None => (Vec::new(), None),
+            Body::Json(value) => (value.to_string().into_bytes(), Some("application/json")),
+            Body::Form(pairs) => (form(pairs.iter().copied()), Some("application/x-www-form-urlencoded")),
+        };
+        if let Some(content_type) = content_type {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        let expected = expected.to_vec();
+        let call = Call { method: ask.method, url, headers, body, expected, follow_redirects: false };
+        let left = self.until.saturating_duration_since(Instant::now());
+        self.http.fetch(call, left, &self.redactor, &mut self.figures).await
+    }
+}
+
+/// Pairs as a form has them: the encoding of query strings is that of forms.
+pub fn form<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Vec<u8> {
+    let mut scratch = Url::parse("http://form/").expect("a constant URL");
+    scratch.query_pairs_mut().extend_pairs(pairs);
+    scratch.query().unwrap_or_default().as_bytes().to_vec()
+}

@@ -1,0 +1,156 @@
+//! Rows of a database: which tables and columns there are for flows, an integration or the server's configuration says; what a
+//! payload brings is values.
+
+use core314_actors::ports::executor::Attempt;
+use core314_actors::ports::records::{Change, Place, RecordError, Records};
+use core314_domain::log::Failure;
+use core314_domain::plan::Problem;
+use serde_json::{Map, Value, json};
+
+use super::{read_object, reader};
+use crate::executors::client::invalid;
+use crate::executors::failure::Code;
+use crate::executors::payload::{Reader, Reading};
+
+const KEYS: [&str; 5] = ["table", "where", "expect", "values", "max_rows"];
+/// The setting that has the columns by their tables.
+pub const TABLES: &str = "tables";
+const MAX_ROWS: u64 = 100_000;
+
+/// Reads a payload; `None` when it is right as far as can be seen before it is rendered. Values are read when they are
+/// rendered; names must stand in the document or be in the list by then.
+pub fn read(payload: &Value, reading: Reading, settings: &Map<String, Value>) -> Result<Option<Wish>, Vec<Problem>> {
+    let Some(mut reader) = reader(payload, reading)? else { return Ok(None) };
+    reader.only(&KEYS);
+    if !reader.has("table") {
+        reader.problem(&["table"], "is required");
+    }
+    let table = reader.text("table").map(str::to_owned);
+    let matching = read_object(&mut reader, "where", true);
+    let expected = read_object(&mut reader, "expect", false);
+    let values = read_object(&mut reader, "values", true);
+    let max_rows = reader.get("max_rows").map_or(Some(1), Value::as_u64).filter(|rows| (1..=MAX_ROWS).contains(rows));
+    if max_rows.is_none() {
+        reader.problem(&["max_rows"], format!("must be a whole number from 1 to {MAX_ROWS}"));
+    }
+    if let Some(table) = &table {
+        let none = Map::new();
+        let tables = settings.get(TABLES).and_then(Value::as_object).unwrap_or(&none);
+        match tables.get(table).and_then(Value::as_array) {
+            None => {
+                let known: Vec<&str> = tables.keys().map(String::as_str).collect();
+                let message = format!("'{table}' is no table that is named for flows: {}", known.join(", "));
+                reader.problem(&["table"], message);
+            }
+            Some(columns) => {
+                for (key, map) in [("where", &matching), ("expect", &expected), ("values", &values)] {
+                    judge_columns(&mut reader, key, map, columns);
+                }
+            }
+        }
+    }
+    if !reader.problems.is_empty() {
+        return Err(reader.problems);
+    }
+    Ok(table.map(|table| Wish { table, matching, expected, values, max_rows: max_rows.unwrap_or(1) }))
+}
+
+/// What a payload says.
+#[derive(Debug)]
+pub struct Wish {
+    table: String,
+    matching: Map<String, Value>,
+    expected: Map<String, Value>,
+    values: Map<String, Value>,
+    max_rows: u64,
+}
+
+fn judge_columns(reader: &mut Reader<'_>, key: &str, map: &Map<String, Value>, columns: &[Value]) {
+    for (name, value) in map {
+        if !columns.iter().any(|column| column == name) {
+            reader.problem(&[key, name], "is no column that is named for flows");
+        } else if key != "values" && (value.is_object() || value.is_array()) {
+            reader.problem(&[key, name], "must be a text, a number, a boolean or null");
+        } else if value.to_string().contains("\\u0000") {
+            reader.problem(&[key, name], "must not contain the NUL character");
+        }
+    }
+}
+
+/// Changes the rows of an attempt.
+pub async fn update(
+    records: &dyn Records,
+    attempt: &Attempt,
+    settings: &Map<String, Value>,
+    place: impl Future<Output = Result<Place, Failure>>,
+) -> Result<Value, Failure> {
+    let wish = read(&attempt.payload, Reading::Rendered, settings);
+    let wish = wish.map_err(|problems| invalid(&problems))?.expect("a rendered payload is read whole");
+    // A little of the time is kept for the report.
+    let within = attempt.timeout.saturating_sub((attempt.timeout / 50).min(std::time::Duration::from_millis(100)));
+    let change = Change {
+        table: wish.table,
+        matching: wish.matching,
+        expected: wish.expected,
+        values: wish.values,
+        max_rows: wish.max_rows,
+        within,
+        secrets: attempt.secrets.clone(),
+    };
+    let done = async { records.update(place.await?, change).await.map_err(|error| failure(&error)) };
+    let late = |_| Code::Timeout.failure(format!("no answer within {} ms", attempt.timeout.as_millis()));
+    let updated = tokio::time::timeout(within, done).await.map_err(late)??;
+    Ok(json!({"rows": updated.rows, "was_done": updated.was_done}))
+}
+
+fn failure(error: &RecordError) -> Failure {
+    let code = match error {
+        RecordError::NotFound => Code::NoRecord,
+        RecordError::Stale => Code::StaleRecord,
+        RecordError::TooMany { .. } | RecordError::Refused(_) => Code::Refused,
+        RecordError::Unavailable(_) => Code::Connect,
+    };
+    code.failure(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Map<String, Value> {
+        Map::from_iter([(TABLES.to_owned(), json!({"public.customers": ["id", "name", "version"]}))])
+    }
+
+    #[test]
+    fn only_what_is_named_can_be_changed() {
+        let problems = |payload: Value| -> Vec<String> {
+            let problems = read(&payload, Reading::Document, &settings()).err().unwrap_or_default();
+            problems.into_iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect()
+        };
+        let good = json!({"table": "public.customers", "where": {"id": 1}, "values": {"name": "{{ trigger.name }}"}});
+        assert_eq!(problems(good), [""; 0]);
+        for (payload, expected) in [
+            (json!({"where": {"id": 1}, "values": {"name": "x"}}), "/table: is required"),
+            (
+                json!({"table": "pg_authid", "where": {"id": 1}, "values": {"name": "x"}}),
+                "/table: 'pg_authid' is no table that is named for flows: public.customers",
+            ),
+            (json!({"table": "public.customers", "values": {"name": "x"}}), "/where: is required"),
+            (json!({"table": "public.customers", "where": {}, "values": {"name": "x"}}), "/where: must not be empty"),
+            (
+                json!({"table": "public.customers", "where": {"id": 1}, "values": {"is_admin": true}}),
+                "/values/is_admin: is no column that is named for flows",
+            ),
+            (
+                json!({"table": "public.customers", "where": {"id": [1]}, "values": {"name": "x"}}),
+                "/where/id: must be a text, a number, a boolean or null",
+            ),
+            (
+                json!({"table": "public.customers", "where": {"id": 1}, "values": {"name": "x"}, "max_rows": 0}),
+                "/max_rows: must be a whole number from 1 to 100000",
+            ),
+        ] {
+            assert_eq!(problems(payload), [expected]);
+        }
+    }
+}

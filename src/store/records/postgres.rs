@@ -1,0 +1,119 @@
+//! PostgreSQL: the database itself turns what JSON says into the types of its columns (`jsonb_populate_record`).
+
+use core314_actors::ports::records::{Change, Encryption, Postgres, RecordError, Updated};
+use serde_json::{Map, Value};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+
+use super::{Rows, changed, quoted, table};
+
+pub async fn update(place: &Postgres, change: &Change) -> Result<Updated, RecordError> {
+    let mut connection = connect(place, change).await?;
+    let outcome = in_transaction(&mut connection, change).await;
+    // What was committed is committed: how the connection ends does not matter.
+    let _ = connection.close().await;
+    outcome
+}
+
+async fn in_transaction(connection: &mut PgConnection, change: &Change) -> Result<Updated, RecordError> {
+    let mut transaction = connection.begin().await.map_err(|error| told(&error, change))?;
+    let updated = changed(&mut *transaction, change).await?;
+    transaction.commit().await.map_err(|error| told(&error, change))?;
+    Ok(updated)
+}
+
+impl Rows for PgConnection {
+    async fn change(&mut self, change: &Change, held: &Map<String, Value>) -> Result<u64, RecordError> {
+        let done = sqlx::query(AssertSqlSafe(statement(change, held))).bind(json(held)).bind(json(&change.values));
+        Ok(done.execute(self).await.map_err(|error| told(&error, change))?.rows_affected())
+    }
+
+    async fn count(&mut self, change: &Change, held: &Map<String, Value>) -> Result<u64, RecordError> {
+        let table = table(&change.table);
+        let from = format!("{table} AS t, jsonb_populate_record(NULL::{table}, $1::jsonb) AS m");
+        let statement = AssertSqlSafe(format!("SELECT count(*) FROM {from} WHERE {}", conditions(held)));
+        let row = sqlx::query(statement).bind(json(held)).fetch_one(self).await;
+        let count: i64 = row.and_then(|row| row.try_get(0)).map_err(|error| told(&error, change))?;
+        Ok(count.unsigned_abs())
+    }
+}
+
+async fn connect(place: &Postgres, change: &Change) -> Result<PgConnection, RecordError> {
+    let mut options = PgConnectOptions::new_without_pgpass()
+        .port(place.address.port())
+        .database(&place.database)
+        .username(&place.username)
+        .application_name("core314")
+        .options([("statement_timeout", format!("{}", change.within.as_millis().max(1)))])
+        .disable_statement_logging();
+    options = match place.encryption {
+        // The name is resolved once more, but whoever answers must prove to be it.
+        Encryption::Verified => options.host(&place.host).ssl_mode(PgSslMode::VerifyFull),
+        Encryption::None => options.host(&place.address.ip().to_string()).ssl_mode(PgSslMode::Disable),
+    };
+    if let Some(password) = &place.password {
+        options = options.password(password);
+    }
+    PgConnection::connect_with(&options).await.map_err(|error| told(&error, change))
+}
+
+fn statement(change: &Change, matching: &Map<String, Value>) -> String {
+    let table = table(&change.table);
+    let values: Vec<String> = change.values.keys().map(|name| format!("{0} = v.{0}", quoted(name))).collect();
+    let from = format!(
+        "jsonb_populate_record(NULL::{table}, $1::jsonb) AS m, jsonb_populate_record(NULL::{table}, $2::jsonb) AS v"
+    );
+    format!("UPDATE {table} AS t SET {} FROM {from} WHERE {}", values.join(", "), conditions(matching))
+}
+
+fn conditions(held: &Map<String, Value>) -> String {
+    let of = |(name, value): (&String, &Value)| match value {
+        Value::Null => format!("t.{} IS NULL", quoted(name)),
+        _ => format!("t.{0} = m.{0}", quoted(name)),
+    };
+    held.iter().map(of).collect::<Vec<_>>().join(" AND ")
+}
+
+fn json(map: &Map<String, Value>) -> String {
+    Value::Object(map.clone()).to_string()
+}
+
+/// What a database says, and whether it may say something else the next time.
+fn told(error: &sqlx::Error, change: &Change) -> RecordError {
+    let clean = |text: &str| change.secrets.redact(text).into_owned();
+    let Some(said) = error.as_database_error() else {
+        return match error {
+            sqlx::Error::Configuration(_) => RecordError::Refused(clean(&error.to_string())),
+            other => RecordError::Unavailable(clean(&other.to_string())),
+        };
+    };
+    let state = said.code().unwrap_or_default();
+    let message = clean(&format!("{} (SQLSTATE {state})", said.message()));
+    // Connections, resources, operators, serialization and the server's own time limit.
+    let passes = ["08", "53", "57", "40"].iter().any(|class| state.starts_with(class)) || state == "55P03";
+    if passes { RecordError::Unavailable(message) } else { RecordError::Refused(message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_and_values_are_bound() {
+        let map = |value: Value| value.as_object().expect("an object").clone();
+        let change = Change {
+            table: "crm.odd\"name".to_owned(),
+            matching: map(serde_json::json!({"id": 7, "gone_at": null})),
+            expected: Map::new(),
+            values: map(serde_json::json!({"na\"me": "'; DROP TABLE x; --"})),
+            max_rows: 1,
+            within: std::time::Duration::from_secs(1),
+            secrets: std::sync::Arc::default(),
+        };
+        let expected = "UPDATE \"crm\".\"odd\"\"name\" AS t SET \"na\"\"me\" = v.\"na\"\"me\" \
+            FROM jsonb_populate_record(NULL::\"crm\".\"odd\"\"name\", $1::jsonb) AS m, \
+            jsonb_populate_record(NULL::\"crm\".\"odd\"\"name\", $2::jsonb) AS v \
+            WHERE t.\"gone_at\" IS NULL AND t.\"id\" = m.\"id\"";
+        assert_eq!(statement(&change, &change.matching), expected);
+    }
+}
