@@ -119,6 +119,7 @@ impl Executor for ApiCall {
                         redactor: &mut redactor,
                         figures: &mut figures,
                         ends_at: Instant::now() + attempt.timeout,
+                        is_first: true,
                     };
                     caller.perform(request).await
                 }
@@ -152,6 +153,8 @@ struct Caller<'a> {
     redactor: &'a mut Redactor,
     figures: &'a mut Option<HttpFigures>,
     ends_at: Instant,
+    /// Nothing has been sent yet: the whole time of the attempt is left.
+    is_first: bool,
 }
 
 impl Caller<'_> {
@@ -230,10 +233,14 @@ impl Caller<'_> {
     }
 
     async fn exchange(&mut self, call: Call) -> Result<Value, Failure> {
-        self.http.fetch(call, self.left(), self.redactor, self.figures).await
+        let left = self.left();
+        self.http.fetch(call, left, self.redactor, self.figures).await
     }
 
-    fn left(&self) -> Duration {
+    fn left(&mut self) -> Duration {
+        if std::mem::replace(&mut self.is_first, false) {
+            return self.attempt.timeout;
+        }
         self.ends_at.saturating_duration_since(Instant::now())
     }
 }

@@ -98,8 +98,8 @@ async fn a_crash_loses_nothing(kind: StoreKind) {
     let change = json!({"value": "value-of-number-7", "overlap_seconds": 3_600});
     done(&server, Method::PATCH, "/api/v1/secrets/S7", change).await;
     let mut server = server;
-    for point in ["rotation.before=kill@1", "rotation.after=kill@1", "rotation.before=kill@2", "rotation.after=kill@1"]
-    {
+    let points = ["rotation.before=kill@1", "rotation.after=kill@1", "rotation.before=kill@2", "rotation.after=kill@1"];
+    for (round, point) in points.into_iter().enumerate() {
         server.kill();
         let mut environment = environment(NEW_KEY, Some(SECRET_KEY));
         environment.push(("CORE314_FAILPOINTS", point.to_owned()));
@@ -113,7 +113,7 @@ async fn a_crash_loses_nothing(kind: StoreKind) {
             tokio::task::yield_now().await;
         }
         server = restart(&installation, server, NEW_KEY, Some(SECRET_KEY));
-        is_used(&server, &echo, &format!("after-{}", point.replace(['.', '=', '@'], "-"))).await;
+        is_used(&server, &echo, &format!("round-{round}")).await;
     }
     let output = installation.command(&["secret", "rotate-key"]).env("CORE314_SERVER", &server.url).output();
     let output = output.expect("it runs");
