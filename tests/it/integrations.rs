@@ -4,13 +4,13 @@ mod echo;
 mod exchange;
 mod leaks;
 mod life;
-mod protection;
-mod provider;
-mod rotation;
 mod messages;
 mod models;
 mod programs;
+mod protection;
+mod provider;
 mod records;
+mod rotation;
 mod trackers;
 
 use reqwest::{Method, StatusCode};

@@ -84,8 +84,7 @@ fn simulate(shape: &Shape, script: &Script, seed: u64) -> End {
         );
     }
     let run = world.store.load(shape).expect("it was loaded at its end");
-    let started: Vec<StepNo> =
-        world.started.iter().filter(|(_, attempt)| *attempt == 0).map(|(no, _)| *no).collect();
+    let started: Vec<StepNo> = world.started.iter().filter(|(_, attempt)| *attempt == 0).map(|(no, _)| *no).collect();
     let is_undo = |no: &StepNo| matches!(run.state.place(&run.plan, *no), Some(Place::Undo { .. }));
     End {
         status: run.state.status,

@@ -130,7 +130,8 @@ mod tests {
         };
         let began = json!({"phase": 1, "phase_name": "phase 1", "status": "started", "sla_ms": 30_000});
         assert_eq!(said(&began), ["release: phase 1 started", "It belongs to a run of 'release'.", "low"]);
-        let late = json!({"phase": 2, "phase_name": "build", "status": "completed", "duration_ms": 61_500, "sla_ms": 60_000});
+        let late =
+            json!({"phase": 2, "phase_name": "build", "status": "completed", "duration_ms": 61_500, "sla_ms": 60_000});
         let words = "It took 61.5 s. Its threshold is 60 s.";
         assert_eq!(said(&late), ["release: phase 2 (build) completed", words, "medium"]);
         let failed = json!({"phase": 4, "phase_name": "deploy", "status": "failed", "duration_ms": 10, "error": "step 'p4': no",

@@ -123,7 +123,10 @@ impl Rows {
 
     /// Notes transitions of which somebody is told.
     pub(super) fn note_phases(&mut self, run: &RunWrite) {
-        run.phases.iter().filter_map(|phase| Occurrence::of_phase(phase, run.id)).for_each(|occurrence| self.occur(occurrence));
+        run.phases
+            .iter()
+            .filter_map(|phase| Occurrence::of_phase(phase, run.id))
+            .for_each(|occurrence| self.occur(occurrence));
     }
 
     /// Notes a run's end where somebody waits for it.

@@ -29,8 +29,8 @@ use crate::ports::integration::{Integration, KeptBreakers, Secret};
 use crate::ports::schedule::{ScheduleWrite, StoredSchedule};
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{
-    CachedWrite, DeadLetter, Delivery, FlowWrite, IdleRun, LimitedRun, Outcome, RejectCode, RunWrite, Store, StoredBucket,
-    StoredRun, TailRow, Webhook, Write,
+    CachedWrite, DeadLetter, Delivery, FlowWrite, IdleRun, LimitedRun, Outcome, RejectCode, RunWrite, Store,
+    StoredBucket, StoredRun, TailRow, Webhook, Write,
 };
 use crate::ports::{BoxFuture, Scope, StoreError};
 

@@ -25,9 +25,7 @@ pub fn read(reader: &mut Reader<'_>) -> (Vec<u8>, Option<String>) {
             let body = reader.get("json").map(|value| value.to_string().into_bytes());
             (body.unwrap_or_default(), Some("application/json".to_owned()))
         }
-        Some(&"form") => {
-            (form(reader.pairs("form")), Some("application/x-www-form-urlencoded".to_owned()))
-        }
+        Some(&"form") => (form(reader.pairs("form")), Some("application/x-www-form-urlencoded".to_owned())),
         Some(&"multipart") => multipart(reader),
         Some(_) => {
             let text = reader.text("body").unwrap_or_default();

@@ -42,7 +42,8 @@ pub fn tell(channels: &[String]) -> bool {
 fn lists(document: &FlowDocument) -> impl Iterator<Item = (String, &[String])> {
     let own = ("/error_notification_channels".to_owned(), document.error_notification_channels.as_slice());
     let of_phases = document.phases.iter().enumerate();
-    let of_phases = of_phases.map(|(no, phase)| (format!("/phases/{no}/alert_channels"), phase.alert_channels.as_slice()));
+    let of_phases =
+        of_phases.map(|(no, phase)| (format!("/phases/{no}/alert_channels"), phase.alert_channels.as_slice()));
     std::iter::once(own).chain(of_phases)
 }
 

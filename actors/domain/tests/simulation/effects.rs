@@ -18,7 +18,9 @@ impl World<'_> {
     pub fn act(&mut self, effects: Vec<Effect>) -> Check {
         for effect in effects {
             match effect {
-                Effect::StartAttempt { step, attempt, payload, part, .. } => self.start(step, attempt, &payload, part)?,
+                Effect::StartAttempt { step, attempt, payload, part, .. } => {
+                    self.start(step, attempt, &payload, part)?
+                }
                 Effect::CancelAttempt { step, attempt } => {
                     if let Some(found) = self.attempts.get_mut(&step).filter(|a| a.number == attempt) {
                         found.told_to_end = true;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use core314_domain::ids::{RowId, RunId, StepNo};
 use core314_domain::log::LogEntry;
-use core314_domain::run::{Bounds, CacheKey, Cached, Change, Effect, Kept, LastAttempt, Run, RunState, SavedState, Timing};
+use core314_domain::run::{
+    Bounds, CacheKey, Cached, Change, Effect, Kept, LastAttempt, Run, RunState, SavedState, Timing,
+};
 
 use serde_json::Value;
 

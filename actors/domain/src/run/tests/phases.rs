@@ -330,7 +330,10 @@ fn a_run_that_is_ending_is_not_retried() {
     bench.fails(0);
     bench.tell(&Command::Pause { by: "user:1".into() });
     let refused = bench.decide(&Command::Retry { step: None });
-    assert!(matches!(refused, Err(Refusal::RunNotNow(RunStatus::Paused, why)) if why.contains("ending")), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Refusal::RunNotNow(RunStatus::Paused, why)) if why.contains("ending")),
+        "{refused:?}"
+    );
     bench.completes(1);
     assert_eq!(status(&bench), RunStatus::Failed);
     bench.tell(&Command::Retry { step: None });
