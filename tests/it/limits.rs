@@ -14,15 +14,14 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use super::support::{Installation, SERVICE_KEY, Server, StoreKind, USER, long, seed, tail};
 
 const KEYS: usize = 5;
 const MAX: usize = 3;
-/// Turns of its thread for which the receiver keeps each request, so that others have the time to overlap with it: so many
-/// where as many are open as may be, and more where they are not.
-const TURNS: usize = 150;
-const MORE_TURNS: usize = 5_000;
+/// How long the receiver keeps a request at most, so that others have the time to overlap with it.
+const HOLD: Duration = Duration::from_millis(25);
 
 /// What the receiver has seen.
 #[derive(Default)]
@@ -32,6 +31,8 @@ struct Seen {
     /// How often each execution arrived.
     keys: Mutex<BTreeMap<String, usize>>,
     count: AtomicUsize,
+    /// Told of each that arrives.
+    arrived: Notify,
     /// Requests that were cut off.
     cut: AtomicUsize,
 }
@@ -46,6 +47,28 @@ impl Seen {
 
     fn is_full(&self, key: &str) -> bool {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).get(key).is_some_and(|(now, _)| *now >= MAX)
+    }
+
+    /// Until as many are open as may be.
+    async fn full(&self, key: &str) {
+        loop {
+            let arrived = self.arrived.notified();
+            if self.is_full(key) {
+                return;
+            }
+            arrived.await;
+        }
+    }
+
+    /// Until so many have arrived in all.
+    async fn counted(&self, until: usize) {
+        loop {
+            let arrived = self.arrived.notified();
+            if self.count.load(Ordering::SeqCst) >= until {
+                return;
+            }
+            arrived.await;
+        }
     }
 
     fn closed(&self, key: &str) {
@@ -83,19 +106,11 @@ async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
         seen.count.fetch_add(1, Ordering::SeqCst);
         *seen.keys.lock().unwrap_or_else(PoisonError::into_inner).entry(request.execution).or_default() += 1;
         seen.opened(&request.key);
-        let mut is_cut = false;
-        for turn in 0..MORE_TURNS {
-            if turn >= TURNS && seen.is_full(&request.key) {
-                break;
-            }
-            tokio::task::yield_now().await;
-            // Nothing is to be read before the answer, but the end of a connection whose server was killed.
-            if !matches!(stream.try_read(&mut [0; 1]), Err(ref error) if error.kind() == std::io::ErrorKind::WouldBlock)
-            {
-                is_cut = true;
-                break;
-            }
-        }
+        seen.arrived.notify_waiters();
+        let is_cut = tokio::select! {
+            () = cut(&stream) => true,
+            _ = tokio::time::timeout(HOLD, seen.full(&request.key)) => false,
+        };
         seen.closed(&request.key);
         if is_cut {
             seen.cut.fetch_add(1, Ordering::SeqCst);
@@ -103,6 +118,17 @@ async fn serve(mut stream: TcpStream, seen: Arc<Seen>) {
         }
         let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
         if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Until the connection's end. Nothing is to be read before the answer, but the end of one whose server was killed.
+async fn cut(stream: &TcpStream) {
+    loop {
+        let _ = stream.readable().await;
+        let read = stream.try_read(&mut [0; 1]);
+        if !matches!(read, Err(ref error) if error.kind() == std::io::ErrorKind::WouldBlock) {
             return;
         }
     }
@@ -175,11 +201,8 @@ async fn killed_again_and_again(kind: StoreKind) {
     for _ in 0..kills {
         // It dies in the middle of its work, each time somewhere else.
         let until = seen.count.load(Ordering::SeqCst) + random.random_range(1..runs / (kills + 1));
-        let started = Instant::now();
-        while seen.count.load(Ordering::SeqCst) < until {
-            tokio::task::yield_now().await;
-            assert!(started.elapsed() < Duration::from_mins(2), "nothing is sent any more: {}", log(&installation));
-        }
+        let some = tokio::time::timeout(Duration::from_mins(2), seen.counted(until)).await;
+        assert!(some.is_ok(), "nothing is sent any more: {}", log(&installation));
         server.kill();
         server = Server::start(&installation);
     }

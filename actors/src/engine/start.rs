@@ -156,14 +156,7 @@ impl Engine {
             partitions.push(group.start_child::<QueuePartition>(spec, args).map_err(|e| actors(&e))?);
             shared.push(own);
         }
-        let args = RolloutsArgs { runtime: runtime.clone(), writer: writers[0].clone() };
-        let spec = ChildSpec::new("rollouts").placement(Placement::Worker(0)).mailbox(16);
-        root.root().start_child::<Rollouts>(spec, args).map_err(|e| actors(&e))?;
-        let spec = ChildSpec::new("collector").placement(Placement::Worker(0)).mailbox(16);
-        root.root().start_child::<Collector>(spec, runtime.clone()).map_err(|e| actors(&e))?;
-        let args = WaitingCheckArgs { runtime: runtime.clone(), writer: writers[0].clone() };
-        let spec = ChildSpec::new("waiting-check").placement(Placement::Worker(0)).mailbox(16);
-        root.root().start_child::<WaitingCheck>(spec, args).map_err(|e| actors(&e))?;
+        keep_house(&runtime, &root, &writers[0]).map_err(|e| actors(&e))?;
         let watchdog = root.watch(patience(&runtime.settings)).map_err(|e| actors(&e))?;
         runtime.gates.tell_by(tell_partitions(partitions.clone()));
         let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
@@ -212,6 +205,21 @@ impl Engine {
         let entry = node_entry(&self.inner.runtime, event, summary.to_owned(), details);
         self.commit(Write::Audit(Box::new(entry))).await.map(drop)
     }
+}
+
+/// Starts what keeps the house: roll-outs, the collector, and the check that no run waits in vain.
+fn keep_house(
+    runtime: &Arc<Runtime>,
+    root: &Tree,
+    writer: &Ref<CommitWriter>,
+) -> Result<(), crate::supervision::StartError> {
+    let own = |name: &str| ChildSpec::new(name).placement(Placement::Worker(0)).mailbox(16);
+    let args = RolloutsArgs { runtime: runtime.clone(), writer: writer.clone() };
+    root.root().start_child::<Rollouts>(own("rollouts"), args)?;
+    root.root().start_child::<Collector>(own("collector"), runtime.clone())?;
+    let args = WaitingCheckArgs { runtime: runtime.clone(), writer: writer.clone() };
+    root.root().start_child::<WaitingCheck>(own("waiting-check"), args)?;
+    Ok(())
 }
 
 /// Tells partitions of gates that may let them pass again.
