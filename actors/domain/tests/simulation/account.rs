@@ -120,7 +120,8 @@ impl Account {
             (Started, None) => phase == 1,
             (Started, Some((last, Completed))) => phase == last + 1,
             (Started, Some((_, RolledBack))) => to.is_some_and(|to| phase == to + 1),
-            (Started, Some((last, Failed))) => taken_up && phase <= last,
+            // One that a `stop` ended as failed has nothing left to do: what follows it is taken up.
+            (Started, Some((last, Failed))) => taken_up && phase <= last + 1,
             (Completed | Failed, Some((last, Started))) => phase == last,
             (RolledBack, Some((last, Failed | Completed | Started))) => phase == last,
             _ => false,
