@@ -156,14 +156,7 @@ impl Engine {
             partitions.push(group.start_child::<QueuePartition>(spec, args).map_err(|e| actors(&e))?);
             shared.push(own);
         }
-        let args = RolloutsArgs { runtime: runtime.clone(), writer: writers[0].clone() };
-        let spec = ChildSpec::new("rollouts").placement(Placement::Worker(0)).mailbox(16);
-        root.root().start_child::<Rollouts>(spec, args).map_err(|e| actors(&e))?;
-        let spec = ChildSpec::new("collector").placement(Placement::Worker(0)).mailbox(16);
-        root.root().start_child::<Collector>(spec, runtime.clone()).map_err(|e| actors(&e))?;
-        let args = WaitingCheckArgs { runtime: runtime.clone(), writer: writers[0].clone() };
-        let spec = ChildSpec::new("waiting-check").placement(Placement::Worker(0)).mailbox(16);
-        root.root().start_child::<WaitingCheck>(spec, args).map_err(|e| actors(&e))?;
+        watch_over(&root, &runtime, &writers[0])?;
         let watchdog = root.watch(patience(&runtime.settings)).map_err(|e| actors(&e))?;
         runtime.gates.tell_by(tell_partitions(partitions.clone()));
         let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
@@ -212,6 +205,18 @@ impl Engine {
         let entry = node_entry(&self.inner.runtime, event, summary.to_owned(), details);
         self.commit(Write::Audit(Box::new(entry))).await.map(drop)
     }
+}
+
+/// Starts those who look after things from time to time.
+fn watch_over(tree: &Tree, runtime: &Arc<Runtime>, writer: &Ref<CommitWriter>) -> Result<(), StartError> {
+    let actors = |e: &dyn std::fmt::Display| StartError::Actors(e.to_string());
+    let spec = |name: &str| ChildSpec::new(name.to_owned()).placement(Placement::Worker(0)).mailbox(16);
+    let args = RolloutsArgs { runtime: runtime.clone(), writer: writer.clone() };
+    tree.root().start_child::<Rollouts>(spec("rollouts"), args).map_err(|e| actors(&e))?;
+    tree.root().start_child::<Collector>(spec("collector"), runtime.clone()).map_err(|e| actors(&e))?;
+    let args = WaitingCheckArgs { runtime: runtime.clone(), writer: writer.clone() };
+    tree.root().start_child::<WaitingCheck>(spec("waiting-check"), args).map_err(|e| actors(&e))?;
+    Ok(())
 }
 
 /// Tells partitions of gates that may let them pass again.
