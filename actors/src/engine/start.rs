@@ -213,7 +213,7 @@ fn keep_house(
     root: &Tree,
     writer: &Ref<CommitWriter>,
 ) -> Result<(), crate::supervision::StartError> {
-    let own = |name: &str| ChildSpec::new(name).placement(Placement::Worker(0)).mailbox(16);
+    let own = |name: &str| ChildSpec::new(name.to_owned()).placement(Placement::Worker(0)).mailbox(16);
     let args = RolloutsArgs { runtime: runtime.clone(), writer: writer.clone() };
     root.root().start_child::<Rollouts>(own("rollouts"), args)?;
     root.root().start_child::<Collector>(own("collector"), runtime.clone())?;

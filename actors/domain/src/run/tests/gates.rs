@@ -42,7 +42,7 @@ fn a_retry_asks_again() {
     let mut bench = gated(&["crm", "chat"]);
     bench.tell(&Command::Begin);
     bench.tell(&Command::Start { steps: vec![0] });
-    bench.fails(0);
+    bench.fails_for_now(0, None);
     let wake = bench.at(2_000, &Command::Wake);
     assert_eq!((started(&wake), queued(&wake)), (vec![], vec![0]));
 }
