@@ -83,9 +83,12 @@ fn no_way_back(now: &RunState, before: &RunState) -> Check {
     for (no, old) in before.all() {
         // Whoever takes a run up again takes back what did not do what it should, and nothing else; a phase that was
         // taken back begins anew.
-        let taken_back = rolled_back || (taken_up && !old.status.satisfies());
+        let is_of_round = no as usize >= before.steps.len();
+        // A loop takes up its rounds when it begins again: that may be later.
+        let is_again = taken_up || (is_of_round && before.reopened > 0);
+        let taken_back = rolled_back || (is_again && !old.status.satisfies());
         let new = now.get(no);
-        let is_gone = new.is_none() && no as usize >= before.steps.len();
+        let is_gone = new.is_none() && is_of_round;
         ensure(!old.status.is_terminal() || taken_back || is_gone || Some(old) == new, || {
             format!("step {no} went from {:?} to {:?}", old.status, new.map(|step| step.status))
         })?;
