@@ -10,7 +10,7 @@ use super::prometheus::{self, Family};
 use super::support::{Server, flow_document};
 
 /// What a page must have: the metric, its kind, and its labels.
-const METRICS: [(&str, &str, &[&str]); 42] = [
+const METRICS: [(&str, &str, &[&str]); 50] = [
     ("core314_runs_accepted_total", "counter", &[]),
     ("core314_runs_ended_total", "counter", &["status"]),
     ("core314_executions_ended_total", "counter", &["action_type", "status"]),
@@ -27,6 +27,14 @@ const METRICS: [(&str, &str, &[&str]); 42] = [
     ("core314_limit_holding", "gauge", &[]),
     ("core314_limit_gathering", "gauge", &[]),
     ("core314_queue_age_seconds", "gauge", &[]),
+    ("core314_waiting_checked_total", "counter", &[]),
+    ("core314_waiting_passes_total", "counter", &[]),
+    ("core314_waiting_violations", "gauge", &[]),
+    ("workflow_phase_started", "counter", &["flow", "phase"]),
+    ("workflow_phase_completed", "histogram", &["flow", "phase"]),
+    ("workflow_phase_failed", "histogram", &["flow", "phase"]),
+    ("workflow_phase_rolled_back", "counter", &["flow", "phase"]),
+    ("core314_phase_values_lost_total", "counter", &[]),
     ("core314_resident_runs", "gauge", &[]),
     ("core314_schedules_fired_total", "counter", &[]),
     ("core314_schedules_not_fired_total", "counter", &["reason"]),
