@@ -49,6 +49,10 @@ impl Decider<'_> {
         self.waits(no, self.live(no));
         self.release_inner(no, None);
         self.settle();
+        // Where all in it was done before the run was taken up again, nothing of it ends any more.
+        if self.status(no) == StepStatus::Waiting {
+            self.progress(no, no);
+        }
     }
 
     /// The step has begun and waits.

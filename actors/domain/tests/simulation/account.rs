@@ -118,7 +118,8 @@ impl Account {
         let to = after.state.rollback.as_ref().map(|rollback| rollback.to_phase);
         let follows = match (status, last) {
             (Started, None) => phase == 1,
-            (Started, Some((last, Completed))) => phase == last + 1,
+            // A retry may begin with a step of the phase that was over, or of one before it.
+            (Started, Some((last, Completed))) => phase == last + 1 || (taken_up && phase <= last),
             (Started, Some((_, RolledBack))) => to.is_some_and(|to| phase == to + 1),
             // One that a `stop` ended as failed has nothing left to do: what follows it is taken up.
             (Started, Some((last, Failed))) => taken_up && phase <= last + 1,

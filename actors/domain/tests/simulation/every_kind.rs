@@ -210,7 +210,7 @@ fn misfortunes(rng: &mut Rng) -> Script {
 #[test]
 fn random_flows_of_every_kind_survive_random_misfortunes() {
     let (mut ends, mut rollbacks, mut undone) = (BTreeMap::new(), 0, 0);
-    for seed in seeds(2_500) {
+    for seed in seeds(1_000) {
         let mut rng = Rng(seed ^ 0x0ff5_e700);
         let shape = nested::shape(&mut rng);
         let end = simulate(&shape, &misfortunes(&mut rng), seed);
@@ -220,9 +220,9 @@ fn random_flows_of_every_kind_survive_random_misfortunes() {
     }
     // The seeds reach every end, or they show nothing.
     for status in ["completed", "failed", "cancelled", "timed_out", "rolled_back", "awaiting_approval"] {
-        assert!(ends.get(status).is_some_and(|n| *n >= 20), "{status}: {ends:?}");
+        assert!(ends.get(status).is_some_and(|n| *n >= 10), "{status}: {ends:?}");
     }
-    assert!(rollbacks > 100 && undone > 100, "{rollbacks} rollbacks, {undone} undos");
+    assert!(rollbacks > 50 && undone > 50, "{rollbacks} rollbacks, {undone} undos");
 }
 
 #[test]

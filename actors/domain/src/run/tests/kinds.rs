@@ -87,6 +87,18 @@ fn raise_fails_and_stop_ends() {
 }
 
 #[test]
+fn a_parallel_step_whose_lanes_are_done_ends_when_the_run_is_taken_up_again() {
+    let stop = kind("s", "stop", json!({"status": "cancelled"}));
+    let lanes = kind("p", "parallel", json!({"branches": [{"id": "x", "steps": [stop]}]}));
+    let mut bench = Bench::begun(flow("sequential", &[lanes, step("z", json!({}))], json!({})));
+    assert_eq!((status(&bench), bench.letters()), (RunStatus::Cancelled, "XCX".to_owned()));
+    bench.tell(&Command::Retry { step: None });
+    assert_eq!(bench.letters(), "CCI");
+    bench.completes(2);
+    assert_eq!(status(&bench), RunStatus::Completed);
+}
+
+#[test]
 fn a_branch_takes_the_first_case_that_holds() {
     let branch = |when: [&str; 2]| {
         let case = |no: usize| json!({"when": when[no], "steps": [step(&format!("c{no}"), json!({})), step(&format!("d{no}"), json!({}))]});
