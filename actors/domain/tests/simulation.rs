@@ -265,7 +265,7 @@ fn a_deadline_ends_what_hangs_and_what_waits() {
 #[test]
 fn random_flows_survive_random_misfortunes() {
     let mut ends = std::collections::BTreeMap::new();
-    for seed in seeds(4_000) {
+    for seed in seeds(1_500) {
         let mut rng = Rng(seed ^ 0x5eed_0000);
         let shape = random::shape(&mut rng);
         let people = rng.pick(&[People::Random, People::Random, People::Approve, People::Silent]);
@@ -288,7 +288,7 @@ fn random_flows_survive_random_misfortunes() {
         RunStatus::TimedOut,
         RunStatus::AwaitingApproval,
     ] {
-        assert!(ends.get(status.as_str()).is_some_and(|n| *n >= 20), "{status}: {ends:?}");
+        assert!(ends.get(status.as_str()).is_some_and(|n| *n >= 10), "{status}: {ends:?}");
     }
 }
 

@@ -161,7 +161,7 @@ fn every_undo_fails_in_turn_and_is_settled() {
         let plain = simulate(shape, &with_fate(no, FOR_GOOD), 0);
         let undos = if plain.status == RunStatus::RolledBack { plain.undos.clone() } else { Vec::new() };
         // Of many a few, each time others: the long form leaves none out.
-        let stride = if is_long() { 1 } else { undos.len().div_ceil(4).max(1) };
+        let stride = if is_long() { 1 } else { undos.len().div_ceil(2).max(1) };
         for undo in undos.iter().copied().skip(no as usize % stride).step_by(stride) {
             let fails = |ways: &[Way], fate| Script {
                 fates: [(no, FOR_GOOD), (undo, fate)].into(),
@@ -188,7 +188,7 @@ fn every_undo_fails_in_turn_and_is_settled() {
             crash_everywhere(shape, &script, u64::from(no), 24, false);
         }
     });
-    assert!(settled > 100, "{settled}");
+    assert!(settled > 50, "{settled}");
 }
 
 fn misfortunes(rng: &mut Rng) -> Script {
