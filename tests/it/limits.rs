@@ -218,8 +218,8 @@ async fn killed_again_and_again(kind: StoreKind) {
     let most: Vec<usize> =
         seen.open.lock().unwrap_or_else(PoisonError::into_inner).values().map(|(_, most)| *most).collect();
     assert_eq!(most, [MAX; KEYS], "three at once of each key, and never a fourth");
-    let keys = seen.keys.lock().unwrap_or_else(PoisonError::into_inner);
-    assert_eq!(keys.len(), runs, "every execution has arrived");
+    let executions = seen.keys.lock().unwrap_or_else(PoisonError::into_inner).len();
+    assert_eq!(executions, runs, "every execution has arrived");
     while !server.get_text("/metrics").await.contains("core314_limit_holding 0\n") {
         assert!(started.elapsed() < patience, "a place is held by nobody: {}", log(&installation));
     }

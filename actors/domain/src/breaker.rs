@@ -200,14 +200,14 @@ impl Breaker {
         }
         match self.kept.state {
             BreakerState::Closed => Pass::Yes(self.ticket(false)),
-            BreakerState::Open => match self.kept.until_ms.filter(|until| now_ms < *until) {
-                // A clock that was set back makes nobody wait for longer than the policy says.
-                Some(until_ms) => Pass::No { until_ms: Some(until_ms.min(now_ms + self.open_ms())) },
-                None => {
-                    self.turn(BreakerState::HalfOpen, "it is asked again with care".to_owned(), now_ms);
-                    self.probe()
+            BreakerState::Open => {
+                if let Some(until_ms) = self.kept.until_ms.filter(|until| now_ms < *until) {
+                    // A clock that was set back makes nobody wait for longer than the policy says.
+                    return Pass::No { until_ms: Some(until_ms.min(now_ms + self.open_ms())) };
                 }
-            },
+                self.turn(BreakerState::HalfOpen, "it is asked again with care".to_owned(), now_ms);
+                self.probe()
+            }
             BreakerState::HalfOpen => self.probe(),
         }
     }

@@ -123,7 +123,7 @@ impl Engine {
 
     /// Says of a step that is due which limit or breaker of its integration holds it.
     fn gated(&self, run: &Run, reason: &mut Reason) {
-        let Some((_, step)) = reason.execution_id.and_then(|execution| execution.parts()) else { return };
+        let Some((_, step)) = reason.execution_id.and_then(core314_domain::ids::ExecutionId::parts) else { return };
         let target = &run.step_plan(step).action_target;
         let name = (run.header.owner.tenant, target.clone());
         let Some(blocked) = self.inner.runtime.gates.blocked(&name, self.now_ms()) else { return };

@@ -54,6 +54,7 @@ pub(super) fn alone(event: &Json) -> Json {
 
 impl Accepted {
     /// The same of a trigger that has joined this run of its flow's version.
+    #[must_use]
     pub fn joining(self, run: RunId) -> Self {
         let executions: Vec<ExecutionId> = (0..self.executions.len() as StepNo).map(|no| run.execution(no)).collect();
         Self { run, executions, ..self }

@@ -154,7 +154,7 @@ impl QueuePartition {
 
     /// A command from outside; the run is loaded if it is not here.
     pub(super) fn tell(&mut self, run: RunId, command: Box<Command>, remark: Remark, answer: Option<AnswerTo>) {
-        self.deliver(run, Ask { answer, remark, ..Ask::quiet(*command) });
+        self.deliver(run, Ask { remark, answer, ..Ask::quiet(*command) });
     }
 
     /// Gives a run a command, now or when it is loaded.

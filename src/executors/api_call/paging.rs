@@ -230,6 +230,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "calls read better")]
     fn read(paging: Value) -> Result<Paging, Vec<String>> {
         let payload = json!({"paging": paging});
         let mut reader = Reader::new(&payload, Reading::Rendered).expect("an object");
@@ -238,6 +239,7 @@ mod tests {
         found.ok_or(problems)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "calls read better")]
     fn next(paging: Value, headers: Value, body: Value) -> Result<Option<String>, String> {
         let url = Url::parse("https://h/v1/a?x=1&page=1").expect("a URL");
         let page = Page { url: &url, headers: &headers, body: &body };

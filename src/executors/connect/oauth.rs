@@ -23,9 +23,9 @@ use crate::executors::failure::Code;
 use crate::executors::redact::Redactor;
 
 /// A token whose service does not say how long it lives.
-const DEFAULT_LIFE: Duration = Duration::from_secs(300);
+const DEFAULT_LIFE: Duration = Duration::from_mins(5);
 /// A longer life is not believed: a token that was revoked meanwhile costs a refusal.
-const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
+const LONGEST_LIFE: Duration = Duration::from_hours(24);
 /// Tokens are not used in this last part of their lives: they would end under way.
 const MARGIN: Duration = Duration::from_secs(20);
 /// Integrations whose tokens are kept at once.

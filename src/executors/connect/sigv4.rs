@@ -91,6 +91,7 @@ fn canonical_headers(url: &Url, headers: &HeaderMap) -> Result<(String, String),
     }
     all.sort_unstable();
     let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+    #[expect(clippy::format_collect, reason = "a few headers")]
     let lines: String = all.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
     Ok((names.join(";"), lines))
 }
@@ -108,7 +109,8 @@ fn encoded(bytes: &[u8]) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            out.push_str(&hex(&[byte]).to_ascii_uppercase());
         }
     }
     out
@@ -132,6 +134,7 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
+#[expect(clippy::format_collect, reason = "a few bytes")]
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

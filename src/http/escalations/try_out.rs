@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::ports::resource::Resource;
 use core314_domain::escalation::{Asked as Said, EscalationReason, Failure, Suite, acting};
@@ -51,6 +52,7 @@ struct View {
 pub fn doc() -> Doc {
     Doc::role("Tries escalation rules out, without sending anything.", Role::Viewer)
         .body_in::<Input>(MEDIA_TYPES)
+        .problem(StatusCode::NOT_FOUND)
         .ok::<View>("What each rule says, or what came of each case.")
 }
 

@@ -134,8 +134,8 @@ fn queue(page: &mut Exposition, engine: &Engine) {
     let credits = engine.free_credits() as f64;
     page.single(Type::Gauge, "core314_free_credits", "Triggers that could still wait for their commit.", credits);
     let waited = [(Vec::new(), engine.runtime().meters.queue_wait.counted())];
-    let help = "From when an execution could have started to when it did.";
-    page.histograms("core314_dispatch_latency_seconds", help, MILLIS, waited);
+    let words = "From when an execution could have started to when it did.";
+    page.histograms("core314_dispatch_latency_seconds", words, MILLIS, waited);
 }
 
 /// What schedules have done with their instants.

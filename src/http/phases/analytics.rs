@@ -25,6 +25,7 @@ struct View {
 /// A phase of a flow.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PhaseAnalysis")]
+#[expect(clippy::struct_field_names, reason = "the contract names them so")]
 struct Phase {
     orchestration_flow_id: Uuid,
     phase_number: i64,

@@ -10,6 +10,7 @@ use super::provider::{CLIENT_SECRET, Provider, REFRESH_TOKEN};
 use super::{done, run, secret, start, start_with, step};
 use crate::support::StoreKind;
 
+#[expect(clippy::needless_pass_by_value, reason = "calls read better")]
 fn oauth(provider: &Provider, name: &str, more: Value, credentials: Value) -> Value {
     let mut settings = json!({"auth": "oauth2", "token_url": format!("{}/token", provider.url), "client_id": "robot"});
     settings.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());

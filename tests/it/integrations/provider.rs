@@ -14,6 +14,9 @@ use crate::support::free_port;
 pub const CLIENT_SECRET: &str = "client-secret/0001+x";
 pub const REFRESH_TOKEN: &str = "refresh-token-0000001";
 
+/// A request: its method and path, its headers, its body.
+type Received = (String, BTreeMap<String, String>, Vec<u8>);
+
 /// The service.
 pub struct Provider {
     pub url: String,
@@ -23,7 +26,7 @@ pub struct Provider {
     pub is_strict: AtomicUsize,
     pub expires_in: AtomicU64,
     /// Requests by their method and path, without those for tokens.
-    received: Mutex<Vec<(String, BTreeMap<String, String>, Vec<u8>)>>,
+    received: Mutex<Vec<Received>>,
 }
 
 impl Provider {
@@ -109,9 +112,9 @@ async fn api(provider: web::Data<Provider>, request: HttpRequest, body: web::Byt
     let path = request.path();
     if path.starts_with("/private") {
         let last = provider.given.load(Ordering::SeqCst);
-        let least =
+        let first =
             if provider.is_strict.load(Ordering::SeqCst) > 0 { provider.is_strict.load(Ordering::SeqCst) } else { 1 };
-        let is_good = (least..=last).any(|number| authorization == format!("Bearer access-token-number-{number}"));
+        let is_good = (first..=last).any(|number| authorization == format!("Bearer access-token-number-{number}"));
         if !is_good {
             return HttpResponse::Unauthorized().json(json!({"error": "invalid_token", "seen": authorization}));
         }

@@ -163,17 +163,17 @@ async fn two_values_are_good_at_once(kind: StoreKind) {
     };
     let (sent, old, _) = signatures("before").await;
     assert_eq!(sent, old);
-    let set = |words: &[&str]| {
+    let command_line = |words: &[&str]| {
         let mut command = installation.command(words);
         command.env("CORE314_SERVER", &server.url).env("CORE314_USER", USER).env("HOOK_KEY", NEW);
         let output = command.output().expect("it runs");
         assert!(output.status.success(), "{output:?}");
     };
-    set(&["secret", "set", "HOOK_KEY", "--from-env", "HOOK_KEY", "--overlap", "3600"]);
+    command_line(&["secret", "set", "HOOK_KEY", "--from-env", "HOOK_KEY", "--overlap", "3600"]);
     assert!(server.get("/api/v1/secrets/HOOK_KEY").await["previous_until"].is_string());
     let (sent, old, new) = signatures("both").await;
     assert_eq!(sent, format!("{new} {old}"));
-    set(&["secret", "set", "HOOK_KEY", "--from-env", "HOOK_KEY"]);
+    command_line(&["secret", "set", "HOOK_KEY", "--from-env", "HOOK_KEY"]);
     assert!(server.get("/api/v1/secrets/HOOK_KEY").await["previous_until"].is_null());
     let (sent, _, new) = signatures("after").await;
     assert_eq!(sent, new);

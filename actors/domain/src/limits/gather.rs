@@ -91,6 +91,7 @@ impl Terms {
 }
 
 /// What a run of a batch has for its trigger.
+#[expect(clippy::needless_pass_by_value, reason = "calls read better")]
 pub fn batch_of(events: Vec<Value>) -> Value {
     json!({"count": events.len(), "events": events})
 }

@@ -123,8 +123,9 @@ impl Account {
             (Started, Some((_, RolledBack))) => to.is_some_and(|to| phase == to + 1),
             // One that a `stop` ended as failed has nothing left to do: what follows it is taken up.
             (Started, Some((last, Failed))) => taken_up && phase <= last + 1,
-            (Completed | Failed, Some((last, Started))) => phase == last,
-            (RolledBack, Some((last, Failed | Completed | Started))) => phase == last,
+            (Completed | Failed, Some((last, Started))) | (RolledBack, Some((last, Failed | Completed | Started))) => {
+                phase == last
+            }
             _ => false,
         };
         ensure(follows, || format!("phase {phase} is {status:?} after {last:?}"))

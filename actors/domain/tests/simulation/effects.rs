@@ -19,7 +19,7 @@ impl World<'_> {
         for effect in effects {
             match effect {
                 Effect::StartAttempt { step, attempt, payload, part, .. } => {
-                    self.start(step, attempt, &payload, part)?
+                    self.start(step, attempt, &payload, part)?;
                 }
                 Effect::CancelAttempt { step, attempt } => {
                     if let Some(found) = self.attempts.get_mut(&step).filter(|a| a.number == attempt) {

@@ -167,7 +167,11 @@ pub async fn triggers_join_the_run_that_gathers_them(store: &dyn Store) {
     let repeated = Outcome::Duplicate { answer: json!({"run": run.id}), same_request: true };
     assert_eq!(outcomes, [committed.clone(), repeated, Outcome::NotFound, Outcome::Fenced]);
     let given_back = GatherWrite { idempotency: nowhere.idempotency.clone(), ..join(&run, &mut samples, 5, None) };
-    assert_eq!(commit(store, vec![write(&given_back)]).await, [committed.clone()], "its key is free again");
+    assert_eq!(
+        commit(store, vec![write(&given_back)]).await,
+        std::slice::from_ref(&committed),
+        "its key is free again"
+    );
 
     let expected = Progress { count: 5, bytes: 45, last_no: 5, last_ms: NOW_MS + 5 };
     let row =

@@ -26,8 +26,8 @@ fn a_loop_whose_collection_is_lost_fails_in_words() {
     let last = json!({"id": "sum", "type": "transform", "config": {"values": {"n": "1"}}});
     let mut bench =
         Bench::begun(flow("sequential", &[step("a", json!({})), each("steps.a.output.list", &last)], json!({})));
-    let list = Outcome::Completed(Arc::new(json!({"list": ["x", "y", "z"]})));
-    assert_eq!(given(&bench.ends(0, list)), ["x", "y"]);
+    let output = Outcome::Completed(Arc::new(json!({"list": ["x", "y", "z"]})));
+    assert_eq!(given(&bench.ends(0, output)), ["x", "y"]);
     let saved = reloaded(&bench);
     let state = RunState::load(&saved.save()).unwrap();
     bench.run = Run::rehydrate(saved.header.clone(), saved.plan.clone(), state, &[]);

@@ -186,6 +186,7 @@ fn what_would_be_taken_back_can_be_asked_at_any_time() {
 }
 
 /// A step that can be taken back, by the word that its undo is given.
+#[expect(clippy::needless_pass_by_value, reason = "calls read better")]
 fn undoable(id: &str, more: Value) -> Value {
     let mut made = step(id, json!({"undo": {"action_type": "noop", "action_payload": {"undo": id}}}));
     merge_patch(&mut made, &more);
