@@ -161,7 +161,7 @@ impl Behaviour for Escalations {
             EscalationsMsg::Wake => self.timer = None,
             EscalationsMsg::Load => return self.load(ctx),
             EscalationsMsg::Loaded(loaded) => self.loaded(loaded, ctx),
-            EscalationsMsg::Tell { rule, tenant, job } => self.tell(rule, tenant, job, ctx),
+            EscalationsMsg::Tell { rule, tenant, job } => drop(self.tell(rule, tenant, job, ctx)),
             EscalationsMsg::Known { escalation, rule, tenant, wake_ms } => {
                 self.acting.remove(&escalation);
                 self.forget(escalation);
@@ -262,12 +262,16 @@ impl Escalations {
                 continue;
             };
             self.forget(escalation);
-            self.acting.insert(escalation, waking);
-            self.tell(waking.rule, waking.tenant, Job::Wake(escalation), ctx);
+            if self.tell(waking.rule, waking.tenant, Job::Wake(escalation), ctx) {
+                self.acting.insert(escalation, waking);
+            } else {
+                self.hold(Waking { at_ms: now_ms + PAUSE.as_millis() as i64, ..waking });
+            }
         }
     }
 
-    fn tell(&mut self, rule: RuleId, tenant: TenantId, job: Job, ctx: &mut Ctx<'_, Self>) {
+    /// Gives a rule's actor something to do, and says whether it takes it.
+    fn tell(&mut self, rule: RuleId, tenant: TenantId, job: Job, ctx: &mut Ctx<'_, Self>) -> bool {
         if !self.rules.contains_key(&rule) {
             let args = RuleArgs { desk: self.desk.clone(), rule, tenant, parent: ctx.me() };
             match ctx.spawn_child::<EscalationRule>(&ChildSpec::new(format!("rule-{rule}")), args) {
@@ -276,15 +280,20 @@ impl Escalations {
                     self.rules.insert(rule, Child { actor, id, told: 0 });
                 }
                 // Its asker hears that nobody answers, and asks again.
-                Err(error) => return tracing::warn!(%rule, %error, "the actor of a rule could not be started"),
+                Err(error) => {
+                    tracing::warn!(%rule, %error, "the actor of a rule could not be started");
+                    return false;
+                }
             }
         }
-        let Some(child) = self.rules.get_mut(&rule) else { return };
+        let Some(child) = self.rules.get_mut(&rule) else { return false };
         child.told += 1;
         let told = child.told;
-        if child.actor.tell(RuleMsg::Do { job, told }).is_err() {
+        let is_taken = child.actor.tell(RuleMsg::Do { job, told }).is_ok();
+        if !is_taken {
             tracing::warn!(%rule, "the actor of a rule takes nothing now");
         }
+        is_taken
     }
 
     fn idle(&mut self, rule: RuleId, told: u64, ctx: &mut Ctx<'_, Self>) {

@@ -21,6 +21,7 @@ use core314_domain::integration::CallLimits;
 use core314_domain::limits::Bucket;
 use core314_domain::run::GatedNames;
 use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 
 use crate::ports::integration::{Integration, KeptBreakers};
 
@@ -336,13 +337,16 @@ impl Gates {
     }
 
     fn refresh(&self, tenant: TenantId) {
+        // Looked up under the lock that it is kept under: of two at once the later sees what the earlier was told of.
+        let place = self.names.entry(tenant);
         let names = self.by_tenant.get(&tenant).map(|gates| {
             let shut = gates.iter().filter(|(_, gate)| gate.state().is_shut()).map(|(name, _)| name.clone()).collect();
             GatedNames { all: gates.keys().cloned().collect(), shut }
         });
-        match names.filter(|names| !names.all.is_empty()) {
-            Some(names) => drop(self.names.insert(tenant, Arc::new(names))),
-            None => drop(self.names.remove(&tenant)),
+        match (names.filter(|names| !names.all.is_empty()), place) {
+            (Some(names), place) => drop(place.insert(Arc::new(names))),
+            (None, Entry::Occupied(place)) => drop(place.remove()),
+            (None, Entry::Vacant(_)) => {}
         }
     }
 

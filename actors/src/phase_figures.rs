@@ -1,8 +1,8 @@
 //! What phases of runs come to: counted for Prometheus, and written as values of metrics.
 //!
 //! A partition notes transitions once they are durable, and only where there are any: a flow without phases costs
-//! nothing. Counting takes no lock that another flow's phases hold. The values of `metrics_data` are best-effort: they wait in a bounded
-//! line, a task of the node's writes them in batches like any other metric's, so that thresholds may watch them, and what finds no
+//! nothing. Counting takes a lock that others hold for an addition at most. The values of `metrics_data` are best-effort: they wait
+//! in a bounded line, a task of the node's writes them in batches like any other metric's, so that thresholds may watch them, and what finds no
 //! place or cannot be written is counted and told, and never holds up a run.
 //!
 //! Series are bounded: past [`MOST_SERIES`] phases all others share the labels `other` and 0.
@@ -90,12 +90,14 @@ impl PhaseFigures {
 
     /// Takes note of transitions that are durable.
     pub fn note(&self, header: &RunHeader, phases: &[PhaseWrite]) {
+        let mut lost = 0;
         for phase in phases {
             let moved = &phase.moved;
             self.count(header.flow.id, moved.phase, moved.status, moved.duration_ms);
-            if self.values.try_send(value(header, phase)).is_err() {
-                self.lose(1, "too many wait to be written");
-            }
+            lost += usize::from(self.values.try_send(value(header, phase)).is_err());
+        }
+        if lost > 0 {
+            self.lose(lost, "too many wait to be written");
         }
     }
 

@@ -1,7 +1,8 @@
 //! Views as people may see them: payloads that were not sent yet show no secrets either.
 //!
 //! What an attempt sent is redacted by its executor before it is logged. Until then an execution shows the payload of
-//! its flow's document, which a query cannot redact: that is done here, by the same executor, on the way out.
+//! its flow's document, and the outbox that of its rule, which a query cannot redact: that is done here, by the same
+//! executor, on the way out.
 //!
 //! Invariant: redaction of what is redacted already changes nothing, so that no row need say where its payload is from.
 
@@ -33,11 +34,17 @@ impl<V: Views> ShownViews<V> {
     }
 
     fn redact(&self, resource: Resource, row: &mut Value) {
-        if resource == Resource::Executions
-            && let Some(executor) = row["action_type"].as_str().and_then(|word| self.executors.get(word))
-        {
-            let payload = Arc::new(row["action_payload"].take());
-            row["action_payload"] = Value::clone(&executor.logged(&payload));
+        let (action_type, column) = match resource {
+            Resource::Executions => (row["action_type"].as_str(), "action_payload"),
+            // What an escalation is about to send or do, by the executor that will perform it.
+            Resource::Outbox if row["kind"] == "notify" => (Some("send_notification"), "payload"),
+            Resource::Outbox if row["channel"] == "create_ticket" => (Some("create_task"), "payload"),
+            Resource::Outbox => (row["channel"].as_str(), "payload"),
+            _ => return,
+        };
+        if let Some(executor) = action_type.and_then(|word| self.executors.get(word)) {
+            let payload = Arc::new(row[column].take());
+            row[column] = Value::clone(&executor.logged(&payload));
         }
     }
 }

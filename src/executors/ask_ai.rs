@@ -220,8 +220,7 @@ fn judge(answer: &Value, question: &Question) -> Result<Value, Failure> {
         }
         _ => {}
     }
-    let shown = || body.to_string().chars().take(300).collect::<String>();
-    let unexpected = || Code::UnexpectedAnswer.failure(format!("an answer without a message: {}", shown()));
+    let unexpected = || Code::UnexpectedAnswer.failure(format!("an answer without a message: {body}"));
     let text = message["content"].as_str().ok_or_else(unexpected)?;
     let said = match &question.schema {
         None => Value::String(text.to_owned()),

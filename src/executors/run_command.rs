@@ -4,8 +4,8 @@
 //! program gets an environment of its own, made of nothing, and a process group of its own.
 //!
 //! Invariants:
-//! - Nothing of what was started outlives its attempt: when the program ends, when its time is over, and when the attempt
-//!   is cancelled, the whole group is killed. Only a server that is killed itself leaves it running.
+//! - Nothing of the program's group outlives its attempt: when the program ends, when its time is over, and when the attempt
+//!   is cancelled, the whole group is killed. What has left the group, and all of it where the server itself is killed, runs on.
 //! - No more than the limits is kept of what it prints, and no secret of the attempt.
 //! - A secret never stands among the arguments, which every user of the machine can see.
 
@@ -160,10 +160,13 @@ const SECRET_ARGUMENT: &str = "holds a secret: every user of the machine can see
 fn redacted(bytes: &[u8], redactor: &Redactor, most: usize) -> (String, bool) {
     let text = redactor.result(Value::String(String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")));
     let Value::String(mut text) = text else { return (String::new(), false) };
-    if text.len() <= most {
+    // Where reading stopped, a secret may be cut in two.
+    let unsafe_bytes = if bytes.len() >= most + process::MARGIN_BYTES { process::MARGIN_BYTES } else { 0 };
+    let end = text.len().saturating_sub(unsafe_bytes).min(most);
+    if end == text.len() {
         return (text, false);
     }
-    text.truncate(text.floor_char_boundary(most));
+    text.truncate(text.floor_char_boundary(end));
     (text, true)
 }
 

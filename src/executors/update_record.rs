@@ -62,6 +62,9 @@ impl Executor for UpdateRecord {
             let Some((_, tables)) = self.databases.get(to.word) else { return vec![no_integration(to.word)] };
             return rows::read(payload, Reading::Document, tables).err().unwrap_or_default();
         };
+        if integration.kind == http::KIND.word && integration.definition.text("auth") == Some("oauth2") {
+            return vec![Problem::new("", "auth oauth2 is not possible with this action: use api_call")];
+        }
         let settings = &integration.definition.settings;
         let problems = if integration.kind == postgres::KIND.word {
             rows::read(payload, Reading::Document, settings).map(drop)

@@ -244,6 +244,9 @@ impl World for Recorded<'_> {
 
     fn next(&mut self, run: &Run, now_ms: i64) -> Result<Move, String> {
         let state = &run.state;
+        if state.status == RunStatus::Paused {
+            return Err("a failure has paused it".to_owned());
+        }
         if state.status == RunStatus::AwaitingApproval {
             return if self.record.is_begun {
                 Ok(verdict(run, None, true))

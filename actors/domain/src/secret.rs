@@ -173,6 +173,8 @@ impl Secrets {
             in_json(&in_json(trimmed)),
             encoded(trimmed, "%20"),
             encoded(trimmed, "+"),
+            // As forms are sent (WHATWG URL, application/x-www-form-urlencoded).
+            encoded(trimmed, "+").replace('~', "%7E").replace("%2A", "*"),
         ];
         self.0.extend(in_base64(trimmed).map(Box::from));
         // Of a key in several lines each line is a secret too: logs are written line by line.

@@ -194,11 +194,11 @@ impl Engine {
             Against::Version(_) => None,
         };
         let (mut sum, mut counts) = (ManyReplays::default(), Counts::default());
-        for page in runs.chunks(PAGE) {
+        'pages: for page in runs.chunks(PAGE) {
             for stored in self.inner.runtime.store.load_runs(page.to_vec()).await? {
                 if began.elapsed() > patience {
                     sum.out_of_time = true;
-                    break;
+                    break 'pages;
                 }
                 let is_seen = match scope {
                     Scope::Platform => true,

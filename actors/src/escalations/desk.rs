@@ -1,5 +1,6 @@
 //! What everybody shares who works on escalations: the rules of tenants, compiled, and the way to the actors.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Desk {
     pub(super) links: Option<Arc<dyn AckLinks>>,
     actor: OnceLock<Ref<Escalations>>,
     rules: DashMap<TenantId, Arc<TenantRules>>,
+    /// How often rules were forgotten: what was read before is not kept.
+    forgotten: AtomicU64,
 }
 
 /// The rules of a tenant, and their versions.
@@ -75,7 +78,15 @@ impl Desk {
         book: Arc<dyn EscalationBook>,
         links: Option<Arc<dyn AckLinks>>,
     ) -> Self {
-        Self { engine, runtime, book, links, actor: OnceLock::new(), rules: DashMap::new() }
+        Self {
+            engine,
+            runtime,
+            book,
+            links,
+            actor: OnceLock::new(),
+            rules: DashMap::new(),
+            forgotten: AtomicU64::new(0),
+        }
     }
 
     /// What is kept.
@@ -125,6 +136,7 @@ impl Desk {
         if let Some(known) = self.rules.get(&tenant) {
             return Ok(known.clone());
         }
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
         let stored = self.book.rules(tenant, self.runtime.settings.escalation_rules_per_tenant).await?;
         let compiled = stored.iter().filter_map(|rule| match Rule::compile(rule.id, rule.document.clone()) {
             Ok(rule) => Some(Arc::new(rule)),
@@ -138,11 +150,15 @@ impl Desk {
             self.rules.clear();
         }
         self.rules.insert(tenant, rules.clone());
+        if self.forgotten.load(Ordering::SeqCst) != forgotten {
+            self.rules.remove(&tenant);
+        }
         Ok(rules)
     }
 
     /// The tenant's rules have changed.
     pub fn forget(&self, tenant: TenantId) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.rules.remove(&tenant);
     }
 

@@ -28,7 +28,7 @@ pub enum Place {
 pub struct Postgres {
     /// As it stands in the certificate.
     pub host: String,
-    /// Where it may be reached; the first is taken.
+    /// Where it may be reached. With `Encryption::Verified` the driver resolves the host once more.
     pub address: SocketAddr,
     pub database: String,
     pub username: String,

@@ -21,13 +21,19 @@ use crate::supervision::Ctx;
 impl QueuePartition {
     /// Gives free slots to the entries of the queue.
     pub(super) fn dispatch(&mut self, ctx: &mut Ctx<'_, Self>) {
-        self.dispatch_held();
         // What a slow commit does not take yet stays in the queue, where it is small.
         while !self.draining && self.free() > 0 && !self.outbox.is_heavy(self.runtime.settings.decision_bytes) {
-            let Some(entry) = self.ready.pop() else { return };
-            // An entry whose run has left memory comes back when the run is read again.
-            if self.runs.contains_key(&entry.run) {
-                self.start_or_hold(entry, ctx);
+            // In turn: a crowd whose gate has opened is in nobody's way.
+            self.held.has_turn = !self.held.has_turn;
+            if self.held.has_turn && self.start_held() {
+                continue;
+            }
+            match self.ready.pop() {
+                // An entry whose run has left memory comes back when the run is read again.
+                Some(entry) if !self.runs.contains_key(&entry.run) => {}
+                Some(entry) => self.start_or_hold(entry, ctx),
+                None if self.start_held() => {}
+                None => return,
             }
         }
     }

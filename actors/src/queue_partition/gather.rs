@@ -142,13 +142,21 @@ impl QueuePartition {
             self.accept(new, ctx);
         }
         let is_quiet = self.limits.gatherings.is_empty() || !self.limits.is_read() || self.draining;
-        if is_quiet || self.gathering_triggers.is_reading || self.paging.is_paused() {
+        if is_quiet {
+            return;
+        }
+        // Also while nothing is read: a time that has passed would be armed for again and again.
+        self.limits.gatherings.close_due(self.runtime.now_ms());
+        if self.gathering_triggers.is_reading || self.paging.is_paused() {
             return;
         }
         let runs = self.limits.gatherings.ripe(self.runtime.now_ms(), READ_AT_ONCE);
-        if runs.is_empty() {
-            return;
+        if !runs.is_empty() {
+            self.read_gathered(runs, ctx);
         }
+    }
+
+    fn read_gathered(&mut self, runs: Vec<RunId>, ctx: &mut Ctx<'_, Self>) {
         self.gathering_triggers.is_reading = true;
         let (store, wanted) = (self.runtime.store.clone(), runs.clone());
         let read = async move { store.gathered(wanted).await };
@@ -165,11 +173,16 @@ impl QueuePartition {
         self.gathering_triggers.is_reading = false;
         let found = match found {
             Ok(found) => found,
-            Err(error) => {
-                // What makes no sense stays as it is until it is looked at; `why` still names it.
-                let is_away = matches!(error, StoreError::Unavailable(_));
-                runs.iter().filter(|_| is_away).for_each(|run| self.limits.gatherings.unread(*run));
+            Err(error @ StoreError::Unavailable(_)) => {
+                runs.iter().for_each(|run| self.limits.gatherings.unread(*run));
                 return self.store_away(&error, ctx);
+            }
+            // One of them cannot be read: each is read alone, so that the others begin.
+            Err(_) if runs.len() > 1 => return runs.into_iter().for_each(|run| self.read_gathered(vec![run], ctx)),
+            Err(error) => {
+                let run = runs.first().map(ToString::to_string);
+                tracing::error!(?run, %error, "what a run has gathered cannot be read; it stays as it is");
+                return;
             }
         };
         let mut all: HashMap<RunId, Vec<Brought>> = HashMap::new();

@@ -30,6 +30,8 @@ pub struct Held {
     of_run: HashMap<RunId, u32>,
     /// Runs that have left memory and whose every queued step waits here.
     parked: HashSet<RunId>,
+    /// Whether the last turn at a free slot was theirs, and not the queue's.
+    pub has_turn: bool,
 }
 
 impl Held {
@@ -147,10 +149,10 @@ impl QueuePartition {
         }
     }
 
-    /// Starts what may pass at the gates at which something has changed.
-    pub(super) fn dispatch_held(&mut self) {
-        while !self.draining && self.free() > 0 {
-            let Some(name) = self.held.open.first().cloned() else { return };
+    /// Starts one that may pass at a gate at which something has changed, or calls its run back. False: there is none.
+    pub(super) fn start_held(&mut self) -> bool {
+        loop {
+            let Some(name) = self.held.open.first().cloned() else { return false };
             let Some((_, run, step)) = self.held.first(&name) else {
                 self.held.open.remove(&name);
                 continue;
@@ -158,12 +160,12 @@ impl QueuePartition {
             if !self.runs.contains_key(&run) {
                 if self.to_load.len() >= self.free() {
                     // Those that were called back come first.
-                    return;
+                    return false;
                 }
                 // Read again it queues what it wants, and takes its place here.
                 self.held.pop(&name);
                 self.want(run);
-                continue;
+                return true;
             }
             match self.runtime.gates.enter(&name, self.number, self.runtime.now_ms()) {
                 Some(Err(blocked)) => {
@@ -173,6 +175,7 @@ impl QueuePartition {
                 entered => {
                     self.held.pop(&name);
                     self.start_entry(run, step, entered.and_then(Result::ok));
+                    return true;
                 }
             }
         }

@@ -56,14 +56,14 @@ impl Pending {
         write.waits.extend(newer.waits);
         write.phases.extend(newer.phases);
         write.cached.extend(newer.cached);
+        write.failures.extend(newer.failures);
         write.bytes += newer.bytes;
         // An end that was taken back before it was stored never was.
         let earlier = write.ended.take();
         write.reopened = write.reopened.take().or(newer.reopened.filter(|_| earlier.is_none()));
         write.ended = newer.ended.or(earlier.filter(|_| has_ended));
-        let before = write.limit.take();
-        let (started, gathered) = before.as_ref().map_or((None, None), |limit| (limit.bucket, limit.gathered.clone()));
-        write.limit = before;
+        let before = write.limit.as_ref();
+        let (started, gathered) = before.map_or((None, None), |limit| (limit.bucket, limit.gathered.clone()));
         if let Some(mut limit) = newer.limit {
             limit.bucket = limit.bucket.or(started);
             limit.gathered = limit.gathered.or(gathered);

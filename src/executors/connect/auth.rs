@@ -166,7 +166,8 @@ pub fn sign(call: &mut Call, connection: &Connection, redactor: &mut Redactor) -
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "api_key_header is no name of a header")?;
             put(call, name, key)
         }
-        _ => Ok(()),
+        "none" => Ok(()),
+        other => Err(format!("auth {other} is not possible with this action: use api_call")),
     }
 }
 

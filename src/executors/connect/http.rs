@@ -84,8 +84,11 @@ pub fn keep_within(endpoint: &str, url: Url) -> Result<Url, String> {
     let base = Url::parse(endpoint).map_err(|error| format!("the integration's endpoint is no URL: {error}"))?;
     let own = base.path().trim_end_matches('/');
     let is_below = url.path().strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    // Many servers take an encoded slash or dot for one.
+    let decoded = url.path().to_ascii_lowercase().replace("%2f", "/").replace("%5c", "/").replace("%2e", ".");
+    let is_straight = decoded.split('/').all(|part| part != "..");
     let is_plain = url.username().is_empty() && url.password().is_none();
-    if base.origin() == url.origin() && is_below && is_plain {
+    if base.origin() == url.origin() && is_below && is_straight && is_plain {
         Ok(url)
     } else {
         Err(format!("leaves the integration's endpoint {endpoint}"))

@@ -20,8 +20,6 @@ use crate::executors::failure::Code;
 use crate::executors::service::{Ask, Service};
 
 const ISSUE: &str = "id identifier url state { name type }";
-/// Longer messages are cut before they are looked at.
-const MAX_WORDS_CHARS: usize = 2_000;
 
 pub const KIND: Kind = Kind {
     word: "linear",
@@ -114,8 +112,7 @@ fn refusal(answer: &Value, errors: &[Value]) -> Failure {
         let said = error["extensions"]["userPresentableMessage"].as_str().or(error["message"].as_str());
         said.unwrap_or("an error without a message").to_owned()
     };
-    let message: String =
-        errors.iter().map(words).collect::<Vec<_>>().join("; ").chars().take(MAX_WORDS_CHARS).collect();
+    let message = errors.iter().map(words).collect::<Vec<_>>().join("; ");
     let code = errors[0]["extensions"]["code"].as_str().unwrap_or_default();
     if code == "RATELIMITED" {
         return Code::RateLimited.failure(message);

@@ -16,7 +16,9 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Read beyond the limit, so that a secret at the limit can be seen whole: the largest there is, in base64.
-const MARGIN_BYTES: usize = 131_072;
+pub const MARGIN_BYTES: usize = 131_072;
+/// How long what is left of the output is awaited once the program has ended.
+const GRACE: Duration = Duration::from_millis(500);
 const CHUNK_BYTES: usize = 16_384;
 
 /// What is to be run.
@@ -89,15 +91,34 @@ pub async fn run(order: Order<'_>) -> io::Result<Ended> {
         while !has_ended(leader)? {
             children.recv().await;
         }
-        // What it has started and left behind ends here, and with it the last who could hold the pipes open.
+        // What it has started and left behind in its group ends here.
         let _ = killpg(leader, Signal::SIGKILL);
         Ok::<_, io::Error>(())
     };
-    let ((), outputs, errors, ended) = tokio::join!(write, stdout.read(&mut output), stderr.read(&mut errors), end);
-    outputs.and(errors).and(ended)?;
+    let read = async {
+        let ((), outputs, errors) = tokio::join!(write, stdout.read(&mut output), stderr.read(&mut errors));
+        outputs.and(errors)
+    };
+    let is_left_open = {
+        tokio::pin!(read, end);
+        let done = tokio::select! {
+            done = &mut read => {
+                end.await?;
+                Some(done)
+            }
+            ended = &mut end => {
+                ended?;
+                // Who has left the group may hold the pipes open for ever: the program itself has ended.
+                tokio::time::timeout(GRACE, read).await.ok()
+            }
+        };
+        let is_left_open = done.is_none();
+        done.unwrap_or(Ok(()))?;
+        is_left_open
+    };
     let status = group.child.wait().await?;
     group.is_over = true;
-    let is_cut = stdout.is_cut || stderr.is_cut;
+    let is_cut = stdout.is_cut || stderr.is_cut || is_left_open;
     Ok(Ended { code: status.code(), signal: status.signal(), stdout: stdout.bytes, stderr: stderr.bytes, is_cut })
 }
 

@@ -33,6 +33,12 @@ pub fn read(payload: &Value, reading: Reading, settings: &Map<String, Value>) ->
     if max_rows.is_none() {
         reader.problem(&["max_rows"], format!("must be a whole number from 1 to {MAX_ROWS}"));
     }
+    if let Some(name) = expected.keys().find(|name| matching.contains_key(*name)) {
+        reader.problem(&["expect", name], "stands in where already");
+    }
+    if let Some(name) = values.keys().find(|name| !expected.is_empty() && matching.contains_key(*name)) {
+        reader.problem(&["values", name], "stands in where, too: beside expect it belongs there");
+    }
     if let Some(table) = &table {
         let none = Map::new();
         let tables = settings.get(TABLES).and_then(Value::as_object).unwrap_or(&none);

@@ -105,7 +105,7 @@ const TASKS: Bulk = Bulk {
 const STOPPED_CLIMB: &str = "UPDATE outbox SET status = 'cancelled', updated_at_ms = $1 WHERE escalation_id = $2 \
     AND tenant_id = $3 AND status = 'pending' AND purpose IN ('level', 'repeat') RETURNING id";
 const STOPPED_ALL: &str = "UPDATE outbox SET status = 'cancelled', updated_at_ms = $1 WHERE escalation_id = $2 \
-    AND tenant_id = $3 AND status = 'pending' RETURNING id";
+    AND tenant_id = $3 AND status = 'pending' AND purpose NOT IN ('sla_warning', 'sla_breach') RETURNING id";
 pub(in crate::store) const TASKS_NEXT: Bulk = Bulk {
     before: "WITH u (id, tenant_id, status, is_unknown, run_id, error, tries, sent_at_ms, at_ms) AS (",
     after: ") UPDATE outbox SET status = u.status, is_unknown = u.is_unknown, run_id = u.run_id, error = u.error, \

@@ -184,9 +184,9 @@ pub(super) async fn waits(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
             }
         }
     }
-    let changed =
-        [(CLOSED, closed), (NOT_TOLD, not_told), (TAKEN, taken), (OPENED, opened), (LOOKED_BACK, looked_back)];
-    for (bulk, rows) in changed.into_iter().chain(OVER.into_iter().zip(over)) {
+    // Where a run was taken up again in the commit of its end, it waits anew after that.
+    let ends = [(CLOSED, closed), (NOT_TOLD, not_told), (TAKEN, taken)].into_iter().chain(OVER.into_iter().zip(over));
+    for (bulk, rows) in ends.chain([(OPENED, opened), (LOOKED_BACK, looked_back)]) {
         batch.connection.bulk(bulk, &rows).await?;
     }
     Ok(())

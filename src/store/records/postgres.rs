@@ -51,9 +51,8 @@ async fn connect(place: &Postgres, change: &Change) -> Result<PgConnection, Reco
         Encryption::Verified => options.host(&place.host).ssl_mode(PgSslMode::VerifyFull),
         Encryption::None => options.host(&place.address.ip().to_string()).ssl_mode(PgSslMode::Disable),
     };
-    if let Some(password) = &place.password {
-        options = options.password(password);
-    }
+    // Always said: where nothing is, sqlx takes PGPASSWORD of this server's own environment.
+    options = options.password(place.password.as_deref().unwrap_or_default());
     PgConnection::connect_with(&options).await.map_err(|error| told(&error, change))
 }
 
@@ -83,7 +82,7 @@ fn told(error: &sqlx::Error, change: &Change) -> RecordError {
     let clean = |text: &str| change.secrets.redact(text).into_owned();
     let Some(said) = error.as_database_error() else {
         return match error {
-            sqlx::Error::Configuration(_) => RecordError::Refused(clean(&error.to_string())),
+            sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => RecordError::Refused(clean(&error.to_string())),
             other => RecordError::Unavailable(clean(&other.to_string())),
         };
     };

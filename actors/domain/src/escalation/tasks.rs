@@ -52,12 +52,4 @@ impl Task {
     pub fn mends(&self) -> bool {
         matches!(self.purpose, Purpose::Remediation | Purpose::FixFirst)
     }
-
-    /// Whether somebody has to be told even after an acknowledgement: of what the service level has come to.
-    pub fn outlives_acknowledgement(&self) -> bool {
-        match self.purpose {
-            Purpose::SlaWarning | Purpose::SlaBreach | Purpose::Remediation | Purpose::FixFirst => true,
-            Purpose::Level | Purpose::Repeat => false,
-        }
-    }
 }

@@ -21,9 +21,10 @@ use super::{EscalationReason, EscalationStatus, RuleDocument, minutes_ms};
 use crate::ids::{Owner, RowId, UserId};
 use crate::plan::Problem;
 
-/// More looks than this are a rule that never ends.
+/// Looks of all cases together. A case that needs more than its share fails: its rule never ends.
 const MOST_LOOKS: usize = 100_000;
 const MOST_CASES: usize = 1_000;
+const MOST_RULES: usize = 1_000;
 const MOST_FAILURES: usize = 1_000;
 /// Whoever owns what fails in a trial.
 const PERSON: UserId = UserId(Uuid::from_u128(0x0314));
@@ -112,6 +113,14 @@ impl Suite {
         if self.cases.len() > MOST_CASES {
             problems.push(Problem::new("/cases", format!("must have at most {MOST_CASES} items")));
         }
+        for (place, count) in [("/rules", self.rules.len()), ("/silences", self.silences.len())] {
+            if count > MOST_RULES {
+                problems.push(Problem::new(place, format!("must have at most {MOST_RULES} items")));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         let place = |prefix: String, found: Vec<Problem>| {
             found.into_iter().map(move |p| Problem { pointer: format!("{prefix}{}", p.pointer), ..p })
         };
@@ -143,8 +152,9 @@ impl Suite {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let mut left = MOST_LOOKS;
         let cases = self.cases.iter().zip(starts);
-        Ok(cases.map(|(case, start_ms)| World::new(case, &rules, &silences, start_ms).live()).collect())
+        Ok(cases.map(|(case, start_ms)| World::new(case, &rules, &silences, start_ms).live(&mut left)).collect())
     }
 }
 
@@ -196,7 +206,8 @@ impl<'c> World<'c> {
         Self { case, rules, silences, start_ms, owner, event, wake_ms, remedies, recent, report }
     }
 
-    fn live(mut self) -> CaseReport {
+    /// Lives it through. `left` is how many looks are left of all cases.
+    fn live(mut self, left: &mut usize) -> CaseReport {
         let minutes = |minutes: f64| self.start_ms + minutes_ms(minutes);
         let mut happenings: Vec<(i64, Happening)> = vec![(self.start_ms, Happening::Failure)];
         happenings.extend(self.case.again_after_minutes.iter().map(|m| (minutes(*m), Happening::Failure)));
@@ -205,13 +216,20 @@ impl<'c> World<'c> {
         happenings.sort_by_key(|(at_ms, _)| *at_ms);
         let end_ms = minutes(self.case.for_minutes.unwrap_or(1_440.0));
         let mut happenings = happenings.into_iter().peekable();
-        for _ in 0..MOST_LOOKS {
+        loop {
             let next_ms = happenings.peek().map(|(at_ms, _)| *at_ms);
             let remedy_ms = self.remedies.keys().next().copied();
             let Some(now_ms) = [next_ms, self.wake_ms, remedy_ms].into_iter().flatten().min() else { break };
             if now_ms > end_ms {
                 break;
             }
+            if *left == 0 {
+                self.report
+                    .failures
+                    .push(format!("all cases together take more than {MOST_LOOKS} looks at their events"));
+                break;
+            }
+            *left -= 1;
             // Of what comes at one time a look comes first: what was due is done, whoever comes.
             if self.wake_ms == Some(now_ms) {
                 self.tell(&Command::Look, now_ms);

@@ -185,7 +185,8 @@ impl Gatherings {
         self.ripen(run);
     }
 
-    fn close_due(&mut self, now_ms: i64) {
+    /// Closes those whose time has come.
+    pub fn close_due(&mut self, now_ms: i64) {
         while let Some((at_ms, run)) = self.due.first().copied()
             && at_ms <= now_ms
         {

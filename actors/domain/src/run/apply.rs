@@ -9,6 +9,7 @@ use crate::expr::{Output, StepView};
 use crate::ids::StepNo;
 use crate::log::{LogEntry, OUTCOME_UNKNOWN};
 use crate::plan::StepKind;
+use crate::words::ExecutionStatus;
 
 impl Run {
     /// Puts the changes of a decision into the run.
@@ -82,7 +83,9 @@ impl Run {
     fn note_outcome(&mut self, entry: &LogEntry) {
         let is_unknown = entry.failure.as_ref().is_some_and(|failure| failure.code == OUTCOME_UNKNOWN);
         let is_probe = matches!(self.plan_ref(entry.step), PlanRef::Verify(_));
-        let no_effect = is_probe && entry.failure.as_ref().is_some_and(|failure| !failure.retryable);
+        // One that was cut off, or was never made, has seen nothing.
+        let has_answered = entry.status == ExecutionStatus::Failed && entry.duration_ms.is_some();
+        let no_effect = is_probe && has_answered && entry.failure.as_ref().is_some_and(|failure| !failure.retryable);
         if is_unknown && self.step_plan(entry.step).undo.is_some() {
             self.state.unknown.insert(entry.step);
         } else if entry.result.is_some() || no_effect {
@@ -157,7 +160,11 @@ impl Run {
 
     /// What rounds gave is needed to take them back.
     pub(super) fn keeps_rounds(&self, base: StepNo) -> bool {
-        let body = self.body(base);
-        self.plan.steps[body.start as usize..body.end as usize].iter().any(|step| step.undo.is_some())
+        self.has_undo(self.body(base))
+    }
+
+    fn has_undo(&self, body: std::ops::Range<StepNo>) -> bool {
+        let mut steps = self.plan.steps[body.start as usize..body.end as usize].iter();
+        steps.any(|step| step.undo.is_some() || step.kind.body().is_some_and(|inner| self.has_undo(inner)))
     }
 }

@@ -51,7 +51,8 @@ impl Run {
             RollbackTo::Off | RollbackTo::Previous => phase.saturating_sub(1),
             RollbackTo::Phase(to) => to.min(phase.saturating_sub(1)),
         };
-        to.max(self.first_phase().unwrap_or(1) - 1)
+        // The start is this run's own: all that it did.
+        if to == 0 { 0 } else { to.max(self.first_phase().unwrap_or(1) - 1) }
     }
 
     /// The first phase with something that the run itself does; `None` where its flow has none, or all was taken over.
@@ -88,9 +89,11 @@ impl Run {
             self.undoable(child, found);
         }
         if plan.kind.body().is_some() {
+            // Its own frames, and those of loops in its rounds.
+            let is_within = |owner| std::iter::successors(Some(owner), |at| self.container(*at)).any(|at| at == no);
             for (base, frame) in &self.state.frames {
                 // What a loop did before it began anew is still there.
-                if frame.owner == Some(no) {
+                if frame.owner.is_some_and(is_within) {
                     found.extend(frame.undoable.iter());
                     let end = base + self.body(*base).len() as u32 * frame.rounds;
                     let live = self.state.loose.range(*base..end).map(|(no, _)| *no);

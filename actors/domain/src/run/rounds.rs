@@ -91,7 +91,7 @@ impl Decider<'_> {
         self.waits(no, self.live(no));
         let depends =
             matches!(&self.plan(no).kind, StepKind::ForEach(each) if each.collection.source().contains("vars"));
-        let vars = depends.then(|| self.state().vars.clone());
+        let vars = depends.then(|| shown(&self.state().vars));
         self.emit(Change::LoopOpened { base, owner: no, rounds, released_at_ms, vars, items });
         self.open_rounds(no);
     }
@@ -118,13 +118,18 @@ impl Decider<'_> {
     fn take_up_rounds(&mut self, no: StepNo) {
         let left = self.round_steps(no);
         let direct = |step: &StepNo| self.draft.container(*step) == Some(no);
-        let again: Vec<StepNo> = left.iter().copied().filter(direct).filter(|no| self.draft.did_not_do(*no)).collect();
+        let again: Vec<StepNo> = left
+            .iter()
+            .copied()
+            .filter(direct)
+            .filter(|no| self.draft.did_not_do(*no) && !self.satisfied(*no))
+            .collect();
         again.iter().for_each(|no| self.reset(*no, false));
         again.into_iter().for_each(|no| self.release_if_ready(no));
         // One of which nothing is left to do is over.
         for step in left {
             if self.state().get(step).is_some() {
-                self.round_progress(no, step);
+                self.progress(no, step);
             }
         }
     }

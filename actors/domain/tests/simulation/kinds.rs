@@ -269,6 +269,8 @@ fn inner_undos() -> Vec<Shape> {
         &json!({"collection": "trigger.items", "concurrency": 2, "steps": [round("i"), round("j")]}),
     );
     let turn = kind("turn", "while", &json!({"condition": "loop.index < 3", "steps": [round("t")]}));
+    let inner = kind("inner", "for_each", &json!({"collection": "[loop.item, loop.item]", "steps": [round("n")]}));
+    let nested = kind("outer", "for_each", &json!({"collection": "trigger.items", "steps": [inner]}));
     let lanes = json!([{"id": "l", "steps": [undoable("l1", &json!({})), undoable("l2", &json!({}))]}, {"id": "m", "steps": [undoable("m1", &json!({}))]}]);
     let parallel = kind("p", "parallel", &json!({"branches": lanes}));
     let probe = json!({"on_unknown_outcome": "verify", "verify": {"action_type": "noop"}});
@@ -287,5 +289,6 @@ fn inner_undos() -> Vec<Shape> {
         Shape::new("steps in steps, and again", flow("sequential", &steps, &again)).timed(),
         Shape::new("without phases", flow("sequential", &[each, turn, parallel, undoable("z", &probe)], &back)).timed(),
         Shape::new("one step compensates", flow("sequential", &compensates, &json!({}))),
+        Shape::new("a loop in a loop", flow("sequential", &[nested, undoable("z", &json!({}))], &back)).timed(),
     ]
 }
