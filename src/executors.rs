@@ -36,6 +36,7 @@ use create_task::CreateTask;
 pub use outbound::OutboundSettings;
 use run_command::RunCommand;
 pub use run_command::{CommandSettings, ProgramsError};
+pub use send_notification::Reach;
 use send_notification::SendNotification;
 use transform::Transform;
 use trigger_webhook::TriggerWebhook;
@@ -69,12 +70,13 @@ pub enum ExecutorsError {
     Records(#[from] RecordsError),
 }
 
-/// Every executor there is; in-app notifications go into these inboxes, and rows of other databases are changed by these
-/// records. The process must have installed its TLS provider.
+/// Every executor there is; in-app notifications go into these inboxes, rows of other databases are changed by these
+/// records, and these people are reached. The process must have installed its TLS provider.
 pub fn all(
     settings: &ExecutorSettings,
     inbox: Arc<dyn Inbox>,
     records: Arc<dyn Records>,
+    reach: Reach,
 ) -> Result<Vec<Arc<dyn Executor>>, ExecutorsError> {
     let http = Arc::new(HttpClient::new(settings.http.clone(), settings.outbound.clone())?);
     Ok(vec![
@@ -82,7 +84,7 @@ pub fn all(
         Arc::new(AskAi::new(http.clone(), settings.ai.clone())),
         Arc::new(CreateTask::new(http.clone())),
         Arc::new(RunCommand::new(settings.commands.clone())?),
-        Arc::new(SendNotification::new(http.clone(), inbox)),
+        Arc::new(SendNotification::new(http.clone(), inbox, reach)),
         Arc::new(UpdateRecord::new(http.clone(), records, &settings.records)?),
         Arc::new(TriggerWebhook::new(http)),
         Arc::new(Transform),

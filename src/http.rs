@@ -37,6 +37,7 @@ mod openapi;
 mod operations;
 mod page;
 mod pages;
+mod people;
 mod phases;
 mod prefer;
 mod problem;
@@ -49,6 +50,7 @@ mod schedules;
 mod secrets;
 mod settings;
 mod signals;
+mod slack;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -141,7 +143,7 @@ type Shared = web::Data<State>;
 fn routes() -> RouteTable {
     let table = signal_routes(run_routes(RouteTable::default()));
     let table = schedule_routes(connection_routes(definition_routes(table)));
-    operations_routes(escalation_routes(table))
+    operations_routes(people_routes(escalation_routes(table)))
 }
 
 /// Triggers, runs, executions and their log.
@@ -359,6 +361,37 @@ fn escalation_routes(table: RouteTable) -> RouteTable {
         .delete("/api/v1/silences/{id}", silences::delete, silences::delete_doc())
         .get("/api/v1/ack/{token}", ack::show, ack::show_doc())
         .post("/api/v1/ack/{token}", ack::confirm, ack::confirm_doc())
+}
+
+/// Who is told, and how each of them is reached.
+fn people_routes(table: RouteTable) -> RouteTable {
+    use people::{contacts, me, organizations, preferences, users, verify};
+    table
+        .post("/hooks/slack/{tenant}/{integration}", slack::handle, slack::doc())
+        .get("/api/v1/me", me::handle, me::doc())
+        .list(
+            "/api/v1/organizations",
+            Resource::Organizations,
+            "Lists organizations: the caller's, once it has a name.",
+        )
+        .post("/api/v1/organizations", organizations::create, organizations::create_doc())
+        .show("/api/v1/organizations/{id}", Resource::Organizations, "Shows an organization.")
+        .patch("/api/v1/organizations/{id}", organizations::patch, organizations::patch_doc())
+        .list("/api/v1/users", Resource::Users, "Lists the directory.")
+        .post("/api/v1/users", users::create, users::create_doc())
+        .get("/api/v1/users/{id}", users::show, users::show_doc())
+        .patch("/api/v1/users/{id}", users::patch, users::patch_doc())
+        .delete("/api/v1/users/{id}", users::delete, users::delete_doc())
+        .get("/api/v1/contact-methods", contacts::list, contacts::list_doc())
+        .post("/api/v1/contact-methods", contacts::create, contacts::create_doc())
+        .get("/api/v1/contact-methods/{id}", contacts::show, contacts::show_doc())
+        .delete("/api/v1/contact-methods/{id}", contacts::delete, contacts::delete_doc())
+        .post("/api/v1/contact-methods/{id}/verify", contacts::verify, contacts::verify_doc())
+        .post("/api/v1/contact-methods/{id}/send-code", contacts::send_code, contacts::send_code_doc())
+        .get("/api/v1/preferences", preferences::list, preferences::list_doc())
+        .patch("/api/v1/preferences", preferences::patch, preferences::patch_doc())
+        .get("/api/v1/verify/{token}", verify::show, verify::show_doc())
+        .post("/api/v1/verify/{token}", verify::confirm, verify::confirm_doc())
 }
 
 /// What tells of the runtime itself, and of its API.

@@ -26,6 +26,7 @@ mod ledger;
 mod limits;
 mod migrations;
 mod notifications;
+mod people;
 #[cfg(test)]
 mod plans;
 mod pool;

@@ -8,6 +8,7 @@ mod integrations;
 mod keys;
 mod look;
 mod on_duty;
+pub mod people;
 mod replay;
 mod rerun;
 mod rollouts;
@@ -47,6 +48,7 @@ pub use escalations::{OnCallDraft, OverrideDraft, RuleDraft, RuleError, SilenceD
 pub use integrations::{ConnectError, IntegrationDraft, SecretChange, SecretDraft, Tested};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
+pub use people::{ContactDraft, MemberDraft, PeopleError};
 pub use replay::{Against, ManyReplays, Replay, ReplayError};
 pub use rerun::{Rerun, RerunError};
 pub use rollouts::{Candidate, RolloutError};
@@ -79,6 +81,8 @@ pub(crate) struct Inner {
     pub(crate) bulk: OnceLock<Arc<BulkDesk>>,
     /// What has failed and who is told; absent where nobody keeps rules.
     pub(crate) escalation: OnceLock<Arc<Desk>>,
+    /// Who is told, and how; absent where nobody keeps people.
+    pub(crate) people: OnceLock<people::People>,
 }
 
 /// Why something was not saved. The variants say what the caller should do.

@@ -170,10 +170,26 @@ impl Integrations {
         Ok(known)
     }
 
+    /// The same, read for the asker alone: whoever is not known yet is not remembered.
+    pub async fn read(catalog: &dyn Catalog, tenant: TenantId) -> Result<Known, StoreError> {
+        Ok(Known::new(catalog.connections(tenant).await?))
+    }
+
     /// Something of this tenant was saved or removed.
     pub fn forget(&self, tenant: TenantId) {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.known.remove(&tenant);
+    }
+
+    /// The values of a credential that are good now, the newest first; none where it cannot be opened, or there is none.
+    pub fn values(&self, known: &Known, integration: &Integration, field: &str, now_ms: i64) -> Vec<String> {
+        let mut secrets = integration.definition.secrets();
+        let Some((_, name)) = secrets.find(|(known, _)| *known == field) else { return Vec::new() };
+        let vault = self.vault.as_ref();
+        let present = known.open(vault, name).inspect_err(|failure| {
+            tracing::warn!(integration = %integration.name, field, error = %failure.message, "a credential cannot be used");
+        });
+        present.ok().into_iter().chain(known.open_previous(vault, name, now_ms)).collect()
     }
 
     /// Whether an attempt wants anything of here.

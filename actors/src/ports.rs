@@ -12,6 +12,7 @@ pub mod integration;
 pub mod ledger;
 pub mod limits;
 pub mod notifications;
+pub mod people;
 pub mod records;
 pub mod resource;
 pub mod schedule;

@@ -7,6 +7,7 @@ pub mod memory_events;
 pub mod memory_inbox;
 mod memory_keys;
 mod memory_limits;
+pub mod memory_people;
 mod memory_results;
 mod memory_rollouts;
 pub mod memory_schedules;

@@ -38,6 +38,8 @@ pub enum Code {
     Refused,
     /// There is no such record.
     NoRecord,
+    /// The person is not reached so: their contact method is gone, or not verified.
+    NoContact,
     /// Somebody else has changed the record meanwhile.
     StaleRecord,
     /// A language model's answer is not what was asked for.
@@ -97,6 +99,7 @@ impl Code {
             Self::Refused => "refused",
             Self::InvalidAnswer => "invalid_answer",
             Self::NoRecord => "no_record",
+            Self::NoContact => "no_contact",
             Self::StaleRecord => "stale_record",
             Self::CommandFailed => "command_failed",
             Self::CommandRefused => "command_refused",
@@ -127,6 +130,7 @@ impl Code {
             | Self::TokenRefused
             | Self::Refused
             | Self::NoRecord
+            | Self::NoContact
             | Self::StaleRecord
             | Self::CommandRefused
             | Self::StoreRefused => false,

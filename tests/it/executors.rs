@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use core314::executors::{
-    self, AiSettings, CommandSettings, ExecutorSettings, HttpSettings, OutboundSettings, RecordSettings,
+    self, AiSettings, CommandSettings, ExecutorSettings, HttpSettings, OutboundSettings, Reach, RecordSettings,
 };
 use core314::store::ForeignRecords;
 use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
 use core314_actors::ports::integration::Integration;
 use core314_actors::ports::notifications::Inbox;
 use core314_actors::testkit::memory_inbox::MemoryInbox;
+use core314_actors::testkit::memory_people::MemoryPeople;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{Owner, RowId, RunId, UserId};
 use core314_domain::integration::Definition;
@@ -77,7 +78,8 @@ fn executor_with(settings: &ExecutorSettings, action_type: &str) -> Arc<dyn Exec
 fn executor_delivering(settings: &ExecutorSettings, action_type: &str, inbox: Arc<dyn Inbox>) -> Arc<dyn Executor> {
     // The first test of the process installs it; to the others its presence is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let all = executors::all(settings, inbox, Arc::new(ForeignRecords)).expect("a client");
+    let reach = Reach::people(Arc::new(MemoryPeople::default()));
+    let all = executors::all(settings, inbox, Arc::new(ForeignRecords), reach).expect("a client");
     all.into_iter().find(|executor| executor.action_type() == action_type).expect("a known action type")
 }
 

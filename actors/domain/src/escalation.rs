@@ -33,6 +33,7 @@ mod tests;
 
 pub use admit::{Admission, HeldBack, Recent, Windows};
 pub use calendar::{CalendarDocument, WorkingCalendar};
+pub(crate) use calendar::{day, local, minute, wall_instant, weekday, zone};
 pub use clock::{Pause, ServiceClock};
 pub use document::{
     ActionDocument, ChannelDocument, HeartbeatDocument, LevelDocument, RemediationDocument, RepeatDocument,

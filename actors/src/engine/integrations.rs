@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{Engine, unexpected};
 use crate::gates::{GateName, Seen};
-use crate::integrations::Known;
+use crate::integrations::{Integrations, Known};
 use crate::ports::StoreError;
 use crate::ports::executor::Attempt;
 use crate::ports::integration::{ConnectionWrite, Integration, KeptBreakers, Locked, PreviousValue, Secret};
@@ -95,6 +95,22 @@ impl Engine {
             Some(tenant) => self.connections(tenant).await,
             None => Ok(Arc::default()),
         }
+    }
+
+    /// An active integration of a tenant, and the values of a credential that are good now: for who has to check what its
+    /// service sends.
+    pub async fn credential_values(
+        &self,
+        tenant: TenantId,
+        id: RowId,
+        field: &str,
+    ) -> Result<(Option<Integration>, Vec<String>), StoreError> {
+        let runtime = &self.inner.runtime;
+        let (known, integrations) =
+            (Integrations::read(runtime.catalog.as_ref(), tenant).await?, &runtime.integrations);
+        let found = known.integration_named(&id.to_string()).filter(|found| found.is_active).cloned();
+        let values = found.as_ref().map(|found| integrations.values(&known, found, field, self.now_ms()));
+        Ok((found, values.unwrap_or_default()))
     }
 
     /// Every kind of integration that an executor takes, in the order of their words.

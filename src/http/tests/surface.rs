@@ -61,10 +61,12 @@ fn every_endpoint_stands_on_the_page_of_the_api() {
 }
 
 /// The paths that need no credentials, or prove their callers otherwise.
-const OPEN: [&str; 12] = [
+const OPEN: [&str; 14] = [
     "/hooks/{webhook_id}/{secret}",
     "/hooks/{webhook_id}",
+    "/hooks/slack/{tenant}/{integration}",
     "/api/v1/ack/{token}",
+    "/api/v1/verify/{token}",
     "/healthz",
     "/readyz",
     "/metrics",

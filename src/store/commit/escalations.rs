@@ -99,7 +99,7 @@ const HELD_AGAIN: &str = "UPDATE escalations SET count = count + 1, updated_at_m
     WHERE rule_id = $2 AND subject = $3 AND tenant_id = $4 AND status = 'suppressed' AND bundled_into IS NULL RETURNING id";
 const TASKS: Bulk = Bulk {
     before: "INSERT INTO outbox (id, tenant_id, user_id, organization_id, escalation_id, level, round, purpose, kind, \
-             channel, target, payload, idempotency_key, status, is_unknown, error, tries, created_at_ms, updated_at_ms) ",
+             channel, target, payload, idempotency_key, status, is_unknown, error, tries, not_before_ms, created_at_ms, updated_at_ms) ",
     after: " ON CONFLICT (idempotency_key) DO NOTHING",
 };
 const STOPPED_CLIMB: &str = "UPDATE outbox SET status = 'cancelled', updated_at_ms = $1 WHERE escalation_id = $2 \
@@ -385,7 +385,7 @@ async fn step(connection: &mut Connection, step: &EventStep) -> Result<Option<Ou
         let statement = if stop == Stop::All { STOPPED_ALL } else { STOPPED_CLIMB };
         connection.fetch(statement, &[at_ms.into(), id.0.into(), tenant.0.into()]).await?;
     }
-    let mut rows = Rows::new(19);
+    let mut rows = Rows::new(20);
     step.outbox.iter().for_each(|row| rows.push(task_row(row, &escalation.owner, at_ms)));
     connection.bulk(TASKS, &rows).await?;
     let mut rows = Rows::new(10);
