@@ -31,6 +31,7 @@ pub struct Node {
     pub engine: Engine,
     views: Arc<ShownViews<SqlStore>>,
     inbox: Arc<ToldInbox<SqlStore>>,
+    syncs: Arc<SqlStore>,
 }
 
 /// What is asked beyond the configuration.
@@ -69,7 +70,8 @@ impl Node {
         let feed = Feed::new(io.clone());
         let links = ack_links(config).map(|links| Arc::new(links) as Arc<dyn AckLinks>);
         let inbox = Arc::new(ToldInbox::new(store.clone(), feed.clone()).linked(links.clone()));
-        let mut executors = executors::all(&config.section("executors")?, inbox.clone(), Arc::new(ForeignRecords))?;
+        let mut executors =
+            executors::all(&config.section("executors")?, inbox.clone(), Arc::new(ForeignRecords), store.clone())?;
         executors.extend(extras.executors);
         let clock = Arc::new(SystemClock::default());
         let node = RowId::new(clock.now_ms(), rand::random());
@@ -86,10 +88,11 @@ impl Node {
             on_root_failure,
         });
         let engine = engine.await.context("the engine cannot be started")?;
+        engine.keep_tokens();
         engine.drive_bulk(store.clone()).context("the driver of bulk jobs cannot be started")?;
         engine.escalate(store.clone(), links).context("escalations cannot be started")?;
-        let views = Arc::new(ShownViews::new(store, engine.runtime().executors.clone()));
-        Ok(Self { engine, views, inbox })
+        let views = Arc::new(ShownViews::new(store.clone(), engine.runtime().executors.clone()));
+        Ok(Self { engine, views, inbox, syncs: store })
     }
 
     /// Answers HTTP on a listener, as the configuration says. The server runs while it is awaited.
@@ -104,6 +107,7 @@ impl Node {
             vault: vault(config),
             views: self.views.clone(),
             notifications: self.inbox.clone(),
+            syncs: self.syncs.clone(),
             settings,
             auth: auth_settings(config),
             certificate,

@@ -40,6 +40,10 @@ pub enum Code {
     NoRecord,
     /// Somebody else has changed the record meanwhile.
     StaleRecord,
+    /// More rows of a sync failed than may.
+    RowsFailed,
+    /// What a sync reads has changed since it began.
+    SourceChanged,
     /// A language model's answer is not what was asked for.
     InvalidAnswer,
     /// A program ended otherwise than expected, or could not be started just now.
@@ -54,7 +58,7 @@ pub enum Code {
 
 impl Code {
     #[cfg(test)]
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidPayload,
         Self::ForbiddenAddress,
         Self::Timeout,
@@ -71,6 +75,8 @@ impl Code {
         Self::Refused,
         Self::NoRecord,
         Self::StaleRecord,
+        Self::RowsFailed,
+        Self::SourceChanged,
         Self::InvalidAnswer,
         Self::CommandFailed,
         Self::CommandRefused,
@@ -98,6 +104,8 @@ impl Code {
             Self::InvalidAnswer => "invalid_answer",
             Self::NoRecord => "no_record",
             Self::StaleRecord => "stale_record",
+            Self::RowsFailed => "rows_failed",
+            Self::SourceChanged => "source_changed",
             Self::CommandFailed => "command_failed",
             Self::CommandRefused => "command_refused",
             Self::StoreUnavailable => "store_unavailable",
@@ -128,6 +136,8 @@ impl Code {
             | Self::Refused
             | Self::NoRecord
             | Self::StaleRecord
+            | Self::RowsFailed
+            | Self::SourceChanged
             | Self::CommandRefused
             | Self::StoreRefused => false,
         }
