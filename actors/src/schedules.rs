@@ -200,6 +200,9 @@ impl Schedules {
                 let rows: Vec<StoredSchedule> = rows.into_iter().filter(|row| !is_newer(&row.flow)).collect();
                 old.into_iter().for_each(|flow| drop(self.drop_held(flow)));
                 rows.into_iter().for_each(|row| self.hold(row));
+                // What became known meanwhile was measured by the horizon of before.
+                let beyond: Vec<FlowId> = self.touched.iter().filter(|flow| self.is_free(flow)).copied().collect();
+                beyond.into_iter().for_each(|flow| self.read(flow, ctx));
                 ctx.after(READ_AGAIN, SchedulesMsg::Load);
             }
             Err(error) => {
@@ -207,6 +210,11 @@ impl Schedules {
                 ctx.after(PAUSE, SchedulesMsg::Load);
             }
         }
+    }
+
+    /// Whether a flow is neither held nor acted upon.
+    fn is_free(&self, flow: &FlowId) -> bool {
+        !self.held.contains_key(flow) && !self.acting.contains(flow)
     }
 
     /// Reads the row of one flow: once more where it is being read just now.
@@ -330,7 +338,10 @@ async fn adopt(args: &SchedulesArgs) -> Result<(), StoreError> {
             let write = ScheduleWrite::Adopt { flow: flow.id, owner: flow.owner, plan, at_ms: now_ms };
             Some(Write::Schedule(Box::new(write)))
         });
-        runtime.store.commit(adopted.collect()).await?;
+        let adopted: Vec<Write> = adopted.collect();
+        if !adopted.is_empty() {
+            runtime.store.commit(adopted).await?;
+        }
         if is_last {
             return Ok(());
         }

@@ -192,6 +192,19 @@ fn a_schedule_of_seconds_loses_and_doubles_nothing_though_answers_are_lost() {
 }
 
 #[test]
+fn a_flow_that_is_saved_while_the_rows_are_read_fires_in_time() {
+    let world = World::new();
+    let slow = world.store.slow_schedules.blocking_write();
+    let engine = world.start(Arc::new(SystemClock::default()));
+    let flow = world.save(&engine, &json!({"cron": "* * * * * *"}), &json!({})).expect("saved");
+    // Its actor has read the row by the time it has read that of another flow.
+    world.save(&engine, &json!({"cron": "0 0 1 1 *"}), &json!({"flow_name": "other"})).expect("saved");
+    drop(slow);
+    world.until("it fires", || world.row(flow).fired >= 1);
+    world.stop(&engine);
+}
+
+#[test]
 fn conditions_decide_on_the_instant_and_say_what_did_not_hold() {
     let world = World::new();
     let engine = world.start_at(0);

@@ -192,6 +192,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("telemetry.otlp_endpoint", WebUrl),
     ("telemetry.queue_spans", Int(16, 1_000_000)),
     ("shutdown.grace_seconds", Int(0, 3_600)),
+    ("shutdown.store_seconds", Int(1, 3_600)),
 ];
 
 /// The rule of a key.

@@ -244,15 +244,11 @@ impl World for Recorded<'_> {
 
     fn next(&mut self, run: &Run, now_ms: i64) -> Result<Move, String> {
         let state = &run.state;
-        if state.status == RunStatus::Paused {
-            return Err("a failure has paused it".to_owned());
-        }
-        if state.status == RunStatus::AwaitingApproval {
-            return if self.record.is_begun {
-                Ok(verdict(run, None, true))
-            } else {
-                Err("nobody agreed to it".to_owned())
-            };
+        match state.status {
+            RunStatus::Paused => return Err("a failure has paused it".to_owned()),
+            RunStatus::AwaitingApproval if self.record.is_begun => return Ok(verdict(run, None, true)),
+            RunStatus::AwaitingApproval => return Err("nobody agreed to it".to_owned()),
+            _ => {}
         }
         let waiting = state.all().filter(|(_, step)| step.status == StepStatus::Waiting).map(|(no, _)| no);
         for no in asked(run).chain(waiting) {

@@ -42,6 +42,8 @@ pub struct MemoryStore {
     lose_before: AtomicU32,
     /// Commits that are to be written and then reported as lost.
     lose_after: AtomicU32,
+    /// While the writing half is held, the schedules that are due are found but not told.
+    pub slow_schedules: tokio::sync::RwLock<()>,
 }
 
 /// What it holds.
@@ -446,7 +448,11 @@ impl Store for MemoryStore {
         after: Option<(i64, FlowId)>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredSchedule>, StoreError>> {
-        ready(Ok(self.rows().schedules.due(until_ms, after, limit)))
+        let due = self.rows().schedules.due(until_ms, after, limit);
+        Box::pin(async move {
+            let _told = self.slow_schedules.read().await;
+            Ok(due)
+        })
     }
 
     fn schedule(&self, scope: Scope, flow: FlowId) -> BoxFuture<'_, Result<Option<StoredSchedule>, StoreError>> {

@@ -37,6 +37,8 @@ async fn an_acknowledgement_stops_the_climb_and_what_is_being_sent(kind: StoreKi
         let acked = client.post(&format!("{path}/acknowledge"), json!({}), 200).await;
         let expected = json!(["acknowledged", client.user.to_string()]);
         assert_eq!(pick(&acked, "status acknowledged_by"), expected);
+        // On a busy machine the second level may have come first.
+        let level = acked["escalation_level"].clone();
         let has_stopped = |page: &Value| {
             let rows = page["items"].as_array().cloned().unwrap_or_default();
             rows.iter().any(|row| row["channel"] == "slack" && row["status"] == "cancelled")
@@ -49,7 +51,7 @@ async fn an_acknowledgement_stops_the_climb_and_what_is_being_sent(kind: StoreKi
             |page: &Value| page["items"].as_array().is_some_and(|all| all.iter().any(|e| e["escalation_level"] == 2));
         client.until("/api/v1/escalation-events?status=escalated", climbed).await;
         let still = client.get(&path).await;
-        assert_eq!(pick(&still, "status escalation_level"), json!(["acknowledged", 1]), "it climbs no further");
+        assert_eq!(pick(&still, "status escalation_level"), json!(["acknowledged", level]), "it climbs no further");
         let resolved = client.post(&format!("{path}/resolve"), json!({"notes": "card scheme was down"}), 200).await;
         let shown = pick(&resolved, "status resolution_notes resolved_by next_wake_at");
         assert_eq!(shown, json!(["resolved", "card scheme was down", client.user.to_string(), null]));

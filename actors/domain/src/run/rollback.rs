@@ -51,8 +51,7 @@ impl Run {
             RollbackTo::Off | RollbackTo::Previous => phase.saturating_sub(1),
             RollbackTo::Phase(to) => to.min(phase.saturating_sub(1)),
         };
-        // The start is this run's own: all that it did.
-        if to == 0 { 0 } else { to.max(self.first_phase().unwrap_or(1) - 1) }
+        to.max(self.first_phase().unwrap_or(1) - 1)
     }
 
     /// The first phase with something that the run itself does; `None` where its flow has none, or all was taken over.

@@ -270,7 +270,7 @@ fn inner_undos() -> Vec<Shape> {
     );
     let turn = kind("turn", "while", &json!({"condition": "loop.index < 3", "steps": [round("t")]}));
     let inner = kind("inner", "for_each", &json!({"collection": "[loop.item, loop.item]", "steps": [round("n")]}));
-    let nested = kind("outer", "for_each", &json!({"collection": "trigger.items", "steps": [inner]}));
+    let nested = kind("outer", "for_each", &json!({"collection": "[1, 2]", "steps": [inner]}));
     let lanes = json!([{"id": "l", "steps": [undoable("l1", &json!({})), undoable("l2", &json!({}))]}, {"id": "m", "steps": [undoable("m1", &json!({}))]}]);
     let parallel = kind("p", "parallel", &json!({"branches": lanes}));
     let probe = json!({"on_unknown_outcome": "verify", "verify": {"action_type": "noop"}});
