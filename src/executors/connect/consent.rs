@@ -18,6 +18,8 @@ use crate::executors::client::HttpClient;
 use crate::executors::failure::Code;
 use crate::executors::redact::Redactor;
 
+const MAX_MESSAGE_CHARS: usize = 1_000;
+
 impl Consents for HttpClient {
     fn keep_with(&self, keeper: Arc<dyn TokenKeeper>) {
         self.set_keeper(keeper);
@@ -62,7 +64,7 @@ impl Consents for HttpClient {
             ];
             let answer = oauth::ask(self, connection, &grant, (code.timeout, &mut redactor)).await;
             let answer = answer.map_err(|failure| Failure {
-                message: redactor.message(&failure.message, failure.message.len()),
+                message: redactor.message(&failure.message, MAX_MESSAGE_CHARS),
                 ..failure
             })?;
             let token = answer["body"][REFRESH_TOKEN].as_str().filter(|token| !token.is_empty());

@@ -44,7 +44,7 @@ async fn operations_are_asked(kind: StoreKind) {
         ask("part", "look", json!({"what": "{{ trigger.part }}"})),
     ];
     let context =
-        json!({"since": "2030-01-01T00:01:29Z", "many": [1, 2, 3, 4], "astray": "..", "part": "items?since=x/../y"});
+        json!({"since": "2030-01-01T00:01:29Z", "many": [1, 2, 3, 4], "astray": "..", "part": "items?since=x/y"});
     let log = run(&server, "ask", steps, context).await;
     let ids = |row: &Value| row["execution_result"]["values"]["ids"].as_array().map(Vec::len);
     assert_eq!((ids(&log[0]), ids(&log[1])), (Some(ITEMS as usize), Some(5)), "{}", log[0]);
@@ -53,7 +53,7 @@ async fn operations_are_asked(kind: StoreKind) {
         assert_eq!(log[row]["execution_error_code"], code, "{}", log[row]);
     }
     assert!(
-        log[5]["integration_endpoint"].as_str().is_some_and(|url| url.ends_with("/api/items%3Fsince=x%2F..%2Fy")),
+        log[5]["integration_endpoint"].as_str().is_some_and(|url| url.ends_with("/api/items%3Fsince=x%2Fy")),
         "{}",
         log[5]
     );

@@ -158,7 +158,13 @@ async fn between_databases(kind: StoreKind) {
 
 /// People see where syncs stand, and let one begin anew.
 async fn from_the_start(installation: &Installation, server: &Server, copies: Value) {
-    let syncs = server.all("/api/v1/syncs?limit=2").await;
+    let first = server.get("/api/v1/syncs?limit=2").await;
+    let next = server.get(&format!("/api/v1/syncs?cursor={}", first["next_cursor"].as_str().expect("a cursor"))).await;
+    assert_eq!(
+        (&first["items"][1]["name"], &next["items"][0]["name"]),
+        (&json!("orders to shop"), &json!("orders to warehouse"))
+    );
+    let syncs = server.all("/api/v1/syncs").await;
     let names: Vec<&str> = syncs.iter().filter_map(|sync| sync["name"].as_str()).collect();
     assert_eq!(names, ["even", "orders to shop", "orders to warehouse", "recent", "write"]);
     assert_eq!((&syncs[2]["is_done"], &syncs[2]["read"]), (&json!(true), &json!(8)), "{syncs:?}");
@@ -283,7 +289,7 @@ async fn what_is_refused(server: &Server) {
             "warehouse",
             json!({"from": "crm", "table": "pg_authid", "order": ["id"]}),
             table.clone(),
-            "/source/table: 'pg_authid' is no table",
+            "'pg_authid' is no table that is named for flows",
         ),
         (
             "warehouse",
