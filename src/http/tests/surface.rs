@@ -68,6 +68,7 @@ const OPEN: [&str; 12] = [
     "/healthz",
     "/readyz",
     "/metrics",
+    "/api/v1/oauth/callback",
     "/problems/{slug}",
     "/api/v1",
     "/api/openapi.json",
