@@ -28,6 +28,7 @@ mod secret;
 mod server;
 mod session;
 mod show;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -149,6 +150,9 @@ enum Command {
     /// Named connections to services outside, which actions use.
     #[command(subcommand)]
     Integration(integration::IntegrationCommand),
+    /// How far each `data_sync` has come.
+    #[command(subcommand)]
+    Sync(sync::SyncCommand),
     /// Values that actions need and nobody reads back.
     #[command(subcommand)]
     Secret(secret::SecretCommand),
@@ -229,6 +233,7 @@ impl Command {
             Self::Decision(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Recommendation(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Integration(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Sync(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Secret(command) => online(global, printer, async |session| command.perform(session).await),
             Self::User(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Contact(command) => online(global, printer, async |session| command.perform(&session).await),

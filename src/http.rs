@@ -52,6 +52,7 @@ mod settings;
 mod signals;
 mod slack;
 mod stream;
+mod syncs;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -72,6 +73,7 @@ use actix_web::{App, HttpServer, web};
 use core314_actors::engine::Engine;
 use core314_actors::ports::notifications::Notifications;
 use core314_actors::ports::resource::Resource;
+use core314_actors::ports::sync::SyncPositions;
 use core314_actors::ports::views::Views;
 use tokio::sync::Semaphore;
 
@@ -91,6 +93,7 @@ pub struct Api {
     pub vault: Vault,
     pub views: Arc<dyn Views>,
     pub notifications: Arc<dyn Notifications>,
+    pub syncs: Arc<dyn SyncPositions>,
     pub settings: HttpSettings,
     pub auth: AuthSettings,
     /// Present where this server speaks TLS.
@@ -105,6 +108,7 @@ struct State {
     vault: Vault,
     views: Arc<dyn Views>,
     notifications: Arc<dyn Notifications>,
+    syncs: Arc<dyn SyncPositions>,
     settings: HttpSettings,
     keys: Keys,
     limit: Arc<RateLimit>,
@@ -118,6 +122,7 @@ impl State {
         vault: Vault,
         views: Arc<dyn Views>,
         notifications: Arc<dyn Notifications>,
+        syncs: Arc<dyn SyncPositions>,
         settings: HttpSettings,
         auth: &AuthSettings,
     ) -> Result<Self, KeySourceError> {
@@ -128,6 +133,7 @@ impl State {
             vault,
             views,
             notifications,
+            syncs,
             keys,
             limit,
             in_flight: Semaphore::new(settings.max_in_flight),
@@ -299,9 +305,13 @@ fn connection_routes(table: RouteTable) -> RouteTable {
         .get("/api/v1/integrations/{name}", integrations::show::handle, integrations::show::doc())
         .patch("/api/v1/integrations/{name}", integrations::patch::handle, integrations::patch::doc())
         .delete("/api/v1/integrations/{name}", integrations::delete::handle, integrations::delete::doc())
+        .get(integrations::consent::CALLBACK, integrations::callback::handle, integrations::callback::doc())
+        .post("/api/v1/integrations/{name}/consent", integrations::consent::handle, integrations::consent::doc())
         .post("/api/v1/integrations/{name}/test", integrations::test::handle, integrations::test::doc())
         .get("/api/v1/integrations/{name}/breaker", integrations::breaker::show, integrations::breaker::show_doc())
         .post("/api/v1/integrations/{name}/breaker", integrations::breaker::hold, integrations::breaker::hold_doc())
+        .get("/api/v1/syncs", syncs::list::handle, syncs::list::doc())
+        .delete("/api/v1/syncs/{name}", syncs::reset::handle, syncs::reset::doc())
         .list("/api/v1/secrets", Resource::Secrets, "Lists secrets, without their values.")
         .post("/api/v1/secrets", secrets::create::handle, secrets::create::doc())
         .post("/api/v1/secrets/rotate-key", secrets::rotate_key::handle, secrets::rotate_key::doc())
@@ -426,7 +436,7 @@ fn configure(app: &mut ServiceConfig, state: &Shared, metrics: &web::Data<HttpMe
 /// the server and handles signals; stopping it lets requests under way end.
 pub fn serve(api: Api, listener: TcpListener, socket: Option<UnixListener>) -> io::Result<Server> {
     let settings = api.settings.clone();
-    let state = State::new(api.engine, api.vault, api.views, api.notifications, api.settings, &api.auth)
+    let state = State::new(api.engine, api.vault, api.views, api.notifications, api.syncs, api.settings, &api.auth)
         .map_err(io::Error::other)?;
     let state = Shared::new(state);
     let metrics = web::Data::new(HttpMetrics::new(&routes().paths(), api.dropped_spans));

@@ -2,6 +2,7 @@
 
 mod act;
 mod circles;
+mod consents;
 mod escalations;
 mod events;
 mod integrations;
@@ -44,6 +45,7 @@ use crate::schedules::{self as scheduling, Schedules, SchedulesMsg};
 use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog};
 
 pub use act::{Restart, TellError, Verdict};
+pub use consents::{Consent, ConsentError};
 pub use escalations::{OnCallDraft, OverrideDraft, RuleDraft, RuleError, SilenceDraft};
 pub use integrations::{ConnectError, IntegrationDraft, SecretChange, SecretDraft, Tested};
 pub use keys::{KeyDraft, KeyError};

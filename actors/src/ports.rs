@@ -5,6 +5,7 @@
 
 pub mod bulk;
 pub mod catalog;
+pub mod consent;
 pub mod escalation;
 pub mod event;
 pub mod executor;
@@ -18,6 +19,7 @@ pub mod resource;
 pub mod schedule;
 pub mod signal;
 pub mod store;
+pub mod sync;
 pub mod views;
 pub mod webhook;
 

@@ -35,6 +35,7 @@ pub struct Node {
     pub engine: Engine,
     views: Arc<ShownViews<SqlStore>>,
     inbox: Arc<ToldInbox<SqlStore>>,
+    syncs: Arc<SqlStore>,
 }
 
 /// What is asked beyond the configuration.
@@ -80,7 +81,7 @@ impl Node {
         let reach =
             Reach { book: store.clone(), directory: Some(directory), codes: codes.clone(), links: links.clone() };
         let settings_of = config.section("executors")?;
-        let mut executors = executors::all(&settings_of, inbox.clone(), Arc::new(ForeignRecords), reach)?;
+        let mut executors = executors::all(&settings_of, inbox.clone(), Arc::new(ForeignRecords), reach, store.clone())?;
         executors.extend(extras.executors);
         let clock = Arc::new(SystemClock::default());
         let node = RowId::new(clock.now_ms(), rand::random());
@@ -97,12 +98,13 @@ impl Node {
             on_root_failure,
         });
         let engine = engine.await.context("the engine cannot be started")?;
+        engine.keep_tokens();
         engine.drive_bulk(store.clone()).context("the driver of bulk jobs cannot be started")?;
         engine.keep_people(store.clone(), codes);
         onward.open(&engine);
         engine.escalate(store.clone(), links).context("escalations cannot be started")?;
-        let views = Arc::new(ShownViews::new(store, engine.runtime().executors.clone()));
-        Ok(Self { engine, views, inbox })
+        let views = Arc::new(ShownViews::new(store.clone(), engine.runtime().executors.clone()));
+        Ok(Self { engine, views, inbox, syncs: store })
     }
 
     /// Answers HTTP on a listener, as the configuration says. The server runs while it is awaited.
@@ -117,6 +119,7 @@ impl Node {
             vault: vault(config),
             views: self.views.clone(),
             notifications: self.inbox.clone(),
+            syncs: self.syncs.clone(),
             settings,
             auth: auth_settings(config),
             certificate,

@@ -25,7 +25,7 @@ const BACKLOG: u64 = 50_000;
 /// Samples of a latency, at most.
 const SAMPLES: usize = 2_000;
 
-fn owner() -> Owner {
+pub(super) fn owner() -> Owner {
     Owner::new(UserId(uuid::Uuid::from_u128(314)), None)
 }
 

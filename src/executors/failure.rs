@@ -42,6 +42,10 @@ pub enum Code {
     NoContact,
     /// Somebody else has changed the record meanwhile.
     StaleRecord,
+    /// More rows of a sync failed than may.
+    RowsFailed,
+    /// What a sync reads has changed since it began.
+    SourceChanged,
     /// A language model's answer is not what was asked for.
     InvalidAnswer,
     /// A program ended otherwise than expected, or could not be started just now.
@@ -56,7 +60,7 @@ pub enum Code {
 
 impl Code {
     #[cfg(test)]
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidPayload,
         Self::ForbiddenAddress,
         Self::Timeout,
@@ -73,6 +77,8 @@ impl Code {
         Self::Refused,
         Self::NoRecord,
         Self::StaleRecord,
+        Self::RowsFailed,
+        Self::SourceChanged,
         Self::InvalidAnswer,
         Self::CommandFailed,
         Self::CommandRefused,
@@ -101,6 +107,8 @@ impl Code {
             Self::NoRecord => "no_record",
             Self::NoContact => "no_contact",
             Self::StaleRecord => "stale_record",
+            Self::RowsFailed => "rows_failed",
+            Self::SourceChanged => "source_changed",
             Self::CommandFailed => "command_failed",
             Self::CommandRefused => "command_refused",
             Self::StoreUnavailable => "store_unavailable",
@@ -132,6 +140,8 @@ impl Code {
             | Self::NoRecord
             | Self::NoContact
             | Self::StaleRecord
+            | Self::RowsFailed
+            | Self::SourceChanged
             | Self::CommandRefused
             | Self::StoreRefused => false,
         }

@@ -59,6 +59,7 @@ migrations! {
     45 "0045_people.sql",
     46 "0046_recipients.sql",
     47 "0047_slack_buttons.sql",
+    50 "0050_sync_positions.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

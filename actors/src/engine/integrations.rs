@@ -189,6 +189,7 @@ impl Engine {
             attempt: 0,
             action_target: found.name.as_str().into(),
             connection: None,
+            source: None,
             payload: payload.into(),
             secrets: Arc::default(),
             timeout: Duration::from_millis(runtime.settings.attempt_timeout_ms),
@@ -237,7 +238,9 @@ impl Engine {
             return problems;
         };
         problems.extend(integration.definition.problems(kind));
-        for (field, name) in integration.definition.secrets().filter(|(_, name)| known.secret(name).is_none()) {
+        let definition = &integration.definition;
+        let is_missing = |(field, name): &(&str, &str)| known.secret(name).is_none() && !definition.is_brought(field);
+        for (field, name) in definition.secrets().filter(is_missing) {
             let message = format!("there is no secret '{name}': make it first, with `core314 secret set {name}`");
             problems.push(Problem::new(format!("/credentials/{field}"), message));
         }
