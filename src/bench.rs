@@ -4,10 +4,13 @@
 //! Load, receiver and database are included in the CPU figures, as they share the machine.
 
 mod cases;
+mod escalations;
+mod fairness;
 mod history;
 mod large;
 mod lists;
 mod measure;
+mod pager;
 mod workload;
 
 use std::future::Future;
@@ -21,6 +24,8 @@ use core314_actors::ports::store::Store;
 use core314_actors::ports::views::Views;
 use serde::Serialize;
 
+pub use escalations::EscalationFigures;
+pub use fairness::FairnessFigures;
 pub use large::LargeRun;
 pub use lists::Case;
 pub use measure::{Cost, Latency};
@@ -101,6 +106,11 @@ pub enum Workload {
     Stream,
     /// One run of 1,000 steps, and one loop over 100,000 items.
     Large,
+    /// 10,000 escalation rules and 1,000 failures a second.
+    Escalations,
+    /// One tenant's flood beside another's few actions.
+    #[value(alias = "w8")]
+    Fairness,
 }
 
 /// What one workload showed.
@@ -126,6 +136,12 @@ pub struct Figures {
     /// What each run cost, where the workload is a few large ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub large: Vec<LargeRun>,
+    /// Of escalation rules, where the workload has failures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escalations: Option<EscalationFigures>,
+    /// What another tenant noticed of a flood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fairness: Option<FairnessFigures>,
     /// What was asked, where the workload asks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<Case>,
@@ -151,6 +167,8 @@ pub async fn run<I: Installation>(
             Workload::W7 => workload::idle(&installation, plan).await?,
             Workload::Stream => workload::streams(&installation, plan).await?,
             Workload::Large => large::large(&installation, plan, say).await?,
+            Workload::Escalations => escalations::escalations(&installation, plan, say).await?,
+            Workload::Fairness => fairness::fairness(&installation, plan, say).await?,
         };
         report(&figures);
         all.push(figures);
@@ -176,6 +194,8 @@ impl Figures {
             writes: 0,
             stream: None,
             large: Vec::new(),
+            escalations: None,
+            fairness: None,
             cases: Vec::new(),
         }
     }
@@ -187,8 +207,11 @@ impl Figures {
         });
         let cpu = self.cpu_percent.map_or_else(String::new, |p| format!("  {p:.2} % of a core"));
         let stream = self.stream.map_or_else(String::new, |stream| stream.line());
+        let escalations = self.escalations.map_or_else(String::new, |escalations| escalations.line());
+        let fairness = self.fairness.map_or_else(String::new, |fairness| fairness.line());
         let own = format!(
-            "{:?} {:<8} {:>9.0} {}/s  {:>7.1} µs CPU each  {:>7.0} bytes each  {:>5.1} writes a commit{latency}{cpu}{stream}",
+            "{:?} {:<8} {:>9.0} {}/s  {:>7.1} µs CPU each  {:>7.0} bytes each  {:>5.1} writes a commit{latency}{cpu}{stream}\
+             {escalations}{fairness}",
             self.workload,
             self.store,
             self.per_second,

@@ -44,7 +44,7 @@ use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog}
 
 pub use act::{Restart, TellError, Verdict};
 pub use escalations::{OnCallDraft, OverrideDraft, RuleDraft, RuleError, SilenceDraft};
-pub use integrations::{ConnectError, IntegrationDraft, SecretChange, SecretDraft, Tested};
+pub use integrations::{ConnectError, IntegrationDraft, SecretChange, SecretDraft, SwitchError, Tested};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
 pub use replay::{Against, ManyReplays, Replay, ReplayError};

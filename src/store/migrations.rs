@@ -56,6 +56,7 @@ migrations! {
     35 "0035_deliveries_by_tenant.sql",
     36 "0036_gathering.sql",
     44 "0044_statistics_of_all.sql",
+    54 "0054_bounded_outbox.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

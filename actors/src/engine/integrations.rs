@@ -15,7 +15,7 @@ use core314_domain::secret;
 use serde_json::json;
 
 use super::{Engine, unexpected};
-use crate::gates::{GateName, Seen};
+use crate::gates::{CallPass, GateName, NoBackup, Seen};
 use crate::integrations::Known;
 use crate::ports::StoreError;
 use crate::ports::executor::Attempt;
@@ -56,6 +56,22 @@ pub struct Tested {
     pub failure: Option<Failure>,
     pub took_ms: u64,
     pub http: Option<HttpFigures>,
+}
+
+/// Why a backup endpoint did not take over. The texts say what a person should do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SwitchError {
+    #[error(transparent)]
+    NoBackup(#[from] NoBackup),
+    #[error(
+        "whether its backup endpoint answers cannot be tried: integrations of the kind {0} have no call that tests them"
+    )]
+    Untested(String),
+    #[error("its backup endpoint does not answer as it should: {0}")]
+    Ill(String),
+    /// Try again later.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why an integration or a secret was not saved or removed. The variants say what the caller should do.
@@ -160,6 +176,29 @@ impl Engine {
 
     /// Makes a real call to the service behind an integration. `None` where no executor has one for its kind.
     pub async fn test_integration(&self, found: &Integration) -> Option<Tested> {
+        self.test_by(found, None).await
+    }
+
+    /// Lets an integration's backup endpoint take over until its primary one is healthy. A real call shows first that the
+    /// backup answers; where it does not, nothing is changed.
+    pub async fn switch_to_backup(&self, found: &Integration, by: &str) -> Result<(), SwitchError> {
+        let (runtime, name) = (&self.inner.runtime, gate_name(found));
+        let pass = runtime.gates.enter_backup(&name, self.now_ms())?;
+        let tested = self.test_by(found, Some(pass)).await.ok_or_else(|| SwitchError::Untested(found.kind.clone()))?;
+        match tested.failure {
+            Some(failure) if failure.code == "store_unavailable" => {
+                return Err(StoreError::Unavailable(failure.message).into());
+            }
+            Some(failure) => return Err(SwitchError::Ill(failure.message)),
+            None => {}
+        }
+        if let Some(turned) = runtime.gates.switch_to_backup(&name, by, self.now_ms())? {
+            remember_breaker(runtime, &turned).await;
+        }
+        Ok(())
+    }
+
+    async fn test_by(&self, found: &Integration, pass: Option<CallPass>) -> Option<Tested> {
         let runtime = self.runtime().clone();
         let mut executors = runtime.executors.values();
         let (executor, payload) =
@@ -177,7 +216,7 @@ impl Engine {
             secrets: Arc::default(),
             timeout: Duration::from_millis(runtime.settings.attempt_timeout_ms),
         };
-        let order = Order { attempt, marked: None, pass: None };
+        let order = Order { attempt, marked: None, pass };
         let for_task = runtime.clone();
         let started = Instant::now();
         let task = async move { prepare_and_act(&for_task, executor.as_ref(), order).await };

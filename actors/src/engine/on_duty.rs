@@ -1,10 +1,9 @@
 //! Who is on call just now, for steps that ask them.
 
 use core314_domain::document::{FlowDocument, warnings};
-use core314_domain::escalation::OnCall;
 use core314_domain::ids::{StepNo, TenantId};
 use core314_domain::plan::{FlowPlan, Problem, StepKind};
-use core314_domain::run::{Command, OnDuty, Reason, Run};
+use core314_domain::run::{Command, Reason, Run};
 
 use super::Engine;
 use crate::ports::StoreError;
@@ -14,26 +13,6 @@ use crate::ports::store::StoredRun;
 const ON_CALL: &str = "on_call:";
 
 impl Engine {
-    /// Who is on call on a schedule of the tenant, or why nobody is.
-    async fn on_duty(&self, tenant: TenantId, schedule: &str) -> Result<OnDuty, StoreError> {
-        let now_ms = self.now_ms();
-        let book = self.escalations()?.book();
-        let who = match book.on_call(tenant, schedule.to_owned(), now_ms).await? {
-            None => Err(format!("there is no on-call schedule '{schedule}'")),
-            Some(stored) => {
-                let overrides: Vec<_> = stored.overrides.into_iter().map(|(_, over)| over).collect();
-                match OnCall::compile(stored.document).map(|schedule| schedule.at(&overrides, now_ms).user) {
-                    Ok(Some(user)) => Ok(user),
-                    Ok(None) => Err(format!("nobody is on call in '{schedule}'")),
-                    Err(problems) => {
-                        Err(format!("the on-call schedule '{schedule}' cannot be read: {}", problems[0].message))
-                    }
-                }
-            }
-        };
-        Ok(OnDuty { schedule: schedule.to_owned(), who })
-    }
-
     /// The command, with who is on call now where a person decides about a step that asks for them.
     pub(super) async fn with_duty(&self, stored: &StoredRun, mut command: Command) -> Result<Command, StoreError> {
         let (Command::Approve { step: Some(step), by } | Command::Reject { step: Some(step), by }) = &mut command
@@ -48,7 +27,7 @@ impl Engine {
         let run = self.rehydrated(stored.clone()).await?;
         let mut duty = Vec::new();
         for name in of_step(&run, *step) {
-            duty.push(self.on_duty(stored.header.owner.tenant, &name).await?);
+            duty.push(self.escalations()?.on_duty(stored.header.owner.tenant, &name).await?);
         }
         by.on_duty = duty.into();
         Ok(command)
@@ -60,7 +39,7 @@ impl Engine {
             let named: Vec<String> =
                 reason.held_by.iter().filter_map(|who| who.strip_prefix(ON_CALL).map(str::to_owned)).collect();
             for name in named {
-                let duty = self.on_duty(run.header.owner.tenant, &name).await?;
+                let duty = self.escalations()?.on_duty(run.header.owner.tenant, &name).await?;
                 reason.message = format!("{}; {duty}", reason.message);
                 reason.held_by.extend(duty.who.ok().map(|user| format!("user:{user}")));
             }

@@ -1,7 +1,8 @@
 //! From tasks to rows: who is told, by their names and by schedules as they stand.
 
-use core314_domain::escalation::{LevelAction, OnCall, Recipient, Rule, Task, What};
-use core314_domain::ids::UserId;
+use core314_domain::escalation::{LevelAction, Recipient, Rule, Task, What};
+use core314_domain::ids::{TenantId, UserId};
+use core314_domain::run::OnDuty;
 use core314_domain::words::Role;
 use serde_json::{Map, Value, json};
 
@@ -90,6 +91,7 @@ impl Desk {
             key,
             status: OutboxStatus::Pending,
             is_unknown: false,
+            is_stopped: false,
             run: None,
             error: None,
             tries: 0,
@@ -149,7 +151,13 @@ impl Desk {
                     let admins = self.admins(rule, escalation).await?;
                     found.extend(admins.into_iter().map(|user| Told::User { user, of: of.clone() }));
                 }
-                Ok(Recipient::OnCall(name)) => found.push(self.on_call(escalation, name, of).await?),
+                Ok(Recipient::OnCall(name)) => {
+                    let duty = self.on_duty(escalation.owner.tenant, &name).await?;
+                    found.push(match duty.who {
+                        Ok(user) => Told::User { user, of },
+                        Err(why) => Told::Nobody { of, why },
+                    });
+                }
                 Ok(Recipient::Role(_)) => {
                     found.push(Told::Nobody { of, why: "the role has no known members".to_owned() });
                 }
@@ -166,7 +174,7 @@ impl Desk {
         }
         let rules = self.rules(escalation.owner.tenant).await?;
         let mut admins: Vec<UserId> =
-            rules.stored(rule.id).map(|stored| vec![stored.created_by, stored.updated_by]).unwrap_or_default();
+            rules.facts(rule.id).map(|facts| vec![facts.created_by, facts.updated_by]).unwrap_or_default();
         admins.dedup();
         if admins.is_empty() {
             admins.push(escalation.event.user);
@@ -174,16 +182,15 @@ impl Desk {
         Ok(admins)
     }
 
-    async fn on_call(&self, escalation: &StoredEscalation, name: String, of: String) -> Result<Told, StoreError> {
+    /// Who is on call now on a schedule of a tenant, or why nobody is.
+    pub(crate) async fn on_duty(&self, tenant: TenantId, schedule: &str) -> Result<OnDuty, StoreError> {
         let now_ms = self.now_ms();
-        let Some(stored) = self.book.on_call(escalation.owner.tenant, name.clone(), now_ms).await? else {
-            return Ok(Told::Nobody { of, why: format!("there is no on-call schedule '{name}'") });
+        let who = match self.book.on_call(tenant, schedule.to_owned(), now_ms).await? {
+            None => Err(format!("there is no on-call schedule '{schedule}'")),
+            Some(stored) => stored
+                .at(now_ms)
+                .and_then(|shift| shift.user.ok_or_else(|| format!("nobody is on call in '{schedule}'"))),
         };
-        let overrides: Vec<_> = stored.overrides.into_iter().map(|(_, over)| over).collect();
-        Ok(match OnCall::compile(stored.document).map(|schedule| schedule.at(&overrides, now_ms).user) {
-            Ok(Some(user)) => Told::User { user, of },
-            Ok(None) => Told::Nobody { of, why: format!("nobody is on call in '{name}'") },
-            Err(problems) => Told::Nobody { of, why: format!("'{name}' cannot be read: {}", problems[0].message) },
-        })
+        Ok(OnDuty { schedule: schedule.to_owned(), who })
     }
 }
