@@ -1,25 +1,22 @@
 //! Links by which people acknowledge an escalation from a message: signed, for one person and one event, for a time.
 //!
-//! A token is base64url, without padding, of tenant, event, person (16 bytes each), the end of its life (8 bytes, ms since the
-//! epoch, big-endian) and the HMAC-SHA256 of all that. The key is made of the configured secret and a label of its own, so that
-//! no other signature of this server is one of these.
+//! What is signed is tenant, event, person (16 bytes each) and the end of the link's life (8 bytes, ms since the epoch,
+//! big-endian).
 //!
 //! Whoever has the link can acknowledge in the person's name: it is sent to that person's inbox alone.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use core314_actors::escalations::{AckLinks, Acknowledger};
 use core314_domain::ids::{RowId, TenantId, UserId};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::signed::Signer;
+
+/// Three ids and a time.
 const SIGNED_BYTES: usize = 56;
-const MAC_BYTES: usize = 32;
 
 /// Makes the links and reads them.
 pub struct SignedLinks {
-    key: [u8; 32],
+    signer: Signer,
     /// Without a slash at its end; empty: links are paths of this server.
     base_url: String,
     lifetime_ms: i64,
@@ -28,34 +25,24 @@ pub struct SignedLinks {
 impl SignedLinks {
     /// Links that are signed with this secret.
     pub fn new(secret: &str, base_url: &str, lifetime_hours: u64) -> Self {
-        let key = Sha256::new().chain_update(b"core314 acknowledge v1\0").chain_update(secret).finalize();
         let base_url = base_url.trim_end_matches('/').to_owned();
-        Self { key: key.into(), base_url, lifetime_ms: lifetime_hours as i64 * 3_600_000 }
-    }
-
-    fn mac(&self, signed: &[u8]) -> Hmac<Sha256> {
-        let mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
-        mac.chain_update(signed)
+        let signer = Signer::new("core314 acknowledge v1", secret);
+        Self { signer, base_url, lifetime_ms: lifetime_hours as i64 * 3_600_000 }
     }
 }
 
 impl AckLinks for SignedLinks {
     fn link(&self, tenant: TenantId, escalation: RowId, user: UserId, now_ms: i64) -> Option<String> {
-        let mut bytes = Vec::with_capacity(SIGNED_BYTES + MAC_BYTES);
+        let mut bytes = Vec::with_capacity(SIGNED_BYTES);
         for id in [tenant.0, escalation.0, user.0] {
             bytes.extend_from_slice(id.as_bytes());
         }
         bytes.extend_from_slice(&(now_ms + self.lifetime_ms).to_be_bytes());
-        let mac = self.mac(&bytes).finalize().into_bytes();
-        bytes.extend_from_slice(&mac);
-        Some(format!("{}/api/v1/ack/{}", self.base_url, BASE64.encode(bytes)))
+        Some(format!("{}/api/v1/ack/{}", self.base_url, self.signer.sign(bytes)))
     }
 
     fn open(&self, token: &str, now_ms: i64) -> Option<Acknowledger> {
-        let bytes = BASE64.decode(token).ok().filter(|bytes| bytes.len() == SIGNED_BYTES + MAC_BYTES)?;
-        let (signed, mac) = bytes.split_at(SIGNED_BYTES);
-        // In constant time.
-        self.mac(signed).verify_slice(mac).ok()?;
+        let signed = self.signer.open(token, SIGNED_BYTES)?;
         let id = |at: usize| Uuid::from_slice(&signed[at..at + 16]).ok();
         let until_ms = i64::from_be_bytes(signed[48..].try_into().ok()?);
         let found = Acknowledger { tenant: TenantId(id(0)?), escalation: RowId(id(16)?), user: UserId(id(32)?) };
@@ -65,6 +52,9 @@ impl AckLinks for SignedLinks {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+
     use super::*;
 
     #[test]

@@ -173,6 +173,9 @@ async fn live(
     };
     tokio::select! {
         () = drain => tracing::info!("drained"),
+        () = tokio::time::sleep(config.grace() + config.store_patience()) => anyhow::bail!(
+            "the drain came to no end: the store may be away; the next start takes up what was under way"
+        ),
         name = insisted => anyhow::bail!("{name} again: stopped before the drain was over"),
     }
     receiver.and(ended)

@@ -11,6 +11,7 @@ mod large;
 mod lists;
 mod measure;
 mod pager;
+mod sync;
 mod workload;
 
 use std::future::Future;
@@ -29,6 +30,7 @@ pub use fairness::FairnessFigures;
 pub use large::LargeRun;
 pub use lists::Case;
 pub use measure::{Cost, Latency};
+pub use sync::Beside;
 pub use workload::StreamFigures;
 
 /// What a workload needs of an installation.
@@ -69,6 +71,28 @@ pub trait Installation {
     fn ports(&self) -> Ports;
     /// `sqlite` or `postgres`.
     fn store(&self) -> &str;
+    /// Tables of a PostgreSQL to move rows between, where the installation is on one.
+    fn tables(&self) -> Option<&dyn BenchTables>;
+}
+
+/// Two pairs of tables with the same columns, beside the installation's own: what is read, and what is put.
+pub trait BenchTables {
+    /// What an integration of the database says: its endpoint and who signs in, and the password.
+    fn address(&self) -> anyhow::Result<Address>;
+    /// Makes the tables anew, and so many rows to be read.
+    fn fill(&self, rows: u64) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + '_>>;
+    /// Copies all rows by a plain COPY from one connection to another.
+    fn copy(&self) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + '_>>;
+    /// Fails unless every row has been put, by the sync and by the copy.
+    fn compare(&self) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + '_>>;
+}
+
+/// Where a database is.
+#[derive(Debug, Clone)]
+pub struct Address {
+    pub endpoint: String,
+    pub username: String,
+    pub password: Option<String>,
 }
 
 /// What to measure.
@@ -106,6 +130,8 @@ pub enum Workload {
     Stream,
     /// One run of 1,000 steps, and one loop over 100,000 items.
     Large,
+    /// Rows from one table to another by data_sync, beside a plain COPY of the same rows. On PostgreSQL alone.
+    Sync,
     /// 10,000 escalation rules and 1,000 failures a second.
     Escalations,
     /// One tenant's flood beside another's few actions.
@@ -136,6 +162,9 @@ pub struct Figures {
     /// What each run cost, where the workload is a few large ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub large: Vec<LargeRun>,
+    /// What was done beside for comparison, in the same run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
     /// Of escalation rules, where the workload has failures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escalations: Option<EscalationFigures>,
@@ -167,6 +196,7 @@ pub async fn run<I: Installation>(
             Workload::W7 => workload::idle(&installation, plan).await?,
             Workload::Stream => workload::streams(&installation, plan).await?,
             Workload::Large => large::large(&installation, plan, say).await?,
+            Workload::Sync => sync::sync(&installation, plan, say).await?,
             Workload::Escalations => escalations::escalations(&installation, plan, say).await?,
             Workload::Fairness => fairness::fairness(&installation, plan, say).await?,
         };
@@ -194,6 +224,7 @@ impl Figures {
             writes: 0,
             stream: None,
             large: Vec::new(),
+            beside: None,
             escalations: None,
             fairness: None,
             cases: Vec::new(),
@@ -220,7 +251,7 @@ impl Figures {
             self.bytes_written_each,
             self.writes as f64 / self.batches.max(1) as f64,
         );
-        let large = self.large.iter().map(LargeRun::line);
+        let large = self.large.iter().map(LargeRun::line).chain(self.beside.iter().map(Beside::line));
         let lines: Vec<String> = std::iter::once(own).chain(large).chain(self.cases.iter().map(Case::line)).collect();
         lines.join("\n")
     }

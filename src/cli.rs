@@ -18,6 +18,7 @@ mod flow;
 mod integration;
 mod log;
 mod outcome;
+mod people;
 mod print;
 mod progress;
 mod reference;
@@ -27,6 +28,7 @@ mod secret;
 mod server;
 mod session;
 mod show;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -148,9 +150,21 @@ enum Command {
     /// Named connections to services outside, which actions use.
     #[command(subcommand)]
     Integration(integration::IntegrationCommand),
+    /// How far each `data_sync` has come.
+    #[command(subcommand)]
+    Sync(sync::SyncCommand),
     /// Values that actions need and nobody reads back.
     #[command(subcommand)]
     Secret(secret::SecretCommand),
+    /// The directory: who is in the tenant, with which role.
+    #[command(subcommand)]
+    User(people::UserCommand),
+    /// How you are reached: addresses that you have proven to be yours.
+    #[command(subcommand)]
+    Contact(people::ContactCommand),
+    /// How you want to be told: by what, when, and when not.
+    #[command(subcommand)]
+    Preference(people::PreferenceCommand),
     /// Keys with which programs reach the server.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -219,7 +233,11 @@ impl Command {
             Self::Decision(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Recommendation(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Integration(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Sync(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Secret(command) => online(global, printer, async |session| command.perform(session).await),
+            Self::User(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Contact(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Preference(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Token(command) => online(global, printer, async |session| command.perform(session).await),
             Self::DeadLetters(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Actors(args) => online(global, printer, async |session| actors::perform(session, args).await),

@@ -175,6 +175,11 @@ impl Config {
         Duration::from_secs(self.number("shutdown.grace_seconds"))
     }
 
+    /// How much longer a store is waited for that is away.
+    pub fn store_patience(&self) -> Duration {
+        Duration::from_secs(self.number("shutdown.store_seconds"))
+    }
+
     /// How log lines are written.
     pub fn log_format(&self) -> LogFormat {
         if self.text("log.format") == "json" { LogFormat::Json } else { LogFormat::Text }

@@ -37,6 +37,7 @@ mod openapi;
 mod operations;
 mod page;
 mod pages;
+mod people;
 mod phases;
 mod prefer;
 mod problem;
@@ -49,7 +50,9 @@ mod schedules;
 mod secrets;
 mod settings;
 mod signals;
+mod slack;
 mod stream;
+mod syncs;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -70,6 +73,7 @@ use actix_web::{App, HttpServer, web};
 use core314_actors::engine::Engine;
 use core314_actors::ports::notifications::Notifications;
 use core314_actors::ports::resource::Resource;
+use core314_actors::ports::sync::SyncPositions;
 use core314_actors::ports::views::Views;
 use tokio::sync::Semaphore;
 
@@ -89,6 +93,7 @@ pub struct Api {
     pub vault: Vault,
     pub views: Arc<dyn Views>,
     pub notifications: Arc<dyn Notifications>,
+    pub syncs: Arc<dyn SyncPositions>,
     pub settings: HttpSettings,
     pub auth: AuthSettings,
     /// Present where this server speaks TLS.
@@ -103,6 +108,7 @@ struct State {
     vault: Vault,
     views: Arc<dyn Views>,
     notifications: Arc<dyn Notifications>,
+    syncs: Arc<dyn SyncPositions>,
     settings: HttpSettings,
     keys: Keys,
     limit: Arc<RateLimit>,
@@ -116,6 +122,7 @@ impl State {
         vault: Vault,
         views: Arc<dyn Views>,
         notifications: Arc<dyn Notifications>,
+        syncs: Arc<dyn SyncPositions>,
         settings: HttpSettings,
         auth: &AuthSettings,
     ) -> Result<Self, KeySourceError> {
@@ -126,6 +133,7 @@ impl State {
             vault,
             views,
             notifications,
+            syncs,
             keys,
             limit,
             in_flight: Semaphore::new(settings.max_in_flight),
@@ -141,7 +149,7 @@ type Shared = web::Data<State>;
 fn routes() -> RouteTable {
     let table = signal_routes(run_routes(RouteTable::default()));
     let table = schedule_routes(connection_routes(definition_routes(table)));
-    operations_routes(escalation_routes(table))
+    operations_routes(people_routes(escalation_routes(table)))
 }
 
 /// Triggers, runs, executions and their log.
@@ -297,9 +305,13 @@ fn connection_routes(table: RouteTable) -> RouteTable {
         .get("/api/v1/integrations/{name}", integrations::show::handle, integrations::show::doc())
         .patch("/api/v1/integrations/{name}", integrations::patch::handle, integrations::patch::doc())
         .delete("/api/v1/integrations/{name}", integrations::delete::handle, integrations::delete::doc())
+        .get(integrations::consent::CALLBACK, integrations::callback::handle, integrations::callback::doc())
+        .post("/api/v1/integrations/{name}/consent", integrations::consent::handle, integrations::consent::doc())
         .post("/api/v1/integrations/{name}/test", integrations::test::handle, integrations::test::doc())
         .get("/api/v1/integrations/{name}/breaker", integrations::breaker::show, integrations::breaker::show_doc())
         .post("/api/v1/integrations/{name}/breaker", integrations::breaker::hold, integrations::breaker::hold_doc())
+        .get("/api/v1/syncs", syncs::list::handle, syncs::list::doc())
+        .delete("/api/v1/syncs/{name}", syncs::reset::handle, syncs::reset::doc())
         .list("/api/v1/secrets", Resource::Secrets, "Lists secrets, without their values.")
         .post("/api/v1/secrets", secrets::create::handle, secrets::create::doc())
         .post("/api/v1/secrets/rotate-key", secrets::rotate_key::handle, secrets::rotate_key::doc())
@@ -361,6 +373,37 @@ fn escalation_routes(table: RouteTable) -> RouteTable {
         .post("/api/v1/ack/{token}", ack::confirm, ack::confirm_doc())
 }
 
+/// Who is told, and how each of them is reached.
+fn people_routes(table: RouteTable) -> RouteTable {
+    use people::{contacts, me, organizations, preferences, users, verify};
+    table
+        .post("/hooks/slack/{tenant}/{integration}", slack::handle, slack::doc())
+        .get("/api/v1/me", me::handle, me::doc())
+        .list(
+            "/api/v1/organizations",
+            Resource::Organizations,
+            "Lists organizations: the caller's, once it has a name.",
+        )
+        .post("/api/v1/organizations", organizations::create, organizations::create_doc())
+        .show("/api/v1/organizations/{id}", Resource::Organizations, "Shows an organization.")
+        .patch("/api/v1/organizations/{id}", organizations::patch, organizations::patch_doc())
+        .list("/api/v1/users", Resource::Users, "Lists the directory.")
+        .post("/api/v1/users", users::create, users::create_doc())
+        .get("/api/v1/users/{id}", users::show, users::show_doc())
+        .patch("/api/v1/users/{id}", users::patch, users::patch_doc())
+        .delete("/api/v1/users/{id}", users::delete, users::delete_doc())
+        .get("/api/v1/contact-methods", contacts::list, contacts::list_doc())
+        .post("/api/v1/contact-methods", contacts::create, contacts::create_doc())
+        .get("/api/v1/contact-methods/{id}", contacts::show, contacts::show_doc())
+        .delete("/api/v1/contact-methods/{id}", contacts::delete, contacts::delete_doc())
+        .post("/api/v1/contact-methods/{id}/verify", contacts::verify, contacts::verify_doc())
+        .post("/api/v1/contact-methods/{id}/send-code", contacts::send_code, contacts::send_code_doc())
+        .get("/api/v1/preferences", preferences::list, preferences::list_doc())
+        .patch("/api/v1/preferences", preferences::patch, preferences::patch_doc())
+        .get("/api/v1/verify/{token}", verify::show, verify::show_doc())
+        .post("/api/v1/verify/{token}", verify::confirm, verify::confirm_doc())
+}
+
 /// What tells of the runtime itself, and of its API.
 fn operations_routes(table: RouteTable) -> RouteTable {
     table
@@ -393,7 +436,7 @@ fn configure(app: &mut ServiceConfig, state: &Shared, metrics: &web::Data<HttpMe
 /// the server and handles signals; stopping it lets requests under way end.
 pub fn serve(api: Api, listener: TcpListener, socket: Option<UnixListener>) -> io::Result<Server> {
     let settings = api.settings.clone();
-    let state = State::new(api.engine, api.vault, api.views, api.notifications, api.settings, &api.auth)
+    let state = State::new(api.engine, api.vault, api.views, api.notifications, api.syncs, api.settings, &api.auth)
         .map_err(io::Error::other)?;
     let state = Shared::new(state);
     let metrics = web::Data::new(HttpMetrics::new(&routes().paths(), api.dropped_spans));

@@ -26,6 +26,8 @@ mod ledger;
 mod limits;
 mod migrations;
 mod notifications;
+mod people;
+mod plain_copy;
 #[cfg(test)]
 mod plans;
 mod pool;
@@ -38,6 +40,7 @@ mod schema;
 mod signals;
 mod sqlite;
 mod step_cache;
+mod sync_positions;
 mod views;
 
 use std::time::Duration;
@@ -50,6 +53,7 @@ use cell::Rows;
 use connection::{Bulk, Connection, Connector, READ_ALL};
 use failure::Failure;
 use heads::Heads;
+pub use plain_copy::PlainCopy;
 use pool::Pool;
 pub use records::ForeignRecords;
 pub use schema::SchemaState;

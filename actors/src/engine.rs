@@ -2,12 +2,14 @@
 
 mod act;
 mod circles;
+mod consents;
 mod escalations;
 mod events;
 mod integrations;
 mod keys;
 mod look;
 mod on_duty;
+pub mod people;
 mod replay;
 mod rerun;
 mod rollouts;
@@ -43,10 +45,12 @@ use crate::schedules::{self as scheduling, Schedules, SchedulesMsg};
 use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog};
 
 pub use act::{Restart, TellError, Verdict};
+pub use consents::{Consent, ConsentError};
 pub use escalations::{OnCallDraft, OverrideDraft, RuleDraft, RuleError, SilenceDraft};
 pub use integrations::{ConnectError, IntegrationDraft, SecretChange, SecretDraft, SwitchError, Tested};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
+pub use people::{ContactDraft, MemberDraft, PeopleError};
 pub use replay::{Against, ManyReplays, Replay, ReplayError};
 pub use rerun::{Rerun, RerunError};
 pub use rollouts::{Candidate, RolloutError};
@@ -79,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) bulk: OnceLock<Arc<BulkDesk>>,
     /// What has failed and who is told; absent where nobody keeps rules.
     pub(crate) escalation: OnceLock<Arc<Desk>>,
+    /// Who is told, and how; absent where nobody keeps people.
+    pub(crate) people: OnceLock<people::People>,
 }
 
 /// Why something was not saved. The variants say what the caller should do.

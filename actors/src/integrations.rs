@@ -83,18 +83,33 @@ impl Known {
 
     /// Where an action goes; a problem where it names an integration that its executor does not take.
     pub fn target<'a>(&'a self, executor: &dyn Executor, word: &'a str) -> Result<Target<'a>, Problem> {
-        let named = if executor.kinds().is_empty() { None } else { self.integration(word) };
-        let Some(integration) = named else { return Ok(Target::word(word)) };
-        match kind_of(executor, integration) {
-            Some(_) => Ok(Target { word, integration: Some(integration) }),
-            None => Err(Problem::new("", wrong_kind(executor, integration))),
+        Ok(Target { integration: self.taken(executor, word)?, ..Target::word(word) })
+    }
+
+    /// The integration of a name, where there is one and the executor takes any.
+    fn taken<'a>(&'a self, executor: &dyn Executor, name: &str) -> Result<Option<&'a Integration>, Problem> {
+        let named = if executor.kinds().is_empty() { None } else { self.integration(name) };
+        match named {
+            Some(integration) if kind_of(executor, integration).is_none() => {
+                Err(Problem::new("", wrong_kind(executor, integration)))
+            }
+            named => Ok(named),
         }
+    }
+
+    /// The integration that a payload names beside.
+    fn source<'a>(
+        &'a self,
+        executor: &dyn Executor,
+        payload: &serde_json::Value,
+    ) -> Result<Option<&'a Integration>, Problem> {
+        executor.source(payload).map_or(Ok(None), |name| self.taken(executor, name))
     }
 
     /// What is wrong with an action, as far as its executor can see it. Pointers are relative to the payload.
     pub fn check(&self, executor: &dyn Executor, word: &str, payload: &serde_json::Value) -> Vec<Problem> {
-        match self.target(executor, word) {
-            Ok(target) => executor.check(&target, payload),
+        match self.target(executor, word).and_then(|target| Ok((target, self.source(executor, payload)?))) {
+            Ok((target, source)) => executor.check(&Target { source, ..target }, payload),
             Err(problem) => vec![problem],
         }
     }
@@ -170,10 +185,26 @@ impl Integrations {
         Ok(known)
     }
 
+    /// The same, read for the asker alone: whoever is not known yet is not remembered.
+    pub async fn read(catalog: &dyn Catalog, tenant: TenantId) -> Result<Known, StoreError> {
+        Ok(Known::new(catalog.connections(tenant).await?))
+    }
+
     /// Something of this tenant was saved or removed.
     pub fn forget(&self, tenant: TenantId) {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.known.remove(&tenant);
+    }
+
+    /// The values of a credential that are good now, the newest first; none where it cannot be opened, or there is none.
+    pub fn values(&self, known: &Known, integration: &Integration, field: &str, now_ms: i64) -> Vec<String> {
+        let mut secrets = integration.definition.secrets();
+        let Some((_, name)) = secrets.find(|(known, _)| *known == field) else { return Vec::new() };
+        let vault = self.vault.as_ref();
+        let present = known.open(vault, name).inspect_err(|failure| {
+            tracing::warn!(integration = %integration.name, field, error = %failure.message, "a credential cannot be used");
+        });
+        present.ok().into_iter().chain(known.open_previous(vault, name, now_ms)).collect()
     }
 
     /// Whether an attempt wants anything of here.
@@ -211,8 +242,31 @@ impl Integrations {
             }
             attempt.payload = self.fill(&known, marked, &mut secrets)?;
         }
+        let source = known.source(executor, &attempt.payload);
+        if let Some(integration) = source.map_err(|problem| Failure::fatal(INTEGRATION, problem.message))?
+            && let Some(kind) = kind_of(executor, integration)
+        {
+            let connection = self.connect(&known, (integration, kind), &mut secrets, wanted.now_ms)?;
+            attempt.source = Some(Arc::new(connection));
+        }
         attempt.secrets = Arc::new(secrets);
         Ok(attempt)
+    }
+
+    /// The connection of an integration without what a person's consent is yet to bring.
+    pub async fn before_consent(
+        &self,
+        catalog: &dyn Catalog,
+        (integration, kind): (&Integration, &'static Kind),
+        now_ms: i64,
+    ) -> Result<(Connection, Secrets), Failure> {
+        let known = self.of(catalog, integration.owner.tenant).await;
+        let known = known.map_err(|error| Failure::retryable(UNAVAILABLE, error.to_string()))?;
+        let mut bare = integration.clone();
+        bare.definition.credentials.retain(|field, _| !integration.definition.is_brought(field));
+        let mut secrets = Secrets::default();
+        let connection = self.connect(&known, (&bare, kind), &mut secrets, now_ms)?;
+        Ok((connection, secrets))
     }
 
     fn connect(

@@ -5,6 +5,7 @@
 
 pub mod bulk;
 pub mod catalog;
+pub mod consent;
 pub mod escalation;
 pub mod event;
 pub mod executor;
@@ -12,11 +13,13 @@ pub mod integration;
 pub mod ledger;
 pub mod limits;
 pub mod notifications;
+pub mod people;
 pub mod records;
 pub mod resource;
 pub mod schedule;
 pub mod signal;
 pub mod store;
+pub mod sync;
 pub mod views;
 pub mod webhook;
 

@@ -81,6 +81,20 @@ pub struct EngineSettings {
     pub escalation_rules_per_tenant: usize,
     /// How long the link in a message acknowledges an escalation.
     pub ack_link_hours: i64,
+    /// People whom one message is for; more are not told.
+    pub recipients_per_message: usize,
+    /// People in the directory of one tenant.
+    pub users_per_tenant: usize,
+    /// Contact methods that one person may have in a tenant.
+    pub contact_methods_per_user: usize,
+    /// How long a code proves an address.
+    pub contact_code_ms: i64,
+    /// How often one may be given wrongly.
+    pub contact_code_tries: i64,
+    /// How long after one the next may be sent.
+    pub contact_code_pause_ms: i64,
+    /// Codes that one contact method gets at all.
+    pub contact_codes: i64,
     /// How long events are kept for runs that are about to wait for them.
     pub kept_events_ms: i64,
     /// How many events of one type and subject are kept, the newest.
@@ -149,6 +163,13 @@ impl Default for EngineSettings {
             watched_series: 1_000,
             escalation_rules_per_tenant: 20_000,
             ack_link_hours: 72,
+            recipients_per_message: 200,
+            users_per_tenant: 5_000,
+            contact_methods_per_user: 10,
+            contact_code_ms: 900_000,
+            contact_code_tries: 5,
+            contact_code_pause_ms: 30_000,
+            contact_codes: 10,
             kept_events_ms: 3_600_000,
             kept_events_per_subject: 100,
             schedule_grace_ms: 15_000,

@@ -13,7 +13,10 @@ use serde_json::Value;
 use crate::clock::rfc3339;
 use crate::escalations::{ABOUT_ESCALATION, AckLinks};
 use crate::feed::{Feed, Topic};
-use crate::ports::notifications::{Addressee, Audience, Inbox, Mark, Notification, NotificationFilter, Notifications};
+use crate::onward::Onward;
+use crate::ports::notifications::{
+    Addressee, Audience, Inbox, Mark, Notification, NotificationFilter, Notifications, SentOn, Unread,
+};
 use crate::ports::views::{Page, Paged};
 use crate::ports::{BoxFuture, Scope, StoreError};
 
@@ -38,12 +41,13 @@ pub struct ToldInbox<I> {
     inbox: Arc<I>,
     feed: Feed,
     links: Option<Arc<dyn AckLinks>>,
+    onward: Option<Arc<Onward>>,
 }
 
 impl<I> ToldInbox<I> {
     /// This inbox, and where it tells of its changes.
     pub fn new(inbox: Arc<I>, feed: Feed) -> Self {
-        Self { inbox, feed, links: None }
+        Self { inbox, feed, links: None, onward: None }
     }
 
     /// With these, a message about an escalation gets a link that acknowledges it. It is made here, at the door of its
@@ -51,6 +55,12 @@ impl<I> ToldInbox<I> {
     #[must_use]
     pub fn linked(self, links: Option<Arc<dyn AckLinks>>) -> Self {
         Self { links, ..self }
+    }
+
+    /// With this, what is delivered also goes on to its user.
+    #[must_use]
+    pub fn sending_on(self, onward: Arc<Onward>) -> Self {
+        Self { onward: Some(onward), ..self }
     }
 
     fn link(&self, notification: &Notification) -> Option<String> {
@@ -85,6 +95,29 @@ impl<I: Inbox> Inbox for ToldInbox<I> {
             }
             Ok(stands)
         })
+    }
+
+    fn send_on(
+        &self,
+        notification: Notification,
+        stands: NotificationId,
+    ) -> BoxFuture<'_, Result<Vec<SentOn>, StoreError>> {
+        Box::pin(async move {
+            match &self.onward {
+                Some(onward) => onward.send(&notification, stands).await,
+                None => Ok(Vec::new()),
+            }
+        })
+    }
+
+    fn unread_of(
+        &self,
+        user: Addressee,
+        since_ms: i64,
+        until_ms: i64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Unread>, StoreError>> {
+        self.inbox.unread_of(user, since_ms, until_ms, limit)
     }
 }
 

@@ -154,7 +154,7 @@ impl World {
             if let Some(found) = found() {
                 return found;
             }
-            assert!(started.elapsed() < Duration::from_secs(120), "in vain: {what}");
+            assert!(started.elapsed() < Duration::from_mins(2), "in vain: {what}");
             std::thread::yield_now();
         }
     }

@@ -12,7 +12,10 @@ use core314_actors::clock::{Clock, SystemClock};
 use core314_actors::engine::{Engine, Parts};
 use core314_actors::escalations::AckLinks;
 use core314_actors::feed::Feed;
+use core314_actors::onward::Onward;
 use core314_actors::ports::executor::Executor;
+use core314_actors::ports::people::Codes;
+use core314_actors::recipients::Directory;
 use core314_actors::settings::EngineSettings;
 use core314_actors::shown_views::ShownViews;
 use core314_actors::told_inbox::ToldInbox;
@@ -20,8 +23,9 @@ use core314_domain::ids::RowId;
 use tokio::runtime::Handle;
 
 use crate::ack::SignedLinks;
+use crate::codes::SignedCodes;
 use crate::config::{Config, ConfigError, Problem};
-use crate::executors;
+use crate::executors::{self, Reach};
 use crate::http::{self, Api, AuthSettings, Certificate, HttpSettings, KeyDigest};
 use crate::store::{ForeignRecords, SqlStore, StoreOptions};
 use crate::vault::Vault;
@@ -31,6 +35,7 @@ pub struct Node {
     pub engine: Engine,
     views: Arc<ShownViews<SqlStore>>,
     inbox: Arc<ToldInbox<SqlStore>>,
+    syncs: Arc<SqlStore>,
 }
 
 /// What is asked beyond the configuration.
@@ -68,8 +73,15 @@ impl Node {
         settings.slots_per_partition = extras.slots_per_partition.unwrap_or(settings.slots_per_partition);
         let feed = Feed::new(io.clone());
         let links = ack_links(config).map(|links| Arc::new(links) as Arc<dyn AckLinks>);
-        let inbox = Arc::new(ToldInbox::new(store.clone(), feed.clone()).linked(links.clone()));
-        let mut executors = executors::all(&config.section("executors")?, inbox.clone(), Arc::new(ForeignRecords))?;
+        let onward = Arc::new(Onward::default());
+        let inbox = ToldInbox::new(store.clone(), feed.clone()).linked(links.clone()).sending_on(onward.clone());
+        let inbox = Arc::new(inbox);
+        let codes = codes(config).map(|codes| Arc::new(codes) as Arc<dyn Codes>);
+        let directory = Directory::new(store.clone(), store.clone(), settings.recipients_per_message);
+        let reach =
+            Reach { book: store.clone(), directory: Some(directory), codes: codes.clone(), links: links.clone() };
+        let settings_of = config.section("executors")?;
+        let mut executors = executors::all(&settings_of, inbox.clone(), Arc::new(ForeignRecords), reach, store.clone())?;
         executors.extend(extras.executors);
         let clock = Arc::new(SystemClock::default());
         let node = RowId::new(clock.now_ms(), rand::random());
@@ -86,10 +98,13 @@ impl Node {
             on_root_failure,
         });
         let engine = engine.await.context("the engine cannot be started")?;
+        engine.keep_tokens();
         engine.drive_bulk(store.clone()).context("the driver of bulk jobs cannot be started")?;
+        engine.keep_people(store.clone(), codes);
+        onward.open(&engine);
         engine.escalate(store.clone(), links).context("escalations cannot be started")?;
-        let views = Arc::new(ShownViews::new(store, engine.runtime().executors.clone()));
-        Ok(Self { engine, views, inbox })
+        let views = Arc::new(ShownViews::new(store.clone(), engine.runtime().executors.clone()));
+        Ok(Self { engine, views, inbox, syncs: store })
     }
 
     /// Answers HTTP on a listener, as the configuration says. The server runs while it is awaited.
@@ -104,6 +119,7 @@ impl Node {
             vault: vault(config),
             views: self.views.clone(),
             notifications: self.inbox.clone(),
+            syncs: self.syncs.clone(),
             settings,
             auth: auth_settings(config),
             certificate,
@@ -120,8 +136,17 @@ fn vault(config: &Config) -> Vault {
 
 /// Links are signed with the key of secrets, or else with that of tokens; without either there are none.
 fn ack_links(config: &Config) -> Option<SignedLinks> {
-    let secret = config.secret("secrets.key").or_else(|| config.secret("auth.jwt_secret")).filter(|s| !s.is_empty())?;
+    let secret = signing_secret(config)?;
     Some(SignedLinks::new(secret, config.text("http.public_url"), config.number("engine.ack_link_hours")))
+}
+
+/// Codes are made of the same secret.
+fn codes(config: &Config) -> Option<SignedCodes> {
+    Some(SignedCodes::new(signing_secret(config)?, config.text("http.public_url")))
+}
+
+fn signing_secret(config: &Config) -> Option<&str> {
+    config.secret("secrets.key").or_else(|| config.secret("auth.jwt_secret")).filter(|secret| !secret.is_empty())
 }
 
 fn auth_settings(config: &Config) -> AuthSettings {

@@ -6,14 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::Context;
+use reqwest::Url;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use super::node::{self, Extras, Front};
 use super::prepare;
-use crate::bench::{self, Figures, Installation, NodeOptions, Plan, Ports};
+use crate::bench::{self, Address, BenchTables, Figures, Installation, NodeOptions, Plan, Ports};
 use crate::config::Config;
-use crate::store::SqlStore;
+use crate::store::{PlainCopy, SqlStore};
 
 /// Where workloads run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,13 +45,15 @@ struct Throwaway<'a> {
     io: &'a Handle,
     store: Arc<SqlStore>,
     kind: &'static str,
+    /// Where it is on PostgreSQL.
+    tables: Option<Tables>,
     /// Removed with the installation.
     _directory: Option<TempDir>,
 }
 
 impl<'a> Throwaway<'a> {
-    async fn new(config: &'a Config, store: &BenchStore, io: &'a Handle) -> anyhow::Result<Self> {
-        let (url, kind, directory) = match store {
+    async fn new(config: &'a Config, of: &BenchStore, io: &'a Handle) -> anyhow::Result<Self> {
+        let (url, kind, directory) = match of {
             BenchStore::Postgres(url) => (url.clone(), "postgres", None),
             BenchStore::Sqlite => {
                 let directory = tempfile::tempdir().context("no directory for temporary files can be made")?;
@@ -58,7 +61,9 @@ impl<'a> Throwaway<'a> {
             }
         };
         let store = node::open_store(config, &url, io).await?;
-        Ok(Self { config, io, store, kind, _directory: directory })
+        let is_postgres = matches!(of, BenchStore::Postgres(_));
+        let tables = if is_postgres { Some(Tables { copy: PlainCopy::new(&url)?, io: io.clone(), url }) } else { None };
+        Ok(Self { config, io, store, kind, tables, _directory: directory })
     }
 
     async fn start_node(&self, options: NodeOptions) -> anyhow::Result<bench::Node> {
@@ -99,5 +104,45 @@ impl Installation for Throwaway<'_> {
 
     fn store(&self) -> &str {
         self.kind
+    }
+
+    fn tables(&self) -> Option<&dyn BenchTables> {
+        self.tables.as_ref().map(|tables| tables as &dyn BenchTables)
+    }
+}
+
+/// Tables beside the installation's own.
+struct Tables {
+    url: String,
+    copy: PlainCopy,
+    io: Handle,
+}
+
+impl BenchTables for Tables {
+    fn address(&self) -> anyhow::Result<Address> {
+        let url = Url::parse(&self.url).context("the database's address is no URL")?;
+        let host = url.host_str().context("the database's address has no host")?;
+        let endpoint = format!("postgres://{host}:{}{}", url.port().unwrap_or(5432), url.path());
+        Ok(Address { endpoint, username: url.username().to_owned(), password: url.password().map(str::to_owned) })
+    }
+
+    fn fill(&self, rows: u64) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + '_>> {
+        let copy = self.copy.clone();
+        Box::pin(async move { Ok(self.io.spawn(async move { copy.fill(rows).await }).await??) })
+    }
+
+    fn copy(&self) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + '_>> {
+        let copy = self.copy.clone();
+        Box::pin(async move { Ok(self.io.spawn(async move { copy.copy().await }).await??) })
+    }
+
+    fn compare(&self) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + '_>> {
+        let copy = self.copy.clone();
+        Box::pin(async move {
+            match self.io.spawn(async move { copy.differences().await }).await?? {
+                0 => Ok(()),
+                count => anyhow::bail!("{count} rows are not what they were at the source"),
+            }
+        })
     }
 }

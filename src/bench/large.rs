@@ -21,7 +21,7 @@ const CONCURRENCY: u64 = 50;
 /// What one run cost, from its trigger to its durable end.
 #[derive(Debug, Clone, Serialize)]
 pub struct LargeRun {
-    /// `steps` one after the other, or `items` of one loop.
+    /// `steps` one after the other, `items` of a loop that computes, or `calls`: a loop whose rounds are executions.
     pub of: &'static str,
     pub count: u64,
     pub seconds: f64,
@@ -57,13 +57,15 @@ pub async fn large(installation: &impl Installation, _plan: &Plan, say: &dyn Fn(
         let flow = save_flow(&node.engine, &format!("steps-{count}"), "manual", json!(steps)).await?;
         runs.push(one(&node.engine, "steps", count, runs.len() as u64, flow).await?);
     }
-    let body = json!([{"id": "one", "type": "transform", "config": {"values": {"n": "loop.item"}}}]);
-    let each = json!([{"id": "each", "type": "for_each",
-        "config": {"collection": "trigger.items", "concurrency": CONCURRENCY, "steps": body}}]);
-    let flow = save_flow(&node.engine, "items", "manual", each).await?;
-    for count in ITEMS {
-        say(&format!("a loop over {count} items"));
-        runs.push(one(&node.engine, "items", count, runs.len() as u64, flow).await?);
+    let computes = json!({"id": "one", "type": "transform", "config": {"values": {"n": "loop.item"}}});
+    for (of, body) in [("items", computes), ("calls", no_op("one"))] {
+        let each = json!([{"id": "each", "type": "for_each",
+            "config": {"collection": "trigger.items", "concurrency": CONCURRENCY, "steps": [body]}}]);
+        let flow = save_flow(&node.engine, of, "manual", each).await?;
+        for count in ITEMS {
+            say(&format!("a loop over {count} {of}"));
+            runs.push(one(&node.engine, of, count, runs.len() as u64, flow).await?);
+        }
     }
     let all = runs.iter().map(|run| run.count).sum();
     let figures = Figures::of(Workload::Large, installation, "steps", all, meter.since());
@@ -79,8 +81,8 @@ async fn one(
     flow: FlowId,
 ) -> anyhow::Result<LargeRun> {
     let mut trigger = trigger(flow, count);
-    if of == "items" {
-        trigger.context = Arc::new(json!({"items": (0..count).collect::<Vec<_>>()}));
+    if of != "steps" {
+        trigger.context = Arc::new(json!({"n": count, "items": (0..count).collect::<Vec<_>>()}));
     }
     let (peak, meter) = (Peak::begin()?, Meter::now());
     engine.trigger(trigger).await?;

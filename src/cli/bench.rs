@@ -26,7 +26,7 @@ pub struct BenchArgs {
     /// How many callers wait at once.
     #[arg(long, default_value_t = 256, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     callers: usize,
-    /// Rows of the execution log in the history that `lists` asks about.
+    /// Rows of the execution log in the history that `lists` asks about, and rows that `sync` moves.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
     rows: u64,
     /// Print JSON, as `--output json` does.
@@ -38,9 +38,14 @@ pub fn bench(global: &Global, printer: &Printer, args: &BenchArgs) -> Result<Exi
     let mut inputs = global.inputs(&[]);
     // The workloads call a receiver on this machine, and the API by a key of their own.
     inputs.flags.push(Setting::new("executors.outbound.allow_loopback", "true", "core314 bench"));
-    inputs.flags.push(Setting::new("auth.service_key", DevFile::fresh().key, "core314 bench"));
+    let DevFile { key, secret_key, .. } = DevFile::fresh();
+    inputs.flags.push(Setting::new("auth.service_key", key, "core314 bench"));
+    // What `sync` signs in with is kept as a secret.
+    inputs.flags.push(Setting::new("secrets.key", secret_key, "core314 bench"));
     let config = Config::load(&inputs)?;
-    let workloads = if args.work.is_empty() { Workload::value_variants().to_vec() } else { args.work.clone() };
+    let is_possible = |work: &Workload| args.store != BenchStore::Sqlite || *work != Workload::Sync;
+    let all = || Workload::value_variants().iter().copied().filter(is_possible).collect();
+    let workloads = if args.work.is_empty() { all() } else { args.work.clone() };
     let plan = Plan { workloads, seconds: args.seconds, callers: args.callers, rows: args.rows };
     let is_table = printer.is_table() && !args.json;
     let progress = Progress::new();

@@ -1,9 +1,11 @@
 //! `core314 integration`: named connections to services outside.
 
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::args::Limit;
+use super::args::{Limit, read_text};
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
 use super::session::Session;
@@ -32,6 +34,8 @@ pub enum IntegrationCommand {
     Templates,
     /// Make a real call to the service behind an integration, and say what came of it.
     Test(Named),
+    /// Print where a person is to consent, so that the service gives tokens: to be opened in a browser.
+    Consent(Named),
     /// Show an integration. Its credentials are names.
     Show(Named),
     /// Show whether the service behind an integration is well; with a flag, put a hand on its breaker.
@@ -43,10 +47,14 @@ pub enum IntegrationCommand {
 #[derive(Debug, Args)]
 pub struct AddArgs {
     /// What `action_target` calls it; with a template its name where nothing is said.
-    #[arg(required_unless_present = "template")]
+    #[arg(required_unless_present_any = ["template", "file"])]
     name: Option<String>,
+    /// A document, in YAML or JSON, that says all of it: `name`, `kind`, `endpoint`, `credentials`, `settings`, `limits`. Flags go
+    /// before what it says; `-` is the standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "template")]
+    file: Option<PathBuf>,
     /// What it connects to; `core314 integration kinds` lists them.
-    #[arg(long, value_name = "KIND", required_unless_present = "template")]
+    #[arg(long, value_name = "KIND", required_unless_present_any = ["template", "file"])]
     kind: Option<String>,
     /// A well-known service; `core314 integration templates` lists them. Flags go before what it says.
     #[arg(long, value_name = "NAME")]
@@ -86,6 +94,10 @@ impl IntegrationCommand {
             Self::Kinds => table(session, "kinds", KINDS).await,
             Self::Templates => table(session, "templates", TEMPLATES).await,
             Self::Test(of) => test(session, &of.name).await,
+            Self::Consent(of) => {
+                let answer = session.client.post(&["integrations", &of.name, "consent"], &json!({})).await?;
+                session.printer.value(&answer).map(|()| Exit::Done)
+            }
             Self::Show(of) => session.show(&["integrations", &of.name], &Vec::new()).await,
             Self::Breaker(args) => breaker(session, args).await,
             Self::Remove(of) => session.delete(&["integrations", &of.name], &of.name).await,
@@ -131,9 +143,10 @@ async fn test(session: &Session<'_>, name: &str) -> Result<Exit, Failure> {
 }
 
 async fn add(session: &Session<'_>, args: AddArgs) -> Result<Exit, Failure> {
-    let mut body = match &args.template {
-        Some(template) => of_template(session, template).await?,
-        None => json!({"credentials": {}, "settings": {}}),
+    let mut body = match (&args.template, &args.file) {
+        (Some(template), _) => of_template(session, template).await?,
+        (None, Some(file)) => document(file)?,
+        (None, None) => json!({"credentials": {}, "settings": {}}),
     };
     for (field, value) in [("name", args.name), ("kind", args.kind)] {
         if let Some(value) = value {
@@ -175,6 +188,14 @@ async fn of_template(session: &Session<'_>, name: &str) -> Result<Value, Failure
         body["endpoint"] = found["endpoint"].clone();
     }
     Ok(body)
+}
+
+/// What a document says.
+fn document(file: &Path) -> Result<Value, Failure> {
+    let unusable = |why: String| Failure::new(Exit::Usage, format!("--file {}: {why}", file.display()));
+    let text = read_text(file).map_err(|error| unusable(error.to_string()))?;
+    let body: Value = serde_norway::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+    if body.is_object() { Ok(body) } else { Err(unusable("must be an object".to_owned())) }
 }
 
 /// `NAME` and `secrets.NAME` are the same.

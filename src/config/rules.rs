@@ -26,6 +26,8 @@ pub enum Rule {
     WebUrl,
     /// A list of texts.
     Texts,
+    /// A list of texts that may hold commas: in one text, semicolons stand between them.
+    Statements,
     /// A list out of these.
     Words(&'static [&'static str]),
     /// A list of port numbers.
@@ -34,7 +36,7 @@ pub enum Rule {
     Networks,
 }
 
-use Rule::{Address, DatabaseUrl, Flag, Int, Networks, Ports, Secret, Text, Texts, WebUrl, Word, Words};
+use Rule::{Address, DatabaseUrl, Flag, Int, Networks, Ports, Secret, Statements, Text, Texts, WebUrl, Word, Words};
 
 const DAY_MS: i64 = 86_400_000;
 const LARGEST_BYTES: i64 = 64 << 20;
@@ -89,6 +91,13 @@ pub const RULES: &[(&str, Rule)] = &[
     ("engine.watched_series", Int(1, 100_000)),
     ("engine.escalation_rules_per_tenant", Int(1, 100_000)),
     ("engine.ack_link_hours", Int(1, 8_760)),
+    ("engine.recipients_per_message", Int(1, 10_000)),
+    ("engine.users_per_tenant", Int(1, 100_000)),
+    ("engine.contact_methods_per_user", Int(1, 100)),
+    ("engine.contact_code_ms", Int(60_000, 86_400_000)),
+    ("engine.contact_code_tries", Int(1, 100)),
+    ("engine.contact_code_pause_ms", Int(0, 3_600_000)),
+    ("engine.contact_codes", Int(1, 1_000)),
     ("engine.kept_events_ms", Int(1_000, 7 * DAY_MS)),
     ("engine.kept_events_per_subject", Int(1, 10_000)),
     ("engine.schedule_grace_ms", Int(1_000, 3_600_000)),
@@ -134,7 +143,14 @@ pub const RULES: &[(&str, Rule)] = &[
     ("executors.ai.max_tokens", Int(1, 10_000_000)),
     ("executors.records.sqlite", Texts),
     ("executors.records.tables", Texts),
+    ("executors.records.queries", Statements),
     ("executors.records.tenants", Texts),
+    ("executors.sync.folders", Texts),
+    ("executors.sync.tenants", Texts),
+    ("executors.sync.batch_rows", Int(1, 100_000)),
+    ("executors.sync.batch_bytes", Int(1024, LARGEST_BYTES)),
+    ("executors.sync.max_row_bytes", Int(1024, LARGEST_BYTES)),
+    ("executors.sync.max_syncs_per_tenant", Int(1, 1_000_000)),
     ("http.workers", Int(0, 256)),
     ("http.max_connections_per_worker", Int(1, 1_000_000)),
     ("http.keep_alive_seconds", Int(1, 3_600)),
@@ -183,6 +199,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("telemetry.otlp_endpoint", WebUrl),
     ("telemetry.queue_spans", Int(16, 1_000_000)),
     ("shutdown.grace_seconds", Int(0, 3_600)),
+    ("shutdown.store_seconds", Int(1, 3_600)),
 ];
 
 /// The rule of a key.
@@ -220,7 +237,7 @@ impl Rule {
             Address => "an address with a port, such as 127.0.0.1:3140 or [::1]:3140".to_owned(),
             DatabaseUrl => "sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE, or empty".to_owned(),
             WebUrl => "http://…, https://…, or empty".to_owned(),
-            Texts => "a list of texts".to_owned(),
+            Texts | Statements => "a list of texts".to_owned(),
             Words(words) => format!("a list of {}", words.join(", ")),
             Ports => "a list of port numbers, 1 to 65535".to_owned(),
             Networks => "a list of networks in CIDR notation, such as 10.0.0.0/8 or 127.0.0.1/32".to_owned(),
@@ -239,7 +256,7 @@ impl Rule {
             Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             DatabaseUrl => text.is_some_and(is_database),
             WebUrl => text.is_some_and(|t| t.is_empty() || t.starts_with("http://") || t.starts_with("https://")),
-            Texts => each(value, |item| item.as_str().is_some_and(|text| !text.is_empty())),
+            Texts | Statements => each(value, |item| item.as_str().is_some_and(|text| !text.is_empty())),
             Words(words) => each(value, |item| item.as_str().is_some_and(|text| words.contains(&text))),
             Ports => each(value, |item| number(item).is_some_and(|n| (1..=65_535).contains(&n))),
             Networks => each(value, |item| item.as_str().is_some_and(|text| text.parse::<IpNet>().is_ok())),
@@ -250,11 +267,12 @@ impl Rule {
     /// What text becomes under this rule.
     pub fn parse(self, text: &str) -> Result<Value, String> {
         let wrong = || format!("'{text}' must be {}", self.allowed());
-        let items = || text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let mark = if self == Statements { ';' } else { ',' };
+        let items = || text.split(mark).map(str::trim).filter(|item| !item.is_empty());
         match self {
             Int(..) => text.trim().parse::<i64>().map(Value::from).map_err(|_| wrong()),
             Flag => text.trim().parse::<bool>().map(Value::from).map_err(|_| wrong()),
-            Texts | Words(_) | Networks => Ok(Value::from(items().map(Value::from).collect::<Vec<_>>())),
+            Texts | Statements | Words(_) | Networks => Ok(Value::from(items().map(Value::from).collect::<Vec<_>>())),
             Ports => {
                 let ports: Result<Vec<u16>, _> = items().map(str::parse).collect();
                 ports.map(Value::from).map_err(|_| wrong())

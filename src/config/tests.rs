@@ -95,7 +95,10 @@ fn the_file_may_be_named_by_the_environment() {
 fn unknown_keys_name_themselves_their_source_and_the_known_ones() {
     let message = refusal("[shutdown]\ngrace = 3", &[]);
     assert!(message.contains("shutdown.grace ("), "{message}");
-    assert!(message.contains("core314.toml): unknown key; keys of [shutdown] are grace_seconds"), "{message}");
+    assert!(
+        message.contains("core314.toml): unknown key; keys of [shutdown] are grace_seconds, store_seconds"),
+        "{message}"
+    );
     let message = refusal("[engin]\npage_size = 3", &[]);
     assert!(
         message.contains("engin.page_size") && message.contains("sections are server, data, store, engine"),

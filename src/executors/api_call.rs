@@ -6,12 +6,15 @@
 
 mod body;
 mod extract;
+mod operation;
 mod paging;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use core314_actors::ports::BoxFuture;
+use core314_actors::ports::consent::Consents;
 use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
 use core314_actors::ports::integration::Integration;
 use core314_domain::Json;
@@ -22,14 +25,15 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
-use super::client::{Call, HttpClient, Statuses, invalid, performed};
+use super::client::{Call, Download, HttpClient, Statuses, invalid, performed};
 use super::connect::oauth::{self, Tokens};
 use super::connect::{Address, auth, http};
 use super::failure::Code;
 use super::payload::{Reader, Reading, kind};
 use super::redact::Redactor;
 use extract::Wanted;
-use paging::{Page, Paging};
+use paging::Page;
+pub use paging::{Paging, Place};
 
 const KEYS: [&str; 12] = [
     "method",
@@ -70,9 +74,9 @@ pub struct ApiCall {
 }
 
 impl ApiCall {
-    /// An executor that shares a client.
-    pub fn new(http: Arc<HttpClient>) -> Self {
-        Self { http, tokens: Arc::default() }
+    /// An executor that shares a client, and the tokens that services give it.
+    pub fn new(http: Arc<HttpClient>, tokens: Arc<Tokens>) -> Self {
+        Self { http, tokens }
     }
 }
 
@@ -82,18 +86,32 @@ impl Executor for ApiCall {
     }
 
     fn kinds(&self) -> &'static [&'static Kind] {
-        &[&http::KIND]
+        &[&http::KIND, &operation::KIND]
+    }
+
+    fn consents(&self) -> Option<&dyn Consents> {
+        Some(self.http.as_ref())
     }
 
     /// What `test_path` names, or the endpoint itself, is asked for.
     fn test_payload(&self, integration: &Integration) -> Option<Value> {
         let path = integration.definition.text("test_path").unwrap_or_default();
-        (integration.kind == http::KIND.word).then(|| json!({"path": path, "expected_status": ["2xx", "3xx"]}))
+        self.kinds()
+            .iter()
+            .any(|kind| kind.word == integration.kind)
+            .then(|| json!({"path": path, "expected_status": ["2xx", "3xx"]}))
     }
 
     fn check(&self, target: &Target<'_>, payload: &Value) -> Vec<Problem> {
-        let bounds = self.http.bounds();
-        read(payload, Reading::Document, Address::of_target(target), Some(bounds.max_pages)).err().unwrap_or_default()
+        let custom = target.integration.filter(|found| found.kind == operation::KIND.word);
+        let settings = custom.map(|found| &found.definition.settings);
+        let payload = match operation::expand(payload, Reading::Document, settings) {
+            Ok(None) if payload.get("operation").is_some() => return Vec::new(),
+            Ok(expanded) => expanded.map_or(Cow::Borrowed(payload), Cow::Owned),
+            Err(problems) => return problems,
+        };
+        let most_pages = Some(self.http.bounds().max_pages);
+        read(&payload, Reading::Document, Address::of_target(target), most_pages).err().unwrap_or_default()
     }
 
     fn logged(&self, payload: &Json) -> Json {
@@ -107,20 +125,18 @@ impl Executor for ApiCall {
             let address = Address::of_endpoint(connection);
             let mut redactor = Redactor::of(&attempt);
             let mut figures = None;
-            let outcome = match read(&attempt.payload, Reading::Rendered, address, Some(http.bounds().max_pages)) {
+            let custom = connection.filter(|found| found.kind.word == operation::KIND.word);
+            let asked = operation::expand(&attempt.payload, Reading::Rendered, custom.map(|found| &found.settings));
+            let asked = asked.and_then(|expanded| {
+                let payload = expanded.as_ref().unwrap_or(&attempt.payload);
+                read(payload, Reading::Rendered, address, Some(http.bounds().max_pages))
+            });
+            let outcome = match asked {
                 Err(problems) => Err(invalid(&problems)),
                 Ok(request) => {
                     let mut request = request.expect("a rendered payload without problems has a URL");
                     mark(&mut request.call, &attempt);
-                    let mut caller = Caller {
-                        http: &http,
-                        tokens: &tokens,
-                        attempt: &attempt,
-                        redactor: &mut redactor,
-                        figures: &mut figures,
-                        ends_at: Instant::now() + attempt.timeout,
-                        is_first: true,
-                    };
+                    let mut caller = Caller::new((&http, &tokens), &attempt, &mut redactor, &mut figures);
                     caller.perform(request).await
                 }
             };
@@ -130,7 +146,7 @@ impl Executor for ApiCall {
 }
 
 /// What each attempt sends beside what its payload says.
-fn mark(call: &mut Call, attempt: &Attempt) {
+pub fn mark(call: &mut Call, attempt: &Attempt) {
     let key = HeaderValue::from_str(&attempt.idempotency_key()).expect("an id is visible ASCII");
     call.headers.entry(IDEMPOTENCY_KEY).or_insert(key);
     let trace = HeaderValue::from_str(&attempt.trace().to_string()).expect("digits are visible ASCII");
@@ -139,14 +155,28 @@ fn mark(call: &mut Call, attempt: &Attempt) {
 
 /// A payload that was read.
 #[derive(Debug)]
-struct Asked {
-    call: Call,
-    paging: Option<Paging>,
+pub struct Asked {
+    pub call: Call,
+    pub paging: Option<Paging>,
     wanted: Wanted,
 }
 
+/// A page, and where the next one is.
+pub struct Turned {
+    /// What came, without the items.
+    output: Value,
+    pub items: Vec<Value>,
+    pub next: Option<Place>,
+}
+
+/// What an exchange gives.
+enum Answered {
+    Whole(Value),
+    Open(Box<Download>),
+}
+
 /// Sends the requests of one attempt.
-struct Caller<'a> {
+pub struct Caller<'a> {
     http: &'a HttpClient,
     tokens: &'a Tokens,
     attempt: &'a Attempt,
@@ -157,7 +187,18 @@ struct Caller<'a> {
     is_first: bool,
 }
 
-impl Caller<'_> {
+impl<'a> Caller<'a> {
+    /// With the integration that the attempt has as its `connection`.
+    pub fn new(
+        (http, tokens): (&'a HttpClient, &'a Tokens),
+        attempt: &'a Attempt,
+        redactor: &'a mut Redactor,
+        figures: &'a mut Option<HttpFigures>,
+    ) -> Self {
+        let ends_at = Instant::now() + attempt.timeout;
+        Self { http, tokens, attempt, redactor, figures, ends_at, is_first: true }
+    }
+
     async fn perform(&mut self, asked: Asked) -> Result<Value, Failure> {
         let output = match &asked.paging {
             None => self.send(asked.call).await?,
@@ -168,52 +209,75 @@ impl Caller<'_> {
 
     /// Page after page, as one output. All of them together have the size and the time of one answer.
     async fn pages(&mut self, call: &Call, paging: &Paging) -> Result<Value, Failure> {
-        let endpoint = self.attempt.connection.as_ref().and_then(|connection| connection.endpoint.clone());
         let most_bytes = self.http.bounds().max_response_bytes as i64;
-        let (mut url, mut all, mut pages, mut sum) = (paging.first(&call.url), Vec::new(), 0, Figures::default());
+        let (mut place, mut all, mut sum) = (paging.first(&call.url), Vec::new(), Figures::default());
         loop {
-            let sent = self.send(Call { url: url.clone(), ..call.clone() }).await;
+            let turned = self.turn(call, paging, &place).await;
             sum.add(self.figures.as_mut());
-            let mut output = sent?;
+            let Turned { mut output, items, next } = turned?;
             if sum.response_bytes > most_bytes {
                 return Err(Code::ResponseTooLarge.failure(format!("the pages have more than {most_bytes} bytes")));
             }
-            pages += 1;
-            // What leads on may stand beside the items: it is read before they are taken out.
-            let page = output.clone();
-            let items = paging.take_items(&mut output)?;
-            let here = items.len();
             all.extend(items);
-            let page = Page { url: &url, headers: &page["headers"], body: &page["body"] };
-            let next = paging.next(&page, endpoint.as_deref(), (pages, all.len(), here))?;
+            let pages = place.pages + 1;
             match next {
-                Some(next) if pages < paging.max_pages => url = next,
+                Some(next) if pages < paging.max_pages => place = next,
                 next => {
                     output["body"] = Value::Array(all);
                     output["pages"] = json!(pages);
-                    output["next"] = json!(next.map(String::from));
+                    output["next"] = json!(next.map(|place| place.url.to_string()));
                     return Ok(output);
                 }
             }
         }
     }
 
+    /// The page at a place.
+    pub async fn turn(&mut self, call: &Call, paging: &Paging, place: &Place) -> Result<Turned, Failure> {
+        let endpoint = self.attempt.connection.as_ref().and_then(|connection| connection.endpoint.clone());
+        let mut output = self.send(Call { url: place.url.clone(), ..call.clone() }).await?;
+        // What leads on may stand beside the items: it is read before they are taken out.
+        let page = output.clone();
+        let items = paging.take_items(&mut output)?;
+        let page = Page { url: &place.url, headers: &page["headers"], body: &page["body"] };
+        let so_far = (place.pages + 1, place.items + items.len() as u64);
+        let next = paging.next(&page, endpoint.as_deref(), (so_far.0, so_far.1 as usize, items.len()))?;
+        let next = next.map(|url| Place { url, pages: so_far.0, items: so_far.1 });
+        Ok(Turned { output, items, next })
+    }
+
+    /// One request and its answer.
+    pub async fn send(&mut self, call: Call) -> Result<Value, Failure> {
+        match self.answered(call, false).await? {
+            Answered::Whole(output) => Ok(output),
+            Answered::Open(_) => Err(Code::Protocol.failure("the answer was not read")),
+        }
+    }
+
+    /// One request, whose answer's body is read as it comes.
+    pub async fn open(&mut self, call: Call) -> Result<Download, Failure> {
+        match self.answered(call, true).await? {
+            Answered::Open(download) => Ok(*download),
+            Answered::Whole(_) => Err(Code::Protocol.failure("the answer was read whole")),
+        }
+    }
+
     /// One request, with the integration's proof. A token that is refused is got anew, once.
-    async fn send(&mut self, call: Call) -> Result<Value, Failure> {
-        let Some(connection) = self.attempt.connection.as_deref() else { return self.exchange(call).await };
+    async fn answered(&mut self, call: Call, is_open: bool) -> Result<Answered, Failure> {
+        let Some(connection) = self.attempt.connection.as_deref() else { return self.exchange(call, is_open).await };
         if !oauth::is_way_of(connection) {
             let mut call = call;
             auth::sign(&mut call, connection, self.redactor)
                 .map_err(|message| Code::InvalidPayload.failure(message))?;
-            return self.exchange(call).await;
+            return self.exchange(call, is_open).await;
         }
         let token = self.token(None).await?;
-        let outcome = self.with_token(call.clone(), &token).await;
+        let outcome = self.with_token(call.clone(), &token, is_open).await;
         if !oauth::is_refusal(&outcome) {
             return outcome;
         }
         let token = self.token(Some(&token)).await?;
-        self.with_token(call, &token).await
+        self.with_token(call, &token, is_open).await
     }
 
     async fn token(&mut self, refused: Option<&str>) -> Result<String, Failure> {
@@ -227,14 +291,18 @@ impl Caller<'_> {
         Ok(token)
     }
 
-    async fn with_token(&mut self, mut call: Call, token: &str) -> Result<Value, Failure> {
+    async fn with_token(&mut self, mut call: Call, token: &str, is_open: bool) -> Result<Answered, Failure> {
         auth::bearer(&mut call, token).map_err(|message| Code::UnexpectedAnswer.failure(message))?;
-        self.exchange(call).await
+        self.exchange(call, is_open).await
     }
 
-    async fn exchange(&mut self, call: Call) -> Result<Value, Failure> {
+    async fn exchange(&mut self, call: Call, is_open: bool) -> Result<Answered, Failure> {
         let left = self.left();
-        self.http.fetch(call, left, self.redactor, self.figures).await
+        if is_open {
+            let download = self.http.open(call, left, self.redactor, self.figures).await?;
+            return Ok(Answered::Open(Box::new(download)));
+        }
+        self.http.fetch(call, left, self.redactor, self.figures).await.map(Answered::Whole)
     }
 
     fn left(&mut self) -> Duration {
@@ -271,7 +339,7 @@ impl Figures {
 }
 
 /// Reads a payload; `None` when it is right as far as can be seen before it is rendered.
-fn read(
+pub fn read(
     payload: &Value,
     reading: Reading,
     address: Address<'_>,

@@ -11,14 +11,17 @@ mod answer;
 mod error;
 mod retry_after;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use core314_actors::ports::consent::TokenKeeper;
 use core314_actors::ports::executor::{Attempt, Performed};
 use core314_domain::log::{Failure, HttpFigures};
 use core314_domain::plan::Problem;
 use core314_domain::run::Outcome;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING};
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION, TRANSFER_ENCODING,
+};
 use reqwest::{Client, Method, Request, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
@@ -91,12 +94,44 @@ impl Statuses {
     }
 }
 
+/// An answer whose body is read as it comes.
+#[derive(Debug)]
+pub struct Download {
+    response: Response,
+}
+
+impl Download {
+    /// The next piece; `None` at the end.
+    pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let chunk = self.response.chunk().await.map_err(|e| error::failure(&e))?;
+        Ok(chunk.map(|bytes| bytes.to_vec()))
+    }
+
+    /// What tells this content from another at the same place, where the other side says it: ETag or Last-Modified.
+    pub fn identity(&self) -> Option<String> {
+        let header = |name| self.response.headers().get(name).and_then(|value| value.to_str().ok());
+        header(ETAG).or_else(|| header(LAST_MODIFIED)).map(str::to_owned)
+    }
+}
+
 /// Sends requests within bounds and outbound rules.
 #[derive(Debug)]
 pub struct HttpClient {
     client: Client,
     rules: Arc<OutboundRules>,
     settings: HttpSettings,
+    /// Who keeps tokens that services replace; absent until the engine runs.
+    keeper: Keeper,
+}
+
+/// Set once. Debugging it shows nothing.
+#[derive(Default)]
+struct Keeper(OnceLock<Arc<dyn TokenKeeper>>);
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keeper")
+    }
 }
 
 impl HttpClient {
@@ -115,12 +150,22 @@ impl HttpClient {
             .http1_max_headers(http.max_headers)
             .build()
             .map_err(|e| ClientError(error::deepest(&e)))?;
-        Ok(Self { client, rules, settings: http })
+        Ok(Self { client, rules, settings: http, keeper: Keeper::default() })
     }
 
     /// The bounds that it keeps.
     pub const fn bounds(&self) -> &HttpSettings {
         &self.settings
+    }
+
+    /// Who keeps tokens that services replace.
+    pub fn keeper(&self) -> Option<&dyn TokenKeeper> {
+        self.keeper.0.get().map(AsRef::as_ref)
+    }
+
+    /// The same from now on; whoever was set first stays.
+    pub fn set_keeper(&self, keeper: Arc<dyn TokenKeeper>) {
+        self.keeper.0.get_or_init(|| keeper);
     }
 
     /// Where actions may connect to, for other protocols.
@@ -178,9 +223,40 @@ impl HttpClient {
         }
     }
 
+    /// The same where the answer is too large to be had whole: its body is read as it comes, by whoever asks.
+    pub async fn open(
+        &self,
+        call: Call,
+        timeout: Duration,
+        redactor: &Redactor,
+        http: &mut Option<HttpFigures>,
+    ) -> Result<Download, Failure> {
+        let figures = http.insert(HttpFigures {
+            method: call.method.to_string(),
+            endpoint: endpoint(&call.url, redactor),
+            request_bytes: Some(call.body.len() as i64),
+            ..HttpFigures::default()
+        });
+        let opened = async {
+            let (response, is_success) = self.sent(call, figures).await?;
+            if is_success { Ok(Download { response }) } else { Err(self.unexpected(&self.read(response).await?)) }
+        };
+        let late = |_| Code::Timeout.failure(format!("no answer within {} ms", timeout.as_millis()));
+        tokio::time::timeout(timeout, opened).await.map_err(late)?
+    }
+
     /// Sends the request, follows redirects, and judges the answer.
     async fn exchange(&self, call: Call, figures: &mut HttpFigures) -> Result<Value, Failure> {
         let started = Instant::now();
+        let (response, is_success) = self.sent(call, figures).await?;
+        let answer = self.read(response).await?;
+        figures.response_bytes = Some(answer.body.len() as i64);
+        figures.response_time_ms = Some(started.elapsed().as_millis() as i64);
+        if is_success { Ok(answer.output()) } else { Err(self.unexpected(&answer)) }
+    }
+
+    /// Sends the request and follows redirects; gives the answer's head, and whether its status is expected.
+    async fn sent(&self, call: Call, figures: &mut HttpFigures) -> Result<(Response, bool), Failure> {
         self.check_size(&call)?;
         let Call { method, url, headers, body, expected, follow_redirects } = call;
         let is_expected = |status| expected.iter().any(|statuses| statuses.contains(status));
@@ -196,11 +272,7 @@ impl HttpClient {
             let status = response.status();
             figures.status_code = Some(status.as_u16());
             if !(follow_redirects && is_redirect(status) && !is_expected(status)) {
-                let answer = self.read(response).await?;
-                figures.response_bytes = Some(answer.body.len() as i64);
-                figures.response_time_ms = Some(started.elapsed().as_millis() as i64);
-                let is_success = is_expected(status);
-                return if is_success { Ok(answer.output()) } else { Err(self.unexpected(&answer)) };
+                return Ok((response, is_expected(status)));
             }
             hops += 1;
             if hops > self.settings.max_redirects {

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod auth;
+pub mod consent;
 pub mod http;
 pub mod oauth;
 pub mod sigv4;

@@ -38,8 +38,14 @@ pub enum Code {
     Refused,
     /// There is no such record.
     NoRecord,
+    /// The person is not reached so: their contact method is gone, or not verified.
+    NoContact,
     /// Somebody else has changed the record meanwhile.
     StaleRecord,
+    /// More rows of a sync failed than may.
+    RowsFailed,
+    /// What a sync reads has changed since it began.
+    SourceChanged,
     /// A language model's answer is not what was asked for.
     InvalidAnswer,
     /// A program ended otherwise than expected, or could not be started just now.
@@ -54,7 +60,7 @@ pub enum Code {
 
 impl Code {
     #[cfg(test)]
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidPayload,
         Self::ForbiddenAddress,
         Self::Timeout,
@@ -71,6 +77,8 @@ impl Code {
         Self::Refused,
         Self::NoRecord,
         Self::StaleRecord,
+        Self::RowsFailed,
+        Self::SourceChanged,
         Self::InvalidAnswer,
         Self::CommandFailed,
         Self::CommandRefused,
@@ -97,7 +105,10 @@ impl Code {
             Self::Refused => "refused",
             Self::InvalidAnswer => "invalid_answer",
             Self::NoRecord => "no_record",
+            Self::NoContact => "no_contact",
             Self::StaleRecord => "stale_record",
+            Self::RowsFailed => "rows_failed",
+            Self::SourceChanged => "source_changed",
             Self::CommandFailed => "command_failed",
             Self::CommandRefused => "command_refused",
             Self::StoreUnavailable => "store_unavailable",
@@ -127,7 +138,10 @@ impl Code {
             | Self::TokenRefused
             | Self::Refused
             | Self::NoRecord
+            | Self::NoContact
             | Self::StaleRecord
+            | Self::RowsFailed
+            | Self::SourceChanged
             | Self::CommandRefused
             | Self::StoreRefused => false,
         }

@@ -53,6 +53,11 @@ impl<'a> Reader<'a> {
         self.map.get(key).filter(|value| !value.is_null() && !self.is_open(value))
     }
 
+    /// All members, in the order of their names.
+    pub fn members(&self) -> impl Iterator<Item = (&'a str, &'a Value)> + use<'a> {
+        self.map.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
     /// Whether a member is there at all, be it as a template.
     pub fn has(&self, key: &str) -> bool {
         self.map.get(key).is_some_and(|value| !value.is_null())

@@ -4,6 +4,7 @@
 //! host and port reach the log, a result or an error. Such webhooks cannot tell a repetition from a second message;
 //! the inbox of this server can, and so can PagerDuty. What is reached by an API needs an integration, which opens it.
 
+mod contact;
 mod discord;
 mod in_app;
 mod letter;
@@ -14,6 +15,7 @@ mod slack_api;
 mod smtp;
 mod teams;
 mod twilio;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -37,13 +39,26 @@ use super::failure::Code;
 use super::payload::{Reader, Reading};
 use super::redact::Redactor;
 use super::service::Service;
+pub use contact::Reach;
 use letter::Letter;
 
 /// The credential that is the address of a chat's webhook.
 const WEBHOOK_URL: &str = "webhook_url";
 /// The words of [`target`].
-const TARGETS: [&str; 10] =
-    ["slack", "teams", "discord", "in_app", "email", "smtp", "sendgrid", "pagerduty", "sms", "twilio"];
+const TARGETS: [&str; 12] = [
+    "slack",
+    "teams",
+    "discord",
+    "in_app",
+    "system",
+    "email",
+    "smtp",
+    "sendgrid",
+    "pagerduty",
+    "sms",
+    "twilio",
+    "webhook",
+];
 
 /// What each target's integrations are called: as the target itself.
 const KINDS: [&Kind; 7] =
@@ -92,11 +107,12 @@ fn target(word: &str, has: impl Fn(&str) -> bool) -> Result<Place, Vec<Problem>>
         "slack" => Ok(Place::Webhook(slack::PROVIDER)),
         "teams" => Ok(Place::Webhook(teams::PROVIDER)),
         "discord" => Ok(Place::Webhook(discord::PROVIDER)),
+        "webhook" => Ok(Place::Webhook(webhook::PROVIDER)),
         "pagerduty" => Ok(Place::Api(pagerduty::API)),
         "twilio" | "sms" => Ok(Place::Api(twilio::API)),
         "sendgrid" => Ok(Place::Api(sendgrid::API)),
         "smtp" | "email" => Ok(Place::Mail),
-        "in_app" => Ok(Place::InApp),
+        "in_app" | "system" => Ok(Place::InApp),
         _ => {
             let known = TARGETS.join(", ");
             let message = format!("action_target '{word}' is neither one of: {known}, nor an integration");
@@ -120,12 +136,62 @@ fn no_integration(word: &str) -> Vec<Problem> {
 pub struct SendNotification {
     http: Arc<HttpClient>,
     inbox: Arc<dyn Inbox>,
+    reach: Reach,
 }
 
 impl SendNotification {
-    /// An executor that shares a client, and delivers into these inboxes.
-    pub fn new(http: Arc<HttpClient>, inbox: Arc<dyn Inbox>) -> Self {
-        Self { http, inbox }
+    /// An executor that shares a client, delivers into these inboxes, and reaches these people.
+    pub fn new(http: Arc<HttpClient>, inbox: Arc<dyn Inbox>, reach: Reach) -> Self {
+        Self { http, inbox, reach }
+    }
+
+    /// What is wrong with a message to a person.
+    fn check_person(&self, to: &Target<'_>, payload: &Value) -> Vec<Problem> {
+        let definition = to.integration.map(|integration| &integration.definition);
+        let has_bot = definition.is_some_and(|of| of.credentials.contains_key(slack_api::TOKEN));
+        match contact::read(payload, Reading::Document) {
+            Err(problems) => problems,
+            Ok(None) => Vec::new(),
+            Ok(Some(draft)) => {
+                let unfit = draft.unfit(to.integration.map_or(to.word, |integration| &integration.kind), has_bot);
+                unfit.map_or_else(|| self.check(to, &draft.sample()), |problem| vec![problem])
+            }
+        }
+    }
+}
+
+/// Sends what an attempt's payload says.
+async fn send(http: &HttpClient, inbox: &dyn Inbox, reach: &Reach, attempt: &Attempt) -> Performed {
+    let redactor = Redactor::of_secret_url(attempt);
+    let connection = attempt.connection.as_deref();
+    let has = |credential: &str| connection.is_some_and(|of| of.credential(credential).is_some());
+    let outcome = match target(connection.map_or(&attempt.action_target, |c| c.kind.word), has) {
+        Ok(Place::Webhook(provider)) => {
+            let address = Address::of_credential(connection, WEBHOOK_URL);
+            let call = provider.call(&attempt.payload, Reading::Rendered, address).map(|call| {
+                let mut call = call.expect("a rendered payload without problems has a URL");
+                let key = HeaderValue::from_str(&attempt.idempotency_key()).expect("an id is visible ASCII");
+                call.headers.insert(IDEMPOTENCY_KEY, key);
+                call
+            });
+            return http.perform_with(attempt, call, &redactor, provider.judge).await;
+        }
+        Ok(Place::Mail) => return mailed(http, attempt, redactor).await,
+        Ok(Place::Api(api)) => return api.perform(http, attempt, redactor).await,
+        Ok(Place::InApp) => in_app::deliver(inbox, reach, attempt).await,
+        Err(problems) => Err(invalid(&problems)),
+    };
+    let outcome = outcome.map_or_else(Outcome::Failed, |output| Outcome::Completed(Arc::new(output)));
+    Performed { outcome, logged_payload: redactor.logged_payload(), http: None }
+}
+
+/// Sends to a person.
+async fn send_to_person(http: &HttpClient, inbox: &dyn Inbox, reach: &Reach, attempt: &Attempt) -> Performed {
+    let nothing_sent = |outcome| Performed { outcome, logged_payload: attempt.payload.clone(), http: None };
+    match contact::addressed(reach, inbox, attempt).await {
+        Ok(Some(addressed)) => contact::kept(send(http, inbox, reach, &addressed).await, attempt, &addressed.secrets),
+        Ok(None) => nothing_sent(Outcome::Completed(Arc::new(json!({"told": 0})))),
+        Err(failure) => nothing_sent(Outcome::Failed(failure)),
     }
 }
 
@@ -147,10 +213,13 @@ impl Executor for SendNotification {
 
     /// A notification in an inbox is a row of this server's store.
     fn takes_secrets(&self, target: &str) -> bool {
-        target != "in_app"
+        !["in_app", "system"].contains(&target)
     }
 
     fn check(&self, to: &Target<'_>, payload: &Value) -> Vec<Problem> {
+        if contact::is_named(payload) {
+            return self.check_person(to, payload);
+        }
         let word = to.integration.map_or(to.word, |integration| &integration.kind);
         let definition = to.integration.map(|integration| &integration.definition);
         let has = |credential: &str| definition.is_some_and(|of| of.credentials.contains_key(credential));
@@ -171,29 +240,12 @@ impl Executor for SendNotification {
     }
 
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
-        let (http, inbox) = (self.http.clone(), self.inbox.clone());
+        let (http, inbox, reach) = (self.http.clone(), self.inbox.clone(), self.reach.clone());
         Box::pin(async move {
-            let redactor = Redactor::of_secret_url(&attempt);
-            let connection = attempt.connection.as_deref();
-            let has = |credential: &str| connection.is_some_and(|of| of.credential(credential).is_some());
-            let outcome = match target(connection.map_or(&attempt.action_target, |c| c.kind.word), has) {
-                Ok(Place::Webhook(provider)) => {
-                    let address = Address::of_credential(connection, WEBHOOK_URL);
-                    let call = provider.call(&attempt.payload, Reading::Rendered, address).map(|call| {
-                        let mut call = call.expect("a rendered payload without problems has a URL");
-                        let key = HeaderValue::from_str(&attempt.idempotency_key()).expect("an id is visible ASCII");
-                        call.headers.insert(IDEMPOTENCY_KEY, key);
-                        call
-                    });
-                    return http.perform_with(&attempt, call, &redactor, provider.judge).await;
-                }
-                Ok(Place::Mail) => return mailed(&http, &attempt, redactor).await,
-                Ok(Place::Api(api)) => return api.perform(&http, &attempt, redactor).await,
-                Ok(Place::InApp) => in_app::deliver(inbox.as_ref(), &attempt).await,
-                Err(problems) => Err(invalid(&problems)),
-            };
-            let outcome = outcome.map_or_else(Outcome::Failed, |output| Outcome::Completed(Arc::new(output)));
-            Performed { outcome, logged_payload: redactor.logged_payload(), http: None }
+            if contact::is_named(&attempt.payload) {
+                return send_to_person(&http, inbox.as_ref(), &reach, &attempt).await;
+            }
+            send(&http, inbox.as_ref(), &reach, &attempt).await
         })
     }
 }
@@ -328,6 +380,7 @@ fn unexpected(output: &Value) -> Failure {
 mod tests {
     use super::*;
     use core314_actors::testkit::memory_inbox::MemoryInbox;
+    use core314_actors::testkit::memory_people::MemoryPeople;
 
     fn problems(word: &str, payload: &Value) -> Vec<String> {
         let problems = target(word, |_| false).and_then(|target| match target {
@@ -348,7 +401,7 @@ mod tests {
         }
         for word in ["slak", "", "Slack", "fax"] {
             let expected = format!(
-                ": action_target '{word}' is neither one of: slack, teams, discord, in_app, email, smtp, sendgrid, pagerduty, sms, twilio, nor an integration"
+                ": action_target '{word}' is neither one of: slack, teams, discord, in_app, system, email, smtp, sendgrid, pagerduty, sms, twilio, webhook, nor an integration"
             );
             assert_eq!(problems(word, &json!({"text": "x"})), [expected]);
         }
@@ -368,7 +421,11 @@ mod tests {
             crate::config::Config::load(&crate::config::Inputs::default()).expect("the defaults hold");
         let settings: crate::executors::ExecutorSettings = config.section("executors").expect("a section");
         let http = Arc::new(HttpClient::new(settings.http, settings.outbound).expect("a client"));
-        let executor = SendNotification::new(http, Arc::new(MemoryInbox::default()));
+        let executor = SendNotification::new(
+            http,
+            Arc::new(MemoryInbox::default()),
+            Reach::people(Arc::new(MemoryPeople::default())),
+        );
         let logged = executor.logged(&Arc::new(json!({"url": "https://h.example/planted/path", "text": "x"})));
         assert_eq!(*logged, json!({"url": "https://h.example/[redacted]", "text": "x"}));
     }

@@ -4,9 +4,9 @@
 //! A change says what it expects: which rows and how many, and what they hold (or which version a service's record has). A
 //! repeated attempt finds what an earlier one has changed, and changes nothing twice.
 
-mod postgres;
+pub mod postgres;
 mod rest;
-mod rows;
+pub mod rows;
 mod sqlite;
 
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use super::connect::http;
 use super::failure::Code;
 use super::payload::{Reader, Reading};
 use super::redact::Redactor;
-use sqlite::Databases;
-pub use sqlite::{RecordSettings, RecordsError};
+pub use rows::{QUERIES, TABLES};
+pub use sqlite::{Databases, RecordSettings, RecordsError};
 
 const KINDS: [&Kind; 2] = [&http::KIND, &postgres::KIND];
 
@@ -39,12 +39,8 @@ pub struct UpdateRecord {
 
 impl UpdateRecord {
     /// An executor that shares a client, and changes rows by these.
-    pub fn new(
-        http: Arc<HttpClient>,
-        records: Arc<dyn Records>,
-        settings: &RecordSettings,
-    ) -> Result<Self, RecordsError> {
-        Ok(Self { http, records, databases: Arc::new(Databases::new(settings)?) })
+    pub fn new(http: Arc<HttpClient>, records: Arc<dyn Records>, databases: Arc<Databases>) -> Self {
+        Self { http, records, databases }
     }
 }
 

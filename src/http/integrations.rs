@@ -1,6 +1,8 @@
 //! Integrations: named connections to services outside. None of these answers holds a secret: credentials are names.
 
 pub mod breaker;
+pub mod callback;
+pub mod consent;
 pub mod create;
 pub mod delete;
 pub mod kinds;

@@ -119,7 +119,7 @@ fn not_saved(error: SaveError) -> Problem {
 }
 
 /// How callers reach this server: as it is configured, else as this request did.
-fn base_url(req: &HttpRequest, state: &State) -> String {
+pub fn base_url(req: &HttpRequest, state: &State) -> String {
     match state.settings.public_url.trim_end_matches('/') {
         "" => {
             let client = Client::of(req);

@@ -25,6 +25,7 @@ pub(super) mod gather;
 mod history;
 mod keys;
 pub(super) mod limits;
+mod people;
 mod reuse;
 pub(super) mod rollouts;
 pub(super) mod runs;
@@ -111,7 +112,7 @@ fn refused(violation: &Violation) -> Outcome {
         "flow_versions_pkey",
         "flow_versions.flow_id, flow_versions.flow_version",
     ];
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 14] = [
         "flows_tenant_id_flow_name_key",
         "flows.tenant_id, flows.flow_name",
         "webhooks_tenant_id_name_key",
@@ -120,6 +121,12 @@ fn refused(violation: &Violation) -> Outcome {
         "connections.tenant_id, connections.name",
         "sealed_secrets_tenant_id_name_key",
         "sealed_secrets.tenant_id, sealed_secrets.name",
+        "members_tenant_id_user_id_key",
+        "members.tenant_id, members.user_id",
+        "members_tenant_id_email_key",
+        "members.tenant_id, members.email",
+        "contacts_tenant_id_user_id_kind_address_key",
+        "contacts.tenant_id, contacts.user_id, contacts.kind, contacts.address",
     ];
     if violation.is_of(&EXISTS) {
         return Outcome::Conflict;

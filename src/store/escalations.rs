@@ -59,12 +59,13 @@ const HELD_BACK: &str = "SELECT CAST(coalesce(sum(count), 0) AS bigint) FROM esc
     AND status = 'suppressed' AND bundled_into IS NULL";
 const OPEN_AMONG: &str = "SELECT r.rule_name FROM rules r JOIN escalations e ON e.rule_id = r.id \
     WHERE r.tenant_id = $1 AND r.rule_name = $2 AND e.open_subject IS NOT NULL LIMIT 1";
-/// What is not over yet, and what was tried to mend it: of a level what its actions are called says which that is.
+/// What is not over yet, and what was tried to mend it: of a level what its actions are called says which that is. Messages that
+/// are under way come last: somebody's quiet hours may hold many for long, and those keep nothing new from being sent.
 const OUTBOX: &str = "SELECT id, escalation_id, level, round, purpose, kind, channel, target, payload, idempotency_key, \
-    status, is_unknown, is_stopped, run_id, error, tries, sent_at_ms FROM outbox WHERE escalation_id = $1 \
+    status, is_unknown, is_stopped, run_id, error, tries, not_before_ms, sent_at_ms FROM outbox WHERE escalation_id = $1 \
     AND (status IN ('pending', 'sending', 'maybe_sent') OR purpose IN ('remediation', 'fix_first') OR (purpose = 'level' \
     AND channel IN ('retry', 'retry_with_fallback', 'rollback_changes', 'switch_to_backup', 'recover'))) \
-    ORDER BY id LIMIT 1000";
+    ORDER BY CASE WHEN kind = 'notify' AND status <> 'pending' AND NOT is_stopped THEN 1 ELSE 0 END, id LIMIT 1000";
 const WAKING: &str = "SELECT wake_at_ms, id, rule_id, tenant_id FROM escalations WHERE wake_at_ms IS NOT NULL \
     AND (wake_at_ms, id) > ($1, $2) AND wake_at_ms < $3 ORDER BY wake_at_ms, id LIMIT $4";
 const OPEN_OF: &str = "SELECT coalesce(wake_at_ms, 0), id, rule_id, tenant_id FROM escalations \
@@ -286,7 +287,7 @@ impl EscalationBook for SqlStore {
     }
 }
 
-async fn rows(
+pub(super) async fn rows(
     store: &SqlStore,
     scope: Scope,
     statement: &'static str,
@@ -295,15 +296,15 @@ async fn rows(
     Ok(store.read(scope).await?.fetch(statement, cells).await?)
 }
 
-fn many<T>(rows: &[Row], read: impl Fn(Fields<'_>) -> Result<T, Failure>) -> Result<Vec<T>, StoreError> {
+pub(super) fn many<T>(rows: &[Row], read: impl Fn(Fields<'_>) -> Result<T, Failure>) -> Result<Vec<T>, StoreError> {
     Ok(rows.iter().map(|row| read(row.fields())).collect::<Result<_, _>>()?)
 }
 
-fn one<T>(rows: &[Row], read: impl Fn(Fields<'_>) -> Result<T, Failure>) -> Result<Option<T>, StoreError> {
+pub(super) fn one<T>(rows: &[Row], read: impl Fn(Fields<'_>) -> Result<T, Failure>) -> Result<Option<T>, StoreError> {
     Ok(rows.first().map(|row| read(row.fields())).transpose()?)
 }
 
-fn parsed<T: serde::de::DeserializeOwned>(value: Value, what: &str) -> Result<T, Failure> {
+pub(super) fn parsed<T: serde::de::DeserializeOwned>(value: Value, what: &str) -> Result<T, Failure> {
     serde_json::from_value(value).map_err(|error| Failure::Corrupt(format!("{what} cannot be read: {error}")))
 }
 
@@ -358,6 +359,7 @@ fn task(mut f: Fields<'_>) -> Result<OutboxRow, Failure> {
         run: f.maybe_uuid()?.map(RunId),
         error: f.maybe_text()?,
         tries: f.small()?,
+        not_before_ms: f.maybe_int()?,
         sent_ms: f.maybe_int()?,
     })
 }

@@ -56,6 +56,10 @@ migrations! {
     35 "0035_deliveries_by_tenant.sql",
     36 "0036_gathering.sql",
     44 "0044_statistics_of_all.sql",
+    45 "0045_people.sql",
+    46 "0046_recipients.sql",
+    47 "0047_slack_buttons.sql",
+    50 "0050_sync_positions.sql",
     54 "0054_bounded_outbox.sql",
 }
 

@@ -5,10 +5,10 @@
 //! Invariant: every change names the tenant and the user, because the role that writes sees all rows.
 
 use core314_actors::ports::notifications::{
-    Addressee, Audience, Inbox, Mark, Notification, NotificationFilter, Notifications,
+    Addressee, Audience, Inbox, Mark, Notification, NotificationFilter, Notifications, Unread,
 };
 use core314_actors::ports::views::{Page, Paged};
-use core314_actors::ports::{BoxFuture, StoreError};
+use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::ids::NotificationId;
 use core314_domain::words::NotificationStatus;
 use serde_json::Value;
@@ -17,15 +17,16 @@ use uuid::Uuid;
 use super::SqlStore;
 use super::cell::{Cell, Rows};
 use super::connection::Bulk;
+use super::escalations::{many, rows};
 use super::failure::Failure;
 use super::views::notifications as views;
 
 const DELIVER: Bulk = Bulk {
     before: "INSERT INTO notices (id, tenant_id, user_id, organization_id, execution_queue_id, type, title, message, \
              severity, status, action_url, metadata, created_at_ms, updated_at_ms) ",
-    after: " ON CONFLICT (execution_queue_id) WHERE execution_queue_id IS NOT NULL DO NOTHING",
+    after: " ON CONFLICT (execution_queue_id, user_id) WHERE execution_queue_id IS NOT NULL DO NOTHING",
 };
-const DELIVERED: &str = "SELECT id FROM notices WHERE execution_queue_id = $1 AND tenant_id = $2";
+const DELIVERED: &str = "SELECT id FROM notices WHERE execution_queue_id = $1 AND tenant_id = $2 AND user_id = $3";
 pub(super) const READ: Bulk = Bulk {
     before: "WITH u (id, tenant_id, user_id, at_ms) AS (",
     after: ") UPDATE notices SET status = 'read', read_at_ms = u.at_ms, updated_at_ms = u.at_ms FROM u \
@@ -38,6 +39,8 @@ pub(super) const ARCHIVED: Bulk = Bulk {
             WHERE notices.id = u.id AND notices.tenant_id = u.tenant_id AND notices.user_id = u.user_id \
             AND notices.status <> 'archived' RETURNING notices.id",
 };
+const UNREAD_OF: &str = "SELECT type, severity, title, created_at_ms FROM notices WHERE tenant_id = $1 AND user_id = $2 \
+    AND status = 'unread' AND created_at_ms >= $3 AND created_at_ms < $4 ORDER BY id LIMIT $5";
 /// In pieces, so that a full inbox does not hold up who else writes.
 const SOME_UNREAD: &str = "SELECT id FROM notices WHERE tenant_id = $1 AND user_id = $2 AND status = 'unread' \
     AND created_at_ms <= $3 ORDER BY id DESC LIMIT 1000";
@@ -45,6 +48,21 @@ const SOME_UNREAD: &str = "SELECT id FROM notices WHERE tenant_id = $1 AND user_
 impl Inbox for SqlStore {
     fn deliver(&self, notification: Notification) -> BoxFuture<'_, Result<NotificationId, StoreError>> {
         Box::pin(async move { Ok(deliver(self, &notification).await?) })
+    }
+
+    fn unread_of(
+        &self,
+        user: Addressee,
+        since_ms: i64,
+        until_ms: i64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Unread>, StoreError>> {
+        Box::pin(async move {
+            let cells =
+                [user.tenant.0.into(), user.user.0.into(), since_ms.into(), until_ms.into(), (limit as i64).into()];
+            let found = rows(self, Scope::Tenant(user.tenant), UNREAD_OF, &cells).await?;
+            many(&found, |mut f| Ok(Unread { kind: f.word()?, severity: f.word()?, title: f.text()?, at_ms: f.int()? }))
+        })
     }
 }
 
@@ -140,7 +158,9 @@ async fn deliver(store: &SqlStore, notification: &Notification) -> Result<Notifi
     let mut connection = store.writers()?.lend().await?;
     connection.begin_write().await?;
     connection.bulk(DELIVER, &rows).await?;
-    let found = connection.fetch(DELIVERED, &[notification.execution.0.into(), owner.tenant.0.into()]).await?;
+    let found = connection
+        .fetch(DELIVERED, &[notification.execution.0.into(), owner.tenant.0.into(), owner.user.0.into()])
+        .await?;
     connection.commit().await?;
     connection.give_back();
     let row = found.first().ok_or_else(|| Failure::Corrupt("the notification was not delivered".to_owned()))?;

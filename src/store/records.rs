@@ -1,16 +1,26 @@
-//! Rows of databases that are not ours, changed on behalf of an action.
+//! Rows of databases that are not ours, changed, read and put on behalf of an action.
 //!
 //! Values are bound and never written into a statement; names of tables and columns are quoted, and the executor has them
 //! from a list. A change is one transaction: when more rows match than may be changed, it is rolled back.
 
+mod copy_text;
 mod postgres;
+mod postgres_put;
+mod postgres_read;
 mod sqlite;
+mod sqlite_put;
+mod sqlite_read;
 
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::records::{Change, Place, RecordError, Records, Updated};
+use core314_actors::ports::records::{
+    Change, Place, PutWish, RecordError, Records, RowQuery, RowStream, RowsOf, Table, Updated,
+};
 use serde_json::{Map, Value};
 
-/// Changes rows of other databases, by a connection for each change.
+/// Portions of rows that wait for their reader.
+const PORTIONS_AHEAD: usize = 1;
+
+/// Changes rows of other databases, by a connection for each change, each reading and each table.
 #[derive(Debug, Default)]
 pub struct ForeignRecords;
 
@@ -23,6 +33,70 @@ impl Records for ForeignRecords {
             }
         })
     }
+
+    fn read(&self, place: Place, query: RowQuery) -> BoxFuture<'_, Result<RowStream, RecordError>> {
+        Box::pin(async move {
+            match place {
+                Place::Postgres(place) => postgres_read::begin(&place, query).await,
+                Place::Sqlite(path) => sqlite_read::begin(&path, query).await,
+            }
+        })
+    }
+
+    fn open(&self, place: Place, wish: PutWish) -> BoxFuture<'_, Result<Box<dyn Table>, RecordError>> {
+        Box::pin(async move {
+            Ok(match place {
+                Place::Postgres(place) => Box::new(postgres_put::open(&place, wish).await?) as Box<dyn Table>,
+                Place::Sqlite(path) => Box::new(sqlite_put::open(&path, wish).await?),
+            })
+        })
+    }
+}
+
+/// The rows of a source as a table expression. A statement that an administrator wrote may end with a comment.
+fn expression(of: &RowsOf) -> String {
+    match of {
+        RowsOf::Table { table: name, columns } => format!("(SELECT {} FROM {})", names(columns), table(name)),
+        RowsOf::Query(sql) => format!("({}\n)", sql.trim_end().trim_end_matches(';')),
+    }
+}
+
+/// Where in a row the columns stand that order it.
+fn places(order: &[String], columns: &[String]) -> Result<Vec<usize>, RecordError> {
+    let place = |name: &String| {
+        let none = || RecordError::Refused(format!("order: the rows have no column '{name}'"));
+        columns.iter().position(|column| column == name).ok_or_else(none)
+    };
+    order.iter().map(place).collect()
+}
+
+/// Rows without all that orders them would be lost or come twice.
+fn ordered(row: &[Value], places: &[usize], order: &[String]) -> Result<(), RecordError> {
+    let missing = places.iter().position(|place| row[*place].is_null());
+    let refuse = |at: usize| RecordError::Refused(format!("order: a row has nothing in '{}'", order[at]));
+    missing.map_or(Ok(()), |at| Err(refuse(at)))
+}
+
+/// About the bytes of a row.
+fn size(row: &[Value]) -> usize {
+    let of = |value: &Value| match value {
+        Value::String(text) => text.len(),
+        Value::Array(_) | Value::Object(_) => value.to_string().len(),
+        _ => 8,
+    };
+    row.iter().map(of).sum()
+}
+
+fn names(columns: &[String]) -> String {
+    columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// What follows an `INSERT` so that a row that is there gets the new values; one that is all key stays as it is.
+fn on_conflict(wish: &PutWish) -> String {
+    let others = wish.columns.iter().filter(|name| !wish.key.contains(name));
+    let set: Vec<String> = others.map(|name| format!("{0} = excluded.{0}", quoted(name))).collect();
+    let action = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", set.join(", ")) };
+    format!("ON CONFLICT ({}) DO {action}", names(&wish.key))
 }
 
 /// One conversation with a database.

@@ -19,6 +19,7 @@ mod flows;
 mod list;
 mod log;
 pub(super) mod notifications;
+mod people;
 #[cfg(test)]
 mod plans;
 mod reader;

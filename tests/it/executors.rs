@@ -11,13 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use core314::executors::{
-    self, AiSettings, CommandSettings, ExecutorSettings, HttpSettings, OutboundSettings, RecordSettings,
+    self, AiSettings, CommandSettings, ExecutorSettings, HttpSettings, OutboundSettings, Reach, RecordSettings,
+    SyncSettings,
 };
 use core314::store::ForeignRecords;
 use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
 use core314_actors::ports::integration::Integration;
 use core314_actors::ports::notifications::Inbox;
 use core314_actors::testkit::memory_inbox::MemoryInbox;
+use core314_actors::testkit::memory_people::MemoryPeople;
+use core314_actors::testkit::memory_positions::MemoryPositions;
 use core314_domain::document::FlowDocument;
 use core314_domain::ids::{Owner, RowId, RunId, UserId};
 use core314_domain::integration::Definition;
@@ -66,7 +69,15 @@ fn settings() -> ExecutorSettings {
             max_input_bytes: 10_000,
         },
         ai: AiSettings { max_prompt_bytes: 10_000, max_tokens: 1_000 },
-        records: RecordSettings { sqlite: vec![], tables: vec![], tenants: vec![] },
+        records: RecordSettings { sqlite: vec![], tables: vec![], queries: vec![], tenants: vec![] },
+        sync: SyncSettings {
+            folders: vec!["drop=/srv/drop/{tenant}".to_owned()],
+            tenants: vec!["*".to_owned()],
+            batch_rows: 1_000,
+            batch_bytes: 1_000_000,
+            max_row_bytes: 10_000,
+            max_syncs_per_tenant: 10,
+        },
     }
 }
 
@@ -77,7 +88,9 @@ fn executor_with(settings: &ExecutorSettings, action_type: &str) -> Arc<dyn Exec
 fn executor_delivering(settings: &ExecutorSettings, action_type: &str, inbox: Arc<dyn Inbox>) -> Arc<dyn Executor> {
     // The first test of the process installs it; to the others its presence is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let all = executors::all(settings, inbox, Arc::new(ForeignRecords)).expect("a client");
+    let reach = Reach::people(Arc::new(MemoryPeople::default()));
+    let positions = Arc::new(MemoryPositions::default());
+    let all = executors::all(settings, inbox, Arc::new(ForeignRecords), reach, positions).expect("a client");
     all.into_iter().find(|executor| executor.action_type() == action_type).expect("a known action type")
 }
 
@@ -95,6 +108,7 @@ fn attempt(payload: Value, timeout: Duration) -> Attempt {
         attempt: 0,
         action_target: "target".into(),
         connection: None,
+        source: None,
         payload: Arc::new(payload),
         secrets: Arc::default(),
         timeout,
@@ -153,6 +167,7 @@ fn the_documents_examples_are_flows_that_can_be_saved() {
         "send_notification",
         "create_task",
         "update_record",
+        "data_sync",
         "run_command",
         "ask_ai",
         "transform",
@@ -171,7 +186,7 @@ fn the_documents_examples_are_flows_that_can_be_saved() {
             assert_eq!(config.action_type, executor.action_type());
             let word: &str = &config.action_target;
             let integration = NEED_INTEGRATIONS.contains(&executor.action_type()).then(|| integration(word));
-            let target = Target { word, integration: integration.as_ref() };
+            let target = Target { word, integration: integration.as_ref(), source: None };
             assert_eq!(executor.check(&target, &Value::clone(&config.action_payload)), [], "{example}");
         }
     }

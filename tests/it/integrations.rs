@@ -1,16 +1,20 @@
 //! Integrations and secrets by the real binary: set, used at the last moment, and never to be seen again.
 
+mod consents;
 mod echo;
 mod exchange;
 mod leaks;
 mod life;
 mod messages;
 mod models;
+mod operations;
 mod programs;
 mod protection;
 mod provider;
 mod records;
 mod rotation;
+mod syncs;
+mod syncs_killed;
 mod trackers;
 
 use reqwest::{Method, StatusCode};

@@ -15,6 +15,7 @@ mod integrations;
 mod limits;
 mod notify;
 mod orchestration;
+mod people;
 mod promises;
 mod providers;
 mod schedules;

@@ -1,6 +1,8 @@
 //! Providers on loopback, as their documents describe them: each judges every request by its documented schema and
 //! answers with its documented words, errors and rate limits included.
 
+pub mod authorization;
+pub mod catalogue;
 pub mod discord;
 pub mod github;
 pub mod gitlab;
@@ -64,17 +66,29 @@ impl Posted {
 pub struct Reply {
     pub status: u16,
     pub retry_after: Option<&'static str>,
+    pub location: Option<String>,
     pub content_type: &'static str,
     pub body: String,
 }
 
 impl Reply {
     pub fn text(status: u16, body: &str) -> Self {
-        Self { status, retry_after: None, content_type: "text/plain; charset=utf-8", body: body.to_owned() }
+        Self {
+            status,
+            retry_after: None,
+            location: None,
+            content_type: "text/plain; charset=utf-8",
+            body: body.to_owned(),
+        }
     }
 
     pub fn json(status: u16, body: &Value) -> Self {
-        Self { status, retry_after: None, content_type: "application/json", body: body.to_string() }
+        Self { status, retry_after: None, location: None, content_type: "application/json", body: body.to_string() }
+    }
+
+    /// Sends whoever asked on to another address.
+    pub fn redirect(location: String) -> Self {
+        Self { location: Some(location), ..Self::text(302, "") }
     }
 
     pub fn retry_after(self, seconds: &'static str) -> Self {
@@ -203,6 +217,9 @@ async fn answer(req: HttpRequest, body: web::Bytes, provider: web::Data<Provider
     let mut response = HttpResponse::build(StatusCode::from_u16(reply.status).expect("a status"));
     if let Some(seconds) = reply.retry_after {
         response.insert_header(("Retry-After", seconds));
+    }
+    if let Some(location) = reply.location {
+        response.insert_header(("Location", location));
     }
     response.content_type(reply.content_type).body(reply.body)
 }

@@ -73,6 +73,8 @@ on_both! {
     core314_actors::testkit::notification_suite::marks_never_go_back => marks_never_go_back,
     core314_actors::testkit::notification_suite::everything_is_read_at_once => everything_is_read_at_once,
     core314_actors::testkit::notification_suite::an_inbox_is_its_users_own => an_inbox_is_its_users_own,
+    core314_actors::testkit::sync_suite::a_position_moves_by_its_version => a_position_moves_by_its_version,
+    core314_actors::testkit::sync_suite::a_tenant_has_its_own_and_not_too_many => a_tenant_has_its_own_and_not_too_many,
     super::what_partitions_count_adds_up => what_partitions_count_adds_up,
     super::one_chain_from_many_hands => one_chain_from_many_hands,
     super::a_dropped_commit_leaves_all_or_nothing => a_dropped_commit_leaves_all_or_nothing,

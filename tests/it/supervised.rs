@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use sqlx::Connection;
 
 use super::sink::Sink;
 use super::support::{Installation, SERVICE_KEY, Server, StoreKind, tail};
@@ -103,6 +104,45 @@ async fn a_panic_in_any_actor_loses_nothing_on_postgres() {
     for (actor, nth) in [("queue_partition", 400), ("flow_run", 120), ("commit_writer", 60)] {
         a_panic_is_survived(StoreKind::Postgres, actor, nth).await;
     }
+}
+
+/// Whether a database takes connections; those that it has are ended.
+async fn takes_connections(url: &str, does: bool) {
+    let (base, name) = (std::env::var("CORE314_TEST_POSTGRES_URL").expect("a PostgreSQL"), url.rsplit('/').next());
+    let name = name.expect("a database");
+    let mut connection = sqlx::PgConnection::connect(&base).await.expect("the test's PostgreSQL answers");
+    for statement in [
+        format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {does}"),
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
+    ] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.expect("the statement holds");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_database_that_is_gone_does_not_keep_a_process() {
+    let sink = Sink::start();
+    let installation = Installation::new(StoreKind::Postgres).await;
+    let url = installation.database_url.clone().expect("a URL");
+    let impatient = ["GRACE", "STORE"].map(|name| (format!("CORE314__SHUTDOWN__{name}_SECONDS"), "1".to_owned()));
+    let impatient: Vec<(&str, String)> = impatient.iter().map(|(key, value)| (&**key, value.clone())).collect();
+    let mut server = Server::start_with(&installation, &impatient).expect("it becomes ready");
+    let hook = server.flow_with_webhook(flow("gone", &sink.url)).await;
+    sink.hold(true);
+    let accepted = server.http.post(format!("{}{hook}", server.url)).json(&json!({"n": 1})).send().await;
+    assert_eq!(accepted.expect("an answer").status(), StatusCode::ACCEPTED);
+    sink.until(1).await;
+    takes_connections(&url, false).await;
+    // What came back meanwhile cannot be written.
+    sink.hold(false);
+    let code = server.terminate();
+    let log = tail(&installation.dir.path().join("server.log"));
+    assert!(code == Some(1) && log.contains("the store may be away"), "{code:?} {log}");
+
+    takes_connections(&url, true).await;
+    let server = Server::start(&installation);
+    let runs = until_ended(&server).await;
+    assert_eq!(runs.iter().map(|run| &run["run_status"]).collect::<Vec<_>>(), ["completed"], "{runs:?}");
 }
 
 /// What a supervisor hears while its children start: of each that it is to be adopted, and that it has started.

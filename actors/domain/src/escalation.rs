@@ -34,6 +34,7 @@ mod tests;
 
 pub use admit::{Admission, HeldBack, Recent, Windows};
 pub use calendar::{CalendarDocument, WorkingCalendar};
+pub(crate) use calendar::{day, local, minute, wall_instant, weekday, zone};
 pub use clock::{Pause, ServiceClock};
 pub use context::{MOST_CONTEXT_BYTES, about_run, bounded_to};
 pub use document::{

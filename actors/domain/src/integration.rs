@@ -15,10 +15,13 @@ use crate::plan::Problem;
 use crate::secret;
 use crate::suggest::meant_or_known;
 
+/// The credential that a person's consent brings, and the setting that says where people consent.
+pub const REFRESH_TOKEN: &str = "refresh_token";
+pub const AUTHORIZATION_URL: &str = "authorization_url";
 const MAX_NAME_CHARS: usize = 64;
 const MAX_ENDPOINT_CHARS: usize = 2_000;
 /// Bytes of all settings as JSON.
-const MAX_SETTINGS_BYTES: usize = 16 * 1024;
+const MAX_SETTINGS_BYTES: usize = 64 * 1024;
 
 /// What an integration is made of, beside its name and kind.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -243,6 +246,11 @@ impl Definition {
     /// The secrets that its credentials are, by the credential.
     pub fn secrets(&self) -> impl Iterator<Item = (&str, &str)> {
         self.credentials.iter().filter_map(|(field, reference)| Some((field.as_str(), secret::referred(reference)?)))
+    }
+
+    /// Whether a credential is brought by a person's consent, and so need not be there before.
+    pub fn is_brought(&self, credential: &str) -> bool {
+        credential == REFRESH_TOKEN && self.settings.contains_key(AUTHORIZATION_URL)
     }
 
     /// A setting that is a text.

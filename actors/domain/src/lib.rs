@@ -21,6 +21,7 @@ pub mod invariants;
 pub mod json;
 pub mod limits;
 pub mod log;
+pub mod people;
 pub mod phase_analytics;
 pub mod plan;
 pub mod replay;

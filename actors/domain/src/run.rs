@@ -11,6 +11,7 @@ mod apply;
 mod attempt;
 mod cache;
 mod change;
+mod chunks;
 mod command;
 mod decide;
 mod fallback;
@@ -74,7 +75,7 @@ pub struct Run {
     /// Of the steps that have ended, for expressions. Rebuilt from the log when the run is loaded.
     pub results: Arc<Results>,
     /// How many attempts the log has of each step that had one: a step that is retried goes on from there.
-    pub attempts: BTreeMap<StepNo, u32>,
+    pub attempts: chunks::Chunks<u32>,
     /// The same of the steps of each round that is under way, by its frame and number.
     rounds: BTreeMap<(StepNo, u32), Arc<Results>>,
     /// What each loop goes over, by its frame.
@@ -204,7 +205,7 @@ impl Run {
             plan,
             state,
             results: Arc::default(),
-            attempts: BTreeMap::new(),
+            attempts: chunks::Chunks::default(),
             rounds: BTreeMap::new(),
             items: BTreeMap::new(),
             given: BTreeMap::new(),
@@ -224,7 +225,9 @@ impl Run {
     pub fn rehydrate(header: Arc<RunHeader>, plan: Arc<FlowPlan>, state: RunState, log: &[LastAttempt]) -> Self {
         let mut run = Self::of_state(header, plan, state);
         let own = log.iter().filter(|last| last.reused_from.is_none());
-        run.attempts.extend(own.map(|last| (last.step, last.attempt + 1)));
+        for last in own {
+            run.attempts.put(last.step, last.attempt + 1);
+        }
         // A step that was taken over and done again all the same has both.
         let counts = |last: &&LastAttempt| last.reused_from.is_some() == run.state.reused.contains(last.step);
         let attempts: BTreeMap<StepNo, &LastAttempt> = log.iter().filter(counts).map(|a| (a.step, a)).collect();

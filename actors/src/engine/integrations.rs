@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{Engine, unexpected};
 use crate::gates::{CallPass, GateName, NoBackup, Seen};
-use crate::integrations::Known;
+use crate::integrations::{Integrations, Known};
 use crate::ports::StoreError;
 use crate::ports::executor::Attempt;
 use crate::ports::integration::{ConnectionWrite, Integration, KeptBreakers, Locked, PreviousValue, Secret};
@@ -111,6 +111,22 @@ impl Engine {
             Some(tenant) => self.connections(tenant).await,
             None => Ok(Arc::default()),
         }
+    }
+
+    /// An active integration of a tenant, and the values of a credential that are good now: for who has to check what its
+    /// service sends.
+    pub async fn credential_values(
+        &self,
+        tenant: TenantId,
+        id: RowId,
+        field: &str,
+    ) -> Result<(Option<Integration>, Vec<String>), StoreError> {
+        let runtime = &self.inner.runtime;
+        let (known, integrations) =
+            (Integrations::read(runtime.catalog.as_ref(), tenant).await?, &runtime.integrations);
+        let found = known.integration_named(&id.to_string()).filter(|found| found.is_active).cloned();
+        let values = found.as_ref().map(|found| integrations.values(&known, found, field, self.now_ms()));
+        Ok((found, values.unwrap_or_default()))
     }
 
     /// Every kind of integration that an executor takes, in the order of their words.
@@ -212,6 +228,7 @@ impl Engine {
             attempt: 0,
             action_target: found.name.as_str().into(),
             connection: None,
+            source: None,
             payload: payload.into(),
             secrets: Arc::default(),
             timeout: Duration::from_millis(runtime.settings.attempt_timeout_ms),
@@ -260,7 +277,9 @@ impl Engine {
             return problems;
         };
         problems.extend(integration.definition.problems(kind));
-        for (field, name) in integration.definition.secrets().filter(|(_, name)| known.secret(name).is_none()) {
+        let definition = &integration.definition;
+        let is_missing = |(field, name): &(&str, &str)| known.secret(name).is_none() && !definition.is_brought(field);
+        for (field, name) in definition.secrets().filter(is_missing) {
             let message = format!("there is no secret '{name}': make it first, with `core314 secret set {name}`");
             problems.push(Problem::new(format!("/credentials/{field}"), message));
         }

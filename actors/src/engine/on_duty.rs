@@ -3,16 +3,21 @@
 use core314_domain::document::{FlowDocument, warnings};
 use core314_domain::ids::{StepNo, TenantId};
 use core314_domain::plan::{FlowPlan, Problem, StepKind};
-use core314_domain::run::{Command, Reason, Run};
+use core314_domain::run::{Command, OnDuty, Reason, Run};
 
 use super::Engine;
 use crate::ports::StoreError;
 use crate::ports::store::StoredRun;
+use crate::recipients;
 
 /// How `why` and documents name whoever is on call on a schedule.
 const ON_CALL: &str = "on_call:";
 
 impl Engine {
+    async fn on_duty(&self, tenant: TenantId, schedule: &str) -> Result<OnDuty, StoreError> {
+        recipients::on_duty(self.escalations()?.book().as_ref(), tenant, schedule, self.now_ms()).await
+    }
+
     /// The command, with who is on call now where a person decides about a step that asks for them.
     pub(super) async fn with_duty(&self, stored: &StoredRun, mut command: Command) -> Result<Command, StoreError> {
         let (Command::Approve { step: Some(step), by } | Command::Reject { step: Some(step), by }) = &mut command
@@ -27,7 +32,7 @@ impl Engine {
         let run = self.rehydrated(stored.clone()).await?;
         let mut duty = Vec::new();
         for name in of_step(&run, *step) {
-            duty.push(self.escalations()?.on_duty(stored.header.owner.tenant, &name).await?);
+            duty.push(self.on_duty(stored.header.owner.tenant, &name).await?);
         }
         by.on_duty = duty.into();
         Ok(command)
@@ -39,7 +44,7 @@ impl Engine {
             let named: Vec<String> =
                 reason.held_by.iter().filter_map(|who| who.strip_prefix(ON_CALL).map(str::to_owned)).collect();
             for name in named {
-                let duty = self.escalations()?.on_duty(run.header.owner.tenant, &name).await?;
+                let duty = self.on_duty(run.header.owner.tenant, &name).await?;
                 reason.message = format!("{}; {duty}", reason.message);
                 reason.held_by.extend(duty.who.ok().map(|user| format!("user:{user}")));
             }

@@ -182,6 +182,7 @@ impl Engine {
             replay_credits: Arc::new(Semaphore::new(super::replay::MOST_AT_ONCE)),
             bulk: OnceLock::new(),
             escalation: OnceLock::new(),
+            people: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

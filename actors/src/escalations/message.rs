@@ -1,11 +1,15 @@
 //! What people are told, and the actions that levels are made of, as single executions.
 
 use core314_domain::document::{FlowDocument, ShapeError};
-use core314_domain::escalation::{ActionDocument, LevelAction, Purpose, Rule, RuleDocument};
-use core314_domain::words::TriggerType;
+use core314_domain::escalation::{ActionDocument, LevelAction, LevelDocument, Purpose, Rule, RuleDocument};
+use core314_domain::people::ContactKind;
+use core314_domain::words::Urgency;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
+use crate::engine::people::{CONTACT, KIND};
 use crate::ports::escalation::StoredEscalation;
+use crate::single::Single;
 
 /// Longer texts are cut: the event has the whole.
 const MESSAGE_CHARS: usize = 3_000;
@@ -46,7 +50,7 @@ pub(super) fn payload(channel: &str, own: &Map<String, Value>, title: &str, mess
         payload.entry(name.to_owned()).or_insert(value);
     };
     match channel {
-        "in_app" => {
+        "in_app" | "system" => {
             default("title", title.into());
             default("message", message.into());
             default("type", "alert".into());
@@ -60,6 +64,21 @@ pub(super) fn payload(channel: &str, own: &Map<String, Value>, title: &str, mess
     payload
 }
 
+/// The kind of contact method by which a channel reaches those who are named, where it does: it names no address itself.
+pub(super) fn personal(channel: &str, own: &Map<String, Value>, recipients: &[String]) -> Option<ContactKind> {
+    let kind = match channel {
+        "email" => ContactKind::Email,
+        "sms" => ContactKind::Sms,
+        _ => return None,
+    };
+    (!recipients.is_empty() && !own.contains_key("to")).then_some(kind)
+}
+
+/// A message to somebody who may exist, so that executors can look at the way to them when a rule is saved.
+fn sample(kind: ContactKind) -> Value {
+    json!({CONTACT: Uuid::nil(), KIND: kind, "title": "title", "message": "message"})
+}
+
 /// The payload of a ticket: what it has itself, and the message where it says none.
 pub(super) fn ticket(own: &Map<String, Value>, title: &str, message: &str) -> Map<String, Value> {
     let mut payload = own.clone();
@@ -70,13 +89,17 @@ pub(super) fn ticket(own: &Map<String, Value>, title: &str, message: &str) -> Ma
 
 /// A single action as a flow of one step.
 pub(super) fn single(action_type: &str, target: &str, payload: &Value) -> Result<FlowDocument, ShapeError> {
-    let config = json!({
-        "action_type": action_type, "action_target": target, "action_payload": payload,
-        "priority": 1, "urgency": "critical",
-    });
-    FlowDocument::from_value(json!({
-        "flow_name": "escalation", "trigger_type": TriggerType::Manual, "flow_steps": [{"id": "action", "config": config}],
-    }))
+    single_at(action_type, target, payload, None)
+}
+
+/// The same, not before an instant.
+pub(super) fn single_at(
+    action_type: &str,
+    target: &str,
+    payload: &Value,
+    at_ms: Option<i64>,
+) -> Result<FlowDocument, ShapeError> {
+    Single { name: "escalation", action_type, target, payload, urgency: Urgency::Critical, at_ms }.document()
 }
 
 /// The action type that a level's action is performed by; `None` where the runtime does it itself.
@@ -109,12 +132,20 @@ pub fn rule_actions(document: &RuleDocument) -> Vec<(String, &ActionDocument)> {
 pub fn level_action_types(document: &RuleDocument) -> Vec<(String, Result<FlowDocument, ShapeError>)> {
     let mut found = Vec::new();
     let mut channels = Vec::new();
-    for (no, level) in document.escalation_levels.iter().enumerate() {
-        let at = format!("/escalation_levels/{no}/notify_channels");
-        channels.extend(level.notify_channels.iter().enumerate().map(|(n, c)| (format!("{at}/{n}"), c)));
+    let levels = &document.escalation_levels;
+    let names = |level: &LevelDocument| !level.recipients.is_empty();
+    let first = levels.first().filter(|_| levels.iter().all(names));
+    let everybody: &[String] = first.map_or(&[], |level| &level.recipients);
+    for (no, level) in levels.iter().enumerate() {
+        let (at, recipients) = (format!("/escalation_levels/{no}/notify_channels"), level.recipients.as_slice());
+        channels.extend(level.notify_channels.iter().enumerate().map(|(n, c)| (format!("{at}/{n}"), c, recipients)));
     }
     channels.extend(
-        document.notification_channels.iter().enumerate().map(|(n, c)| (format!("/notification_channels/{n}"), c)),
+        document
+            .notification_channels
+            .iter()
+            .enumerate()
+            .map(|(n, c)| (format!("/notification_channels/{n}"), c, everybody)),
     );
     for (at, action) in rule_actions(document) {
         if let Some(action_type) = action_type(&action.action) {
@@ -125,9 +156,13 @@ pub fn level_action_types(document: &RuleDocument) -> Vec<(String, Result<FlowDo
             found.push((at, single(action_type, target, &Value::Object(payload))));
         }
     }
-    for (at, channel) in channels {
-        let payload = payload(&channel.channel, &channel.payload, "title", "message");
-        found.push((at, single("send_notification", &channel.channel, &Value::Object(payload))));
+    for (at, channel, recipients) in channels {
+        let word = &channel.channel;
+        let given = match personal(word, &channel.payload, recipients) {
+            Some(kind) => sample(kind),
+            None => Value::Object(payload(word, &channel.payload, "title", "message")),
+        };
+        found.push((at, single("send_notification", word, &given)));
     }
     found
 }

@@ -1,22 +1,34 @@
-//! From tasks to rows: who is told, by their names and by schedules as they stand.
+//! From tasks to rows: who is told, by their names and by schedules as they stand, in their inboxes and by what else they
+//! want to be told.
 
-use core314_domain::escalation::{LevelAction, Recipient, Rule, Task, What};
-use core314_domain::ids::{TenantId, UserId};
-use core314_domain::run::OnDuty;
-use core314_domain::words::Role;
+use core314_domain::escalation::{LevelAction, Rule, Task, What};
+use core314_domain::expr::literal;
+use core314_domain::ids::UserId;
+use core314_domain::people::{ContactKind, When};
+use core314_domain::words::{NotificationType, Severity};
 use serde_json::{Map, Value, json};
 
 use super::{ABOUT_ESCALATION, Desk, message};
 use crate::ports::StoreError;
 use crate::ports::escalation::{OutboxKind, OutboxRow, OutboxStatus, StoredEscalation};
+use crate::ports::people::ContactMethod;
+use crate::recipients::{self, Directory, Kind, Told, Way};
 
 /// The inbox of a user on this server.
 const IN_APP: &str = "in_app";
+/// Who is told where nobody says otherwise.
+const ADMINS: &str = "role:admin";
 
-/// Somebody who is told, or why nobody is.
-enum Told {
-    User { user: UserId, of: String },
-    Nobody { of: String, why: String },
+/// What a notice says, and to whom.
+struct Notice<'a> {
+    rule: &'a Rule,
+    escalation: &'a StoredEscalation,
+    task: &'a Task,
+    recipients: &'a [String],
+    title: String,
+    text: String,
+    payload: Map<String, Value>,
+    is_page: bool,
 }
 
 impl Desk {
@@ -29,30 +41,32 @@ impl Desk {
     ) -> Result<Vec<OutboxRow>, StoreError> {
         let mut rows: Vec<OutboxRow> = Vec::new();
         for task in tasks {
+            let (title, text) = message::words(rule, escalation, task.purpose, task.level);
             match &task.what {
                 What::Act { action } => {
                     let mut row = self.row(escalation, task, OutboxKind::Act, &action.action, task.key(escalation.id));
                     row.target = action.target.clone();
                     row.payload = Value::Object(action.payload.clone());
                     if action.action == LevelAction::CreateTicket.as_str() {
-                        let (title, text) = message::words(rule, escalation, task.purpose, task.level);
-                        row.payload = Value::Object(message::ticket(&action.payload, &title, &text));
+                        let ticket = message::ticket(&action.payload, &literal(&title), &literal(&text));
+                        row.payload = Value::Object(ticket);
                     }
                     rows.push(row);
                 }
                 What::Notify { channel, recipients, is_page } => {
-                    let (title, text) = message::words(rule, escalation, task.purpose, task.level);
-                    let payload = message::payload(&channel.channel, &channel.payload, &title, &text);
-                    if channel.channel == IN_APP {
-                        let people = self.people(rule, escalation, recipients).await?;
-                        rows.extend(
-                            people.into_iter().map(|told| self.told(escalation, task, told, &payload, *is_page)),
-                        );
+                    let (recipients, is_page) = (recipients.as_slice(), *is_page);
+                    let payload =
+                        message::payload(&channel.channel, &channel.payload, &literal(&title), &literal(&text));
+                    let notice = Notice { rule, escalation, task, recipients, title, text, payload, is_page };
+                    if is_inbox(&channel.channel) {
+                        rows.extend(self.inboxes(&notice).await?);
+                    } else if let Some(kind) = message::personal(&channel.channel, &channel.payload, recipients) {
+                        rows.extend(self.by_kind(&notice, kind).await?);
                     } else {
                         let key = task.key(escalation.id);
                         let mut row = self.row(escalation, task, OutboxKind::Notify, &channel.channel, key);
                         row.target = (!recipients.is_empty()).then(|| recipients.join(","));
-                        row.payload = Value::Object(payload);
+                        row.payload = Value::Object(notice.payload);
                         rows.push(row);
                     }
                 }
@@ -95,102 +109,159 @@ impl Desk {
             run: None,
             error: None,
             tries: 0,
+            not_before_ms: None,
             sent_ms: None,
         }
     }
 
-    /// The row of a message into somebody's inbox.
-    fn told(
-        &self,
-        escalation: &StoredEscalation,
-        task: &Task,
-        told: Told,
-        payload: &Map<String, Value>,
-        is_page: bool,
-    ) -> OutboxRow {
-        let name = match &told {
-            Told::User { user, .. } => user.to_string(),
-            Told::Nobody { of, .. } => of.clone(),
-        };
-        let key = format!("{}/{}/{}/{}/{IN_APP}/{name}", escalation.id, task.purpose, task.level, task.round);
-        let mut row = self.row(escalation, task, OutboxKind::Notify, IN_APP, key);
-        match told {
-            Told::Nobody { of, why } => {
-                (row.target, row.status, row.error) = (Some(of), OutboxStatus::Failed, Some(why));
-            }
-            Told::User { user, of } => {
-                let mut payload = payload.clone();
-                payload.insert("user_id".to_owned(), json!(user));
-                payload.entry("severity").or_insert_with(|| if is_page { "critical".into() } else { "high".into() });
-                let about = json!({ABOUT_ESCALATION: escalation.id, "escalation_level": task.level, "recipient": of});
-                payload.entry("metadata").or_insert(about);
-                row.target = Some(format!("user:{user}"));
-                row.payload = Value::Object(payload);
+    /// The row of a notice to somebody; the same notice reaches the same place once.
+    fn to(&self, notice: &Notice<'_>, channel: &str, place: &str) -> OutboxRow {
+        let (task, escalation) = (notice.task, notice.escalation);
+        let key = format!("{}/{}/{}/{}/{place}", escalation.id, task.purpose, task.level, task.round);
+        self.row(escalation, task, OutboxKind::Notify, channel, key)
+    }
+
+    /// That nobody is told, and why.
+    fn to_nobody(&self, notice: &Notice<'_>, channel: &str, of: String, why: String) -> OutboxRow {
+        let row = self.to(notice, channel, &format!("{channel}/{of}"));
+        OutboxRow { target: Some(of), status: OutboxStatus::Failed, error: Some(why), ..row }
+    }
+
+    /// Messages into inboxes, and beside them those by which their people want to be told.
+    async fn inboxes(&self, notice: &Notice<'_>) -> Result<Vec<OutboxRow>, StoreError> {
+        let mut rows = Vec::new();
+        for told in self.people(notice).await? {
+            match told {
+                Told::Nobody { of, why } => rows.push(self.to_nobody(notice, IN_APP, of, why)),
+                Told::User { user, of } => {
+                    rows.push(self.inbox(notice, user, &of));
+                    rows.extend(self.ways(notice, user).await?.iter().map(|way| self.by_way(notice, way)));
+                }
             }
         }
+        Ok(rows)
+    }
+
+    fn inbox(&self, notice: &Notice<'_>, user: UserId, of: &str) -> OutboxRow {
+        let mut payload = notice.payload.clone();
+        payload.insert("user_id".to_owned(), json!(user));
+        payload.entry("severity").or_insert(json!(notice.severity()));
+        let about = json!({ABOUT_ESCALATION: notice.escalation.id, "escalation_level": notice.task.level,
+            "recipient": literal(of)});
+        payload.entry("metadata").or_insert(about);
+        // The rows beside this one do that.
+        payload.insert("onward".to_owned(), json!(false));
+        let mut row = self.to(notice, IN_APP, &format!("{IN_APP}/{user}"));
+        row.target = Some(format!("user:{user}"));
+        row.payload = Value::Object(payload);
         row
     }
 
+    /// Messages by one kind of contact method, to whomever the level names.
+    async fn by_kind(&self, notice: &Notice<'_>, kind: ContactKind) -> Result<Vec<OutboxRow>, StoreError> {
+        let engine = self.engine()?;
+        let (people, tenant) = (engine.people()?, notice.escalation.owner.tenant);
+        let mut rows = Vec::new();
+        for told in self.people(notice).await? {
+            let (user, of) = match told {
+                Told::User { user, of } => (user, of),
+                Told::Nobody { of, why } => {
+                    rows.push(self.to_nobody(notice, kind.as_str(), of, why));
+                    continue;
+                }
+            };
+            let mut contacts = people.contacts(tenant, user).await?;
+            contacts.retain(|contact| contact.kind == kind && contact.verified_ms.is_some());
+            if contacts.is_empty() {
+                let why = format!("they have no verified contact method of the kind {kind}");
+                rows.push(self.to_nobody(notice, kind.as_str(), of, why));
+                continue;
+            }
+            // The rule says by what; when it may wait is still theirs to say.
+            let held = self.held(notice, user).await?;
+            let way = |contact: ContactMethod| Way { contact, when: held };
+            rows.extend(contacts.into_iter().map(way).map(|way| self.by_way(notice, &way)));
+        }
+        Ok(rows)
+    }
+
+    async fn held(&self, notice: &Notice<'_>, user: UserId) -> Result<When, StoreError> {
+        let engine = self.engine()?;
+        let tenant = notice.escalation.owner.tenant;
+        let preferences = recipients::preferences(engine.people()?.as_ref(), tenant, user).await?;
+        let is_through = notice.severity() >= preferences.document.goes_through;
+        let until_ms = preferences.quiet_until(self.now_ms()).filter(|_| !is_through);
+        Ok(until_ms.map_or(When::Now, |until_ms| When::Held { until_ms }))
+    }
+
+    fn by_way(&self, notice: &Notice<'_>, way: &Way) -> OutboxRow {
+        let contact = &way.contact;
+        let mut payload = recipients::message(contact, &notice.title, &notice.text, notice.severity());
+        payload[ABOUT_ESCALATION] = json!(notice.escalation.id);
+        let mut row = self.to(notice, contact.channel(), &format!("contact/{}", contact.id));
+        row.target = Some(format!("user:{}", contact.owner.user));
+        row.payload = payload;
+        row.not_before_ms = match way.when {
+            When::Now => None,
+            When::Held { until_ms } => Some(until_ms),
+            When::Digest { at_ms, .. } => Some(at_ms),
+        };
+        row
+    }
+
+    async fn ways(&self, notice: &Notice<'_>, user: UserId) -> Result<Vec<Way>, StoreError> {
+        let engine = self.engine()?;
+        let message = Kind { kind: notice.kind(), severity: notice.severity() };
+        let whom = (notice.escalation.owner.tenant, user);
+        recipients::ways(engine.people()?.as_ref(), whom, message, self.now_ms()).await
+    }
+
     /// Who these are now. Without any it is whoever owns what has failed.
-    async fn people(
-        &self,
-        rule: &Rule,
-        escalation: &StoredEscalation,
-        recipients: &[String],
-    ) -> Result<Vec<Told>, StoreError> {
-        if recipients.is_empty() {
+    async fn people(&self, notice: &Notice<'_>) -> Result<Vec<Told>, StoreError> {
+        let escalation = notice.escalation;
+        if notice.recipients.is_empty() {
             let user = escalation.event.user;
             return Ok(vec![Told::User { user, of: format!("user:{user}") }]);
         }
+        let most = self.runtime().settings.recipients_per_message;
+        let directory = Directory::new(self.engine()?.people()?.clone(), self.book.clone(), most);
         let mut found = Vec::new();
-        for of in recipients {
-            let of = of.clone();
-            match of.parse::<Recipient>() {
-                Ok(Recipient::User(user)) => found.push(Told::User { user, of }),
-                Ok(Recipient::Role(Role::Admin)) => {
-                    let admins = self.admins(rule, escalation).await?;
-                    found.extend(admins.into_iter().map(|user| Told::User { user, of: of.clone() }));
-                }
-                Ok(Recipient::OnCall(name)) => {
-                    let duty = self.on_duty(escalation.owner.tenant, &name).await?;
-                    found.push(match duty.who {
-                        Ok(user) => Told::User { user, of },
-                        Err(why) => Told::Nobody { of, why },
-                    });
-                }
-                Ok(Recipient::Role(_)) => {
-                    found.push(Told::Nobody { of, why: "the role has no known members".to_owned() });
-                }
-                Err(why) => found.push(Told::Nobody { of, why }),
+        for told in directory.who(escalation.owner, notice.recipients, self.now_ms()).await? {
+            match told {
+                Told::Nobody { of, .. } if of == ADMINS => found.extend(self.makers(notice).await?),
+                told => found.push(told),
             }
         }
         Ok(found)
     }
 
-    /// The admins that are known: whoever has made and changed the rule, which only admins may, or the tenant's own user.
-    async fn admins(&self, rule: &Rule, escalation: &StoredEscalation) -> Result<Vec<UserId>, StoreError> {
-        if escalation.owner.organization.is_none() {
-            return Ok(vec![escalation.owner.user]);
+    /// The admins of a tenant whose directory names none: whoever has made and changed the rule, which only admins may.
+    async fn makers(&self, notice: &Notice<'_>) -> Result<Vec<Told>, StoreError> {
+        let rules = self.rules(notice.escalation.owner.tenant).await?;
+        let facts = rules.facts(notice.rule.id);
+        let mut users: Vec<UserId> = facts.map(|facts| vec![facts.created_by, facts.updated_by]).unwrap_or_default();
+        users.dedup();
+        if users.is_empty() {
+            users.push(notice.escalation.event.user);
         }
-        let rules = self.rules(escalation.owner.tenant).await?;
-        let mut admins: Vec<UserId> =
-            rules.facts(rule.id).map(|facts| vec![facts.created_by, facts.updated_by]).unwrap_or_default();
-        admins.dedup();
-        if admins.is_empty() {
-            admins.push(escalation.event.user);
-        }
-        Ok(admins)
+        Ok(users.into_iter().map(|user| Told::User { user, of: ADMINS.to_owned() }).collect())
+    }
+}
+
+impl Notice<'_> {
+    /// As the level says, or by what it is.
+    fn severity(&self) -> Severity {
+        let said = self.payload.get("severity").and_then(Value::as_str).and_then(|word| word.parse().ok());
+        said.unwrap_or(if self.is_page { Severity::Critical } else { Severity::High })
     }
 
-    /// Who is on call now on a schedule of a tenant, or why nobody is.
-    pub(crate) async fn on_duty(&self, tenant: TenantId, schedule: &str) -> Result<OnDuty, StoreError> {
-        let now_ms = self.now_ms();
-        let who = match self.book.on_call(tenant, schedule.to_owned(), now_ms).await? {
-            None => Err(format!("there is no on-call schedule '{schedule}'")),
-            Some(stored) => stored
-                .at(now_ms)
-                .and_then(|shift| shift.user.ok_or_else(|| format!("nobody is on call in '{schedule}'"))),
-        };
-        Ok(OnDuty { schedule: schedule.to_owned(), who })
+    fn kind(&self) -> NotificationType {
+        let said = self.payload.get("type").and_then(Value::as_str).and_then(|word| word.parse().ok());
+        said.unwrap_or(NotificationType::Alert)
     }
+}
+
+/// Whether a channel is the inboxes of this server.
+fn is_inbox(channel: &str) -> bool {
+    [IN_APP, "system"].contains(&channel)
 }

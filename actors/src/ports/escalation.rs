@@ -96,6 +96,8 @@ pub struct OutboxRow {
     pub run: Option<RunId>,
     pub error: Option<String>,
     pub tries: u32,
+    /// Not sent before: somebody's quiet hours.
+    pub not_before_ms: Option<i64>,
     pub sent_ms: Option<i64>,
 }
 

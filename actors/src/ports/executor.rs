@@ -16,6 +16,7 @@ use core314_domain::trace::TraceContext;
 use serde_json::{Map, Value};
 
 use super::BoxFuture;
+use super::consent::Consents;
 use super::integration::Integration;
 
 /// Performs one action type. One file each; adding one touches that file and the list of executors.
@@ -29,9 +30,20 @@ pub trait Executor: Send + Sync + 'static {
         &[]
     }
 
+    /// The integration that a payload names beside the one of `action_target`: where an action takes from what it puts there.
+    /// It must be of the same kinds, where the tenant has one of this name.
+    fn source<'a>(&self, _payload: &'a Value) -> Option<&'a str> {
+        None
+    }
+
     /// The payload of an attempt that proves that an integration works: a real call, which does no harm. `None` for a kind
     /// that it does not take.
     fn test_payload(&self, _integration: &Integration) -> Option<Value> {
+        None
+    }
+
+    /// What speaks with services that ask for a person's consent.
+    fn consents(&self) -> Option<&dyn Consents> {
         None
     }
 
@@ -66,12 +78,14 @@ pub struct Target<'a> {
     pub word: &'a str,
     /// The integration of this name, where the tenant has one of a kind that the executor takes.
     pub integration: Option<&'a Integration>,
+    /// The one that [`Executor::source`] names, likewise.
+    pub source: Option<&'a Integration>,
 }
 
 impl<'a> Target<'a> {
     /// A target that names no integration.
     pub const fn word(word: &'a str) -> Self {
-        Self { word, integration: None }
+        Self { word, integration: None, source: None }
     }
 }
 
@@ -152,6 +166,8 @@ pub struct Attempt {
     pub action_target: Arc<str>,
     /// The integration that `action_target` names, where it names one.
     pub connection: Option<Arc<Connection>>,
+    /// The one that [`Executor::source`] names, where it names one.
+    pub source: Option<Arc<Connection>>,
     pub payload: Json,
     /// What must not be shown of it: its credentials, and the secrets in its payload. They are taken out of whatever comes
     /// back; whoever cuts a text takes them out first.

@@ -3,8 +3,9 @@
 //! Whoever sends one needs [`Inbox`] alone; whoever shows a user's inbox needs [`Notifications`]. Rows are the contract's
 //! columns, as in [`super::views`].
 
-use core314_domain::ids::{ExecutionId, NotificationId, Owner, TenantId, UserId};
+use core314_domain::ids::{ExecutionId, NotificationId, Owner, RunId, TenantId, UserId};
 use core314_domain::words::{NotificationStatus, NotificationType, Severity};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::views::{Page, Paged};
@@ -15,6 +16,51 @@ pub trait Inbox: Send + Sync + 'static {
     /// Puts a notification into its user's inbox, durably. An execution brings one, however often it is repeated: the
     /// answer is the id of the row that stands, and a repetition changes nothing in it.
     fn deliver(&self, notification: Notification) -> BoxFuture<'_, Result<NotificationId, StoreError>>;
+
+    /// Sends a notification on that stands in an inbox under this id, as its user wants to be told. A repetition sends
+    /// nothing twice.
+    fn send_on(
+        &self,
+        notification: Notification,
+        stands: NotificationId,
+    ) -> BoxFuture<'_, Result<Vec<SentOn>, StoreError>> {
+        let _ = (notification, stands);
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// What a user has not read of a stretch of time, in the order in which it came: at most `limit`.
+    fn unread_of(
+        &self,
+        user: Addressee,
+        since_ms: i64,
+        until_ms: i64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Unread>, StoreError>>;
+}
+
+/// A notification that its user has not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    pub kind: NotificationType,
+    pub severity: Severity,
+    pub title: String,
+    pub at_ms: i64,
+}
+
+/// What became of a way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SentOn {
+    pub contact_method_id: String,
+    pub kind: &'static str,
+    /// What performs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow_run_id: Option<RunId>,
+    /// RFC 3339: the end of quiet hours, or the time of a digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<String>,
+    /// Why nothing is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A notification to deliver.

@@ -1,4 +1,4 @@
-//! Records of databases that are not ours: rows that an action changes.
+//! Records of databases that are not ours: rows that an action changes, reads or puts.
 //!
 //! Names of tables and columns come from an integration's list and nowhere else; what a run brings is values.
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use core314_domain::secret::Secrets;
 use serde_json::{Map, Value};
+use tokio::sync::mpsc::Receiver;
 
 use super::BoxFuture;
 
@@ -15,6 +16,64 @@ use super::BoxFuture;
 pub trait Records: Send + Sync + 'static {
     /// Changes the rows that match, all or none. Dropping the future gives the change up.
     fn update(&self, place: Place, change: Change) -> BoxFuture<'_, Result<Updated, RecordError>>;
+
+    /// Begins to read rows in their order. No more than a few portions are ever in memory.
+    fn read(&self, place: Place, query: RowQuery) -> BoxFuture<'_, Result<RowStream, RecordError>>;
+
+    /// Opens a table to put rows into.
+    fn open(&self, place: Place, wish: PutWish) -> BoxFuture<'_, Result<Box<dyn Table>, RecordError>>;
+}
+
+/// What is to be read.
+#[derive(Debug, Clone)]
+pub struct RowQuery {
+    pub from: RowsOf,
+    /// By what rows are ordered, so that no two are equal: reading goes on behind a row of these values.
+    pub order: Vec<String>,
+    /// The values of the row behind which reading begins, as it was read.
+    pub after: Option<Vec<Value>>,
+    /// Rows of a portion, and about their bytes.
+    pub portion_rows: usize,
+    pub portion_bytes: usize,
+    /// What the database may take for all of it.
+    pub within: Duration,
+    /// What must not be shown of what the database says.
+    pub secrets: std::sync::Arc<Secrets>,
+}
+
+/// Where rows come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowsOf {
+    /// These columns of a table, or all that the list has of it.
+    Table { table: String, columns: Vec<String> },
+    /// A statement that an administrator has written.
+    Query(String),
+}
+
+/// Rows under way. Dropping it ends the reading.
+pub struct RowStream {
+    pub columns: Vec<String>,
+    pub portions: Receiver<Result<Vec<Vec<Value>>, RecordError>>,
+}
+
+/// What rows are to be put into.
+#[derive(Debug, Clone)]
+pub struct PutWish {
+    /// Schema and name, or the name alone.
+    pub table: String,
+    pub columns: Vec<String>,
+    /// Which of them tell a row from all others: a row that is there already gets the values of the new one.
+    pub key: Vec<String>,
+    /// What the database may take for all of it.
+    pub within: Duration,
+    /// What must not be shown of what the database says.
+    pub secrets: std::sync::Arc<Secrets>,
+}
+
+/// A table of another database, and a connection to it.
+pub trait Table: Send {
+    /// Puts rows, each a value for each column, in one transaction: all or none. No two may have the same key.
+    fn put<'a>(&'a mut self, rows: &'a [&'a [Value]]) -> BoxFuture<'a, Result<(), RecordError>>;
 }
 
 /// Where the rows are.
@@ -86,6 +145,9 @@ pub enum RecordError {
     /// The database says no: mend the payload, or the rights.
     #[error("{0}")]
     Refused(String),
+    /// It says no to what one of the rows holds: put the others without it.
+    #[error("{0}")]
+    Unfit(String),
     /// It cannot be reached, or is busy: try again.
     #[error("{0}")]
     Unavailable(String),

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use core314_domain::escalation::{EscalationReason, EscalationStatus, Purpose};
 use core314_domain::words::{
     ApprovalStatus, DecisionStatus, ExecutionMode, ExecutionStatus, MetricType, NotificationStatus, NotificationType,
-    OnErrorAction, PhaseStatus, RecommendationStatus, RunStatus, Severity, TriggerType, Urgency,
+    OnErrorAction, PhaseStatus, RecommendationStatus, Role, RunStatus, Severity, TriggerType, Urgency,
 };
 
 use super::escalation::OutboxStatus;
@@ -228,17 +228,18 @@ resources! {
         status: Word(EscalationStatus), subject: Text, urgency: Word(Urgency), failure_count: Integer, held_back_count:
         Integer, held_back_by: Json or null, bundled_into: Id or null, acknowledged_by: Id or null, acknowledged_at: Time or
         null, resolved_by: Id or null, resolved_at: Time or null, resolution_notes: Text or null, actions_performed: Json,
-        notifications_sent: Json, actions_left_out: Integer, notifications_left_out: Integer, remediation_attempted: Boolean, remediation_successful: Boolean or null,
-        sla_response_deadline: Time or null, sla_resolution_deadline: Time or null, sla_response_breached: Boolean,
-        sla_resolution_breached: Boolean, triggered_at: Time, resolution_duration_minutes: Real or null, next_wake_at: Time or
-        null, context_data: Json, tags: Texts, metadata: Json, version: Integer, created_at: Time, updated_at: Time,
+        notifications_sent: Json, actions_left_out: Integer, notifications_left_out: Integer, remediation_attempted: Boolean,
+        remediation_successful: Boolean or null, sla_response_deadline: Time or null, sla_resolution_deadline: Time or null,
+        sla_response_breached: Boolean, sla_resolution_breached: Boolean, triggered_at: Time, resolution_duration_minutes:
+        Real or null, next_wake_at: Time or null, context_data: Json, tags: Texts, metadata: Json, version: Integer,
+        created_at: Time, updated_at: Time,
     }
     /// What events want done: one row for each event, level, target and channel.
     Outbox = "notification_outbox", "entry of the outbox", [] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, escalation_event_id: Id, escalation_level: Integer,
         round: Integer, purpose: Word(Purpose), kind: Text, channel: Text, target: Text or null, payload: Json,
         idempotency_key: Text or null, status: Word(OutboxStatus), outcome_unknown: Boolean, flow_run_id: Id or null, error:
-        Text or null, sent_at: Time or null, created_at: Time, updated_at: Time,
+        Text or null, not_before: Time or null, sent_at: Time or null, created_at: Time, updated_at: Time,
     }
     /// Who is on call when.
     OnCall = "on_call_schedules", "on-call schedule", [] {
@@ -255,6 +256,27 @@ resources! {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, matcher: Json or null, rules: Json, cron:
         Text or null, time_zone: Text or null, duration_minutes: Real or null, reason: Text or null, starts_at: Time, ends_at:
         Time or null, created_at: Time,
+    }
+    /// Organizations by their names.
+    Organizations = "organizations", "organization", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, version: Integer, created_at: Time,
+        updated_at: Time,
+    }
+    /// Who belongs to a tenant.
+    Users = "users", "user", [] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, email: Text, name: Text, role: Word(Role),
+        version: Integer, created_at: Time, updated_at: Time,
+    }
+    /// How people are reached; each sees their own.
+    ContactMethods = "contact_methods", "contact method", ["user_id"] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, kind: Text, address: Text, integration: Text or
+        null, verified: Boolean, verified_at: Time or null, code_sent_at: Time or null, version: Integer, created_at: Time,
+        updated_at: Time,
+    }
+    /// How people want to be told; each sees their own.
+    Preferences = "notification_preferences", "preferences", ["user_id"] {
+        id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, time_zone: Text, rules: Json, quiet_hours: Json,
+        goes_through: Word(Severity), digest: Json, version: Integer, created_at: Time, updated_at: Time,
     }
     /// Service keys; the view knows no digest.
     Tokens = "service_keys", "service key", [] {

@@ -20,6 +20,7 @@ use super::escalation::EscalationWrite;
 use super::event::{DeliveryPlace, EventDelivery};
 use super::integration::ConnectionWrite;
 pub use super::limits::{GatherWrite, LimitStage, LimitWrite, LimitedRun, StoredBucket, StoredLimits};
+use super::people::PeopleWrite;
 use super::schedule::{ScheduleMove, SchedulePlan, ScheduleWrite, StoredSchedule};
 use super::signal::{self, Occurrence, SignalWrite};
 pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
@@ -161,6 +162,7 @@ pub enum Write {
     Signal(Box<SignalWrite>),
     Schedule(Box<ScheduleWrite>),
     Escalation(Box<EscalationWrite>),
+    People(Box<PeopleWrite>),
 }
 
 /// The new state of one run and the rows that come with it.

@@ -100,6 +100,7 @@ impl QueuePartition {
             attempt,
             action_target: plan.action_target.clone(),
             connection: None,
+            source: None,
             payload,
             secrets: Arc::default(),
             timeout: Duration::from_millis(timeout_ms),

@@ -7,7 +7,9 @@ use core314_domain::ids::NotificationId;
 use core314_domain::words::NotificationStatus;
 use serde_json::{Value, json};
 
-use crate::ports::notifications::{Addressee, Audience, Inbox, Mark, Notification, NotificationFilter, Notifications};
+use crate::ports::notifications::{
+    Addressee, Audience, Inbox, Mark, Notification, NotificationFilter, Notifications, Unread,
+};
 use crate::ports::views::{Page, Paged};
 use crate::ports::{BoxFuture, StoreError};
 
@@ -86,13 +88,36 @@ fn rfc3339(ms: Option<i64>) -> Option<String> {
 impl Inbox for MemoryInbox {
     fn deliver(&self, notification: Notification) -> BoxFuture<'_, Result<NotificationId, StoreError>> {
         let mut rows = self.rows();
-        let known = rows.iter().find(|row| row.notification.execution == notification.execution);
+        let known = rows.iter().find(|row| {
+            let it = &row.notification;
+            it.execution == notification.execution && it.owner == notification.owner
+        });
         let id = known.map_or(notification.id, |row| row.notification.id);
         if known.is_none() {
             let (status, updated_at_ms) = (NotificationStatus::Unread, notification.at_ms);
             rows.push(Row { notification, status, updated_at_ms, read_at_ms: None, archived_at_ms: None });
         }
         Box::pin(std::future::ready(Ok(id)))
+    }
+
+    fn unread_of(
+        &self,
+        user: Addressee,
+        since_ms: i64,
+        until_ms: i64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Unread>, StoreError>> {
+        let is_it = |row: &&Row| {
+            row.is_for(Audience::User(user))
+                && row.status == NotificationStatus::Unread
+                && (since_ms..until_ms).contains(&row.notification.at_ms)
+        };
+        let shown = |row: &Row| {
+            let Notification { kind, severity, at_ms, title, .. } = &row.notification;
+            Unread { kind: *kind, severity: *severity, title: title.clone(), at_ms: *at_ms }
+        };
+        let found = self.rows().iter().filter(is_it).take(limit).map(shown).collect();
+        Box::pin(async move { Ok(found) })
     }
 }
 

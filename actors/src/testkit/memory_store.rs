@@ -174,8 +174,8 @@ impl Rows {
             }
             Write::SettleDeadLetter(settlement) => self.settle(*settlement),
             Write::Schedule(write) => self.schedule(*write),
-            Write::Escalation(_) => {
-                let message = "a store in memory keeps no escalations".to_owned();
+            Write::Escalation(_) | Write::People(_) => {
+                let message = "a store in memory keeps neither escalations nor people".to_owned();
                 Outcome::Rejected { code: RejectCode::Constraint, message }
             }
             Write::Statistics(write) => {

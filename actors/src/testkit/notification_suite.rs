@@ -91,6 +91,13 @@ pub async fn lists_filter_and_page(store: &dyn Inboxes) {
     for (no, mark) in [(2, Mark::Read), (5, Mark::Archived), (6, Mark::Read)] {
         store.mark(user, all[no].id, mark, NOW_MS + 100).await.expect("marked").expect("it is there");
     }
+    let unread = store.unread_of(user, NOW_MS + 1, NOW_MS + 9, 4).await.expect("read");
+    let titles: Vec<&str> = unread.iter().map(|it| it.title.as_str()).collect();
+    assert_eq!(
+        titles,
+        ["Title 1", "Title 3", "Title 4", "Title 7"],
+        "neither before, nor read, nor archived, nor more"
+    );
     let status_of = |no: usize| match no {
         2 | 6 => NotificationStatus::Read,
         5 => NotificationStatus::Archived,

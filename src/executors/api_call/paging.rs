@@ -17,6 +17,15 @@ const WAYS: [&str; 5] = ["link_header", "next_url", "cursor", "page", "offset"];
 /// Pages of an attempt whose payload says nothing.
 const PAGES: u64 = 10;
 
+/// Where in its pages an answer is to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub url: Url,
+    /// Pages and items before it.
+    pub pages: u64,
+    pub items: u64,
+}
+
 /// How a service gives its pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paging {
@@ -93,12 +102,19 @@ impl Paging {
         Some(Self { items, by, max_pages: max_pages.min(most) })
     }
 
-    /// The URL of the first page.
-    pub fn first(&self, url: &Url) -> Url {
-        match &self.by {
+    /// Pages without end.
+    #[must_use]
+    pub fn unbounded(self) -> Self {
+        Self { max_pages: u64::MAX, ..self }
+    }
+
+    /// The first page.
+    pub fn first(&self, url: &Url) -> Place {
+        let url = match &self.by {
             By::Page { parameter, first } | By::Offset { parameter, first } => with(url, parameter, &first.to_string()),
             By::LinkHeader | By::NextUrl { .. } | By::Cursor { .. } => url.clone(),
-        }
+        };
+        Place { url, pages: 0, items: 0 }
     }
 
     /// The items of a page, taken out of its output.

@@ -39,6 +39,10 @@ pub const SETTINGS: &[Field] = &[
         "with auth api_key: the parameter of the query that takes it, instead of a header",
     ),
     Field::optional("token_url", "with auth oauth2: where tokens are got"),
+    Field::optional(
+        "authorization_url",
+        "with auth oauth2: where a person consents, once; what comes of it is kept as the secret of refresh_token",
+    ),
     Field::optional("client_id", "with auth oauth2: the client"),
     Field::optional("scope", "with auth oauth2: what the token is for, in the service's words"),
     Field::optional("audience", "with auth oauth2: for which API it is, where the service asks for it"),
@@ -46,6 +50,9 @@ pub const SETTINGS: &[Field] = &[
     Field::optional("region", "with auth aws_sigv4: such as eu-central-1"),
     Field::optional("service", "with auth aws_sigv4: such as execute-api, lambda, s3"),
 ];
+
+/// What a declared service has beside, which is none of authentication.
+pub const OPERATIONS: &str = "operations";
 
 /// What a way of authentication needs, and what it takes beside.
 struct Way {
@@ -64,7 +71,7 @@ const WAYS: [Way; 6] = [
         word: "oauth2",
         credentials: &[],
         settings: &["token_url", "client_id"],
-        optional: &["scope", "audience", "client_auth", "client_secret", "refresh_token"],
+        optional: &["scope", "audience", "client_auth", "authorization_url", "client_secret", "refresh_token"],
     },
     Way {
         word: "aws_sigv4",
@@ -78,7 +85,7 @@ const WAYS: [Way; 6] = [
 pub fn problems(definition: &Definition) -> Vec<Problem> {
     let mut found = Vec::new();
     for (name, value) in &definition.settings {
-        if !value.is_string() {
+        if !value.is_string() && name != OPERATIONS {
             found.push(Problem::new(format!("/settings/{name}"), "must be a text"));
         }
     }
@@ -97,7 +104,10 @@ pub fn problems(definition: &Definition) -> Vec<Problem> {
         }
         for name in given {
             let name = name.as_str();
-            if !["auth", "test_path"].contains(&name) && !needed.contains(&name) && !way.optional.contains(&name) {
+            if !["auth", "test_path", OPERATIONS].contains(&name)
+                && !needed.contains(&name)
+                && !way.optional.contains(&name)
+            {
                 found.push(Problem::new(format!("/{list}/{name}"), format!("has no meaning with auth {word}")));
             }
         }
@@ -124,6 +134,13 @@ fn oauth_problems(definition: &Definition) -> Vec<Problem> {
     let is_url = |text: &str| Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     if definition.text("token_url").is_some_and(|text| !is_url(text)) {
         found.push(Problem::new("/settings/token_url", "must be an http or https URL"));
+    }
+    if definition.text("authorization_url").is_some_and(|text| !is_url(text)) {
+        found.push(Problem::new("/settings/authorization_url", "must be an http or https URL"));
+    }
+    if definition.settings.contains_key("authorization_url") && !definition.credentials.contains_key("refresh_token") {
+        let message = "is required with authorization_url: the secret that a person's consent makes";
+        found.push(Problem::new("/credentials/refresh_token", message));
     }
     if definition.text("client_auth").is_some_and(|way| !["header", "body"].contains(&way)) {
         found.push(Problem::new("/settings/client_auth", "must be header or body"));

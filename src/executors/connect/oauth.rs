@@ -1,4 +1,5 @@
-//! OAuth 2.0 tokens of services: got with the client's own credentials (RFC 6749, 4.4) or a refresh token (section 6), kept
+//! OAuth 2.0 tokens of services: got with the client's own credentials (RFC 6749, 4.4) or a refresh token (section 6) that a
+//! person's consent may have brought (`consent`), kept
 //! until shortly before they end, and got anew once for all callers when a service refuses one.
 //!
 //! Invariants: one request for a token is under way at once for each integration; a token is held in memory alone; one
@@ -28,15 +29,18 @@ const DEFAULT_LIFE: Duration = Duration::from_mins(5);
 const LONGEST_LIFE: Duration = Duration::from_hours(24);
 /// Tokens are not used in this last part of their lives: they would end under way.
 const MARGIN: Duration = Duration::from_secs(20);
+/// How often a refresh token that has replaced another is tried to be kept.
+const KEEP_ATTEMPTS: usize = 5;
 /// Integrations whose tokens are kept at once.
 const CAPACITY: usize = 10_000;
 
 type Key = (TenantId, Arc<str>);
 
-/// A token and the credentials it was got with.
+/// A token and the credentials it was got with, and those that the service then gave in their place: whoever was made ready
+/// before the exchange has the former in hand, whoever comes after it the latter.
 struct Token {
     value: String,
-    digest: [u8; 32],
+    digests: [[u8; 32]; 2],
     ends_at: Instant,
 }
 
@@ -65,16 +69,16 @@ impl Tokens {
     ) -> Result<String, Failure> {
         let place = self.place((tenant, connection.name.clone()));
         let mut kept = place.lock().await;
-        let digest = digest(connection);
+        let digest = digest(connection, None);
         if let Some(token) = kept.as_ref()
-            && token.digest == digest
+            && token.digests.contains(&digest)
             && token.ends_at > Instant::now() + MARGIN
             && Some(token.value.as_str()) != refused
         {
             return Ok(token.value.clone());
         }
         *kept = None;
-        let token = fetch(http, connection, digest, timeout).await?;
+        let token = fetch(http, tenant, connection, timeout).await?;
         Ok(kept.insert(token).value.clone())
     }
 
@@ -88,15 +92,15 @@ impl Tokens {
     }
 }
 
-/// Of all that a token depends on.
-fn digest(connection: &Connection) -> [u8; 32] {
+/// Of all that a token depends on; with another refresh token than the connection has, where there is one.
+fn digest(connection: &Connection, refresh_token: Option<&str>) -> [u8; 32] {
     let mut digest = Sha256::new();
     for setting in ["auth", "token_url", "client_id", "scope", "audience", "client_auth"] {
         digest.update(connection.text(setting).unwrap_or_default());
         digest.update([0]);
     }
-    for credential in ["client_secret", "refresh_token"] {
-        digest.update(connection.credential(credential).unwrap_or_default());
+    for value in [connection.credential("client_secret"), refresh_token.or(connection.credential("refresh_token"))] {
+        digest.update(value.unwrap_or_default());
         digest.update([0]);
     }
     digest.finalize().into()
@@ -104,23 +108,19 @@ fn digest(connection: &Connection) -> [u8; 32] {
 
 async fn fetch(
     http: &HttpClient,
+    tenant: TenantId,
     connection: &Connection,
-    digest: [u8; 32],
     timeout: Duration,
 ) -> Result<Token, Failure> {
     let mut redactor = Redactor::new(&core314_domain::Json::default());
     for credential in ["client_secret", "refresh_token"] {
         connection.credential(credential).iter().for_each(|secret| redactor.hide(secret));
     }
-    let call = request(connection, &mut redactor).map_err(|message| Code::InvalidPayload.failure(message))?;
-    let refused = |failure: Failure| match failure.code.as_str() {
-        "http_status" if !failure.retryable => {
-            let message = format!("the service gives no token: {}", failure.message);
-            Failure { details: failure.details, ..Code::TokenRefused.failure(message) }
-        }
-        _ => Failure { message: format!("no token could be had: {}", failure.message), ..failure },
+    let grant = match connection.credential("refresh_token") {
+        Some(token) => vec![("grant_type", "refresh_token"), ("refresh_token", token.trim())],
+        None => vec![("grant_type", "client_credentials")],
     };
-    let answer = http.fetch(call, timeout, &redactor, &mut None).await.map_err(refused)?;
+    let answer = ask(http, connection, &grant, (timeout, &mut redactor)).await?;
     let body = &answer["body"];
     let odd = |what: &str| Code::UnexpectedAnswer.failure(format!("the answer to the request for a token {what}"));
     let value =
@@ -130,26 +130,56 @@ async fn fetch(
         return Err(odd("has a token_type other than Bearer"));
     }
     let rotated = body["refresh_token"].as_str().filter(|new| Some(*new) != connection.credential("refresh_token"));
-    if connection.credential("refresh_token").is_some() && rotated.is_some() {
-        return Err(odd("brings another refresh_token: services that change it with each use are not served yet"));
+    if let Some(new) = rotated.filter(|_| connection.credential("refresh_token").is_some()) {
+        keep(http, tenant, connection, new).await?;
     }
     let seconds = body["expires_in"].as_u64().or_else(|| body["expires_in"].as_str()?.parse().ok());
     let life = seconds.map_or(DEFAULT_LIFE, Duration::from_secs).min(LONGEST_LIFE);
-    Ok(Token { value: value.to_owned(), digest, ends_at: Instant::now() + life })
+    let digests = [digest(connection, None), digest(connection, rotated)];
+    Ok(Token { value: value.to_owned(), digests, ends_at: Instant::now() + life })
+}
+
+/// Keeps the refresh token that a service gave in the place of the one it was asked with. It is the only one that is good from
+/// then on, so it is tried more than once, and nothing is done with the access token before it is durable.
+async fn keep(http: &HttpClient, tenant: TenantId, connection: &Connection, new: &str) -> Result<(), Failure> {
+    let none = || Code::StoreUnavailable.failure("the service's new refresh token cannot be kept yet");
+    let keeper = http.keeper().ok_or_else(none)?;
+    let mut kept = Ok(());
+    for _ in 0..KEEP_ATTEMPTS {
+        kept = keeper.replaced(tenant, &connection.name, new.to_owned()).await;
+        if kept.is_ok() {
+            break;
+        }
+    }
+    kept
+}
+
+/// Asks for a token by a grant.
+pub async fn ask(
+    http: &HttpClient,
+    connection: &Connection,
+    grant: &[(&str, &str)],
+    (timeout, redactor): (Duration, &mut Redactor),
+) -> Result<Value, Failure> {
+    let call = request(connection, grant, redactor).map_err(|message| Code::InvalidPayload.failure(message))?;
+    let refused = |failure: Failure| match failure.code.as_str() {
+        "http_status" if !failure.retryable => {
+            let message = format!("the service gives no token: {}", failure.message);
+            Failure { details: failure.details, ..Code::TokenRefused.failure(message) }
+        }
+        _ => Failure { message: format!("no token could be had: {}", failure.message), ..failure },
+    };
+    http.fetch(call, timeout, redactor, &mut None).await.map_err(refused)
 }
 
 /// The request for a token. An error says what is wrong with the integration.
-fn request(connection: &Connection, redactor: &mut Redactor) -> Result<Call, String> {
+fn request(connection: &Connection, grant: &[(&str, &str)], redactor: &mut Redactor) -> Result<Call, String> {
     let setting = |name: &str| connection.text(name).filter(|text| !text.is_empty());
     let needed = |name: &str| setting(name).ok_or_else(|| format!("the integration has no setting '{name}'"));
     let url = Url::parse(needed("token_url")?).map_err(|error| format!("token_url is no URL: {error}"))?;
     let client_id = needed("client_id")?;
     let secret = connection.credential("client_secret");
-    let mut form = Vec::new();
-    match connection.credential("refresh_token") {
-        Some(token) => form.extend([("grant_type", "refresh_token"), ("refresh_token", token.trim())]),
-        None => form.push(("grant_type", "client_credentials")),
-    }
+    let mut form = grant.to_vec();
     form.extend(setting("scope").map(|scope| ("scope", scope)));
     form.extend(setting("audience").map(|audience| ("audience", audience)));
     let mut headers = HeaderMap::new();
@@ -186,7 +216,7 @@ pub fn is_way_of(connection: &Connection) -> bool {
 }
 
 /// Whether an outcome says that the token is no good any more.
-pub fn is_refusal(outcome: &Result<Value, Failure>) -> bool {
+pub fn is_refusal<T>(outcome: &Result<T, Failure>) -> bool {
     let status = |failure: &Failure| failure.details.as_ref().and_then(|details| details["status"].as_u64());
     outcome.as_ref().err().is_some_and(|failure| status(failure) == Some(401))
 }

@@ -7,17 +7,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use core314_actors::ports::StoreError;
 use core314_actors::ports::executor::Attempt;
 use core314_actors::ports::notifications::{Inbox, Notification};
+use core314_actors::recipients::Told;
+use core314_domain::escalation::Recipient;
 use core314_domain::ids::{NotificationId, Owner, UserId};
 use core314_domain::log::Failure;
 use core314_domain::plan::Problem;
 use core314_domain::words::{NotificationType, Severity};
 use serde_json::{Map, Value, json};
 
+use super::Reach;
 use crate::executors::client::invalid;
 use crate::executors::failure::Code;
-use crate::executors::payload::{Reader, Reading};
+use crate::executors::payload::{Reader, Reading, kind as kind_of};
 
-const KEYS: [&str; 7] = ["title", "message", "type", "severity", "action_url", "user_id", "metadata"];
+const KEYS: [&str; 9] =
+    ["title", "message", "type", "severity", "action_url", "user_id", "recipients", "onward", "metadata"];
+const MAX_RECIPIENTS: usize = 50;
 const MAX_TITLE_CHARS: usize = 200;
 const MAX_MESSAGE_CHARS: usize = 10_000;
 const MAX_URL_CHARS: usize = 2_000;
@@ -33,6 +38,10 @@ pub struct Draft {
     severity: Severity,
     action_url: Option<String>,
     user: Option<UserId>,
+    /// Whoever these are at the moment of sending; empty: the user.
+    recipients: Vec<String>,
+    /// Whether it also goes on by the ways in which its users want to be told.
+    is_onward: bool,
     metadata: Map<String, Value>,
 }
 
@@ -61,22 +70,57 @@ pub fn read(payload: &Value, reading: Reading) -> Result<Option<Draft>, Vec<Prob
     if user.is_some_and(|user| user.0.is_nil()) {
         reader.problem(&["user_id"], "must not be the nil UUID");
     }
+    let recipients = read_recipients(&mut reader);
+    let is_onward = reader.flag("onward").unwrap_or(true);
     let metadata = read_metadata(&mut reader);
     if !reader.problems.is_empty() {
         return Err(reader.problems);
     }
-    Ok(title.zip(message).map(|(title, message)| Draft { title, message, kind, severity, action_url, user, metadata }))
+    Ok(title.zip(message).map(|(title, message)| Draft {
+        title,
+        message,
+        kind,
+        severity,
+        action_url,
+        user,
+        recipients,
+        is_onward,
+        metadata,
+    }))
 }
 
 /// A member that is one of a set of words, or an id.
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Reader<'_>, key: &str) -> Option<T> {
+pub fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Reader<'_>, key: &str) -> Option<T> {
     reader.text(key)?.parse().map_err(|error: T::Err| reader.problem(&[key], error.to_string())).ok()
 }
 
 /// A link that a person may follow: nothing that a browser would run.
-fn leads_somewhere(url: &str) -> bool {
+pub fn leads_somewhere(url: &str) -> bool {
     let is_path = url.starts_with('/') && !url.starts_with("//") && !url.contains(['\\', '\n', '\r', '\t']);
     is_path || reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+fn read_recipients(reader: &mut Reader<'_>) -> Vec<String> {
+    if reader.has("recipients") && reader.has("user_id") {
+        reader.problem(&["user_id"], "has no meaning beside recipients: name user:ID there");
+    }
+    let mut found = Vec::new();
+    for (place, item) in reader.list("recipients", MAX_RECIPIENTS) {
+        match item.as_str() {
+            Some(text) => {
+                if let Err(problem) = text.parse::<Recipient>() {
+                    reader.problem(&["recipients", &place], problem);
+                }
+                found.push(text.to_owned());
+            }
+            None => reader.problem(&["recipients", &place], format!("must be a text, is {}", kind_of(item))),
+        }
+    }
+    let is_empty = |list: &Vec<Value>| list.iter().all(Value::is_null);
+    if reader.get("recipients").and_then(Value::as_array).is_some_and(is_empty) {
+        reader.problem(&["recipients"], "must name somebody");
+    }
+    found
 }
 
 fn read_metadata(reader: &mut Reader<'_>) -> Map<String, Value> {
@@ -92,29 +136,76 @@ fn read_metadata(reader: &mut Reader<'_>) -> Map<String, Value> {
     metadata.clone()
 }
 
-/// Delivers what an attempt's payload says, to the run's user or to another of its organization.
-pub async fn deliver(inbox: &dyn Inbox, attempt: &Attempt) -> Result<Value, Failure> {
+/// Delivers what an attempt's payload says, to the run's user or to others of its organization.
+pub async fn deliver(inbox: &dyn Inbox, reach: &Reach, attempt: &Attempt) -> Result<Value, Failure> {
     let draft = read(&attempt.payload, Reading::Rendered).map_err(|problems| invalid(&problems))?;
     let draft = draft.expect("a rendered payload without problems has a title and a message");
-    let owner = recipient(attempt.owner, draft.user)?;
     let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    if draft.recipients.is_empty() {
+        let owner = recipient(attempt.owner, draft.user)?;
+        return deliver_to(inbox, attempt, &draft, owner, at_ms).await;
+    }
+    let directory = reach.directory.as_ref().ok_or_else(|| unreached("this server knows no recipients"))?;
+    let told = directory.who(attempt.owner, &draft.recipients, at_ms).await.map_err(|error| not_stored(&error))?;
+    let (mut delivered, mut not_told) = (Vec::new(), Vec::new());
+    for one in told {
+        match one {
+            Told::User { user, of } => {
+                let owner = Owner { user, ..attempt.owner };
+                let mut output = deliver_to(inbox, attempt, &draft, owner, at_ms).await?;
+                output["recipient"] = json!(of);
+                output["user_id"] = json!(user);
+                delivered.push(output);
+            }
+            Told::Nobody { of, why } => not_told.push(json!({"recipient": of, "why": why})),
+        }
+    }
+    if delivered.is_empty() {
+        let why = not_told.first().map(|one| format!("{}: {}", one["recipient"], one["why"])).unwrap_or_default();
+        return Err(unreached(&format!("nobody is told: {why}")));
+    }
+    Ok(json!({"delivered": delivered, "not_told": not_told}))
+}
+
+async fn deliver_to(
+    inbox: &dyn Inbox,
+    attempt: &Attempt,
+    draft: &Draft,
+    owner: Owner,
+    at_ms: i64,
+) -> Result<Value, Failure> {
     let notification = Notification {
         id: NotificationId::new(at_ms, rand::random()),
         owner,
         execution: attempt.execution,
         kind: draft.kind,
         severity: draft.severity,
-        title: draft.title,
-        message: draft.message,
-        action_url: draft.action_url,
-        metadata: draft.metadata,
+        title: draft.title.clone(),
+        message: draft.message.clone(),
+        action_url: draft.action_url.clone(),
+        metadata: draft.metadata.clone(),
         at_ms,
     };
-    let id = inbox.deliver(notification).await.map_err(|error| match error {
+    let id = inbox.deliver(notification.clone()).await.map_err(|error| not_stored(&error))?;
+    let mut output = json!({"notification_id": id});
+    if draft.is_onward {
+        let sent = inbox.send_on(notification, id).await.map_err(|error| not_stored(&error))?;
+        if !sent.is_empty() {
+            output["sent_on"] = json!(sent);
+        }
+    }
+    Ok(output)
+}
+
+pub fn not_stored(error: &StoreError) -> Failure {
+    match error {
         StoreError::Unavailable(_) => Code::StoreUnavailable.failure(error.to_string()),
         StoreError::Refused(_) | StoreError::Corrupt(_) => Code::StoreRefused.failure(error.to_string()),
-    })?;
-    Ok(json!({"notification_id": id}))
+    }
+}
+
+fn unreached(why: &str) -> Failure {
+    Failure::fatal(Code::NoContact.word(), why)
 }
 
 /// In whose inbox it goes. A private tenant has one user; who belongs to an organization is not known here.
@@ -176,6 +267,15 @@ mod tests {
         assert_eq!(with("user_id", json!(Uuid::nil())), ["/user_id: must not be the nil UUID"]);
         assert_eq!(with("user_id", json!("joe")).len(), 1);
         assert_eq!(with("user", json!("joe")).len(), 1);
+        assert_eq!(with("recipients", json!([])), ["/recipients: must name somebody"]);
+        assert_eq!(
+            with("recipients", json!(["role:admin", "on_call:primary", "{{ trigger.who }}"])),
+            [] as [String; 0]
+        );
+        for wrong in ["joe", "role:boss", "on_call:", "user:joe"] {
+            assert_eq!(with("recipients", json!([wrong])).len(), 1, "{wrong}");
+        }
+        assert_eq!(with("onward", json!("no")).len(), 1);
         for link in ["javascript:alert(1)", "//evil.example", "data:text/html,x", "runs/1", "/\\evil.example"] {
             assert_eq!(with("action_url", json!(link)).len(), 1, "{link}");
         }

@@ -5,22 +5,39 @@
 
 use core314_actors::ports::executor::Connection;
 use core314_domain::log::Failure;
+use core314_domain::words::words;
 use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::slack::{judge_message, without_nulls};
 use super::{Api, Sending, text, unexpected};
 use crate::executors::failure::Code;
-use crate::executors::payload::Reader;
+use crate::executors::payload::{Reader, cut};
 use crate::executors::service::{Ask, Service};
 
 /// The credential that opens it.
 pub const TOKEN: &str = "bot_token";
 
+/// The credential with which Slack signs what it sends.
+pub const SIGNING_SECRET: &str = "signing_secret";
+/// The member of a payload that says which buttons a message has.
+pub const BUTTONS: &str = "buttons";
+/// What our buttons are called begins so, and ends with what they do.
+const OURS: &str = "core314_";
+const MAX_BUTTONS: usize = 5;
+/// Of a text in a block.
+const MAX_BLOCK_CHARS: usize = 3_000;
+
+words! {
+    /// What a button does.
+    Press { Acknowledge = "acknowledge", Approve = "approve", Reject = "reject" }
+}
+
 pub const API: Api = Api { read, send };
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "channel",
     "text",
     "blocks",
@@ -36,6 +53,7 @@ const KEYS: [&str; 15] = [
     "username",
     "icon_emoji",
     "icon_url",
+    BUTTONS,
 ];
 const TEXTS: [&str; 6] = ["channel", "thread_ts", "parse", "username", "icon_emoji", "icon_url"];
 const FLAGS: [&str; 5] = ["reply_broadcast", "mrkdwn", "link_names", "unfurl_links", "unfurl_media"];
@@ -49,6 +67,57 @@ fn read(reader: &mut Reader<'_>, settings: &Map<String, Value>) {
         reader.problem(&["channel"], "is required, unless the integration has a setting 'channel'");
     }
     judge_message(reader, &TEXTS, &FLAGS);
+    for (place, button) in reader.list(BUTTONS, MAX_BUTTONS) {
+        if let Err(problem) = Button::of(button) {
+            reader.problem(&[BUTTONS, &place], problem);
+        }
+    }
+}
+
+/// A button under a message.
+struct Button {
+    press: Press,
+    id: Uuid,
+}
+
+impl Button {
+    fn of(value: &Value) -> Result<Self, String> {
+        let form =
+            || "must be {action, id}: acknowledge with an escalation's id, approve or reject with an execution's";
+        let members = value.as_object().filter(|members| members.len() == 2).ok_or_else(form)?;
+        let text = |name: &str| members.get(name).and_then(Value::as_str).ok_or_else(form);
+        let press = text("action")?.parse::<Press>().map_err(|error| error.to_string())?;
+        let id = text("id")?.parse().map_err(|_| format!("'{}' is no id", text("id").unwrap_or_default()))?;
+        Ok(Self { press, id })
+    }
+
+    /// As Block Kit has it (<https://docs.slack.dev/reference/block-kit/block-elements/button-element>).
+    fn element(&self) -> Value {
+        let (label, style) = match self.press {
+            Press::Acknowledge => ("Acknowledge", "primary"),
+            Press::Approve => ("Approve", "primary"),
+            Press::Reject => ("Reject", "danger"),
+        };
+        json!({"type": "button", "action_id": format!("{OURS}{}", self.press), "value": self.id, "style": style,
+            "text": {"type": "plain_text", "text": label}})
+    }
+}
+
+/// A message with its buttons as a block: where it has none yet, its text is one.
+fn with_buttons(mut body: Map<String, Value>) -> Map<String, Value> {
+    let Some(Value::Array(buttons)) = body.remove(BUTTONS) else { return body };
+    let elements: Vec<Value> = buttons.iter().filter_map(|it| Button::of(it).ok()).map(|it| it.element()).collect();
+    if elements.is_empty() {
+        return body;
+    }
+    let text = body.get("text").and_then(Value::as_str).map(|text| cut(text, MAX_BLOCK_CHARS));
+    let blocks = body.entry("blocks").or_insert_with(|| {
+        text.map(|text| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}})).into_iter().collect()
+    });
+    if let Value::Array(blocks) = blocks {
+        blocks.push(json!({"type": "actions", "elements": elements}));
+    }
+    body
 }
 
 fn send<'a>(
@@ -61,7 +130,7 @@ fn send<'a>(
         let token = connection.credential(TOKEN).unwrap_or_default().trim();
         service.header(AUTHORIZATION, &format!("Bearer {token}"))?;
         let members = message.iter().map(|(key, value)| (key.clone(), without_nulls(value)));
-        let mut body: Map<String, Value> = members.collect();
+        let mut body: Map<String, Value> = with_buttons(members.collect());
         body.insert("channel".to_owned(), text(message, connection, "channel").unwrap_or_default().into());
         let answer = service.ask(Ask::send(Method::POST, &["chat.postMessage"], &Value::Object(body))).await?;
         judge(&answer)
@@ -87,6 +156,27 @@ fn judge(answer: &Value) -> Result<Value, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buttons_are_a_block_under_what_a_message_says() {
+        let of = |body: Value| Value::Object(with_buttons(body.as_object().expect("an object").clone()));
+        let id = Uuid::from_u128(1);
+        let body =
+            of(json!({"text": "disk", BUTTONS: [{"action": "approve", "id": id}, {"action": "reject", "id": id}]}));
+        assert_eq!(body["blocks"][0]["text"]["text"], "disk");
+        let elements = &body["blocks"][1]["elements"];
+        assert_eq!((&elements[0]["action_id"], &elements[1]["style"]), (&json!("core314_approve"), &json!("danger")));
+        assert_eq!(elements[0]["value"], json!(id));
+        let own =
+            of(json!({"text": "x", "blocks": [{"type": "divider"}], BUTTONS: [{"action": "acknowledge", "id": id}]}));
+        assert_eq!((&own["blocks"][0]["type"], own["blocks"].as_array().map(Vec::len)), (&json!("divider"), Some(2)));
+        assert_eq!(of(json!({"text": "x"})), json!({"text": "x"}));
+        for wrong in
+            [json!({}), json!("x"), json!({"action": "dance", "id": id}), json!({"action": "approve", "id": "1"})]
+        {
+            assert!(Button::of(&wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn an_answer_says_whether_it_is_one() {

@@ -9,7 +9,7 @@ use core314_domain::plan::Problem;
 use reqwest::Url;
 use serde_json::Value;
 
-use super::rows::TABLES;
+use super::rows::{QUERIES, TABLES};
 use crate::executors::client::HttpClient;
 use crate::executors::failure::Code;
 
@@ -21,7 +21,7 @@ const MAX_NAME_BYTES: usize = 63;
 /// The kind of its integrations.
 pub const KIND: Kind = Kind {
     word: "postgres",
-    about: "A PostgreSQL database, whose rows update_record changes.",
+    about: "A PostgreSQL database, whose rows update_record changes, and data_sync reads and puts.",
     endpoint: Some(Endpoint { schemes: &["postgres", "postgresql"], default: None }),
     credentials: &[Field::optional(PASSWORD, "of the user")],
     settings: &[
@@ -30,6 +30,7 @@ pub const KIND: Kind = Kind {
             TABLES,
             "by table the columns that flows may match and change: {\"public.customers\": [\"id\", \"name\"]}",
         ),
+        Field::optional(QUERIES, "by name the statements whose rows data_sync may read"),
         Field::optional(TLS, "verified (default): the certificate must be of the host; none: plain text"),
     ],
     check,
@@ -61,6 +62,13 @@ fn check(definition: &Definition) -> Vec<Problem> {
         let message =
             "must be an object of lists of columns by their tables, such as {\"public.customers\": [\"id\", \"name\"]}";
         found.push(Problem::new("/settings/tables", message));
+    }
+    let are_texts = |queries: &serde_json::Map<String, Value>| {
+        queries.values().all(|sql| sql.as_str().is_some_and(|sql| !sql.trim().is_empty() && !sql.contains('\0')))
+    };
+    let queries = definition.settings.get(QUERIES);
+    if queries.is_some_and(|queries| !queries.as_object().is_some_and(are_texts)) {
+        found.push(Problem::new("/settings/queries", "must be an object of statements by their names"));
     }
     found
 }

@@ -15,6 +15,8 @@ use crate::executors::payload::{Reader, Reading};
 const KEYS: [&str; 5] = ["table", "where", "expect", "values", "max_rows"];
 /// The setting that has the columns by their tables.
 pub const TABLES: &str = "tables";
+/// The setting that has statements by their names, which `data_sync` may read.
+pub const QUERIES: &str = "queries";
 const MAX_ROWS: u64 = 100_000;
 
 /// Reads a payload; `None` when it is right as far as can be seen before it is rendered. Values are read when they are
@@ -109,11 +111,12 @@ pub async fn update(
     Ok(json!({"rows": updated.rows, "was_done": updated.was_done}))
 }
 
-fn failure(error: &RecordError) -> Failure {
+/// What a database's answer means for an attempt.
+pub fn failure(error: &RecordError) -> Failure {
     let code = match error {
         RecordError::NotFound => Code::NoRecord,
         RecordError::Stale => Code::StaleRecord,
-        RecordError::TooMany { .. } | RecordError::Refused(_) => Code::Refused,
+        RecordError::TooMany { .. } | RecordError::Refused(_) | RecordError::Unfit(_) => Code::Refused,
         RecordError::Unavailable(_) => Code::Connect,
     };
     code.failure(error.to_string())

@@ -8,7 +8,7 @@ use core314_domain::ids::TenantId;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::rows::TABLES;
+use super::rows::{QUERIES, TABLES};
 use crate::executors::tenants::Tenants;
 
 /// What the configuration says about databases of this machine.
@@ -19,6 +19,8 @@ pub struct RecordSettings {
     pub sqlite: Vec<String>,
     /// Each as `NAME/TABLE=COLUMN COLUMN …`.
     pub tables: Vec<String>,
+    /// Each as `NAME/QUERY=SELECT …`.
+    pub queries: Vec<String>,
     /// Ids of tenants that may change rows of them; `*` for all.
     pub tenants: Vec<String>,
 }
@@ -48,7 +50,7 @@ impl Databases {
             if name.is_empty() || name.contains('/') || !Path::new(path).is_absolute() {
                 return Err(wrong("must be NAME=PATH: a name without `/`, and a path that begins with it"));
             }
-            let none = Map::from_iter([(TABLES.to_owned(), json!({}))]);
+            let none = Map::from_iter([TABLES, QUERIES].map(|list| (list.to_owned(), json!({}))));
             known.insert(name.to_owned(), (PathBuf::from(path), none));
         }
         for entry in &settings.tables {
@@ -61,6 +63,16 @@ impl Databases {
                 return Err(wrong("must name a table and its columns"));
             }
             of[TABLES][table] = json!(columns);
+        }
+        for entry in &settings.queries {
+            let wrong = |problem| RecordsError { key: "queries", entry: entry.clone(), problem };
+            let parts = entry.split_once('=').and_then(|(name, sql)| Some((name.split_once('/')?, sql.trim())));
+            let ((name, query), sql) = parts.ok_or_else(|| wrong("must be NAME/QUERY=SELECT …"))?;
+            let (_, of) = known.get_mut(name).ok_or_else(|| wrong("names no database of executors.records.sqlite"))?;
+            if query.is_empty() || sql.is_empty() {
+                return Err(wrong("must name a query and say what it selects"));
+            }
+            of[QUERIES][query] = json!(sql);
         }
         let wrong = |entry| RecordsError { key: "tenants", entry, problem: "is neither `*` nor an id" };
         let tenants = Tenants::new(&settings.tenants).map_err(wrong)?;
@@ -84,7 +96,12 @@ mod tests {
 
     fn databases(sqlite: &[&str], tables: &[&str]) -> Result<Databases, String> {
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        let settings = RecordSettings { sqlite: texts(sqlite), tables: texts(tables), tenants: texts(&["*"]) };
+        let settings = RecordSettings {
+            sqlite: texts(sqlite),
+            tables: texts(tables),
+            queries: texts(&[]),
+            tenants: texts(&["*"]),
+        };
         Databases::new(&settings).map_err(|error| error.to_string())
     }
 

@@ -69,7 +69,8 @@ async fn find(state: &State, token: &str) -> Result<(Acknowledger, StoredEscalat
     Ok((who, stored.ok_or_else(missing)?))
 }
 
-fn page(title: &str, about: &str, rest: &str) -> HttpResponse {
+/// A page for a person who followed a link; `rest` is HTML.
+pub fn page(title: &str, about: &str, rest: &str) -> HttpResponse {
     let body = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
          <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"robots\" content=\"noindex\"></head>\

@@ -28,7 +28,7 @@ const BEARER: (&str, &str) = ("auth", "bearer");
 const BASIC: (&str, &str) = ("auth", "basic");
 const API_KEY: (&str, &str) = ("auth", "api_key");
 
-const TEMPLATES: [Template; 12] = [
+const TEMPLATES: [Template; 13] = [
     Template {
         name: "cloudflare",
         about: "The API of Cloudflare, version 4, with an API token.",
@@ -64,6 +64,19 @@ const TEMPLATES: [Template; 12] = [
         settings: &[API_KEY, ("api_key_header", "PRIVATE-TOKEN"), ("test_path", "user")],
         credentials: &[("api_key", "GITLAB_TOKEN")],
         own: &[],
+    },
+    Template {
+        name: "google",
+        about: "The APIs of Google, in the name of a person who consents: `core314 integration consent google` begins.",
+        kind: "http",
+        endpoint: Some("https://www.googleapis.com"),
+        settings: &[
+            ("auth", "oauth2"),
+            ("authorization_url", "https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&prompt=consent"),
+            ("token_url", "https://oauth2.googleapis.com/token"),
+        ],
+        credentials: &[("client_secret", "GOOGLE_CLIENT_SECRET"), ("refresh_token", "GOOGLE_REFRESH_TOKEN")],
+        own: &["client_id", "scope"],
     },
     Template {
         name: "grafana",

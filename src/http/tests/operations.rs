@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::{Method, StatusCode};
 use actix_web::test::TestRequest;
+use core314_actors::testkit::memory_positions::MemoryPositions;
 use serde_json::json;
 
 use super::support::{KEY, Server, USER, flow_document, platform};
@@ -103,6 +105,7 @@ async fn a_socket_is_served_bounded_and_let_go() {
             vault: Vault::new(None),
             views: server.views.clone(),
             notifications: server.inbox.clone(),
+            syncs: Arc::new(MemoryPositions::default()),
             settings: HttpSettings {
                 workers: 1,
                 header_timeout_ms: 1_000,

@@ -16,6 +16,7 @@ use core314_actors::ports::views::{Filter, Page, Paged, StatisticsView, Views};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_actors::settings::EngineSettings;
 use core314_actors::testkit::memory_inbox::MemoryInbox;
+use core314_actors::testkit::memory_positions::MemoryPositions;
 use core314_actors::testkit::memory_store::MemoryStore;
 use core314_actors::testkit::memory_vault::MemoryVault;
 use core314_actors::testkit::scripted_executor::ScriptedExecutor;
@@ -99,10 +100,9 @@ impl Server {
             jwt_secret: SECRET.to_owned(),
             ..AuthSettings::default()
         };
-        let state = Shared::new(
-            State::new(engine.clone(), Vault::new(Some(SECRET)), views.clone(), inbox.clone(), settings, &auth)
-                .unwrap(),
-        );
+        let (vault, syncs) = (Vault::new(Some(SECRET)), Arc::new(MemoryPositions::default()));
+        let state = State::new(engine.clone(), vault, views.clone(), inbox.clone(), syncs, settings, &auth);
+        let state = Shared::new(state.unwrap());
         let metrics = web::Data::new(HttpMetrics::new(&routes().paths(), None));
         Self { engine, views, inbox, state, metrics }
     }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use core314_actors::ports::store::{Outcome, RunWrite, Write};
 
 use super::{
-    connections, definitions, effects, escalations, events, gather, history, keys, limits, reuse, rollouts, runs,
-    schedules, settlements, signals, statistics, transitions, webhooks,
+    connections, definitions, effects, escalations, events, gather, history, keys, limits, people, reuse, rollouts,
+    runs, schedules, settlements, signals, statistics, transitions, webhooks,
 };
 use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
@@ -54,6 +54,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         connections::connections(&mut self).await?;
         signals::signals(&mut self).await?;
         escalations::escalations(&mut self).await?;
+        people::people(&mut self).await?;
         statistics::add(&mut self).await?;
         effects::counters(&mut self);
         rollouts::counters(&mut self);

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use core314_actors::ports::escalation::EscalationWrite;
 use core314_actors::ports::integration::ConnectionWrite;
+use core314_actors::ports::people::{PeopleChange, PeopleWrite};
 use core314_actors::ports::schedule::{ScheduleMove, ScheduleWrite};
 use core314_actors::ports::signal::SignalWrite;
 use core314_actors::ports::store::{
@@ -70,6 +71,7 @@ fn holds_nul(write: &Write) -> bool {
         Write::Signal(signal) => signal_holds_nul(signal),
         Write::Schedule(write) => schedule_holds_nul(write),
         Write::Escalation(write) => escalation_holds_nul(write),
+        Write::People(write) => people_hold_nul(write),
         Write::Statistics(statistics) => statistics.rows.iter().any(|(key, _)| nul(&key.action_type)),
     }
 }
@@ -111,6 +113,22 @@ fn signal_holds_nul(signal: &SignalWrite) -> bool {
         SignalWrite::Settled { .. } | SignalWrite::EventTold(_) => false,
     };
     own || signal.audit().iter().any(audit_holds_nul)
+}
+
+fn people_hold_nul(write: &PeopleWrite) -> bool {
+    let nul = |text: &str| text.contains('\0');
+    let own = match &write.change {
+        PeopleChange::Organization(organization) => nul(&organization.name),
+        PeopleChange::Member { member, .. } => nul(&member.email) || nul(&member.name),
+        PeopleChange::Contact { contact, .. } => {
+            nul(&contact.address) || contact.integration.as_deref().is_some_and(nul)
+        }
+        PeopleChange::Preferences { preferences, .. } => {
+            serde_json::to_value(&preferences.document).as_ref().is_ok_and(has_nul)
+        }
+        PeopleChange::RemoveMember { .. } | PeopleChange::RemoveContact { .. } => false,
+    };
+    own || write.audit.iter().any(audit_holds_nul)
 }
 
 fn escalation_holds_nul(write: &EscalationWrite) -> bool {

@@ -91,6 +91,7 @@ fn audits(write: &Write) -> &[AuditEntry] {
         Write::WebhookRemoval(removal) => std::slice::from_ref(&removal.audit),
         Write::Signal(signal) => signal.audit(),
         Write::Escalation(write) => write.audit(),
+        Write::People(write) => write.audit.as_slice(),
         Write::Schedule(write) => match &**write {
             ScheduleWrite::Pause { audit, .. } | ScheduleWrite::Resume { audit, .. } => std::slice::from_ref(audit),
             ScheduleWrite::Move(_) | ScheduleWrite::Adopt { .. } => &[],

@@ -1,6 +1,9 @@
 //! PostgreSQL: the database itself turns what JSON says into the types of its columns (`jsonb_populate_record`).
 
+use std::time::Duration;
+
 use core314_actors::ports::records::{Change, Encryption, Postgres, RecordError, Updated};
+use core314_domain::secret::Secrets;
 use serde_json::{Map, Value};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
@@ -8,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use super::{Rows, changed, quoted, table};
 
 pub async fn update(place: &Postgres, change: &Change) -> Result<Updated, RecordError> {
-    let mut connection = connect(place, change).await?;
+    let mut connection = connect(place, (change.within, &change.secrets), false).await?;
     let outcome = in_transaction(&mut connection, change).await;
     // What was committed is committed: how the connection ends does not matter.
     let _ = connection.close().await;
@@ -16,16 +19,16 @@ pub async fn update(place: &Postgres, change: &Change) -> Result<Updated, Record
 }
 
 async fn in_transaction(connection: &mut PgConnection, change: &Change) -> Result<Updated, RecordError> {
-    let mut transaction = connection.begin().await.map_err(|error| told(&error, change))?;
+    let mut transaction = connection.begin().await.map_err(|error| told(&error, &change.secrets))?;
     let updated = changed(&mut *transaction, change).await?;
-    transaction.commit().await.map_err(|error| told(&error, change))?;
+    transaction.commit().await.map_err(|error| told(&error, &change.secrets))?;
     Ok(updated)
 }
 
 impl Rows for PgConnection {
     async fn change(&mut self, change: &Change, held: &Map<String, Value>) -> Result<u64, RecordError> {
         let done = sqlx::query(AssertSqlSafe(statement(change, held))).bind(json(held)).bind(json(&change.values));
-        Ok(done.execute(self).await.map_err(|error| told(&error, change))?.rows_affected())
+        Ok(done.execute(self).await.map_err(|error| told(&error, &change.secrets))?.rows_affected())
     }
 
     async fn count(&mut self, change: &Change, held: &Map<String, Value>) -> Result<u64, RecordError> {
@@ -33,18 +36,25 @@ impl Rows for PgConnection {
         let from = format!("{table} AS t, jsonb_populate_record(NULL::{table}, $1::jsonb) AS m");
         let statement = AssertSqlSafe(format!("SELECT count(*) FROM {from} WHERE {}", conditions(held)));
         let row = sqlx::query(statement).bind(json(held)).fetch_one(self).await;
-        let count: i64 = row.and_then(|row| row.try_get(0)).map_err(|error| told(&error, change))?;
+        let count: i64 = row.and_then(|row| row.try_get(0)).map_err(|error| told(&error, &change.secrets))?;
         Ok(count.unsigned_abs())
     }
 }
 
-async fn connect(place: &Postgres, change: &Change) -> Result<PgConnection, RecordError> {
+/// A connection whose statements take no longer than this.
+pub async fn connect(
+    place: &Postgres,
+    (within, secrets): (Duration, &Secrets),
+    is_reader: bool,
+) -> Result<PgConnection, RecordError> {
     let mut options = PgConnectOptions::new_without_pgpass()
         .port(place.address.port())
         .database(&place.database)
         .username(&place.username)
         .application_name("core314")
-        .options([("statement_timeout", format!("{}", change.within.as_millis().max(1)))])
+        .options([("statement_timeout", within.as_millis().max(1).to_string())])
+        .options([("timezone", "UTC")])
+        .options([("default_transaction_read_only", if is_reader { "on" } else { "off" })])
         .disable_statement_logging();
     options = match place.encryption {
         // The name is resolved once more, but whoever answers must prove to be it.
@@ -53,7 +63,7 @@ async fn connect(place: &Postgres, change: &Change) -> Result<PgConnection, Reco
     };
     // Always said: where nothing is, sqlx takes PGPASSWORD of this server's own environment.
     options = options.password(place.password.as_deref().unwrap_or_default());
-    PgConnection::connect_with(&options).await.map_err(|error| told(&error, change))
+    PgConnection::connect_with(&options).await.map_err(|error| told(&error, secrets))
 }
 
 fn statement(change: &Change, matching: &Map<String, Value>) -> String {
@@ -78,8 +88,8 @@ fn json(map: &Map<String, Value>) -> String {
 }
 
 /// What a database says, and whether it may say something else the next time.
-fn told(error: &sqlx::Error, change: &Change) -> RecordError {
-    let clean = |text: &str| change.secrets.redact(text).into_owned();
+pub fn told(error: &sqlx::Error, secrets: &Secrets) -> RecordError {
+    let clean = |text: &str| secrets.redact(text).into_owned();
     let Some(said) = error.as_database_error() else {
         return match error {
             sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => RecordError::Refused(clean(&error.to_string())),
@@ -90,7 +100,13 @@ fn told(error: &sqlx::Error, change: &Change) -> RecordError {
     let message = clean(&format!("{} (SQLSTATE {state})", said.message()));
     // Connections, resources, operators, serialization and the server's own time limit.
     let passes = ["08", "53", "57", "40"].iter().any(|class| state.starts_with(class)) || state == "55P03";
-    if passes { RecordError::Unavailable(message) } else { RecordError::Refused(message) }
+    // What a row holds: its values (22) and its constraints (23).
+    let is_unfit = ["22", "23"].iter().any(|class| state.starts_with(class));
+    match (passes, is_unfit) {
+        (true, _) => RecordError::Unavailable(message),
+        (false, true) => RecordError::Unfit(message),
+        (false, false) => RecordError::Refused(message),
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::deliveries::OfWebhook;
 use super::executions::Walk;
 use super::log::OfRun;
 use super::reader::{Index, Keys, Reader, SCAN_ROWS, uuid_of};
-use super::{deliveries, escalations, executions, flows, log, notifications, runs, signals};
+use super::{deliveries, escalations, executions, flows, log, notifications, people, runs, signals};
 
 /// The most rows that are compared at once. A page begins with as many as it shows, because most may agree, and doubles.
 const MOST_ROWS: usize = 1_000;
@@ -57,6 +57,10 @@ impl Source {
             Resource::OnCall => Self::Index(Index::newest("rotations")),
             Resource::OnCallOverrides => Self::Index(Index::newest("stand_ins")),
             Resource::Silences => Self::Index(Index::newest("quiet_times")),
+            Resource::Organizations => Self::Index(Index::newest("firms")),
+            Resource::Users => Self::Index(Index::newest("members")),
+            Resource::ContactMethods => Self::Index(people::of_user(reader, filter, "contacts")),
+            Resource::Preferences => Self::Index(people::of_user(reader, filter, "habits")),
             Resource::Metrics => Self::Index(signals::by_name(reader, filter)),
         }
     }

@@ -94,6 +94,10 @@ fn list_index(resource: Resource) -> Indexes {
         Resource::OnCall => &["rotations_by_id"],
         Resource::OnCallOverrides => &["stand_ins_by_id"],
         Resource::Silences => &["quiet_times_by_id"],
+        Resource::Organizations => &["firms_by_id"],
+        Resource::Users => &["members_by_id"],
+        Resource::ContactMethods => &["contacts_by_id"],
+        Resource::Preferences => &["habits_by_id"],
         Resource::Metrics => &["metrics_by_id"],
         // There is none: deliveries are always a webhook's.
         Resource::Deliveries => &[],
@@ -120,6 +124,8 @@ fn filter_index(resource: Resource, filters: &str) -> Indexes {
         (Resource::EscalationEvents, "escalation_rule_id") => &["escalations_by_rule"],
         (Resource::Metrics, "metric_name") => &["metrics_by_name"],
         (Resource::Notifications, "user_id") => &["notices_by_user"],
+        (Resource::ContactMethods, "user_id") => &["contacts_by_user"],
+        (Resource::Preferences, "user_id") => &["habits_by_user"],
         (Resource::Notifications, "user_id status") => &["notices_unread"],
         (resource, filters) => panic!("{resource:?} publishes the filter {filters:?}, which has no case here"),
     }

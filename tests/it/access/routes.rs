@@ -75,6 +75,16 @@ pub fn silence(name: &str) -> Value {
     json!({"name": name, "starts_at": "2026-01-05T09:00:00Z", "ends_at": "2026-01-05T10:00:00Z"})
 }
 
+/// Somebody for the directory.
+pub fn user(name: &str) -> Value {
+    json!({"email": format!("{name}@example.com"), "name": name, "role": "admin"})
+}
+
+/// A way to reach somebody, at which nobody listens.
+pub fn contact(name: &str) -> Value {
+    json!({"kind": "webhook", "address": format!("http://127.0.0.1:9/{name}")})
+}
+
 pub const CASES: &[(&str, &str, Case)] = &[
     ("POST", "/hooks/{webhook_id}/{secret}", Case::Open),
     ("POST", "/hooks/{webhook_id}", Case::Open),
@@ -291,6 +301,10 @@ pub const CASES: &[(&str, &str, Case)] = &[
         "/api/v1/integrations/{name}/breaker",
         Case::Act("operator", "/api/v1/integrations", |_| json!({"state": "open"})),
     ),
+    ("GET", "/api/v1/oauth/callback", Case::Open),
+    ("POST", "/api/v1/integrations/{name}/consent", Case::Act("admin", "/api/v1/integrations", nothing)),
+    ("GET", "/api/v1/syncs", Case::Sparse),
+    ("DELETE", "/api/v1/syncs/{name}", Case::Name("operator", StatusCode::NOT_FOUND, nothing)),
     ("POST", "/api/v1/secrets/rotate-key", Case::Platform),
     ("GET", "/api/v1/secrets", Case::List),
     ("POST", "/api/v1/secrets", Case::Make("admin", |_| json!({"name": "OWN", "value": "of a stranger"}))),
@@ -349,6 +363,39 @@ pub const CASES: &[(&str, &str, Case)] = &[
     ("POST", "/api/v1/silences", Case::Make("operator", |_| silence("private"))),
     ("GET", "/api/v1/silences/{id}", Case::Row("/api/v1/silences")),
     ("DELETE", "/api/v1/silences/{id}", Case::Act("operator", "/api/v1/silences", nothing)),
+    // Slack's signature says whose it is.
+    ("POST", "/hooks/slack/{tenant}/{integration}", Case::Open),
+    // It says who asks, and nothing else.
+    ("GET", "/api/v1/me", Case::Open),
+    ("GET", "/api/v1/organizations", Case::List),
+    // A user without organization has none to name.
+    (
+        "POST",
+        "/api/v1/organizations",
+        Case::Name("admin", StatusCode::UNPROCESSABLE_ENTITY, |_| json!({"name": "of nobody"})),
+    ),
+    ("GET", "/api/v1/organizations/{id}", Case::Row("/api/v1/organizations")),
+    ("PATCH", "/api/v1/organizations/{id}", Case::Act("admin", "/api/v1/organizations", |_| json!({"name": "mine"}))),
+    ("GET", "/api/v1/users", Case::List),
+    ("POST", "/api/v1/users", Case::Make("admin", |_| user(&fresh()))),
+    ("GET", "/api/v1/users/{id}", Case::Row("/api/v1/users")),
+    ("PATCH", "/api/v1/users/{id}", Case::Act("admin", "/api/v1/users", |_| json!({"role": "viewer"}))),
+    ("DELETE", "/api/v1/users/{id}", Case::Act("admin", "/api/v1/users", nothing)),
+    ("GET", "/api/v1/contact-methods", Case::List),
+    ("POST", "/api/v1/contact-methods", Case::Make("viewer", |_| contact(&fresh()))),
+    ("GET", "/api/v1/contact-methods/{id}", Case::Row("/api/v1/contact-methods")),
+    ("DELETE", "/api/v1/contact-methods/{id}", Case::Act("viewer", "/api/v1/contact-methods", nothing)),
+    (
+        "POST",
+        "/api/v1/contact-methods/{id}/verify",
+        Case::Act("viewer", "/api/v1/contact-methods", |_| json!({"code": "00000000"})),
+    ),
+    ("POST", "/api/v1/contact-methods/{id}/send-code", Case::Act("viewer", "/api/v1/contact-methods", nothing)),
+    ("GET", "/api/v1/preferences", Case::List),
+    ("PATCH", "/api/v1/preferences", Case::Make("viewer", |_| json!({"time_zone": "UTC"}))),
+    // Its token says whose address it proves.
+    ("GET", "/api/v1/verify/{token}", Case::Open),
+    ("POST", "/api/v1/verify/{token}", Case::Open),
     // Its token says who may do what.
     ("GET", "/api/v1/ack/{token}", Case::Open),
     ("POST", "/api/v1/ack/{token}", Case::Open),

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::{Posted, Provider, Reply};
 
 pub const TOKEN: &str = "xoxb-planted-0001";
-/// The channels that the bot may post to.
-const CHANNELS: [&str; 2] = ["C0123456789", "#incidents"];
+/// The channels that the bot may post to, and a member whom it may write to.
+const CHANNELS: [&str; 3] = ["C0123456789", "#incidents", MEMBER];
+pub const MEMBER: &str = "U012AB3CD";
 
 pub fn start() -> Arc<Provider> {
     Provider::start(judge)

@@ -1,6 +1,7 @@
 //! The rows of the tests: two tenants with flows, runs in every state, a log, approvals, reviews and statistics.
 
 mod escalations;
+mod people;
 mod signals;
 
 use core314_domain::document::FlowDocument;
@@ -77,6 +78,7 @@ impl Story {
             story.notice(owner);
             story.signals(owner);
             story.escalations(owner);
+            story.people(owner);
         }
         story
     }

@@ -120,17 +120,17 @@ impl Hours {
 }
 
 /// The zone of this name.
-pub(super) fn zone(name: &str) -> Result<Tz, String> {
+pub(crate) fn zone(name: &str) -> Result<Tz, String> {
     name.parse::<Tz>().map_err(|_| format!("'{name}' is no time zone, such as Europe/Berlin or UTC"))
 }
 
 /// The number of a day, from Monday.
-pub(super) fn day(name: &str) -> Option<usize> {
+pub(crate) fn day(name: &str) -> Option<usize> {
     ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].iter().position(|known| *known == name)
 }
 
 /// `09:00-17:00` in minutes of the day; an end of `24:00` is midnight.
-pub(super) fn window(text: &str) -> Result<(u32, u32), String> {
+pub(crate) fn window(text: &str) -> Result<(u32, u32), String> {
     let wrong = || format!("'{text}' is no window such as 09:00-17:00");
     let (start, end) = text.split_once('-').ok_or_else(wrong)?;
     let (start, end) = (minute(start).ok_or_else(wrong)?, minute(end).ok_or_else(wrong)?);
@@ -141,7 +141,7 @@ pub(super) fn window(text: &str) -> Result<(u32, u32), String> {
 }
 
 /// `09:30` in minutes of the day.
-fn minute(text: &str) -> Option<u32> {
+pub(crate) fn minute(text: &str) -> Option<u32> {
     let (hour, minute) = text.trim().split_once(':')?;
     let is_short = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
     let (hour, minute) =
@@ -151,7 +151,7 @@ fn minute(text: &str) -> Option<u32> {
 }
 
 /// The wall clock of the zone at an instant.
-pub(super) fn local(zone: Tz, at_ms: i64) -> NaiveDateTime {
+pub(crate) fn local(zone: Tz, at_ms: i64) -> NaiveDateTime {
     DateTime::from_timestamp_millis(at_ms).unwrap_or_default().with_timezone(&zone).naive_local()
 }
 
@@ -162,7 +162,7 @@ pub(super) fn instant(zone: Tz, date: NaiveDate, minute: u32) -> i64 {
 }
 
 /// The same of any wall time.
-pub(super) fn wall_instant(zone: Tz, wall: NaiveDateTime) -> i64 {
+pub(crate) fn wall_instant(zone: Tz, wall: NaiveDateTime) -> i64 {
     let mut wall = wall;
     // No zone's clocks skip more than a day; a quarter of an hour divides every gap there ever was by minutes.
     for _ in 0..96 {
@@ -175,7 +175,7 @@ pub(super) fn wall_instant(zone: Tz, wall: NaiveDateTime) -> i64 {
 }
 
 /// The weekday of a wall time, from Monday.
-pub(super) fn weekday(wall: NaiveDateTime) -> usize {
+pub(crate) fn weekday(wall: NaiveDateTime) -> usize {
     let day: Weekday = wall.weekday();
     day.num_days_from_monday() as usize
 }

@@ -123,7 +123,7 @@ pub struct LevelDocument {
     pub actions: Vec<ActionDocument>,
     #[serde(default)]
     pub notify_channels: Vec<ChannelDocument>,
-    /// `user:ID`, `role:admin` or `on_call:NAME`.
+    /// `user:ID`, `role:ROLE` or `on_call:NAME`.
     #[serde(default)]
     pub recipients: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -60,15 +60,9 @@ impl std::str::FromStr for Recipient {
         let (kind, name) = text.split_once(':').unwrap_or((text, ""));
         match kind {
             "user" => name.parse().map(Self::User).map_err(|_| format!("'{name}' is no user's id, which is a UUID")),
-            "role" => match name.parse() {
-                Ok(Role::Admin) => Ok(Self::Role(Role::Admin)),
-                Ok(Role::Viewer | Role::Operator) => {
-                    Err(format!("'{text}' cannot be told yet: of the roles only role:admin has known members"))
-                }
-                Err(error) => Err(error.to_string()),
-            },
+            "role" => name.parse().map(Self::Role).map_err(|error: crate::words::UnknownWord| error.to_string()),
             "on_call" if !name.is_empty() => Ok(Self::OnCall(name.to_owned())),
-            _ => Err(format!("'{text}' is not user:ID, role:admin or on_call:NAME")),
+            _ => Err(format!("'{text}' is not user:ID, role:ROLE or on_call:NAME")),
         }
     }
 }

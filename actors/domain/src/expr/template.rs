@@ -135,6 +135,22 @@ struct Parser<'a> {
     secrets: BTreeSet<Arc<str>>,
 }
 
+/// Braces of one text that are kept as they are by an expression each; a document has only so many of these.
+const MOST_LITERAL_BRACES: usize = 20;
+
+/// A text for a payload in which nothing is replaced, because it comes from outside: rendered it reads as it is. Where it is
+/// full of braces, as a template of something else is, they are set apart by spaces instead.
+pub fn literal(text: &str) -> String {
+    let opens = |at: usize| text[at..].starts_with("{{") || text[at..].starts_with("{%");
+    let count = text.match_indices('{').filter(|(at, _)| opens(*at)).count();
+    let kept = if count > MOST_LITERAL_BRACES { "{ " } else { "{{ '{' }}" };
+    let mut out = String::with_capacity(text.len() + count * kept.len());
+    for (at, c) in text.char_indices() {
+        if c == '{' && opens(at) { out.push_str(kept) } else { out.push(c) }
+    }
+    out
+}
+
 impl Parser<'_> {
     fn node(&mut self, doc: &Value, pointer: &str, depth: usize) -> Result<Node, ExprError> {
         if depth > limits::DOCUMENT_DEPTH {

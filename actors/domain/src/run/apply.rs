@@ -30,11 +30,11 @@ impl Run {
     pub(super) fn apply_change(&mut self, change: &Change) {
         match change {
             Change::AttemptLogged(entry) if !entry.is_final => {
-                self.attempts.insert(entry.step, entry.attempt + 1);
+                self.attempts.put(entry.step, entry.attempt + 1);
                 self.note_outcome(entry);
             }
             Change::AttemptLogged(entry) => {
-                self.attempts.insert(entry.step, entry.attempt + 1);
+                self.attempts.put(entry.step, entry.attempt + 1);
                 self.note_outcome(entry);
                 let error = entry.failure.as_ref().map(|f| Arc::<str>::from(f.message.as_str()));
                 self.remember(entry.step, entry.result.clone().map(Output::Here), error.as_deref());

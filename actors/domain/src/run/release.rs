@@ -14,7 +14,7 @@ use crate::words::ExecutionStatus;
 impl Decider<'_> {
     /// The step's inputs are satisfied.
     pub(super) fn release(&mut self, no: StepNo) {
-        let base = self.draft.attempts.get(&no).copied().unwrap_or(0);
+        let base = self.draft.attempts.get(no);
         let live = Live { released_at_ms: self.now_ms, attempt: base, base, ..Live::default() };
         if let Some(when) = &self.plan(no).when {
             let scope = self.draft.scope(no, self.now_ms);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::chunks::Chunks;
 use super::decide::Decider;
 use super::place::{Place, shown};
 use super::release::too_large;
@@ -26,34 +27,23 @@ const ROUNDS_A_DECISION: u32 = 128;
 const MAX_LOOSE: usize = 20_000;
 /// The most items of a loop.
 const MAX_ITEMS: usize = 100_000;
-/// How many results stand in one chunk.
-const CHUNK: usize = 512;
 
 /// What rounds gave, by their number.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Given {
-    chunks: Vec<Arc<Vec<Output>>>,
+    outputs: Chunks<Output>,
     bytes: usize,
 }
 
 impl Given {
     pub fn put(&mut self, round: u32, output: Output) {
-        let (chunk, within) = (round as usize / CHUNK, round as usize % CHUNK);
-        if self.chunks.len() <= chunk {
-            self.chunks.resize_with(chunk + 1, Arc::default);
-        }
-        let chunk = Arc::make_mut(&mut self.chunks[chunk]);
-        if chunk.len() <= within {
-            chunk.resize_with(within + 1, Output::default);
-        }
-        let (before, now) = (chunk[within].bytes(), output.bytes());
+        let now = output.bytes();
+        let before = self.outputs.put(round, output).bytes();
         self.bytes = (self.bytes + now).saturating_sub(before);
-        chunk[within] = output;
     }
 
     pub fn get(&self, round: u32) -> Output {
-        let chunk = self.chunks.get(round as usize / CHUNK);
-        chunk.and_then(|c| c.get(round as usize % CHUNK)).cloned().unwrap_or_default()
+        self.outputs.get(round)
     }
 }
 

@@ -218,6 +218,7 @@ impl History {
                 | Write::Schedule(_)
                 | Write::Connection(_)
                 | Write::Escalation(_)
+                | Write::People(_)
                 | Write::Signal(_) => {}
             }
         }

@@ -166,7 +166,7 @@ pub(super) fn held_row(note: &HeldBackNote) -> [Cell<'_>; 40] {
     ]
 }
 
-pub(super) fn task_row<'a>(row: &'a OutboxRow, owner: &Owner, at_ms: i64) -> [Cell<'a>; 19] {
+pub(super) fn task_row<'a>(row: &'a OutboxRow, owner: &Owner, at_ms: i64) -> [Cell<'a>; 20] {
     let [tenant, user, organization] = owned(owner);
     [
         row.id.0.into(),
@@ -186,6 +186,7 @@ pub(super) fn task_row<'a>(row: &'a OutboxRow, owner: &Owner, at_ms: i64) -> [Ce
         row.is_unknown.into(),
         row.error.as_deref().into(),
         i64::from(row.tries).into(),
+        row.not_before_ms.into(),
         at_ms.into(),
         at_ms.into(),
     ]

@@ -151,3 +151,13 @@ fn constants_are_known() {
     }
     assert!(!Template::parse(&json!(["{{ now }}"]), &NAMES).unwrap().is_constant());
 }
+
+#[test]
+fn a_text_from_outside_is_no_template() {
+    let read = |text: &str| render(&json!({"text": literal(text)})).unwrap()["text"].clone();
+    for text in ["plain", "{{ secrets.TOKEN }}", "{% for x in y %}", "a {{{ b }}} {", "{{", "}}", "{ {", "ü{{ü", ""] {
+        assert_eq!(read(text), json!(text));
+    }
+    let many = "{{ x }}".repeat(1_000);
+    assert_eq!(read(&many), json!("{ { x }}".repeat(1_000)));
+}

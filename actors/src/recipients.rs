@@ -1,0 +1,198 @@
+//! From names to people, and from people to the ways in which they are reached now.
+//!
+//! ```text
+//! user:ID · role:ROLE · on_call:NAME ── Directory::who ──> people ── ways ──> verified contact methods, now or later
+//! ```
+//! Both are looked up at the moment of sending: whoever is on call then, and has proven an address by then, is told.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use core314_domain::escalation::Recipient;
+use core314_domain::expr::literal;
+use core314_domain::ids::{Owner, TenantId, UserId};
+use core314_domain::people::{Preferences, When};
+use core314_domain::run::OnDuty;
+use core314_domain::words::{NotificationType, Role, Severity};
+use serde_json::{Value, json};
+
+use crate::engine::people::{CONTACT, KIND};
+use crate::ports::StoreError;
+use crate::ports::escalation::EscalationBook;
+use crate::ports::people::{ContactMethod, PeopleBook};
+
+/// Somebody who is told, or why nobody is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    User { user: UserId, of: String },
+    Nobody { of: String, why: String },
+}
+
+/// Knows who is behind a name.
+#[derive(Clone)]
+pub struct Directory {
+    people: Arc<dyn PeopleBook>,
+    rota: Arc<dyn EscalationBook>,
+    /// People whom one message is for; more are not told.
+    most: usize,
+}
+
+impl Directory {
+    /// A directory over these.
+    pub fn new(people: Arc<dyn PeopleBook>, rota: Arc<dyn EscalationBook>, most: usize) -> Self {
+        Self { people, rota, most }
+    }
+
+    /// Who these are now, each once, in the order of their names. A user without organization is alone in their tenant.
+    pub async fn who(&self, owner: Owner, names: &[String], now_ms: i64) -> Result<Vec<Told>, StoreError> {
+        let mut found = Vec::new();
+        for of in names {
+            let of = of.clone();
+            match of.parse::<Recipient>() {
+                Ok(Recipient::User(user)) => found.push(Told::User { user, of }),
+                Ok(Recipient::Role(role)) => found.extend(self.with_role(owner, role, of).await?),
+                Ok(Recipient::OnCall(name)) => found.push(self.on_call(owner.tenant, &name, of, now_ms).await?),
+                Err(why) => found.push(Told::Nobody { of, why }),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        let mut told = Vec::new();
+        for one in found {
+            match one {
+                Told::User { user, of } if owner.organization.is_none() && user.0 != owner.tenant.0 => {
+                    let why = "only within an organization can others be told".to_owned();
+                    told.push(Told::Nobody { of, why });
+                }
+                Told::User { user, .. } if !seen.insert(user) => {}
+                Told::User { user: _, of } if seen.len() > self.most => {
+                    let why = format!("the message is for more than {} people", self.most);
+                    told.push(Told::Nobody { of, why });
+                    break;
+                }
+                one => told.push(one),
+            }
+        }
+        Ok(told)
+    }
+
+    async fn with_role(&self, owner: Owner, role: Role, of: String) -> Result<Vec<Told>, StoreError> {
+        let users = self.people.with_role(owner.tenant, role, self.most + 1).await?;
+        if !users.is_empty() {
+            return Ok(users.into_iter().map(|user| Told::User { user, of: of.clone() }).collect());
+        }
+        if owner.organization.is_none() && role == Role::Admin {
+            return Ok(vec![Told::User { user: UserId(owner.tenant.0), of }]);
+        }
+        Ok(vec![Told::Nobody { of, why: format!("nobody in the directory has the role {role}") }])
+    }
+
+    async fn on_call(&self, tenant: TenantId, name: &str, of: String, now_ms: i64) -> Result<Told, StoreError> {
+        Ok(match on_duty(self.rota.as_ref(), tenant, name, now_ms).await?.who {
+            Ok(user) => Told::User { user, of },
+            Err(why) => Told::Nobody { of, why },
+        })
+    }
+}
+
+/// Who is on call now on a schedule of a tenant, or why nobody is.
+pub async fn on_duty(
+    rota: &dyn EscalationBook,
+    tenant: TenantId,
+    schedule: &str,
+    now_ms: i64,
+) -> Result<OnDuty, StoreError> {
+    let who = match rota.on_call(tenant, schedule.to_owned(), now_ms).await? {
+        None => Err(format!("there is no on-call schedule '{schedule}'")),
+        Some(stored) => {
+            stored.at(now_ms).and_then(|shift| shift.user.ok_or_else(|| format!("nobody is on call in '{schedule}'")))
+        }
+    };
+    Ok(OnDuty { schedule: schedule.to_owned(), who })
+}
+
+/// A message, as far as its way depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    pub kind: NotificationType,
+    pub severity: Severity,
+}
+
+/// A way to reach somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    pub contact: ContactMethod,
+    pub when: When,
+}
+
+/// How somebody is reached beyond their inbox: by verified contact methods, as they prefer.
+pub async fn ways(
+    people: &dyn PeopleBook,
+    (tenant, user): (TenantId, UserId),
+    message: Kind,
+    now_ms: i64,
+) -> Result<Vec<Way>, StoreError> {
+    let mut contacts = people.contacts(tenant, user).await?;
+    contacts.retain(|contact| contact.verified_ms.is_some());
+    if contacts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let preferences = preferences(people, tenant, user).await?;
+    let Some(wish) = preferences.wish(message.kind, message.severity, now_ms) else { return Ok(Vec::new()) };
+    contacts.retain(|contact| wish.wants(contact.kind));
+    Ok(contacts.into_iter().map(|contact| Way { contact, when: wish.when }).collect())
+}
+
+/// How somebody wants to be told; the defaults where they have not said so.
+pub async fn preferences(people: &dyn PeopleBook, tenant: TenantId, user: UserId) -> Result<Preferences, StoreError> {
+    let document = people.preferences(tenant, user).await?.map(|stored| stored.document);
+    let unreadable = |problems: Vec<core314_domain::plan::Problem>| {
+        StoreError::Corrupt(format!("the preferences of {user} cannot be read: {}", problems[0].message))
+    };
+    Preferences::compile(document.unwrap_or_default()).map_err(unreadable)
+}
+
+/// What is sent to a person. Texts are no templates, whoever wrote them.
+pub fn message(contact: &ContactMethod, title: &str, text: &str, severity: Severity) -> Value {
+    json!({
+        CONTACT: contact.id, KIND: contact.kind, "title": literal(title), "message": literal(text), "severity": severity,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use core314_domain::ids::{OrganizationId, RowId};
+    use core314_domain::people::{CodeState, ContactKind};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ports::people::StoredPreferences;
+    use crate::testkit::memory_people::MemoryPeople;
+
+    fn contact(owner: Owner, no: u128, kind: ContactKind, verified_ms: Option<i64>) -> ContactMethod {
+        let (id, code) = (RowId(Uuid::from_u128(no)), CodeState::default());
+        ContactMethod { id, owner, kind, address: no.to_string(), integration: None, verified_ms, code, version: 1 }
+    }
+
+    #[tokio::test]
+    async fn only_what_is_verified_is_a_way_and_only_as_its_person_wants_it() {
+        let owner = Owner::new(UserId(Uuid::from_u128(1)), Some(OrganizationId(Uuid::from_u128(2))));
+        let people = MemoryPeople::default();
+        people.reach(contact(owner, 10, ContactKind::Email, Some(0)));
+        people.reach(contact(owner, 11, ContactKind::Sms, Some(0)));
+        people.reach(contact(owner, 12, ContactKind::Sms, None));
+        let whom = (owner.tenant, owner.user);
+        let of = |severity| Kind { kind: NotificationType::Alert, severity };
+        let found = ways(&people, whom, of(Severity::High), 0).await.unwrap();
+        assert_eq!(found.iter().map(|way| way.contact.id.0.as_u128()).collect::<Vec<_>>(), [10, 11]);
+        assert!(ways(&people, whom, of(Severity::Low), 0).await.unwrap().is_empty());
+        let elsewhere = (TenantId(Uuid::from_u128(3)), owner.user);
+        assert!(ways(&people, elsewhere, of(Severity::High), 0).await.unwrap().is_empty());
+        let document = serde_json::from_value(json!({"quiet_hours": [{"hours": "00:00-06:00"}],
+            "rules": [{"by": ["sms"]}]}));
+        people.prefer(StoredPreferences { id: RowId(Uuid::nil()), owner, document: document.unwrap(), version: 1 });
+        let held = ways(&people, whom, of(Severity::High), 0).await.unwrap();
+        assert_eq!((held.len(), held[0].when), (1, When::Held { until_ms: 6 * 3_600_000 }));
+        let paged = ways(&people, whom, of(Severity::Critical), 0).await.unwrap();
+        assert_eq!((paged.len(), paged[0].when), (1, When::Now));
+    }
+}

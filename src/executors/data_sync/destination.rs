@@ -1,0 +1,156 @@
+//! Where rows go. What [`Destination::put`] has answered for is durable there.
+
+use core314_actors::failpoint;
+use core314_actors::ports::executor::Attempt;
+use core314_actors::ports::records::{PutWish, Table};
+use core314_domain::log::Failure;
+use reqwest::header::HeaderValue;
+use serde_json::{Value, json};
+
+use super::columns::{Columns, Row, object};
+use super::file::Part;
+use super::plan::{Plan, To};
+use super::position::{Failed, Position};
+use super::{Shared, table};
+use crate::executors::api_call::{Caller, IDEMPOTENCY_KEY, mark};
+use crate::executors::client::Call;
+use crate::executors::failure::Code;
+use crate::executors::update_record::rows::failure;
+
+/// What came of rows.
+#[derive(Debug, Default)]
+pub struct Put {
+    pub written: u64,
+    pub skipped: u64,
+    pub failed: Vec<Failed>,
+}
+
+/// An open destination.
+pub enum Destination<'a> {
+    Table { table: Box<dyn Table>, key: Vec<usize> },
+    Http(Box<Service<'a>>),
+    File(Box<Part>),
+}
+
+/// A service that gets rows as lists.
+pub struct Service<'a> {
+    caller: Caller<'a>,
+    call: Call,
+    wrap: Option<String>,
+    execution: String,
+    most_bytes: usize,
+}
+
+impl Shared {
+    /// Opens a destination.
+    pub(super) async fn destination<'a>(
+        &self,
+        plan: &Plan,
+        attempt: &Attempt,
+        position: &Position<'_>,
+        columns: &Columns,
+        caller: Caller<'a>,
+    ) -> Result<Destination<'a>, Failure> {
+        Ok(match &plan.destination {
+            To::Table { table: name, key, .. } => {
+                let databases = (self.databases.as_ref(), &*attempt.action_target);
+                let connection = attempt.connection.as_deref();
+                let place = table::place(&self.http, databases, connection, attempt.owner.tenant).await?;
+                let wish = PutWish {
+                    table: name.clone(),
+                    columns: columns.names.clone(),
+                    key: key.clone(),
+                    within: attempt.timeout,
+                    secrets: attempt.secrets.clone(),
+                };
+                let table = self.records.open(place, wish).await.map_err(|error| failure(&error))?;
+                let at = key.iter().filter_map(|name| columns.names.iter().position(|column| column == name));
+                Destination::Table { table, key: at.collect() }
+            }
+            To::Http { call, wrap } => {
+                let mut call = call.clone();
+                mark(&mut call, attempt);
+                let most_bytes = self.http.bounds().max_request_bytes;
+                let execution = attempt.idempotency_key();
+                Destination::Http(Box::new(Service { caller, call, wrap: wrap.clone(), execution, most_bytes }))
+            }
+            To::File { name, format } => {
+                let path = self.folders.file(&attempt.action_target, attempt.owner.tenant, name);
+                let path = path.map_err(|message| Code::Refused.failure(message))?;
+                Destination::File(Box::new(Part::open(path, *format, &attempt.idempotency_key(), position)?))
+            }
+        })
+    }
+}
+
+impl Destination<'_> {
+    /// Puts rows, durably. More than `room` failed rows are not looked for.
+    pub async fn put(&mut self, names: &[String], rows: &[Row], room: u64) -> Result<Put, Failure> {
+        let put = match self {
+            Self::Table { table, key } => table::put(table.as_mut(), key, rows, room).await?,
+            Self::Http(service) => {
+                service.put(names, rows).await?;
+                Put { written: rows.len() as u64, ..Put::default() }
+            }
+            Self::File(part) => {
+                tokio::task::block_in_place(|| part.put(names, rows))?;
+                Put { written: rows.len() as u64, ..Put::default() }
+            }
+        };
+        failpoint::hit("sync.put");
+        Ok(put)
+    }
+
+    /// What it has to know of itself when the sync goes on.
+    pub fn state(&self) -> Option<Value> {
+        match self {
+            Self::File(part) => Some(json!({"bytes": part.bytes})),
+            Self::Table { .. } | Self::Http(_) => None,
+        }
+    }
+
+    /// All rows are there.
+    pub async fn finish(&mut self, names: &[String]) -> Result<(), Failure> {
+        if let Self::File(part) = self {
+            tokio::task::block_in_place(|| part.finish(names))?;
+            failpoint::hit("sync.finished");
+        }
+        Ok(())
+    }
+}
+
+impl Service<'_> {
+    /// Sends rows in lists that are no larger than a request may be, each under a key of its own: the same each time.
+    async fn put(&mut self, names: &[String], rows: &[Row]) -> Result<(), Failure> {
+        let (before, after) = match &self.wrap {
+            Some(member) => (format!("{{{}:[", Value::String(member.clone())), "]}"),
+            None => ("[".to_owned(), "]"),
+        };
+        let (mut body, mut first) = (before.clone(), None);
+        for (number, row) in rows {
+            let text = object(names, row).to_string();
+            let bytes = body.len() + text.len() + after.len() + 1;
+            if let (Some(from), true) = (first, bytes > self.most_bytes) {
+                let whole = std::mem::replace(&mut body, before.clone()) + after;
+                self.send(whole, from).await?;
+                first = None;
+            }
+            if first.is_some() {
+                body.push(',');
+            }
+            body.push_str(&text);
+            first = first.or(Some(*number));
+        }
+        match first {
+            Some(from) => self.send(body + after, from).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn send(&mut self, body: String, first: u64) -> Result<(), Failure> {
+        let mut call = Call { body: body.into_bytes(), ..self.call.clone() };
+        let key = format!("{}-{first}", self.execution);
+        call.headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(&key).expect("an id and digits are visible ASCII"));
+        self.caller.send(call).await.map(drop)
+    }
+}

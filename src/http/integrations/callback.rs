@@ -1,0 +1,48 @@
+//! `GET /api/v1/oauth/callback`: where a service sends a person after consent. What came with them proves itself: the state was
+//! sealed by this server, and the code is redeemed with the text in it.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
+use core314_actors::engine::ConsentError;
+
+use crate::http::Shared;
+use crate::http::openapi::{Access, Doc};
+use crate::http::problem::Problem;
+use crate::http::query::Query;
+
+const PAGE: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Connected</title>\
+    <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"robots\" content=\"noindex\"></head>\
+    <body><h1>Connected</h1><p>The service gives tokens to this server from now on. This window can be closed.</p></body></html>";
+
+pub fn doc() -> Doc {
+    Doc::new("Takes a person back from a service that they consented to.", Access::Open)
+        .query::<String>("state", "As this server gave it to the service.")
+        .query::<String>("code", "What the service gives for tokens.")
+        .query::<String>("error", "Why there is no code (RFC 6749, 4.1.2.1).")
+        .query::<String>("error_description", "The same in words.")
+        .problem(StatusCode::UNPROCESSABLE_ENTITY)
+        .text("text/html", "A page that says so.")
+}
+
+pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
+    let mut query = Query::of(&req)?;
+    let mut text = |name| query.optional::<String>(name).unwrap_or_default();
+    let (sealed, code, error, words) = (text("state"), text("code"), text("error"), text("error_description"));
+    // Services send more than the standard asks for, which nobody here reads.
+    if !error.is_empty() {
+        let shown: String = format!("the service says {error}: {words}").chars().take(500).collect();
+        return Err(Problem::field("error", shown));
+    }
+    let finished = state.engine.finish_consent(&sealed, code).await.map_err(not_finished)?;
+    tracing::info!(integration = finished, "a person has consented");
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(PAGE))
+}
+
+fn not_finished(error: ConsentError) -> Problem {
+    match error {
+        ConsentError::NotValid => Problem::field("state", error.to_string()),
+        ConsentError::Refused(_) => Problem::field("code", error.to_string()),
+        ConsentError::NotPossible(message) => Problem::Conflict(message),
+        ConsentError::Connect(error) => error.into(),
+    }
+}

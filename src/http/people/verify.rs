@@ -1,0 +1,54 @@
+//! `/api/v1/verify/{token}`: proving an address from the message that was sent there. The page asks, and its button tells:
+//! whoever only follows links, as scanners of mail do, verifies nothing.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::ports::people::ContactMethod;
+
+use super::refused;
+use crate::http::escalations::ack::page;
+use crate::http::openapi::{Access, Doc};
+use crate::http::problem::Problem;
+use crate::http::{Shared, State};
+
+const NOUN: &str = "contact method";
+
+pub fn show_doc() -> Doc {
+    Doc::new("Asks a person, who followed the link of a message, whether the address is theirs.", Access::Open)
+        .problem(StatusCode::NOT_FOUND)
+        .text("text/html", "A page with a button.")
+}
+
+pub async fn show(_: HttpRequest, token: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
+    let found = find(&state, &token).await?;
+    let form = if found.verified_ms.is_some() {
+        "<p>It is verified.</p>".to_owned()
+    } else {
+        "<form method=\"post\"><button type=\"submit\">It is mine: notify me here</button></form>".to_owned()
+    };
+    Ok(page("Is this address yours?", &about(&found), &form))
+}
+
+pub fn confirm_doc() -> Doc {
+    Doc::new("Verifies the contact method whose link was followed.", Access::Open)
+        .problem(StatusCode::NOT_FOUND)
+        .problem(StatusCode::CONFLICT)
+        .text("text/html", "A page that says so.")
+}
+
+pub async fn confirm(_: HttpRequest, token: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
+    let found = find(&state, &token).await?;
+    let by = format!("user:{}", found.owner.user);
+    state.engine.verified(&found, by).await.map_err(|error| refused(error, NOUN))?;
+    Ok(page("Verified", &about(&found), "<p>You are notified here from now on.</p>"))
+}
+
+async fn find(state: &State, token: &str) -> Result<ContactMethod, Problem> {
+    // One answer, whether it was forged, is over, or belongs to what is gone.
+    let missing = || Problem::NotFound("this link is not valid, or its time is over".to_owned());
+    state.engine.opened_link(token).await.map_err(|error| refused(error, NOUN))?.ok_or_else(missing)
+}
+
+fn about(found: &ContactMethod) -> String {
+    format!("{}: {}", found.kind, found.address)
+}
