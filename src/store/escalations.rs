@@ -406,3 +406,18 @@ fn figures(mut f: Fields<'_>, interval_ms: i64) -> Result<Figures, Failure> {
         resolve_ms: f.maybe_int()?.map(|ms| ms as f64),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use core314_domain::escalation::LevelAction;
+
+    use super::*;
+
+    #[test]
+    fn what_was_tried_by_a_level_is_read_whatever_it_was() {
+        let remedies = LevelAction::ALL.iter().filter(|action| action.is_remedy());
+        let listed: Vec<String> = remedies.map(|action| format!("'{action}'")).collect();
+        let listed = format!("channel IN ({})", listed.join(", "));
+        assert!(OUTBOX.contains(&listed), "{listed}");
+    }
+}

@@ -23,6 +23,10 @@ use crate::ports::integration::{ConnectionWrite, Integration, KeptBreakers, Lock
 use crate::ports::store::{Outcome, RejectCode, Write};
 use crate::runtime::{Order, prepare_and_act, remember_breaker};
 
+/// How long a backup endpoint may take to show that it answers: whoever has it tried does nothing else meanwhile, and people
+/// may be about to be told.
+const BACKUP_PATIENCE: Duration = Duration::from_secs(10);
+
 /// An integration to save.
 #[derive(Debug, Clone)]
 pub struct IntegrationDraft {
@@ -220,6 +224,7 @@ impl Engine {
         let (executor, payload) =
             executors.find_map(|executor| Some((executor.clone(), executor.test_payload(found)?)))?;
         let run = runtime.run_id();
+        let timeout = Duration::from_millis(runtime.settings.attempt_timeout_ms);
         let attempt = Attempt {
             owner: found.owner,
             run,
@@ -231,7 +236,7 @@ impl Engine {
             source: None,
             payload: payload.into(),
             secrets: Arc::default(),
-            timeout: Duration::from_millis(runtime.settings.attempt_timeout_ms),
+            timeout: if pass.is_some() { timeout.min(BACKUP_PATIENCE) } else { timeout },
         };
         let order = Order { attempt, marked: None, pass };
         let for_task = runtime.clone();

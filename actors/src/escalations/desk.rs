@@ -224,6 +224,10 @@ impl Desk {
 
     fn set_aside(&self, tenant: TenantId) {
         if let Some((_, known)) = self.rules.remove(&tenant) {
+            // Of tenants whose rules are not asked again.
+            if self.before.len() >= MOST_TENANTS {
+                self.before.clear();
+            }
             self.before.insert(tenant, known);
         }
     }
