@@ -144,6 +144,7 @@ fn fix_first_tells_nobody_who_need_not_know() {
 fn nothing_is_tried_where_whoever_reports_it_says_so() {
     let rule = rule(json!({
         "rule_name": "fix", "auto_remediation_enabled": true, "remediation_actions": ["rollback_changes"],
+        "sla_enabled": true, "sla_resolution_time_minutes": 8, "sla_breach_actions": ["retry", "notify_admin"],
         "escalation_levels": [{"level": 1, "actions": ["notify_user", "retry", "halt_flow"],
             "remediation": {"action": "retry", "grace_minutes": 5}}],
     }));
@@ -156,8 +157,10 @@ fn nothing_is_tried_where_whoever_reports_it_says_so() {
     };
     let all =
         "remediation 0.0 rollback_changes, fix_first 1.0 retry, level 1.0 in_app, level 1.0 retry, level 1.0 halt_flow";
-    assert_eq!(tried(json!({})), (true, all.to_owned()));
-    assert_eq!(tried(json!({"auto_remediate": false})), (false, "level 1.0 in_app, level 1.0 halt_flow".to_owned()));
+    let late = "sla_breach 0.1 retry, sla_breach 0.1 in_app";
+    assert_eq!(tried(json!({})), (true, format!("{all}, {late}")));
+    let told = "level 1.0 in_app, level 1.0 halt_flow, sla_breach 0.1 in_app";
+    assert_eq!(tried(json!({"auto_remediate": false})), (false, told.to_owned()));
 }
 
 #[test]

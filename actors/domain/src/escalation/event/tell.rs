@@ -77,8 +77,9 @@ impl Work<'_> {
         if matches!(purpose, Purpose::Remediation | Purpose::FixFirst) && !actions.is_empty() {
             self.event.remediation_attempted = true;
         }
-        let user = format!("user:{}", self.event.user);
-        let tasks = actions.iter().map(|action| match notice(action) {
+        let (user, is_hands_off) = (format!("user:{}", self.event.user), self.event.is_hands_off);
+        let allowed = actions.iter().filter(|action| !(is_hands_off && LevelAction::names_remedy(&action.action)));
+        let tasks = allowed.map(|action| match notice(action) {
             None => What::Act { action: action.clone() },
             Some(notice) => {
                 let recipients = match notice {
