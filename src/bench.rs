@@ -4,10 +4,13 @@
 //! Load, receiver and database are included in the CPU figures, as they share the machine.
 
 mod cases;
+mod escalations;
+mod fairness;
 mod history;
 mod large;
 mod lists;
 mod measure;
+mod pager;
 mod sync;
 mod workload;
 
@@ -22,6 +25,8 @@ use core314_actors::ports::store::Store;
 use core314_actors::ports::views::Views;
 use serde::Serialize;
 
+pub use escalations::EscalationFigures;
+pub use fairness::FairnessFigures;
 pub use large::LargeRun;
 pub use lists::Case;
 pub use measure::{Cost, Latency};
@@ -127,6 +132,11 @@ pub enum Workload {
     Large,
     /// Rows from one table to another by data_sync, beside a plain COPY of the same rows. On PostgreSQL alone.
     Sync,
+    /// 10,000 escalation rules and 1,000 failures a second.
+    Escalations,
+    /// One tenant's flood beside another's few actions.
+    #[value(alias = "w8")]
+    Fairness,
 }
 
 /// What one workload showed.
@@ -155,6 +165,12 @@ pub struct Figures {
     /// What was done beside for comparison, in the same run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beside: Option<Beside>,
+    /// Of escalation rules, where the workload has failures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escalations: Option<EscalationFigures>,
+    /// What another tenant noticed of a flood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fairness: Option<FairnessFigures>,
     /// What was asked, where the workload asks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<Case>,
@@ -181,6 +197,8 @@ pub async fn run<I: Installation>(
             Workload::Stream => workload::streams(&installation, plan).await?,
             Workload::Large => large::large(&installation, plan, say).await?,
             Workload::Sync => sync::sync(&installation, plan, say).await?,
+            Workload::Escalations => escalations::escalations(&installation, plan, say).await?,
+            Workload::Fairness => fairness::fairness(&installation, plan, say).await?,
         };
         report(&figures);
         all.push(figures);
@@ -207,6 +225,8 @@ impl Figures {
             stream: None,
             large: Vec::new(),
             beside: None,
+            escalations: None,
+            fairness: None,
             cases: Vec::new(),
         }
     }
@@ -218,8 +238,11 @@ impl Figures {
         });
         let cpu = self.cpu_percent.map_or_else(String::new, |p| format!("  {p:.2} % of a core"));
         let stream = self.stream.map_or_else(String::new, |stream| stream.line());
+        let escalations = self.escalations.map_or_else(String::new, |escalations| escalations.line());
+        let fairness = self.fairness.map_or_else(String::new, |fairness| fairness.line());
         let own = format!(
-            "{:?} {:<8} {:>9.0} {}/s  {:>7.1} µs CPU each  {:>7.0} bytes each  {:>5.1} writes a commit{latency}{cpu}{stream}",
+            "{:?} {:<8} {:>9.0} {}/s  {:>7.1} µs CPU each  {:>7.0} bytes each  {:>5.1} writes a commit{latency}{cpu}{stream}\
+             {escalations}{fairness}",
             self.workload,
             self.store,
             self.per_second,

@@ -18,6 +18,7 @@ mod desk;
 mod message;
 mod people;
 mod rule_actor;
+mod rule_queue;
 mod send;
 mod step;
 
@@ -35,7 +36,7 @@ use crate::supervision::{Behaviour, ChildExit, ChildSpec, Ctx, Ref, TimerKey};
 
 pub use ask::{AskError, Taken};
 pub use desk::{AckLinks, Acknowledger, Desk};
-pub use message::level_action_types;
+pub use message::{level_action_types, rule_actions};
 
 use ask::AskJob;
 use rule_actor::{EscalationRule, RuleArgs, RuleMsg};
@@ -45,6 +46,8 @@ const MOST_HELD: usize = 10_000;
 const PAGE: usize = 500;
 /// How often the rows are read again.
 const READ_AGAIN: Duration = Duration::from_mins(1);
+/// How soon they are read again where something may have changed meanwhile.
+const BETWEEN_LOADS: Duration = Duration::from_millis(100);
 /// How long to wait with a store that did not answer, and with an actor that died.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Sleeping is measured by another clock than the time of day: nobody sleeps longer than this without a look at that.
@@ -98,14 +101,24 @@ pub enum EscalationsMsg {
         tenant: TenantId,
         wake_ms: Option<i64>,
     },
-    /// Something may have changed for all open events of a tenant: a silence, a rule, or the end of an event on which others
-    /// depend.
-    Nudge(TenantId),
+    /// Something may have changed for open events.
+    Nudge(Nudge),
+    /// They have been told.
+    Nudged,
     /// The actor of a rule has had nothing to do for a while, since it was told so many things.
     Idle {
         rule: RuleId,
         told: u64,
     },
+}
+
+/// Whose open events are to be looked at. What is asked for again before it is done is done once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Nudge {
+    /// Of a tenant: a rule or a silence has changed.
+    Tenant(TenantId),
+    /// Of a rule: an event on which they depend has ended.
+    Rule(RuleId, TenantId),
 }
 
 /// What was read.
@@ -134,6 +147,10 @@ pub struct Escalations {
     timer: Option<TimerKey>,
     reload: Option<TimerKey>,
     is_loading: bool,
+    /// To be read again once what is being read is there.
+    wants_load: bool,
+    nudges: BTreeSet<Nudge>,
+    is_nudging: bool,
 }
 
 impl Behaviour for Escalations {
@@ -153,6 +170,9 @@ impl Behaviour for Escalations {
             timer: None,
             reload: None,
             is_loading: false,
+            wants_load: false,
+            nudges: BTreeSet::new(),
+            is_nudging: false,
         }
     }
 
@@ -169,10 +189,18 @@ impl Behaviour for Escalations {
                     self.hold(Waking { at_ms, escalation, rule, tenant });
                 }
             }
-            EscalationsMsg::Nudge(tenant) => {
-                self.nudge(tenant, ctx);
-                // A rule may wait for a signal sooner than what is known of.
-                return self.load(ctx);
+            EscalationsMsg::Nudge(nudge) => {
+                self.nudges.insert(nudge);
+                self.nudge(ctx);
+                if matches!(nudge, Nudge::Tenant(_)) {
+                    // A rule may wait for a signal sooner than what is known of.
+                    self.load(ctx);
+                }
+                return;
+            }
+            EscalationsMsg::Nudged => {
+                self.is_nudging = false;
+                return self.nudge(ctx);
             }
             EscalationsMsg::Idle { rule, told } => self.idle(rule, told, ctx),
         }
@@ -203,9 +231,10 @@ impl Behaviour for Escalations {
 impl Escalations {
     fn load(&mut self, ctx: &Ctx<'_, Self>) {
         if self.is_loading {
+            self.wants_load = true;
             return;
         }
-        self.is_loading = true;
+        (self.is_loading, self.wants_load) = (true, false);
         let (desk, me) = (self.desk.clone(), ctx.me());
         self.desk.io().spawn(async move {
             let loaded = load(&desk).await;
@@ -235,6 +264,7 @@ impl Escalations {
         io.spawn(async move { desk.heartbeats_missed(missed).await });
         let until_ms = next_heartbeat_ms.map(|due_ms| (due_ms - self.desk.now_ms()).max(PAUSE.as_millis() as i64));
         let pause = until_ms.map_or(READ_AGAIN, |ms| Duration::from_millis(ms as u64).min(READ_AGAIN));
+        let pause = if self.wants_load { BETWEEN_LOADS } else { pause };
         if let Some(timer) = self.reload.replace(ctx.after(pause, EscalationsMsg::Load)) {
             ctx.cancel(timer);
         }
@@ -304,16 +334,23 @@ impl Escalations {
         }
     }
 
-    fn nudge(&mut self, tenant: TenantId, ctx: &Ctx<'_, Self>) {
-        let (desk, me) = (self.desk.clone(), ctx.me());
+    /// Has the open events of the next of whom something may have changed looked at.
+    fn nudge(&mut self, ctx: &Ctx<'_, Self>) {
+        if self.is_nudging {
+            return;
+        }
+        let Some(nudge) = self.nudges.pop_first() else { return };
+        self.is_nudging = true;
+        let (desk, nudged) = (self.desk.clone(), Nudged { me: ctx.me() });
         self.desk.io().spawn(async move {
-            let open = match desk.book.open_of(tenant, MOST_HELD).await {
-                Ok(open) => open,
-                // Each has a time to wake in any case.
-                Err(error) => return tracing::warn!(%error, "the open escalations of a tenant could not be read"),
+            let open = match nudge {
+                Nudge::Tenant(tenant) => desk.book.open_of(tenant, MOST_HELD).await,
+                Nudge::Rule(rule, _) => desk.book.open_of_rule(rule, MOST_HELD).await,
             };
-            for Waking { escalation, rule, tenant, .. } in open {
-                let _ = me.tell_urgent(EscalationsMsg::Tell { rule, tenant, job: Job::Wake(escalation) });
+            match open {
+                Ok(open) => nudged.tell(open),
+                // Each has a time to wake in any case.
+                Err(error) => tracing::warn!(%error, "open escalations could not be read"),
             }
         });
     }
@@ -325,6 +362,26 @@ impl Escalations {
         if let Some(timer) = self.timer.replace(ctx.after(delay, EscalationsMsg::Wake)) {
             ctx.cancel(timer);
         }
+    }
+}
+
+/// Tells the actor that a nudge is over, however it ended.
+struct Nudged {
+    me: Ref<Escalations>,
+}
+
+impl Nudged {
+    fn tell(&self, open: Vec<Waking>) {
+        for Waking { escalation, rule, tenant, .. } in open {
+            let _ = self.me.tell_urgent(EscalationsMsg::Tell { rule, tenant, job: Job::Wake(escalation) });
+        }
+    }
+}
+
+impl Drop for Nudged {
+    fn drop(&mut self) {
+        // An actor that is gone reads its rows when it starts again.
+        let _ = self.me.tell_urgent(EscalationsMsg::Nudged);
     }
 }
 

@@ -112,6 +112,17 @@ pub struct Turned {
     pub both: KeptBreakers,
 }
 
+/// Why calls could not be sent to a backup endpoint. The texts say what a person should do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoBackup {
+    #[error("there is no such integration any more")]
+    Gone,
+    #[error("it has no backup_endpoint: give it one")]
+    NoEndpoint,
+    #[error("its breaker is held closed: a person has decided that the primary endpoint is called")]
+    Held,
+}
+
 /// A gate as people see it.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -280,6 +291,43 @@ impl Gates {
         drop(state);
         let (is_backup, ticket) = entered.map_or((false, None), |(is_backup, ticket)| (is_backup, Some(ticket)));
         Some(CallPass { gate, gates: self.clone(), ticket, is_backup, is_done: false })
+    }
+
+    /// A pass for one call at the backup endpoint, whoever takes the calls now: to see whether it answers.
+    pub fn enter_backup(self: &Arc<Self>, name: &GateName, now_ms: i64) -> Result<CallPass, NoBackup> {
+        let gate = self.gate(name).ok_or(NoBackup::Gone)?;
+        let mut state = gate.state();
+        let entered = state.backup.as_mut().ok_or(NoBackup::NoEndpoint)?.enter(now_ms);
+        state.under_way += 1;
+        drop(state);
+        self.refresh(name.0);
+        let ticket = match entered {
+            Passed::Yes(ticket) => Some(ticket),
+            // It is judged by others just now; the call says what it says all the same.
+            Passed::No { .. } => None,
+        };
+        Ok(CallPass { gate, gates: self.clone(), ticket, is_backup: true, is_done: false })
+    }
+
+    /// Lets the backup endpoint take over until the primary one is healthy: the primary's breaker opens as failed calls
+    /// would open it, and is asked again with care when its time is over. `None`: calls go to the backup already.
+    pub fn switch_to_backup(&self, name: &GateName, by: &str, now_ms: i64) -> Result<Option<Turned>, NoBackup> {
+        let gate = self.gate(name).ok_or(NoBackup::Gone)?;
+        let mut state = gate.state();
+        if state.backup.is_none() {
+            return Err(NoBackup::NoEndpoint);
+        }
+        if state.primary.is_open(now_ms) {
+            return Ok(None);
+        }
+        if !state.primary.trip(format!("switched to the backup by {by}"), now_ms) {
+            return Err(NoBackup::Held);
+        }
+        let turned = turned(&gate, false, &state);
+        drop(state);
+        self.refresh(name.0);
+        self.tell_waiting(name);
+        Ok(Some(turned))
     }
 
     /// Why a call would wait now.

@@ -8,10 +8,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use core314_domain::escalation::{OnCall, Recipient};
+use core314_domain::escalation::Recipient;
 use core314_domain::expr::literal;
 use core314_domain::ids::{Owner, TenantId, UserId};
 use core314_domain::people::{Preferences, When};
+use core314_domain::run::OnDuty;
 use core314_domain::words::{NotificationType, Role, Severity};
 use serde_json::{Value, json};
 
@@ -50,7 +51,7 @@ impl Directory {
             match of.parse::<Recipient>() {
                 Ok(Recipient::User(user)) => found.push(Told::User { user, of }),
                 Ok(Recipient::Role(role)) => found.extend(self.with_role(owner, role, of).await?),
-                Ok(Recipient::OnCall(name)) => found.push(self.on_call(owner.tenant, name, of, now_ms).await?),
+                Ok(Recipient::OnCall(name)) => found.push(self.on_call(owner.tenant, &name, of, now_ms).await?),
                 Err(why) => found.push(Told::Nobody { of, why }),
             }
         }
@@ -85,17 +86,28 @@ impl Directory {
         Ok(vec![Told::Nobody { of, why: format!("nobody in the directory has the role {role}") }])
     }
 
-    async fn on_call(&self, tenant: TenantId, name: String, of: String, now_ms: i64) -> Result<Told, StoreError> {
-        let Some(stored) = self.rota.on_call(tenant, name.clone(), now_ms).await? else {
-            return Ok(Told::Nobody { of, why: format!("there is no on-call schedule '{name}'") });
-        };
-        let overrides: Vec<_> = stored.overrides.into_iter().map(|(_, over)| over).collect();
-        Ok(match OnCall::compile(stored.document).map(|schedule| schedule.at(&overrides, now_ms).user) {
-            Ok(Some(user)) => Told::User { user, of },
-            Ok(None) => Told::Nobody { of, why: format!("nobody is on call in '{name}'") },
-            Err(problems) => Told::Nobody { of, why: format!("'{name}' cannot be read: {}", problems[0].message) },
+    async fn on_call(&self, tenant: TenantId, name: &str, of: String, now_ms: i64) -> Result<Told, StoreError> {
+        Ok(match on_duty(self.rota.as_ref(), tenant, name, now_ms).await?.who {
+            Ok(user) => Told::User { user, of },
+            Err(why) => Told::Nobody { of, why },
         })
     }
+}
+
+/// Who is on call now on a schedule of a tenant, or why nobody is.
+pub async fn on_duty(
+    rota: &dyn EscalationBook,
+    tenant: TenantId,
+    schedule: &str,
+    now_ms: i64,
+) -> Result<OnDuty, StoreError> {
+    let who = match rota.on_call(tenant, schedule.to_owned(), now_ms).await? {
+        None => Err(format!("there is no on-call schedule '{schedule}'")),
+        Some(stored) => {
+            stored.at(now_ms).and_then(|shift| shift.user.ok_or_else(|| format!("nobody is on call in '{schedule}'")))
+        }
+    };
+    Ok(OnDuty { schedule: schedule.to_owned(), who })
 }
 
 /// A message, as far as its way depends on it.

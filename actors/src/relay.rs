@@ -194,7 +194,8 @@ impl Starter {
             after = page.last().map(|last| last.id);
             let is_last = page.len() < PAGE;
             let started = futures_util::stream::iter(page).map(|occurrence| self.try_one(occurrence));
-            is_left |= started.buffer_unordered(AT_ONCE).any(async |is_done| !is_done).await;
+            // Every one is tried: one that cannot be started just now keeps no other from it.
+            is_left |= !started.buffer_unordered(AT_ONCE).fold(true, async |all, is_done| all && is_done).await;
             if is_last {
                 return is_left;
             }

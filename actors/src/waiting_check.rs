@@ -77,7 +77,8 @@ impl Drop for Answer {
 pub struct Looked {
     /// How many runs were judged.
     judged: u64,
-    violations: Vec<(StoredRun, Violation)>,
+    /// Without its run where that cannot be read.
+    violations: Vec<(RunId, Option<Box<StoredRun>>, Violation)>,
     /// Where the next page begins; `None`: this was the last.
     next: Option<RunId>,
     /// Whether the store could not be read: the page is looked at again.
@@ -132,9 +133,9 @@ impl WaitingCheck {
         let counters = &self.args.runtime.counters;
         Counters::add(&counters.waiting_checked, looked.judged);
         self.found += looked.violations.len() as u64;
-        for (run, violation) in looked.violations {
-            if self.told.insert(run.header.id) {
-                self.tell(&run, &violation);
+        for (id, run, violation) in looked.violations {
+            if self.told.insert(id) {
+                self.tell(id, run.as_deref(), &violation);
             }
         }
         while self.told.len() > MOST_TOLD {
@@ -150,10 +151,10 @@ impl WaitingCheck {
         interval
     }
 
-    /// Tells those who run the installation, and the run's owner.
-    fn tell(&self, run: &StoredRun, violation: &Violation) {
-        let id = run.header.id;
+    /// Tells those who run the installation, and the run's owner where it is known.
+    fn tell(&self, id: RunId, run: Option<&StoredRun>, violation: &Violation) {
         tracing::error!(run_id = %id, invariant = violation.number, "a promise is broken: {}", violation.message);
+        let Some(run) = run else { return };
         let entry = AuditEntry {
             owner: run.header.owner,
             partition: run.header.partition,
@@ -179,11 +180,17 @@ impl WaitingCheck {
 /// Judges a page of the runs that neither stand in a queue nor wait for a time.
 async fn look(runtime: &Runtime, after: Option<RunId>) -> Result<Looked, StoreError> {
     let page = runtime.store.idle_runs(after, PAGE).await?;
-    let next = if page.len() < PAGE { None } else { page.last().map(|idle| idle.run.header.id) };
+    let next = if page.len() < PAGE { None } else { page.last().map(|idle| idle.id) };
     let mut looked = Looked { next, judged: page.len() as u64, ..Looked::default() };
     for idle in page {
-        if let Err(violation) = judge(runtime, &idle.run, idle.is_held).await? {
-            looked.violations.push((idle.run, violation));
+        match idle.run {
+            Ok(run) => {
+                if let Err(violation) = judge(runtime, &run, idle.is_held).await? {
+                    looked.violations.push((idle.id, Some(Box::new(run)), violation));
+                }
+            }
+            // It keeps no other from being looked at.
+            Err(message) => looked.violations.push((idle.id, None, Violation { number: 8, message })),
         }
     }
     Ok(looked)

@@ -33,7 +33,7 @@ pub(super) async fn save_flow(engine: &Engine, name: &str, trigger: &str, steps:
     save_flow_of(engine, owner(), name, trigger, steps).await
 }
 
-async fn save_flow_of(
+pub(super) async fn save_flow_of(
     engine: &Engine,
     owner: Owner,
     name: &str,
@@ -69,7 +69,7 @@ pub(super) fn trigger(flow: FlowId, n: u64) -> Trigger {
 }
 
 /// Triggers from many callers, each waiting for its answer, until `more` says no. Gives how many were accepted.
-async fn callers(
+pub(super) async fn callers(
     engine: &Engine,
     flow: FlowId,
     count: usize,
@@ -113,12 +113,12 @@ pub(super) async fn ended(engine: &Engine, runs: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn with_batches(figures: Figures, engine: &Engine, before: (u64, u64)) -> Figures {
+pub(super) fn with_batches(figures: Figures, engine: &Engine, before: (u64, u64)) -> Figures {
     let (batches, writes) = batches(engine);
     Figures { batches: batches - before.0, writes: writes - before.1, ..figures }
 }
 
-fn batches(engine: &Engine) -> (u64, u64) {
+pub(super) fn batches(engine: &Engine) -> (u64, u64) {
     let counters = &engine.runtime().counters;
     (counters.batches.load(Ordering::Relaxed), counters.writes.load(Ordering::Relaxed))
 }

@@ -269,8 +269,14 @@ async fn idle_runs(store: &SqlStore, after: Option<RunId>, limit: usize) -> Resu
     if held.is_empty() {
         return Ok(Vec::new());
     }
-    let mut found = states(&mut connection, &ids).await?;
-    let idle = |(run, is_held): (RunId, bool)| found.remove(&run).map(|run| IdleRun { run, is_held });
+    // One that cannot be read keeps no other from being looked at.
+    let mut found: HashMap<RunId, Result<StoredRun, String>> = HashMap::new();
+    for row in connection.bulk(RUNS, &ids).await? {
+        let id = RunId(row.fields().uuid()?);
+        let run = stored_run(row.fields()).map_err(|failure| StoreError::from(failure).to_string());
+        found.insert(id, run);
+    }
+    let idle = |(id, is_held)| found.remove(&id).map(|run| IdleRun { id, run, is_held });
     Ok(held.into_iter().filter_map(idle).collect())
 }
 

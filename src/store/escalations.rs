@@ -59,12 +59,19 @@ const HELD_BACK: &str = "SELECT CAST(coalesce(sum(count), 0) AS bigint) FROM esc
     AND status = 'suppressed' AND bundled_into IS NULL";
 const OPEN_AMONG: &str = "SELECT r.rule_name FROM rules r JOIN escalations e ON e.rule_id = r.id \
     WHERE r.tenant_id = $1 AND r.rule_name = $2 AND e.open_subject IS NOT NULL LIMIT 1";
+/// What is not over yet, and what was tried to mend it: of a level what its actions are called says which that is. Messages that
+/// are under way come last: somebody's quiet hours may hold many for long, and those keep nothing new from being sent.
 const OUTBOX: &str = "SELECT id, escalation_id, level, round, purpose, kind, channel, target, payload, idempotency_key, \
-    status, is_unknown, run_id, error, tries, not_before_ms, sent_at_ms FROM outbox WHERE escalation_id = $1 ORDER BY id";
+    status, is_unknown, is_stopped, run_id, error, tries, not_before_ms, sent_at_ms FROM outbox WHERE escalation_id = $1 \
+    AND (status IN ('pending', 'sending', 'maybe_sent') OR purpose IN ('remediation', 'fix_first') OR (purpose = 'level' \
+    AND channel IN ('retry', 'retry_with_fallback', 'rollback_changes', 'switch_to_backup', 'recover'))) \
+    ORDER BY CASE WHEN kind = 'notify' AND status <> 'pending' AND NOT is_stopped THEN 1 ELSE 0 END, id LIMIT 1000";
 const WAKING: &str = "SELECT wake_at_ms, id, rule_id, tenant_id FROM escalations WHERE wake_at_ms IS NOT NULL \
     AND (wake_at_ms, id) > ($1, $2) AND wake_at_ms < $3 ORDER BY wake_at_ms, id LIMIT $4";
 const OPEN_OF: &str = "SELECT coalesce(wake_at_ms, 0), id, rule_id, tenant_id FROM escalations \
     WHERE tenant_id = $1 AND status IN ('triggered', 'escalated', 'acknowledged') ORDER BY id LIMIT $2";
+const OPEN_OF_RULE: &str = "SELECT coalesce(wake_at_ms, 0), id, rule_id, tenant_id FROM escalations \
+    WHERE rule_id = $1 AND open_subject IS NOT NULL ORDER BY open_subject LIMIT $2";
 const LIVE_RUNS: &str = "SELECT s.run_id FROM run_state s JOIN runs r ON r.id = s.run_id WHERE s.tenant_id = $1 \
     AND s.run_status IN ('pending', 'awaiting_approval', 'running', 'paused', 'compensating') AND r.flow_id = $2 \
     ORDER BY s.run_id LIMIT $3";
@@ -200,6 +207,13 @@ impl EscalationBook for SqlStore {
         Box::pin(async move {
             let cells = [tenant.0.into(), (limit as i64).into()];
             many(&rows(self, Scope::Tenant(tenant), OPEN_OF, &cells).await?, waking)
+        })
+    }
+
+    fn open_of_rule(&self, rule: RuleId, limit: usize) -> BoxFuture<'_, Result<Vec<Waking>, StoreError>> {
+        Box::pin(async move {
+            let cells = [rule.0.into(), (limit as i64).into()];
+            many(&rows(self, Scope::Platform, OPEN_OF_RULE, &cells).await?, waking)
         })
     }
 
@@ -341,6 +355,7 @@ fn task(mut f: Fields<'_>) -> Result<OutboxRow, Failure> {
         key: f.text()?,
         status: f.word()?,
         is_unknown: f.bool()?,
+        is_stopped: f.bool()?,
         run: f.maybe_uuid()?.map(RunId),
         error: f.maybe_text()?,
         tries: f.small()?,
@@ -390,4 +405,19 @@ fn figures(mut f: Fields<'_>, interval_ms: i64) -> Result<Figures, Failure> {
         acknowledge_ms: f.maybe_int()?.map(|ms| ms as f64),
         resolve_ms: f.maybe_int()?.map(|ms| ms as f64),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use core314_domain::escalation::LevelAction;
+
+    use super::*;
+
+    #[test]
+    fn what_was_tried_by_a_level_is_read_whatever_it_was() {
+        let remedies = LevelAction::ALL.iter().filter(|action| action.is_remedy());
+        let listed: Vec<String> = remedies.map(|action| format!("'{action}'")).collect();
+        let listed = format!("channel IN ({})", listed.join(", "));
+        assert!(OUTBOX.contains(&listed), "{listed}");
+    }
 }

@@ -60,6 +60,7 @@ migrations! {
     46 "0046_recipients.sql",
     47 "0047_slack_buttons.sql",
     50 "0050_sync_positions.sql",
+    54 "0054_bounded_outbox.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

@@ -1,7 +1,10 @@
 //! Escalation from end to end: the real binary over HTTP, on both stores. Delays are fractions of a minute, and whoever waits
 //! waits for a row, never for a time.
 
+mod bounds;
+mod kills;
 mod page;
+mod remedies;
 mod restraint;
 mod taking;
 

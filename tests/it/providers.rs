@@ -26,6 +26,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::Value;
+use tokio::sync::watch;
 
 /// A request as it came.
 pub struct Posted {
@@ -114,6 +115,7 @@ pub struct Provider {
     refusals: Mutex<VecDeque<Reply>>,
     lost: Mutex<VecDeque<Reply>>,
     hangs: AtomicBool,
+    is_held: watch::Sender<bool>,
 }
 
 impl Provider {
@@ -133,7 +135,8 @@ impl Provider {
                 let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
                 let url = format!("http://{}", listener.local_addr().expect("bound"));
                 let (shown, keys, refusals, lost, hangs) = Default::default();
-                let provider = Arc::new(Self { url, manner, shown, keys, refusals, lost, hangs });
+                let is_held = watch::Sender::new(false);
+                let provider = Arc::new(Self { url, manner, shown, keys, refusals, lost, hangs, is_held });
                 let data = web::Data::from(provider.clone());
                 let app = move || App::new().app_data(data.clone()).default_service(web::to(answer));
                 let server = HttpServer::new(app).workers(1).disable_signals().listen(listener).expect("it is bound");
@@ -170,6 +173,11 @@ impl Provider {
         self.hangs.store(true, Ordering::SeqCst);
     }
 
+    /// Whether answers are held back: what was asked for is done all the same.
+    pub fn hold(&self, is_held: bool) {
+        self.is_held.send_replace(is_held);
+    }
+
     fn reply(&self, posted: &Posted) -> Reply {
         if let Some(refusal) = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
             return refusal;
@@ -204,6 +212,8 @@ async fn answer(req: HttpRequest, body: web::Bytes, provider: web::Data<Provider
     if provider.hangs.swap(false, Ordering::SeqCst) {
         std::future::pending::<()>().await;
     }
+    let mut held = provider.is_held.subscribe();
+    held.wait_for(|is_held| !is_held).await.expect("the provider holds the other end");
     let mut response = HttpResponse::build(StatusCode::from_u16(reply.status).expect("a status"));
     if let Some(seconds) = reply.retry_after {
         response.insert_header(("Retry-After", seconds));

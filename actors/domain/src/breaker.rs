@@ -285,6 +285,16 @@ impl Breaker {
         self.parts = [Part::default(); PARTS];
     }
 
+    /// Opens it as failed calls would: it is asked again with care when its time is over. False where a hand holds it: that
+    /// goes before.
+    pub fn trip(&mut self, reason: String, now_ms: i64) -> bool {
+        if self.kept.held.is_some() {
+            return false;
+        }
+        self.open(reason, now_ms);
+        true
+    }
+
     /// A person, or a recovery, holds it open or closed, or lets it go: then it begins closed.
     pub fn hold(&mut self, hold: Option<BreakerHold>, by: &str, now_ms: i64) {
         let state = match hold {
@@ -435,6 +445,18 @@ mod tests {
         again.hold(None, "user:1", 8);
         (0..4).for_each(|_| call(&mut again, Health::Ill, 1, 9));
         assert_eq!(again.kept().state, BreakerState::Open);
+    }
+
+    #[test]
+    fn one_that_is_tripped_comes_back_by_itself_and_a_hand_goes_before() {
+        let mut b = breaker();
+        assert!(b.trip("switched".to_owned(), 5));
+        assert_eq!((b.kept().state, b.kept().until_ms), (BreakerState::Open, Some(30_005)));
+        (0..2).for_each(|_| call(&mut b, Health::Good, 1, 30_005));
+        assert_eq!(b.kept().state, BreakerState::Closed);
+        b.hold(Some(BreakerHold::Closed), "user:1", 6);
+        assert!(!b.trip("switched".to_owned(), 7));
+        assert!(!b.is_open(8));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod admit;
 mod calendar;
 mod check;
 mod clock;
+mod context;
 mod document;
 mod event;
 mod matching;
@@ -35,12 +36,13 @@ pub use admit::{Admission, HeldBack, Recent, Windows};
 pub use calendar::{CalendarDocument, WorkingCalendar};
 pub(crate) use calendar::{day, local, minute, wall_instant, weekday, zone};
 pub use clock::{Pause, ServiceClock};
+pub use context::{MOST_CONTEXT_BYTES, about_run, bounded_to};
 pub use document::{
     ActionDocument, ChannelDocument, HeartbeatDocument, LevelDocument, RemediationDocument, RepeatDocument,
     RuleDocument, ServiceTimes, ThrottleDocument, Until,
 };
 pub use event::{Command, Decision, Deed, Event, Hold, Refused, Surroundings};
-pub use matching::{Asked, Verdict, acting, ask};
+pub use matching::{Asked, RuleSet, Verdict, acting, ask};
 pub use on_call::{Layer, OnCall, OnCallDocument, Override, Shift};
 pub use rule::{Failure, Recipient, Rule, RuleId};
 pub use silence::{Silence, SilenceDocument};
@@ -67,6 +69,7 @@ words! {
         NotifyUser = "notify_user", NotifyAdmin = "notify_admin", CreateTicket = "create_ticket",
         PageOncall = "page_oncall", HaltFlow = "halt_flow", ResumeFlow = "resume_flow", RunFlow = "run_flow",
         Retry = "retry", RetryWithFallback = "retry_with_fallback", RollbackChanges = "rollback_changes",
+        SwitchToBackup = "switch_to_backup", Recover = "recover",
     }
 }
 
@@ -81,17 +84,33 @@ impl EscalationStatus {
 }
 
 impl LevelAction {
-    /// Whether it can mend something, so that its success resolves the event.
+    /// Whether its success as a remediation shows that what had failed is mended.
     pub const fn mends(self) -> bool {
         match self {
-            Self::Retry | Self::RetryWithFallback | Self::RollbackChanges | Self::RunFlow => true,
+            Self::RunFlow => true,
+            _ => self.is_remedy(),
+        }
+    }
+
+    /// Whether it is made to mend, wherever it stands: as an action of a level, too, its success resolves the event.
+    pub const fn is_remedy(self) -> bool {
+        match self {
+            Self::Retry | Self::RetryWithFallback | Self::RollbackChanges | Self::SwitchToBackup | Self::Recover => {
+                true
+            }
             Self::NotifyUser
             | Self::NotifyAdmin
             | Self::CreateTicket
             | Self::PageOncall
             | Self::HaltFlow
-            | Self::ResumeFlow => false,
+            | Self::ResumeFlow
+            | Self::RunFlow => false,
         }
+    }
+
+    /// Whether an action by this name is made to mend.
+    pub fn names_remedy(action: &str) -> bool {
+        action.parse().is_ok_and(Self::is_remedy)
     }
 }
 

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::escalation::{
-    OnCall, OnCallDocument, Override, Rule, RuleDocument, RuleId, Silence, SilenceDocument,
+    LevelAction, OnCall, OnCallDocument, Override, Rule, RuleDocument, RuleId, Silence, SilenceDocument,
 };
 use core314_domain::ids::{Owner, RowId, TenantId};
 use core314_domain::plan::Problem;
 use serde_json::json;
 
 use super::{Engine, StartError, unexpected};
-use crate::escalations::{AckLinks, Desk, Escalations, level_action_types};
+use crate::escalations::{AckLinks, Desk, Escalations, level_action_types, rule_actions};
+use crate::integrations::Known;
 use crate::ports::escalation::{EscalationBook, EscalationWrite, StoredOnCall, StoredRule, StoredSilence};
 use crate::ports::store::{Outcome, RejectCode, Write};
 use crate::ports::{Scope, StoreError};
@@ -94,7 +95,10 @@ impl Engine {
     async fn check_rule(&self, tenant: TenantId, document: &RuleDocument) -> Result<(), RuleError> {
         Rule::compile(RowId(uuid::Uuid::nil()), document.clone()).map_err(RuleError::Invalid)?;
         let known = self.connections(tenant).await?;
-        let mut problems = Vec::new();
+        let switches =
+            rule_actions(document).into_iter().filter(|(_, a)| a.action == LevelAction::SwitchToBackup.as_str());
+        let mut problems: Vec<Problem> =
+            switches.filter_map(|(at, action)| no_backup(&known, at, action.target.as_deref()?)).collect();
         for (at, action) in level_action_types(document) {
             match action {
                 Err(error) => problems.push(Problem::new(at, error.message)),
@@ -254,6 +258,18 @@ impl Engine {
     pub async fn rule(&self, scope: Scope, id: RuleId) -> Result<Option<StoredRule>, StoreError> {
         self.escalations()?.book().rule(scope, id).await
     }
+}
+
+/// Why calls to this integration could not be sent to its backup endpoint.
+fn no_backup(known: &Known, at: String, name: &str) -> Option<Problem> {
+    let message = match known.integration_named(name) {
+        None => format!("there is no integration '{name}': make it first"),
+        Some(found) if found.definition.backup_endpoint.is_none() => {
+            format!("the integration '{name}' has no backup_endpoint to switch to")
+        }
+        Some(_) => return None,
+    };
+    Some(Problem::new(format!("{at}/target"), message))
 }
 
 fn minutes_ms(minutes: f64) -> i64 {

@@ -15,13 +15,17 @@ use core314_domain::secret;
 use serde_json::json;
 
 use super::{Engine, unexpected};
-use crate::gates::{GateName, Seen};
+use crate::gates::{CallPass, GateName, NoBackup, Seen};
 use crate::integrations::{Integrations, Known};
 use crate::ports::StoreError;
 use crate::ports::executor::Attempt;
 use crate::ports::integration::{ConnectionWrite, Integration, KeptBreakers, Locked, PreviousValue, Secret};
 use crate::ports::store::{Outcome, RejectCode, Write};
 use crate::runtime::{Order, prepare_and_act, remember_breaker};
+
+/// How long a backup endpoint may take to show that it answers: whoever has it tried does nothing else meanwhile, and people
+/// may be about to be told.
+const BACKUP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An integration to save.
 #[derive(Debug, Clone)]
@@ -56,6 +60,22 @@ pub struct Tested {
     pub failure: Option<Failure>,
     pub took_ms: u64,
     pub http: Option<HttpFigures>,
+}
+
+/// Why a backup endpoint did not take over. The texts say what a person should do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SwitchError {
+    #[error(transparent)]
+    NoBackup(#[from] NoBackup),
+    #[error(
+        "whether its backup endpoint answers cannot be tried: integrations of the kind {0} have no call that tests them"
+    )]
+    Untested(String),
+    #[error("its backup endpoint does not answer as it should: {0}")]
+    Ill(String),
+    /// Try again later.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why an integration or a secret was not saved or removed. The variants say what the caller should do.
@@ -176,11 +196,35 @@ impl Engine {
 
     /// Makes a real call to the service behind an integration. `None` where no executor has one for its kind.
     pub async fn test_integration(&self, found: &Integration) -> Option<Tested> {
+        self.test_by(found, None).await
+    }
+
+    /// Lets an integration's backup endpoint take over until its primary one is healthy. A real call shows first that the
+    /// backup answers; where it does not, nothing is changed.
+    pub async fn switch_to_backup(&self, found: &Integration, by: &str) -> Result<(), SwitchError> {
+        let (runtime, name) = (&self.inner.runtime, gate_name(found));
+        let pass = runtime.gates.enter_backup(&name, self.now_ms())?;
+        let tested = self.test_by(found, Some(pass)).await.ok_or_else(|| SwitchError::Untested(found.kind.clone()))?;
+        match tested.failure {
+            Some(failure) if failure.code == "store_unavailable" => {
+                return Err(StoreError::Unavailable(failure.message).into());
+            }
+            Some(failure) => return Err(SwitchError::Ill(failure.message)),
+            None => {}
+        }
+        if let Some(turned) = runtime.gates.switch_to_backup(&name, by, self.now_ms())? {
+            remember_breaker(runtime, &turned).await;
+        }
+        Ok(())
+    }
+
+    async fn test_by(&self, found: &Integration, pass: Option<CallPass>) -> Option<Tested> {
         let runtime = self.runtime().clone();
         let mut executors = runtime.executors.values();
         let (executor, payload) =
             executors.find_map(|executor| Some((executor.clone(), executor.test_payload(found)?)))?;
         let run = runtime.run_id();
+        let timeout = Duration::from_millis(runtime.settings.attempt_timeout_ms);
         let attempt = Attempt {
             owner: found.owner,
             run,
@@ -192,9 +236,9 @@ impl Engine {
             source: None,
             payload: payload.into(),
             secrets: Arc::default(),
-            timeout: Duration::from_millis(runtime.settings.attempt_timeout_ms),
+            timeout: if pass.is_some() { timeout.min(BACKUP_PATIENCE) } else { timeout },
         };
-        let order = Order { attempt, marked: None, pass: None };
+        let order = Order { attempt, marked: None, pass };
         let for_task = runtime.clone();
         let started = Instant::now();
         let task = async move { prepare_and_act(&for_task, executor.as_ref(), order).await };

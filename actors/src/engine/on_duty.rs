@@ -1,7 +1,6 @@
 //! Who is on call just now, for steps that ask them.
 
 use core314_domain::document::{FlowDocument, warnings};
-use core314_domain::escalation::OnCall;
 use core314_domain::ids::{StepNo, TenantId};
 use core314_domain::plan::{FlowPlan, Problem, StepKind};
 use core314_domain::run::{Command, OnDuty, Reason, Run};
@@ -9,29 +8,14 @@ use core314_domain::run::{Command, OnDuty, Reason, Run};
 use super::Engine;
 use crate::ports::StoreError;
 use crate::ports::store::StoredRun;
+use crate::recipients;
 
 /// How `why` and documents name whoever is on call on a schedule.
 const ON_CALL: &str = "on_call:";
 
 impl Engine {
-    /// Who is on call on a schedule of the tenant, or why nobody is.
     async fn on_duty(&self, tenant: TenantId, schedule: &str) -> Result<OnDuty, StoreError> {
-        let now_ms = self.now_ms();
-        let book = self.escalations()?.book();
-        let who = match book.on_call(tenant, schedule.to_owned(), now_ms).await? {
-            None => Err(format!("there is no on-call schedule '{schedule}'")),
-            Some(stored) => {
-                let overrides: Vec<_> = stored.overrides.into_iter().map(|(_, over)| over).collect();
-                match OnCall::compile(stored.document).map(|schedule| schedule.at(&overrides, now_ms).user) {
-                    Ok(Some(user)) => Ok(user),
-                    Ok(None) => Err(format!("nobody is on call in '{schedule}'")),
-                    Err(problems) => {
-                        Err(format!("the on-call schedule '{schedule}' cannot be read: {}", problems[0].message))
-                    }
-                }
-            }
-        };
-        Ok(OnDuty { schedule: schedule.to_owned(), who })
+        recipients::on_duty(self.escalations()?.book().as_ref(), tenant, schedule, self.now_ms()).await
     }
 
     /// The command, with who is on call now where a person decides about a step that asks for them.

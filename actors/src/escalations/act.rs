@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use core314_domain::document::FlowDocument;
-use core314_domain::escalation::LevelAction;
+use core314_domain::escalation::{LevelAction, MOST_CONTEXT_BYTES, bounded_to};
 use core314_domain::ids::{FlowId, RunId};
 use core314_domain::run::Command;
-use core314_domain::words::TriggerType;
+use core314_domain::words::{RunStatus, TriggerType};
 use serde_json::json;
 
 use super::{Desk, message};
-use crate::engine::{FlowDraft, SaveError, TellError};
+use crate::engine::{FlowDraft, SaveError, SwitchError, TellError};
 use crate::flow_run::Remark;
 use crate::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
 use crate::ports::escalation::{OutboxKind, OutboxRow, StoredEscalation};
@@ -21,6 +21,9 @@ use crate::ports::{Scope, StoreError};
 const MOST_RUNS: usize = 10_000;
 /// How often a flow is read again that somebody else saves meanwhile.
 const TRIES: usize = 5;
+
+/// Bytes of what is added to the context that an action is given.
+const OWN_BYTES: usize = 256;
 
 /// What doing it has come to.
 pub(super) enum Done {
@@ -60,6 +63,8 @@ impl Desk {
                 self.run(escalation, row, Target::Flow(flow)).await
             }
             Ok(LevelAction::Retry) => self.retry(escalation).await,
+            Ok(LevelAction::RollbackChanges) => self.roll_back(escalation).await,
+            Ok(LevelAction::SwitchToBackup) => self.switch_to_backup(escalation, row).await,
             Ok(LevelAction::RetryWithFallback) => {
                 let flow = self.own_flow(escalation).await?;
                 let fallback = flow.document.fallback_flow_id.ok_or_else(|| {
@@ -67,12 +72,12 @@ impl Desk {
                 })?;
                 self.run(escalation, row, Target::Flow(fallback)).await
             }
-            Ok(
-                LevelAction::NotifyUser
-                | LevelAction::NotifyAdmin
-                | LevelAction::PageOncall
-                | LevelAction::RollbackChanges,
-            ) => Err(NotDone::Never(format!("'{}' is no action of its own", row.channel))),
+            Ok(LevelAction::Recover) => Err(NotDone::Never(
+                "recover needs the self-healing engine, which this version does not have".to_owned(),
+            )),
+            Ok(LevelAction::NotifyUser | LevelAction::NotifyAdmin | LevelAction::PageOncall) => {
+                Err(NotDone::Never(format!("'{}' is no action of its own", row.channel)))
+            }
             Ok(LevelAction::CreateTicket) | Err(_) => {
                 let action_type = message::action_type(&row.channel).unwrap_or(&row.channel).to_owned();
                 self.execute(escalation, row, &action_type, row.target.as_deref().unwrap_or_default()).await
@@ -95,7 +100,9 @@ impl Desk {
     /// Starts a run under the row's key: the same key starts it once.
     async fn run(&self, escalation: &StoredEscalation, row: &OutboxRow, target: Target) -> Result<Done, NotDone> {
         let by = format!("escalation:{}", escalation.id);
-        let mut context = escalation.context.clone();
+        // What an earlier release kept may be larger than a trigger may be.
+        let most = MOST_CONTEXT_BYTES.min(self.runtime().settings.max_trigger_bytes.saturating_sub(OWN_BYTES));
+        let mut context = bounded_to(escalation.context.clone(), most);
         context["escalation_event_id"] = json!(escalation.id);
         context["escalation_level"] = json!(row.level);
         let trigger = Trigger {
@@ -127,22 +134,61 @@ impl Desk {
 
     /// Takes the run up again that has failed.
     async fn retry(&self, escalation: &StoredEscalation) -> Result<Done, NotDone> {
-        let run = escalation.run.ok_or_else(|| NotDone::Never("the event is about no run".to_owned()))?;
-        let scope = Scope::Tenant(escalation.owner.tenant);
-        let engine = self.engine()?;
-        let stored = engine.stored_run(scope, run).await?;
-        let stored = stored.ok_or_else(|| NotDone::Never("the run is gone".to_owned()))?;
-        if !stored.state.status.is_terminal() {
+        let (run, status) = self.own_run(escalation).await?;
+        if !status.is_terminal() || status == RunStatus::Completed {
             // It goes on already, or a crash came between the retry and its note.
             return Ok(Done::Performs(run));
         }
+        self.tell_run(escalation, run, Command::Retry { step: None }).await
+    }
+
+    /// Takes back what the run did that has failed.
+    async fn roll_back(&self, escalation: &StoredEscalation) -> Result<Done, NotDone> {
+        let (run, status) = self.own_run(escalation).await?;
+        match status {
+            // By itself, or a crash came between the order and its note.
+            RunStatus::Compensating | RunStatus::RolledBack => Ok(Done::Performs(run)),
+            status if !status.is_terminal() => {
+                Err(NotDone::Later("the run has not ended: what it did is taken back once it has".to_owned()))
+            }
+            _ => self.tell_run(escalation, run, Command::Rollback).await,
+        }
+    }
+
+    async fn own_run(&self, escalation: &StoredEscalation) -> Result<(RunId, RunStatus), NotDone> {
+        let run = escalation.run.ok_or_else(|| NotDone::Never("the event is about no run".to_owned()))?;
+        let stored = self.engine()?.stored_run(Scope::Tenant(escalation.owner.tenant), run).await?;
+        let stored = stored.ok_or_else(|| NotDone::Never("the run is gone".to_owned()))?;
+        Ok((run, stored.state.status))
+    }
+
+    async fn tell_run(&self, escalation: &StoredEscalation, run: RunId, command: Command) -> Result<Done, NotDone> {
         let remark = Remark { by: Some(format!("escalation:{}", escalation.id).into()), ..Remark::default() };
-        match engine.tell(scope, run, Command::Retry { step: None }, remark).await {
+        match self.engine()?.tell(Scope::Tenant(escalation.owner.tenant), run, command, remark).await {
             Ok(()) => Ok(Done::Performs(run)),
             Err(TellError::Busy | TellError::Store(_) | TellError::Skipped { .. } | TellError::RunKeyTaken(_)) => {
                 Err(NotDone::Later("the run cannot be taken up again just now".to_owned()))
             }
             Err(error) => Err(NotDone::Never(error.to_string())),
+        }
+    }
+
+    /// Lets the backup endpoint of an integration take over: the one that the action names, or else what has failed.
+    async fn switch_to_backup(&self, escalation: &StoredEscalation, row: &OutboxRow) -> Result<Done, NotDone> {
+        let failed = escalation.context.get("integration").and_then(serde_json::Value::as_str);
+        let name = row.target.as_deref().or(failed).ok_or_else(|| {
+            NotDone::Never(
+                "the event is about no integration, and switch_to_backup names none as its target".to_owned(),
+            )
+        })?;
+        let engine = self.engine()?;
+        let known = engine.connections(escalation.owner.tenant).await?;
+        let missing = || NotDone::Never(format!("there is no integration '{name}'"));
+        let found = known.integration_named(name).ok_or_else(missing)?;
+        match engine.switch_to_backup(found, &format!("escalation {}", escalation.id)).await {
+            Ok(()) => Ok(Done::Done),
+            Err(SwitchError::Store(error)) => Err(error.into()),
+            Err(error) => Err(NotDone::Never(format!("integration '{name}': {error}"))),
         }
     }
 

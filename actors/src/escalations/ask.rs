@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use core314_domain::escalation::{
-    Admission, Asked, Command, Event, Failure, HeldBack, Recent, Rule, RuleId, Verdict, Windows, acting, ask,
-};
+use core314_domain::escalation::{Admission, Command, Event, Failure, HeldBack, Recent, Rule, RuleId, Windows};
 use core314_domain::ids::{Owner, RowId};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::desk::PATIENCE;
+use super::desk::{PATIENCE, TenantRules};
 use super::{Desk, EscalationError, Job};
 use crate::ports::StoreError;
 use crate::ports::escalation::{EscalationWrite, EventStep, HeldBackNote, StoredEscalation};
@@ -47,7 +45,10 @@ pub struct AskJob {
     pub cause: RowId,
     /// What is crossed out in the commit that takes it; absent: nothing, or another rule is still to take it.
     pub settles: Option<RowId>,
-    pub asked: Value,
+    /// The rules that were asked, and those of them that act: what is remembered of the others is looked for only where it
+    /// is written down.
+    pub rules: Arc<TenantRules>,
+    pub acting: Arc<[Arc<Rule>]>,
     pub answer: oneshot::Sender<Result<Taken, AskError>>,
 }
 
@@ -62,15 +63,13 @@ impl Desk {
         settles: Option<RowId>,
     ) -> Result<Vec<Taken>, AskError> {
         let rules = self.rules(owner.tenant).await?;
-        let asked = ask(&rules.rules, &failure, &owner);
-        let acts = acting(&rules.rules, &asked);
-        let remembered = remembered(&asked);
-        let mut taken = Vec::with_capacity(acts.len());
-        for (no, rule) in acts.iter().enumerate() {
-            let settles = settles.filter(|_| no + 1 == acts.len());
+        let acting: Arc<[Arc<Rule>]> = rules.set.acting(&failure, &owner).into();
+        let mut taken = Vec::with_capacity(acting.len());
+        for (no, rule) in acting.iter().enumerate() {
+            let settles = settles.filter(|_| no + 1 == acting.len());
             let (answer, heard) = oneshot::channel();
-            let (failure, asked) = (failure.clone(), remembered.clone());
-            let job = AskJob { owner, failure, cause, settles, asked, answer };
+            let (failure, rules, acting) = (failure.clone(), rules.clone(), acting.clone());
+            let job = AskJob { owner, failure, cause, settles, rules, acting, answer };
             self.hand(rule.id, owner.tenant, Job::Ask(Box::new(job))).map_err(|_| AskError::Busy)?;
             match tokio::time::timeout(PATIENCE, heard).await {
                 Ok(Ok(done)) => taken.push(done?),
@@ -163,8 +162,8 @@ impl Desk {
         subject: &str,
     ) -> Result<Option<HeldBack>, AskError> {
         let now_ms = self.now_ms();
-        let covering = self.silences(rule.id, &job.failure, &job.owner, now_ms).await?;
-        let silent = covering.iter().find_map(|silence| {
+        let rules = self.rules(job.owner.tenant).await?;
+        let silent = rules.covering(rule.id, &job.failure, &job.owner).into_iter().find_map(|silence| {
             let until_ms = silence.until(now_ms)?;
             Some(HeldBack::Silence { name: silence.document.name.clone(), until_ms })
         });
@@ -203,7 +202,7 @@ impl Desk {
             urgency: failure.urgency().unwrap_or(rule.document.urgency),
             by,
             context: (*failure.trigger()).clone(),
-            asked: job.asked.clone(),
+            asked: job.reasons(),
             conditions_met: conditions_met(rule),
             settles: job.settles,
             at_ms: self.now_ms(),
@@ -241,8 +240,14 @@ impl Desk {
         escalation.deadlines = escalation.event.deadlines(rule);
         let outbox = self.rows(rule, &escalation, &decision.tasks).await?;
         let is_new_work = !outbox.is_empty();
-        // What was just written down is done at once; were it not for a crash, the time would be moved on afterwards.
-        escalation.wake_ms = if is_new_work { Some(at_ms) } else { decision.next_wake_ms };
+        // What was just written down is done at once; were it not for a crash, the time would be moved on afterwards. Where there
+        // is nothing new, what was to be looked at before still is.
+        let earlier_ms = escalation.wake_ms.filter(|_| before.is_some());
+        escalation.wake_ms = match decision.next_wake_ms {
+            Some(_) if is_new_work => Some(at_ms),
+            None => is_new_work.then_some(at_ms),
+            Some(next_ms) => Some(earlier_ms.map_or(next_ms, |earlier_ms| earlier_ms.min(next_ms))),
+        };
         let stops = decision.stops.then(|| super::step::stop_of(&escalation.event));
         let audit = super::step::audit(&escalation, before, by, at_ms);
         let step = EventStep { escalation: escalation.clone(), before, outbox, stops, settles, audit, at_ms };
@@ -250,6 +255,9 @@ impl Desk {
             Outcome::Committed { .. } => {
                 escalation.version += 1;
                 self.tell_feed(&escalation);
+                if escalation.event.status.is_closed() {
+                    self.ended(escalation.owner.tenant, escalation.rule).await;
+                }
                 Ok(Some(escalation))
             }
             Outcome::Conflict => Ok(None),
@@ -269,12 +277,12 @@ fn conditions_met(rule: &Rule) -> Value {
     })
 }
 
-/// The verdicts that are kept: of the rules that act, and of the first others.
-fn remembered(asked: &[Asked]) -> Value {
-    let (acts, others): (Vec<&Asked>, Vec<&Asked>) = asked.iter().partition(|asked| asked.verdict == Verdict::Acts);
-    let left_out = others.len().saturating_sub(MOST_VERDICTS);
-    let kept: Vec<&Asked> = acts.into_iter().chain(others.into_iter().take(MOST_VERDICTS)).collect();
-    json!({"asked": kept, "left_out": left_out})
+impl AskJob {
+    /// What is kept of what the rules said: of those that act, and of the first others.
+    fn reasons(&self) -> Value {
+        let (asked, left_out) = self.rules.set.reasons(&self.acting, &self.failure, &self.owner, MOST_VERDICTS);
+        json!({"asked": asked, "left_out": left_out})
+    }
 }
 
 fn new_escalation(job: &AskJob, rule: &Rule, version: i64, event: Event) -> StoredEscalation {
@@ -290,7 +298,7 @@ fn new_escalation(job: &AskJob, rule: &Rule, version: i64, event: Event) -> Stor
         run: failure.run,
         event,
         context: (*failure.trigger()).clone(),
-        asked: job.asked.clone(),
+        asked: job.reasons(),
         conditions_met: conditions_met(rule),
         tags: rule.document.tags.clone(),
         deadlines: (None, None),

@@ -1,11 +1,12 @@
 //! What everybody shares who works on escalations: the rules of tenants, compiled, and the way to the actors.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use core314_domain::escalation::{
-    Asked, EscalationReason, Event, Failure, Hold, Rule, RuleDocument, RuleId, Silence, Surroundings,
+    Asked, EscalationReason, Event, Failure, Hold, Rule, RuleDocument, RuleId, RuleSet, Silence, Surroundings,
 };
 use core314_domain::ids::{Owner, RowId, TenantId, UserId};
 use core314_domain::plan::Problem;
@@ -13,9 +14,9 @@ use dashmap::DashMap;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::{EscalationError, Escalations, EscalationsMsg, Job, TellResult};
+use super::{EscalationError, Escalations, EscalationsMsg, Job, Nudge, TellResult};
 use crate::engine::{Engine, Inner};
-use crate::ports::escalation::{EscalationBook, EscalationWrite, StoredEscalation, StoredRule};
+use crate::ports::escalation::{EscalationBook, EscalationWrite, StoredEscalation, StoredRule, StoredSilence};
 use crate::ports::store::{Outcome, Write};
 use crate::ports::{Scope, StoreError};
 use crate::runtime::Runtime;
@@ -24,7 +25,7 @@ use crate::supervision::Ref;
 /// Tenants whose rules are held compiled; all are forgotten where there are more.
 const MOST_TENANTS: usize = 10_000;
 /// Silences of one tenant that are looked at.
-pub(super) const MOST_SILENCES: usize = 1_000;
+const MOST_SILENCES: usize = 1_000;
 /// How long a caller waits for an actor.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -53,21 +54,71 @@ pub struct Desk {
     pub(super) links: Option<Arc<dyn AckLinks>>,
     actor: OnceLock<Ref<Escalations>>,
     rules: DashMap<TenantId, Arc<TenantRules>>,
+    /// What was known before something changed: what is the same is not compiled again.
+    before: DashMap<TenantId, Arc<TenantRules>>,
+    /// One reads the rules of a tenant, and the others wait for that.
+    reading: DashMap<TenantId, Arc<tokio::sync::Mutex<()>>>,
     /// How often rules were forgotten: what was read before is not kept.
     forgotten: AtomicU64,
 }
 
-/// The rules of a tenant, and their versions.
+/// What a tenant's failures are asked about: its rules, compiled and found by what they are about, and its silences.
 #[derive(Default)]
 pub struct TenantRules {
-    pub rules: Vec<Arc<Rule>>,
-    pub stored: Vec<StoredRule>,
+    pub set: RuleSet,
+    kept: HashMap<RuleId, RuleFacts>,
+    silences: Vec<Silence>,
+    /// Of each rule that others depend on, by its name: those others.
+    dependents: HashMap<String, Vec<RuleId>>,
+    is_active: bool,
+}
+
+/// What is known of a rule beside its document.
+#[derive(Debug, Clone, Copy)]
+pub struct RuleFacts {
+    pub version: i64,
+    pub created_by: UserId,
+    pub updated_by: UserId,
 }
 
 impl TenantRules {
-    /// A rule as stored.
-    pub fn stored(&self, id: RuleId) -> Option<&StoredRule> {
-        self.stored.iter().find(|rule| rule.id == id)
+    /// Compiles what is stored. Rules that an earlier look has compiled in this version are taken from there; one that an
+    /// earlier release saved and this one cannot compile is left out, loudly.
+    fn of(stored: Vec<StoredRule>, silences: Vec<StoredSilence>, before: Option<&Self>) -> Self {
+        let mut kept = HashMap::with_capacity(stored.len());
+        let mut dependents: HashMap<String, Vec<RuleId>> = HashMap::new();
+        let mut rules = Vec::with_capacity(stored.len());
+        for StoredRule { id, version, document, created_by, updated_by, .. } in stored {
+            kept.insert(id, RuleFacts { version, created_by, updated_by });
+            for name in &document.depends_on {
+                dependents.entry(name.clone()).or_default().push(id);
+            }
+            let known = before.filter(|before| before.facts(id).is_some_and(|facts| facts.version == version));
+            if let Some(rule) = known.and_then(|before| before.set.rule(id)) {
+                rules.push(rule.clone());
+                continue;
+            }
+            match Rule::compile(id, document) {
+                Ok(rule) => rules.push(Arc::new(rule)),
+                Err(problems) => {
+                    let problem = &problems[0].message;
+                    tracing::error!(rule = %id, %problem, "a rule cannot be read by this release");
+                }
+            }
+        }
+        let compiled = silences.into_iter().filter_map(|s| Silence::compile(s.id, s.document, s.created_ms).ok());
+        let is_active = rules.iter().any(|rule| rule.document.is_active);
+        Self { set: RuleSet::new(rules), kept, silences: compiled.collect(), dependents, is_active }
+    }
+
+    /// What is known of a rule beside its document.
+    pub fn facts(&self, id: RuleId) -> Option<&RuleFacts> {
+        self.kept.get(&id)
+    }
+
+    /// Silences that cover a failure under a rule, whether they are in force now or later.
+    pub(super) fn covering(&self, rule: RuleId, failure: &Failure, owner: &Owner) -> Vec<&Silence> {
+        self.silences.iter().filter(|silence| silence.covers(rule, failure, owner)).collect()
     }
 }
 
@@ -85,6 +136,8 @@ impl Desk {
             links,
             actor: OnceLock::new(),
             rules: DashMap::new(),
+            before: DashMap::new(),
+            reading: DashMap::new(),
             forgotten: AtomicU64::new(0),
         }
     }
@@ -131,48 +184,65 @@ impl Desk {
         self.engine()?.commit(Write::Escalation(Box::new(write))).await
     }
 
-    /// The rules of a tenant. A rule that an earlier release saved and this one cannot compile is left out, loudly.
+    /// The rules of a tenant.
     pub async fn rules(&self, tenant: TenantId) -> Result<Arc<TenantRules>, StoreError> {
         if let Some(known) = self.rules.get(&tenant) {
             return Ok(known.clone());
         }
+        let turn = self.reading.entry(tenant).or_default().clone();
+        let _turn = turn.lock().await;
+        if let Some(known) = self.rules.get(&tenant) {
+            return Ok(known.clone());
+        }
+        let read = self.read_rules(tenant).await;
+        self.reading.remove(&tenant);
+        read
+    }
+
+    async fn read_rules(&self, tenant: TenantId) -> Result<Arc<TenantRules>, StoreError> {
         let forgotten = self.forgotten.load(Ordering::SeqCst);
         let stored = self.book.rules(tenant, self.runtime.settings.escalation_rules_per_tenant).await?;
-        let compiled = stored.iter().filter_map(|rule| match Rule::compile(rule.id, rule.document.clone()) {
-            Ok(rule) => Some(Arc::new(rule)),
-            Err(problems) => {
-                tracing::error!(rule = %rule.id, problem = %problems[0].message, "a rule cannot be read by this release");
-                None
-            }
-        });
-        let rules = Arc::new(TenantRules { rules: compiled.collect(), stored });
+        let silences = self.book.silences(tenant, self.now_ms(), MOST_SILENCES).await?;
+        let before = self.before.remove(&tenant).map(|(_, before)| before);
+        let rules = Arc::new(TenantRules::of(stored, silences, before.as_deref()));
         if self.rules.len() >= MOST_TENANTS {
             self.rules.clear();
+            self.before.clear();
         }
         self.rules.insert(tenant, rules.clone());
         if self.forgotten.load(Ordering::SeqCst) != forgotten {
-            self.rules.remove(&tenant);
+            self.set_aside(tenant);
         }
         Ok(rules)
     }
 
-    /// The tenant's rules have changed.
+    /// The tenant's rules or silences have changed.
     pub fn forget(&self, tenant: TenantId) {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
-        self.rules.remove(&tenant);
+        self.set_aside(tenant);
+    }
+
+    fn set_aside(&self, tenant: TenantId) {
+        if let Some((_, known)) = self.rules.remove(&tenant) {
+            // Of tenants whose rules are not asked again.
+            if self.before.len() >= MOST_TENANTS {
+                self.before.clear();
+            }
+            self.before.insert(tenant, known);
+        }
     }
 
     /// Whether the tenant has rules, as far as that is known at hand.
     pub fn has_rules(&self, tenant: TenantId) -> Option<bool> {
-        self.rules.get(&tenant).map(|known| known.rules.iter().any(|rule| rule.document.is_active))
+        self.rules.get(&tenant).map(|known| known.is_active)
     }
 
     /// A rule in the version that an event began with.
     pub(super) async fn rule_of(&self, of: &StoredEscalation) -> Result<Arc<Rule>, StoreError> {
         let (id, version) = (of.rule, of.rule_version);
         let present = self.rules(of.owner.tenant).await?;
-        if present.stored(id).is_some_and(|stored| stored.version == version)
-            && let Some(rule) = present.rules.iter().find(|rule| rule.id == id)
+        if present.facts(id).is_some_and(|facts| facts.version == version)
+            && let Some(rule) = present.set.rule(id)
         {
             return Ok(rule.clone());
         }
@@ -194,7 +264,24 @@ impl Desk {
     pub fn nudge(&self, tenant: TenantId) {
         if let Some(actor) = self.actor.get() {
             // Each event has a time to wake in any case.
-            let _ = actor.tell(EscalationsMsg::Nudge(tenant));
+            let _ = actor.tell(EscalationsMsg::Nudge(Nudge::Tenant(tenant)));
+        }
+    }
+
+    /// An event of a rule has ended: those that it may have held back are looked at.
+    pub(super) async fn ended(&self, tenant: TenantId, rule: RuleId) {
+        let dependents = match self.rules(tenant).await {
+            Ok(rules) => {
+                let name = rules.set.rule(rule).map(|rule| &rule.document.rule_name);
+                name.and_then(|name| rules.dependents.get(name)).cloned().unwrap_or_default()
+            }
+            // Each of them looks now and then.
+            Err(error) => return tracing::warn!(%error, "who waits for the end of an escalation could not be read"),
+        };
+        if let Some(actor) = self.actor.get() {
+            for rule in dependents {
+                let _ = actor.tell(EscalationsMsg::Nudge(Nudge::Rule(rule, tenant)));
+            }
         }
     }
 
@@ -226,7 +313,8 @@ impl Desk {
         event: Option<&Event>,
     ) -> Result<Surroundings, StoreError> {
         let now_ms = self.now_ms();
-        let covering = self.silences(rule.id, failure, owner, now_ms).await?;
+        let rules = self.rules(owner.tenant).await?;
+        let covering = rules.covering(rule.id, failure, owner);
         let silent = covering.iter().find_map(|silence| {
             let until_ms = silence.until(now_ms)?;
             let reason = format!("the silence '{}' covers it", silence.document.name);
@@ -244,19 +332,6 @@ impl Desk {
             until_ms: Some(now_ms + DEPENDENCY_LOOK_MS),
         });
         Ok(Surroundings { hold, next_hold_ms })
-    }
-
-    /// Silences that cover a failure under a rule, whether they are in force now or later.
-    pub(super) async fn silences(
-        &self,
-        rule: RuleId,
-        failure: &Failure,
-        owner: &Owner,
-        now_ms: i64,
-    ) -> Result<Vec<Silence>, StoreError> {
-        let stored = self.book.silences(owner.tenant, now_ms, MOST_SILENCES).await?;
-        let compiled = stored.into_iter().filter_map(|s| Silence::compile(s.id, s.document, s.created_ms).ok());
-        Ok(compiled.filter(|silence| silence.covers(rule, failure, owner)).collect())
     }
 
     /// Asks the rules whose signal has stayed away, and moves each on to its next time.
@@ -293,7 +368,7 @@ impl Desk {
         at_ms: Option<i64>,
     ) -> Result<(Vec<Asked>, Vec<Arc<Rule>>), StoreError> {
         let rules = match at_ms {
-            None => self.rules(owner.tenant).await?.rules.clone(),
+            None => self.rules(owner.tenant).await?.set.rules().to_vec(),
             Some(at_ms) => {
                 let most = self.runtime.settings.escalation_rules_per_tenant;
                 let found: Vec<(RuleId, RuleDocument)> = self.book.rules_at(owner.tenant, at_ms, most).await?;

@@ -1,7 +1,7 @@
 //! What people are told, and the actions that levels are made of, as single executions.
 
 use core314_domain::document::{FlowDocument, ShapeError};
-use core314_domain::escalation::{LevelAction, LevelDocument, Purpose, Rule, RuleDocument};
+use core314_domain::escalation::{ActionDocument, LevelAction, LevelDocument, Purpose, Rule, RuleDocument};
 use core314_domain::people::ContactKind;
 use core314_domain::words::Urgency;
 use serde_json::{Map, Value, json};
@@ -111,32 +111,34 @@ pub(super) fn action_type(action: &str) -> Option<&str> {
     }
 }
 
-/// Every action and channel of a rule as a single execution, with its place, so that executors can look at what they will be
-/// given when the rule is saved.
-pub fn level_action_types(document: &RuleDocument) -> Vec<(String, Result<FlowDocument, ShapeError>)> {
-    let mut found = Vec::new();
+/// Every action of a rule, with its place.
+pub fn rule_actions(document: &RuleDocument) -> Vec<(String, &ActionDocument)> {
     let mut actions = Vec::new();
-    let mut channels = Vec::new();
-    let levels = &document.escalation_levels;
-    let names = |level: &LevelDocument| !level.recipients.is_empty();
-    let first = levels.first().filter(|_| levels.iter().all(names));
-    let everybody: &[String] = first.map_or(&[], |level| &level.recipients);
     for (no, level) in document.escalation_levels.iter().enumerate() {
         let at = format!("/escalation_levels/{no}");
         actions.extend(level.actions.iter().enumerate().map(|(n, action)| (format!("{at}/actions/{n}"), action)));
         actions.extend(level.remediation.iter().map(|fix| (format!("{at}/remediation/action"), &fix.action)));
-        channels.extend(
-            level
-                .notify_channels
-                .iter()
-                .enumerate()
-                .map(|(n, c)| (format!("{at}/notify_channels/{n}"), c, level.recipients.as_slice())),
-        );
     }
     for (at, list) in
         [("/remediation_actions", &document.remediation_actions), ("/sla_breach_actions", &document.sla_breach_actions)]
     {
         actions.extend(list.iter().enumerate().map(|(n, action)| (format!("{at}/{n}"), action)));
+    }
+    actions
+}
+
+/// Every action and channel of a rule as a single execution, with its place, so that executors can look at what they will be
+/// given when the rule is saved.
+pub fn level_action_types(document: &RuleDocument) -> Vec<(String, Result<FlowDocument, ShapeError>)> {
+    let mut found = Vec::new();
+    let mut channels = Vec::new();
+    let levels = &document.escalation_levels;
+    let names = |level: &LevelDocument| !level.recipients.is_empty();
+    let first = levels.first().filter(|_| levels.iter().all(names));
+    let everybody: &[String] = first.map_or(&[], |level| &level.recipients);
+    for (no, level) in levels.iter().enumerate() {
+        let (at, recipients) = (format!("/escalation_levels/{no}/notify_channels"), level.recipients.as_slice());
+        channels.extend(level.notify_channels.iter().enumerate().map(|(n, c)| (format!("{at}/{n}"), c, recipients)));
     }
     channels.extend(
         document
@@ -145,7 +147,7 @@ pub fn level_action_types(document: &RuleDocument) -> Vec<(String, Result<FlowDo
             .enumerate()
             .map(|(n, c)| (format!("/notification_channels/{n}"), c, everybody)),
     );
-    for (at, action) in actions {
+    for (at, action) in rule_actions(document) {
         if let Some(action_type) = action_type(&action.action) {
             let target = action.target.as_deref().unwrap_or_default();
             let is_ticket = action.action == LevelAction::CreateTicket.as_str();

@@ -105,6 +105,7 @@ impl Desk {
             key,
             status: OutboxStatus::Pending,
             is_unknown: false,
+            is_stopped: false,
             run: None,
             error: None,
             tries: 0,
@@ -237,9 +238,8 @@ impl Desk {
     /// The admins of a tenant whose directory names none: whoever has made and changed the rule, which only admins may.
     async fn makers(&self, notice: &Notice<'_>) -> Result<Vec<Told>, StoreError> {
         let rules = self.rules(notice.escalation.owner.tenant).await?;
-        let stored = rules.stored(notice.rule.id);
-        let mut users: Vec<UserId> =
-            stored.map(|stored| vec![stored.created_by, stored.updated_by]).unwrap_or_default();
+        let facts = rules.facts(notice.rule.id);
+        let mut users: Vec<UserId> = facts.map(|facts| vec![facts.created_by, facts.updated_by]).unwrap_or_default();
         users.dedup();
         if users.is_empty() {
             users.push(notice.escalation.event.user);

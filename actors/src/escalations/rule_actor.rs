@@ -3,7 +3,6 @@
 //! Everything that waits (for the store, for a run to be accepted) happens in a task of its own; the actor hears of its end
 //! and goes on with the next. What it holds is read from the rows at its start, and nothing of it is needed after a crash.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use core314_domain::ids::{RowId, TenantId};
 use tokio::sync::oneshot;
 
 use super::ask::{AskError, AskJob, Taken};
+use super::rule_queue::RuleQueue;
 use super::{Desk, EscalationError, Escalations, EscalationsMsg, Job, TellResult};
 use crate::runtime::Counters;
 use crate::supervision::{Behaviour, Ctx, Ref};
@@ -43,7 +43,7 @@ pub(crate) enum RuleMsg {
 /// The actor.
 pub(crate) struct EscalationRule {
     args: RuleArgs,
-    queue: VecDeque<Job>,
+    queue: RuleQueue,
     is_busy: bool,
     told: u64,
     /// Read from the rows when it is first needed.
@@ -56,14 +56,14 @@ impl Behaviour for EscalationRule {
     type Args = RuleArgs;
 
     fn start(args: &RuleArgs, _: &mut Ctx<'_, Self>) -> Self {
-        Self { args: args.clone(), queue: VecDeque::new(), is_busy: false, told: 0, recent: None }
+        Self { args: args.clone(), queue: RuleQueue::default(), is_busy: false, told: 0, recent: None }
     }
 
     fn handle(&mut self, msg: RuleMsg, ctx: &mut Ctx<'_, Self>) {
         match msg {
             RuleMsg::Do { job, told } => {
                 self.told = told;
-                self.queue.push_back(job);
+                self.queue.push(job);
             }
             RuleMsg::Over { recent } => {
                 self.is_busy = false;
@@ -92,7 +92,7 @@ impl EscalationRule {
         if self.is_busy {
             return;
         }
-        let Some(job) = self.queue.pop_front() else { return };
+        let Some(job) = self.queue.pop() else { return };
         self.is_busy = true;
         let (args, recent) = (self.args.clone(), self.recent.take());
         self.args.desk.clone().io().spawn(async move {
@@ -136,7 +136,8 @@ impl RuleArgs {
             Ok((taken, recent)) => (Ok(taken), Some(recent)),
             Err(error) => (Err(error), None),
         };
-        let opened = taken.as_ref().ok().and_then(|taken: &Taken| taken.escalation.as_ref()).map(|stored| stored.id);
+        let known = taken.as_ref().ok().and_then(|taken: &Taken| taken.escalation.as_ref());
+        let known = known.map(|stored| (stored.id, stored.wake_ms));
         if let Ok(taken) = &taken {
             let place = match taken.admission {
                 Admission::Open => 0,
@@ -147,17 +148,23 @@ impl RuleArgs {
         }
         // Whoever has gone away asks again, and finds it done.
         let _ = job.answer.send(taken);
-        if let Some(escalation) = opened {
-            self.look(escalation).await;
+        match known {
+            // A failure that has only joined an event gives nothing to do but in its time.
+            Some((escalation, wake_ms)) if wake_ms.is_some_and(|at_ms| at_ms > self.desk.now_ms()) => {
+                self.tell_next(escalation, wake_ms);
+            }
+            Some((escalation, _)) => self.look(escalation).await,
+            None => {}
         }
         recent
     }
 
     async fn take(&self, job: &AskJob, recent: Option<Recent>) -> Result<(Taken, Recent), AskError> {
         let rules = self.desk.rules(self.tenant).await?;
-        let rule = rules.rules.iter().find(|rule| rule.id == self.rule);
         // Deleted since it was asked: it is asked again, and another may act.
-        let (Some(rule), Some(stored)) = (rule, rules.stored(self.rule)) else { return Err(AskError::Busy) };
+        let (Some(rule), Some(facts)) = (rules.set.rule(self.rule), rules.facts(self.rule)) else {
+            return Err(AskError::Busy);
+        };
         let mut recent = if let Some(recent) = recent {
             recent
         } else {
@@ -165,19 +172,22 @@ impl RuleArgs {
             let since_ms = self.desk.now_ms() - windows.longest_ms();
             Recent::new(self.desk.book.recent(self.rule, since_ms, windows.most()).await?)
         };
-        let taken = self.desk.take(job, rule, stored.version, &mut recent).await?;
+        let taken = self.desk.take(job, rule, facts.version, &mut recent).await?;
         Ok((taken, recent))
     }
 
     async fn tell(&self, escalation: RowId, command: &Command, by: &str, answer: oneshot::Sender<TellResult>) {
         let told = self.desk.decide_on(escalation, command, by).await;
-        let stored = told.as_ref().ok().cloned();
+        let is_told = told.is_ok();
         let _ = answer.send(told);
-        let Some(stored) = stored else { return };
-        if stored.event.status.is_closed() {
-            self.desk.nudge(self.tenant);
+        if is_told {
+            self.look(escalation).await;
         }
-        self.look(escalation).await;
+    }
+
+    fn tell_next(&self, escalation: RowId, wake_ms: Option<i64>) {
+        let (rule, tenant) = (self.rule, self.tenant);
+        let _ = self.parent.tell_urgent(EscalationsMsg::Known { escalation, rule, tenant, wake_ms });
     }
 
     /// Looks at an event, and says when it is to be looked at again.
@@ -191,8 +201,7 @@ impl RuleArgs {
                 Some(self.desk.now_ms() + AGAIN_MS)
             }
         };
-        let (rule, tenant) = (self.rule, self.tenant);
-        let _ = self.parent.tell_urgent(EscalationsMsg::Known { escalation, rule, tenant, wake_ms });
+        self.tell_next(escalation, wake_ms);
         for run in watch {
             self.watch(escalation, run).await;
         }

@@ -4,22 +4,26 @@
 //! sent* once an attempt of it has ended without anybody knowing what it did: then it is tried again under the same key, and
 //! everybody can see so. Whether somebody has acknowledged is looked at here, at the moment of sending.
 
+use std::collections::HashMap;
+
 use core314_domain::escalation::{Command, LevelAction, Purpose};
-use core314_domain::ids::{RowId, uuid_ms};
+use core314_domain::ids::{RowId, RunId, uuid_ms};
 use core314_domain::words::RunStatus;
 
 use super::act::{Done, NotDone, short};
 use super::{Desk, EscalationError};
 use crate::failpoint;
-use crate::ports::escalation::{EscalationWrite, OutboxRow, OutboxStatus, OutboxStep, StoredEscalation};
-use crate::ports::store::Outcome;
+use crate::ports::escalation::{EscalationWrite, OutboxKind, OutboxRow, OutboxStatus, OutboxStep, StoredEscalation};
+use crate::ports::store::{Outcome, StoredRun};
 use crate::ports::{Scope, StoreError};
 use crate::runtime::Counters;
 
 /// The first wait before another try, and the longest, in ms.
 const RETRY_MS: i64 = 500;
 const LONGEST_RETRY_MS: i64 = 60_000;
-/// How long to wait for the end of what is being sent without looking: its end is told at once as well.
+/// How long to wait for the end of what is being sent without looking: its end is told at once as well. What is young is
+/// looked at sooner, so that what a crash has left unknown is soon seen to be.
+const LOOK_SOON_MS: i64 = 1_000;
 const LOOK_MS: i64 = 30_000;
 /// Turns of one look: sending may mend, mending may resolve, and that may stop or send.
 const TURNS: usize = 8;
@@ -34,6 +38,7 @@ impl Desk {
         let mut wake_ms = None;
         for _ in 0..TURNS {
             let Some(mut stored) = self.book.escalation(Scope::Platform, escalation).await? else { return Ok(None) };
+            let mut kept_wake_ms = stored.wake_ms;
             let mut rows = self.book.outbox(escalation).await?;
             let observed = self.observe(&mut rows).await?;
             if !observed.is_empty() {
@@ -41,16 +46,20 @@ impl Desk {
             }
             self.stop(&stored, &rows).await;
             if !stored.event.status.is_closed() {
-                if let Some(command) = remedied(&rows, &stored) {
+                if let Some(command) = remedied(&rows, &stored, self.now_ms()) {
                     self.decide_on(escalation, &command, "remediation").await?;
                     continue;
                 }
+                let version = stored.version;
                 match self.decide(stored, &Command::Look, None, "rules").await? {
                     Some(looked) => stored = looked,
                     None => continue,
                 }
-                // The look may have written more.
-                rows = self.book.outbox(escalation).await?;
+                if stored.version != version {
+                    // The look may have written more.
+                    kept_wake_ms = stored.wake_ms;
+                    rows = self.book.outbox(escalation).await?;
+                }
             }
             let next_ms = if stored.event.status.is_closed() { None } else { stored.wake_ms };
             let (changed, later_ms) = self.send(&stored, &mut rows).await;
@@ -59,7 +68,9 @@ impl Desk {
             // A new event's time is the moment of its first look: from here on it is when it has something to do.
             let due_ms = self.due_again(&stored, next_ms).await?;
             wake_ms = [due_ms, later_ms].into_iter().flatten().min();
-            self.note(&stored, wake_ms, changed).await?;
+            if !changed.is_empty() || wake_ms != kept_wake_ms {
+                self.note(&stored, wake_ms, changed).await?;
+            }
             break;
         }
         Ok(wake_ms)
@@ -83,13 +94,18 @@ impl Desk {
     /// What has become of what is being sent.
     async fn observe(&self, rows: &mut [OutboxRow]) -> Result<Vec<OutboxRow>, StoreError> {
         let mut changed = Vec::new();
-        for row in rows.iter_mut().filter(|row| !row.status.is_final()) {
-            let Some(run) = row.run else { continue };
-            let Some(stored) = self.runtime().store.load_runs(vec![run]).await?.pop() else { continue };
+        let open = |row: &&mut OutboxRow| !row.status.is_final() && row.run.is_some();
+        let runs: Vec<RunId> = rows.iter_mut().filter(open).filter_map(|row| row.run).collect();
+        let stored = if runs.is_empty() { Vec::new() } else { self.runtime().store.load_runs(runs).await? };
+        let stored: HashMap<RunId, StoredRun> = stored.into_iter().map(|run| (run.header.id, run)).collect();
+        for row in rows.iter_mut().filter(open) {
+            let Some((run, stored)) = row.run.and_then(|run| stored.get_key_value(&run)) else { continue };
             let before = row.clone();
-            row.is_unknown = row.is_unknown || self.book.has_unknown(run).await?;
+            row.is_unknown = row.is_unknown || self.book.has_unknown(*run).await?;
+            let is_back = row.kind == OutboxKind::Act && row.channel == LevelAction::RollbackChanges.as_str();
+            let done = if is_back { RunStatus::RolledBack } else { RunStatus::Completed };
             match stored.state.status {
-                RunStatus::Completed => {
+                status if status == done => {
                     row.status = OutboxStatus::Sent;
                     row.sent_ms = stored.state.completed_at_ms;
                     row.error = None;
@@ -98,7 +114,12 @@ impl Desk {
                 status if status.is_terminal() => {
                     row.status = OutboxStatus::Failed;
                     let errors = stored.attempts.iter().rev().find_map(|attempt| attempt.error.as_deref());
-                    row.error = Some(short(errors.unwrap_or("it failed")));
+                    let failed = if is_back {
+                        "it could not be taken back: the run says which undo failed"
+                    } else {
+                        "it failed"
+                    };
+                    row.error = Some(short(errors.filter(|_| !is_back).unwrap_or(failed)));
                 }
                 _ if row.is_unknown => row.status = OutboxStatus::MaybeSent,
                 _ => {}
@@ -114,20 +135,23 @@ impl Desk {
     async fn send(&self, stored: &StoredEscalation, rows: &mut [OutboxRow]) -> (Vec<OutboxRow>, Option<i64>) {
         let mut changed = Vec::new();
         let mut later_ms = None;
+        // What stands behind a switch to a backup that is tried again waits for it.
+        let mut behind: Option<(Purpose, u32)> = None;
         let mut wait = |at_ms: i64| later_ms = Some(later_ms.map_or(at_ms, |other: i64| other.min(at_ms)));
         for row in rows.iter_mut() {
             match row.status {
-                OutboxStatus::Sending | OutboxStatus::MaybeSent => wait(self.now_ms() + LOOK_MS),
+                OutboxStatus::Sending | OutboxStatus::MaybeSent => wait(look_ms(row, self.now_ms())),
                 OutboxStatus::Pending if !is_wanted(stored, row) => {
                     row.status = OutboxStatus::Cancelled;
                     changed.push(row.clone());
                 }
+                OutboxStatus::Pending if is_remedy(row) && behind == Some((row.purpose, row.level)) => {}
                 OutboxStatus::Pending => {
                     failpoint::hit("escalation.before_send");
                     match self.perform(stored, row).await {
                         Ok(Done::Performs(run)) => {
                             (row.status, row.run) = (OutboxStatus::Sending, Some(run));
-                            wait(self.now_ms() + LOOK_MS);
+                            wait(look_ms(row, self.now_ms()));
                         }
                         Ok(Done::Done) => {
                             (row.status, row.sent_ms, row.error) = (OutboxStatus::Sent, Some(self.now_ms()), None);
@@ -135,6 +159,9 @@ impl Desk {
                         Err(NotDone::Later(why)) => {
                             row.tries += 1;
                             row.error = Some(short(&why));
+                            if row.channel == LevelAction::SwitchToBackup.as_str() {
+                                behind = Some((row.purpose, row.level));
+                            }
                             wait(self.now_ms() + (RETRY_MS << row.tries.min(10)).min(LONGEST_RETRY_MS));
                         }
                         Err(NotDone::Never(why)) => {
@@ -189,30 +216,50 @@ impl Desk {
     }
 }
 
-/// Whether something is still to be done, as the event stands now: a level that was reached before somebody acknowledged is
-/// not, nor is anything but the notice of a broken service level after the end.
+/// When what is being sent is looked at again: the older it is, the later.
+fn look_ms(row: &OutboxRow, now_ms: i64) -> i64 {
+    now_ms + (now_ms - uuid_ms(row.id.0)).clamp(LOOK_SOON_MS, LOOK_MS)
+}
+
+/// Whether something is still to be done: what an acknowledgement or the end has stopped is not, nor is anything but the notice
+/// of a service level after the end.
 fn is_wanted(stored: &StoredEscalation, row: &OutboxRow) -> bool {
-    let event = &stored.event;
-    let climbs = matches!(row.purpose, Purpose::Level | Purpose::Repeat);
-    if event.status.is_closed() {
-        return matches!(row.purpose, Purpose::SlaWarning | Purpose::SlaBreach);
-    }
-    let acknowledged_ms = event.acknowledged.as_ref().map(|deed| deed.at_ms);
-    !(climbs && acknowledged_ms.is_some_and(|at_ms| uuid_ms(row.id.0) <= at_ms))
+    let is_of_service = matches!(row.purpose, Purpose::SlaWarning | Purpose::SlaBreach);
+    !row.is_stopped && (is_of_service || !stored.event.status.is_closed())
 }
 
 /// What a remediation that has ended means: the first success mends; a failure says, once, that it is still broken.
-fn remedied(rows: &[OutboxRow], stored: &StoredEscalation) -> Option<Command> {
-    let of = |row: &&OutboxRow| matches!(row.purpose, Purpose::Remediation | Purpose::FixFirst);
-    if let Some(row) = rows.iter().filter(of).find(|row| row.status == OutboxStatus::Sent && mends(row)) {
+fn remedied(rows: &[OutboxRow], stored: &StoredEscalation, now_ms: i64) -> Option<Command> {
+    let is_proof = |row: &&OutboxRow| row.status == OutboxStatus::Sent && mends(row) && !prepares(row, rows);
+    if let Some(row) = rows.iter().filter(|row| is_remedy(row)).find(is_proof) {
         return Some(Command::Remedied { purpose: row.purpose, success: true });
     }
-    let failed = rows.iter().filter(of).find(|row| row.status == OutboxStatus::Failed)?;
-    let is_told = stored.event.remediation_successful.is_some();
-    (!is_told).then_some(Command::Remedied { purpose: failed.purpose, success: false })
+    let failed = |row: &&OutboxRow| is_remedy(row) && row.status == OutboxStatus::Failed;
+    // Those who wait for what was tried first hear it, whatever had failed before.
+    let is_waited_for =
+        |row: &&OutboxRow| row.purpose == Purpose::FixFirst && stored.event.waits_for_remedy(row.level, now_ms);
+    let is_news = stored.event.remediation_successful.is_none();
+    let failed = rows.iter().filter(failed).find(|row| is_news || is_waited_for(row))?;
+    Some(Command::Remedied { purpose: failed.purpose, success: false })
+}
+
+/// Whether a row is there to mend what had failed.
+fn is_remedy(row: &OutboxRow) -> bool {
+    match row.purpose {
+        Purpose::Remediation | Purpose::FixFirst => true,
+        Purpose::Level => row.kind == OutboxKind::Act && LevelAction::names_remedy(&row.channel),
+        Purpose::Repeat | Purpose::SlaWarning | Purpose::SlaBreach => false,
+    }
 }
 
 /// Whether the success of an action shows that what had failed is mended.
 fn mends(row: &OutboxRow) -> bool {
     row.channel.parse::<LevelAction>().map_or(true, LevelAction::mends)
+}
+
+/// A switch to a backup makes the way for what is tried beside it: that shows whether it has helped.
+fn prepares(row: &OutboxRow, rows: &[OutboxRow]) -> bool {
+    let is_switch = |row: &OutboxRow| row.channel == LevelAction::SwitchToBackup.as_str();
+    let is_beside = |other: &OutboxRow| (other.purpose, other.level) == (row.purpose, row.level);
+    is_switch(row) && rows.iter().any(|other| is_beside(other) && is_remedy(other) && mends(other) && !is_switch(other))
 }

@@ -41,6 +41,10 @@ impl FlowRun {
             Change::RunEnded { status, .. } if !self.run.header.flow.is_single_action() => {
                 let reason = match status {
                     RunStatus::Failed | RunStatus::TimedOut => EscalationReason::RunFailed,
+                    // Whoever asked for it has been told of what had failed.
+                    RunStatus::RolledBack if self.run.state.rollback.as_ref().is_some_and(|back| back.is_asked) => {
+                        return None;
+                    }
                     RunStatus::RolledBack => EscalationReason::RunRolledBack,
                     _ => return None,
                 };

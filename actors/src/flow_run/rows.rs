@@ -165,7 +165,13 @@ impl FlowRun {
             Change::Voted { by, .. } => {
                 write.audit.push(self.audit(AuditEvent::ApprovalGiven, &format!("user:{by}"), now_ms));
             }
-            Change::RollbackBegan { .. } => write.audit.push(self.audit(AuditEvent::RollbackStarted, by, now_ms)),
+            Change::RollbackBegan { .. } => {
+                // One that was asked for after the end takes the run up again.
+                if let Some(ended) = ended_before {
+                    write.reopened = Some(ended.clone());
+                }
+                write.audit.push(self.audit(AuditEvent::RollbackStarted, by, now_ms));
+            }
             Change::RollbackEnded { .. } => write.audit.push(self.audit(AuditEvent::RollbackEnded, by, now_ms)),
             Change::UndoSettled { way: UndoWay::Done, .. } if by == ENGINE => {}
             Change::UndoSettled { step, way } => {

@@ -97,6 +97,29 @@ fn a_backup_takes_over_and_hands_back() {
 }
 
 #[test]
+fn a_backup_is_tried_and_takes_over_by_order() {
+    let (gates, name, _) = gates(CallLimits::default(), true);
+    let probe = gates.enter_backup(&name, 1).expect("it has a backup");
+    assert!(probe.is_backup);
+    probe.leave(Health::Good, 1, 1);
+    assert!(!pass(&gates, &name, 1).is_backup, "a look changes nothing");
+    let turned = gates.switch_to_backup(&name, "escalation:1", 2).expect("it has a backup").expect("it turns");
+    assert_eq!((turned.kept.state, turned.kept.until_ms), (BreakerState::Open, Some(30_002)));
+    assert_eq!(gates.switch_to_backup(&name, "escalation:1", 3), Ok(None), "done twice it is done once");
+    assert!(pass(&gates, &name, 4).is_backup);
+    assert_eq!(
+        pass(&gates, &name, 30_002).leave(Health::Good, 1, 30_003).expect("closed").kept.state,
+        BreakerState::Closed
+    );
+    assert!(!pass(&gates, &name, 30_004).is_backup, "the primary is healthy again");
+    gates.hold(&name, Some(BreakerHold::Closed), "user:1", 30_005).expect("a gate");
+    assert_eq!(gates.switch_to_backup(&name, "escalation:1", 30_006), Err(NoBackup::Held));
+    let (lone, name, _) = self::gates(CallLimits::default(), false);
+    assert_eq!(lone.switch_to_backup(&name, "x", 1), Err(NoBackup::NoEndpoint));
+    assert_eq!(lone.switch_to_backup(&(name.0, "gone".into()), "x", 1), Err(NoBackup::Gone));
+}
+
+#[test]
 fn without_a_backup_an_open_breaker_blocks_until_it_is_asked_again() {
     let (gates, name, told) = gates(CallLimits::default(), false);
     (0..2).for_each(|_| drop(pass(&gates, &name, 0).leave(Health::Ill, 1, 0)));

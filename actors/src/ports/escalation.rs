@@ -5,7 +5,7 @@
 
 use core314_domain::audit::AuditEntry;
 use core314_domain::escalation::{
-    EscalationStatus, Event, HeldBack, OnCallDocument, Override, RuleDocument, RuleId, SilenceDocument,
+    EscalationStatus, Event, HeldBack, OnCall, OnCallDocument, Override, RuleDocument, RuleId, Shift, SilenceDocument,
 };
 use core314_domain::ids::{ExecutionId, FlowId, LogId, Owner, RowId, RunId, TenantId, UserId};
 use core314_domain::words::words;
@@ -90,6 +90,8 @@ pub struct OutboxRow {
     pub status: OutboxStatus,
     /// An attempt has ended without anybody knowing what it did.
     pub is_unknown: bool,
+    /// It is not wanted any more since it is under way: it is cut off.
+    pub is_stopped: bool,
     /// What performs it.
     pub run: Option<RunId>,
     pub error: Option<String>,
@@ -107,6 +109,18 @@ pub struct StoredOnCall {
     pub version: i64,
     pub document: OnCallDocument,
     pub overrides: Vec<(RowId, Override)>,
+}
+
+impl StoredOnCall {
+    /// Who is on call at an instant, as far as those who stand in then were read; or why that cannot be said.
+    pub fn at(self, at_ms: i64) -> Result<Shift, String> {
+        let overrides: Vec<Override> = self.overrides.into_iter().map(|(_, over)| over).collect();
+        let name = self.document.name.clone();
+        let schedule = OnCall::compile(self.document);
+        let schedule = schedule
+            .map_err(|problems| format!("the on-call schedule '{name}' cannot be read: {}", problems[0].message))?;
+        Ok(schedule.at(&overrides, at_ms))
+    }
 }
 
 /// A silence as stored.
@@ -185,7 +199,7 @@ pub trait EscalationBook: Send + Sync + 'static {
     /// Of these rules of a tenant, by name, one that has an open event.
     fn open_among(&self, tenant: TenantId, names: Vec<String>) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
 
-    /// What an event wants done.
+    /// What an event wants done, as far as it is not over, and what was tried to mend it.
     fn outbox(&self, escalation: RowId) -> BoxFuture<'_, Result<Vec<OutboxRow>, StoreError>>;
 
     /// Events with something to do before a time, soonest first, after the given one.
@@ -198,6 +212,9 @@ pub trait EscalationBook: Send + Sync + 'static {
 
     /// Open events of a tenant: silences and the ends of others concern them.
     fn open_of(&self, tenant: TenantId, limit: usize) -> BoxFuture<'_, Result<Vec<Waking>, StoreError>>;
+
+    /// Open events of a rule.
+    fn open_of_rule(&self, rule: RuleId, limit: usize) -> BoxFuture<'_, Result<Vec<Waking>, StoreError>>;
 
     /// Live runs of a flow.
     fn live_runs(&self, tenant: TenantId, flow: FlowId, limit: usize) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>>;

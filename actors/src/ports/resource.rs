@@ -228,10 +228,11 @@ resources! {
         status: Word(EscalationStatus), subject: Text, urgency: Word(Urgency), failure_count: Integer, held_back_count:
         Integer, held_back_by: Json or null, bundled_into: Id or null, acknowledged_by: Id or null, acknowledged_at: Time or
         null, resolved_by: Id or null, resolved_at: Time or null, resolution_notes: Text or null, actions_performed: Json,
-        notifications_sent: Json, remediation_attempted: Boolean, remediation_successful: Boolean or null,
-        sla_response_deadline: Time or null, sla_resolution_deadline: Time or null, sla_response_breached: Boolean,
-        sla_resolution_breached: Boolean, triggered_at: Time, resolution_duration_minutes: Real or null, next_wake_at: Time or
-        null, context_data: Json, tags: Texts, metadata: Json, version: Integer, created_at: Time, updated_at: Time,
+        notifications_sent: Json, actions_left_out: Integer, notifications_left_out: Integer, remediation_attempted: Boolean,
+        remediation_successful: Boolean or null, sla_response_deadline: Time or null, sla_resolution_deadline: Time or null,
+        sla_response_breached: Boolean, sla_resolution_breached: Boolean, triggered_at: Time, resolution_duration_minutes:
+        Real or null, next_wake_at: Time or null, context_data: Json, tags: Texts, metadata: Json, version: Integer,
+        created_at: Time, updated_at: Time,
     }
     /// What events want done: one row for each event, level, target and channel.
     Outbox = "notification_outbox", "entry of the outbox", [] {

@@ -227,7 +227,9 @@ pub struct CachedWrite {
 /// A run that only others can move.
 #[derive(Debug, Clone)]
 pub struct IdleRun {
-    pub run: StoredRun,
+    pub id: RunId,
+    /// Or why it cannot be read.
+    pub run: Result<StoredRun, String>,
     /// A limit of its flow keeps it in line.
     pub is_held: bool,
 }

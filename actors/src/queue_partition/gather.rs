@@ -200,9 +200,14 @@ impl QueuePartition {
         self.stop_gathering(run);
         let Some(resident) = self.runs.get_mut(&run) else { return };
         resident.header = Some(header.clone());
-        let claim = resident.plan.as_ref().map(|plan| claim_of(plan, header));
-        if let Some(Ok(Some(claim))) = claim {
-            resident.claim = Some(Arc::new(claim));
+        match resident.plan.as_ref().map(|plan| claim_of(plan, header)) {
+            Some(Ok(Some(claim))) => resident.claim = Some(Arc::new(claim)),
+            Some(Ok(None)) | None => {}
+            // At an accept the trigger is refused for this; here it was taken, one by one.
+            Some(Err(error)) => {
+                let reason = format!("its flow's limits cannot be evaluated on what it has gathered: {error}");
+                return self.tell_end(run, reason);
+            }
         }
         let Some(claim) = resident.claim.clone() else { return };
         match self.limits.book.arrive(run, &claim, self.runtime.now_ms()) {
@@ -212,10 +217,13 @@ impl QueuePartition {
                 self.start_admitted();
             }
             Arrival::Skipped { .. } => {
-                let reason = "the limit of its flow is full, and its strategy is to skip".to_owned();
-                let remark = Remark { by: Some("engine".into()), ..Remark::default() };
-                self.tell(run, Box::new(Command::Cancel { reason }), remark, None);
+                self.tell_end(run, "the limit of its flow is full, and its strategy is to skip".to_owned());
             }
         }
+    }
+
+    fn tell_end(&mut self, run: RunId, reason: String) {
+        let remark = Remark { by: Some("engine".into()), ..Remark::default() };
+        self.tell(run, Box::new(Command::Cancel { reason }), remark, None);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
-use core314_domain::escalation::{EscalationReason, Failure};
+use core314_domain::escalation::{EscalationReason, Failure, about_run};
 use core314_domain::ids::{FlowId, RowId, RunId};
 use core314_domain::words::{OccurrenceKind, TriggerType};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ impl Starter {
         let all = occurrence.context["failures"].as_array().map_or(&[][..], Vec::as_slice);
         let mut is_settled = false;
         for (no, noted) in all.iter().enumerate() {
-            let mut failure = failure(noted, run, occurrence.at_ms, self.runtime.settings.max_trigger_bytes);
+            let mut failure = failure(noted, run, occurrence.at_ms);
             if let Some(execution) = failure.execution {
                 failure.log = desk.book().last_attempt(execution).await?;
             }
@@ -242,26 +242,11 @@ fn end_context(occurrence: &Occurrence, run: &Value, limit: usize) -> Value {
 }
 
 /// What escalation rules are asked: what was noted of the failure, and what the run says of itself.
-fn failure(noted: &Value, run: &Value, at_ms: i64, limit: usize) -> Failure {
+fn failure(noted: &Value, run: &Value, at_ms: i64) -> Failure {
     let reason = noted["reason"].as_str().and_then(|word| word.parse().ok());
-    let mut context = noted["context"].clone();
-    let is_flow = run["flow_name"].as_str().is_some_and(|name| !name.is_empty());
-    if is_flow {
-        context["flow_id"] = run["orchestration_flow_id"].clone();
-        context["flow_name"] = run["flow_name"].clone();
-    }
-    context["run_id"] = run["id"].clone();
-    context["run_error"] = run["error"].clone();
-    context["trigger_type"] = run["trigger_type"].clone();
-    // What started the run, unless that is too much.
-    if run["trigger_context"].to_string().len() <= limit.min(MOST_CONTEXT_BYTES) {
-        context["context"] = run["trigger_context"].clone();
-    }
+    let context = about_run(noted["context"].clone(), run);
     Failure::described(reason.unwrap_or(EscalationReason::Reported), Arc::new(context), at_ms)
 }
-
-/// What started a run is shown to rules, and kept with events, up to this size.
-const MOST_CONTEXT_BYTES: usize = 16_384;
 
 /// A recommendation's action as a flow of one step. Texts in its payload may be templates over `trigger`, which is the
 /// recommendation.

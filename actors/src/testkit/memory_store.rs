@@ -424,7 +424,8 @@ impl Store for MemoryStore {
         let is_idle = |run: &StoredRun| run.timing == Timing::default() && run.state.completed_at_ms.is_none();
         let behind = rows.runs.iter().filter(|(id, run)| after.is_none_or(|a| **id > a) && is_idle(run));
         let found = behind.take(limit).map(|(id, run)| IdleRun {
-            run: StoredRun { attempts: Vec::new(), ..run.clone() },
+            id: *id,
+            run: Ok(StoredRun { attempts: Vec::new(), ..run.clone() }),
             is_held: rows.limited.get(id).is_some_and(|row| !row.1.holds),
         });
         ready(Ok(found.collect()))

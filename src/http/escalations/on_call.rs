@@ -7,7 +7,7 @@ use core314_actors::engine::{OnCallDraft, OverrideDraft};
 use core314_actors::ports::Scope;
 use core314_actors::ports::escalation::StoredOnCall;
 use core314_actors::ports::resource::Resource;
-use core314_domain::escalation::{OnCall, OnCallDocument, Override};
+use core314_domain::escalation::{OnCallDocument, Override};
 use core314_domain::ids::{RowId, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -120,10 +120,7 @@ pub async fn now(req: HttpRequest, id: web::Path<String>, state: Shared) -> Resu
         Some(text) => time("at", text)?,
     };
     let stored = find(&state, scope, &id, at_ms).await?;
-    let overrides: Vec<Override> = stored.overrides.into_iter().map(|(_, over)| over).collect();
-    let schedule = OnCall::compile(stored.document)
-        .map_err(|problems| Problem::Conflict(format!("the schedule cannot be read: {}", problems[0].message)))?;
-    let shift = schedule.at(&overrides, at_ms);
+    let shift = stored.at(at_ms).map_err(Problem::Conflict)?;
     let until = shift.until_ms.and_then(rfc3339);
     Ok(HttpResponse::Ok().json(Now { at: rfc3339(at_ms), user_id: shift.user, by: shift.by, until }))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::ports::resource::Resource;
-use core314_domain::escalation::{Asked as Said, EscalationReason, Failure, Suite, acting};
+use core314_domain::escalation::{Asked as Said, EscalationReason, Failure, Suite, about_run, acting};
 use core314_domain::ids::ExecutionId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,7 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let written = Written::of(&req, payload, &state).await?;
     let input: Input = written.read()?;
     if let Some(suite) = input.suite {
-        return perform(suite, &written);
+        return perform(suite, &written).await;
     }
     let at_ms = input.at.as_deref().map(chrono::DateTime::parse_from_rfc3339).transpose();
     let at_ms = at_ms.map_err(|e| Problem::field("at", format!("is not an RFC 3339 time: {e}")))?;
@@ -82,12 +82,16 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     Ok(HttpResponse::Ok().json(View { asked, acting, cases: Vec::new(), passed: true }))
 }
 
-fn perform(suite: Value, written: &Written) -> Result<HttpResponse, Problem> {
+/// Beside the workers that answer requests: a suite may take a while, and this request keeps its place until it is over.
+async fn perform(suite: Value, written: &Written) -> Result<HttpResponse, Problem> {
     let within = |pointer: String| format!("/suite{pointer}");
     let suite: Suite = core314_domain::document::read(suite).map_err(|error| {
         written.located(vec![core314_domain::plan::Problem::new(within(error.pointer), error.message)])
     })?;
-    let reports = suite.perform().map_err(|problems| {
+    let performed = tokio::task::spawn_blocking(move || suite.perform()).await;
+    // Nothing cuts it off; one that panicked says so in the log.
+    let performed = performed.map_err(|_| Problem::Internal)?;
+    let reports = performed.map_err(|problems| {
         let problems =
             problems.into_iter().map(|p| core314_domain::plan::Problem { pointer: within(p.pointer.clone()), ..p });
         written.located(problems.collect())
@@ -112,16 +116,13 @@ pub async fn of_execution(
         _ => EscalationReason::ExecutionFailed,
     };
     let attempts = row["current_retry_attempt"].as_i64().unwrap_or(0) + 1;
-    let is_flow = run["flow_name"].as_str().is_some_and(|name| !name.is_empty());
-    let context = json!({
+    let noted = json!({
         "step_id": row["step_id"], "execution_id": id, "action_type": row["action_type"],
         "action_target": row["action_target"], "integration": row["action_target"], "urgency": row["urgency"],
         "priority": row["priority"], "attempts": attempts, "error": row["execution_error"],
-        "error_code": row["execution_error_code"], "run_id": run["id"], "run_error": run["error"],
-        "flow_id": if is_flow { run["orchestration_flow_id"].clone() } else { Value::Null },
-        "flow_name": if is_flow { run["flow_name"].clone() } else { Value::Null },
-        "trigger_type": run["trigger_type"], "context": run["trigger_context"],
+        "error_code": row["execution_error_code"],
     });
+    let context = about_run(noted, &run);
     let ended = row["completed_at"].as_str().and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok());
     let at_ms = ended.map_or_else(|| state.engine.now_ms(), |time| time.timestamp_millis());
     Ok(Failure::described(reason, Arc::new(context), at_ms))

@@ -5,10 +5,11 @@
 //! - An event is changed from the version that the change was decided on, or not at all; a rule has one open event a subject.
 //! - A task has one row, by its key, however often it is decided.
 
+mod outbox;
 mod rows;
 
 use core314_actors::ports::escalation::{
-    EscalationWrite, EventBefore, EventStep, HeldBackNote, OutboxStep, Stop, StoredOnCall, StoredRule,
+    EscalationWrite, EventBefore, EventStep, HeldBackNote, StoredOnCall, StoredRule,
 };
 use core314_actors::ports::store::{FailureNote, Outcome, RejectCode, Write};
 use core314_domain::escalation::EscalationStatus;
@@ -20,7 +21,7 @@ use super::signals::SETTLED;
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
-use rows::{held_row, new_event_row, next_event_row, override_row, owned, silence_row, task_row, text};
+use rows::{held_row, new_event_row, next_event_row, override_row, owned, silence_row, text};
 
 /// The failures among these whose tenant has a rule that may act.
 pub(in crate::store) const FAILURES: Bulk = Bulk {
@@ -97,23 +98,6 @@ const BUNDLED: &str = "UPDATE escalations SET bundled_into = $1, updated_at_ms =
     WHERE rule_id = $3 AND tenant_id = $4 AND status = 'suppressed' AND bundled_into IS NULL RETURNING id";
 const HELD_AGAIN: &str = "UPDATE escalations SET count = count + 1, updated_at_ms = $1 \
     WHERE rule_id = $2 AND subject = $3 AND tenant_id = $4 AND status = 'suppressed' AND bundled_into IS NULL RETURNING id";
-const TASKS: Bulk = Bulk {
-    before: "INSERT INTO outbox (id, tenant_id, user_id, organization_id, escalation_id, level, round, purpose, kind, \
-             channel, target, payload, idempotency_key, status, is_unknown, error, tries, not_before_ms, created_at_ms, updated_at_ms) ",
-    after: " ON CONFLICT (idempotency_key) DO NOTHING",
-};
-const STOPPED_CLIMB: &str = "UPDATE outbox SET status = 'cancelled', updated_at_ms = $1 WHERE escalation_id = $2 \
-    AND tenant_id = $3 AND status = 'pending' AND purpose IN ('level', 'repeat') RETURNING id";
-const STOPPED_ALL: &str = "UPDATE outbox SET status = 'cancelled', updated_at_ms = $1 WHERE escalation_id = $2 \
-    AND tenant_id = $3 AND status = 'pending' AND purpose NOT IN ('sla_warning', 'sla_breach') RETURNING id";
-pub(in crate::store) const TASKS_NEXT: Bulk = Bulk {
-    before: "WITH u (id, tenant_id, status, is_unknown, run_id, error, tries, sent_at_ms, at_ms) AS (",
-    after: ") UPDATE outbox SET status = u.status, is_unknown = u.is_unknown, run_id = u.run_id, error = u.error, \
-            tries = u.tries, sent_at_ms = u.sent_at_ms, updated_at_ms = u.at_ms FROM u \
-            WHERE outbox.id = u.id AND outbox.tenant_id = u.tenant_id",
-};
-const WAKES: &str =
-    "UPDATE escalations SET wake_at_ms = $1 WHERE id = $2 AND tenant_id = $3 AND version = $4 RETURNING id";
 const ON_CALL_NAMED: &str = "SELECT id FROM rotations WHERE tenant_id = $1 AND name = $2 AND id <> $3";
 const ON_CALL: Bulk = Bulk {
     before: "INSERT INTO rotations (id, tenant_id, user_id, organization_id, name, document, version, created_at_ms, \
@@ -206,7 +190,7 @@ async fn take(connection: &mut Connection, write: &EscalationWrite) -> Result<Op
         }
         EscalationWrite::Step(step) => self::step(connection, step).await,
         EscalationWrite::HeldBack(note) => held_back(connection, note).await.map(|()| None),
-        EscalationWrite::Outbox(step) => outbox(connection, step).await.map(|()| None),
+        EscalationWrite::Outbox(step) => outbox::note(connection, step).await.map(|()| None),
         EscalationWrite::OnCall { schedule, expected_version, at_ms, audit: _ } => {
             on_call(connection, schedule, *expected_version, *at_ms).await
         }
@@ -382,15 +366,14 @@ async fn step(connection: &mut Connection, step: &EventStep) -> Result<Option<Ou
         }
     }
     if let Some(stop) = step.stops {
-        let statement = if stop == Stop::All { STOPPED_ALL } else { STOPPED_CLIMB };
-        connection.fetch(statement, &[at_ms.into(), id.0.into(), tenant.0.into()]).await?;
+        outbox::stop(connection, stop, (id, tenant), at_ms).await?;
     }
-    let mut rows = Rows::new(20);
-    step.outbox.iter().for_each(|row| rows.push(task_row(row, &escalation.owner, at_ms)));
-    connection.bulk(TASKS, &rows).await?;
-    let mut rows = Rows::new(10);
-    rows.push(figures(step));
-    connection.bulk(FIGURES, &rows).await?;
+    outbox::write(connection, step).await?;
+    if let Some(figures) = figures(step) {
+        let mut rows = Rows::new(10);
+        rows.push(figures);
+        connection.bulk(FIGURES, &rows).await?;
+    }
     settle(connection, step.settles, tenant).await?;
     Ok(None)
 }
@@ -400,18 +383,22 @@ async fn settle(connection: &mut Connection, failure: Option<RowId>, tenant: Ten
     connection.fetch(SETTLED, &[failure.0.into(), tenant.0.into()]).await.map(drop)
 }
 
-/// What the figures of the rule gain by a step.
-fn figures<'a>(step: &EventStep) -> [Cell<'a>; 10] {
+/// What the figures of the rule gain by a step; nothing by most: the rule's row is left alone.
+fn figures<'a>(step: &EventStep) -> Option<[Cell<'a>; 10]> {
     let event = &step.escalation.event;
     let now = EventBefore::of(event);
     let before = step.before;
     let ends = now.status.is_closed() && before.is_none_or(|before| !before.status.is_closed());
     let resolves = ends && now.status == EscalationStatus::Resolved;
     let acknowledges = now.is_acknowledged && before.is_none_or(|before| !before.is_acknowledged);
+    let breaches = now.breaches.saturating_sub(before.map_or(0, |before| before.breaches));
+    if before.is_some() && !ends && !acknowledges && breaches == 0 {
+        return None;
+    }
     let since = |at_ms: Option<i64>| at_ms.map_or(0, |at_ms| (at_ms - event.triggered_ms).max(0));
     let ended_ms = since(event.ended.as_ref().map(|deed| deed.at_ms));
     let acknowledged_ms = since(event.acknowledged.as_ref().map(|deed| deed.at_ms));
-    [
+    Some([
         step.escalation.rule.0.into(),
         i64::from(before.is_none()).into(),
         i64::from(resolves).into(),
@@ -420,9 +407,9 @@ fn figures<'a>(step: &EventStep) -> [Cell<'a>; 10] {
         i64::from(acknowledges).into(),
         (if acknowledges { acknowledged_ms } else { 0 }).into(),
         0_i64.into(),
-        i64::from(now.breaches.saturating_sub(before.map_or(0, |before| before.breaches))).into(),
+        i64::from(breaches).into(),
         before.is_none().then_some(event.triggered_ms).into(),
-    ]
+    ])
 }
 
 async fn held_back(connection: &mut Connection, note: &HeldBackNote) -> Result<(), Failure> {
@@ -439,25 +426,4 @@ async fn held_back(connection: &mut Connection, note: &HeldBackNote) -> Result<(
     rows.push([note.rule.0.into(), zero(), zero(), zero(), zero(), zero(), zero(), 1_i64.into(), zero(), never]);
     connection.bulk(FIGURES, &rows).await?;
     settle(connection, note.settles, tenant).await
-}
-
-async fn outbox(connection: &mut Connection, step: &OutboxStep) -> Result<(), Failure> {
-    let mut rows = Rows::new(9);
-    for row in &step.rows {
-        rows.push([
-            row.id.0.into(),
-            step.tenant.0.into(),
-            row.status.as_str().into(),
-            row.is_unknown.into(),
-            row.run.map(|run| run.0).into(),
-            row.error.as_deref().into(),
-            i64::from(row.tries).into(),
-            row.sent_ms.into(),
-            step.at_ms.into(),
-        ]);
-    }
-    connection.bulk(TASKS_NEXT, &rows).await?;
-    let cells = [step.wake_ms.into(), step.escalation.0.into(), step.tenant.0.into(), step.version.into()];
-    // An event that has moved on knows better when to wake.
-    connection.fetch(WAKES, &cells).await.map(drop)
 }

@@ -101,9 +101,12 @@ impl Recent {
 
     /// What holds a new event on a subject back: its cooldown first, then any window that is full.
     pub fn holds_back(&self, windows: &Windows, subject: &str, now_ms: i64) -> Option<HeldBack> {
-        let last = self.0.iter().rev().find(|(_, other)| other == subject).map(|(at_ms, _)| *at_ms);
-        if let Some(until_ms) = last.map(|at_ms| at_ms + windows.cooldown_ms).filter(|until_ms| *until_ms > now_ms) {
-            return Some(HeldBack::Cooldown { until_ms });
+        if windows.cooldown_ms > 0 {
+            let last = self.0.iter().rev().find(|(_, other)| other == subject).map(|(at_ms, _)| *at_ms);
+            let until_ms = last.map(|at_ms| at_ms + windows.cooldown_ms).filter(|until_ms| *until_ms > now_ms);
+            if let Some(until_ms) = until_ms {
+                return Some(HeldBack::Cooldown { until_ms });
+            }
         }
         let full = windows.limits.iter().find(|(max, ms, _)| {
             let within = self.0.iter().rev().take_while(|(at_ms, _)| *at_ms > now_ms - ms).count();

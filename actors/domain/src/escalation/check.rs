@@ -208,8 +208,9 @@ impl Check {
     fn action(&mut self, pointer: &str, action: &ActionDocument) {
         self.name(pointer, &action.action);
         match action.action.as_str() {
-            "recover" | "switch_to_backup" | "rollback_changes" => {
-                let message = format!("'{}' is not available in this version", action.action);
+            "recover" => {
+                let message = "recover is an action of the self-healing engine, which this version does not have: use retry, \
+                               retry_with_fallback, rollback_changes, switch_to_backup or run_flow";
                 self.wrong::<()>(pointer, message);
             }
             name => {

@@ -84,6 +84,9 @@ pub struct Event {
     held_ms: i64,
     grace: Option<Grace>,
     repeats: Vec<Repeating>,
+    /// Whoever reported it said that nothing is to be tried by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_hands_off: bool,
     pub remediation_attempted: bool,
     pub remediation_successful: Option<bool>,
     pub response: Option<ServiceClock>,
@@ -190,15 +193,14 @@ impl Event {
             held_ms: 0,
             grace: None,
             repeats: Vec::new(),
+            is_hands_off: failure.context.get("auto_remediate") == Some(&serde_json::Value::Bool(false)),
             remediation_attempted: false,
             remediation_successful: None,
             response: clock(response),
             resolution: clock(resolution),
         };
         let mut work = Work { rule, event, tasks: Vec::new(), stops: false, now_ms };
-        // Whoever reports a failure may say that nothing is to be tried by itself.
-        let may_remedy = failure.context.get("auto_remediate").and_then(serde_json::Value::as_bool) != Some(false);
-        if rule.document.auto_remediation_enabled && may_remedy {
+        if rule.document.auto_remediation_enabled && !work.event.is_hands_off {
             work.act(Purpose::Remediation, &rule.document.remediation_actions);
         }
         work.look(around);
@@ -240,6 +242,11 @@ impl Event {
     /// Whether it counts a failure already.
     pub fn knows(&self, cause: RowId) -> bool {
         self.causes.contains(&cause)
+    }
+
+    /// Whether the people of a level still wait for its remediation.
+    pub fn waits_for_remedy(&self, level: u32, now_ms: i64) -> bool {
+        self.grace.as_ref().is_some_and(|grace| grace.level == level && grace.until_ms > now_ms)
     }
 
     /// When its service times end, as they count now: until the response, and until the resolution.
@@ -318,7 +325,7 @@ impl Work<'_> {
             if level.level > 1 && self.event.status == EscalationStatus::Triggered {
                 self.event.status = EscalationStatus::Escalated;
             }
-            match &level.remediation {
+            match level.remediation.as_ref().filter(|_| !self.event.is_hands_off) {
                 Some(remediation) => {
                     self.act(Purpose::FixFirst, std::slice::from_ref(&remediation.action));
                     let until_ms = self.now_ms + minutes_ms(remediation.grace_minutes);
@@ -391,7 +398,12 @@ impl Work<'_> {
     fn remedied(&mut self, purpose: Purpose, success: bool) {
         if success {
             self.event.remediation_successful = Some(true);
-            let notes = format!("the {} succeeded", purpose.as_str().replace('_', " "));
+            let what = match purpose {
+                Purpose::FixFirst => "what was tried before people were told",
+                Purpose::Level => "what a level tried",
+                _ => "the remediation",
+            };
+            let notes = format!("{what} succeeded");
             return self.end(EscalationStatus::Resolved, "remediation", Some(notes));
         }
         self.event.remediation_successful = Some(false);

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::EscalationReason;
 use super::calendar::WorkingCalendar;
 use super::check;
+use super::context;
 use super::document::RuleDocument;
 use super::matching::scope;
 use crate::Json;
@@ -134,7 +135,9 @@ impl Failure {
     }
 
     /// Reads what an answer of `escalation-handler`, a test case or a stored event says.
+    /// One that is too large is [cut](super::context).
     pub fn described(reason: EscalationReason, context: Json, at_ms: i64) -> Self {
+        let context = context::bounded(context);
         let said = |name: &str| context.get(name).and_then(Value::as_str).map(str::to_owned);
         let id = |name: &str| said(name).and_then(|text| text.parse::<Uuid>().ok());
         let named = |one: &str, other: &str| said(one).or_else(|| said(other));

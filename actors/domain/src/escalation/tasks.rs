@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::LevelAction;
 use super::document::{ActionDocument, ChannelDocument};
 use crate::ids::RowId;
 use crate::words::words;
@@ -50,6 +51,10 @@ impl Task {
 
     /// Whether its success shows that what had failed is mended.
     pub fn mends(&self) -> bool {
-        matches!(self.purpose, Purpose::Remediation | Purpose::FixFirst)
+        match (self.purpose, &self.what) {
+            (Purpose::Remediation | Purpose::FixFirst, _) => true,
+            (Purpose::Level, What::Act { action }) => LevelAction::names_remedy(&action.action),
+            _ => false,
+        }
     }
 }

@@ -141,6 +141,29 @@ fn fix_first_tells_nobody_who_need_not_know() {
 }
 
 #[test]
+fn nothing_is_tried_where_whoever_reports_it_says_so() {
+    let rule = rule(json!({
+        "rule_name": "fix", "auto_remediation_enabled": true, "remediation_actions": ["rollback_changes"],
+        "sla_enabled": true, "sla_resolution_time_minutes": 8, "sla_breach_actions": ["retry", "notify_admin"],
+        "escalation_levels": [{"level": 1, "actions": ["notify_user", "retry", "halt_flow"],
+            "remediation": {"action": "retry", "grace_minutes": 5}}],
+    }));
+    let tried = |context: Value| {
+        let cause = (RowId(Uuid::from_u128(9)), owner().user, "s".to_owned());
+        let opened = Event::open(&rule, &failure(context), cause, 0, &Surroundings::default(), START);
+        let (event, mut told) = live(&rule, opened, START + 10 * MINUTE);
+        told.iter_mut().for_each(|told| *told = told.split_once(' ').expect("a minute").1.to_owned());
+        (event.remediation_attempted, told.join(", "))
+    };
+    let all =
+        "remediation 0.0 rollback_changes, fix_first 1.0 retry, level 1.0 in_app, level 1.0 retry, level 1.0 halt_flow";
+    let late = "sla_breach 0.1 retry, sla_breach 0.1 in_app";
+    assert_eq!(tried(json!({})), (true, format!("{all}, {late}")));
+    let told = "level 1.0 in_app, level 1.0 halt_flow, sla_breach 0.1 in_app";
+    assert_eq!(tried(json!({"auto_remediate": false})), (false, told.to_owned()));
+}
+
+#[test]
 fn a_level_repeats_as_often_as_it_says() {
     let rule = rule(json!({
         "rule_name": "repeat", "escalation_levels": [

@@ -167,6 +167,8 @@ pub enum Change {
         targets: Vec<StepNo>,
         to_phase: u32,
         error: String,
+        /// Whether somebody asked for it after the run's end.
+        is_asked: bool,
     },
     /// The next of them begins.
     UndoOpened {

@@ -61,6 +61,8 @@ pub enum Command {
         step: StepNo,
         news: SubRunNews,
     },
+    /// Take back all that it did, now that it has ended badly.
+    Rollback,
     /// Try again to take a step back; it is not to be taken back, or was by hand.
     Undo {
         way: UndoWay,

@@ -80,6 +80,7 @@ impl Run {
                 | Command::Recover { .. } => Ok(Decision { unused_slots: grant.slots, ..Decision::default() }),
                 Command::Retry { step } => self.reopen(*step, false, grant, now_ms),
                 Command::RetryHeld { step } => self.reopen(*step, true, grant, now_ms),
+                Command::Rollback => self.roll_back(grant, now_ms),
                 Command::Undo { way } => self.settle_undo(way, grant, now_ms),
                 _ => Err(Refusal::Ended(self.state.status)),
             };
@@ -144,6 +145,9 @@ impl Decider<'_> {
             Command::Pause { by } => self.pause(by)?,
             Command::RunNow { step } => self.run_now(*step)?,
             Command::Retry { step } => self.retry_paused(*step)?,
+            Command::Rollback => {
+                return Err(Refusal::RunNotNow(self.state().status, "only a run that has ended badly is rolled back"));
+            }
             Command::Undo { .. } => return Err(Refusal::NoFailedUndo),
             Command::RetryHeld { .. } => {
                 return Err(Refusal::RunNotNow(self.state().status, "only a run that has ended badly is retried"));

@@ -38,6 +38,9 @@ pub struct RollbackState {
     /// Why it began.
     #[serde(rename = "e")]
     pub error: String,
+    /// Whether somebody asked for it after the run's end: the run is not tried again after it, and no rule is asked about it.
+    #[serde(rename = "a", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_asked: bool,
     /// How many times the run has rolled back before.
     #[serde(rename = "n", default, skip_serializing_if = "super::step::is_zero")]
     pub before: u32,
@@ -130,6 +133,25 @@ impl Run {
         (key, no)
     }
 
+    /// Takes back all that a run did which has ended badly, because somebody asks for it.
+    pub(super) fn roll_back(&self, grant: Grant<'_>, now_ms: i64) -> Result<Decision, Refusal> {
+        let status = self.state.status;
+        let refused = |why| Err(Refusal::RunNotNow(status, why));
+        if !matches!(status, RunStatus::Failed | RunStatus::Cancelled | RunStatus::TimedOut) {
+            return refused("only a run that failed, was cancelled or timed out is rolled back");
+        }
+        if self.state.rollback.as_ref().is_some_and(|rollback| rollback.is_stuck) {
+            return refused("an undo has failed: settle that first");
+        }
+        if self.undo_plan(0).is_empty() {
+            return refused("nothing of it can be taken back: no step that completed has an undo");
+        }
+        let error = self.state.error.clone().unwrap_or_else(|| format!("the run was {status}"));
+        let mut decider = Decider::new(self, grant, now_ms);
+        decider.take_back(0, &error, true);
+        Ok(decider.decided(self))
+    }
+
     /// A person says what becomes of an undo that has failed.
     pub(super) fn settle_undo(&self, way: &UndoWay, grant: Grant<'_>, now_ms: i64) -> Result<Decision, Refusal> {
         let Some(rollback) = self.state.rollback.as_ref().filter(|rollback| rollback.is_stuck) else {
@@ -152,11 +174,15 @@ impl Decider<'_> {
         if self.state().status == RunStatus::Compensating {
             return false;
         }
+        self.take_back(to_phase, error, false);
+        true
+    }
+
+    fn take_back(&mut self, to_phase: u32, error: &str, is_asked: bool) {
         let targets = self.draft.undo_plan(to_phase);
         let base = self.state().next_number(&self.draft.plan);
-        self.emit(Change::RollbackBegan { base, targets, to_phase, error: error.to_owned() });
+        self.emit(Change::RollbackBegan { base, targets, to_phase, error: error.to_owned(), is_asked });
         self.next_undo();
-        true
     }
 
     /// An undo has ended.
@@ -204,7 +230,7 @@ impl Decider<'_> {
         }
         self.phase_rolled_back(rollback.from_phase, rollback.to_phase);
         let settings = self.draft.plan.rollback;
-        let goes_on = settings.then == RollbackThen::Retry && self.state().closing.is_none();
+        let goes_on = settings.then == RollbackThen::Retry && self.state().closing.is_none() && !rollback.is_asked;
         let retries = goes_on && rollback.before < settings.retries;
         self.emit(Change::RollbackEnded { to_phase: rollback.to_phase, retries });
         if !retries {

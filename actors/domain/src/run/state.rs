@@ -158,7 +158,9 @@ impl RunState {
                     self.phase.is_over = true;
                 }
             }
-            Change::RollbackBegan { base, targets, to_phase, error } => {
+            Change::RollbackBegan { base, targets, to_phase, error, is_asked } => {
+                self.reopened += u32::from(*is_asked);
+                self.completed_at_ms = None;
                 self.status = RunStatus::Compensating;
                 self.closing = None;
                 self.error = Some(error.clone());
@@ -170,6 +172,7 @@ impl RunState {
                     to_phase: *to_phase,
                     error,
                     before,
+                    is_asked: *is_asked,
                     ..RollbackState::default()
                 };
                 self.rollback = Some(fresh);

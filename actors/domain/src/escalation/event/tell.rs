@@ -7,8 +7,11 @@ use crate::escalation::{LevelAction, minutes_ms};
 
 impl Work<'_> {
     pub(super) fn tell_level(&mut self, level: &LevelDocument) {
+        let is_remedy = |action: &&ActionDocument| LevelAction::names_remedy(&action.action);
+        let acts = level.actions.iter().filter(|action| notice(action).is_none());
         let acts: Vec<ActionDocument> =
-            level.actions.iter().filter(|action| notice(action).is_none()).cloned().collect();
+            acts.filter(|action| !(self.event.is_hands_off && is_remedy(action))).cloned().collect();
+        self.event.remediation_attempted |= acts.iter().any(|action| is_remedy(&action));
         self.notify(Purpose::Level, level, 0);
         let tasks = acts.into_iter().map(|action| What::Act { action });
         self.add(Purpose::Level, level.level, 0, tasks.collect());
@@ -74,8 +77,9 @@ impl Work<'_> {
         if matches!(purpose, Purpose::Remediation | Purpose::FixFirst) && !actions.is_empty() {
             self.event.remediation_attempted = true;
         }
-        let user = format!("user:{}", self.event.user);
-        let tasks = actions.iter().map(|action| match notice(action) {
+        let (user, is_hands_off) = (format!("user:{}", self.event.user), self.event.is_hands_off);
+        let allowed = actions.iter().filter(|action| !(is_hands_off && LevelAction::names_remedy(&action.action)));
+        let tasks = allowed.map(|action| match notice(action) {
             None => What::Act { action: action.clone() },
             Some(notice) => {
                 let recipients = match notice {

@@ -340,3 +340,27 @@ fn a_run_that_is_ending_is_not_retried() {
     bench.tell(&Command::Retry { step: None });
     assert_eq!(status(&bench), RunStatus::Running);
 }
+
+/// What a run did is taken back after its end where somebody asks for it: all of it, once, and it is not tried again.
+#[test]
+fn a_run_that_has_ended_badly_is_taken_back_by_order() {
+    let steps = [undoable("a", json!({})), undoable("b", json!({})), step("c", json!({}))];
+    let mut bench = Bench::begun(flow("sequential", &steps, json!({"rollback": {"to": "off", "then": "retry"}})));
+    assert!(matches!(bench.decide(&Command::Rollback), Err(Refusal::RunNotNow(RunStatus::Running, _))));
+    (0..2).for_each(|no| drop(bench.completes(no)));
+    bench.fails(2);
+    assert_eq!(status(&bench), RunStatus::Failed);
+    let decision = bench.tell(&Command::Rollback);
+    assert_eq!((status(&bench), starts(&decision)), (RunStatus::Compensating, vec![json!({"undo": "b"})]));
+    bench.completes(3);
+    bench.completes(4);
+    assert_eq!(status(&bench), RunStatus::RolledBack);
+    assert!(bench.run.state.error.as_deref().is_some_and(|error| error.starts_with("step 'c'")), "why it had failed");
+    assert!(matches!(bench.decide(&Command::Rollback), Err(Refusal::RunNotNow(RunStatus::RolledBack, _))));
+
+    let mut nothing = Bench::begun(flow("sequential", &[step("a", json!({})), step("b", json!({}))], json!({})));
+    nothing.completes(0);
+    nothing.fails(1);
+    let refused = nothing.decide(&Command::Rollback);
+    assert!(matches!(refused, Err(Refusal::RunNotNow(_, why)) if why.contains("no step that completed has an undo")));
+}
