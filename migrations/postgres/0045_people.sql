@@ -13,6 +13,7 @@ CREATE TABLE firms (
     updated_at_ms   bigint NOT NULL,
     UNIQUE (tenant_id)
 );
+CREATE INDEX firms_by_id ON firms (tenant_id, id);
 
 CREATE VIEW organizations WITH (security_invoker = true) AS
 SELECT
@@ -115,6 +116,7 @@ CREATE TABLE habits (
     UNIQUE (tenant_id, user_id)
 );
 CREATE INDEX habits_by_id ON habits (tenant_id, id);
+CREATE INDEX habits_by_user ON habits (tenant_id, user_id, id);
 
 CREATE VIEW notification_preferences WITH (security_invoker = true) AS
 SELECT

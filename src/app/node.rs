@@ -81,7 +81,8 @@ impl Node {
         let reach =
             Reach { book: store.clone(), directory: Some(directory), codes: codes.clone(), links: links.clone() };
         let settings_of = config.section("executors")?;
-        let mut executors = executors::all(&settings_of, inbox.clone(), Arc::new(ForeignRecords), reach, store.clone())?;
+        let mut executors =
+            executors::all(&settings_of, inbox.clone(), Arc::new(ForeignRecords), reach, store.clone())?;
         executors.extend(extras.executors);
         let clock = Arc::new(SystemClock::default());
         let node = RowId::new(clock.now_ms(), rand::random());

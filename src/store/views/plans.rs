@@ -94,7 +94,7 @@ fn list_index(resource: Resource) -> Indexes {
         Resource::OnCall => &["rotations_by_id"],
         Resource::OnCallOverrides => &["stand_ins_by_id"],
         Resource::Silences => &["quiet_times_by_id"],
-        Resource::Organizations => &["firms_tenant_id_key", "sqlite_autoindex_firms_2"],
+        Resource::Organizations => &["firms_by_id", "sqlite_autoindex_firms_2"],
         Resource::Users => &["members_by_id"],
         Resource::ContactMethods => &["contacts_by_id"],
         Resource::Preferences => &["habits_by_id"],
@@ -125,7 +125,7 @@ fn filter_index(resource: Resource, filters: &str) -> Indexes {
         (Resource::Metrics, "metric_name") => &["metrics_by_name"],
         (Resource::Notifications, "user_id") => &["notices_by_user"],
         (Resource::ContactMethods, "user_id") => &["contacts_by_user"],
-        (Resource::Preferences, "user_id") => &["habits_tenant_id_user_id_key", "sqlite_autoindex_habits_2"],
+        (Resource::Preferences, "user_id") => &["habits_by_user", "sqlite_autoindex_habits_2"],
         (Resource::Notifications, "user_id status") => &["notices_unread"],
         (resource, filters) => panic!("{resource:?} publishes the filter {filters:?}, which has no case here"),
     }
