@@ -111,6 +111,8 @@ async fn an_address_is_proven_by_the_code_that_was_sent_there(kind: StoreKind) {
     assert_eq!(ada.get(&path).await["verified"], true);
     let forged = http.get(format!("{}{link}x", town.bed.server.url)).send().await.expect("an answer");
     assert_eq!(forged.status(), StatusCode::NOT_FOUND);
+    let said = forged.text().await.expect("text");
+    assert!(!said.contains(link.as_str()), "the token is in the answer: {said}");
 
     nothing_is_kept_of_it(&town, &[&code, &second, "ada@example.com", slack_api::MEMBER, &link]).await;
 }
@@ -209,9 +211,34 @@ async fn preferences_are_checked_and_each_persons_own(kind: StoreKind) {
     }
 }
 
+/// A key that may only read leaves everybody reached as they were, whoever it acts for.
+async fn a_viewers_key_changes_nothing_of_anybody(kind: StoreKind) {
+    let town = Town::start(kind).await;
+    let (admin, ada) = (town.client(1), town.client(2));
+    let added = ada.make("/api/v1/contact-methods", json!({"kind": "email", "address": "ada@example.com"})).await;
+    let made = admin.make("/api/v1/tokens", json!({"name": "reader", "roles": ["viewer"]})).await;
+    let key = made["key"].as_str().expect("a key");
+    let method_path = format!("/api/v1/contact-methods/{}", added["id"].as_str().expect("an id"));
+    let server = &town.bed.server;
+    for (method, path, body) in [
+        (Method::DELETE, method_path.clone(), None),
+        (Method::POST, format!("{method_path}/send-code"), Some(json!({}))),
+        (Method::PATCH, "/api/v1/preferences".to_owned(), Some(json!({"rules": [{"send": "never"}]}))),
+    ] {
+        let request = server.http.request(method.clone(), format!("{}{path}", server.url)).bearer_auth(key);
+        let request = request.header("X-User-Id", ada.0.user.to_string());
+        let request = body.iter().fold(request, |request, body| request.json(body));
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {path}");
+    }
+    assert_eq!(ada.get(&method_path).await["id"], added["id"]);
+    assert!(ada.items("/api/v1/preferences").await.is_empty());
+}
+
 on_both_stores!(
     an_organization_has_a_name_and_a_directory,
     an_address_is_proven_by_the_code_that_was_sent_there,
     what_cannot_be_reached_is_refused,
     preferences_are_checked_and_each_persons_own,
+    a_viewers_key_changes_nothing_of_anybody,
 );
