@@ -188,7 +188,7 @@ pub async fn addressed(reach: &Reach, inbox: &dyn Inbox, attempt: &Attempt) -> R
         return Err(none("the contact method is not verified"));
     }
     let mut secrets = Secrets::clone(&attempt.secrets);
-    secrets.add(&contact.address);
+    hide(&mut secrets, &contact.address);
     let message = match draft.says {
         Says::Code(no) => code_message(reach, &contact, no, &mut secrets)?,
         Says::Message(message) => {
@@ -205,6 +205,18 @@ pub async fn addressed(reach: &Reach, inbox: &dyn Inbox, attempt: &Attempt) -> R
     };
     let payload = Arc::new(payload(contact.kind, &contact.address, &message));
     Ok(Some(Attempt { payload, secrets: Arc::new(secrets), ..attempt.clone() }))
+}
+
+/// An address, and how others write it back: servers in lower case, providers without a plus, URLs as they are parsed.
+fn hide(secrets: &mut Secrets, address: &str) {
+    secrets.add(address);
+    secrets.add(&address.to_lowercase());
+    if let Some(digits) = address.strip_prefix('+') {
+        secrets.add(digits);
+    }
+    if let Ok(url) = reqwest::Url::parse(address) {
+        secrets.add(url.as_str());
+    }
 }
 
 fn none(why: &str) -> Failure {
@@ -353,6 +365,21 @@ mod tests {
         ] {
             let found = problems(&payload, Reading::Rendered);
             assert!(found.iter().any(|problem| problem.starts_with(expected)), "{payload}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_hidden_as_others_write_it_back() {
+        for (address, said) in [
+            ("Ada@Example.com", "550 <ada@example.com>: user unknown"),
+            ("Ada@Example.com", "550 <Ada@Example.com>: user unknown"),
+            ("+12025550123", "no route to 12025550123"),
+            ("https://Hooks.Example.com", "connecting to https://hooks.example.com/ failed"),
+        ] {
+            let mut secrets = Secrets::default();
+            hide(&mut secrets, address);
+            let shown = secrets.redact(said).to_lowercase();
+            assert!(!shown.contains(&address.to_lowercase()) && !shown.contains("12025550123"), "{address}: {shown}");
         }
     }
 
