@@ -47,6 +47,10 @@ async fn an_organization_has_a_name_and_a_directory(kind: StoreKind) {
     assert_eq!(stale.await.status, StatusCode::PRECONDITION_FAILED);
     let changed = admin.ask(Method::PATCH, &path, Some(json!({"role": "admin"}))).await;
     assert_eq!(pick(&changed.body, "email role version"), json!(["ada@example.com", "admin", 2]));
+    // An id that is a person's and another's row's is the person's.
+    let twin = json!({"person_id": row["id"], "email": "twin@example.com", "name": "Twin", "role": "viewer"});
+    let twin = admin.make("/api/v1/users", twin).await;
+    assert_eq!(admin.get(&format!("/api/v1/users/{}", row["id"].as_str().expect("an id"))).await["id"], twin["id"]);
     let me = town.client(2).get("/api/v1/me").await;
     assert_eq!(pick(&me, "user_id organization_id user"), json!([town.client(2).0.user, GROUP, changed.body]));
     assert_eq!(me["organization"]["name"], "Onion");
