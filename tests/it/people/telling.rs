@@ -121,6 +121,8 @@ async fn quiet_hours_hold_and_a_page_goes_through(kind: StoreKind) {
         digests.push(sent.as_array().expect("a list").iter().map(|one| one["flow_run_id"].clone()).collect::<Vec<_>>());
     }
     assert_eq!((digests[0].len(), &digests[0]), (2, &digests[1]));
+    let kept = json!({"title": "kept", "message": "m", "type": "info", "user_id": ada.0.user, "onward": false});
+    tell(&admin, "in_app", kept).await;
     let page = json!({"title": "now", "message": "m", "severity": "critical", "user_id": ada.0.user});
     tell(&admin, "in_app", page).await;
     assert_eq!(town.mail(mails).await.header("Subject").as_deref(), Some("now"));
