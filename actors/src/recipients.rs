@@ -206,7 +206,7 @@ mod tests {
         people.reach(contact(owner, 11, ContactKind::Sms, None));
         let document = serde_json::from_value(json!({"rules": [{"by": ["sms"]}]})).unwrap();
         people.prefer(StoredPreferences { id: RowId(Uuid::nil()), owner, document, version: 1 });
-        for (severity, expected) in [(Severity::Critical, vec![10]), (Severity::High, vec![])] {
+        for (severity, expected) in [(Severity::Critical, vec![10_u128]), (Severity::High, vec![])] {
             let message = Kind { kind: NotificationType::Alert, severity };
             let found = ways(&people, (owner.tenant, owner.user), message, 0).await.unwrap();
             let ids: Vec<u128> = found.iter().map(|way| way.contact.id.0.as_u128()).collect();

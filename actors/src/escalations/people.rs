@@ -264,7 +264,7 @@ impl Notice<'_> {
 /// Who is named twice is told once, and as early as either says.
 fn once(rows: &mut Vec<OutboxRow>) {
     let mut due: BTreeMap<String, Option<i64>> = BTreeMap::new();
-    for row in rows.iter() {
+    for row in &*rows {
         let at_ms = due.entry(row.key.clone()).or_insert(row.not_before_ms);
         *at_ms = at_ms.zip(row.not_before_ms).map(|(one, other)| one.min(other));
     }

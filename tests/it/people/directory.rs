@@ -107,7 +107,8 @@ async fn an_address_is_proven_by_the_code_that_was_sent_there(kind: StoreKind) {
     let link = link.strip_prefix(PUBLIC_URL).expect("of this server").to_owned();
     let http = &town.bed.server.http;
     let page = http.get(format!("{}{link}", town.bed.server.url)).send().await.expect("a page");
-    assert!(page.text().await.expect("text").contains("<button"));
+    let shown_page = page.text().await.expect("text");
+    assert!(shown_page.contains("<button") && shown_page.contains(&ada.0.user.to_string()), "{shown_page}");
     let path = format!("/api/v1/contact-methods/{}", added["id"].as_str().expect("an id"));
     assert_eq!(ada.get(&path).await["verified"], false);
     let page = http.post(format!("{}{link}", town.bed.server.url)).send().await.expect("a page");
