@@ -90,6 +90,7 @@ impl Known {
     fn taken<'a>(&'a self, executor: &dyn Executor, name: &str) -> Result<Option<&'a Integration>, Problem> {
         let named = if executor.kinds().is_empty() { None } else { self.integration(name) };
         match named {
+            Some(integration) if kind_of(executor, integration).is_none() && executor.is_own_word(name) => Ok(None),
             Some(integration) if kind_of(executor, integration).is_none() => {
                 Err(Problem::new("", wrong_kind(executor, integration)))
             }

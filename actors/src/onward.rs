@@ -55,6 +55,12 @@ impl Onward {
     }
 }
 
+/// Whether the digest of an instant tells it: one that is still to come, or one that found it in the inbox, because an
+/// attempt before this one has put it there. Where none has been made by now, one is, and is due at once.
+const fn is_digested(at_ms: i64, now_ms: i64, was_there: bool) -> bool {
+    was_there || now_ms < at_ms + DIGEST_GRACE_MS
+}
+
 async fn send(
     engine: &Engine,
     notification: &Notification,
@@ -63,7 +69,7 @@ async fn send(
 ) -> Result<SentOn, StoreError> {
     let contact = &way.contact;
     let (payload, key, at_ms) = match way.when {
-        When::Digest { since_ms, at_ms } if engine.now_ms() < at_ms + DIGEST_GRACE_MS => (
+        When::Digest { since_ms, at_ms } if is_digested(at_ms, engine.now_ms(), stands != notification.id) => (
             json!({CONTACT: contact.id, KIND: contact.kind, DIGEST_SINCE: since_ms, DIGEST_UNTIL: at_ms}),
             format!("digest {}/{at_ms}", contact.id),
             Some(at_ms + DIGEST_GRACE_MS),
@@ -102,4 +108,17 @@ async fn send(
         tracing::warn!(contact = %contact.id, %error, "a notification stays in the inbox alone");
     }
     Ok(sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_digest_has_found_is_not_told_by_itself_too() {
+        for (now_ms, expected) in [(999, true), (DIGEST_GRACE_MS + 1_000, false)] {
+            assert_eq!(is_digested(1_000, now_ms, false), expected, "{now_ms}");
+            assert!(is_digested(1_000, now_ms, true), "it stood there before: {now_ms}");
+        }
+    }
 }

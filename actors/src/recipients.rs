@@ -138,7 +138,9 @@ pub async fn ways(
     }
     let preferences = preferences(people, tenant, user).await?;
     let Some(wish) = preferences.wish(message.kind, message.severity, now_ms) else { return Ok(Vec::new()) };
-    contacts.retain(|contact| wish.wants(contact.kind));
+    // What is critical goes out: where nothing that is wanted is verified, by whatever is.
+    let is_any = message.severity == Severity::Critical && !contacts.iter().any(|contact| wish.wants(contact.kind));
+    contacts.retain(|contact| is_any || wish.wants(contact.kind));
     Ok(contacts.into_iter().map(|contact| Way { contact, when: wish.when }).collect())
 }
 
@@ -194,5 +196,21 @@ mod tests {
         assert_eq!((held.len(), held[0].when), (1, When::Held { until_ms: 6 * 3_600_000 }));
         let paged = ways(&people, whom, of(Severity::Critical), 0).await.unwrap();
         assert_eq!((paged.len(), paged[0].when), (1, When::Now));
+    }
+
+    #[tokio::test]
+    async fn what_is_critical_goes_out_also_where_nothing_that_is_wanted_is_verified() {
+        let owner = Owner::new(UserId(Uuid::from_u128(1)), Some(OrganizationId(Uuid::from_u128(2))));
+        let people = MemoryPeople::default();
+        people.reach(contact(owner, 10, ContactKind::Email, Some(0)));
+        people.reach(contact(owner, 11, ContactKind::Sms, None));
+        let document = serde_json::from_value(json!({"rules": [{"by": ["sms"]}]})).unwrap();
+        people.prefer(StoredPreferences { id: RowId(Uuid::nil()), owner, document, version: 1 });
+        for (severity, expected) in [(Severity::Critical, vec![10_u128]), (Severity::High, vec![])] {
+            let message = Kind { kind: NotificationType::Alert, severity };
+            let found = ways(&people, (owner.tenant, owner.user), message, 0).await.unwrap();
+            let ids: Vec<u128> = found.iter().map(|way| way.contact.id.0.as_u128()).collect();
+            assert_eq!(ids, expected, "{severity}");
+        }
     }
 }

@@ -113,11 +113,11 @@ impl<I: Inbox> Inbox for ToldInbox<I> {
     fn unread_of(
         &self,
         user: Addressee,
-        since_ms: i64,
+        after: NotificationId,
         until_ms: i64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Unread>, StoreError>> {
-        self.inbox.unread_of(user, since_ms, until_ms, limit)
+        self.inbox.unread_of(user, after, until_ms, limit)
     }
 }
 
@@ -190,6 +190,7 @@ mod tests {
             message: "of web-1".to_owned(),
             action_url: None,
             metadata: Map::new(),
+            is_onward: true,
             at_ms: 0,
         }
     }

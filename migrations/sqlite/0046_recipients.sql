@@ -4,6 +4,9 @@
 DROP INDEX notices_by_execution;
 CREATE UNIQUE INDEX notices_by_execution ON notices (execution_queue_id, user_id) WHERE execution_queue_id IS NOT NULL;
 
+-- Whether it goes on beyond its inbox by itself: a digest tells of those alone.
+ALTER TABLE notices ADD COLUMN is_onward integer NOT NULL DEFAULT 0;
+
 -- Not sent before this time, though it is durable since long before.
 ALTER TABLE outbox ADD COLUMN not_before_ms integer;
 DROP VIEW notification_outbox;

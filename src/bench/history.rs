@@ -413,6 +413,7 @@ fn notification(run: RunId, owner: Owner, at_ms: i64) -> Notification {
         message: "web-1 answers".to_owned(),
         action_url: None,
         metadata: Map::new(),
+        is_onward: true,
         at_ms,
     }
 }

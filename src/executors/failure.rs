@@ -60,7 +60,7 @@ pub enum Code {
 
 impl Code {
     #[cfg(test)]
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidPayload,
         Self::ForbiddenAddress,
         Self::Timeout,
@@ -76,6 +76,7 @@ impl Code {
         Self::TokenRefused,
         Self::Refused,
         Self::NoRecord,
+        Self::NoContact,
         Self::StaleRecord,
         Self::RowsFailed,
         Self::SourceChanged,

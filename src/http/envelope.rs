@@ -3,7 +3,7 @@
 //!
 //! - A request is part of the trace that its `traceparent` names, else of a new one; its log lines say which.
 //! - An answer always carries `X-Request-Id`: the client's own where it sent a usable one.
-//! - The secret in a webhook's path reaches neither log nor answer.
+//! - Secrets in paths, of webhooks and of links that acknowledge or verify, reach neither log nor answer.
 
 use std::time::Instant;
 
@@ -164,12 +164,12 @@ fn strict_transport_security(client: &Client, seconds: u64) -> Option<HeaderValu
     is_wanted.then(|| HeaderValue::from_str(&format!("max-age={seconds}")).ok()).flatten()
 }
 
-/// The path, without the secret that a webhook's path ends with, or the token of a link that acknowledges.
+/// The path, without the secret that a webhook's path ends with, or the token of a link that acknowledges or verifies.
 fn masked(path: &str) -> String {
+    let token = ["/api/v1/ack/", "/api/v1/verify/"].into_iter().find(|before| path.starts_with(before));
     let shown = match path.strip_prefix("/hooks/").and_then(|rest| rest.split_once('/')) {
         Some((webhook, _)) => format!("/hooks/{webhook}/***"),
-        None if path.starts_with("/api/v1/ack/") => "/api/v1/ack/***".to_owned(),
-        None => path.to_owned(),
+        None => token.map_or_else(|| path.to_owned(), |before| format!("{before}***")),
     };
     shown.chars().take(300).collect()
 }
@@ -201,6 +201,7 @@ mod tests {
         assert_eq!(masked("/hooks/0192/hush"), "/hooks/0192/***");
         assert_eq!(masked("/hooks/0192/hush/"), "/hooks/0192/***");
         assert_eq!(masked("/api/v1/ack/hush"), "/api/v1/ack/***");
+        assert_eq!(masked("/api/v1/verify/hush"), "/api/v1/verify/***");
         assert_eq!(masked("/api/v1/flows"), "/api/v1/flows");
     }
 }

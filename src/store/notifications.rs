@@ -15,7 +15,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::SqlStore;
-use super::cell::{Cell, Rows};
+use super::cell::{Cell, Fields, Rows};
 use super::connection::Bulk;
 use super::escalations::{many, rows};
 use super::failure::Failure;
@@ -23,7 +23,7 @@ use super::views::notifications as views;
 
 const DELIVER: Bulk = Bulk {
     before: "INSERT INTO notices (id, tenant_id, user_id, organization_id, execution_queue_id, type, title, message, \
-             severity, status, action_url, metadata, created_at_ms, updated_at_ms) ",
+             severity, status, action_url, metadata, is_onward, created_at_ms, updated_at_ms) ",
     after: " ON CONFLICT (execution_queue_id, user_id) WHERE execution_queue_id IS NOT NULL DO NOTHING",
 };
 const DELIVERED: &str = "SELECT id FROM notices WHERE execution_queue_id = $1 AND tenant_id = $2 AND user_id = $3";
@@ -39,8 +39,9 @@ pub(super) const ARCHIVED: Bulk = Bulk {
             WHERE notices.id = u.id AND notices.tenant_id = u.tenant_id AND notices.user_id = u.user_id \
             AND notices.status <> 'archived' RETURNING notices.id",
 };
-const UNREAD_OF: &str = "SELECT type, severity, title, created_at_ms FROM notices WHERE tenant_id = $1 AND user_id = $2 \
-    AND status = 'unread' AND created_at_ms >= $3 AND created_at_ms < $4 ORDER BY id LIMIT $5";
+/// By ids, which carry their time and are in the index.
+const UNREAD_OF: &str = "SELECT id, type, severity, title, created_at_ms FROM notices WHERE tenant_id = $1 AND user_id = $2 \
+    AND status = 'unread' AND is_onward AND id > $3 AND id < $4 ORDER BY id LIMIT $5";
 /// In pieces, so that a full inbox does not hold up who else writes.
 const SOME_UNREAD: &str = "SELECT id FROM notices WHERE tenant_id = $1 AND user_id = $2 AND status = 'unread' \
     AND created_at_ms <= $3 ORDER BY id DESC LIMIT 1000";
@@ -53,15 +54,16 @@ impl Inbox for SqlStore {
     fn unread_of(
         &self,
         user: Addressee,
-        since_ms: i64,
+        after: NotificationId,
         until_ms: i64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Unread>, StoreError>> {
         Box::pin(async move {
+            let until = NotificationId::new(until_ms, 0);
             let cells =
-                [user.tenant.0.into(), user.user.0.into(), since_ms.into(), until_ms.into(), (limit as i64).into()];
+                [user.tenant.0.into(), user.user.0.into(), after.0.into(), until.0.into(), (limit as i64).into()];
             let found = rows(self, Scope::Tenant(user.tenant), UNREAD_OF, &cells).await?;
-            many(&found, |mut f| Ok(Unread { kind: f.word()?, severity: f.word()?, title: f.text()?, at_ms: f.int()? }))
+            many(&found, unread)
         })
     }
 }
@@ -134,10 +136,15 @@ fn marked(user: Addressee, ids: impl IntoIterator<Item = Uuid>, at_ms: i64) -> R
     rows
 }
 
+fn unread(mut f: Fields<'_>) -> Result<Unread, Failure> {
+    let (id, kind, severity) = (NotificationId(f.uuid()?), f.word()?, f.word()?);
+    Ok(Unread { id, kind, severity, title: f.text()?, at_ms: f.int()? })
+}
+
 async fn deliver(store: &SqlStore, notification: &Notification) -> Result<NotificationId, Failure> {
     let metadata = super::json::text_of(&Value::Object(notification.metadata.clone()));
     let owner = notification.owner;
-    let mut rows = Rows::new(14);
+    let mut rows = Rows::new(15);
     rows.push([
         notification.id.0.into(),
         owner.tenant.0.into(),
@@ -151,6 +158,7 @@ async fn deliver(store: &SqlStore, notification: &Notification) -> Result<Notifi
         NotificationStatus::Unread.as_str().into(),
         notification.action_url.as_deref().into(),
         Cell::Json(Some(metadata.as_str().into())),
+        notification.is_onward.into(),
         notification.at_ms.into(),
         notification.at_ms.into(),
     ]);

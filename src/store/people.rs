@@ -16,8 +16,17 @@ use super::failure::Failure;
 
 const ORGANIZATION: &str =
     "SELECT id, tenant_id, user_id, organization_id, name, version FROM firms WHERE tenant_id = $1";
-const MEMBER: &str = "SELECT id, tenant_id, user_id, organization_id, email, name, role, version FROM members \
-    WHERE (id = $1 OR user_id = $1) AND ($2 IS NULL OR tenant_id = $2) ORDER BY id LIMIT 1";
+macro_rules! members {
+    ($which:literal) => {
+        concat!("SELECT id, tenant_id, user_id, organization_id, email, name, role, version FROM members ", $which)
+    };
+}
+/// A person's id goes before the id of somebody else's row.
+const MEMBER_OF: &str = members!(
+    "WHERE tenant_id = $2 AND (user_id = $1 OR id = $1) ORDER BY CASE WHEN user_id = $1 THEN 0 ELSE 1 END LIMIT 1"
+);
+/// A person may be in several tenants: where all are seen, the row's id alone says which.
+const MEMBER: &str = members!("WHERE id = $1");
 const WITH_ROLE: &str = "SELECT user_id FROM members WHERE tenant_id = $1 AND role = $2 ORDER BY user_id LIMIT $3";
 macro_rules! contacts {
     ($which:literal) => {
@@ -43,7 +52,13 @@ impl PeopleBook for SqlStore {
     }
 
     fn member(&self, scope: Scope, id: Uuid) -> BoxFuture<'_, Result<Option<Member>, StoreError>> {
-        Box::pin(async move { one(&rows(self, scope, MEMBER, &[id.into(), tenant_of(scope).into()]).await?, member) })
+        Box::pin(async move {
+            let found = match tenant_of(scope) {
+                Some(tenant) => rows(self, scope, MEMBER_OF, &[id.into(), tenant.into()]).await?,
+                None => rows(self, scope, MEMBER, &[id.into()]).await?,
+            };
+            one(&found, member)
+        })
     }
 
     fn with_role(&self, tenant: TenantId, role: Role, limit: usize) -> BoxFuture<'_, Result<Vec<UserId>, StoreError>> {

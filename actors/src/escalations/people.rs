@@ -1,6 +1,8 @@
 //! From tasks to rows: who is told, by their names and by schedules as they stand, in their inboxes and by what else they
 //! want to be told.
 
+use std::collections::BTreeMap;
+
 use core314_domain::escalation::{LevelAction, Rule, Task, What};
 use core314_domain::expr::literal;
 use core314_domain::ids::UserId;
@@ -72,9 +74,7 @@ impl Desk {
                 }
             }
         }
-        // Who is named twice is told once.
-        let mut seen = std::collections::BTreeSet::new();
-        rows.retain(|row| seen.insert(row.key.clone()));
+        once(&mut rows);
         // The twelve bits after the time (RFC 9562, 6.2, method 1): rows of one decision stay in their order.
         let now_ms = self.now_ms();
         for (no, row) in rows.iter_mut().enumerate() {
@@ -259,6 +259,20 @@ impl Notice<'_> {
         let said = self.payload.get("type").and_then(Value::as_str).and_then(|word| word.parse().ok());
         said.unwrap_or(NotificationType::Alert)
     }
+}
+
+/// Who is named twice is told once, and as early as either says.
+fn once(rows: &mut Vec<OutboxRow>) {
+    let mut due: BTreeMap<String, Option<i64>> = BTreeMap::new();
+    for row in &*rows {
+        let at_ms = due.entry(row.key.clone()).or_insert(row.not_before_ms);
+        *at_ms = at_ms.zip(row.not_before_ms).map(|(one, other)| one.min(other));
+    }
+    rows.retain_mut(|row| {
+        let Some(at_ms) = due.remove(&row.key) else { return false };
+        row.not_before_ms = at_ms;
+        true
+    });
 }
 
 /// Whether a channel is the inboxes of this server.

@@ -36,6 +36,11 @@ pub trait Executor: Send + Sync + 'static {
         None
     }
 
+    /// Whether a word is a target of its own, which no integration of another kind stands for, whatever a tenant calls so.
+    fn is_own_word(&self, _word: &str) -> bool {
+        false
+    }
+
     /// The payload of an attempt that proves that an integration works: a real call, which does no harm. `None` for a kind
     /// that it does not take.
     fn test_payload(&self, _integration: &Integration) -> Option<Value> {

@@ -28,11 +28,12 @@ pub trait Inbox: Send + Sync + 'static {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    /// What a user has not read of a stretch of time, in the order in which it came: at most `limit`.
+    /// What a user has not read of what goes on to them, in the order in which it came: at most `limit`, behind this id and
+    /// from before this instant.
     fn unread_of(
         &self,
         user: Addressee,
-        since_ms: i64,
+        after: NotificationId,
         until_ms: i64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Unread>, StoreError>>;
@@ -41,6 +42,7 @@ pub trait Inbox: Send + Sync + 'static {
 /// A notification that its user has not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unread {
+    pub id: NotificationId,
     pub kind: NotificationType,
     pub severity: Severity,
     pub title: String,
@@ -77,6 +79,8 @@ pub struct Notification {
     pub message: String,
     pub action_url: Option<String>,
     pub metadata: Map<String, Value>,
+    /// Whether it goes on by the ways in which its user wants to be told.
+    pub is_onward: bool,
     pub at_ms: i64,
 }
 

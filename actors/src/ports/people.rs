@@ -71,7 +71,7 @@ pub trait PeopleBook: Send + Sync + 'static {
     /// The organization of a tenant.
     fn organization(&self, tenant: TenantId) -> BoxFuture<'_, Result<Option<Organization>, StoreError>>;
 
-    /// A member that the scope may see, by the row's id or the person's.
+    /// A member that the scope may see, by the row's id; of one tenant also by the person's, which goes before.
     fn member(&self, scope: Scope, id: Uuid) -> BoxFuture<'_, Result<Option<Member>, StoreError>>;
 
     /// Who has this role in a tenant, in the order of their ids: at most `limit`.

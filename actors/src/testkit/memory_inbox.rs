@@ -103,20 +103,24 @@ impl Inbox for MemoryInbox {
     fn unread_of(
         &self,
         user: Addressee,
-        since_ms: i64,
+        after: NotificationId,
         until_ms: i64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Unread>, StoreError>> {
         let is_it = |row: &&Row| {
             row.is_for(Audience::User(user))
                 && row.status == NotificationStatus::Unread
-                && (since_ms..until_ms).contains(&row.notification.at_ms)
+                && row.notification.is_onward
+                && row.notification.id > after
+                && row.notification.id < NotificationId::new(until_ms, 0)
         };
         let shown = |row: &Row| {
-            let Notification { kind, severity, at_ms, title, .. } = &row.notification;
-            Unread { kind: *kind, severity: *severity, title: title.clone(), at_ms: *at_ms }
+            let Notification { id, kind, severity, at_ms, title, .. } = &row.notification;
+            Unread { id: *id, kind: *kind, severity: *severity, title: title.clone(), at_ms: *at_ms }
         };
-        let found = self.rows().iter().filter(is_it).take(limit).map(shown).collect();
+        let mut found: Vec<Unread> = self.rows().iter().filter(is_it).map(shown).collect();
+        found.sort_unstable_by_key(|it| it.id);
+        found.truncate(limit);
         Box::pin(async move { Ok(found) })
     }
 }

@@ -56,8 +56,10 @@ impl PeopleBook for MemoryPeople {
             Scope::Tenant(tenant) => member.owner.tenant == tenant,
             Scope::Platform => true,
         };
-        let is_named = |member: &&Member| member.id.0 == id || member.owner.user.0 == id;
-        let found = self.kept().members.iter().filter(is_seen).find(is_named).cloned();
+        let is_person = |member: &&Member| matches!(scope, Scope::Tenant(_)) && member.owner.user.0 == id;
+        let kept = self.kept();
+        let mut seen = kept.members.iter().filter(is_seen);
+        let found = seen.clone().find(is_person).or_else(|| seen.find(|member| member.id.0 == id)).cloned();
         Box::pin(async move { Ok(found) })
     }
 

@@ -28,6 +28,7 @@ fn sample(samples: &mut Samples, owner: Owner, no: i64) -> Notification {
         message: "it's \"quoted\", 'ü' and\na line".to_owned(),
         action_url: (no % 2 == 0).then(|| format!("https://example.com/{no}")),
         metadata: Map::from_iter([("no".to_owned(), json!(no))]),
+        is_onward: true,
         at_ms: NOW_MS + no,
     }
 }
@@ -91,13 +92,6 @@ pub async fn lists_filter_and_page(store: &dyn Inboxes) {
     for (no, mark) in [(2, Mark::Read), (5, Mark::Archived), (6, Mark::Read)] {
         store.mark(user, all[no].id, mark, NOW_MS + 100).await.expect("marked").expect("it is there");
     }
-    let unread = store.unread_of(user, NOW_MS + 1, NOW_MS + 9, 4).await.expect("read");
-    let titles: Vec<&str> = unread.iter().map(|it| it.title.as_str()).collect();
-    assert_eq!(
-        titles,
-        ["Title 1", "Title 3", "Title 4", "Title 7"],
-        "neither before, nor read, nor archived, nor more"
-    );
     let status_of = |no: usize| match no {
         2 | 6 => NotificationStatus::Read,
         5 => NotificationStatus::Archived,
@@ -121,6 +115,26 @@ pub async fn lists_filter_and_page(store: &dyn Inboxes) {
                 }
             }
         }
+    }
+}
+
+/// What goes on and was not read is told of a stretch of time, in portions.
+pub async fn what_is_unread_is_read_in_portions(store: &dyn Inboxes) {
+    let mut samples = Samples::new(55);
+    let owner = samples.owner();
+    let all = fill(store, &mut samples, owner, 10).await;
+    let user = Addressee::from(owner);
+    for (no, mark) in [(2, Mark::Read), (5, Mark::Archived)] {
+        store.mark(user, all[no].id, mark, NOW_MS + 100).await.expect("marked").expect("it is there");
+    }
+    let kept = Notification { is_onward: false, ..sample(&mut samples, owner, 6) };
+    store.deliver(kept).await.expect("delivered");
+    let mut after = NotificationId::new(NOW_MS + 1, 0);
+    for expected in [&["Title 1", "Title 3", "Title 4", "Title 6"][..], &["Title 7", "Title 8"], &[]] {
+        let unread = store.unread_of(user, after, NOW_MS + 9, 4).await.expect("read");
+        let titles: Vec<&str> = unread.iter().map(|it| it.title.as_str()).collect();
+        assert_eq!(titles, expected, "neither before, nor read, nor archived, nor kept in, nor after, nor more");
+        after = unread.last().map_or(after, |last| last.id);
     }
 }
 
@@ -191,6 +205,7 @@ mod tests {
     async fn the_fake_keeps_every_promise() {
         super::an_execution_is_told_once(&MemoryInbox::default()).await;
         super::lists_filter_and_page(&MemoryInbox::default()).await;
+        super::what_is_unread_is_read_in_portions(&MemoryInbox::default()).await;
         super::marks_never_go_back(&MemoryInbox::default()).await;
         super::everything_is_read_at_once(&MemoryInbox::default()).await;
         super::an_inbox_is_its_users_own(&MemoryInbox::default()).await;

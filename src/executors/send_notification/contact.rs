@@ -15,7 +15,7 @@ use core314_actors::ports::executor::{Attempt, Performed};
 use core314_actors::ports::notifications::{Inbox, Unread};
 use core314_actors::ports::people::{Codes, ContactMethod, PeopleBook};
 use core314_actors::recipients::{self, Directory};
-use core314_domain::ids::RowId;
+use core314_domain::ids::{NotificationId, RowId};
 use core314_domain::log::Failure;
 use core314_domain::people::{ContactKind, When};
 use core314_domain::plan::Problem;
@@ -35,7 +35,7 @@ const KEYS: [&str; 10] =
 const MAX_TITLE_CHARS: usize = 200;
 const MAX_MESSAGE_CHARS: usize = 10_000;
 const MAX_URL_CHARS: usize = 2_000;
-/// Notifications that one digest looks at, and lines that it has.
+/// Notifications that one digest counts, and lines that it has.
 const MOST_DIGESTED: usize = 1_000;
 const MOST_LINES: usize = 50;
 /// Longer texts cost several messages each: the inbox has the whole.
@@ -188,7 +188,7 @@ pub async fn addressed(reach: &Reach, inbox: &dyn Inbox, attempt: &Attempt) -> R
         return Err(none("the contact method is not verified"));
     }
     let mut secrets = Secrets::clone(&attempt.secrets);
-    secrets.add(&contact.address);
+    hide(&mut secrets, &contact.address);
     let message = match draft.says {
         Says::Code(no) => code_message(reach, &contact, no, &mut secrets)?,
         Says::Message(message) => {
@@ -207,6 +207,18 @@ pub async fn addressed(reach: &Reach, inbox: &dyn Inbox, attempt: &Attempt) -> R
     Ok(Some(Attempt { payload, secrets: Arc::new(secrets), ..attempt.clone() }))
 }
 
+/// An address, and how others write it back: servers in lower case, providers without a plus, URLs as they are parsed.
+fn hide(secrets: &mut Secrets, address: &str) {
+    secrets.add(address);
+    secrets.add(&address.to_lowercase());
+    if let Some(digits) = address.strip_prefix('+') {
+        secrets.add(digits);
+    }
+    if let Ok(url) = reqwest::Url::parse(address) {
+        secrets.add(url.as_str());
+    }
+}
+
 fn none(why: &str) -> Failure {
     Failure::fatal(Code::NoContact.word(), why)
 }
@@ -220,13 +232,20 @@ async fn digest(
 ) -> Result<Option<Message>, StoreError> {
     let owner = contact.owner;
     let preferences = recipients::preferences(reach.book.as_ref(), owner.tenant, owner.user).await?;
-    let unread = inbox.unread_of(owner.into(), since_ms, until_ms, MOST_DIGESTED).await?;
-    let is_full = unread.len() == MOST_DIGESTED;
-    let is_for_digest = |it: &&Unread| {
+    let is_for_digest = |it: &Unread| {
         let wish = preferences.wish(it.kind, it.severity, it.at_ms);
         wish.is_some_and(|wish| matches!(wish.when, When::Digest { .. }) && wish.wants(contact.kind))
     };
-    let found: Vec<&Unread> = unread.iter().filter(is_for_digest).collect();
+    let mut after = NotificationId::new(since_ms, 0);
+    let mut found: Vec<Unread> = Vec::new();
+    // What is not for a digest must not keep out what stands behind it.
+    while found.len() < MOST_DIGESTED {
+        let portion = inbox.unread_of(owner.into(), after, until_ms, MOST_DIGESTED).await?;
+        let Some(last) = portion.last() else { break };
+        after = last.id;
+        found.extend(portion.into_iter().filter(is_for_digest));
+    }
+    let is_full = found.len() >= MOST_DIGESTED;
     let Some(severity) = found.iter().map(|it| it.severity).max() else { return Ok(None) };
     let more = if is_full { " or more" } else { "" };
     let title = match found.len() {
@@ -327,6 +346,14 @@ fn slack(address: &str, message: &Message, link: Option<&str>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use core314_actors::ports::notifications::Notification;
+    use core314_actors::ports::people::StoredPreferences;
+    use core314_actors::testkit::memory_inbox::MemoryInbox;
+    use core314_actors::testkit::memory_people::MemoryPeople;
+    use core314_domain::ids::{ExecutionId, Owner, UserId};
+    use core314_domain::people::CodeState;
+    use core314_domain::words::NotificationType;
+    use serde_json::Map;
     use uuid::Uuid;
 
     use super::*;
@@ -353,6 +380,63 @@ mod tests {
         ] {
             let found = problems(&payload, Reading::Rendered);
             assert!(found.iter().any(|problem| problem.starts_with(expected)), "{payload}: {found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_digest_finds_what_stands_behind_many_that_are_not_for_it() {
+        let owner = Owner::new(UserId(Uuid::from_u128(1)), None);
+        let people = MemoryPeople::default();
+        let document =
+            json!({"digest": ["08:00"], "rules": [{"types": ["info"], "send": "never"}, {"send": "digest"}]});
+        let document = serde_json::from_value(document).expect("preferences");
+        people.prefer(StoredPreferences { id: RowId(Uuid::nil()), owner, document, version: 1 });
+        let (reach, inbox) = (Reach::people(Arc::new(people)), MemoryInbox::default());
+        for no in 0..=MOST_DIGESTED {
+            let at_ms = 1_000 + no as i64;
+            let kind = if no < MOST_DIGESTED { NotificationType::Info } else { NotificationType::Warning };
+            let notification = Notification {
+                id: NotificationId::new(at_ms, 0),
+                owner,
+                execution: ExecutionId(Uuid::from_u128(no as u128)),
+                kind,
+                severity: kind.default_severity(),
+                title: format!("n{no}"),
+                message: String::new(),
+                action_url: None,
+                metadata: Map::new(),
+                is_onward: true,
+                at_ms,
+            };
+            inbox.deliver(notification).await.expect("delivered");
+        }
+        let contact = ContactMethod {
+            id: RowId(Uuid::from_u128(9)),
+            owner,
+            kind: ContactKind::Email,
+            address: "ada@example.com".to_owned(),
+            integration: None,
+            verified_ms: Some(0),
+            code: CodeState::default(),
+            version: 1,
+        };
+        let message = digest(&reach, &inbox, &contact, (0, 10_000)).await.expect("read").expect("something to tell");
+        assert_eq!((message.title.as_str(), message.text.as_str()), ("1 notification", "- [medium] n1000"));
+        assert!(digest(&reach, &inbox, &contact, (0, 2_000)).await.expect("read").is_none());
+    }
+
+    #[test]
+    fn an_address_is_hidden_as_others_write_it_back() {
+        for (address, said) in [
+            ("Ada@Example.com", "550 <ada@example.com>: user unknown"),
+            ("Ada@Example.com", "550 <Ada@Example.com>: user unknown"),
+            ("+12025550123", "no route to 12025550123"),
+            ("https://Hooks.Example.com", "connecting to https://hooks.example.com/ failed"),
+        ] {
+            let mut secrets = Secrets::default();
+            hide(&mut secrets, address);
+            let shown = secrets.redact(said).to_lowercase();
+            assert!(!shown.contains(&address.to_lowercase()) && !shown.contains("12025550123"), "{address}: {shown}");
         }
     }
 

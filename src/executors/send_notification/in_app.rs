@@ -184,6 +184,7 @@ async fn deliver_to(
         message: draft.message.clone(),
         action_url: draft.action_url.clone(),
         metadata: draft.metadata.clone(),
+        is_onward: draft.is_onward,
         at_ms,
     };
     let id = inbox.deliver(notification.clone()).await.map_err(|error| not_stored(&error))?;

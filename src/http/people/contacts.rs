@@ -77,6 +77,7 @@ pub fn delete_doc() -> Doc {
 
 pub async fn delete(req: HttpRequest, id: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
     let caller = anybody(&state, &req).await?;
+    allowed(&caller)?;
     let known = find(&state, caller.owner()?, &id).await?;
     state.engine.remove_contact(&known, caller.by).await.map_err(|error| refused(error, NOUN))?;
     Ok(HttpResponse::NoContent().finish())
@@ -128,19 +129,18 @@ pub async fn send_code(
     state: Shared,
 ) -> Result<HttpResponse, Problem> {
     let Asked { caller, owner, .. } = ask::read::<Nothing>(&req, payload, &state, ANYBODY).await?;
+    allowed(&caller)?;
     let known = find(&state, owner, &id).await?;
     let sent = state.engine.send_another_code(&known, &caller.by).await;
     sent.map_err(|error| refused(error, NOUN))?;
     Ok(HttpResponse::Ok().json(own_row(&state, &caller, Resource::ContactMethods, known.id.0).await?))
 }
 
-/// A key that acts for somebody could have another's address verified as theirs: that is for an admin's keys.
-fn allowed(caller: &Caller) -> Result<(), Problem> {
+/// A key that acts for somebody could have another's address verified as theirs, or silence them: that is for an admin's keys.
+pub(super) fn allowed(caller: &Caller) -> Result<(), Problem> {
     let acts_for_another = caller.by.starts_with("service:");
     if acts_for_another && caller.role < Role::Admin {
-        return Err(Problem::Forbidden(
-            "a service key adds and verifies contact methods with the role admin".to_owned(),
-        ));
+        return Err(Problem::Forbidden("a service key changes how somebody is reached with the role admin".to_owned()));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::ports::resource::Resource;
 use core314_domain::people::PreferencesDocument;
 
+use super::contacts::allowed;
 use super::{ANYBODY, own_list_doc, own_row, own_rows, refused};
 use crate::http::ask::{self, Asked};
 use crate::http::flows::patch::check_version;
@@ -35,6 +36,7 @@ pub fn patch_doc() -> Doc {
 
 pub async fn patch(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
     let Asked { caller, owner, input, .. } = ask::read::<PreferencesDocument>(&req, payload, &state, ANYBODY).await?;
+    allowed(&caller)?;
     let known = state.engine.people()?.preferences(owner.tenant, owner.user).await?;
     check_version(req.headers(), known.as_ref().map_or(0, |known| known.version))?;
     let saved = state.engine.save_preferences(owner, known, input, caller.by.clone()).await;

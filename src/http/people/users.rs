@@ -1,4 +1,5 @@
-//! `/api/v1/users`: the directory of the caller's tenant. A path takes the row's id, or the person's.
+//! `/api/v1/users`: the directory of the caller's tenant. A path takes the row's id, or the person's; a platform key that
+//! names nobody sees all tenants, and there the row's alone says which.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;

@@ -3,6 +3,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::ports::Scope;
 use core314_actors::ports::people::ContactMethod;
 
 use super::refused;
@@ -26,7 +27,7 @@ pub async fn show(_: HttpRequest, token: web::Path<String>, state: Shared) -> Re
     } else {
         "<form method=\"post\"><button type=\"submit\">It is mine: notify me here</button></form>".to_owned()
     };
-    Ok(page("Is this address yours?", &about(&found), &form))
+    Ok(page("Is this address yours?", &about(&state, &found).await?, &form))
 }
 
 pub fn confirm_doc() -> Doc {
@@ -38,9 +39,9 @@ pub fn confirm_doc() -> Doc {
 
 pub async fn confirm(_: HttpRequest, token: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
     let found = find(&state, &token).await?;
-    let by = format!("user:{}", found.owner.user);
+    let (by, about) = (format!("user:{}", found.owner.user), about(&state, &found).await?);
     state.engine.verified(&found, by).await.map_err(|error| refused(error, NOUN))?;
-    Ok(page("Verified", &about(&found), "<p>You are notified here from now on.</p>"))
+    Ok(page("Verified", &about, "<p>You are notified here from now on.</p>"))
 }
 
 async fn find(state: &State, token: &str) -> Result<ContactMethod, Problem> {
@@ -49,6 +50,10 @@ async fn find(state: &State, token: &str) -> Result<ContactMethod, Problem> {
     state.engine.opened_link(token).await.map_err(|error| refused(error, NOUN))?.ok_or_else(missing)
 }
 
-fn about(found: &ContactMethod) -> String {
-    format!("{}: {}", found.kind, found.address)
+/// What is proven, and for whom: somebody who was sent another's link must see that it is another's.
+async fn about(state: &State, found: &ContactMethod) -> Result<String, Problem> {
+    let owner = found.owner;
+    let member = state.engine.people()?.member(Scope::Tenant(owner.tenant), owner.user.0).await?;
+    let whom = member.map_or_else(|| owner.user.to_string(), |member| member.name);
+    Ok(format!("{}: {}, for {whom}", found.kind, found.address))
 }

@@ -23,6 +23,7 @@ async fn deliver(server: &Server, no: i64, user: UserId, organization: Option<Or
         message: "Look.".to_owned(),
         action_url: None,
         metadata: Map::new(),
+        is_onward: true,
         at_ms,
     };
     server.inbox.deliver(notification).await.expect("delivered")

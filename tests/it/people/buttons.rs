@@ -78,6 +78,9 @@ async fn a_button_acts_in_the_name_of_whoever_presses_it(kind: StoreKind) {
     let credentials = json!({"credentials": {"bot_token": "secrets.BOT", "signing_secret": "secrets.SIGNING"}});
     let patched = admin.ask(reqwest::Method::PATCH, &format!("/api/v1/integrations/{id}"), Some(credentials)).await;
     assert_eq!(patched.status, StatusCode::OK, "{}", patched.body);
+    // An integration for something else may be called as what takes the answers is.
+    let other = json!({"name": "webhook", "kind": "webhook", "endpoint": format!("{}/other", town.bed.sink.url)});
+    admin.make("/api/v1/integrations", other).await;
     let slack = Pressed { town: &town, path: format!("/hooks/slack/{GROUP}/{id}") };
 
     let rule = json!({"rule_name": "disk", "trigger_conditions": {"subject": "disk"},

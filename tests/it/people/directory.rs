@@ -47,6 +47,10 @@ async fn an_organization_has_a_name_and_a_directory(kind: StoreKind) {
     assert_eq!(stale.await.status, StatusCode::PRECONDITION_FAILED);
     let changed = admin.ask(Method::PATCH, &path, Some(json!({"role": "admin"}))).await;
     assert_eq!(pick(&changed.body, "email role version"), json!(["ada@example.com", "admin", 2]));
+    // An id that is a person's and another's row's is the person's.
+    let twin = json!({"person_id": row["id"], "email": "twin@example.com", "name": "Twin", "role": "viewer"});
+    let twin = admin.make("/api/v1/users", twin).await;
+    assert_eq!(admin.get(&format!("/api/v1/users/{}", row["id"].as_str().expect("an id"))).await["id"], twin["id"]);
     let me = town.client(2).get("/api/v1/me").await;
     assert_eq!(pick(&me, "user_id organization_id user"), json!([town.client(2).0.user, GROUP, changed.body]));
     assert_eq!(me["organization"]["name"], "Onion");
@@ -103,7 +107,8 @@ async fn an_address_is_proven_by_the_code_that_was_sent_there(kind: StoreKind) {
     let link = link.strip_prefix(PUBLIC_URL).expect("of this server").to_owned();
     let http = &town.bed.server.http;
     let page = http.get(format!("{}{link}", town.bed.server.url)).send().await.expect("a page");
-    assert!(page.text().await.expect("text").contains("<button"));
+    let shown_page = page.text().await.expect("text");
+    assert!(shown_page.contains("<button") && shown_page.contains(&ada.0.user.to_string()), "{shown_page}");
     let path = format!("/api/v1/contact-methods/{}", added["id"].as_str().expect("an id"));
     assert_eq!(ada.get(&path).await["verified"], false);
     let page = http.post(format!("{}{link}", town.bed.server.url)).send().await.expect("a page");
@@ -111,6 +116,8 @@ async fn an_address_is_proven_by_the_code_that_was_sent_there(kind: StoreKind) {
     assert_eq!(ada.get(&path).await["verified"], true);
     let forged = http.get(format!("{}{link}x", town.bed.server.url)).send().await.expect("an answer");
     assert_eq!(forged.status(), StatusCode::NOT_FOUND);
+    let said = forged.text().await.expect("text");
+    assert!(!said.contains(link.as_str()), "the token is in the answer: {said}");
 
     nothing_is_kept_of_it(&town, &[&code, &second, "ada@example.com", slack_api::MEMBER, &link]).await;
 }
@@ -209,9 +216,34 @@ async fn preferences_are_checked_and_each_persons_own(kind: StoreKind) {
     }
 }
 
+/// A key that may only read leaves everybody reached as they were, whoever it acts for.
+async fn a_viewers_key_changes_nothing_of_anybody(kind: StoreKind) {
+    let town = Town::start(kind).await;
+    let (admin, ada) = (town.client(1), town.client(2));
+    let added = ada.make("/api/v1/contact-methods", json!({"kind": "email", "address": "ada@example.com"})).await;
+    let made = admin.make("/api/v1/tokens", json!({"name": "reader", "roles": ["viewer"]})).await;
+    let key = made["key"].as_str().expect("a key");
+    let method_path = format!("/api/v1/contact-methods/{}", added["id"].as_str().expect("an id"));
+    let server = &town.bed.server;
+    for (method, path, body) in [
+        (Method::DELETE, method_path.clone(), None),
+        (Method::POST, format!("{method_path}/send-code"), Some(json!({}))),
+        (Method::PATCH, "/api/v1/preferences".to_owned(), Some(json!({"rules": [{"send": "never"}]}))),
+    ] {
+        let request = server.http.request(method.clone(), format!("{}{path}", server.url)).bearer_auth(key);
+        let request = request.header("X-User-Id", ada.0.user.to_string());
+        let request = body.iter().fold(request, |request, body| request.json(body));
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {path}");
+    }
+    assert_eq!(ada.get(&method_path).await["id"], added["id"]);
+    assert!(ada.items("/api/v1/preferences").await.is_empty());
+}
+
 on_both_stores!(
     an_organization_has_a_name_and_a_directory,
     an_address_is_proven_by_the_code_that_was_sent_there,
     what_cannot_be_reached_is_refused,
     preferences_are_checked_and_each_persons_own,
+    a_viewers_key_changes_nothing_of_anybody,
 );

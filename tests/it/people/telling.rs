@@ -121,6 +121,8 @@ async fn quiet_hours_hold_and_a_page_goes_through(kind: StoreKind) {
         digests.push(sent.as_array().expect("a list").iter().map(|one| one["flow_run_id"].clone()).collect::<Vec<_>>());
     }
     assert_eq!((digests[0].len(), &digests[0]), (2, &digests[1]));
+    let kept = json!({"title": "kept", "message": "m", "type": "info", "user_id": ada.0.user, "onward": false});
+    tell(&admin, "in_app", kept).await;
     let page = json!({"title": "now", "message": "m", "severity": "critical", "user_id": ada.0.user});
     tell(&admin, "in_app", page).await;
     assert_eq!(town.mail(mails).await.header("Subject").as_deref(), Some("now"));
@@ -188,6 +190,24 @@ async fn an_escalation_reaches_its_people(kind: StoreKind) {
     assert_eq!((town.mail.taken().len(), town.sms.shown().len()), (mails, texts + 1));
 }
 
+/// A level's `email` goes whatever its people's rules say, also where their inbox' messages wait for a digest.
+async fn a_levels_email_waits_for_no_digest(kind: StoreKind) {
+    let town = Town::start(kind).await;
+    let (admin, ada) = (town.client(1), town.client(2));
+    settle(&town, 2, "ada", "admin").await;
+    ada.prefers(json!({"rules": [{"severities": ["high"], "send": "digest"}], "digest": ["00:00"]})).await;
+    let rule = json!({"rule_name": "disk", "trigger_conditions": {"subject": "disk"}, "escalation_levels": [
+        {"level": 1, "recipients": ["role:admin"], "notify_channels": ["in_app", "email"]}]});
+    admin.make("/api/v1/escalation-rules", rule).await;
+    let mails = town.mail.taken().len();
+    let asked = json!({"escalation_reason": "reported", "context": {"subject": "disk"}});
+    admin.make("/api/v1/escalation-events", asked).await;
+    assert_eq!(town.mail(mails).await.to, ["ada@example.com"]);
+    let outbox = outbox(&admin, 3).await;
+    let waits: Vec<&Value> = outbox.iter().filter(|row| row["not_before"].is_string()).collect();
+    assert_eq!((outbox.len(), waits.len(), &waits[0]["channel"]), (3, 1, &json!("sms")), "{outbox:?}");
+}
+
 /// The outbox, once it has so many rows that nothing is pending in it.
 async fn outbox(admin: &Member<'_>, count: usize) -> Vec<Value> {
     let started = std::time::Instant::now();
@@ -204,4 +224,5 @@ on_both_stores!(
     a_message_finds_its_people_and_their_ways,
     quiet_hours_hold_and_a_page_goes_through,
     an_escalation_reaches_its_people,
+    a_levels_email_waits_for_no_digest,
 );
