@@ -79,6 +79,8 @@ impl Shared {
     ) -> Result<Source<'a>, Failure> {
         let place = position.state.place.as_ref();
         let cursor = position.cursor.as_ref().filter(|_| plan.is_incremental);
+        // Once all is put, no more is read of a text, so it does not matter what has become of it.
+        let place_in_text = place.filter(|_| !position.state.is_finishing);
         Ok(match &plan.source {
             From::Rows { of, order } => {
                 let connection = attempt.source.as_deref();
@@ -111,13 +113,13 @@ impl Shared {
                 let download = caller.open(call.clone()).await?;
                 let identity = download.identity();
                 let bytes = Bytes::Http(download);
-                self.text(plan, (bytes, *format, identity), place).await?
+                self.text(plan, (bytes, *format, identity), place_in_text).await?
             }
             From::File { name: file, format } => {
                 let path = self.folders.file(name, attempt.owner.tenant, file);
                 let path = path.map_err(|message| Code::Refused.failure(message))?;
                 let (file, identity) = text::open(&path).await?;
-                self.text(plan, (Bytes::File(file), *format, Some(identity)), place).await?
+                self.text(plan, (Bytes::File(file), *format, Some(identity)), place_in_text).await?
             }
         })
     }
