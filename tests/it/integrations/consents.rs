@@ -46,7 +46,9 @@ async fn a_person_consents(kind: StoreKind) {
     assert_eq!(server.terminate(), Some(0));
     let environment = [("CORE314_SECRET_KEY", SECRET_KEY.to_owned())];
     let server = Server::start_with(&installation, &environment).expect("the server becomes ready");
-    let log = run(&server, "later", vec![me("later"), me("again")], json!({})).await;
+    // Where the token of that exchange is refused, the attempt asks with what it brought: the one before is spent.
+    let doubted = step("doubted", "api_call", "mine", json!({"path": "doubtful", "extract": {"name": "/name"}}));
+    let log = run(&server, "later", vec![doubted, me("later"), me("again")], json!({})).await;
     for row in &log {
         assert_eq!(row["execution_result"]["values"], json!({"name": "Ann"}), "{row}");
     }
