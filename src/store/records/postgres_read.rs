@@ -76,12 +76,25 @@ fn statement(query: &RowQuery, given: &[Given], places: &[usize]) -> String {
     let values: Vec<String> = given.iter().map(value).collect();
     let order: Vec<String> = query.order.iter().map(|name| format!("q.{}", quoted(name))).collect();
     let behind = query.after.as_ref().map(|_| {
-        let of = |(n, place): (usize, &usize)| format!("${}::text::{}", n + 1, given[*place].kind);
+        let of = |(n, place): (usize, &usize)| format!("${}::text::{}", n + 1, of_any_length(&given[*place].kind));
         let bound: Vec<String> = places.iter().enumerate().map(of).collect();
         format!(" WHERE ({}) > ({})", order.join(", "), bound.join(", "))
     });
     let (from, behind) = (expression(&query.from), behind.unwrap_or_default());
     format!("SELECT {} FROM {from} AS q{behind} ORDER BY {}", values.join(", "), order.join(", "))
+}
+
+/// The word of a type in a cast. The words of SQL mean a length of 1 where they say none, and a cast cuts what is longer.
+fn of_any_length(kind: &str) -> &str {
+    match kind {
+        "CHAR" => "bpchar",
+        "CHAR[]" => "bpchar[]",
+        "BIT" => "varbit",
+        "BIT[]" => "varbit[]",
+        // In quotes it is a name, and that is in small letters.
+        "\"CHAR\"" => "\"char\"",
+        kind => kind,
+    }
 }
 
 async fn pump(
@@ -164,6 +177,12 @@ mod tests {
         let expected = "SELECT q.\"i\"\"d\"::text, to_json(q.\"at\") #>> '{}' FROM (SELECT * FROM orders -- all\n) AS q \
             WHERE (q.\"at\", q.\"i\"\"d\") > ($1::text::TIMESTAMPTZ, $2::text::INT8) ORDER BY q.\"at\", q.\"i\"\"d\"";
         assert_eq!(statement(&query, &given, &[1, 0]), expected);
+        // A bound is as long as the value that it was.
+        for (kind, cast) in [("CHAR", "bpchar"), ("BIT", "varbit"), ("CHAR[]", "bpchar[]"), ("VARCHAR", "VARCHAR")] {
+            let given = [column("i\"d", "INT8", Shape::Whole), column("at", kind, Shape::Text)];
+            let sql = statement(&query, &given, &[1, 0]);
+            assert!(sql.contains(&format!("> ($1::text::{cast}, $2::text::INT8)")), "{sql}");
+        }
     }
 
     #[test]
