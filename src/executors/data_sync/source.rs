@@ -1,10 +1,13 @@
 //! Where rows come from: a portion at a time, each with the place behind it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use core314_actors::ports::executor::Attempt;
 use core314_actors::ports::records::{Place as Where, RowQuery, RowStream};
 use core314_domain::log::Failure;
 use reqwest::Url;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::plan::{Cursor, Format, From, Plan};
 use super::position::Position;
@@ -135,9 +138,7 @@ impl Shared {
         let mut rows = 0;
         if let Some(place) = place {
             if place["identity"] != json!(identity) {
-                return Err(
-                    Code::SourceChanged.failure("the source has changed since it was begun: start the sync again")
-                );
+                return Err(changed());
             }
             rows = place["rows"].as_u64().unwrap_or_default();
             if is_file {
@@ -147,10 +148,25 @@ impl Shared {
             for _ in 0..if is_file { 0 } else { rows } {
                 records.next().await?;
             }
+            // Not every service says by its headers that a text is another.
+            let is_other =
+                place["seen"].as_str().is_some_and(|seen| told_apart(records.seen()).as_deref() != Some(seen));
+            if is_other {
+                return Err(changed());
+            }
         }
         let (most_rows, most_bytes) = (plan.batch_rows, self.settings.batch_bytes as u64);
         Ok(Source::Text(Box::new(Text { records, identity, rows, most_rows, most_bytes })))
     }
+}
+
+fn changed() -> Failure {
+    Code::SourceChanged.failure("the source has changed since it was begun: start the sync again")
+}
+
+/// What was read so far, told from all else.
+fn told_apart(seen: Option<Sha256>) -> Option<String> {
+    seen.map(|seen| BASE64.encode(seen.finalize()))
 }
 
 const KEPT: &str = "source.http: with next_url or link_header the place of each page is kept, and so its URL must hold no \
@@ -186,13 +202,16 @@ pub struct Text {
 
 impl Text {
     async fn next(&mut self) -> Result<Option<Portion>, Failure> {
-        let (mut items, from) = (Vec::new(), self.records.offset);
+        let (mut items, from, mut seen) = (Vec::new(), self.records.offset, None);
         while items.len() < self.most_rows && self.records.offset - from < self.most_bytes {
             let Some(item) = self.records.next().await? else { break };
             items.push(item);
+            // Behind a record, and not behind the empty lines after it: whoever reads on does not come to those.
+            seen = self.records.seen();
         }
         self.rows += items.len() as u64;
-        let place = json!({"rows": self.rows, "bytes": self.records.offset, "identity": self.identity});
+        let place = json!({"rows": self.rows, "bytes": self.records.offset, "identity": self.identity,
+            "seen": told_apart(seen)});
         Ok((!items.is_empty()).then_some(Portion { items, place }))
     }
 }

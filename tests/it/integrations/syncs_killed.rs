@@ -175,6 +175,29 @@ async fn grown_behind_the_end(kind: StoreKind) {
     assert_eq!(file(), ids(31, 40));
 }
 
+/// A text of which no header says that it is another is not gone on with: rows would be lost, or come twice.
+async fn another_text(kind: StoreKind) {
+    let installation = Installation::new(kind).await;
+    let machine = machine(&installation).await;
+    let mut environment = machine.environment.clone();
+    environment.push(("CORE314_FAILPOINTS", "sync.put=kill@4".to_owned()));
+    let mut server = Server::start_with(&installation, &environment).expect("the server becomes ready");
+    let service = catalogue::start();
+    secret(&server, "CATALOGUE", catalogue::TOKEN).await;
+    let body = json!({"name": "catalogue", "kind": "http", "endpoint": format!("{}/api", service.url),
+        "credentials": {"token": "secrets.CATALOGUE"}, "settings": {"auth": "bearer"}});
+    done(&server, Method::POST, "/api/v1/integrations", body).await;
+    let csv = json!({"from": "catalogue", "http": {"path": "changing.csv"}, "format": "csv", "delimiter": ";"});
+    let payload = json!({"name": "text", "batch_rows": 10, "source": csv, "destination": {"file": "csv.jsonl"}});
+    let id = begin(&server, "text", "drop", payload).await;
+    server.wait();
+    let server = Server::start_with(&installation, &machine.environment).expect("the server becomes ready");
+    let log = ended(&server, &id).await;
+    let last = log.last().expect("an attempt");
+    assert_eq!(last["execution_error_code"], "source_changed", "{last}");
+    assert!(!machine.folder.join("csv.jsonl").exists(), "a file takes its name when it is whole");
+}
+
 /// A list that came twice came under the same key with the same items; without it each item came once.
 fn each_once(lists: &[Value]) {
     let mut known: Vec<&Value> = Vec::new();
@@ -220,4 +243,14 @@ async fn a_source_that_grows_behind_the_end_loses_nothing_on_sqlite() {
 #[tokio::test]
 async fn a_source_that_grows_behind_the_end_loses_nothing_on_postgres() {
     grown_behind_the_end(StoreKind::Postgres).await;
+}
+
+#[tokio::test]
+async fn a_text_that_is_another_is_not_gone_on_with_on_sqlite() {
+    another_text(StoreKind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_text_that_is_another_is_not_gone_on_with_on_postgres() {
+    another_text(StoreKind::Postgres).await;
 }
