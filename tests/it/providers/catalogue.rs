@@ -16,8 +16,8 @@ pub fn start() -> Arc<Provider> {
     Provider::keep(keeper)
 }
 
-/// What it keeps: `{"key": KEY, "items": [...]}` for each list that came, also where one came again; null for each look at a text that is
-/// another each time.
+/// What it keeps: `{"key": KEY, "items": [...]}` for each list that came, also where one came again; null for each look at a
+/// text that is another each time.
 fn keeper(posted: &Posted, kept: &mut Vec<Value>) -> Reply {
     if posted.header("authorization") != format!("Bearer {TOKEN}") {
         return Reply::json(401, &json!({"error": "who are you?"}));
