@@ -1,10 +1,13 @@
 //! Where rows come from: a portion at a time, each with the place behind it.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use core314_actors::ports::executor::Attempt;
 use core314_actors::ports::records::{Place as Where, RowQuery, RowStream};
 use core314_domain::log::Failure;
+use core314_domain::secret::Secrets;
 use reqwest::Url;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -105,8 +108,9 @@ impl Shared {
                 Source::Rows(Rows { stream, order, last: after })
             }
             From::Pages { call, paging, items, cursor: of } => {
-                let pages = Pages::new(caller, call, (paging, items), (of.clone(), cursor), place)?;
-                if pages.keeps_secret(attempt) {
+                let secrets = attempt.secrets.clone();
+                let pages = Pages::new((caller, secrets), call, (paging, items), (of.clone(), cursor), place)?;
+                if pages.is_secret(&pages.call.url) {
                     return Err(Code::InvalidPayload.failure(KEPT));
                 }
                 Source::Pages(Box::new(pages))
@@ -219,6 +223,8 @@ impl Text {
 /// Pages of a service.
 pub struct Pages<'a> {
     caller: Caller<'a>,
+    /// What a kept place must not hold.
+    secrets: Arc<Secrets>,
     call: Call,
     paging: Option<Paging>,
     items: String,
@@ -231,7 +237,7 @@ pub struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     fn new(
-        caller: Caller<'a>,
+        (caller, secrets): (Caller<'a>, Arc<Secrets>),
         call: &Call,
         (paging, items): (&Option<Paging>, &str),
         (cursor, from): (Option<Cursor>, Option<&Value>),
@@ -255,13 +261,12 @@ impl<'a> Pages<'a> {
         }
         let most = paging.as_ref().map_or(1, |paging| paging.max_pages);
         let left = most.saturating_sub(next.as_ref().map_or(0, |place| place.pages));
-        Ok(Self { caller, call, paging: paging.clone(), items: items.to_owned(), cursor, highest, next, left })
+        Ok(Self { caller, secrets, call, paging: paging.clone(), items: items.to_owned(), cursor, highest, next, left })
     }
 
     /// Whether a place that is kept would hold a secret.
-    fn keeps_secret(&self, attempt: &Attempt) -> bool {
-        let url = self.call.url.as_str();
-        attempt.secrets.redact(url) != url
+    fn is_secret(&self, url: &Url) -> bool {
+        self.secrets.redact(url.as_str()) != url.as_str()
     }
 
     async fn next(&mut self) -> Result<Option<Portion>, Failure> {
@@ -273,6 +278,10 @@ impl<'a> Pages<'a> {
         let items = match &self.paging {
             Some(paging) => {
                 let turned = self.caller.turn(&self.call, paging, &place).await?;
+                // Services give back in it what they were asked with.
+                if turned.next.as_ref().is_some_and(|next| self.is_secret(&next.url)) {
+                    return Err(Code::UnexpectedAnswer.failure(KEPT));
+                }
                 self.next = turned.next;
                 turned.items
             }
