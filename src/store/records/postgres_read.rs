@@ -2,6 +2,7 @@
 //! portions, because the server waits until somebody reads on.
 
 use core314_actors::ports::records::{Postgres, RecordError, RowQuery, RowStream};
+use core314_domain::secret::Secrets;
 use futures_util::TryStreamExt;
 use serde_json::Value;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -114,7 +115,7 @@ async fn pump(
     let mut rows = statement.fetch(connection);
     let (mut portion, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.try_next().await.map_err(|error| told(&error, &query.secrets))? {
-        let row = values(&row, given).map_err(|error| told(&error, &query.secrets))?;
+        let row = values(&row, given, &query.secrets)?;
         ordered(&row, places, &query.order)?;
         bytes += size(&row);
         portion.push(row);
@@ -132,23 +133,31 @@ async fn pump(
     Ok(())
 }
 
-fn values(row: &PgRow, given: &[Given]) -> Result<Vec<Value>, sqlx::Error> {
-    let value = |(at, column): (usize, &Given)| -> Result<Value, sqlx::Error> {
-        Ok(row.try_get::<Option<&str>, _>(at)?.map_or(Value::Null, |text| read(text, column.shape)))
+fn values(row: &PgRow, given: &[Given], secrets: &Secrets) -> Result<Vec<Value>, RecordError> {
+    let value = |(at, column): (usize, &Given)| -> Result<Value, RecordError> {
+        let text = row.try_get::<Option<&str>, _>(at).map_err(|error| told(&error, secrets))?;
+        let Some(text) = text else { return Ok(Value::Null) };
+        read(text, column.shape).map_err(|why| {
+            let name = &column.name;
+            RecordError::Refused(format!(
+                "'{name}' of a row is JSON that cannot be taken over: {why}; a query can give it as text"
+            ))
+        })
     };
     given.iter().enumerate().map(value).collect()
 }
 
 /// What a text stands for. What JSON has no number for, such as NaN, stays text; so do decimals, of which no digit may be lost.
-fn read(text: &str, shape: Shape) -> Value {
+/// A document that cannot be read is none: as a text it would be another document.
+fn read(text: &str, shape: Shape) -> Result<Value, serde_json::Error> {
     let read = match shape {
         Shape::Whole => text.parse::<i64>().ok().map(Value::from),
         Shape::Real => text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number),
         Shape::Flag => text.parse::<bool>().ok().map(Value::Bool),
-        Shape::Json => serde_json::from_str(text).ok(),
+        Shape::Json => return serde_json::from_str(text),
         Shape::Text => None,
     };
-    read.unwrap_or_else(|| Value::String(text.to_owned()))
+    Ok(read.unwrap_or_else(|| Value::String(text.to_owned())))
 }
 
 #[cfg(test)]
@@ -194,7 +203,10 @@ mod tests {
             ("{\"a\": [1]}", Shape::Json, json!({"a": [1]})),
             ("12.50", Shape::Text, json!("12.50")),
         ] {
-            assert_eq!(read(text, shape), expected, "{text}");
+            assert_eq!(read(text, shape).expect("it is read"), expected, "{text}");
+        }
+        for text in ["1e400".to_owned(), "[".repeat(200) + &"]".repeat(200)] {
+            assert!(read(&text, Shape::Json).is_err(), "as a text it would be another document: {text}");
         }
     }
 }
