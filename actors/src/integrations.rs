@@ -210,7 +210,9 @@ impl Integrations {
 
     /// Whether an attempt wants anything of here.
     pub fn concern(executor: &dyn Executor, attempt: &Attempt, marked: Option<&Marked>) -> bool {
-        marked.is_some() || !(attempt.action_target.is_empty() || executor.kinds().is_empty())
+        // What is taken from an integration may go to an address of the payload.
+        let names_any = !attempt.action_target.is_empty() || executor.source(&attempt.payload).is_some();
+        marked.is_some() || (names_any && !executor.kinds().is_empty())
     }
 
     /// Gives an attempt the connection that its target names and the secrets that its payload names.

@@ -216,7 +216,10 @@ impl Shared {
         columns: &Columns,
         (source, destination): (&mut Source<'_>, &mut Destination<'_>),
     ) -> Result<(), Failure> {
-        while let Some(Portion { items, place }) = source.next().await? {
+        // What comes once all is put is the next sync's: the file may have taken its place already.
+        while let Some(Portion { items, place }) =
+            if position.state.is_finishing { None } else { source.next().await? }
+        {
             let counts = &mut position.state.counts;
             let first = counts.read + 1;
             counts.read += items.len() as u64;

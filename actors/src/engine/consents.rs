@@ -4,8 +4,9 @@
 //! begin ──> state (sealed) ──> person ──> service ──> callback: state, code ──> redeemed ──> secret
 //! ```
 //! Nothing is kept in between: the state that goes with the person is sealed by the vault and holds all that the callback needs.
-//! Nobody can make one, read it, or use it for another integration or after its time; the code that comes with it is good once, and
-//! only with the text that is sealed in it (PKCE).
+//! Nobody can make one, read it, or use it for another integration, after its time, or once consent has brought something: it holds
+//! which secret there was when it was made. The code that comes with it is good once, and only with the text that is sealed in it
+//! (PKCE). Until then the URL is as good as the consent: whoever has it and comes first gives what the integration works with.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use super::integrations::{ConnectError, SecretChange, SecretDraft};
 use super::{Engine, Inner};
+use crate::integrations::Known;
 use crate::ports::consent::{ConsentAsked, ConsentCode, TokenKeeper};
 use crate::ports::executor::Executor;
 use crate::ports::integration::{Integration, Locked};
@@ -74,13 +76,24 @@ struct State {
     verifier: String,
     redirect_uri: String,
     until_ms: i64,
+    /// The secret that consent replaces. Consent moves it, and so a state is good once.
+    replaces: Option<Version>,
     /// Who began it, for the audit log.
     by: String,
 }
 
+/// A secret, and which of its values it has.
+type Version = (RowId, i64);
+
 impl Engine {
     /// Begins a consent: where a person is to go.
-    pub fn begin_consent(&self, found: &Integration, redirect_uri: &str, by: String) -> Result<Consent, ConsentError> {
+    pub async fn begin_consent(
+        &self,
+        found: &Integration,
+        redirect_uri: &str,
+        by: String,
+    ) -> Result<Consent, ConsentError> {
+        let replaces = brought(&self.connections(found.owner.tenant).await?, found);
         let executor = self.speaker(found).ok_or_else(|| not_possible(found))?;
         let consents = executor.consents().ok_or_else(|| not_possible(found))?;
         let until_ms = self.now_ms() + LIFE.as_millis() as i64;
@@ -91,6 +104,7 @@ impl Engine {
             verifier: format!("{}{}", random(), random()),
             redirect_uri: redirect_uri.to_owned(),
             until_ms,
+            replaces,
             by,
         };
         let text = serde_json::to_string(&state).expect("a state is JSON");
@@ -110,6 +124,9 @@ impl Engine {
         }
         let known = self.connections(state.tenant).await?;
         let found = known.integration_named(&state.integration.to_string()).ok_or(ConsentError::NotValid)?;
+        if brought(&known, found) != state.replaces {
+            return Err(ConsentError::NotValid);
+        }
         let executor = self.speaker(found).ok_or_else(|| not_possible(found))?;
         let consents = executor.consents().ok_or_else(|| not_possible(found))?;
         let kind = executor.kinds().iter().copied().find(|kind| kind.word == found.kind);
@@ -122,7 +139,12 @@ impl Engine {
             let message = secrets.redact(&failure.message).into_owned();
             ConsentError::Refused(Failure { message, ..failure })
         })?;
-        self.keep_token(found, redeemed, state.by).await?;
+        let kept = self.keep_token(&known, found, redeemed, state.by).await;
+        kept.map_err(|error| match error {
+            // Somebody else has come with the same state meanwhile.
+            ConsentError::Connect(ConnectError::Conflict | ConnectError::NameTaken) => ConsentError::NotValid,
+            error => error,
+        })?;
         Ok(found.name.clone())
     }
 
@@ -133,10 +155,15 @@ impl Engine {
         }
     }
 
-    async fn keep_token(&self, found: &Integration, value: String, by: String) -> Result<(), ConsentError> {
-        let reference = found.definition.credentials.get(REFRESH_TOKEN).and_then(|text| secret::referred(text));
-        let name = reference.ok_or_else(|| not_possible(found))?;
-        let known = self.connections(found.owner.tenant).await?;
+    /// Keeps it in the place of what is known; a conflict where that has changed.
+    async fn keep_token(
+        &self,
+        known: &Known,
+        found: &Integration,
+        value: String,
+        by: String,
+    ) -> Result<(), ConsentError> {
+        let name = secret_of(found).ok_or_else(|| not_possible(found))?;
         match known.secret(name) {
             Some(kept) => {
                 let change = SecretChange { value: Some(&value), overlap_seconds: None, description: None };
@@ -177,10 +204,21 @@ impl TokenKeeper for Keeper {
             let known = engine.connections(tenant).await.map_err(|error| failed(error.to_string()))?;
             let gone = || Failure::fatal("integration_unusable", format!("integration '{integration}' is gone"));
             let found = known.integration(integration).ok_or_else(gone)?;
-            let kept = engine.keep_token(found, token, "core314".to_owned()).await;
+            let kept = engine.keep_token(&known, found, token, "core314".to_owned()).await;
             kept.map_err(|error| failed(format!("the service's new refresh token cannot be kept: {error}")))
         })
     }
+}
+
+/// The name of the secret that consent brings.
+fn secret_of(found: &Integration) -> Option<&str> {
+    found.definition.credentials.get(REFRESH_TOKEN).and_then(|text| secret::referred(text))
+}
+
+/// What consent has brought so far.
+fn brought(known: &Known, found: &Integration) -> Option<Version> {
+    let kept = known.secret(secret_of(found)?)?;
+    Some((kept.id, kept.version))
 }
 
 fn not_possible(found: &Integration) -> ConsentError {

@@ -30,7 +30,11 @@ const LONGEST_LIFE: Duration = Duration::from_hours(24);
 /// Tokens are not used in this last part of their lives: they would end under way.
 const MARGIN: Duration = Duration::from_secs(20);
 /// How often a refresh token that has replaced another is tried to be kept.
-const KEEP_ATTEMPTS: usize = 5;
+const KEEP_ATTEMPTS: u32 = 5;
+/// How long it waits before the second time; each further wait is twice as long.
+const KEEP_PAUSE: Duration = Duration::from_millis(100);
+/// Credentials by which a token is known at most: those of attempts that were made ready before the service replaced them.
+const MOST_DIGESTS: usize = 16;
 /// Integrations whose tokens are kept at once.
 const CAPACITY: usize = 10_000;
 
@@ -40,7 +44,12 @@ type Key = (TenantId, Arc<str>);
 /// before the exchange has the former in hand, whoever comes after it the latter.
 struct Token {
     value: String,
-    digests: [[u8; 32]; 2],
+    /// Of credentials, the newest last.
+    digests: Vec<[u8; 32]>,
+    /// The refresh token that is good now, where the service has replaced the one of the connection.
+    refresh_token: Option<String>,
+    /// Whether the refresh token that is good now is durable.
+    is_kept: bool,
     ends_at: Instant,
 }
 
@@ -77,9 +86,31 @@ impl Tokens {
         {
             return Ok(token.value.clone());
         }
-        *kept = None;
-        let token = fetch(http, tenant, connection, timeout).await?;
-        Ok(kept.insert(token).value.clone())
+        // An attempt has the refresh token in hand that was good when it was made ready. Each is good once: services take one that
+        // comes again for stolen, and revoke all that came of it.
+        let (held, is_kept, mut digests) = match kept.as_mut().filter(|token| token.digests.contains(&digest)) {
+            Some(token) => {
+                token.ends_at = Instant::now();
+                (token.refresh_token.clone(), token.is_kept, token.digests.clone())
+            }
+            None => (None, true, Vec::new()),
+        };
+        // Whoever asks now may ask again.
+        digests.retain(|known| *known != digest);
+        digests.push(digest);
+        let mut token = fetch(http, connection, held, timeout).await?;
+        digests.append(&mut token.digests);
+        token.digests = digests.split_off(digests.len().saturating_sub(MOST_DIGESTS));
+        token.is_kept &= is_kept;
+        // It stands here before it is durable, and is not used yet: where keeping it fails or is given up, the next one who asks
+        // has the only refresh token that is good, and keeps it.
+        let ends_at = std::mem::replace(&mut token.ends_at, Instant::now());
+        let token = kept.insert(token);
+        if let Some(new) = token.refresh_token.as_deref().filter(|_| !token.is_kept) {
+            keep(http, tenant, connection, new).await?;
+        }
+        (token.is_kept, token.ends_at) = (true, ends_at);
+        Ok(token.value.clone())
     }
 
     fn place(&self, key: Key) -> Arc<AsyncMutex<Option<Token>>> {
@@ -106,17 +137,19 @@ fn digest(connection: &Connection, refresh_token: Option<&str>) -> [u8; 32] {
     digest.finalize().into()
 }
 
+/// A new token; `held` is the refresh token that the service has given in the place of the connection's.
 async fn fetch(
     http: &HttpClient,
-    tenant: TenantId,
     connection: &Connection,
+    held: Option<String>,
     timeout: Duration,
 ) -> Result<Token, Failure> {
     let mut redactor = Redactor::new(&core314_domain::Json::default());
-    for credential in ["client_secret", "refresh_token"] {
-        connection.credential(credential).iter().for_each(|secret| redactor.hide(secret));
+    let asked_with = held.as_deref().or(connection.credential("refresh_token"));
+    for secret in [connection.credential("client_secret"), connection.credential("refresh_token"), asked_with] {
+        secret.iter().for_each(|secret| redactor.hide(secret));
     }
-    let grant = match connection.credential("refresh_token") {
+    let grant = match asked_with {
         Some(token) => vec![("grant_type", "refresh_token"), ("refresh_token", token.trim())],
         None => vec![("grant_type", "client_credentials")],
     };
@@ -129,14 +162,13 @@ async fn fetch(
     if !is_bearer {
         return Err(odd("has a token_type other than Bearer"));
     }
-    let rotated = body["refresh_token"].as_str().filter(|new| Some(*new) != connection.credential("refresh_token"));
-    if let Some(new) = rotated.filter(|_| connection.credential("refresh_token").is_some()) {
-        keep(http, tenant, connection, new).await?;
-    }
+    let rotated = body["refresh_token"].as_str().filter(|new| asked_with.is_some_and(|old| old != *new));
     let seconds = body["expires_in"].as_u64().or_else(|| body["expires_in"].as_str()?.parse().ok());
     let life = seconds.map_or(DEFAULT_LIFE, Duration::from_secs).min(LONGEST_LIFE);
-    let digests = [digest(connection, None), digest(connection, rotated)];
-    Ok(Token { value: value.to_owned(), digests, ends_at: Instant::now() + life })
+    let digests = rotated.map(|new| digest(connection, Some(new))).into_iter().collect();
+    let (value, is_kept) = (value.to_owned(), rotated.is_none());
+    let refresh_token = rotated.map(str::to_owned).or(held);
+    Ok(Token { value, digests, refresh_token, is_kept, ends_at: Instant::now() + life })
 }
 
 /// Keeps the refresh token that a service gave in the place of the one it was asked with. It is the only one that is good from
@@ -145,7 +177,10 @@ async fn keep(http: &HttpClient, tenant: TenantId, connection: &Connection, new:
     let none = || Code::StoreUnavailable.failure("the service's new refresh token cannot be kept yet");
     let keeper = http.keeper().ok_or_else(none)?;
     let mut kept = Ok(());
-    for _ in 0..KEEP_ATTEMPTS {
+    for tried in 0..KEEP_ATTEMPTS {
+        if let Some(before) = tried.checked_sub(1) {
+            tokio::time::sleep(KEEP_PAUSE * (1 << before)).await;
+        }
         kept = keeper.replaced(tenant, &connection.name, new.to_owned()).await;
         if kept.is_ok() {
             break;

@@ -1,11 +1,14 @@
 //! Where rows go. What [`Destination::put`] has answered for is durable there.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use core314_actors::failpoint;
 use core314_actors::ports::executor::Attempt;
 use core314_actors::ports::records::{PutWish, Table};
 use core314_domain::log::Failure;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::columns::{Columns, Row, object};
 use super::file::Part;
@@ -120,7 +123,8 @@ impl Destination<'_> {
 }
 
 impl Service<'_> {
-    /// Sends rows in lists that are no larger than a request may be, each under a key of its own: the same each time.
+    /// Sends rows in lists that are no larger than a request may be, each under a key of its own: the same each
+    /// time it is the same list.
     async fn put(&mut self, names: &[String], rows: &[Row]) -> Result<(), Failure> {
         let (before, after) = match &self.wrap {
             Some(member) => (format!("{{{}:[", Value::String(member.clone())), "]}"),
@@ -148,9 +152,30 @@ impl Service<'_> {
     }
 
     async fn send(&mut self, body: String, first: u64) -> Result<(), Failure> {
+        let key = key(&self.execution, first, &body);
         let mut call = Call { body: body.into_bytes(), ..self.call.clone() };
-        let key = format!("{}-{first}", self.execution);
-        call.headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(&key).expect("an id and digits are visible ASCII"));
+        call.headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(&key).expect("it is visible ASCII"));
         self.caller.send(call).await.map(drop)
+    }
+}
+
+/// The key of a list. Other rows at the same place, because the source has changed, are another list: under the key of the one before
+/// a service would answer from memory and take none of them.
+fn key(execution: &str, first: u64, body: &str) -> String {
+    format!("{execution}-{first}-{}", BASE64.encode(&Sha256::digest(body)[..9]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_list_has_the_same_key_and_another_list_another() {
+        let one = key("E", 11, "[1,2]");
+        assert_eq!(one, key("E", 11, "[1,2]"));
+        for other in [key("E", 11, "[1,3]"), key("E", 12, "[1,2]"), key("F", 11, "[1,2]")] {
+            assert_ne!(one, other);
+        }
+        assert!(one.starts_with("E-11-") && one.len() == 17, "{one}");
     }
 }

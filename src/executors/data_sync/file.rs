@@ -109,7 +109,8 @@ impl Part {
     }
 
     fn write_at_end(&self, text: &str) -> std::io::Result<()> {
-        let Some(mut file) = self.file.as_ref() else { return Ok(()) };
+        // Rows for a file that has taken its place already would be counted, and be nowhere.
+        let Some(mut file) = self.file.as_ref() else { return Err(std::io::ErrorKind::NotFound.into()) };
         file.seek(SeekFrom::Start(self.bytes))?;
         file.write_all(text.as_bytes())?;
         file.sync_data()

@@ -226,6 +226,10 @@ fn read_pages(reader: &mut Reader<'_>, reading: Reading, asked: Asked) -> Option
         Some(Cursor { field, parameter: inner.said("parameter", MAX_NAME_CHARS)?.to_owned() })
     });
     let has_limit = reader.get("http").is_some_and(|http| !http["paging"]["max_pages"].is_null());
+    if has_limit && cursor.is_some() {
+        let message = "ends a sync before its last page, and what is new behind it would never be read: leave it out beside cursor";
+        reader.problem(&["http", "paging", "max_pages"], message);
+    }
     let paging = asked.paging.map(|paging| if has_limit { paging } else { paging.unbounded() });
     Some(From::Pages { call: asked.call, paging, items, cursor })
 }

@@ -1,10 +1,16 @@
 //! Where rows come from: a portion at a time, each with the place behind it.
 
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use core314_actors::ports::executor::Attempt;
 use core314_actors::ports::records::{Place as Where, RowQuery, RowStream};
 use core314_domain::log::Failure;
+use core314_domain::secret::Secrets;
 use reqwest::Url;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::plan::{Cursor, Format, From, Plan};
 use super::position::Position;
@@ -79,6 +85,8 @@ impl Shared {
     ) -> Result<Source<'a>, Failure> {
         let place = position.state.place.as_ref();
         let cursor = position.cursor.as_ref().filter(|_| plan.is_incremental);
+        // Once all is put, no more is read of a text, so it does not matter what has become of it.
+        let place_in_text = place.filter(|_| !position.state.is_finishing);
         Ok(match &plan.source {
             From::Rows { of, order } => {
                 let connection = attempt.source.as_deref();
@@ -100,8 +108,9 @@ impl Shared {
                 Source::Rows(Rows { stream, order, last: after })
             }
             From::Pages { call, paging, items, cursor: of } => {
-                let pages = Pages::new(caller, call, (paging, items), (of.clone(), cursor), place)?;
-                if pages.keeps_secret(attempt) {
+                let secrets = attempt.secrets.clone();
+                let pages = Pages::new((caller, secrets), call, (paging, items), (of.clone(), cursor), place)?;
+                if pages.is_secret(&pages.call.url) {
                     return Err(Code::InvalidPayload.failure(KEPT));
                 }
                 Source::Pages(Box::new(pages))
@@ -111,13 +120,13 @@ impl Shared {
                 let download = caller.open(call.clone()).await?;
                 let identity = download.identity();
                 let bytes = Bytes::Http(download);
-                self.text(plan, (bytes, *format, identity), place).await?
+                self.text(plan, (bytes, *format, identity), place_in_text).await?
             }
             From::File { name: file, format } => {
                 let path = self.folders.file(name, attempt.owner.tenant, file);
                 let path = path.map_err(|message| Code::Refused.failure(message))?;
                 let (file, identity) = text::open(&path).await?;
-                self.text(plan, (Bytes::File(file), *format, Some(identity)), place).await?
+                self.text(plan, (Bytes::File(file), *format, Some(identity)), place_in_text).await?
             }
         })
     }
@@ -133,9 +142,7 @@ impl Shared {
         let mut rows = 0;
         if let Some(place) = place {
             if place["identity"] != json!(identity) {
-                return Err(
-                    Code::SourceChanged.failure("the source has changed since it was begun: start the sync again")
-                );
+                return Err(changed());
             }
             rows = place["rows"].as_u64().unwrap_or_default();
             if is_file {
@@ -145,10 +152,25 @@ impl Shared {
             for _ in 0..if is_file { 0 } else { rows } {
                 records.next().await?;
             }
+            // Not every service says by its headers that a text is another.
+            let is_other =
+                place["seen"].as_str().is_some_and(|seen| told_apart(records.seen()).as_deref() != Some(seen));
+            if is_other {
+                return Err(changed());
+            }
         }
         let (most_rows, most_bytes) = (plan.batch_rows, self.settings.batch_bytes as u64);
         Ok(Source::Text(Box::new(Text { records, identity, rows, most_rows, most_bytes })))
     }
+}
+
+fn changed() -> Failure {
+    Code::SourceChanged.failure("the source has changed since it was begun: start the sync again")
+}
+
+/// What was read so far, told from all else.
+fn told_apart(seen: Option<Sha256>) -> Option<String> {
+    seen.map(|seen| BASE64.encode(seen.finalize()))
 }
 
 const KEPT: &str = "source.http: with next_url or link_header the place of each page is kept, and so its URL must hold no \
@@ -184,13 +206,16 @@ pub struct Text {
 
 impl Text {
     async fn next(&mut self) -> Result<Option<Portion>, Failure> {
-        let (mut items, from) = (Vec::new(), self.records.offset);
+        let (mut items, from, mut seen) = (Vec::new(), self.records.offset, None);
         while items.len() < self.most_rows && self.records.offset - from < self.most_bytes {
             let Some(item) = self.records.next().await? else { break };
             items.push(item);
+            // Behind a record, and not behind the empty lines after it: whoever reads on does not come to those.
+            seen = self.records.seen();
         }
         self.rows += items.len() as u64;
-        let place = json!({"rows": self.rows, "bytes": self.records.offset, "identity": self.identity});
+        let place = json!({"rows": self.rows, "bytes": self.records.offset, "identity": self.identity,
+            "seen": told_apart(seen)});
         Ok((!items.is_empty()).then_some(Portion { items, place }))
     }
 }
@@ -198,6 +223,8 @@ impl Text {
 /// Pages of a service.
 pub struct Pages<'a> {
     caller: Caller<'a>,
+    /// What a kept place must not hold.
+    secrets: Arc<Secrets>,
     call: Call,
     paging: Option<Paging>,
     items: String,
@@ -210,7 +237,7 @@ pub struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     fn new(
-        caller: Caller<'a>,
+        (caller, secrets): (Caller<'a>, Arc<Secrets>),
         call: &Call,
         (paging, items): (&Option<Paging>, &str),
         (cursor, from): (Option<Cursor>, Option<&Value>),
@@ -234,13 +261,12 @@ impl<'a> Pages<'a> {
         }
         let most = paging.as_ref().map_or(1, |paging| paging.max_pages);
         let left = most.saturating_sub(next.as_ref().map_or(0, |place| place.pages));
-        Ok(Self { caller, call, paging: paging.clone(), items: items.to_owned(), cursor, highest, next, left })
+        Ok(Self { caller, secrets, call, paging: paging.clone(), items: items.to_owned(), cursor, highest, next, left })
     }
 
     /// Whether a place that is kept would hold a secret.
-    fn keeps_secret(&self, attempt: &Attempt) -> bool {
-        let url = self.call.url.as_str();
-        attempt.secrets.redact(url) != url
+    fn is_secret(&self, url: &Url) -> bool {
+        self.secrets.redact(url.as_str()) != url.as_str()
     }
 
     async fn next(&mut self) -> Result<Option<Portion>, Failure> {
@@ -252,6 +278,10 @@ impl<'a> Pages<'a> {
         let items = match &self.paging {
             Some(paging) => {
                 let turned = self.caller.turn(&self.call, paging, &place).await?;
+                // Services give back in it what they were asked with.
+                if turned.next.as_ref().is_some_and(|next| self.is_secret(&next.url)) {
+                    return Err(Code::UnexpectedAnswer.failure(KEPT));
+                }
                 self.next = turned.next;
                 turned.items
             }

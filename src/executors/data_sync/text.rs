@@ -8,6 +8,7 @@ use core314_domain::json;
 use core314_domain::log::Failure;
 use csv_core::ReadRecordResult;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::plan::Format;
@@ -17,6 +18,7 @@ use crate::executors::failure::Code;
 
 const CHUNK_BYTES: usize = 65_536;
 const MAX_FIELDS: usize = 10_000;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Where bytes come from.
 pub enum Bytes {
@@ -71,6 +73,8 @@ pub struct Records {
     format: Format,
     parser: csv_core::Reader,
     max_row_bytes: usize,
+    /// Of all that was read by HTTP so far: a service may not say that a text is another.
+    seen: Option<Sha256>,
     /// Bytes before the next record.
     pub offset: u64,
     /// The names of CSV's fields.
@@ -81,8 +85,9 @@ impl Records {
     pub async fn new(bytes: Bytes, format: Format, max_row_bytes: usize) -> Result<Self, Failure> {
         let parser = parser(format);
         let (buffer, offset) = (Vec::new(), 0);
+        let seen = matches!(bytes, Bytes::Http(_)).then(Sha256::new);
         let mut records =
-            Self { bytes, buffer, start: 0, is_over: false, format, parser, max_row_bytes, offset, header: None };
+            Self { bytes, buffer, start: 0, is_over: false, format, parser, max_row_bytes, seen, offset, header: None };
         if matches!(format, Format::Csv(_)) {
             let names = records.fields().await?.unwrap_or_default();
             let names: Result<Vec<String>, _> = names.into_iter().map(String::from_utf8).collect();
@@ -94,6 +99,11 @@ impl Records {
             records.header = Some(names);
         }
         Ok(records)
+    }
+
+    /// What tells the text up to the next record from all others; nothing of a file, which its size and time tell.
+    pub fn seen(&self) -> Option<Sha256> {
+        self.seen.clone()
     }
 
     /// Goes on at a place in a file.
@@ -155,8 +165,13 @@ impl Records {
                     continue;
                 }
             };
-            let line = rest[..end].to_vec();
+            // As some programs begin a text.
+            let mark = if self.offset == 0 && rest.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+            let line = rest[mark.min(end)..end].to_vec();
             let taken = (end + 1).min(rest.len());
+            if let Some(digest) = &mut self.seen {
+                digest.update(&rest[..taken]);
+            }
             (self.start, self.offset, seen) = (self.start + taken, self.offset + taken as u64, 0);
             if line.len() > self.max_row_bytes {
                 return Err(self.too_long());
@@ -177,6 +192,9 @@ impl Records {
             }
             let input = &self.buffer[self.start..];
             let (result, read, wrote, ended) = self.parser.read_record(input, &mut out[written..], &mut ends[count..]);
+            if let Some(digest) = &mut self.seen {
+                digest.update(&input[..read]);
+            }
             (self.start, self.offset) = (self.start + read, self.offset + read as u64);
             (written, count) = (written + wrote, count + ended);
             match result {
@@ -293,6 +311,11 @@ mod tests {
         assert_eq!(found[0], Ok(Item::Json(json!({"a": 1}))));
         assert!(found[1].as_ref().is_err_and(|reason| reason.starts_with("is no JSON")), "{found:?}");
         assert_eq!((found.len(), &found[2]), (3, &Ok(Item::Json(json!({"a": 2})))));
+        let found =
+            records(b"\xef\xbb\xbf{\"a\":1}\n\xef\xbb\xbf{\"a\":2}\n", Format::Lines, 100).await.expect("records");
+        assert_eq!(found[0], Ok(Item::Json(json!({"a": 1}))), "as programs of Windows begin a text");
+        assert!(found[1].is_err(), "and nowhere else: {found:?}");
+        assert_eq!(records(b"\xef\xbb\xbf", Format::Lines, 100).await.expect("nothing"), []);
         let long = format!("\"{}\"", "x".repeat(200));
         assert!(records(long.as_bytes(), Format::Lines, 100).await.is_err());
     }

@@ -45,7 +45,7 @@ pub async fn handle(
     let asked: Asked<Nothing> = ask::read(&req, payload, &state, Role::Admin).await?;
     let found = find(&state, asked.caller.scope, &named).await?;
     let redirect_uri = format!("{}{CALLBACK}", base_url(&req, &state));
-    let begun = state.engine.begin_consent(&found, &redirect_uri, asked.caller.by).map_err(not_begun)?;
+    let begun = state.engine.begin_consent(&found, &redirect_uri, asked.caller.by).await.map_err(not_begun)?;
     Ok(HttpResponse::Ok().json(View { url: begun.url, redirect_uri, expires_at: rfc3339(begun.until_ms) }))
 }
 

@@ -24,8 +24,8 @@ pub fn add(out: &mut String, row: &[Value], takes: &[Takes]) {
             (Value::Null, _) => out.push_str("\\N"),
             (value, Some(Takes::Json)) => escape(out, &value.to_string()),
             (Value::String(text), _) => escape(out, text),
-            (Value::Bool(true), _) => out.push('t'),
-            (Value::Bool(false), _) => out.push('f'),
+            // A column of texts gets the word; one of booleans reads it.
+            (Value::Bool(flag), _) => out.push_str(if *flag { "true" } else { "false" }),
             (Value::Array(items), Some(Takes::List)) => {
                 let mut text = String::new();
                 list(&mut text, items);
@@ -92,7 +92,7 @@ mod tests {
         let takes = [Takes::Text, Takes::Text, Takes::Text, Takes::Json, Takes::List];
         let mut out = String::new();
         add(&mut out, &row, &takes);
-        let expected = "a\\\\N\\tb\\nc\t\\N\tt\t{\"a\":\"\\\\\"\\\\n\"}\t{\"x\\\\\"y\\\\\\\\\",NULL,{\"1\"}}\n";
+        let expected = "a\\\\N\\tb\\nc\t\\N\ttrue\t{\"a\":\"\\\\\"\\\\n\"}\t{\"x\\\\\"y\\\\\\\\\",NULL,{\"1\"}}\n";
         assert_eq!(out, expected);
         let mut text = String::new();
         add(&mut text, &[json!("plain")], &[Takes::Json]);

@@ -2,6 +2,7 @@
 //! portions, because the server waits until somebody reads on.
 
 use core314_actors::ports::records::{Postgres, RecordError, RowQuery, RowStream};
+use core314_domain::secret::Secrets;
 use futures_util::TryStreamExt;
 use serde_json::Value;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -76,12 +77,25 @@ fn statement(query: &RowQuery, given: &[Given], places: &[usize]) -> String {
     let values: Vec<String> = given.iter().map(value).collect();
     let order: Vec<String> = query.order.iter().map(|name| format!("q.{}", quoted(name))).collect();
     let behind = query.after.as_ref().map(|_| {
-        let of = |(n, place): (usize, &usize)| format!("${}::text::{}", n + 1, given[*place].kind);
+        let of = |(n, place): (usize, &usize)| format!("${}::text::{}", n + 1, of_any_length(&given[*place].kind));
         let bound: Vec<String> = places.iter().enumerate().map(of).collect();
         format!(" WHERE ({}) > ({})", order.join(", "), bound.join(", "))
     });
     let (from, behind) = (expression(&query.from), behind.unwrap_or_default());
     format!("SELECT {} FROM {from} AS q{behind} ORDER BY {}", values.join(", "), order.join(", "))
+}
+
+/// The word of a type in a cast. The words of SQL mean a length of 1 where they say none, and a cast cuts what is longer.
+fn of_any_length(kind: &str) -> &str {
+    match kind {
+        "CHAR" => "bpchar",
+        "CHAR[]" => "bpchar[]",
+        "BIT" => "varbit",
+        "BIT[]" => "varbit[]",
+        // In quotes it is a name, and that is in small letters.
+        "\"CHAR\"" => "\"char\"",
+        kind => kind,
+    }
 }
 
 async fn pump(
@@ -101,7 +115,7 @@ async fn pump(
     let mut rows = statement.fetch(connection);
     let (mut portion, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.try_next().await.map_err(|error| told(&error, &query.secrets))? {
-        let row = values(&row, given).map_err(|error| told(&error, &query.secrets))?;
+        let row = values(&row, given, &query.secrets)?;
         ordered(&row, places, &query.order)?;
         bytes += size(&row);
         portion.push(row);
@@ -119,23 +133,31 @@ async fn pump(
     Ok(())
 }
 
-fn values(row: &PgRow, given: &[Given]) -> Result<Vec<Value>, sqlx::Error> {
-    let value = |(at, column): (usize, &Given)| -> Result<Value, sqlx::Error> {
-        Ok(row.try_get::<Option<&str>, _>(at)?.map_or(Value::Null, |text| read(text, column.shape)))
+fn values(row: &PgRow, given: &[Given], secrets: &Secrets) -> Result<Vec<Value>, RecordError> {
+    let value = |(at, column): (usize, &Given)| -> Result<Value, RecordError> {
+        let text = row.try_get::<Option<&str>, _>(at).map_err(|error| told(&error, secrets))?;
+        let Some(text) = text else { return Ok(Value::Null) };
+        read(text, column.shape).map_err(|why| {
+            let name = &column.name;
+            RecordError::Refused(format!(
+                "'{name}' of a row is JSON that cannot be taken over: {why}; a query can give it as text"
+            ))
+        })
     };
     given.iter().enumerate().map(value).collect()
 }
 
 /// What a text stands for. What JSON has no number for, such as NaN, stays text; so do decimals, of which no digit may be lost.
-fn read(text: &str, shape: Shape) -> Value {
+/// A document that cannot be read is none: as a text it would be another document.
+fn read(text: &str, shape: Shape) -> Result<Value, serde_json::Error> {
     let read = match shape {
         Shape::Whole => text.parse::<i64>().ok().map(Value::from),
         Shape::Real => text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number),
         Shape::Flag => text.parse::<bool>().ok().map(Value::Bool),
-        Shape::Json => serde_json::from_str(text).ok(),
+        Shape::Json => return serde_json::from_str(text),
         Shape::Text => None,
     };
-    read.unwrap_or_else(|| Value::String(text.to_owned()))
+    Ok(read.unwrap_or_else(|| Value::String(text.to_owned())))
 }
 
 #[cfg(test)]
@@ -164,6 +186,12 @@ mod tests {
         let expected = "SELECT q.\"i\"\"d\"::text, to_json(q.\"at\") #>> '{}' FROM (SELECT * FROM orders -- all\n) AS q \
             WHERE (q.\"at\", q.\"i\"\"d\") > ($1::text::TIMESTAMPTZ, $2::text::INT8) ORDER BY q.\"at\", q.\"i\"\"d\"";
         assert_eq!(statement(&query, &given, &[1, 0]), expected);
+        // A bound is as long as the value that it was.
+        for (kind, cast) in [("CHAR", "bpchar"), ("BIT", "varbit"), ("CHAR[]", "bpchar[]"), ("VARCHAR", "VARCHAR")] {
+            let given = [column("i\"d", "INT8", Shape::Whole), column("at", kind, Shape::Text)];
+            let sql = statement(&query, &given, &[1, 0]);
+            assert!(sql.contains(&format!("> ($1::text::{cast}, $2::text::INT8)")), "{sql}");
+        }
     }
 
     #[test]
@@ -175,7 +203,10 @@ mod tests {
             ("{\"a\": [1]}", Shape::Json, json!({"a": [1]})),
             ("12.50", Shape::Text, json!("12.50")),
         ] {
-            assert_eq!(read(text, shape), expected, "{text}");
+            assert_eq!(read(text, shape).expect("it is read"), expected, "{text}");
+        }
+        for text in ["1e400".to_owned(), "[".repeat(200) + &"]".repeat(200)] {
+            assert!(read(&text, Shape::Json).is_err(), "as a text it would be another document: {text}");
         }
     }
 }

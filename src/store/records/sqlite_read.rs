@@ -51,7 +51,13 @@ async fn pump(
     loop {
         let portion = portion(connection, query, places, after.as_deref()).await?;
         let Some(last) = portion.last() else { return Ok(()) };
-        after = Some(places.iter().map(|place| last[*place].clone()).collect());
+        let next: Option<Vec<Value>> = Some(places.iter().map(|place| last[*place].clone()).collect());
+        // What compares otherwise than it is read would be read for ever.
+        if next == after {
+            let message = "order: reading does not come on: what is behind the last row is that row again";
+            return Err(RecordError::Refused(message.to_owned()));
+        }
+        after = next;
         if sender.send(Ok(portion)).await.is_err() {
             return Ok(());
         }
@@ -69,6 +75,7 @@ async fn portion(
     let mut rows = bound(sqlx::query(sql), after.unwrap_or_default().iter()).fetch(connection);
     let (mut portion, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.try_next().await.map_err(failed)? {
+        readable(&row, places, &query.order)?;
         let row = values(&row).map_err(failed)?;
         ordered(&row, places, &query.order)?;
         bytes += size(&row);
@@ -78,6 +85,14 @@ async fn portion(
         }
     }
     Ok(portion)
+}
+
+/// Bytes are read as a text, and every text stands before all bytes: as a bound it would bring the same rows for ever.
+fn readable(row: &SqliteRow, places: &[usize], order: &[String]) -> Result<(), RecordError> {
+    let is_bytes = |place: &usize| row.try_get_raw(*place).is_ok_and(|raw| raw.type_info().name() == "BLOB");
+    let Some(at) = places.iter().position(is_bytes) else { return Ok(()) };
+    let name = &order[at];
+    Err(RecordError::Refused(format!("order: '{name}' holds bytes: order by hex({name}), as a column of a query")))
 }
 
 /// Values by what they are, whatever their columns are declared as. Bytes come as PostgreSQL writes them.
@@ -98,4 +113,51 @@ fn values(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
         })
     };
     (0..row.len()).map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use core314_actors::ports::records::RowsOf;
+    use serde_json::json;
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions, Connection};
+
+    use super::*;
+
+    fn query(sql: &str) -> RowQuery {
+        RowQuery {
+            from: RowsOf::Query(sql.to_owned()),
+            order: vec!["id".to_owned()],
+            after: None,
+            portion_rows: 2,
+            portion_bytes: 1_000,
+            within: Duration::from_secs(10),
+            secrets: Arc::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_that_bytes_order_are_refused_and_not_read_for_ever() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("shop.db");
+        let made = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await;
+        let mut made = made.expect("a file");
+        let rows = "CREATE TABLE t (id BLOB PRIMARY KEY); INSERT INTO t VALUES (x'01'), (x'02'), (x'03')";
+        sqlx::raw_sql(rows).execute(&mut made).await.expect("a table");
+        made.close().await.expect("closed");
+        let mut stream = begin(&path, query("SELECT id FROM t")).await.expect("rows");
+        let first = stream.portions.recv().await.expect("an answer");
+        let is_told = |error: &RecordError| matches!(error, RecordError::Refused(why) if why.contains("holds bytes"));
+        assert!(first.as_ref().is_err_and(is_told), "{first:?}");
+        // The way that is told.
+        let mut stream = begin(&path, query("SELECT hex(id) AS id FROM t")).await.expect("rows");
+        let mut found = Vec::new();
+        while let Some(portion) = stream.portions.recv().await {
+            found.extend(portion.expect("rows"));
+        }
+        assert_eq!(found, [[json!("01")], [json!("02")], [json!("03")]]);
+    }
 }

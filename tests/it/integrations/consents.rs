@@ -40,13 +40,19 @@ async fn a_person_consents(kind: StoreKind) {
     let (status, page, end) = visit(begun["url"].as_str().expect("a URL")).await;
     assert_eq!(status, StatusCode::OK, "{page}");
     assert!(page.contains("<h1>Connected</h1>") && end.path() == "/api/v1/oauth/callback", "{end}");
+    // Whoever has seen the URL gets a code of their own there, and nothing by it.
+    let (status, said, _) = visit(begun["url"].as_str().expect("a URL")).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "a state is good once: {said}");
+    assert!(said.contains("begin the consent again"), "{said}");
     let log = run(&server, "after", vec![me("after")], json!({})).await;
     assert_eq!(log[0]["execution_result"]["values"], json!({"name": "Ann"}), "{}", log[0]);
     // A new process has no token: it refreshes with what the one before was given in exchange.
     assert_eq!(server.terminate(), Some(0));
     let environment = [("CORE314_SECRET_KEY", SECRET_KEY.to_owned())];
     let server = Server::start_with(&installation, &environment).expect("the server becomes ready");
-    let log = run(&server, "later", vec![me("later"), me("again")], json!({})).await;
+    // Where the token of that exchange is refused, the attempt asks with what it brought: the one before is spent.
+    let doubted = step("doubted", "api_call", "mine", json!({"path": "doubtful", "extract": {"name": "/name"}}));
+    let log = run(&server, "later", vec![doubted, me("later"), me("again")], json!({})).await;
     for row in &log {
         assert_eq!(row["execution_result"]["values"], json!({"name": "Ann"}), "{row}");
     }
@@ -69,9 +75,16 @@ async fn what_is_refused(server: &Server, url: &str) {
     assert!(says.contains("authorization_url"), "{says}");
 }
 
-/// A code that was redeemed, a state that was altered or belongs elsewhere, and a person who says no.
+/// A state that was used, one that that was altered or belongs elsewhere, and a person who says no.
 async fn what_comes_back_wrongly(server: &Server, end: Url) {
     let (status, said, _) = visit(end.as_str()).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "a state is good once: {said}");
+    assert!(said.contains("begin the consent again"), "{said}");
+    let begun = done(server, Method::POST, "/api/v1/integrations/mine/consent", json!({})).await;
+    let begun: Url = begun["url"].as_str().expect("a URL").parse().expect("a URL");
+    let fresh = begun.query_pairs().find(|(name, _)| name == "state").expect("a state").1.into_owned();
+    let code = end.query_pairs().find(|(name, _)| name == "code").expect("a code").1.into_owned();
+    let (status, said, _) = visit(&format!("{}/api/v1/oauth/callback?code={code}&state={fresh}", server.url)).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "a code is good once: {said}");
     assert!(said.contains("invalid_grant"), "{said}");
     let state = end.query_pairs().find(|(name, _)| name == "state").expect("a state").1.into_owned();

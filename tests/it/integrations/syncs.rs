@@ -282,6 +282,45 @@ fn what_came_of_it(log: &[Value]) {
     }
 }
 
+/// Keys that are one to the table alone, an address that stands in the payload, and a page that gives back what proved who asks.
+async fn what_is_odd(kind: StoreKind) {
+    let installation = Installation::new(kind).await;
+    let machine = machine(&installation).await;
+    let server = Server::start_with(&installation, &machine.environment).expect("the server becomes ready");
+    let warehouse = fresh_database().await;
+    sql(&warehouse, "CREATE TABLE items (id int PRIMARY KEY, name text)").await;
+    integrations(&server, &warehouse, &warehouse).await;
+    let service = catalogue::start();
+    secret(&server, "CATALOGUE", catalogue::TOKEN).await;
+    let body = json!({"name": "catalogue", "kind": "http", "endpoint": format!("{}/api", service.url),
+        "credentials": {"token": "secrets.CATALOGUE"}, "settings": {"auth": "bearer"}});
+    done(&server, Method::POST, "/api/v1/integrations", body).await;
+    let lines = "{\"id\":\"7\",\"name\":\"a\"}\n{\"id\":\"007\",\"name\":\"b\"}\n{\"id\":8,\"name\":true}\n";
+    std::fs::write(machine.folder.join("in.jsonl"), lines).expect("a file");
+    let keys = json!({"name": "keys", "source": {"from": "drop", "file": "in.jsonl"}, "columns": ["id", "name"],
+        "destination": {"table": "items", "key": ["id"]}});
+    let csv = json!({"from": "catalogue", "http": {"path": "items.csv"}, "format": "csv", "delimiter": ";"});
+    let plain =
+        json!({"name": "plain", "source": csv, "destination": {"http": {"url": format!("{}/open", service.url)}}});
+    let echo = json!({"by": "next_url", "items": "/data", "next": "/next"});
+    let echo = json!({"name": "echo", "source": {"from": "catalogue", "http": {"path": "echo", "paging": echo}},
+        "destination": {"file": "echo.jsonl"}});
+    let steps = vec![
+        step("keys", "data_sync", "warehouse", keys),
+        step("plain", "data_sync", "", plain),
+        step("echo", "data_sync", "drop", echo),
+    ];
+    let log = run(&server, "odd", steps, json!({})).await;
+    assert_eq!(counts(&log[0]), [3, 3, 0, 0]);
+    let held = text(&warehouse, "SELECT string_agg(id || ' ' || name, ',' ORDER BY id) FROM items").await;
+    assert_eq!(held, "7 b,8 true", "the later of two rows with one key stays, and a text is the word");
+    assert_eq!(counts(&log[1]), [ITEMS, ITEMS, 0, 0]);
+    let sent: usize = service.shown().iter().filter_map(|it| it["open"].as_array()).map(Vec::len).sum();
+    assert_eq!(sent as u64, ITEMS);
+    assert_eq!(log[2]["execution_error_code"], "unexpected_answer", "{}", log[2]);
+    assert!(log[2]["execution_error"].as_str().is_some_and(|it| it.contains("must hold no secret")), "{}", log[2]);
+}
+
 async fn what_is_refused(server: &Server) {
     let table = json!({"table": "items", "key": ["id"]});
     for (to, source, destination, words) in [
@@ -333,6 +372,16 @@ async fn rows_go_between_databases_on_sqlite() {
 #[tokio::test]
 async fn rows_go_between_databases_on_postgres() {
     between_databases(StoreKind::Postgres).await;
+}
+
+#[tokio::test]
+async fn odd_rows_and_places_are_met_on_sqlite() {
+    what_is_odd(StoreKind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn odd_rows_and_places_are_met_on_postgres() {
+    what_is_odd(StoreKind::Postgres).await;
 }
 
 #[tokio::test]

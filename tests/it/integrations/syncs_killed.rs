@@ -139,6 +139,65 @@ async fn killed_at_each_place(kind: StoreKind) {
     }
 }
 
+/// Death behind the file's new name, while its source grows: what is new is in no file yet, and the next sync brings it.
+async fn grown_behind_the_end(kind: StoreKind) {
+    let installation = Installation::new(kind).await;
+    let machine = machine(&installation).await;
+    let mut environment = machine.environment.clone();
+    environment.push(("CORE314_FAILPOINTS", "sync.finished=kill@1".to_owned()));
+    let mut server = Server::start_with(&installation, &environment).expect("the server becomes ready");
+    let crm = fresh_database().await;
+    sql(&crm, &format!("{ORDERS}; {}", fill(1, 30))).await;
+    integrations(&server, &crm, &crm).await;
+    std::fs::write(machine.folder.join("in.jsonl"), "{\"id\":1}\n").expect("a file");
+    let orders = json!({"name": "orders", "incremental": true, "columns": {"id": "id"},
+        "source": {"from": "crm", "table": "orders", "order": ["id"]}, "destination": {"file": "ids.csv"}});
+    let lines =
+        json!({"name": "lines", "source": {"from": "drop", "file": "in.jsonl"}, "destination": {"file": "out.jsonl"}});
+    for (name, payload, rows) in [("orders", &orders, 30), ("lines", &lines, 1)] {
+        let id = begin(&server, name, "drop", payload.clone()).await;
+        server.wait();
+        sql(&crm, &format!("{} ON CONFLICT DO NOTHING", fill(31, 40))).await;
+        std::fs::write(machine.folder.join("in.jsonl"), "{\"id\":1}\n{\"id\":2}\n").expect("a file");
+        server = Server::start_with(&installation, &machine.environment).expect("the server becomes ready");
+        let log = ended(&server, &id).await;
+        assert_eq!(counts(log.last().expect("an attempt")), [rows, rows, 0, 0], "{name}");
+        drop(server);
+        server = Server::start_with(&installation, &environment).expect("the server becomes ready");
+    }
+    let ids = |from: u64, to: u64| (from..=to).fold("id\n".to_owned(), |text, id| text + &format!("{id}\n"));
+    let file = || std::fs::read_to_string(machine.folder.join("ids.csv")).expect("a file");
+    assert_eq!(file(), ids(1, 30));
+    drop(server);
+    let server = Server::start_with(&installation, &machine.environment).expect("the server becomes ready");
+    let log = ended(&server, &begin(&server, "next", "drop", orders).await).await;
+    assert_eq!(counts(log.last().expect("an attempt")), [10, 10, 0, 0]);
+    assert_eq!(file(), ids(31, 40));
+}
+
+/// A text of which no header says that it is another is not gone on with: rows would be lost, or come twice.
+async fn another_text(kind: StoreKind) {
+    let installation = Installation::new(kind).await;
+    let machine = machine(&installation).await;
+    let mut environment = machine.environment.clone();
+    environment.push(("CORE314_FAILPOINTS", "sync.put=kill@4".to_owned()));
+    let mut server = Server::start_with(&installation, &environment).expect("the server becomes ready");
+    let service = catalogue::start();
+    secret(&server, "CATALOGUE", catalogue::TOKEN).await;
+    let body = json!({"name": "catalogue", "kind": "http", "endpoint": format!("{}/api", service.url),
+        "credentials": {"token": "secrets.CATALOGUE"}, "settings": {"auth": "bearer"}});
+    done(&server, Method::POST, "/api/v1/integrations", body).await;
+    let csv = json!({"from": "catalogue", "http": {"path": "changing.csv"}, "format": "csv", "delimiter": ";"});
+    let payload = json!({"name": "text", "batch_rows": 10, "source": csv, "destination": {"file": "csv.jsonl"}});
+    let id = begin(&server, "text", "drop", payload).await;
+    server.wait();
+    let server = Server::start_with(&installation, &machine.environment).expect("the server becomes ready");
+    let log = ended(&server, &id).await;
+    let last = log.last().expect("an attempt");
+    assert_eq!(last["execution_error_code"], "source_changed", "{last}");
+    assert!(!machine.folder.join("csv.jsonl").exists(), "a file takes its name when it is whole");
+}
+
 /// A list that came twice came under the same key with the same items; without it each item came once.
 fn each_once(lists: &[Value]) {
     let mut known: Vec<&Value> = Vec::new();
@@ -174,4 +233,24 @@ async fn a_sync_killed_at_each_place_goes_on_on_sqlite() {
 #[tokio::test]
 async fn a_sync_killed_at_each_place_goes_on_on_postgres() {
     killed_at_each_place(StoreKind::Postgres).await;
+}
+
+#[tokio::test]
+async fn a_source_that_grows_behind_the_end_loses_nothing_on_sqlite() {
+    grown_behind_the_end(StoreKind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_source_that_grows_behind_the_end_loses_nothing_on_postgres() {
+    grown_behind_the_end(StoreKind::Postgres).await;
+}
+
+#[tokio::test]
+async fn a_text_that_is_another_is_not_gone_on_with_on_sqlite() {
+    another_text(StoreKind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_text_that_is_another_is_not_gone_on_with_on_postgres() {
+    another_text(StoreKind::Postgres).await;
 }

@@ -23,7 +23,7 @@ pub fn start() -> Arc<Provider> {
     Provider::keep(keeper)
 }
 
-/// It keeps what it has given, null once used: `{code, challenge, redirect_uri}` and `{refresh_token}`.
+/// It keeps what it has given, null once used: `{code, challenge, redirect_uri}` and `{refresh_token}`; and whether it has doubted.
 fn keeper(posted: &Posted, codes: &mut Vec<Value>) -> Reply {
     match (posted.method.as_str(), posted.path.as_str()) {
         ("GET", "/authorize") => authorize(posted, codes),
@@ -31,6 +31,7 @@ fn keeper(posted: &Posted, codes: &mut Vec<Value>) -> Reply {
         ("GET", "/api/me") if posted.header("authorization") == format!("Bearer {ACCESS_TOKEN}") => {
             Reply::json(200, &json!({"name": "Ann"}))
         }
+        ("GET", "/api/doubtful") => doubtful(codes),
         ("GET", "/api/me") => Reply::json(401, &json!({"error": "invalid_token"})),
         _ => Reply::json(404, &json!({"error": "not_found"})),
     }
@@ -57,6 +58,16 @@ fn authorize(posted: &Posted, codes: &mut Vec<Value>) -> Reply {
     codes.push(json!({"code": code, "challenge": of("code_challenge"), "redirect_uri": of("redirect_uri")}));
     back.query_pairs_mut().append_pair("code", &code).append_pair("state", of("state"));
     Reply::redirect(back.into())
+}
+
+/// It takes no token at the first time, whichever it is.
+fn doubtful(codes: &mut Vec<Value>) -> Reply {
+    let doubted = json!("doubted");
+    if codes.contains(&doubted) {
+        return Reply::json(200, &json!({"name": "Ann"}));
+    }
+    codes.push(doubted);
+    Reply::json(401, &json!({"error": "invalid_token"}))
 }
 
 fn next_token(codes: &mut Vec<Value>) -> Value {

@@ -16,14 +16,27 @@ pub fn start() -> Arc<Provider> {
     Provider::keep(keeper)
 }
 
-/// What it keeps: `{"key": KEY, "items": [...]}` for each list that came, also where one came again.
+/// What it keeps: `{"key": KEY, "items": [...]}` for each list that came, also where one came again; null for each look at a
+/// text that is another each time; and `{"open": LIST}` for what came without a proof, to where none is asked for.
 fn keeper(posted: &Posted, kept: &mut Vec<Value>) -> Reply {
+    if posted.path == "/open" {
+        kept.push(json!({"open": posted.json()}));
+        return Reply::json(200, &json!({}));
+    }
     if posted.header("authorization") != format!("Bearer {TOKEN}") {
         return Reply::json(401, &json!({"error": "who are you?"}));
     }
     match (posted.method.as_str(), posted.path.as_str()) {
         ("GET", "/api/items") => page(posted),
         ("GET", "/api/items.csv") => Reply::text(200, &csv()),
+        ("GET", "/api/echo") => {
+            let next = format!("/api/items?key={TOKEN}");
+            Reply::json(200, &json!({"data": [item(0)], "next": next}))
+        }
+        ("GET", "/api/changing.csv") => {
+            kept.push(Value::Null);
+            Reply::text(200, &csv().replacen("item; 0", &format!("item; {}", 1_000 + kept.len()), 1))
+        }
         ("POST", "/api/items") => {
             let key = posted.header("idempotency-key").to_owned();
             let Some(items) = posted.json().and_then(|body| body["items"].as_array().cloned()) else {

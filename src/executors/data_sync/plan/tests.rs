@@ -91,6 +91,13 @@ fn a_service_is_asked_as_api_call_asks_it() {
     file["incremental"] = true.into();
     let expected = "/incremental: needs a table or query with `order`, or `http` with `cursor`, as its source";
     assert_eq!(problems(&ends, file), [expected]);
+    let mut cut = payload.clone();
+    cut["source"]["http"]["paging"]["max_pages"] = 2.into();
+    let expected = "/source/http/paging/max_pages: ends a sync before its last page, and what is new behind it would never be read: \
+        leave it out beside cursor";
+    assert_eq!(problems(&ends, cut.clone()), [expected]);
+    cut["source"].as_object_mut().expect("an object").remove("cursor");
+    assert_eq!(problems(&ends, cut), [""; 0]);
     let mut wrong = payload;
     wrong["source"]["http"]["url"] = "ftp://h".into();
     assert_eq!(problems(&ends, wrong), ["/source/http/url: scheme 'ftp' is not one of: http, https"]);
