@@ -153,7 +153,7 @@ impl Provider {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The idempotency keys of all requests so far.
+    /// By what all requests so far can be told from others: their idempotency keys, or the alerts that they are about.
     pub fn keys(&self) -> Vec<String> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -197,9 +197,14 @@ impl Provider {
     }
 }
 
+fn key_of(header: String, body: &[u8]) -> String {
+    let about = || serde_json::from_slice::<Value>(body).ok()?.get("dedup_key")?.as_str().map(str::to_owned);
+    if header.is_empty() { about().unwrap_or_default() } else { header }
+}
+
 async fn answer(req: HttpRequest, body: web::Bytes, provider: web::Data<Provider>) -> HttpResponse {
     let header = |name: &str| req.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    provider.keys.lock().unwrap_or_else(PoisonError::into_inner).push(header("idempotency-key"));
+    provider.keys.lock().unwrap_or_else(PoisonError::into_inner).push(key_of(header("idempotency-key"), &body));
     let posted = Posted {
         method: req.method().to_string(),
         path: req.path().to_owned(),
