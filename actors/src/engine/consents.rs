@@ -93,7 +93,7 @@ impl Engine {
         redirect_uri: &str,
         by: String,
     ) -> Result<Consent, ConsentError> {
-        let replaces = brought(&self.connections(found.owner.tenant).await?, found);
+        let replaces = brought(self.connections(found.owner.tenant).await?.as_ref(), found);
         let executor = self.speaker(found).ok_or_else(|| not_possible(found))?;
         let consents = executor.consents().ok_or_else(|| not_possible(found))?;
         let until_ms = self.now_ms() + LIFE.as_millis() as i64;

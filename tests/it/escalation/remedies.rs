@@ -192,7 +192,11 @@ async fn a_level_that_retries_resolves_and_nothing_is_tried_against_a_word(kind:
 async fn a_fallback_flow_takes_over(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     let [client, _] = bed.clients();
-    let fallback = client.save(&bed.flow("spare", &["spare"])).await;
+    let spare = json!({"id": "spare", "config": {"action_type": "api_call", "action_target": "receiver", "action_payload": {
+        "method": "POST", "url": format!("{}/spare", bed.sink.url),
+        "json": {"of": "{{ trigger.flow_name }}", "host": "{{ trigger.context.host }}"}}}});
+    let spare = json!({"flow_name": "spare", "trigger_type": "manual", "flow_steps": [spare]});
+    let fallback = client.save(&spare).await;
     let mut broken = reserving(&bed, "checkout", false);
     broken["fallback_flow_id"] = json!(fallback);
     client.save(&broken).await;
@@ -205,8 +209,9 @@ async fn a_fallback_flow_takes_over(kind: StoreKind) {
         (tried(&mended), &mended["remediation_successful"]),
         (vec!["retry_with_fallback sent".to_owned()], &json!(true))
     );
-    let calls = paths(&bed.sink);
-    assert_eq!(calls.iter().filter(|path| *path == "/spare").count(), 1, "{calls:?}");
+    let calls = bed.sink.received();
+    let spare: Vec<&Value> = calls.iter().filter(|call| call.path == "/spare").map(|call| &call.body).collect();
+    assert_eq!(spare, [&json!({"of": "checkout", "host": "web-1"})]);
 }
 
 on_both_stores!(
