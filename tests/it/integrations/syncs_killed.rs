@@ -149,12 +149,12 @@ async fn grown_behind_the_end(kind: StoreKind) {
     let crm = fresh_database().await;
     sql(&crm, &format!("{ORDERS}; {}", fill(1, 30))).await;
     integrations(&server, &crm, &crm).await;
-    std::fs::write(machine.folder.join("in.jsonl"), "{\"id\":1}\n").expect("a file");
     let orders = json!({"name": "orders", "incremental": true, "columns": {"id": "id"},
         "source": {"from": "crm", "table": "orders", "order": ["id"]}, "destination": {"file": "ids.csv"}});
     let lines =
         json!({"name": "lines", "source": {"from": "drop", "file": "in.jsonl"}, "destination": {"file": "out.jsonl"}});
     for (name, payload, rows) in [("orders", &orders, 30), ("lines", &lines, 1)] {
+        std::fs::write(machine.folder.join("in.jsonl"), "{\"id\":1}\n").expect("a file");
         let id = begin(&server, name, "drop", payload.clone()).await;
         server.wait();
         sql(&crm, &format!("{} ON CONFLICT DO NOTHING", fill(31, 40))).await;
