@@ -295,7 +295,7 @@ fn what_is_wrong_with_a_rule_is_named_with_its_place() {
         (
             json!({"escalation_levels": [{"level": 1, "actions": ["recover"]}]}),
             "/escalation_levels/0/actions/0",
-            "not available",
+            "does not have",
         ),
         (json!({"sla_enabled": true}), "/sla_enabled", "needs"),
         (json!({"throttles": [{"max": 0, "minutes": 5}]}), "/throttles/0/max", "1 to"),
