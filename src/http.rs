@@ -359,6 +359,7 @@ fn escalation_routes(table: RouteTable) -> RouteTable {
         .list("/api/v1/silences", Resource::Silences, "Lists silences.")
         .post("/api/v1/silences", silences::create, silences::create_doc())
         .show("/api/v1/silences/{id}", Resource::Silences, "Shows a silence.")
+        .patch("/api/v1/silences/{id}", silences::patch, silences::patch_doc())
         .delete("/api/v1/silences/{id}", silences::delete, silences::delete_doc())
         .get("/api/v1/ack/{token}", ack::show, ack::show_doc())
         .post("/api/v1/ack/{token}", ack::confirm, ack::confirm_doc())

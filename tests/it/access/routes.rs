@@ -375,6 +375,11 @@ pub const CASES: &[(&str, &str, Case)] = &[
     ("GET", "/api/v1/silences", Case::List),
     ("POST", "/api/v1/silences", Case::Make("operator", |_| silence("private"))),
     ("GET", "/api/v1/silences/{id}", Case::Row("/api/v1/silences")),
+    (
+        "PATCH",
+        "/api/v1/silences/{id}",
+        Case::Act("operator", "/api/v1/silences", |_| json!({"reason": "of a stranger"})),
+    ),
     ("DELETE", "/api/v1/silences/{id}", Case::Act("operator", "/api/v1/silences", nothing)),
     // Slack's signature says whose it is.
     ("POST", "/hooks/slack/{tenant}/{integration}", Case::Open),
