@@ -86,6 +86,8 @@ pub struct OutboxRow {
     /// Who is told, or what the action is aimed at.
     pub target: Option<String>,
     pub payload: Value,
+    /// How its person was found: the recipient, and the on-call schedule as it stood. Absent where no person was looked for.
+    pub found_by: Option<Value>,
     pub key: String,
     pub status: OutboxStatus,
     /// An attempt has ended without anybody knowing what it did.

@@ -154,7 +154,7 @@ pub async fn deliver(inbox: &dyn Inbox, reach: &Reach, attempt: &Attempt) -> Res
     let (mut delivered, mut not_told) = (Vec::new(), Vec::new());
     for one in told {
         match one {
-            Told::User { user, of } => {
+            Told::User { user, of, .. } => {
                 let owner = Owner { user, ..attempt.owner };
                 let mut output = deliver_to(inbox, attempt, &draft, owner, at_ms).await?;
                 output["recipient"] = json!(of);
