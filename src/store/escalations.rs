@@ -70,7 +70,8 @@ const OPEN_AMONG: &str = "SELECT r.rule_name FROM rules r JOIN escalations e ON 
 /// are under way come last: somebody's quiet hours may hold many for long, and those keep nothing new from being sent.
 const OUTBOX: &str = "SELECT id, escalation_id, level, round, purpose, kind, channel, target, payload, found_by, \
     idempotency_key, status, is_unknown, is_stopped, run_id, error, tries, not_before_ms, sent_at_ms FROM outbox \
-    WHERE escalation_id = $1 AND (status IN ('pending', 'sending', 'maybe_sent') OR purpose IN ('remediation', 'fix_first') OR (purpose = 'level' \
+    WHERE escalation_id = $1 AND (status IN ('pending', 'sending', 'maybe_sent') \
+    OR purpose IN ('remediation', 'fix_first') OR (purpose = 'level' \
     AND channel IN ('retry', 'retry_with_fallback', 'rollback_changes', 'switch_to_backup', 'recover'))) \
     ORDER BY CASE WHEN kind = 'notify' AND status <> 'pending' AND NOT is_stopped THEN 1 ELSE 0 END, id LIMIT 1000";
 const WAKING: &str = "SELECT wake_at_ms, id, rule_id, tenant_id FROM escalations WHERE wake_at_ms IS NOT NULL \
