@@ -63,7 +63,7 @@ const RECENT: &str = "SELECT triggered_at_ms, subject FROM escalations WHERE rul
 const HELD_BACK: &str = "SELECT CAST(coalesce(sum(count), 0) AS bigint) FROM escalations WHERE rule_id = $1 \
     AND status = 'suppressed' AND bundled_into IS NULL";
 const SUPPRESSED: &str = "SELECT id FROM escalations WHERE rule_id = $1 AND subject = $2 AND tenant_id = $3 \
-    AND status = 'suppressed' AND bundled_into IS NULL ORDER BY id LIMIT 1";
+    AND status = 'suppressed' AND bundled_into IS NULL LIMIT 1";
 const OPEN_AMONG: &str = "SELECT r.rule_name FROM rules r JOIN escalations e ON e.rule_id = r.id \
     WHERE r.tenant_id = $1 AND r.rule_name = $2 AND e.open_subject IS NOT NULL LIMIT 1";
 /// What is not over yet, and what was tried to mend it: of a level what its actions are called says which that is. Messages that

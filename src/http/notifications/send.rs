@@ -88,7 +88,7 @@ pub async fn send(state: &State, asked: Asked<Draft>) -> Result<Sent, Problem> {
     let scope = asked.caller.scope;
     let trigger = Trigger {
         owner: asked.owner,
-        target: Target::Action(Arc::new(definition(asked.input)?)),
+        target: Target::Action(Arc::new(definition(&asked.input)?)),
         trigger_type: TriggerType::Manual,
         source: TriggerType::Manual.as_str().into(),
         context: Arc::new(json!({})),
@@ -119,7 +119,7 @@ fn why_not(execution: &Value) -> String {
 }
 
 /// The notification as a flow of one step. What it says is nobody's template.
-fn definition(draft: Draft) -> Result<FlowDocument, Problem> {
+fn definition(draft: &Draft) -> Result<FlowDocument, Problem> {
     let payload = json!({
         "type": draft.kind, "title": draft.title, "message": draft.message, "severity": draft.severity,
         "action_url": draft.action_url, "metadata": draft.metadata, "rule_id": draft.rule_id,
