@@ -234,7 +234,7 @@ fn signal_routes(table: RouteTable) -> RouteTable {
         .show("/api/v1/memory/{id}", Resource::Memory, "Shows what was tried, and how it ended.")
 }
 
-/// What people set up: flows, webhooks, keys; and their inboxes.
+/// What people set up: flows, webhooks, keys.
 fn definition_routes(table: RouteTable) -> RouteTable {
     table
         .list("/api/v1/flows", Resource::Flows, "Lists flows.")
@@ -279,15 +279,6 @@ fn definition_routes(table: RouteTable) -> RouteTable {
         .get("/api/v1/webhooks/{id}/deliveries", webhooks::deliveries::handle, webhooks::deliveries::doc())
         .get("/api/v1/webhooks/{id}/deliveries/{delivery}", webhooks::delivery::handle, webhooks::delivery::doc())
         .get("/api/v1/webhooks/{id}/deliveries/{delivery}/why-not", webhooks::why_not::handle, webhooks::why_not::doc())
-        .get("/api/v1/notifications", notifications::list::handle, notifications::list::doc())
-        .get(
-            "/api/v1/notifications/unread-count",
-            notifications::unread_count::handle,
-            notifications::unread_count::doc(),
-        )
-        .post("/api/v1/notifications/read-all", notifications::read_all::handle, notifications::read_all::doc())
-        .post("/api/v1/notifications/{id}/read", notifications::read::handle, notifications::read::doc())
-        .post("/api/v1/notifications/{id}/archive", notifications::archive::handle, notifications::archive::doc())
         .list("/api/v1/tokens", Resource::Tokens, "Lists service keys.")
         .post("/api/v1/tokens", tokens::create::handle, tokens::create::doc())
         .show("/api/v1/tokens/{id}", Resource::Tokens, "Shows a service key.")
@@ -368,15 +359,34 @@ fn escalation_routes(table: RouteTable) -> RouteTable {
         .list("/api/v1/silences", Resource::Silences, "Lists silences.")
         .post("/api/v1/silences", silences::create, silences::create_doc())
         .show("/api/v1/silences/{id}", Resource::Silences, "Shows a silence.")
+        .patch("/api/v1/silences/{id}", silences::patch, silences::patch_doc())
         .delete("/api/v1/silences/{id}", silences::delete, silences::delete_doc())
         .get("/api/v1/ack/{token}", ack::show, ack::show_doc())
         .post("/api/v1/ack/{token}", ack::confirm, ack::confirm_doc())
 }
 
-/// Who is told, and how each of them is reached.
+/// What people are told, who they are, and how each of them is reached.
 fn people_routes(table: RouteTable) -> RouteTable {
     use people::{contacts, me, organizations, preferences, users, verify};
     table
+        .post(
+            "/functions/v1/core_notifications_gateway",
+            functions::core_notifications_gateway::handle,
+            functions::core_notifications_gateway::doc(),
+        )
+        .get("/api/v1/notifications", notifications::list::handle, notifications::list::doc())
+        .post("/api/v1/notifications", notifications::send::handle, notifications::send::doc())
+        .get(
+            "/api/v1/notifications/unread-count",
+            notifications::unread_count::handle,
+            notifications::unread_count::doc(),
+        )
+        .post("/api/v1/notifications/read-all", notifications::read_all::handle, notifications::read_all::doc())
+        .post("/api/v1/notifications/{id}/read", notifications::read::handle, notifications::read::doc())
+        .post("/api/v1/notifications/{id}/archive", notifications::archive::handle, notifications::archive::doc())
+        // After the verbs of all, for one of which its path would be taken.
+        .patch("/api/v1/notifications/{id}", notifications::patch::handle, notifications::patch::doc())
+        .delete("/api/v1/notifications/{id}", notifications::remove::handle, notifications::remove::doc())
         .post("/hooks/slack/{tenant}/{integration}", slack::handle, slack::doc())
         .get("/api/v1/me", me::handle, me::doc())
         .list(

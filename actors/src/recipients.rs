@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use core314_domain::escalation::Recipient;
 use core314_domain::expr::literal;
-use core314_domain::ids::{Owner, TenantId, UserId};
+use core314_domain::ids::{Owner, RowId, TenantId, UserId};
 use core314_domain::people::{Preferences, When};
 use core314_domain::run::OnDuty;
 use core314_domain::words::{NotificationType, Role, Severity};
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::clock::rfc3339;
 use crate::engine::people::{CONTACT, KIND};
 use crate::ports::StoreError;
 use crate::ports::escalation::EscalationBook;
@@ -24,8 +26,28 @@ use crate::ports::people::{ContactMethod, PeopleBook};
 /// Somebody who is told, or why nobody is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
-    User { user: UserId, of: String },
-    Nobody { of: String, why: String },
+    User {
+        user: UserId,
+        of: String,
+        /// The schedule that named them, as it stood.
+        duty: Option<Duty>,
+    },
+    Nobody {
+        of: String,
+        why: String,
+    },
+}
+
+/// An on-call schedule as it stood when it named somebody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Duty {
+    pub schedule_id: RowId,
+    pub schedule: String,
+    pub version: i64,
+    /// The layer's name or number, or `override`.
+    pub layer: Option<String>,
+    /// RFC 3339: how long it was to stay so.
+    pub until: Option<String>,
 }
 
 /// Knows who is behind a name.
@@ -49,7 +71,7 @@ impl Directory {
         for of in names {
             let of = of.clone();
             match of.parse::<Recipient>() {
-                Ok(Recipient::User(user)) => found.push(Told::User { user, of }),
+                Ok(Recipient::User(user)) => found.push(Told::User { user, of, duty: None }),
                 Ok(Recipient::Role(role)) => found.extend(self.with_role(owner, role, of).await?),
                 Ok(Recipient::OnCall(name)) => found.push(self.on_call(owner.tenant, &name, of, now_ms).await?),
                 Err(why) => found.push(Told::Nobody { of, why }),
@@ -59,12 +81,12 @@ impl Directory {
         let mut told = Vec::new();
         for one in found {
             match one {
-                Told::User { user, of } if owner.organization.is_none() && user.0 != owner.tenant.0 => {
+                Told::User { user, of, .. } if owner.organization.is_none() && user.0 != owner.tenant.0 => {
                     let why = "only within an organization can others be told".to_owned();
                     told.push(Told::Nobody { of, why });
                 }
                 Told::User { user, .. } if !seen.insert(user) => {}
-                Told::User { user: _, of } if seen.len() > self.most => {
+                Told::User { of, .. } if seen.len() > self.most => {
                     let why = format!("the message is for more than {} people", self.most);
                     told.push(Told::Nobody { of, why });
                     break;
@@ -78,17 +100,17 @@ impl Directory {
     async fn with_role(&self, owner: Owner, role: Role, of: String) -> Result<Vec<Told>, StoreError> {
         let users = self.people.with_role(owner.tenant, role, self.most + 1).await?;
         if !users.is_empty() {
-            return Ok(users.into_iter().map(|user| Told::User { user, of: of.clone() }).collect());
+            return Ok(users.into_iter().map(|user| Told::User { user, of: of.clone(), duty: None }).collect());
         }
         if owner.organization.is_none() && role == Role::Admin {
-            return Ok(vec![Told::User { user: UserId(owner.tenant.0), of }]);
+            return Ok(vec![Told::User { user: UserId(owner.tenant.0), of, duty: None }]);
         }
         Ok(vec![Told::Nobody { of, why: format!("nobody in the directory has the role {role}") }])
     }
 
     async fn on_call(&self, tenant: TenantId, name: &str, of: String, now_ms: i64) -> Result<Told, StoreError> {
-        Ok(match on_duty(self.rota.as_ref(), tenant, name, now_ms).await?.who {
-            Ok(user) => Told::User { user, of },
+        Ok(match on_shift(self.rota.as_ref(), tenant, name, now_ms).await? {
+            Ok((user, duty)) => Told::User { user, of, duty: Some(duty) },
             Err(why) => Told::Nobody { of, why },
         })
     }
@@ -101,13 +123,26 @@ pub async fn on_duty(
     schedule: &str,
     now_ms: i64,
 ) -> Result<OnDuty, StoreError> {
-    let who = match rota.on_call(tenant, schedule.to_owned(), now_ms).await? {
-        None => Err(format!("there is no on-call schedule '{schedule}'")),
-        Some(stored) => {
-            stored.at(now_ms).and_then(|shift| shift.user.ok_or_else(|| format!("nobody is on call in '{schedule}'")))
-        }
-    };
+    let who = on_shift(rota, tenant, schedule, now_ms).await?.map(|(user, _)| user);
     Ok(OnDuty { schedule: schedule.to_owned(), who })
+}
+
+/// The same, with the schedule as it stands.
+async fn on_shift(
+    rota: &dyn EscalationBook,
+    tenant: TenantId,
+    schedule: &str,
+    now_ms: i64,
+) -> Result<Result<(UserId, Duty), String>, StoreError> {
+    let Some(stored) = rota.on_call(tenant, schedule.to_owned(), now_ms).await? else {
+        return Ok(Err(format!("there is no on-call schedule '{schedule}'")));
+    };
+    let (schedule_id, version) = (stored.id, stored.version);
+    Ok(stored.at(now_ms).and_then(|shift| {
+        let user = shift.user.ok_or_else(|| format!("nobody is on call in '{schedule}'"))?;
+        let (schedule, until) = (schedule.to_owned(), shift.until_ms.map(rfc3339));
+        Ok((user, Duty { schedule_id, schedule, version, layer: shift.by, until }))
+    }))
 }
 
 /// A message, as far as its way depends on it.

@@ -27,7 +27,8 @@ struct NotificationChange {
     id: Option<NotificationId>,
     /// In whose inbox it is.
     user_id: UserId,
-    status: NotificationStatus,
+    /// A word of [`NotificationStatus`], or [`DELETED`].
+    status: &'static str,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<NotificationType>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +36,9 @@ struct NotificationChange {
     /// RFC 3339.
     at: String,
 }
+
+/// The status of what is in no inbox any more.
+const DELETED: &str = "deleted";
 
 /// An inbox that tells.
 pub struct ToldInbox<I> {
@@ -83,7 +87,7 @@ impl<I: Inbox> Inbox for ToldInbox<I> {
         let change = NotificationChange {
             id: Some(own),
             user_id: owner.user,
-            status: NotificationStatus::Unread,
+            status: NotificationStatus::Unread.as_str(),
             kind: Some(notification.kind),
             severity: Some(notification.severity),
             at: rfc3339(notification.at_ms),
@@ -145,7 +149,7 @@ impl<I: Notifications> Notifications for ToldInbox<I> {
         Box::pin(async move {
             let row = self.inbox.mark(user, id, mark, now_ms).await?;
             let status = row.as_ref().and_then(|row| row["status"].as_str()).and_then(|word| word.parse().ok());
-            if let Some(status) = status {
+            if let Some(status) = status.map(NotificationStatus::as_str) {
                 let at = rfc3339(now_ms);
                 let change =
                     NotificationChange { id: Some(id), user_id: user.user, status, kind: None, severity: None, at };
@@ -155,11 +159,24 @@ impl<I: Notifications> Notifications for ToldInbox<I> {
         })
     }
 
+    fn remove(&self, user: Addressee, id: NotificationId, now_ms: i64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let is_gone = self.inbox.remove(user, id, now_ms).await?;
+            if is_gone {
+                let (status, at) = (DELETED, rfc3339(now_ms));
+                let change =
+                    NotificationChange { id: Some(id), user_id: user.user, status, kind: None, severity: None, at };
+                self.tell(user.tenant, change);
+            }
+            Ok(is_gone)
+        })
+    }
+
     fn read_all(&self, user: Addressee, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>> {
         Box::pin(async move {
             let read = self.inbox.read_all(user, now_ms).await?;
             if read > 0 {
-                let (status, at) = (NotificationStatus::Read, rfc3339(now_ms));
+                let (status, at) = (NotificationStatus::Read.as_str(), rfc3339(now_ms));
                 let change =
                     NotificationChange { id: None, user_id: user.user, status, kind: None, severity: None, at };
                 self.tell(user.tenant, change);
@@ -184,6 +201,7 @@ mod tests {
             id: NotificationId(Uuid::from_u128(id)),
             owner: Owner::new(UserId(Uuid::from_u128(7)), None),
             execution: ExecutionId(Uuid::from_u128(100)),
+            rule: None,
             kind: NotificationType::Alert,
             severity: Severity::High,
             title: "the disk is full".to_owned(),
@@ -229,6 +247,10 @@ mod tests {
         assert_eq!(told, json!([{"id": id, "user_id": user.user, "status": "archived", "at": at}]));
         let nobodys = inbox.mark(user, NotificationId(Uuid::nil()), Mark::Read, 7_000).await;
         assert_eq!(nobodys.expect("an answer"), None);
+        assert!(inbox.remove(user, NotificationId(id), 5_000).await.expect("removed"));
+        let told = heard(&mut client).await;
+        assert_eq!(told, json!([{"id": id, "user_id": user.user, "status": "deleted", "at": at}]));
+        assert!(!inbox.remove(user, NotificationId(id), 7_000).await.expect("an answer"));
         let nothing = tokio::time::timeout(std::time::Duration::from_secs(1), client.next()).await;
         assert!(nothing.is_err(), "what changes nothing is not told");
     }

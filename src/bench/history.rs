@@ -407,6 +407,7 @@ fn notification(run: RunId, owner: Owner, at_ms: i64) -> Notification {
         id: NotificationId::new(at_ms, run.0.as_u128()),
         owner,
         execution: run.execution(1),
+        rule: None,
         kind: NotificationType::Info,
         severity: Severity::Low,
         title: "A host was looked at".to_owned(),

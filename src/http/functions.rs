@@ -2,6 +2,7 @@
 //!
 //! Unknown fields of a request are ignored here. The envelope adds `success: false` and `error` to problems.
 
+pub mod core_notifications_gateway;
 pub mod escalation_handler;
 pub mod execute_action;
 pub mod orchestrator_engine;

@@ -39,6 +39,11 @@ macro_rules! schedules {
         concat!("SELECT id, tenant_id, user_id, organization_id, version, document FROM rotations ", $which)
     };
 }
+macro_rules! silences {
+    ($which:literal) => {
+        concat!("SELECT id, tenant_id, user_id, organization_id, document, created_at_ms FROM quiet_times ", $which)
+    };
+}
 const RULES: &str = rules!("WHERE tenant_id = $1 ORDER BY priority, id LIMIT $2");
 const RULE: &str = rules!("WHERE id = $1 AND ($2 IS NULL OR tenant_id = $2)");
 const MISSED: &str = rules!(
@@ -57,13 +62,16 @@ const RECENT: &str = "SELECT triggered_at_ms, subject FROM escalations WHERE rul
     AND status <> 'suppressed' ORDER BY triggered_at_ms DESC LIMIT $3";
 const HELD_BACK: &str = "SELECT CAST(coalesce(sum(count), 0) AS bigint) FROM escalations WHERE rule_id = $1 \
     AND status = 'suppressed' AND bundled_into IS NULL";
+const SUPPRESSED: &str = "SELECT id FROM escalations WHERE rule_id = $1 AND subject = $2 AND tenant_id = $3 \
+    AND status = 'suppressed' AND bundled_into IS NULL LIMIT 1";
 const OPEN_AMONG: &str = "SELECT r.rule_name FROM rules r JOIN escalations e ON e.rule_id = r.id \
     WHERE r.tenant_id = $1 AND r.rule_name = $2 AND e.open_subject IS NOT NULL LIMIT 1";
 /// What is not over yet, and what was tried to mend it: of a level what its actions are called says which that is. Messages that
 /// are under way come last: somebody's quiet hours may hold many for long, and those keep nothing new from being sent.
-const OUTBOX: &str = "SELECT id, escalation_id, level, round, purpose, kind, channel, target, payload, idempotency_key, \
-    status, is_unknown, is_stopped, run_id, error, tries, not_before_ms, sent_at_ms FROM outbox WHERE escalation_id = $1 \
-    AND (status IN ('pending', 'sending', 'maybe_sent') OR purpose IN ('remediation', 'fix_first') OR (purpose = 'level' \
+const OUTBOX: &str = "SELECT id, escalation_id, level, round, purpose, kind, channel, target, payload, found_by, \
+    idempotency_key, status, is_unknown, is_stopped, run_id, error, tries, not_before_ms, sent_at_ms FROM outbox \
+    WHERE escalation_id = $1 AND (status IN ('pending', 'sending', 'maybe_sent') \
+    OR purpose IN ('remediation', 'fix_first') OR (purpose = 'level' \
     AND channel IN ('retry', 'retry_with_fallback', 'rollback_changes', 'switch_to_backup', 'recover'))) \
     ORDER BY CASE WHEN kind = 'notify' AND status <> 'pending' AND NOT is_stopped THEN 1 ELSE 0 END, id LIMIT 1000";
 const WAKING: &str = "SELECT wake_at_ms, id, rule_id, tenant_id FROM escalations WHERE wake_at_ms IS NOT NULL \
@@ -81,8 +89,9 @@ const ON_CALL: &str = schedules!("WHERE tenant_id = $1 AND name = $2");
 const ON_CALL_BY_ID: &str = schedules!("WHERE id = $1 AND ($2 IS NULL OR tenant_id = $2)");
 const OVERRIDES: &str = "SELECT id, on_call_user_id, starts_at_ms, ends_at_ms FROM stand_ins \
     WHERE schedule_id = $1 AND ends_at_ms > $2 ORDER BY starts_at_ms, id LIMIT 1000";
-const SILENCES: &str = "SELECT id, tenant_id, user_id, organization_id, document, created_at_ms FROM quiet_times \
-    WHERE tenant_id = $1 AND (ends_at_ms IS NULL OR ends_at_ms > $2) ORDER BY id LIMIT $3";
+const SILENCES: &str =
+    silences!("WHERE tenant_id = $1 AND (ends_at_ms IS NULL OR ends_at_ms > $2) ORDER BY id LIMIT $3");
+const SILENCE: &str = silences!("WHERE id = $1 AND ($2 IS NULL OR tenant_id = $2)");
 /// Whole numbers: an interval's number is the time divided by its length.
 const FIGURES: &str = "SELECT triggered_at_ms / $4, \
     CAST(sum(CASE WHEN status <> 'suppressed' THEN 1 ELSE 0 END) AS bigint), \
@@ -173,6 +182,18 @@ impl EscalationBook for SqlStore {
         })
     }
 
+    fn suppressed(
+        &self,
+        tenant: TenantId,
+        rule: RuleId,
+        subject: String,
+    ) -> BoxFuture<'_, Result<Option<RowId>, StoreError>> {
+        Box::pin(async move {
+            let cells = [rule.0.into(), subject.into(), tenant.0.into()];
+            one(&rows(self, Scope::Tenant(tenant), SUPPRESSED, &cells).await?, |mut f| Ok(RowId(f.uuid()?)))
+        })
+    }
+
     fn open_among(&self, tenant: TenantId, names: Vec<String>) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
         Box::pin(async move {
             for name in names {
@@ -258,6 +279,12 @@ impl EscalationBook for SqlStore {
             let found = rows(self, scope, ON_CALL_BY_ID, &[id.0.into(), tenant_of(scope).into()]).await?;
             schedule(self, scope, &found, since_ms).await
         })
+    }
+
+    fn silence(&self, scope: Scope, id: RowId) -> BoxFuture<'_, Result<Option<StoredSilence>, StoreError>> {
+        Box::pin(
+            async move { one(&rows(self, scope, SILENCE, &[id.0.into(), tenant_of(scope).into()]).await?, silence) },
+        )
     }
 
     fn silences(
@@ -352,6 +379,7 @@ fn task(mut f: Fields<'_>) -> Result<OutboxRow, Failure> {
         channel: f.text()?,
         target: f.maybe_text()?,
         payload: f.json()?,
+        found_by: f.maybe_json()?,
         key: f.text()?,
         status: f.word()?,
         is_unknown: f.bool()?,

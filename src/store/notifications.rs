@@ -22,8 +22,8 @@ use super::failure::Failure;
 use super::views::notifications as views;
 
 const DELIVER: Bulk = Bulk {
-    before: "INSERT INTO notices (id, tenant_id, user_id, organization_id, execution_queue_id, type, title, message, \
-             severity, status, action_url, metadata, is_onward, created_at_ms, updated_at_ms) ",
+    before: "INSERT INTO notices (id, tenant_id, user_id, organization_id, execution_queue_id, rule_id, type, title, \
+             message, severity, status, action_url, metadata, is_onward, created_at_ms, updated_at_ms) ",
     after: " ON CONFLICT (execution_queue_id, user_id) WHERE execution_queue_id IS NOT NULL DO NOTHING",
 };
 const DELIVERED: &str = "SELECT id FROM notices WHERE execution_queue_id = $1 AND tenant_id = $2 AND user_id = $3";
@@ -39,6 +39,7 @@ pub(super) const ARCHIVED: Bulk = Bulk {
             WHERE notices.id = u.id AND notices.tenant_id = u.tenant_id AND notices.user_id = u.user_id \
             AND notices.status <> 'archived' RETURNING notices.id",
 };
+const REMOVED: &str = "DELETE FROM notices WHERE id = $1 AND tenant_id = $2 AND user_id = $3 RETURNING id";
 /// By ids, which carry their time and are in the index.
 const UNREAD_OF: &str = "SELECT id, type, severity, title, created_at_ms FROM notices WHERE tenant_id = $1 AND user_id = $2 \
     AND status = 'unread' AND is_onward AND id > $3 AND id < $4 ORDER BY id LIMIT $5";
@@ -103,6 +104,10 @@ impl Notifications for SqlStore {
         })
     }
 
+    fn remove(&self, user: Addressee, id: NotificationId, _now_ms: i64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(remove(self, user, id).await?) })
+    }
+
     fn read_all(&self, user: Addressee, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>> {
         Box::pin(async move {
             let mut read = 0;
@@ -112,6 +117,15 @@ impl Notifications for SqlStore {
             Ok(read)
         })
     }
+}
+
+async fn remove(store: &SqlStore, user: Addressee, id: NotificationId) -> Result<bool, Failure> {
+    let mut connection = store.writers()?.lend().await?;
+    connection.begin_write().await?;
+    let gone = connection.fetch(REMOVED, &[id.0.into(), user.tenant.0.into(), user.user.0.into()]).await?;
+    connection.commit().await?;
+    connection.give_back();
+    Ok(!gone.is_empty())
 }
 
 /// Marks the next piece of what is unread, and says how many those were; `None` when nothing is left.
@@ -144,13 +158,14 @@ fn unread(mut f: Fields<'_>) -> Result<Unread, Failure> {
 async fn deliver(store: &SqlStore, notification: &Notification) -> Result<NotificationId, Failure> {
     let metadata = super::json::text_of(&Value::Object(notification.metadata.clone()));
     let owner = notification.owner;
-    let mut rows = Rows::new(15);
+    let mut rows = Rows::new(16);
     rows.push([
         notification.id.0.into(),
         owner.tenant.0.into(),
         owner.user.0.into(),
         owner.organization.map(|o| o.0).into(),
         notification.execution.0.into(),
+        notification.rule.map(|rule| rule.0).into(),
         notification.kind.as_str().into(),
         notification.title.as_str().into(),
         notification.message.as_str().into(),

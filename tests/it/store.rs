@@ -72,6 +72,7 @@ on_both! {
     core314_actors::testkit::notification_suite::lists_filter_and_page => lists_filter_and_page,
     core314_actors::testkit::notification_suite::what_is_unread_is_read_in_portions => what_is_unread_is_read_in_portions,
     core314_actors::testkit::notification_suite::marks_never_go_back => marks_never_go_back,
+    core314_actors::testkit::notification_suite::what_is_removed_is_gone => what_is_removed_is_gone,
     core314_actors::testkit::notification_suite::everything_is_read_at_once => everything_is_read_at_once,
     core314_actors::testkit::notification_suite::an_inbox_is_its_users_own => an_inbox_is_its_users_own,
     core314_actors::testkit::sync_suite::a_position_moves_by_its_version => a_position_moves_by_its_version,

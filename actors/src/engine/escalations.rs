@@ -218,15 +218,21 @@ impl Engine {
         self.change(owner, EscalationWrite::DeleteOverride { id, tenant: owner.tenant, audit }).await
     }
 
-    /// Keeps a silence.
-    pub async fn save_silence(&self, draft: SilenceDraft) -> Result<StoredSilence, RuleError> {
-        let (id, now_ms) = (self.inner.runtime.row_id(), self.now_ms());
-        let compiled = Silence::compile(id, draft.document.clone(), now_ms).map_err(RuleError::Invalid)?;
+    /// Keeps a silence, or changes one: where it says no time of its own it began when it was first kept.
+    pub async fn save_silence(
+        &self,
+        known: Option<&StoredSilence>,
+        draft: SilenceDraft,
+    ) -> Result<StoredSilence, RuleError> {
+        let id = known.map_or_else(|| self.inner.runtime.row_id(), |known| known.id);
+        let created_ms = known.map_or_else(|| self.now_ms(), |known| known.created_ms);
+        let compiled = Silence::compile(id, draft.document.clone(), created_ms).map_err(RuleError::Invalid)?;
         let (starts_ms, ends_ms) = compiled.span();
-        let silence = StoredSilence { id, owner: draft.owner, document: draft.document, created_ms: now_ms };
+        let owner = known.map_or(draft.owner, |known| known.owner);
+        let silence = StoredSilence { id, owner, document: draft.document, created_ms };
         let audit = self.entry(AuditEvent::SilenceChanged, draft.owner, draft.by, ("silence", id.0));
-        let kept = Box::new(silence.clone());
-        self.change(draft.owner, EscalationWrite::Silence { silence: kept, starts_ms, ends_ms, audit }).await?;
+        let (kept, is_new) = (Box::new(silence.clone()), known.is_none());
+        self.change(draft.owner, EscalationWrite::Silence { silence: kept, is_new, starts_ms, ends_ms, audit }).await?;
         Ok(silence)
     }
 

@@ -22,6 +22,7 @@ const TRIES: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Taken {
     pub rule: RuleId,
+    pub subject: String,
     pub admission: Admission,
     /// The event; absent where the failure was held back.
     pub escalation: Option<StoredEscalation>,
@@ -79,6 +80,15 @@ impl Desk {
         Ok(taken)
     }
 
+    /// The event that shows what a rule made of a failure: one that was held back has the row that counts it, until that is
+    /// bundled into the rule's next message.
+    pub async fn event_of(&self, owner: Owner, taken: &Taken) -> Result<Option<RowId>, StoreError> {
+        match &taken.escalation {
+            Some(escalation) => Ok(Some(escalation.id)),
+            None => self.book.suppressed(owner.tenant, taken.rule, taken.subject.clone()).await,
+        }
+    }
+
     /// Takes a failure under a rule: opens an event, joins one, or notes what holds it back.
     pub(super) async fn take(
         &self,
@@ -96,7 +106,7 @@ impl Desk {
                 match self.join(job, open).await? {
                     Some(escalation) => {
                         let escalation = Some(escalation);
-                        return Ok(Taken { rule: rule.id, admission: Admission::Join, escalation });
+                        return Ok(Taken { rule: rule.id, subject, admission: Admission::Join, escalation });
                     }
                     None => continue,
                 }
@@ -106,8 +116,8 @@ impl Desk {
             recent.forget(&windows, now_ms);
             let around = self.around(rule, &job.failure, &job.owner, None).await?;
             if let Some(by) = self.holds(job, rule, &windows, recent, &subject).await? {
-                self.hold_back(job, rule, version, subject, by.clone()).await?;
-                return Ok(Taken { rule: rule.id, admission: Admission::HeldBack(by), escalation: None });
+                self.hold_back(job, rule, version, subject.clone(), by.clone()).await?;
+                return Ok(Taken { rule: rule.id, subject, admission: Admission::HeldBack(by), escalation: None });
             }
             let held_back = self.book.held_back(rule.id).await?;
             let opening = (job.cause, job.owner.user, subject.clone());
@@ -116,7 +126,8 @@ impl Desk {
             match self.commit_step(rule, escalation, None, decision, job.settles, "rules").await? {
                 Some(escalation) => {
                     recent.add(now_ms, &subject);
-                    return Ok(Taken { rule: rule.id, admission: Admission::Open, escalation: Some(escalation) });
+                    let escalation = Some(escalation);
+                    return Ok(Taken { rule: rule.id, subject, admission: Admission::Open, escalation });
                 }
                 // Another node was faster, or a crash came between the commit and its answer: look again.
                 None => {
@@ -126,7 +137,8 @@ impl Desk {
                         .await?
                     {
                         self.settle(job).await?;
-                        return Ok(Taken { rule: rule.id, admission: Admission::Open, escalation: Some(known) });
+                        let escalation = Some(known);
+                        return Ok(Taken { rule: rule.id, subject, admission: Admission::Open, escalation });
                     }
                 }
             }

@@ -14,7 +14,7 @@ use super::{ABOUT_ESCALATION, Desk, message};
 use crate::ports::StoreError;
 use crate::ports::escalation::{OutboxKind, OutboxRow, OutboxStatus, StoredEscalation};
 use crate::ports::people::ContactMethod;
-use crate::recipients::{self, Directory, Kind, Told, Way};
+use crate::recipients::{self, Directory, Duty, Kind, Told, Way};
 
 /// The inbox of a user on this server.
 const IN_APP: &str = "in_app";
@@ -102,6 +102,7 @@ impl Desk {
             channel: channel.to_owned(),
             target: None,
             payload: Value::Null,
+            found_by: None,
             key,
             status: OutboxStatus::Pending,
             is_unknown: false,
@@ -133,9 +134,10 @@ impl Desk {
         for told in self.people(notice).await? {
             match told {
                 Told::Nobody { of, why } => rows.push(self.to_nobody(notice, IN_APP, of, why)),
-                Told::User { user, of } => {
-                    rows.push(self.inbox(notice, user, &of));
-                    rows.extend(self.ways(notice, user).await?.iter().map(|way| self.by_way(notice, way)));
+                Told::User { user, of, duty } => {
+                    let mut theirs = vec![self.inbox(notice, user, &of)];
+                    theirs.extend(self.ways(notice, user).await?.iter().map(|way| self.by_way(notice, way)));
+                    rows.extend(found(theirs, &of, duty.as_ref()));
                 }
             }
         }
@@ -163,8 +165,8 @@ impl Desk {
         let (people, tenant) = (engine.people()?, notice.escalation.owner.tenant);
         let mut rows = Vec::new();
         for told in self.people(notice).await? {
-            let (user, of) = match told {
-                Told::User { user, of } => (user, of),
+            let (user, of, duty) = match told {
+                Told::User { user, of, duty } => (user, of, duty),
                 Told::Nobody { of, why } => {
                     rows.push(self.to_nobody(notice, kind.as_str(), of, why));
                     continue;
@@ -180,7 +182,8 @@ impl Desk {
             // The rule says by what; when it may wait is still theirs to say.
             let held = self.held(notice, user).await?;
             let way = |contact: ContactMethod| Way { contact, when: held };
-            rows.extend(contacts.into_iter().map(way).map(|way| self.by_way(notice, &way)));
+            let theirs = contacts.into_iter().map(way).map(|way| self.by_way(notice, &way)).collect();
+            rows.extend(found(theirs, &of, duty.as_ref()));
         }
         Ok(rows)
     }
@@ -221,7 +224,7 @@ impl Desk {
         let escalation = notice.escalation;
         if notice.recipients.is_empty() {
             let user = escalation.event.user;
-            return Ok(vec![Told::User { user, of: format!("user:{user}") }]);
+            return Ok(vec![Told::User { user, of: format!("user:{user}"), duty: None }]);
         }
         let most = self.runtime().settings.recipients_per_message;
         let directory = Directory::new(self.engine()?.people()?.clone(), self.book.clone(), most);
@@ -244,7 +247,7 @@ impl Desk {
         if users.is_empty() {
             users.push(notice.escalation.event.user);
         }
-        Ok(users.into_iter().map(|user| Told::User { user, of: ADMINS.to_owned() }).collect())
+        Ok(users.into_iter().map(|user| Told::User { user, of: ADMINS.to_owned(), duty: None }).collect())
     }
 }
 
@@ -259,6 +262,16 @@ impl Notice<'_> {
         let said = self.payload.get("type").and_then(Value::as_str).and_then(|word| word.parse().ok());
         said.unwrap_or(NotificationType::Alert)
     }
+}
+
+/// Somebody's rows, with how they were found: schedules change, and whoever asks why asks later.
+fn found(mut theirs: Vec<OutboxRow>, of: &str, duty: Option<&Duty>) -> Vec<OutboxRow> {
+    let mut by = json!({"recipient": of});
+    if let Some(duty) = duty {
+        by["on_call"] = json!(duty);
+    }
+    theirs.iter_mut().for_each(|row| row.found_by = Some(by.clone()));
+    theirs
 }
 
 /// Who is named twice is told once, and as early as either says.

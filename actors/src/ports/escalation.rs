@@ -86,6 +86,8 @@ pub struct OutboxRow {
     /// Who is told, or what the action is aimed at.
     pub target: Option<String>,
     pub payload: Value,
+    /// How its person was found: the recipient, and the on-call schedule as it stood. Absent where no person was looked for.
+    pub found_by: Option<Value>,
     pub key: String,
     pub status: OutboxStatus,
     /// An attempt has ended without anybody knowing what it did.
@@ -196,6 +198,14 @@ pub trait EscalationBook: Send + Sync + 'static {
     /// How many failures a rule has held back since its last message.
     fn held_back(&self, rule: RuleId) -> BoxFuture<'_, Result<u64, StoreError>>;
 
+    /// The row that counts what a rule has held back on a subject since its last message.
+    fn suppressed(
+        &self,
+        tenant: TenantId,
+        rule: RuleId,
+        subject: String,
+    ) -> BoxFuture<'_, Result<Option<RowId>, StoreError>>;
+
     /// Of these rules of a tenant, by name, one that has an open event.
     fn open_among(&self, tenant: TenantId, names: Vec<String>) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
 
@@ -240,6 +250,9 @@ pub trait EscalationBook: Send + Sync + 'static {
         id: RowId,
         since_ms: i64,
     ) -> BoxFuture<'_, Result<Option<StoredOnCall>, StoreError>>;
+
+    /// A silence that the scope may see.
+    fn silence(&self, scope: Scope, id: RowId) -> BoxFuture<'_, Result<Option<StoredSilence>, StoreError>>;
 
     /// Silences of a tenant that have not ended at a time.
     fn silences(
@@ -312,8 +325,10 @@ pub enum EscalationWrite {
         tenant: TenantId,
         audit: AuditEntry,
     },
+    /// New or changed: the last change counts.
     Silence {
         silence: Box<StoredSilence>,
+        is_new: bool,
         starts_ms: i64,
         ends_ms: Option<i64>,
         audit: AuditEntry,

@@ -3,7 +3,7 @@
 //! Whoever sends one needs [`Inbox`] alone; whoever shows a user's inbox needs [`Notifications`]. Rows are the contract's
 //! columns, as in [`super::views`].
 
-use core314_domain::ids::{ExecutionId, NotificationId, Owner, RunId, TenantId, UserId};
+use core314_domain::ids::{ExecutionId, NotificationId, Owner, RowId, RunId, TenantId, UserId};
 use core314_domain::words::{NotificationStatus, NotificationType, Severity};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -73,6 +73,8 @@ pub struct Notification {
     /// The tenant that it belongs to, and the user in whose inbox it goes.
     pub owner: Owner,
     pub execution: ExecutionId,
+    /// The rule in whose name it was sent.
+    pub rule: Option<RowId>,
     pub kind: NotificationType,
     pub severity: Severity,
     pub title: String,
@@ -106,6 +108,10 @@ pub trait Notifications: Send + Sync + 'static {
         mark: Mark,
         now_ms: i64,
     ) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
+
+    /// Takes one out of its inbox for good; false where there is none. An attempt that is repeated afterwards, because a
+    /// crash kept its end from being known, puts it there again.
+    fn remove(&self, user: Addressee, id: NotificationId, now_ms: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Marks all as read that are unread and not younger than `now_ms`, and says how many those were.
     fn read_all(&self, user: Addressee, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>>;

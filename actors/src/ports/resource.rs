@@ -238,8 +238,9 @@ resources! {
     Outbox = "notification_outbox", "entry of the outbox", [] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, escalation_event_id: Id, escalation_level: Integer,
         round: Integer, purpose: Word(Purpose), kind: Text, channel: Text, target: Text or null, payload: Json,
-        idempotency_key: Text or null, status: Word(OutboxStatus), outcome_unknown: Boolean, flow_run_id: Id or null, error:
-        Text or null, not_before: Time or null, sent_at: Time or null, created_at: Time, updated_at: Time,
+        found_by: Json or null, idempotency_key: Text or null, status: Word(OutboxStatus), outcome_unknown: Boolean,
+        flow_run_id: Id or null, error: Text or null, not_before: Time or null, sent_at: Time or null, created_at: Time,
+        updated_at: Time,
     }
     /// Who is on call when.
     OnCall = "on_call_schedules", "on-call schedule", [] {

@@ -58,7 +58,7 @@ impl Row {
         let it = &self.notification;
         json!({
             "id": it.id, "tenant_id": it.owner.tenant, "user_id": it.owner.user,
-            "organization_id": it.owner.organization, "rule_id": null, "execution_queue_id": it.execution,
+            "organization_id": it.owner.organization, "rule_id": it.rule, "execution_queue_id": it.execution,
             "type": it.kind, "title": it.title, "message": it.message, "severity": it.severity, "status": self.status,
             "action_url": it.action_url, "metadata": it.metadata, "created_at": rfc3339(Some(it.at_ms)),
             "updated_at": rfc3339(Some(self.updated_at_ms)), "read_at": rfc3339(self.read_at_ms),
@@ -161,6 +161,14 @@ impl Notifications for MemoryInbox {
             row.view()
         });
         Box::pin(std::future::ready(Ok(view)))
+    }
+
+    fn remove(&self, user: Addressee, id: NotificationId, _now_ms: i64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let mut rows = self.rows();
+        let before = rows.len();
+        rows.retain(|row| row.notification.id != id || !row.is_for(Audience::User(user)));
+        let is_gone = rows.len() < before;
+        Box::pin(std::future::ready(Ok(is_gone)))
     }
 
     fn read_all(&self, user: Addressee, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>> {

@@ -2,7 +2,7 @@
 //!
 //! Each function is one promise of the ports and takes an empty store. It panics where the promise does not hold.
 
-use core314_domain::ids::{NotificationId, Owner};
+use core314_domain::ids::{NotificationId, Owner, RowId};
 use core314_domain::words::{NotificationStatus, NotificationType, Severity};
 use rand::Rng;
 use serde_json::{Map, Value, json};
@@ -22,6 +22,7 @@ fn sample(samples: &mut Samples, owner: Owner, no: i64) -> Notification {
         id: NotificationId::new(NOW_MS + no, samples.rng.random()),
         owner,
         execution: samples.run_id().execution(0),
+        rule: (no % 2 == 0).then(|| RowId::new(NOW_MS, no as u128)),
         kind,
         severity: kind.default_severity(),
         title: format!("Title {no}"),
@@ -75,7 +76,7 @@ pub async fn an_execution_is_told_once(store: &dyn Inboxes) {
         found,
         [json!({
             "id": first.id, "tenant_id": owner.tenant, "user_id": owner.user, "organization_id": owner.organization,
-            "rule_id": null, "execution_queue_id": first.execution, "type": "alert", "title": "Title 0",
+            "rule_id": first.rule, "execution_queue_id": first.execution, "type": "alert", "title": "Title 0",
             "message": "it's \"quoted\", 'ü' and\na line", "severity": "high", "status": "unread",
             "action_url": "https://example.com/0", "metadata": {"no": 0}, "created_at": at, "updated_at": at,
             "read_at": null, "archived_at": null,
@@ -160,6 +161,20 @@ pub async fn marks_never_go_back(store: &dyn Inboxes) {
     assert_eq!(store.unread_count(Audience::User(user)).await.expect("counted"), 1);
 }
 
+/// What its user has removed is neither listed nor counted any more, and everything else is as it was.
+pub async fn what_is_removed_is_gone(store: &dyn Inboxes) {
+    let mut samples = Samples::new(56);
+    let owner = samples.owner();
+    let all = fill(store, &mut samples, owner, 3).await;
+    let user = Addressee::from(owner);
+    assert!(store.remove(user, all[1].id, NOW_MS + 9).await.expect("removed"));
+    assert!(!store.remove(user, all[1].id, NOW_MS + 9).await.expect("answered"), "it is gone already");
+    let left = pages(store, Audience::User(user), &NotificationFilter::default(), 10).await;
+    assert_eq!(ids(&left), [all[2].id.to_string(), all[0].id.to_string()]);
+    assert_eq!(store.unread_count(Audience::User(user)).await.expect("counted"), 2);
+    assert_eq!(store.mark(user, all[1].id, Mark::Read, NOW_MS + 9).await.expect("answered"), None);
+}
+
 /// All that are unread are read together, but for those that came later.
 pub async fn everything_is_read_at_once(store: &dyn Inboxes) {
     let mut samples = Samples::new(53);
@@ -190,6 +205,7 @@ pub async fn an_inbox_is_its_users_own(store: &dyn Inboxes) {
         for mark in [Mark::Read, Mark::Archived] {
             assert_eq!(store.mark(user, own[0].id, mark, NOW_MS + 9).await.expect("answered"), None);
         }
+        assert!(!store.remove(user, own[0].id, NOW_MS + 9).await.expect("answered"));
         assert_eq!(store.read_all(user, NOW_MS + 9).await.expect("answered"), 0);
     }
     assert_eq!(store.unread_count(Audience::User(mine.into())).await.expect("counted"), 2);
@@ -207,6 +223,7 @@ mod tests {
         super::lists_filter_and_page(&MemoryInbox::default()).await;
         super::what_is_unread_is_read_in_portions(&MemoryInbox::default()).await;
         super::marks_never_go_back(&MemoryInbox::default()).await;
+        super::what_is_removed_is_gone(&MemoryInbox::default()).await;
         super::everything_is_read_at_once(&MemoryInbox::default()).await;
         super::an_inbox_is_its_users_own(&MemoryInbox::default()).await;
     }

@@ -399,6 +399,7 @@ mod tests {
                 id: NotificationId::new(at_ms, 0),
                 owner,
                 execution: ExecutionId(Uuid::from_u128(no as u128)),
+                rule: None,
                 kind,
                 severity: kind.default_severity(),
                 title: format!("n{no}"),

@@ -9,7 +9,7 @@ use core314_actors::ports::executor::Attempt;
 use core314_actors::ports::notifications::{Inbox, Notification};
 use core314_actors::recipients::Told;
 use core314_domain::escalation::Recipient;
-use core314_domain::ids::{NotificationId, Owner, UserId};
+use core314_domain::ids::{NotificationId, Owner, RowId, UserId};
 use core314_domain::log::Failure;
 use core314_domain::plan::Problem;
 use core314_domain::words::{NotificationType, Severity};
@@ -20,8 +20,8 @@ use crate::executors::client::invalid;
 use crate::executors::failure::Code;
 use crate::executors::payload::{Reader, Reading, kind as kind_of};
 
-const KEYS: [&str; 9] =
-    ["title", "message", "type", "severity", "action_url", "user_id", "recipients", "onward", "metadata"];
+const KEYS: [&str; 10] =
+    ["title", "message", "type", "severity", "action_url", "user_id", "recipients", "onward", "metadata", "rule_id"];
 const MAX_RECIPIENTS: usize = 50;
 const MAX_TITLE_CHARS: usize = 200;
 const MAX_MESSAGE_CHARS: usize = 10_000;
@@ -43,6 +43,8 @@ pub struct Draft {
     /// Whether it also goes on by the ways in which its users want to be told.
     is_onward: bool,
     metadata: Map<String, Value>,
+    /// The rule in whose name it is sent.
+    rule: Option<RowId>,
 }
 
 /// Reads a payload; `None` when it is right as far as can be seen before it is rendered.
@@ -73,6 +75,7 @@ pub fn read(payload: &Value, reading: Reading) -> Result<Option<Draft>, Vec<Prob
     let recipients = read_recipients(&mut reader);
     let is_onward = reader.flag("onward").unwrap_or(true);
     let metadata = read_metadata(&mut reader);
+    let rule = parsed(&mut reader, "rule_id");
     if !reader.problems.is_empty() {
         return Err(reader.problems);
     }
@@ -86,6 +89,7 @@ pub fn read(payload: &Value, reading: Reading) -> Result<Option<Draft>, Vec<Prob
         recipients,
         is_onward,
         metadata,
+        rule,
     }))
 }
 
@@ -150,7 +154,7 @@ pub async fn deliver(inbox: &dyn Inbox, reach: &Reach, attempt: &Attempt) -> Res
     let (mut delivered, mut not_told) = (Vec::new(), Vec::new());
     for one in told {
         match one {
-            Told::User { user, of } => {
+            Told::User { user, of, .. } => {
                 let owner = Owner { user, ..attempt.owner };
                 let mut output = deliver_to(inbox, attempt, &draft, owner, at_ms).await?;
                 output["recipient"] = json!(of);
@@ -178,6 +182,7 @@ async fn deliver_to(
         id: NotificationId::new(at_ms, rand::random()),
         owner,
         execution: attempt.execution,
+        rule: draft.rule,
         kind: draft.kind,
         severity: draft.severity,
         title: draft.title.clone(),
@@ -268,6 +273,8 @@ mod tests {
         assert_eq!(with("user_id", json!(Uuid::nil())), ["/user_id: must not be the nil UUID"]);
         assert_eq!(with("user_id", json!("joe")).len(), 1);
         assert_eq!(with("user", json!("joe")).len(), 1);
+        assert_eq!(with("rule_id", json!("joe")).len(), 1);
+        assert_eq!(with("rule_id", json!(Uuid::from_u128(1))), [] as [String; 0]);
         assert_eq!(with("recipients", json!([])), ["/recipients: must name somebody"]);
         assert_eq!(
             with("recipients", json!(["role:admin", "on_call:primary", "{{ trigger.who }}"])),

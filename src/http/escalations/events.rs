@@ -51,6 +51,7 @@ struct TakenView {
     escalation_rule_id: RowId,
     /// `opened`, `joined` or `held_back`.
     admission: &'static str,
+    /// Of one that was held back, the `suppressed` row that counts it.
     escalation_event_id: Option<RowId>,
     /// Why it told nobody.
     held_back_by: Option<String>,
@@ -70,20 +71,17 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let cause = RowId::new(now_ms, rand::random());
     let desk = state.engine.escalations()?;
     let taken = desk.ask(asked.owner, failure, cause, None).await.map_err(not_asked)?;
-    let view = taken.into_iter().map(|taken| TakenView {
-        escalation_rule_id: taken.rule,
-        admission: match taken.admission {
-            Admission::Open => "opened",
-            Admission::Join => "joined",
-            Admission::HeldBack(_) => "held_back",
-        },
-        escalation_event_id: taken.escalation.map(|stored| stored.id),
-        held_back_by: match taken.admission {
-            Admission::HeldBack(by) => Some(by.to_string()),
-            Admission::Open | Admission::Join => None,
-        },
-    });
-    Ok(HttpResponse::Ok().json(Reported { taken: view.collect() }))
+    let mut views = Vec::with_capacity(taken.len());
+    for taken in taken {
+        let (admission, held_back_by) = match &taken.admission {
+            Admission::Open => ("opened", None),
+            Admission::Join => ("joined", None),
+            Admission::HeldBack(by) => ("held_back", Some(by.to_string())),
+        };
+        let escalation_event_id = desk.event_of(asked.owner, &taken).await?;
+        views.push(TakenView { escalation_rule_id: taken.rule, admission, escalation_event_id, held_back_by });
+    }
+    Ok(HttpResponse::Ok().json(Reported { taken: views }))
 }
 
 pub fn active_doc() -> Doc {

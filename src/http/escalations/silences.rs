@@ -7,13 +7,15 @@ use core314_actors::engine::SilenceDraft;
 use core314_actors::ports::resource::Resource;
 use core314_domain::escalation::SilenceDocument;
 use core314_domain::ids::RowId;
+use core314_domain::json::merge_patch;
+use serde_json::{Map, Value, json};
 
 use super::refused;
 use super::written::{MEDIA_TYPES, Written};
 use crate::http::auth::Role;
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
-use crate::http::{Shared, resources};
+use crate::http::{Shared, body, input, resources};
 
 const NOUN: &str = "silence";
 
@@ -30,10 +32,41 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let owner = caller.owner()?;
     let written = Written::of(&req, payload, &state).await?;
     let draft = SilenceDraft { owner, document: written.read()?, by: caller.by };
-    let silence = state.engine.save_silence(draft).await.map_err(|error| written.refused(error, NOUN))?;
+    let silence = state.engine.save_silence(None, draft).await.map_err(|error| written.refused(error, NOUN))?;
     let row = state.views.one(caller.scope, Resource::Silences, silence.id.0).await?;
     let row = row.ok_or_else(|| Problem::no_row(NOUN))?;
     Ok(HttpResponse::Created().insert_header((LOCATION, format!("/api/v1/silences/{}", silence.id))).json(row))
+}
+
+pub fn patch_doc() -> Doc {
+    Doc::role("Changes a silence by a merge patch (RFC 7396) of its document.", Role::Operator)
+        .body_in::<Map<String, Value>>(&["application/json", "application/merge-patch+json"])
+        .ok_as("The silence as it is now.", resources::row_schema(Resource::Silences))
+}
+
+pub async fn patch(
+    req: HttpRequest,
+    payload: web::Payload,
+    id: web::Path<String>,
+    state: Shared,
+) -> Result<HttpResponse, Problem> {
+    let credential = state.keys.identify(&req).await?;
+    credential.allows(Role::Operator)?;
+    let caller = credential.act(req.headers(), None)?;
+    let owner = caller.owner()?;
+    let (_, patch) = body::read_json(&req, payload, &state.settings).await?;
+    if !patch.is_object() {
+        return Err(Problem::field("", "a patch must be an object"));
+    }
+    let missing = || Problem::no_row(NOUN);
+    let id: RowId = id.parse().map_err(|_| missing())?;
+    let known = state.engine.escalations()?.book().silence(caller.scope, id).await?.ok_or_else(missing)?;
+    let mut value = json!(known.document);
+    merge_patch(&mut value, &patch);
+    let draft = SilenceDraft { owner, document: input::read::<SilenceDocument>(value)?, by: caller.by };
+    state.engine.save_silence(Some(&known), draft).await.map_err(|error| refused(error, NOUN))?;
+    let row = state.views.one(caller.scope, Resource::Silences, id.0).await?;
+    Ok(HttpResponse::Ok().json(row.ok_or_else(missing)?))
 }
 
 pub fn delete_doc() -> Doc {

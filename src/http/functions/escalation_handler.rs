@@ -42,7 +42,7 @@ struct Input {
 #[schemars(rename = "EscalationHandlerAnswer")]
 struct View {
     success: bool,
-    /// Null where the rule held the failure back.
+    /// Where the rule held the failure back, the `suppressed` row that counts it.
     escalation_event_id: Option<RowId>,
     escalation_rule_id: Option<RowId>,
     escalation_level: Value,
@@ -82,7 +82,8 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
             Admission::HeldBack(by) => by.to_string(),
             Admission::Open | Admission::Join => String::new(),
         };
-        return Ok(HttpResponse::Ok().json(held_back(first.rule, why)));
+        let event = desk.event_of(owner, first).await?;
+        return Ok(HttpResponse::Ok().json(held_back(first.rule, event, why)));
     };
     let row = look(&state, caller.scope, escalation.id, started).await?;
     Ok(HttpResponse::Ok().json(View {
@@ -98,10 +99,10 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     }))
 }
 
-fn held_back(rule: RowId, why: String) -> View {
+fn held_back(rule: RowId, event: Option<RowId>, why: String) -> View {
     View {
         success: true,
-        escalation_event_id: None,
+        escalation_event_id: event,
         escalation_rule_id: Some(rule),
         escalation_level: json!(0),
         actions_performed: json!([]),

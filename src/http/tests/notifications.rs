@@ -17,6 +17,7 @@ async fn deliver(server: &Server, no: i64, user: UserId, organization: Option<Or
         id: NotificationId::new(at_ms, 1),
         owner: Owner::new(user, organization),
         execution: RunId::new(at_ms, 1 << 30).execution(0),
+        rule: None,
         kind: NotificationType::Alert,
         severity: Severity::High,
         title: format!("Title {no}"),

@@ -9,7 +9,7 @@ mod outbox;
 mod rows;
 
 use core314_actors::ports::escalation::{
-    EscalationWrite, EventBefore, EventStep, HeldBackNote, StoredOnCall, StoredRule,
+    EscalationWrite, EventBefore, EventStep, HeldBackNote, StoredOnCall, StoredRule, StoredSilence,
 };
 use core314_actors::ports::store::{FailureNote, Outcome, RejectCode, Write};
 use core314_domain::escalation::EscalationStatus;
@@ -124,6 +124,12 @@ const SILENCE: Bulk = Bulk {
              created_at_ms) ",
     after: "",
 };
+const SILENCE_NEXT: Bulk = Bulk {
+    before: "WITH u (id, tenant_id, name, document, starts_at_ms, ends_at_ms) AS (",
+    after: ") UPDATE quiet_times SET name = u.name, document = u.document, starts_at_ms = u.starts_at_ms, \
+            ends_at_ms = u.ends_at_ms FROM u WHERE quiet_times.id = u.id AND quiet_times.tenant_id = u.tenant_id \
+            RETURNING quiet_times.id",
+};
 const SILENCE_GONE: &str = "DELETE FROM quiet_times WHERE id = $1 AND tenant_id = $2 RETURNING id";
 
 /// Notes what has failed for good, where the tenant has a rule that may act.
@@ -212,11 +218,8 @@ async fn take(connection: &mut Connection, write: &EscalationWrite) -> Result<Op
         EscalationWrite::DeleteOverride { id, tenant, audit: _ } => {
             found(connection, OVERRIDE_GONE, &[id.0.into(), tenant.0.into()], Outcome::NotFound).await
         }
-        EscalationWrite::Silence { silence, starts_ms, ends_ms, audit: _ } => {
-            let mut rows = Rows::new(9);
-            rows.push(silence_row(silence, *starts_ms, *ends_ms));
-            connection.bulk(SILENCE, &rows).await?;
-            Ok(None)
+        EscalationWrite::Silence { silence, is_new, starts_ms, ends_ms, audit: _ } => {
+            self::silence(connection, silence, *is_new, (*starts_ms, *ends_ms)).await
         }
         EscalationWrite::DeleteSilence { id, tenant, audit: _ } => {
             found(connection, SILENCE_GONE, &[id.0.into(), tenant.0.into()], Outcome::NotFound).await
@@ -312,6 +315,25 @@ async fn rule(
     rows.push([rule.id.0.into(), (expected_version + 1).into(), tenant.0.into(), text(&stored), at_ms.into()]);
     connection.bulk(VERSION, &rows).await?;
     Ok(None)
+}
+
+async fn silence(
+    connection: &mut Connection,
+    silence: &StoredSilence,
+    is_new: bool,
+    (starts_ms, ends_ms): (i64, Option<i64>),
+) -> Result<Option<Outcome>, Failure> {
+    let row = silence_row(silence, starts_ms, ends_ms);
+    if is_new {
+        let mut rows = Rows::new(9);
+        rows.push(row);
+        connection.bulk(SILENCE, &rows).await?;
+        return Ok(None);
+    }
+    let [id, tenant, _, _, name, document, starts, ends, _] = row;
+    let mut rows = Rows::new(6);
+    rows.push([id, tenant, name, document, starts, ends]);
+    Ok(connection.bulk(SILENCE_NEXT, &rows).await?.is_empty().then_some(Outcome::NotFound))
 }
 
 async fn on_call(

@@ -75,6 +75,11 @@ pub fn silence(name: &str) -> Value {
     json!({"name": name, "starts_at": "2026-01-05T09:00:00Z", "ends_at": "2026-01-05T10:00:00Z"})
 }
 
+/// What somebody is told.
+fn note() -> Value {
+    json!({"type": "info", "title": "private", "message": "private"})
+}
+
 /// Somebody for the directory.
 pub fn user(name: &str) -> Value {
     json!({"email": format!("{name}@example.com"), "name": name, "role": "admin"})
@@ -220,7 +225,15 @@ pub const CASES: &[(&str, &str, Case)] = &[
     ("GET", "/api/v1/dead-letters/{id}", Case::Row("/api/v1/dead-letters")),
     ("POST", "/api/v1/dead-letters/{id}/retry", Case::Act("operator", "/api/v1/dead-letters", nothing)),
     ("POST", "/api/v1/dead-letters/{id}/discard", Case::Act("operator", "/api/v1/dead-letters", nothing)),
+    ("POST", "/functions/v1/core_notifications_gateway", Case::Make("operator", |_| note())),
     ("GET", "/api/v1/notifications", Case::List),
+    ("POST", "/api/v1/notifications", Case::Make("operator", |_| note())),
+    ("DELETE", "/api/v1/notifications/{id}", Case::Act("viewer", "/api/v1/notifications", nothing)),
+    (
+        "PATCH",
+        "/api/v1/notifications/{id}",
+        Case::Act("viewer", "/api/v1/notifications", |_| json!({"status": "archived"})),
+    ),
     ("GET", "/api/v1/notifications/unread-count", Case::Figures("unread_count")),
     ("POST", "/api/v1/notifications/read-all", Case::Make("viewer", nothing)),
     ("POST", "/api/v1/notifications/{id}/read", Case::Act("viewer", "/api/v1/notifications", nothing)),
@@ -362,6 +375,11 @@ pub const CASES: &[(&str, &str, Case)] = &[
     ("GET", "/api/v1/silences", Case::List),
     ("POST", "/api/v1/silences", Case::Make("operator", |_| silence("private"))),
     ("GET", "/api/v1/silences/{id}", Case::Row("/api/v1/silences")),
+    (
+        "PATCH",
+        "/api/v1/silences/{id}",
+        Case::Act("operator", "/api/v1/silences", |_| json!({"reason": "of a stranger"})),
+    ),
     ("DELETE", "/api/v1/silences/{id}", Case::Act("operator", "/api/v1/silences", nothing)),
     // Slack's signature says whose it is.
     ("POST", "/hooks/slack/{tenant}/{integration}", Case::Open),

@@ -92,6 +92,36 @@ async fn a_silence_keeps_still_and_an_event_holds_what_depends_on_it(kind: Store
     assert_eq!((endless.status.as_u16(), &endless.body["errors"][0]["pointer"]), (422, &json!("/ends_at")));
 }
 
+async fn a_silence_is_changed_and_what_it_holds_back_has_an_event(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for (client, stranger) in bed.clients().into_iter().zip(bed.strangers()) {
+        let mut database = rule("database");
+        database["trigger_conditions"] = json!({"subject": "db"});
+        client.post("/api/v1/escalation-rules", database, 201).await;
+        let silence = json!({"name": "works", "matcher": {"subject": "db"}, "ends_at": "2099-01-01T00:00:00Z"});
+        let silence = client.post("/api/v1/silences", silence, 201).await;
+        let held = report(&client, "db", "high").await;
+        let suppressed = client.items("/api/v1/escalation-events?status=suppressed").await;
+        assert_eq!(pick(&held, "admission escalation_event_id"), json!(["held_back", suppressed[0]["id"]]));
+        let asked = json!({"escalation_reason": "again", "trigger_context": {"subject": "db"}});
+        let answer = client.post("/functions/v1/escalation-handler", asked, 200).await;
+        let expected = json!([true, suppressed[0]["id"], 0, "the silence 'works' covers it"]);
+        assert_eq!(pick(&answer, "success escalation_event_id escalation_level error"), expected);
+
+        let path = format!("/api/v1/silences/{}", silence["id"].as_str().expect("an id"));
+        let patch = json!({"matcher": {"subject": "shop"}, "reason": "the other one"});
+        let by_a_stranger = stranger.ask(Method::PATCH, &path, Some(&patch), &[]).await;
+        assert_eq!(by_a_stranger.status.as_u16(), 404, "{}", by_a_stranger.body);
+        let endless = client.ask(Method::PATCH, &path, Some(&json!({"ends_at": null})), &[]).await;
+        assert_eq!((endless.status.as_u16(), &endless.body["errors"][0]["pointer"]), (422, &json!("/ends_at")));
+        let changed = client.ask(Method::PATCH, &path, Some(&patch), &[]).await;
+        assert_eq!(changed.status.as_u16(), 200, "{}", changed.body);
+        assert_eq!(pick(&changed.body, "id name matcher"), json!([silence["id"], "works", {"subject": "shop"}]));
+        assert_eq!(changed.body["ends_at"], silence["ends_at"], "what a patch does not name stays");
+        assert_eq!(report(&client, "db", "high").await["admission"], "opened", "it is silent no more");
+    }
+}
+
 async fn rules_are_checked_tried_out_and_changed(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     let [client, stranger] = bed.clients();
@@ -174,6 +204,7 @@ async fn schedules_say_who_is_on_call(kind: StoreKind) {
 }
 
 on_both_stores!(
+    a_silence_is_changed_and_what_it_holds_back_has_an_event,
     what_is_held_back_is_counted_and_told_with_the_next_message,
     a_silence_keeps_still_and_an_event_holds_what_depends_on_it,
     rules_are_checked_tried_out_and_changed,

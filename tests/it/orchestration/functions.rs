@@ -1,5 +1,6 @@
 //! The function endpoints, in the shapes of the platform that this system continues, and its flow documents.
 
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::bed::{Bed, Client, pick};
@@ -201,10 +202,87 @@ async fn an_entry_of_a_paused_run_is_refused_at_once(kind: StoreKind) {
     }
 }
 
+const GATEWAY: &str = "/functions/v1/core_notifications_gateway";
+/// In whose name something is told.
+const RULE: &str = "0190a000-0000-7000-8000-0000000000d1";
+
+async fn the_gateway_tells_somebody_in_the_name_of_a_rule(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let request = |more: Value| {
+            let mut request = json!({"user_id": client.user, "rule_id": RULE, "type": "alert", "title": "{{ 1 }} of 2",
+                "message": "web-1 is down", "action_url": "/runs", "metadata": {"hosts": ["{% web %}"]}, "icon": "bell"});
+            core314_domain::json::merge_patch(&mut request, &more);
+            request
+        };
+        let told = client.post(GATEWAY, request(json!({})), 200).await;
+        assert_eq!(told, json!({"success": true, "notification_id": told["notification_id"]}));
+        let inbox = client.items("/api/v1/notifications").await;
+        assert_eq!(inbox.len(), 1);
+        let columns = "id rule_id user_id type severity title message action_url metadata status";
+        let expected = json!([told["notification_id"], RULE, client.user, "alert", "high", "{{ 1 }} of 2",
+            "web-1 is down", "/runs", {"hosts": ["{% web %}"]}, "unread"]);
+        assert_eq!(pick(&inbox[0], columns), expected, "nothing that is told is a template");
+
+        let key = [("content-type", "application/json"), ("idempotency-key", "told-once")];
+        let body = request(json!({"severity": "low"})).to_string();
+        let first = client.post_raw(GATEWAY, &key, body.clone()).await;
+        assert_eq!((first.status, &first.body["success"]), (StatusCode::OK, &json!(true)), "{}", first.body);
+        let again = client.post_raw(GATEWAY, &key, body).await;
+        assert_eq!(again.body, first.body);
+        assert_eq!(client.items("/api/v1/notifications").await.len(), 2, "a repetition tells nothing twice");
+        for (wrong, pointer) in [
+            (json!({"type": "fyi"}), "/type"),
+            (json!({"title": " "}), "/title"),
+            (json!({"action_url": "javascript:alert(1)"}), "/action_url"),
+            (json!({"rule_id": "mine"}), "/rule_id"),
+        ] {
+            let refused = client.post(GATEWAY, request(wrong), 422).await;
+            assert_eq!((&refused["success"], &refused["errors"][0]["pointer"]), (&json!(false), &json!(pointer)));
+        }
+    }
+}
+
+async fn a_notification_is_made_marked_and_deleted(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    let list = "/api/v1/notifications";
+    for (client, stranger) in bed.clients().into_iter().zip(bed.strangers()) {
+        let note = json!({"type": "info", "title": "Done", "message": "All of it."});
+        let made = client.post(list, note.clone(), 201).await;
+        assert_eq!(
+            pick(&made, "user_id type severity rule_id status"),
+            json!([client.user, "info", "low", null, "unread"])
+        );
+        let mut strange = note;
+        strange["icon"] = json!("bell");
+        client.post(list, strange, 422).await;
+        let path = format!("{list}/{}", made["id"].as_str().expect("an id"));
+        let patch = async |by: &Client<'_>, status: &str| {
+            by.ask(Method::PATCH, &path, Some(&json!({"status": status})), &[]).await
+        };
+        let delete = async |by: &Client<'_>| by.ask(Method::DELETE, &path, None, &[]).await.status;
+        assert_eq!(patch(&stranger, "read").await.status, StatusCode::NOT_FOUND);
+        assert_eq!(delete(&stranger).await, StatusCode::NOT_FOUND);
+        assert_eq!(patch(&client, "read").await.body["status"], "read");
+        let refused = patch(&client, "unread").await;
+        assert_eq!(
+            (refused.status, &refused.body["errors"][0]["pointer"]),
+            (StatusCode::UNPROCESSABLE_ENTITY, &json!("/status"))
+        );
+        let archived = patch(&client, "archived").await.body;
+        assert_eq!((&archived["status"], archived["read_at"].is_string()), (&json!("archived"), true));
+        assert_eq!(delete(&client).await, StatusCode::NO_CONTENT);
+        assert_eq!(client.items(list).await, [] as [Value; 0]);
+        assert_eq!(delete(&client).await, StatusCode::NOT_FOUND);
+    }
+}
+
 on_both_stores!(
     a_document_of_that_platform_is_taken_as_it_is,
     the_orchestrator_starts_the_flow_that_matches,
     an_entry_is_executed_and_its_result_awaited,
     an_entry_of_a_paused_run_is_refused_at_once,
     whoever_waits_for_an_execution_hears_of_its_cancellation,
+    the_gateway_tells_somebody_in_the_name_of_a_rule,
+    a_notification_is_made_marked_and_deleted,
 );

@@ -145,8 +145,8 @@ async fn an_escalation_reaches_its_people(kind: StoreKind) {
     settle(&town, 2, "ada", "admin").await;
     settle(&town, 3, "bob", "operator").await;
     let schedule = json!({"name": "primary", "time_zone": "UTC",
-        "layers": [{"users": [bob.0.user], "starts_at": "2026-01-05T09:00"}]});
-    admin.make("/api/v1/on-call", schedule).await;
+        "layers": [{"name": "days", "users": [bob.0.user], "starts_at": "2026-01-05T09:00"}]});
+    let schedule = admin.make("/api/v1/on-call", schedule).await;
     ada.prefers(json!({"quiet_hours": [{"hours": "00:00-24:00"}]})).await;
     bob.prefers(json!({"quiet_hours": [{"hours": "00:00-24:00"}], "rules": [{"by": ["sms"]}]})).await;
     let rule = json!({"rule_name": "disk", "trigger_conditions": {"subject": "disk"}, "escalation_levels": [
@@ -174,6 +174,13 @@ async fn an_escalation_reaches_its_people(kind: StoreKind) {
     assert!(!shown_rows.contains("@example.com") && !shown_rows.contains("+1202"), "no addresses: {shown_rows}");
     assert_eq!(town.mail.taken().len(), mails);
 
+    let rota = format!("/api/v1/on-call/{}", schedule["id"].as_str().expect("an id"));
+    let changed = json!({"name": "primary", "time_zone": "UTC",
+        "layers": [{"name": "nights", "users": [ada.0.user], "starts_at": "2026-01-05T09:00"}]});
+    let changed = admin.ask(reqwest::Method::PATCH, &rota, Some(changed)).await;
+    assert!(changed.status.is_success(), "{}", changed.body);
+    why_keeps_the_schedule(&admin, &event, &schedule, &json!(format!("user:{}", bob.0.user))).await;
+
     // Bob's own link, in Bob's name.
     let answer = town.bed.server.http.post(format!("{}{link}", town.bed.server.url)).send().await.expect("an answer");
     assert!(answer.status().is_success());
@@ -188,6 +195,19 @@ async fn an_escalation_reaches_its_people(kind: StoreKind) {
         assert!(started.elapsed().as_secs() < 60, "what was held is not stopped: {rows:?}");
     }
     assert_eq!((town.mail.taken().len(), town.sms.shown().len()), (mails, texts + 1));
+}
+
+/// Who asks why hears of the schedule as it stood when it named somebody, whatever it says by now.
+async fn why_keeps_the_schedule(admin: &Member<'_>, event: &str, schedule: &Value, bob: &Value) {
+    let why = admin.get(&format!("/api/v1/escalation-events/{event}/why")).await;
+    let outbox = why["outbox"].as_array().expect("a list");
+    let of_bob: Vec<&Value> = outbox.iter().filter(|row| row["target"] == *bob).map(|row| &row["found_by"]).collect();
+    let on_call =
+        json!({"schedule_id": schedule["id"], "schedule": "primary", "version": 1, "layer": "days", "until": null});
+    let expected = json!({"recipient": "on_call:primary", "on_call": on_call});
+    assert_eq!(of_bob, [&expected, &expected], "his inbox and his SMS: {why}");
+    let of_admins = outbox.iter().filter(|row| row["found_by"] == json!({"recipient": "role:admin"}));
+    assert_eq!(of_admins.count(), 3, "Ada's inbox, mail and SMS: {why}");
 }
 
 /// A level's `email` goes whatever its people's rules say, also where their inbox' messages wait for a digest.

@@ -340,6 +340,7 @@ impl Story {
                 ("tenant_id", owner.tenant.0.into()),
                 ("user_id", owner.user.0.into()),
                 ("organization_id", owner.organization.map(|o| o.0).into()),
+                ("rule_id", id.0.into()),
                 ("type", "info".into()),
                 ("title", "Done".into()),
                 ("message", "it's done".into()),

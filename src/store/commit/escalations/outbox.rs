@@ -10,7 +10,7 @@ use crate::store::failure::Failure;
 
 const TASKS: Bulk = Bulk {
     before: "INSERT INTO outbox (id, tenant_id, user_id, organization_id, escalation_id, level, round, purpose, kind, \
-             channel, target, payload, idempotency_key, status, is_unknown, error, tries, not_before_ms, \
+             channel, target, payload, found_by, idempotency_key, status, is_unknown, error, tries, not_before_ms, \
              created_at_ms, updated_at_ms) ",
     after: " ON CONFLICT (idempotency_key) DO NOTHING",
 };
@@ -42,7 +42,7 @@ const WAKES: &str =
 
 /// Writes down what a step wants done: what has its key already is left as it is.
 pub(super) async fn write(connection: &mut Connection, step: &EventStep) -> Result<(), Failure> {
-    let mut rows = Rows::new(20);
+    let mut rows = Rows::new(21);
     step.outbox.iter().for_each(|row| rows.push(task_row(row, &step.escalation.owner, step.at_ms)));
     connection.bulk(TASKS, &rows).await.map(drop)
 }

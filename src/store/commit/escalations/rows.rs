@@ -166,7 +166,7 @@ pub(super) fn held_row(note: &HeldBackNote) -> [Cell<'_>; 40] {
     ]
 }
 
-pub(super) fn task_row<'a>(row: &'a OutboxRow, owner: &Owner, at_ms: i64) -> [Cell<'a>; 20] {
+pub(super) fn task_row<'a>(row: &'a OutboxRow, owner: &Owner, at_ms: i64) -> [Cell<'a>; 21] {
     let [tenant, user, organization] = owned(owner);
     [
         row.id.0.into(),
@@ -181,6 +181,7 @@ pub(super) fn task_row<'a>(row: &'a OutboxRow, owner: &Owner, at_ms: i64) -> [Ce
         row.channel.as_str().into(),
         row.target.as_deref().into(),
         text(&row.payload),
+        row.found_by.as_ref().map_or(Cell::Json(None), text),
         row.key.as_str().into(),
         row.status.as_str().into(),
         row.is_unknown.into(),

@@ -110,6 +110,7 @@ impl Story {
             ("channel", if is_over { "in_app" } else { "halt_flow" }.into()),
             ("target", is_over.then_some("user:1").into()),
             ("payload", json!({"title": "t"}).into()),
+            ("found_by", is_over.then(|| json!({"recipient": "on_call:s", "on_call": {"layer": "l"}})).into()),
             ("idempotency_key", id.to_string().as_str().into()),
             ("status", if is_over { "sent" } else { "failed" }.into()),
             ("is_unknown", is_over.into()),

@@ -1,0 +1,83 @@
+-- Why: whoever asks later why somebody was told must hear which schedule, in which version, and which of its layers named them at
+-- that moment, though the schedule has changed since: each message keeps how its person was found.
+ALTER TABLE outbox ADD COLUMN found_by text;
+
+DROP VIEW notification_outbox;
+CREATE VIEW notification_outbox AS
+SELECT
+    lower(hex(substr(t.id,1,4))||'-'||hex(substr(t.id,5,2))||'-'||hex(substr(t.id,7,2))||'-'||hex(substr(t.id,9,2))||'-'||hex(substr(t.id,11))) AS id,
+    lower(hex(substr(t.tenant_id,1,4))||'-'||hex(substr(t.tenant_id,5,2))||'-'||hex(substr(t.tenant_id,7,2))||'-'||hex(substr(t.tenant_id,9,2))||'-'||hex(substr(t.tenant_id,11))) AS tenant_id,
+    lower(hex(substr(t.user_id,1,4))||'-'||hex(substr(t.user_id,5,2))||'-'||hex(substr(t.user_id,7,2))||'-'||hex(substr(t.user_id,9,2))||'-'||hex(substr(t.user_id,11))) AS user_id,
+    nullif(lower(hex(substr(t.organization_id,1,4))||'-'||hex(substr(t.organization_id,5,2))||'-'||hex(substr(t.organization_id,7,2))||'-'||hex(substr(t.organization_id,9,2))||'-'||hex(substr(t.organization_id,11))), '----') AS organization_id,
+    lower(hex(substr(t.escalation_id,1,4))||'-'||hex(substr(t.escalation_id,5,2))||'-'||hex(substr(t.escalation_id,7,2))||'-'||hex(substr(t.escalation_id,9,2))||'-'||hex(substr(t.escalation_id,11))) AS escalation_event_id,
+    t.level AS escalation_level,
+    t.round,
+    t.purpose,
+    t.kind,
+    t.channel,
+    t.target,
+    t.payload,
+    t.found_by,
+    t.idempotency_key,
+    t.status,
+    t.is_unknown AS outcome_unknown,
+    nullif(lower(hex(substr(t.run_id,1,4))||'-'||hex(substr(t.run_id,5,2))||'-'||hex(substr(t.run_id,7,2))||'-'||hex(substr(t.run_id,9,2))||'-'||hex(substr(t.run_id,11))), '----') AS flow_run_id,
+    t.error,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.not_before_ms / 1000.0, 'unixepoch') AS not_before,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.sent_at_ms / 1000.0, 'unixepoch') AS sent_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.created_at_ms / 1000.0, 'unixepoch') AS created_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.updated_at_ms / 1000.0, 'unixepoch') AS updated_at,
+    t.tenant_id AS tenant_key,
+    t.id AS row_key
+FROM outbox t;
+
+DROP VIEW escalation_events;
+CREATE VIEW escalation_events AS
+SELECT
+    lower(hex(substr(t.id,1,4))||'-'||hex(substr(t.id,5,2))||'-'||hex(substr(t.id,7,2))||'-'||hex(substr(t.id,9,2))||'-'||hex(substr(t.id,11))) AS id,
+    lower(hex(substr(t.tenant_id,1,4))||'-'||hex(substr(t.tenant_id,5,2))||'-'||hex(substr(t.tenant_id,7,2))||'-'||hex(substr(t.tenant_id,9,2))||'-'||hex(substr(t.tenant_id,11))) AS tenant_id,
+    lower(hex(substr(t.user_id,1,4))||'-'||hex(substr(t.user_id,5,2))||'-'||hex(substr(t.user_id,7,2))||'-'||hex(substr(t.user_id,9,2))||'-'||hex(substr(t.user_id,11))) AS user_id,
+    nullif(lower(hex(substr(t.organization_id,1,4))||'-'||hex(substr(t.organization_id,5,2))||'-'||hex(substr(t.organization_id,7,2))||'-'||hex(substr(t.organization_id,9,2))||'-'||hex(substr(t.organization_id,11))), '----') AS organization_id,
+    lower(hex(substr(t.rule_id,1,4))||'-'||hex(substr(t.rule_id,5,2))||'-'||hex(substr(t.rule_id,7,2))||'-'||hex(substr(t.rule_id,9,2))||'-'||hex(substr(t.rule_id,11))) AS escalation_rule_id,
+    t.rule_version,
+    nullif(lower(hex(substr(t.execution_id,1,4))||'-'||hex(substr(t.execution_id,5,2))||'-'||hex(substr(t.execution_id,7,2))||'-'||hex(substr(t.execution_id,9,2))||'-'||hex(substr(t.execution_id,11))), '----') AS execution_queue_id,
+    nullif(lower(hex(substr(t.log_id,1,4))||'-'||hex(substr(t.log_id,5,2))||'-'||hex(substr(t.log_id,7,2))||'-'||hex(substr(t.log_id,9,2))||'-'||hex(substr(t.log_id,11))), '----') AS execution_log_id,
+    nullif(lower(hex(substr(t.flow_id,1,4))||'-'||hex(substr(t.flow_id,5,2))||'-'||hex(substr(t.flow_id,7,2))||'-'||hex(substr(t.flow_id,9,2))||'-'||hex(substr(t.flow_id,11))), '----') AS orchestration_flow_id,
+    nullif(lower(hex(substr(t.run_id,1,4))||'-'||hex(substr(t.run_id,5,2))||'-'||hex(substr(t.run_id,7,2))||'-'||hex(substr(t.run_id,9,2))||'-'||hex(substr(t.run_id,11))), '----') AS flow_run_id,
+    t.level AS escalation_level,
+    t.reason AS escalation_reason,
+    t.conditions_met AS trigger_conditions_met,
+    t.status,
+    t.subject,
+    t.urgency,
+    t.count AS failure_count,
+    t.held_back AS held_back_count,
+    t.held_by AS held_back_by,
+    nullif(lower(hex(substr(t.bundled_into,1,4))||'-'||hex(substr(t.bundled_into,5,2))||'-'||hex(substr(t.bundled_into,7,2))||'-'||hex(substr(t.bundled_into,9,2))||'-'||hex(substr(t.bundled_into,11))), '----') AS bundled_into,
+    nullif(lower(hex(substr(t.acknowledged_by,1,4))||'-'||hex(substr(t.acknowledged_by,5,2))||'-'||hex(substr(t.acknowledged_by,7,2))||'-'||hex(substr(t.acknowledged_by,9,2))||'-'||hex(substr(t.acknowledged_by,11))), '----') AS acknowledged_by,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.acknowledged_at_ms / 1000.0, 'unixepoch') AS acknowledged_at,
+    nullif(lower(hex(substr(t.resolved_by,1,4))||'-'||hex(substr(t.resolved_by,5,2))||'-'||hex(substr(t.resolved_by,7,2))||'-'||hex(substr(t.resolved_by,9,2))||'-'||hex(substr(t.resolved_by,11))), '----') AS resolved_by,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.resolved_at_ms / 1000.0, 'unixepoch') AS resolved_at,
+    t.resolution_notes,
+    (SELECT json_group_array(json_object('action', done.channel, 'target', done.target, 'level', done.level, 'purpose', done.purpose, 'status', done.status, 'flow_run_id', nullif(lower(hex(substr(done.run_id,1,4))||'-'||hex(substr(done.run_id,5,2))||'-'||hex(substr(done.run_id,7,2))||'-'||hex(substr(done.run_id,9,2))||'-'||hex(substr(done.run_id,11))), '----'), 'error', done.error)) FROM (SELECT * FROM (SELECT * FROM outbox WHERE escalation_id = t.id AND kind = 'act' ORDER BY id DESC LIMIT 100) ORDER BY id) done) AS actions_performed,
+    (SELECT json_group_array(json_object('channel', done.channel, 'target', done.target, 'level', done.level, 'round', done.round, 'purpose', done.purpose, 'found_by', json(done.found_by), 'status', done.status, 'flow_run_id', nullif(lower(hex(substr(done.run_id,1,4))||'-'||hex(substr(done.run_id,5,2))||'-'||hex(substr(done.run_id,7,2))||'-'||hex(substr(done.run_id,9,2))||'-'||hex(substr(done.run_id,11))), '----'), 'error', done.error)) FROM (SELECT * FROM (SELECT * FROM outbox WHERE escalation_id = t.id AND kind = 'notify' ORDER BY id DESC LIMIT 100) ORDER BY id) done) AS notifications_sent,
+    max((SELECT count(*) FROM (SELECT 1 FROM outbox WHERE escalation_id = t.id AND kind = 'act' LIMIT 10000)) - 100, 0) AS actions_left_out,
+    max((SELECT count(*) FROM (SELECT 1 FROM outbox WHERE escalation_id = t.id AND kind = 'notify' LIMIT 10000)) - 100, 0) AS notifications_left_out,
+    t.remediation_attempted,
+    t.remediation_succeeded AS remediation_successful,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.response_deadline_ms / 1000.0, 'unixepoch') AS sla_response_deadline,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.resolution_deadline_ms / 1000.0, 'unixepoch') AS sla_resolution_deadline,
+    t.response_breached AS sla_response_breached,
+    t.resolution_breached AS sla_resolution_breached,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.triggered_at_ms / 1000.0, 'unixepoch') AS triggered_at,
+    (t.resolved_at_ms - t.triggered_at_ms) / 60000.0 AS resolution_duration_minutes,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.wake_at_ms / 1000.0, 'unixepoch') AS next_wake_at,
+    t.context AS context_data,
+    t.tags AS tags,
+    t.asked AS metadata,
+    t.version,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.created_at_ms / 1000.0, 'unixepoch') AS created_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', t.updated_at_ms / 1000.0, 'unixepoch') AS updated_at,
+    t.tenant_id AS tenant_key,
+    t.id AS row_key
+FROM escalations t;
