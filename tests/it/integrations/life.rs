@@ -100,7 +100,6 @@ async fn refusals_say_what_to_do(kind: StoreKind) {
         ("api_call", "", json!({"url": "https://h", "headers": {"a": "{{ secrets['x-y'] }}"}}), "stands alone"),
         ("transform", "", json!({"values": {"a": "{{ secrets.KNOWN }}"}}), "must name no secret"),
         ("send_notification", "in_app", json!({"title": "t", "message": "{{ secrets.KNOWN }}"}), "must name no secret"),
-        ("send_notification", "nobody", json!({"text": "t"}), "nor an integration"),
     ] {
         let flow =
             json!({"flow_name": "f", "trigger_type": "manual", "flow_steps": [step("a", action, target, payload)]});
