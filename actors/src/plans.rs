@@ -190,9 +190,9 @@ impl Plans {
         Ok(flows)
     }
 
-    /// Whether any active flow of the tenant waits for the end of others, as far as is known here.
-    pub fn follows_ends(&self, tenant: TenantId) -> Option<bool> {
-        self.active.get(&(tenant, TriggerType::FlowFinished)).map(|flows| !flows.is_empty())
+    /// Whether the tenant has any active flow that such a thing starts, as far as is known here.
+    pub fn has_active(&self, tenant: TenantId, trigger: TriggerType) -> Option<bool> {
+        self.active.get(&(tenant, trigger)).map(|flows| !flows.is_empty())
     }
 
     /// Whether any flow of the tenant waits for events of this type.
