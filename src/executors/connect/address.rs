@@ -82,3 +82,25 @@ fn read_url(reader: &mut Reader<'_>, names_absent: bool) -> Option<Url> {
     reader.problem(&["url"], problem);
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_name_can_be_missing() {
+        for (word, is_absence) in [("lb", true), ("", false)] {
+            let payload = json!({});
+            let mut reader = Reader::new(&payload, Reading::Document).expect("an object");
+            assert!(Address::of_target(&Target::word(word)).read(&mut reader, Reading::Document).is_none());
+            let found: Vec<bool> = reader.problems.iter().map(|problem| problem.is_absence).collect();
+            assert_eq!(found, [is_absence], "'{word}'");
+        }
+        let payload = json!({"url": "ftp://x"});
+        let mut reader = Reader::new(&payload, Reading::Document).expect("an object");
+        Address::Absent.read(&mut reader, Reading::Document);
+        assert!(!reader.problems[0].is_absence, "an address that is wrong stays wrong");
+    }
+}

@@ -110,7 +110,7 @@ async fn what_else_is_wrong_is_still_refused(kind: StoreKind) {
 }
 
 async fn files_are_applied_before_and_after_it_is_there(kind: StoreKind) {
-    let bed = Bed::start(kind).await;
+    let bed = Bed::start_with(kind, &[("CORE314_SECRET_KEY", SECRET_KEY.to_owned())]).await;
     let [client, _] = bed.clients();
     let user = client.user.to_string();
     let file = bed.installation.dir.path().join("lb.yaml");
