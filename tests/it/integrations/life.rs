@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::echo::Echo;
-use super::{done, refused, run, secret, start, step};
+use super::{done, may_come, refused, run, secret, start, step};
 use crate::support::{SERVICE_KEY, StoreKind, USER};
 
 async fn used_at_the_last_moment(kind: StoreKind) {
@@ -40,8 +40,7 @@ async fn used_at_the_last_moment(kind: StoreKind) {
     let (status, _) = server.request(Method::DELETE, "/api/v1/integrations/crm", None).await.expect("an answer");
     assert_eq!(status, StatusCode::NO_CONTENT);
     let flow = json!({"flow_name": "late", "trigger_type": "manual", "flow_steps": steps()});
-    let says = refused(&server, Method::POST, "/api/v1/flows", flow, StatusCode::UNPROCESSABLE_ENTITY).await;
-    assert!(says.contains("needs an integration"), "{says}");
+    may_come(&server, flow, "there is no integration 'crm' yet").await;
     let (status, _) = server.request(Method::DELETE, "/api/v1/secrets/CRM_TOKEN", None).await.expect("an answer");
     assert_eq!(status, StatusCode::NO_CONTENT);
     let events: Vec<Value> =

@@ -114,7 +114,7 @@ async fn files_are_applied_before_and_after_it_is_there(kind: StoreKind) {
     let [client, _] = bed.clients();
     let user = client.user.to_string();
     let file = bed.installation.dir.path().join("lb.yaml");
-    let text = "flow_name: lb\ntrigger: manual\nflow_steps:\n  - ask: {get: lb/health}\n";
+    let text = "flow_name: lb\ntrigger: manual\nflow_steps:\n  - look: {get: lb/health}\n";
     std::fs::write(&file, text).expect("it is written");
     let path = file.to_str().expect("a path");
     let run = |verb: &str| {
