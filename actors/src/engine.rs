@@ -108,6 +108,40 @@ pub enum SaveError {
     Store(#[from] StoreError),
 }
 
+/// A document that can be saved.
+#[derive(Debug)]
+pub struct Checked {
+    /// What is legal, and surely not meant.
+    pub warnings: Vec<Problem>,
+    /// What its actions name and the tenant does not have yet: it is saved, and is not active until that is there.
+    pub missing: Vec<Problem>,
+}
+
+impl Checked {
+    /// Its warnings where it can run at once, else what is missing.
+    pub fn complete(self) -> Result<Vec<Problem>, Vec<Problem>> {
+        if self.missing.is_empty() { Ok(self.warnings) } else { Err(self.missing) }
+    }
+}
+
+/// Whether a flow is to be active and cannot be yet. One with parameters starts nothing anyway, and is checked again when
+/// they are filled in.
+pub fn is_held(checked: &Checked, document: &FlowDocument) -> bool {
+    document.is_active && document.parameters.is_empty() && !checked.missing.is_empty()
+}
+
+/// What is missing, with what to do about it.
+fn advised(missing: Vec<Problem>) -> impl Iterator<Item = Problem> {
+    missing.into_iter().map(|problem| {
+        let message = format!(
+            "{}: the flow stays inactive until it is there; add the integration (`core314 integration add`), then resume \
+             the flow",
+            problem.message
+        );
+        Problem { message, ..problem }
+    })
+}
+
 /// A flow to save.
 #[derive(Debug, Clone)]
 pub struct FlowDraft {
@@ -139,15 +173,15 @@ impl Engine {
         triggered
     }
 
-    /// Checks a document without saving it; answers what is legal, and surely not meant. Without a tenant it may name no
-    /// integration.
+    /// Checks a document without saving it. Without a tenant there is no integration that it could name.
     pub async fn check_flow(
         &self,
         tenant: Option<TenantId>,
         document: &FlowDocument,
-    ) -> Result<Result<Vec<Problem>, Vec<Problem>>, StoreError> {
+    ) -> Result<Result<Checked, Vec<Problem>>, StoreError> {
         let known = self.known_of(tenant).await?;
-        Ok(self.inner.runtime.plans.compile(document, &known).map(|plan| plan.warnings))
+        let examined = self.inner.runtime.plans.examine(document, &known);
+        Ok(examined.map(|(plan, missing)| Checked { warnings: plan.warnings, missing }))
     }
 
     /// What is legal in a document and surely not meant: in itself, and among the flows of a tenant. `id` is absent for a
@@ -159,7 +193,9 @@ impl Engine {
         document: &FlowDocument,
     ) -> Result<Vec<Problem>, StoreError> {
         let mut found = warnings::warnings(document);
-        found.extend(self.check_flow(tenant, document).await?.unwrap_or_default());
+        if let Ok(Checked { warnings, missing }) = self.check_flow(tenant, document).await? {
+            found.extend(warnings.into_iter().chain(advised(missing)));
+        }
         let Some(tenant) = tenant else { return Ok(found) };
         found.extend(self.missing_secrets(tenant, document).await?);
         found.extend(self.missing_schedules(tenant, document).await?);
@@ -202,8 +238,21 @@ impl Engine {
         self.save_flow(id, expected_version, draft).await
     }
 
-    async fn save_flow(&self, id: FlowId, expected_version: i64, draft: FlowDraft) -> Result<StoredFlow, SaveError> {
-        self.check_flow(Some(draft.owner.tenant), &draft.document).await?.map_err(SaveError::Invalid)?;
+    async fn save_flow(
+        &self,
+        id: FlowId,
+        expected_version: i64,
+        mut draft: FlowDraft,
+    ) -> Result<StoredFlow, SaveError> {
+        let tenant = draft.owner.tenant;
+        let checked = self.check_flow(Some(tenant), &draft.document).await?.map_err(SaveError::Invalid)?;
+        if is_held(&checked, &draft.document) {
+            if expected_version > 0 && !self.is_active(tenant, id).await? {
+                // That is what was asked for: to save it inactive would look like success.
+                return Err(SaveError::Invalid(advised(checked.missing).collect()));
+            }
+            draft.document.is_active = false;
+        }
         if expected_version > 0 {
             self.check_no_rollout(draft.owner, id, &draft.document).await?;
         }
@@ -218,6 +267,11 @@ impl Engine {
             Outcome::Conflict => Err(SaveError::Conflict),
             other => Err(SaveError::Store(unexpected(other))),
         }
+    }
+
+    async fn is_active(&self, tenant: TenantId, id: FlowId) -> Result<bool, SaveError> {
+        let stored = self.flow(Scope::Tenant(tenant), id).await?.ok_or(SaveError::NotFound)?;
+        Ok(stored.document.is_active)
     }
 
     /// The write of a flow's next version.

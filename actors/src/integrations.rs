@@ -115,6 +115,33 @@ impl Known {
         }
     }
 
+    /// What is missing, where such a problem is that the tenant has no integration of the name that the action gives.
+    pub fn missing(
+        &self,
+        executor: &dyn Executor,
+        (word, payload): (&str, &serde_json::Value),
+        problem: &Problem,
+    ) -> Option<Problem> {
+        let source = executor.source(payload).filter(|_| problem.pointer.starts_with("/source/"));
+        let name = source.unwrap_or(word);
+        let may_come = !name.is_empty() && self.integration(name).is_none() && !executor.is_own_word(name);
+        if !(problem.is_absence && may_come) {
+            return None;
+        }
+        let at = source.map_or_else(|| "/action_target".to_owned(), |_| format!("/action_payload{}", problem.pointer));
+        let message = if problem.pointer.ends_with("/url") || problem.pointer.ends_with("/path") {
+            let kinds: Vec<&str> = executor.kinds().iter().map(|kind| kind.word).collect();
+            format!(
+                "there is no integration '{name}' yet, and no url is given; {} takes integrations of the kinds {}",
+                executor.action_type(),
+                kinds.join(", ")
+            )
+        } else {
+            problem.message.clone()
+        };
+        Some(Problem::new(at, message).of_absence())
+    }
+
     fn open(&self, vault: &dyn Vault, name: &str) -> Result<String, Failure> {
         let fatal = |message: String| Failure::fatal(SECRET, message);
         let secret = self.secret(name).ok_or_else(|| fatal(FillError::Missing(name.into()).to_string()))?;

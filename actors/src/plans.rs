@@ -99,6 +99,14 @@ impl Plans {
 
     /// Checks a document and compiles it; executors look at their payloads. `known` is what the tenant has to connect to.
     pub fn compile(&self, document: &FlowDocument, known: &Known) -> Result<FlowPlan, Vec<Problem>> {
+        let (plan, missing) = self.examine(document, known)?;
+        if missing.is_empty() { Ok(plan) } else { Err(missing) }
+    }
+
+    /// The same of a document that need not be able to run yet: beside its plan there is what its actions name and the
+    /// tenant does not have.
+    pub fn examine(&self, document: &FlowDocument, known: &Known) -> Result<(FlowPlan, Vec<Problem>), Vec<Problem>> {
+        let mut missing = Vec::new();
         let mut problems = parameters::problems(document);
         let sample = sample(document).map_err(|problem| vec![problem])?;
         let document = sample.as_ref();
@@ -108,14 +116,17 @@ impl Plans {
             let executor = self.executors.iter().find(|e| e.action_type() == action.action_type);
             let Some(executor) = executor else { continue };
             for problem in known.check(executor.as_ref(), &action.action_target, &action.action_payload) {
-                let pointer = format!("{at}/action_payload{}", problem.pointer);
-                problems.push(Problem { pointer, ..problem });
+                let said = (action.action_target.as_str(), &action.action_payload);
+                match known.missing(executor.as_ref(), said, &problem) {
+                    Some(absent) => missing.push(absent.within(&at)),
+                    None => problems.push(problem.within("/action_payload").within(&at)),
+                }
             }
         }
         problems.extend(problems_at_the_door(document));
         problems.extend(plan.iter().flat_map(|plan| self.misplaced_secrets(plan)));
         match plan {
-            Ok(plan) if problems.is_empty() => Ok(plan),
+            Ok(plan) if problems.is_empty() => Ok((plan, missing)),
             Ok(_) => Err(problems),
             Err(mut found) => {
                 found.append(&mut problems);
@@ -179,9 +190,9 @@ impl Plans {
         Ok(flows)
     }
 
-    /// Whether any active flow of the tenant waits for the end of others, as far as is known here.
-    pub fn follows_ends(&self, tenant: TenantId) -> Option<bool> {
-        self.active.get(&(tenant, TriggerType::FlowFinished)).map(|flows| !flows.is_empty())
+    /// Whether the tenant has any active flow that such a thing starts, as far as is known here.
+    pub fn has_active(&self, tenant: TenantId, trigger: TriggerType) -> Option<bool> {
+        self.active.get(&(tenant, trigger)).map(|flows| !flows.is_empty())
     }
 
     /// Whether any flow of the tenant waits for events of this type.

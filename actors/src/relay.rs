@@ -1,7 +1,7 @@
 //! From what has happened to the runs that it starts, and to those that wait for it.
 //!
 //! ```text
-//! decision, recommendation, metric, end of a run
+//! decision, recommendation, metric, end of a run, escalation
 //!        │ one commit
 //!        ▼
 //!   occurrence ──► relay ──► ingress ──► runs, durable ──► crossed out
@@ -15,8 +15,10 @@
 //! - An occurrence is crossed out only when its runs are durable, or when nothing could ever start them.
 //! - Its runs have idempotency keys made of its id: to start it again starts nothing twice.
 //! - A chain of flows that start each other has an end: past so many links it is refused, and the audit log says so.
+//! - What fails of a run that comes of an escalation starts no flow of the type `escalation`.
 
 mod deliver;
+mod lineage;
 mod start;
 mod tell;
 
@@ -60,6 +62,8 @@ pub enum RelayMsg {
     Ended(TenantId),
     /// Something of this tenant has failed for good.
     Failed(TenantId),
+    /// An escalation event of this tenant has opened.
+    Opened(TenantId),
     /// The time has come.
     Tick,
     /// The look is over; whether something is left that may start later.
@@ -82,6 +86,15 @@ struct Wanted {
     ended: BTreeSet<TenantId>,
     /// Those of whom it is not known whether they have escalation rules.
     failed: BTreeSet<TenantId>,
+    /// Those of whom it is not known whether an escalation starts any flow.
+    opened: BTreeSet<TenantId>,
+}
+
+impl Wanted {
+    fn is_nothing(&self) -> bool {
+        let tenants = [&self.ended, &self.failed, &self.opened];
+        !self.is_look && !self.is_delivery && tenants.iter().all(|tenants| tenants.is_empty())
+    }
 }
 
 impl Behaviour for Relay {
@@ -101,6 +114,7 @@ impl Behaviour for Relay {
             RelayMsg::Deliver => self.wanted.is_delivery = true,
             RelayMsg::Ended(tenant) => drop(self.wanted.ended.insert(tenant)),
             RelayMsg::Failed(tenant) => drop(self.wanted.failed.insert(tenant)),
+            RelayMsg::Opened(tenant) => drop(self.wanted.opened.insert(tenant)),
             RelayMsg::Tick => {
                 (self.wanted.is_look, self.wanted.is_delivery) = (true, true);
                 let pause = self.starter.runtime.settings.sweep_interval_ms;
@@ -124,9 +138,7 @@ impl Behaviour for Relay {
 
 impl Relay {
     fn look(&mut self, me: Ref<Self>) {
-        let wanted = &self.wanted;
-        let nothing = !wanted.is_look && !wanted.is_delivery && wanted.ended.is_empty() && wanted.failed.is_empty();
-        if self.is_looking || nothing {
+        if self.is_looking || self.wanted.is_nothing() {
             return;
         }
         self.is_looking = true;
@@ -155,16 +167,19 @@ impl Drop for Looked {
 impl Starter {
     /// Starts what is to be started. True if something is left.
     async fn look(&self, wanted: Wanted) -> bool {
-        let is_followed = async |tenant| {
+        let starts_any = async |tenant, trigger| {
             let runtime = &self.runtime;
-            let found = runtime.plans.active(runtime.catalog.as_ref(), tenant, TriggerType::FlowFinished).await;
+            let found = runtime.plans.active(runtime.catalog.as_ref(), tenant, trigger).await;
             // Where it is not known, looking is right.
             !found.is_ok_and(|flows| flows.is_empty())
         };
         let is_left = wanted.is_delivery && self.deliver().await;
         let mut is_due = wanted.is_look;
         for tenant in wanted.ended {
-            is_due |= is_followed(tenant).await;
+            is_due |= starts_any(tenant, TriggerType::FlowFinished).await;
+        }
+        for tenant in wanted.opened {
+            is_due |= starts_any(tenant, TriggerType::Escalation).await;
         }
         for tenant in wanted.failed {
             is_due |= self.may_escalate(tenant).await;
@@ -217,7 +232,7 @@ impl Starter {
 impl Runtime {
     /// A run of this tenant has ended: the relay looks, where any flow may wait for that.
     pub fn run_ended(&self, tenant: TenantId) {
-        match self.plans.follows_ends(tenant) {
+        match self.plans.has_active(tenant, TriggerType::FlowFinished) {
             Some(false) => {}
             Some(true) => self.nudge(RelayMsg::Look),
             None => self.nudge(RelayMsg::Ended(tenant)),
@@ -231,6 +246,15 @@ impl Runtime {
             Some(false) => {}
             Some(true) => self.nudge(RelayMsg::Look),
             None => self.nudge(RelayMsg::Failed(tenant)),
+        }
+    }
+
+    /// An escalation event of this tenant has opened: the relay looks, where that may start any flow.
+    pub fn escalation_opened(&self, tenant: TenantId) {
+        match self.plans.has_active(tenant, TriggerType::Escalation) {
+            Some(false) => {}
+            Some(true) => self.nudge(RelayMsg::Look),
+            None => self.nudge(RelayMsg::Opened(tenant)),
         }
     }
 

@@ -139,7 +139,8 @@ impl Executor for AskAi {
 }
 
 fn no_integration(word: &str) -> Problem {
-    Problem::new("", format!("action_target '{word}' names no integration: it needs one of the kind openai"))
+    let message = format!("action_target '{word}' names no integration: it needs one of the kind openai");
+    Problem::new("", message).of_absence()
 }
 
 async fn perform(

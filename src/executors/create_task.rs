@@ -144,7 +144,7 @@ fn no_integration(word: &str) -> Problem {
     let kinds: Vec<&str> = KINDS.iter().map(|kind| kind.word).collect();
     let message =
         format!("action_target '{word}' names no integration: it needs one of the kinds {}", kinds.join(", "));
-    Problem::new("", message)
+    Problem::new("", message).of_absence()
 }
 
 async fn perform(

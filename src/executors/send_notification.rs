@@ -116,7 +116,7 @@ fn target(word: &str, has: impl Fn(&str) -> bool) -> Result<Place, Vec<Problem>>
         _ => {
             let known = TARGETS.join(", ");
             let message = format!("action_target '{word}' is neither one of: {known}, nor an integration");
-            Err(vec![Problem::new("", message)])
+            Err(vec![Problem::new("", message).of_absence()])
         }
     }
 }
@@ -129,7 +129,7 @@ fn no_integration(word: &str) -> Vec<Problem> {
     };
     let message =
         format!("action_target '{word}' names no integration: it needs one of the kind {kind}, which may be called so");
-    vec![Problem::new("", message)]
+    vec![Problem::new("", message).of_absence()]
 }
 
 /// Sends notifications.

@@ -108,7 +108,7 @@ fn no_integration(word: &str) -> Problem {
     let message = format!(
         "action_target '{word}' names neither an integration of the kinds http, postgres nor a database of executors.records.sqlite"
     );
-    Problem::new("", message)
+    Problem::new("", message).of_absence()
 }
 
 /// A reader of a payload; `None` when nothing can be read yet.

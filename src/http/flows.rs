@@ -65,7 +65,7 @@ pub struct FindingView {
 
 impl From<DocumentProblem> for FindingView {
     fn from(problem: DocumentProblem) -> Self {
-        let DocumentProblem { pointer, message, excerpt, line, column } = problem;
+        let DocumentProblem { pointer, message, excerpt, line, column, is_absence: _ } = problem;
         Self { pointer, message, excerpt, line, column }
     }
 }

@@ -48,6 +48,7 @@ pub(super) async fn subject(store: &SqlStore, of: &Occurrence) -> Result<Option<
         OccurrenceKind::DecisionApproved => Resource::Decisions,
         OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => Resource::Recommendations,
         OccurrenceKind::ThresholdExceeded => Resource::Flows,
+        OccurrenceKind::EscalationOpened => Resource::EscalationEvents,
     };
     row(store, Scope::Tenant(of.owner.tenant), resource, of.subject).await
 }

@@ -6,6 +6,7 @@ mod kills;
 mod page;
 mod remedies;
 mod restraint;
+mod starts;
 mod taking;
 
 use reqwest::Method;

@@ -49,6 +49,13 @@ async fn refused(server: &Server, method: Method, path: &str, body: Value, expec
     answer.to_string()
 }
 
+/// A document that would be saved inactive, and why.
+async fn may_come(server: &Server, flow: Value, words: &str) {
+    let checked = done(server, Method::POST, "/api/v1/flows/validate", flow).await;
+    let is_held = checked["valid"] == true && checked["saved_inactive"] == true;
+    assert!(is_held && checked["warnings"].to_string().contains(words), "{words}: {checked}");
+}
+
 async fn secret(server: &Server, name: &str, value: &str) {
     done(server, Method::POST, "/api/v1/secrets", json!({"name": name, "value": value})).await;
 }

@@ -1,6 +1,7 @@
 //! The orchestration layer from end to end: the real binary over HTTP, on both stores, each story told once with a service
 //! key that acts for a user, and once with a user's own token.
 
+mod absent;
 mod actions;
 mod again;
 mod approvals;

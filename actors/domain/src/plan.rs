@@ -46,12 +46,22 @@ pub struct Problem {
     pub line: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
+    /// What it lacks can be made without a change of the document: the integration that an action names.
+    #[serde(skip)]
+    pub is_absence: bool,
 }
 
 impl Problem {
     /// What is wrong at a place of the document.
     pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), message: message.into(), excerpt: None, line: None, column: None }
+        let (pointer, message) = (pointer.into(), message.into());
+        Self { pointer, message, excerpt: None, line: None, column: None, is_absence: false }
+    }
+
+    /// The same, where the document would be right if what it names existed.
+    #[must_use]
+    pub fn of_absence(self) -> Self {
+        Self { is_absence: true, ..self }
     }
 
     /// The same, where the document is a part of another.

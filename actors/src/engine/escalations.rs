@@ -106,8 +106,9 @@ impl Engine {
                     if let Err(found) = self.inner.runtime.plans.compile(&action, &known) {
                         problems.extend(found.into_iter().map(|problem| {
                             let within = problem.pointer.strip_prefix("/flow_steps/0/config").unwrap_or("");
+                            let target = if at.contains("_channels/") { "/channel" } else { "/target" };
                             let within =
-                                within.replace("/action_payload", "/payload").replace("/action_target", "/target");
+                                within.replace("/action_payload", "/payload").replace("/action_target", target);
                             Problem::new(format!("{at}{}", within.replace("/action_type", "")), problem.message)
                         }));
                     }

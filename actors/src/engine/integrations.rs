@@ -407,7 +407,7 @@ impl Engine {
         document: &FlowDocument,
     ) -> Result<Vec<Problem>, StoreError> {
         let known = self.connections(tenant).await?;
-        let Ok(plan) = self.inner.runtime.plans.compile(document, &known) else { return Ok(Vec::new()) };
+        let Ok((plan, _)) = self.inner.runtime.plans.examine(document, &known) else { return Ok(Vec::new()) };
         let of_steps = plan.steps.iter().flat_map(|step| [Some(step), step.undo.as_deref(), step.verify.as_deref()]);
         let mut missing: Vec<&str> =
             of_steps.flatten().flat_map(|step| step.payload.secrets()).map(|name| &**name).collect();

@@ -6,7 +6,7 @@ use core314_domain::ids::{FlowId, Owner, RowId};
 use core314_domain::rollout::{RolloutStatus, RolloutTerms};
 use serde_json::json;
 
-use super::{Engine, SaveError, unexpected};
+use super::{Checked, Engine, SaveError, unexpected};
 use crate::ports::catalog::{Rollout, RolloutState, StoredFlow};
 use crate::ports::store::{FlowWrite, Outcome, RejectCode, RolloutChange, RolloutWrite, Write};
 use crate::ports::{Scope, StoreError};
@@ -93,6 +93,7 @@ impl Engine {
             self.check_flow(Some(owner.tenant), &document)
                 .await
                 .map_err(SaveError::Store)?
+                .and_then(Checked::complete)
                 .map_err(SaveError::Invalid)?;
             let write = self.flow_write(flow, stored.version, owner, document, by);
             Write::Flow(Box::new(FlowWrite { rollout: Some(change), audit, ..write }))

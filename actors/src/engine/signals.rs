@@ -10,7 +10,7 @@ use core314_domain::words::{MetricType, OccurrenceKind, Severity, TriggerType};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Engine, unexpected};
+use super::{Checked, Engine, unexpected};
 use crate::ingress::IdempotencyRequest;
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
@@ -131,7 +131,8 @@ impl Engine {
         });
         let problem = |pointer: String, message: String| SignalError::Invalid(vec![Problem::new(pointer, message)]);
         let document = action(&row).map_err(|error| problem(error.pointer, error.message))?;
-        self.check_flow(Some(draft.owner.tenant), &document).await?.map_err(SignalError::Invalid)?;
+        let checked = self.check_flow(Some(draft.owner.tenant), &document).await?;
+        checked.and_then(Checked::complete).map_err(SignalError::Invalid)?;
         let id = self.row_id();
         let (owner, at_ms) = (draft.owner, self.now_ms());
         let entry = self.entry(AuditEvent::RecommendationCreated, owner, draft.by.clone(), ("recommendation", id.0));

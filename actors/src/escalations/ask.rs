@@ -267,6 +267,9 @@ impl Desk {
             Outcome::Committed { .. } => {
                 escalation.version += 1;
                 self.tell_feed(&escalation);
+                if before.is_none() {
+                    self.runtime().escalation_opened(escalation.owner.tenant);
+                }
                 if escalation.event.status.is_closed() {
                     self.ended(escalation.owner.tenant, escalation.rule).await;
                 }

@@ -58,7 +58,8 @@ pub trait Executor: Send + Sync + 'static {
     }
 
     /// What is wrong with a payload for this target, as far as it can be seen before its templates are rendered.
-    /// Pointers are relative to the payload.
+    /// Pointers are relative to the payload. What an integration of the target's name would mend is marked by
+    /// [`Problem::of_absence`]: such a flow is saved, and stays inactive until there is one.
     fn check(&self, target: &Target<'_>, payload: &Value) -> Vec<Problem>;
 
     /// Performs the action once. Always answers: a failure is an answer. Dropping the future cancels the action.

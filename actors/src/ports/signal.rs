@@ -19,7 +19,8 @@ pub struct Occurrence {
     pub id: RowId,
     pub owner: Owner,
     pub kind: OccurrenceKind,
-    /// The run that ended, the decision or the recommendation; the flow whose threshold was exceeded.
+    /// The run that ended, the decision or the recommendation; the flow whose threshold was exceeded; the escalation event
+    /// that opened.
     pub subject: Uuid,
     /// What was so just then; the rest is read from the subject.
     pub context: Value,

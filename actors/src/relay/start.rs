@@ -33,6 +33,9 @@ impl Starter {
             self.settle(occurrence, None).await?;
             return Ok(Started::default());
         };
+        if occurrence.kind == OccurrenceKind::EscalationOpened && self.is_circle(occurrence, &subject).await? {
+            return self.refuse_circle(occurrence, &subject).await;
+        }
         let trigger = match occurrence.kind {
             OccurrenceKind::Failure => return self.escalate(occurrence, &subject).await,
             OccurrenceKind::BadEnd | OccurrenceKind::PhaseMoved => self.telling(occurrence, &subject).await?,
@@ -119,6 +122,19 @@ impl Starter {
         Ok(Started::default())
     }
 
+    /// Nothing is started for a failure that comes of an escalation; where something would be, that is remembered.
+    async fn refuse_circle(&self, occurrence: &Occurrence, event: &Value) -> Result<Started, TriggerError> {
+        let trigger = self.trigger(occurrence, event)?;
+        // A condition that cannot be evaluated starts nothing either.
+        let remembered = self.ingress.finds_any(&trigger).await.unwrap_or(true).then(|| {
+            let summary =
+                "an escalation event started no flow: what has failed comes of an escalation itself".to_owned();
+            (AuditEvent::ChainRefused, summary, json!({"flow_run_id": event["flow_run_id"]}))
+        });
+        self.settle(occurrence, remembered).await?;
+        Ok(Started::default())
+    }
+
     async fn settle(
         &self,
         occurrence: &Occurrence,
@@ -161,6 +177,7 @@ impl Starter {
             OccurrenceKind::RecommendationCreated => {
                 (TriggerType::RecommendationCreated, Target::Matching, subject.clone())
             }
+            OccurrenceKind::EscalationOpened => (TriggerType::Escalation, Target::Matching, subject.clone()),
             OccurrenceKind::RecommendationAccepted => {
                 let action = action(subject).map_err(|error| TriggerError::Failed(error.to_string()));
                 // Of a definition that cannot be made any more there is nothing to wait for.
@@ -212,6 +229,7 @@ fn subject_type(kind: OccurrenceKind) -> &'static str {
         OccurrenceKind::DecisionApproved => "decision_event",
         OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => "recommendation",
         OccurrenceKind::ThresholdExceeded => "flow",
+        OccurrenceKind::EscalationOpened => "escalation_event",
     }
 }
 

@@ -174,6 +174,8 @@ impl Rows {
                     Kept::Away { .. } => None,
                 })}))
             }
+            // No escalations are kept in memory.
+            OccurrenceKind::EscalationOpened => None,
             OccurrenceKind::ThresholdExceeded => self.flows.get(&FlowId(of.subject)).map(|_| json!({"id": of.subject})),
             OccurrenceKind::DecisionApproved
             | OccurrenceKind::RecommendationCreated

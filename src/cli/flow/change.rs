@@ -38,9 +38,10 @@ impl Change {
     /// Compares a document with the flow of its name.
     pub async fn of(client: &Client, document: &FlowDocument) -> Result<Self, Failure> {
         let found = client.list(&["flows"], &[("flow_name", document.flow_name.clone())], 1).await?;
-        let Some(stored) = found.into_iter().next() else {
+        let Some(mut stored) = found.into_iter().next() else {
             return Ok(Self::Create);
         };
+        let document = &as_saved(client, &mut stored, document).await?;
         let id = stored["id"].as_str().unwrap_or_default();
         let shown = client.get(&["flows", id, "export"], &[("format", "json".to_owned())]).await?;
         // What cannot be read as a document differs from every document, and so is replaced.
@@ -70,6 +71,20 @@ impl Change {
             Self::Leave { stored } => Ok(row("unchanged", &stored)),
         }
     }
+}
+
+/// The document as the server would save it: one that names what does not exist yet stays inactive, and to ask for
+/// another thing each time that the files are applied would be refused. The row is given the reasons.
+async fn as_saved(client: &Client, stored: &mut Value, document: &FlowDocument) -> Result<FlowDocument, Failure> {
+    let mut document = document.clone();
+    if document.is_active && stored["is_active"] == false {
+        let verdict = client.post(&["flows", "validate"], &document.to_value()).await?;
+        if verdict["saved_inactive"] == true {
+            document.is_active = false;
+            stored["warnings"] = verdict["warnings"].clone();
+        }
+    }
+    Ok(document)
 }
 
 /// The document as it is applied from this file.

@@ -1,6 +1,7 @@
 //! Where a request goes: to the payload's own `url`, or to the integration that the action names.
 
 use core314_actors::ports::executor::{Connection, Target};
+use core314_domain::plan::Problem;
 use reqwest::Url;
 
 use crate::executors::payload::{Reader, Reading};
@@ -10,6 +11,8 @@ use crate::executors::payload::{Reader, Reading};
 pub enum Address<'a> {
     /// The payload, by its `url`.
     InPayload,
+    /// The same, where a name is given for which there is no integration: without a `url` it is that which is missing.
+    Absent,
     /// The integration, at an address that is not known before the attempt.
     Elsewhere,
     /// The integration, at this address.
@@ -19,7 +22,11 @@ pub enum Address<'a> {
 impl<'a> Address<'a> {
     /// For the check of a document.
     pub const fn of_target(target: &Target<'_>) -> Self {
-        if target.integration.is_some() { Self::Elsewhere } else { Self::InPayload }
+        match target.integration {
+            Some(_) => Self::Elsewhere,
+            None if target.word.is_empty() => Self::InPayload,
+            None => Self::Absent,
+        }
     }
 
     /// For an attempt with an integration whose address is a credential of this name.
@@ -37,7 +44,7 @@ impl<'a> Address<'a> {
     /// The URL; `None` with a problem, or where it is not known yet.
     pub fn read(self, reader: &mut Reader<'_>, reading: Reading) -> Option<Url> {
         match self {
-            Self::InPayload => read_url(reader),
+            Self::InPayload | Self::Absent => read_url(reader, matches!(self, Self::Absent)),
             Self::Elsewhere | Self::At(_) if reader.has("url") => {
                 reader.problem(&["url"], "is the integration's: leave it out");
                 None
@@ -61,9 +68,10 @@ impl<'a> Address<'a> {
 }
 
 /// The payload's own target: required, `http` or `https`, with a host.
-fn read_url(reader: &mut Reader<'_>) -> Option<Url> {
+fn read_url(reader: &mut Reader<'_>, names_absent: bool) -> Option<Url> {
     if !reader.has("url") {
-        reader.problem(&["url"], "is required");
+        let problem = Problem::new("/url", "is required");
+        reader.problems.push(if names_absent { problem.of_absence() } else { problem });
     }
     let text = reader.text("url")?;
     let problem = match Url::parse(text.trim()) {
@@ -73,4 +81,26 @@ fn read_url(reader: &mut Reader<'_>) -> Option<Url> {
     };
     reader.problem(&["url"], problem);
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_name_can_be_missing() {
+        for (word, is_absence) in [("lb", true), ("", false)] {
+            let payload = json!({});
+            let mut reader = Reader::new(&payload, Reading::Document).expect("an object");
+            assert!(Address::of_target(&Target::word(word)).read(&mut reader, Reading::Document).is_none());
+            let found: Vec<bool> = reader.problems.iter().map(|problem| problem.is_absence).collect();
+            assert_eq!(found, [is_absence], "'{word}'");
+        }
+        let payload = json!({"url": "ftp://x"});
+        let mut reader = Reader::new(&payload, Reading::Document).expect("an object");
+        Address::Absent.read(&mut reader, Reading::Document);
+        assert!(!reader.problems[0].is_absence, "an address that is wrong stays wrong");
+    }
 }

@@ -36,12 +36,14 @@ pub fn endpoint_problem(definition: &Definition) -> Option<Problem> {
 pub fn read_target(address: Address<'_>, reader: &mut Reader<'_>, reading: Reading) -> Option<Url> {
     let (has_path, has_url) = (reader.has("path"), reader.has("url"));
     match address {
-        Address::InPayload if has_path => {
+        Address::InPayload | Address::Absent if has_path => {
             let message = "needs an integration: name one of the kind http in action_target, or give a url";
-            reader.problem(&["path"], message);
+            let problem = Problem::new("/path", message);
+            let may_come = matches!(address, Address::Absent) && !has_url;
+            reader.problems.push(if may_come { problem.of_absence() } else { problem });
             None
         }
-        Address::InPayload => address.read(reader, reading),
+        Address::InPayload | Address::Absent => address.read(reader, reading),
         _ if has_path && has_url => {
             reader.problem(&["path"], "only one of url, path can be given");
             None

@@ -185,7 +185,7 @@ fn read_source(reader: &mut Reader<'_>, reading: Reading, end: &End) -> Option<F
         }
         key => {
             let End::Tables(named) = end else {
-                reader.problem(&[key], "needs `from` to name an integration of the kind postgres, or a database of executors.records.sqlite");
+                no_tables(reader, key, "from", end);
                 return None;
             };
             let order = names(reader, "order", true);
@@ -252,7 +252,7 @@ fn read_destination(reader: &mut Reader<'_>, reading: Reading, end: &End) -> Opt
         }
         _ => {
             let End::Tables(named) = end else {
-                reader.problem(&["table"], "needs `action_target` to name an integration of the kind postgres, or a database of executors.records.sqlite");
+                no_tables(reader, "table", "action_target", end);
                 return None;
             };
             let key = names(reader, "key", true);
@@ -263,6 +263,16 @@ fn read_destination(reader: &mut Reader<'_>, reading: Reading, end: &End) -> Opt
             Some(To::Table { table, listed, key })
         }
     }
+}
+
+/// What is named is no database; it may become one where it is nothing yet.
+fn no_tables(reader: &mut Reader<'_>, key: &str, named_by: &str, end: &End) {
+    let message = format!(
+        "needs `{named_by}` to name an integration of the kind postgres, or a database of executors.records.sqlite"
+    );
+    let problem = Problem::new(format!("/{key}"), message);
+    let is_nothing = matches!(end, End::Http { is_integration: false, .. });
+    reader.problems.push(if is_nothing { problem.of_absence() } else { problem });
 }
 
 /// Which of these is given: exactly one must be.
@@ -286,7 +296,8 @@ fn read_request(reader: &mut Reader<'_>, reading: Reading, end: &End) -> Option<
     let address = match end {
         End::Http { endpoint: Some(endpoint), .. } => Address::At(endpoint),
         End::Http { is_integration: true, .. } => Address::Elsewhere,
-        End::Http { .. } | End::Open => Address::InPayload,
+        End::Http { .. } => Address::Absent,
+        End::Open => Address::InPayload,
         End::Tables(_) | End::Folder => {
             reader.problem(&["http"], "needs an integration of the kind http, or a url and no integration");
             return None;

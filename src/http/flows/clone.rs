@@ -51,8 +51,10 @@ pub async fn handle(
     } else {
         state.engine.create_flow(draft).await?
     };
+    let (id, version) = (flow.id, flow.version);
+    let view = FlowView::warned(&state, asked.owner.tenant, flow).await?;
     Ok(HttpResponse::Created()
-        .insert_header((LOCATION, format!("/api/v1/flows/{}", flow.id)))
-        .insert_header(etag(flow.version))
-        .json(FlowView::of(flow)))
+        .insert_header((LOCATION, format!("/api/v1/flows/{id}")))
+        .insert_header(etag(version))
+        .json(view))
 }

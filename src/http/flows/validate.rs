@@ -1,6 +1,7 @@
 //! `POST /api/v1/flows/validate`: checks a document without saving it. A document with problems is no failed request.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::engine::is_held;
 use core314_actors::ports::Scope;
 use core314_domain::document::FlowDocument;
 use core314_domain::plan::Problem as DocumentProblem;
@@ -22,6 +23,8 @@ struct View {
     errors: Vec<FindingView>,
     /// What is legal, and surely not meant.
     warnings: Vec<FindingView>,
+    /// Whether it would be saved inactive although it says otherwise: what an action names does not exist yet.
+    saved_inactive: bool,
 }
 
 pub fn doc() -> Doc {
@@ -32,6 +35,7 @@ pub fn doc() -> Doc {
 
 pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
     let scope = state.keys.identify(&req).await?.read(req.headers())?;
+    let mut saved_inactive = false;
     let (errors, warnings) = match read_document(&req, payload, &state).await {
         Ok(Written { document, text, places }) => {
             let shown = |found| in_text(found, &text, &places).into_iter().map(FindingView::from).collect();
@@ -40,14 +44,17 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
                 Scope::Platform => None,
             };
             match state.engine.check_flow(tenant, &document).await? {
-                Ok(_) => (Vec::new(), shown(doubts(&state, scope, &document).await?)),
+                Ok(checked) => {
+                    saved_inactive = is_held(&checked, &document);
+                    (Vec::new(), shown(doubts(&state, scope, &document).await?))
+                }
                 Err(problems) => (shown(problems), Vec::new()),
             }
         }
         Err(Problem::InvalidRequest(errors)) => (errors.into_iter().map(FindingView::from).collect(), Vec::new()),
         Err(problem) => return Err(problem),
     };
-    Ok(HttpResponse::Ok().json(View { valid: errors.is_empty(), errors, warnings }))
+    Ok(HttpResponse::Ok().json(View { valid: errors.is_empty(), errors, warnings, saved_inactive }))
 }
 
 /// What is legal in a document, and surely not meant where it would be saved.

@@ -9,15 +9,17 @@ mod outbox;
 mod rows;
 
 use core314_actors::ports::escalation::{
-    EscalationWrite, EventBefore, EventStep, HeldBackNote, StoredOnCall, StoredRule, StoredSilence,
+    EscalationWrite, EventBefore, EventStep, HeldBackNote, StoredEscalation, StoredOnCall, StoredRule, StoredSilence,
 };
+use core314_actors::ports::signal::Occurrence;
 use core314_actors::ports::store::{FailureNote, Outcome, RejectCode, Write};
 use core314_domain::escalation::EscalationStatus;
 use core314_domain::ids::{RowId, RunId, TenantId};
+use core314_domain::words::OccurrenceKind;
 use serde_json::json;
 
 use super::batch::Batch;
-use super::signals::SETTLED;
+use super::signals::{SETTLED, occurrence_row};
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -36,6 +38,22 @@ pub(in crate::store) const FAILURES_SQLITE: Bulk = Bulk {
     after: ") INSERT INTO occurrences (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
             created_at_ms) SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
             created_at_ms FROM u WHERE EXISTS (SELECT 1 FROM rules r WHERE r.tenant_id = u.tenant_id AND r.is_active = 1)",
+};
+/// The events among these whose tenant has a flow that an escalation starts.
+pub(in crate::store) const OPENED: Bulk = Bulk {
+    before: FAILURES.before,
+    after: ") INSERT INTO occurrences (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
+            created_at_ms) SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
+            created_at_ms FROM u WHERE EXISTS (SELECT 1 FROM flows f WHERE f.tenant_id = u.tenant_id \
+            AND f.trigger_type = 'escalation' AND f.is_active)",
+};
+/// SQLite uses a partial index for its own words alone.
+pub(in crate::store) const OPENED_SQLITE: Bulk = Bulk {
+    before: FAILURES.before,
+    after: ") INSERT INTO occurrences (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
+            created_at_ms) SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
+            created_at_ms FROM u WHERE EXISTS (SELECT 1 FROM flows f WHERE f.tenant_id = u.tenant_id \
+            AND f.trigger_type = 'escalation' AND f.is_active = 1)",
 };
 const NAMED: &str = "SELECT id FROM rules WHERE tenant_id = $1 AND rule_name = $2 AND id <> $3";
 const RULE: Bulk = Bulk {
@@ -380,6 +398,7 @@ async fn step(connection: &mut Connection, step: &EventStep) -> Result<Option<Ou
         connection.bulk(EVENT, &rows).await?;
         let cells = [id.0.into(), at_ms.into(), escalation.rule.0.into(), tenant.0.into()];
         connection.fetch(BUNDLED, &cells).await?;
+        opened(connection, escalation, at_ms).await?;
     } else {
         let mut rows = Rows::new(22);
         rows.push(next_event_row(escalation, at_ms));
@@ -398,6 +417,22 @@ async fn step(connection: &mut Connection, step: &EventStep) -> Result<Option<Ou
     }
     settle(connection, step.settles, tenant).await?;
     Ok(None)
+}
+
+/// Notes that an event has opened, for the flows that start then.
+async fn opened(connection: &mut Connection, escalation: &StoredEscalation, at_ms: i64) -> Result<(), Failure> {
+    let mut rows = Rows::new(9);
+    rows.push(occurrence_row(&Occurrence {
+        id: RowId::new(at_ms, rand::random()),
+        owner: escalation.owner,
+        kind: OccurrenceKind::EscalationOpened,
+        subject: escalation.id.0,
+        context: json!({}),
+        by: format!("escalation:{}", escalation.id),
+        at_ms,
+    }));
+    let statement = if connection.is_postgres() { OPENED } else { OPENED_SQLITE };
+    connection.bulk(statement, &rows).await.map(drop)
 }
 
 async fn settle(connection: &mut Connection, failure: Option<RowId>, tenant: TenantId) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{done, refused, run, secret, start, step};
+use super::{done, may_come, refused, run, secret, start, step};
 use crate::providers::{Provider, openai};
 use crate::support::{Server, StoreKind};
 
@@ -87,7 +87,6 @@ async fn what_fails(server: &Server, model: &Provider) {
     }
     assert_eq!(log[4]["execution_result"]["answer"], "It is the fan.");
     for (target, payload, words) in [
-        ("gpt", json!({"prompt": "x"}), "needs one of the kind openai"),
         ("ai", json!({"prompt": "x", "schema": {"$ref": "#"}}), "$ref"),
         ("ai", json!({"prompt": "the key is {{ secrets.OPENAI }}"}), "secret"),
         ("ai", json!({"prompt": "x", "max_tokens": 1_000_000}), "from 1 to 16384"),
@@ -96,6 +95,9 @@ async fn what_fails(server: &Server, model: &Provider) {
         let says = refused(server, Method::POST, "/api/v1/flows", flow, StatusCode::UNPROCESSABLE_ENTITY).await;
         assert!(says.contains(words), "{words}: {says}");
     }
+    let flow =
+        json!({"flow_name": "no", "trigger_type": "manual", "flow_steps": [ask("a", "gpt", json!({"prompt": "x"}))]});
+    may_come(server, flow, "needs one of the kind openai").await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
-use super::{done, refused, run, secret, step};
+use super::{done, may_come, refused, run, secret, step};
 use crate::providers::catalogue::{self, ITEMS};
 use crate::support::{Installation, SECRET_KEY, Server, StoreKind, USER, fresh_database};
 
@@ -323,6 +323,17 @@ async fn what_is_odd(kind: StoreKind) {
 
 async fn what_is_refused(server: &Server) {
     let table = json!({"table": "items", "key": ["id"]});
+    let sync = |to: &str, source: Value, destination: Value| {
+        let payload = json!({"name": "no", "source": source, "destination": destination});
+        json!({"flow_name": "no", "trigger_type": "manual", "flow_steps": [step("a", "data_sync", to, payload)]})
+    };
+    for (to, from, words) in [
+        ("elsewhere", "crm", "needs `action_target` to name an integration"),
+        ("warehouse", "nowhere", "needs `from` to name an integration"),
+    ] {
+        let source = json!({"from": from, "table": "items", "order": ["id"]});
+        may_come(server, sync(to, source, table.clone()), words).await;
+    }
     for (to, source, destination, words) in [
         (
             "warehouse",
@@ -336,19 +347,7 @@ async fn what_is_refused(server: &Server) {
             table.clone(),
             "is no query that is named for flows: recent",
         ),
-        ("warehouse", json!({"from": "drop", "file": "../x.csv"}), table.clone(), "must be a path below the folder"),
-        (
-            "elsewhere",
-            json!({"from": "crm", "table": "items", "order": ["id"]}),
-            table.clone(),
-            "needs `action_target` to name an integration",
-        ),
-        (
-            "warehouse",
-            json!({"from": "nowhere", "table": "items", "order": ["id"]}),
-            table,
-            "needs `from` to name an integration",
-        ),
+        ("warehouse", json!({"from": "drop", "file": "../x.csv"}), table, "must be a path below the folder"),
         (
             "warehouse",
             json!({"from": "crm", "table": "items", "order": ["id"]}),
@@ -356,9 +355,7 @@ async fn what_is_refused(server: &Server) {
             "needs a folder",
         ),
     ] {
-        let payload = json!({"name": "no", "source": source, "destination": destination});
-        let flow =
-            json!({"flow_name": "no", "trigger_type": "manual", "flow_steps": [step("a", "data_sync", to, payload)]});
+        let flow = sync(to, source, destination);
         let says = refused(server, Method::POST, "/api/v1/flows", flow, StatusCode::UNPROCESSABLE_ENTITY).await;
         assert!(says.contains(words), "{words}: {says}");
     }
