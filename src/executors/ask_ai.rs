@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::executor::{Attempt, Connection, Executor, Performed, Target};
+use core314_actors::ports::executor::{Attempt, Connection, Executor, Performed, Target, Trial};
+use core314_actors::ports::integration::Integration;
 use core314_domain::Json;
 use core314_domain::form::Form;
 use core314_domain::integration::{Definition, Endpoint, Field, Kind};
@@ -127,6 +128,20 @@ impl Executor for AskAi {
         Redactor::new(payload).logged_payload()
     }
 
+    fn trial(&self, integration: &Integration) -> Option<Trial> {
+        (integration.kind == KIND.word).then_some(Trial::Probe)
+    }
+
+    fn probe(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
+        let http = self.http.clone();
+        Box::pin(async move {
+            let mut figures = None;
+            let mut redactor = Redactor::of(&attempt);
+            let outcome = probe(&http, &attempt, &mut redactor, &mut figures).await;
+            client::performed(outcome, &redactor, figures)
+        })
+    }
+
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
         let (http, settings) = (self.http.clone(), self.settings.clone());
         Box::pin(async move {
@@ -165,12 +180,36 @@ async fn asked(
     settings: &AiSettings,
     question: &Question,
 ) -> Result<Value, Failure> {
-    if let Some(key) = connection.credential(API_KEY) {
-        service.header(AUTHORIZATION, &format!("Bearer {}", key.trim()))?;
-    }
+    sign_in(service, connection)?;
     let body = request(connection, settings, question);
     let answer = service.ask(Ask::send(Method::POST, &["chat", "completions"], &body)).await;
     judge(&answer.map_err(spent)?, question)
+}
+
+/// Which models there are: no model is asked, and nothing is paid.
+async fn probe(
+    http: &HttpClient,
+    attempt: &Attempt,
+    redactor: &mut Redactor,
+    figures: &mut Option<HttpFigures>,
+) -> Result<Value, Failure> {
+    let none = || invalid(&[no_integration(&attempt.action_target)]);
+    let connection = attempt.connection.as_deref().ok_or_else(none)?;
+    let mut service = Service::new(http, attempt, connection)?;
+    sign_in(&mut service, connection)?;
+    let answer = service.ask(Ask::get(&["models"], &[])).await;
+    (*redactor, *figures) = (service.redactor, service.figures);
+    let answer = answer?;
+    let unexpected = || Code::UnexpectedAnswer.failure(format!("an answer without models: {}", answer["body"]));
+    let models = answer["body"]["data"].as_array().ok_or_else(unexpected)?;
+    Ok(json!({"models": models.len()}))
+}
+
+fn sign_in(service: &mut Service<'_>, connection: &Connection) -> Result<(), Failure> {
+    match connection.credential(API_KEY) {
+        Some(key) => service.header(AUTHORIZATION, &format!("Bearer {}", key.trim())),
+        None => Ok(()),
+    }
 }
 
 fn request(connection: &Connection, settings: &AiSettings, question: &Question) -> Value {

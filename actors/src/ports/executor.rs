@@ -41,10 +41,15 @@ pub trait Executor: Send + Sync + 'static {
         false
     }
 
-    /// The payload of an attempt that proves that an integration works: a real call, which does no harm. `None` for a kind
-    /// that it does not take.
-    fn test_payload(&self, _integration: &Integration) -> Option<Value> {
+    /// How an integration is proven to work: by a real call, which does no harm. `None` for a kind that it does not take.
+    fn trial(&self, _integration: &Integration) -> Option<Trial> {
         None
+    }
+
+    /// Asks the service of an attempt's integration what changes nothing there; the attempt has no payload. For kinds
+    /// whose trial is [`Trial::Probe`]; whoever has none of them performs the action.
+    fn probe(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
+        self.execute(attempt)
     }
 
     /// What speaks with services that ask for a person's consent.
@@ -74,6 +79,17 @@ pub trait Executor: Send + Sync + 'static {
     fn immediate(&self, _payload: &Json) -> Option<Outcome> {
         None
     }
+}
+
+/// How an integration is proven to work.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trial {
+    /// The action itself, with this payload, does no harm.
+    Action(Value),
+    /// [`Executor::probe`] has a question that no payload asks.
+    Probe,
+    /// Whatever the service takes may do harm: why.
+    Impossible(&'static str),
 }
 
 /// Where an action goes, as its document says it.
