@@ -15,6 +15,7 @@ mod records;
 mod rotation;
 mod syncs;
 mod syncs_killed;
+mod templates;
 mod tested;
 mod trackers;
 
