@@ -68,7 +68,14 @@ fn settings() -> ExecutorSettings {
             max_output_bytes: 10_000,
             max_input_bytes: 10_000,
         },
-        ai: AiSettings { max_prompt_bytes: 10_000, max_tokens: 1_000 },
+        ai: AiSettings {
+            max_prompt_bytes: 10_000,
+            max_tokens: 1_000,
+            api_key: String::new(),
+            base_url: String::new(),
+            model: String::new(),
+            tenants: vec![],
+        },
         records: RecordSettings { sqlite: vec![], tables: vec![], queries: vec![], tenants: vec![] },
         sync: SyncSettings {
             folders: vec!["drop=/srv/drop/{tenant}".to_owned()],

@@ -134,6 +134,18 @@ impl Connection {
         }
     }
 
+    /// What the server's own configuration connects to, for whichever tenant; the kind's own address where none is said.
+    pub fn of_server(
+        name: &str,
+        kind: &'static Kind,
+        endpoint: Option<&str>,
+        settings: Map<String, Value>,
+        credentials: BTreeMap<String, String>,
+    ) -> Self {
+        let endpoint = endpoint.or_else(|| kind.endpoint?.default).map(Arc::from);
+        Self { name: name.into(), kind, endpoint, settings, credentials, previous: BTreeMap::new() }
+    }
+
     /// The same with values that were replaced and are still good.
     #[must_use]
     pub fn with_previous(self, previous: BTreeMap<String, String>) -> Self {
