@@ -254,7 +254,9 @@ impl Engine {
         let for_task = runtime.clone();
         let started = Instant::now();
         let task = async move { prepare_and_act(&for_task, executor.as_ref(), order).await };
-        let performed = runtime.io.spawn(task).await;
+        let performed = runtime.io.spawn(task).await.inspect_err(|error| {
+            tracing::warn!(integration = %found.name, %error, "the test of an integration was cut off");
+        });
         let took_ms = started.elapsed().as_millis() as u64;
         let cut_off = || Failure::retryable("cancelled", "the call was cut off");
         // The task is dropped where the server stops meanwhile.
