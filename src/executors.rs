@@ -30,8 +30,8 @@ use core314_actors::ports::sync::SyncPositions;
 use serde::Deserialize;
 
 use api_call::ApiCall;
-pub use ask_ai::AiSettings;
 use ask_ai::AskAi;
+pub use ask_ai::{AiSettings, ModelsError};
 use client::HttpClient;
 pub use client::{ClientError, HttpSettings};
 use connect::oauth::Tokens;
@@ -58,7 +58,7 @@ pub struct ExecutorSettings {
     pub outbound: OutboundSettings,
     /// Which programs actions may run.
     pub commands: CommandSettings,
-    /// Bounds of what language models are asked.
+    /// Bounds of what language models are asked, and the server's own.
     pub ai: AiSettings,
     /// Which databases of this machine actions may change.
     pub records: RecordSettings,
@@ -77,6 +77,8 @@ pub enum ExecutorsError {
     Records(#[from] RecordsError),
     #[error(transparent)]
     Folders(#[from] FoldersError),
+    #[error(transparent)]
+    Models(#[from] ModelsError),
 }
 
 /// Every executor there is; in-app notifications go into these inboxes, rows of other databases are changed by these
@@ -99,7 +101,7 @@ pub fn all(
     )?;
     Ok(vec![
         Arc::new(ApiCall::new(http.clone(), tokens)),
-        Arc::new(AskAi::new(http.clone(), settings.ai.clone())),
+        Arc::new(AskAi::new(http.clone(), settings.ai.clone())?),
         Arc::new(CreateTask::new(http.clone())),
         Arc::new(sync),
         Arc::new(RunCommand::new(settings.commands.clone())?),

@@ -47,7 +47,7 @@ use crate::supervision::{ChildSpec, Ref, RestartError, Snapshot, Tree, Watchdog}
 pub use act::{Restart, TellError, Verdict};
 pub use consents::{Consent, ConsentError};
 pub use escalations::{OnCallDraft, OverrideDraft, RuleDraft, RuleError, SilenceDraft};
-pub use integrations::{ConnectError, IntegrationDraft, SecretChange, SecretDraft, SwitchError, Tested};
+pub use integrations::{ConnectError, IntegrationDraft, SecretChange, SecretDraft, SwitchError, Tested, Untested};
 pub use keys::{KeyDraft, KeyError};
 pub use look::{DryRun, DryStep};
 pub use people::{ContactDraft, MemberDraft, PeopleError};

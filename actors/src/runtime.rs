@@ -135,6 +135,8 @@ pub struct Order {
     pub marked: Option<Marked>,
     /// The right to call its integration, where it had to ask for it.
     pub pass: Option<CallPass>,
+    /// Whether the service is asked what changes nothing ([`Executor::probe`]), instead of the action.
+    pub is_probe: bool,
 }
 
 /// Performs an attempt on the I/O threads; its report goes into `attempts`, and `done` is called when it is there.
@@ -183,9 +185,9 @@ pub fn perform(
 
 /// Gives the attempt its integration and its secrets, where it wants any, and takes them out of what comes back.
 pub(crate) async fn prepare_and_act(runtime: &Runtime, executor: &dyn Executor, order: Order) -> Performed {
-    let Order { attempt, marked, pass } = order;
+    let Order { attempt, marked, pass, is_probe } = order;
     if !Integrations::concern(executor, &attempt, marked.as_ref()) {
-        return act(executor, attempt).await;
+        return act(executor, attempt, is_probe).await;
     }
     let shown = attempt.payload.clone();
     let name = (attempt.owner.tenant, attempt.action_target.clone());
@@ -199,7 +201,7 @@ pub(crate) async fn prepare_and_act(runtime: &Runtime, executor: &dyn Executor, 
     };
     let (secrets, calls) = (attempt.secrets.clone(), attempt.connection.is_some());
     let started = Instant::now();
-    let performed = act(executor, attempt).await;
+    let performed = act(executor, attempt, is_probe).await;
     if let Some(pass) = pass.filter(|_| calls) {
         let took_ms = started.elapsed().as_millis() as u64;
         if let Some(for_ms) = wished_patience(&performed) {
@@ -266,10 +268,11 @@ pub async fn remember_breaker(runtime: &Runtime, turned: &Turned) {
 }
 
 /// Makes the attempt within its time.
-async fn act(executor: &dyn Executor, attempt: Attempt) -> Performed {
+async fn act(executor: &dyn Executor, attempt: Attempt, is_probe: bool) -> Performed {
     // An executor that keeps its own deadline can say more about it; this one is for those that do not.
     let (timeout, payload) = (attempt.timeout + GRACE, attempt.payload.clone());
-    let acted = std::panic::AssertUnwindSafe(executor.execute(attempt)).catch_unwind();
+    let acting = if is_probe { executor.probe(attempt) } else { executor.execute(attempt) };
+    let acted = std::panic::AssertUnwindSafe(acting).catch_unwind();
     match tokio::time::timeout(timeout, acted).await {
         Ok(Ok(performed)) => performed,
         Ok(Err(panic)) => failed(&payload, Failure::retryable("executor_panicked", panic_text(panic.as_ref()))),

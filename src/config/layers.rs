@@ -23,6 +23,8 @@ const SHORT_NAMES: &[(&str, &str)] = &[
     ("CORE314_SECRET_KEY", "secrets.key"),
     ("CORE314_SECRET_KEY_PREVIOUS", "secrets.previous_key"),
     ("CORE314_LOG", "log.filter"),
+    ("OPENAI_API_KEY", "executors.ai.api_key"),
+    ("OPENAI_BASE_URL", "executors.ai.base_url"),
 ];
 
 /// The variable that names the file.

@@ -174,6 +174,18 @@ fn what_is_shown_holds_no_secret() {
 }
 
 #[test]
+fn the_models_key_and_place_have_the_names_that_others_use() {
+    let environment = [("OPENAI_API_KEY", "sk-hunter5"), ("OPENAI_BASE_URL", "http://u:hunter6@127.0.0.1:11434/v1")];
+    let config = load("", &environment).unwrap();
+    assert_eq!(config.secret("executors.ai.api_key"), Some("sk-hunter5"));
+    assert_eq!(source_of(&config, "executors.ai.base_url"), "environment variable OPENAI_BASE_URL");
+    let text = serde_json::to_string(&config.shown()).unwrap();
+    assert!(!text.contains("hunter5") && !text.contains("hunter6"), "{text}");
+    let message = refusal("", &[("OPENAI_BASE_URL", "ollama")]);
+    assert!(message.contains("executors.ai.base_url (environment variable OPENAI_BASE_URL)"), "{message}");
+}
+
+#[test]
 fn serve_needs_strong_secrets() {
     let refusals = |jwt: &str, key: &str| {
         let config = load("", &[("CORE314_JWT_SECRET", jwt), ("CORE314_SERVICE_KEY", key)]).unwrap();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use core314_actors::ports::BoxFuture;
 use core314_actors::ports::consent::Consents;
-use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
+use core314_actors::ports::executor::{Attempt, Executor, Performed, Target, Trial};
 use core314_actors::ports::integration::Integration;
 use core314_domain::Json;
 use core314_domain::integration::Kind;
@@ -94,12 +94,12 @@ impl Executor for ApiCall {
     }
 
     /// What `test_path` names, or the endpoint itself, is asked for.
-    fn test_payload(&self, integration: &Integration) -> Option<Value> {
+    fn trial(&self, integration: &Integration) -> Option<Trial> {
         let path = integration.definition.text("test_path").unwrap_or_default();
         self.kinds()
             .iter()
             .any(|kind| kind.word == integration.kind)
-            .then(|| json!({"path": path, "expected_status": ["2xx", "3xx"]}))
+            .then(|| Trial::Action(json!({"path": path, "expected_status": ["2xx", "3xx"]})))
     }
 
     fn check(&self, target: &Target<'_>, payload: &Value) -> Vec<Problem> {

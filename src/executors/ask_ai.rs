@@ -4,10 +4,14 @@
 //! With a `schema` the answer is JSON that is checked here against it, whatever the model promises: one that does not
 //! hold may be asked for again. What has the form of a secret is taken out of a prompt, and a prompt can name none.
 
+mod own;
+
+use std::fmt;
 use std::sync::Arc;
 
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::executor::{Attempt, Connection, Executor, Performed, Target};
+use core314_actors::ports::executor::{Attempt, Connection, Executor, Performed, Target, Trial};
+use core314_actors::ports::integration::Integration;
 use core314_domain::Json;
 use core314_domain::form::Form;
 use core314_domain::integration::{Definition, Endpoint, Field, Kind};
@@ -25,6 +29,8 @@ use super::failure::Code;
 use super::payload::{Reader, Reading};
 use super::redact::{self, Redactor};
 use super::service::{Ask, Service};
+pub use own::ModelsError;
+use own::OwnModels;
 
 const KEYS: [&str; 6] = ["prompt", "system", "schema", "model", "max_tokens", "temperature"];
 const API_KEY: &str = "api_key";
@@ -38,13 +44,33 @@ const TOKENS: i64 = 1_024;
 const MAX_MODEL_CHARS: usize = 200;
 
 /// What the configuration says about models: section `[executors.ai]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AiSettings {
     /// Of `prompt` and `system` together, in bytes.
     pub max_prompt_bytes: usize,
     /// No answer may have more.
     pub max_tokens: i64,
+    /// Of the server's own service of models; empty: none is sent.
+    pub api_key: String,
+    /// Where that is. Empty: the kind's own address, if there is a key.
+    pub base_url: String,
+    /// Its model, where a payload names none; empty: each must.
+    pub model: String,
+    /// Who may ask it.
+    pub tenants: Vec<String>,
+}
+
+/// Without the key, and without the address, which may hold one.
+impl fmt::Debug for AiSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AiSettings")
+            .field("max_prompt_bytes", &self.max_prompt_bytes)
+            .field("max_tokens", &self.max_tokens)
+            .field("model", &self.model)
+            .field("tenants", &self.tenants)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The kind of its integrations.
@@ -83,12 +109,14 @@ fn check(definition: &Definition) -> Vec<Problem> {
 pub struct AskAi {
     http: Arc<HttpClient>,
     settings: AiSettings,
+    own: Option<Arc<OwnModels>>,
 }
 
 impl AskAi {
     /// An executor that shares a client.
-    pub fn new(http: Arc<HttpClient>, settings: AiSettings) -> Self {
-        Self { http, settings }
+    pub fn new(http: Arc<HttpClient>, settings: AiSettings) -> Result<Self, ModelsError> {
+        let own = OwnModels::new(&settings)?.map(Arc::new);
+        Ok(Self { http, settings, own })
     }
 }
 
@@ -117,9 +145,18 @@ impl Executor for AskAi {
         false
     }
 
+    /// The server's own models go so, though an integration for something else has that name.
+    fn is_own_word(&self, word: &str) -> bool {
+        self.own.is_some() && OwnModels::is_named(word)
+    }
+
     fn check(&self, to: &Target<'_>, payload: &Value) -> Vec<Problem> {
-        let Some(integration) = to.integration else { return vec![no_integration(to.word)] };
-        let settings = &integration.definition.settings;
+        let own = self.own.as_deref().filter(|_| OwnModels::is_named(to.word));
+        let settings = match (to.integration, own) {
+            (Some(integration), _) => &integration.definition.settings,
+            (None, Some(own)) => own.settings(),
+            (None, None) => return vec![no_integration(to.word)],
+        };
         read(payload, Reading::Document, &self.settings, settings).err().unwrap_or_default()
     }
 
@@ -127,31 +164,59 @@ impl Executor for AskAi {
         Redactor::new(payload).logged_payload()
     }
 
-    fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
-        let (http, settings) = (self.http.clone(), self.settings.clone());
+    fn trial(&self, integration: &Integration) -> Option<Trial> {
+        (integration.kind == KIND.word).then_some(Trial::Probe)
+    }
+
+    fn probe(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
+        let http = self.http.clone();
         Box::pin(async move {
             let mut figures = None;
             let mut redactor = Redactor::of(&attempt);
-            let outcome = perform(&http, &settings, &attempt, &mut redactor, &mut figures).await;
+            let outcome = probe(&http, &attempt, &mut redactor, &mut figures).await;
+            client::performed(outcome, &redactor, figures)
+        })
+    }
+
+    fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
+        let (http, settings, own) = (self.http.clone(), self.settings.clone(), self.own.clone());
+        Box::pin(async move {
+            let mut figures = None;
+            let mut redactor = Redactor::of(&attempt);
+            let outcome = match connection(own.as_deref(), &attempt) {
+                Ok(connection) => perform(&http, &settings, (&attempt, connection), &mut redactor, &mut figures).await,
+                Err(failure) => Err(failure),
+            };
             client::performed(outcome, &redactor, figures)
         })
     }
 }
 
 fn no_integration(word: &str) -> Problem {
-    let message = format!("action_target '{word}' names no integration: it needs one of the kind openai");
-    Problem::new("", message).of_absence()
+    let own = if OwnModels::is_named(word) { ", or models that the server's configuration names" } else { "" };
+    let message = format!("action_target '{word}' names no integration: it needs one of the kind openai{own}");
+    let problem = Problem::new("", message);
+    // One without a name cannot come later.
+    if word.is_empty() { problem } else { problem.of_absence() }
+}
+
+/// Who is asked: the integration of an attempt, or else the server's own models.
+fn connection<'a>(own: Option<&'a OwnModels>, attempt: &'a Attempt) -> Result<&'a Connection, Failure> {
+    if let Some(connection) = attempt.connection.as_deref() {
+        return Ok(connection);
+    }
+    let own = own.filter(|_| OwnModels::is_named(&attempt.action_target));
+    let none = || invalid(&[no_integration(&attempt.action_target)]);
+    own.ok_or_else(none)?.connection(attempt.owner.tenant)
 }
 
 async fn perform(
     http: &HttpClient,
     settings: &AiSettings,
-    attempt: &Attempt,
+    (attempt, connection): (&Attempt, &Connection),
     redactor: &mut Redactor,
     figures: &mut Option<HttpFigures>,
 ) -> Result<Value, Failure> {
-    let none = || invalid(&[no_integration(&attempt.action_target)]);
-    let connection = attempt.connection.as_deref().ok_or_else(none)?;
     let question = read(&attempt.payload, Reading::Rendered, settings, &connection.settings);
     let question = question.map_err(|problems| invalid(&problems))?.expect("a rendered payload is read whole");
     let mut service = Service::new(http, attempt, connection)?;
@@ -166,12 +231,40 @@ async fn asked(
     settings: &AiSettings,
     question: &Question,
 ) -> Result<Value, Failure> {
-    if let Some(key) = connection.credential(API_KEY) {
-        service.header(AUTHORIZATION, &format!("Bearer {}", key.trim()))?;
-    }
+    sign_in(service, connection)?;
     let body = request(connection, settings, question);
     let answer = service.ask(Ask::send(Method::POST, &["chat", "completions"], &body)).await;
     judge(&answer.map_err(spent)?, question)
+}
+
+/// Which models there are: no model is asked, and nothing is paid.
+async fn probe(
+    http: &HttpClient,
+    attempt: &Attempt,
+    redactor: &mut Redactor,
+    figures: &mut Option<HttpFigures>,
+) -> Result<Value, Failure> {
+    let none = || invalid(&[no_integration(&attempt.action_target)]);
+    let connection = attempt.connection.as_deref().ok_or_else(none)?;
+    let mut service = Service::new(http, attempt, connection)?;
+    sign_in(&mut service, connection)?;
+    let answer = service.ask(Ask::get(&["models"], &[])).await;
+    (*redactor, *figures) = (service.redactor, service.figures);
+    let answer = answer?;
+    let unexpected = || Code::UnexpectedAnswer.failure(format!("an answer without models: {}", answer["body"]));
+    let models = answer["body"]["data"].as_array().ok_or_else(unexpected)?;
+    Ok(json!({"models": models.len()}))
+}
+
+fn sign_in(service: &mut Service<'_>, connection: &Connection) -> Result<(), Failure> {
+    match connection.credential(API_KEY) {
+        Some(key) => {
+            // An attempt was given those of its integration alone, and not the server's.
+            service.redactor.hide(key.trim());
+            service.header(AUTHORIZATION, &format!("Bearer {}", key.trim()))
+        }
+        None => Ok(()),
+    }
 }
 
 fn request(connection: &Connection, settings: &AiSettings, question: &Question) -> Value {
@@ -262,7 +355,9 @@ fn read(
         reader.problem(&["prompt"], "is required");
     }
     if !reader.has(MODEL) && !integration.contains_key(MODEL) {
-        reader.problem(&[MODEL], "is required, unless the integration has a setting 'model'");
+        let message =
+            "is required, unless the integration has a setting 'model', or the server's configuration names one";
+        reader.problem(&[MODEL], message);
     }
     let prompt = reader.said("prompt", settings.max_prompt_bytes).map(str::to_owned);
     let system = reader.said("system", settings.max_prompt_bytes).map(str::to_owned);
@@ -305,7 +400,14 @@ fn read(
 mod tests {
     use super::*;
 
-    const SETTINGS: AiSettings = AiSettings { max_prompt_bytes: 100, max_tokens: 500 };
+    const SETTINGS: AiSettings = AiSettings {
+        max_prompt_bytes: 100,
+        max_tokens: 500,
+        api_key: String::new(),
+        base_url: String::new(),
+        model: String::new(),
+        tenants: Vec::new(),
+    };
 
     fn problems(payload: &Value) -> Vec<String> {
         let own = Map::from_iter([(MODEL.to_owned(), json!("m"))]);

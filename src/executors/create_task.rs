@@ -12,7 +12,8 @@ mod linear;
 use std::sync::Arc;
 
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::executor::{Attempt, Connection, Executor, Performed, Target};
+use core314_actors::ports::executor::{Attempt, Connection, Executor, Performed, Target, Trial};
+use core314_actors::ports::integration::Integration;
 use core314_domain::Json;
 use core314_domain::integration::Kind;
 use core314_domain::log::{Failure, HttpFigures};
@@ -71,6 +72,8 @@ struct Tracker {
     /// Keys of a payload that it has no use for.
     refused: &'static [&'static str],
     perform: for<'a> fn(&'a mut Service<'_>, &'a Connection, &'a Task, Mark) -> Performing<'a>,
+    /// Asks whose credentials they are.
+    probe: for<'a> fn(&'a mut Service<'_>, &'a Connection) -> Performing<'a>,
 }
 
 /// How an execution's task is known again.
@@ -129,6 +132,20 @@ impl Executor for CreateTask {
         Redactor::new(payload).logged_payload()
     }
 
+    fn trial(&self, integration: &Integration) -> Option<Trial> {
+        KINDS.iter().any(|kind| kind.word == integration.kind).then_some(Trial::Probe)
+    }
+
+    fn probe(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
+        let http = self.http.clone();
+        Box::pin(async move {
+            let mut figures = None;
+            let mut redactor = Redactor::of(&attempt);
+            let outcome = probe(&http, &attempt, &mut redactor, &mut figures).await;
+            client::performed(outcome, &redactor, figures)
+        })
+    }
+
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
         let http = self.http.clone();
         Box::pin(async move {
@@ -153,9 +170,7 @@ async fn perform(
     redactor: &mut Redactor,
     figures: &mut Option<HttpFigures>,
 ) -> Result<Value, Failure> {
-    let none = || invalid(&[no_integration(&attempt.action_target)]);
-    let connection = attempt.connection.as_deref().ok_or_else(none)?;
-    let tracker = TRACKERS.iter().find(|tracker| tracker.kind.word == connection.kind.word).ok_or_else(none)?;
+    let (connection, tracker) = tracker(attempt)?;
     let task = read(&attempt.payload, Reading::Rendered, tracker, connection.text(PROJECT).is_some());
     let mut task = task.map_err(|problems| invalid(&problems))?.expect("a rendered payload without problems is a task");
     task.project = task.project.or_else(|| connection.text(PROJECT).map(str::to_owned));
@@ -163,6 +178,27 @@ async fn perform(
     let outcome = (tracker.perform)(&mut service, connection, &task, mark(attempt)).await;
     (*redactor, *figures) = (service.redactor, service.figures);
     outcome
+}
+
+async fn probe(
+    http: &HttpClient,
+    attempt: &Attempt,
+    redactor: &mut Redactor,
+    figures: &mut Option<HttpFigures>,
+) -> Result<Value, Failure> {
+    let (connection, tracker) = tracker(attempt)?;
+    let mut service = Service::new(http, attempt, connection)?;
+    let outcome = (tracker.probe)(&mut service, connection).await;
+    (*redactor, *figures) = (service.redactor, service.figures);
+    outcome
+}
+
+/// The integration of an attempt, and its tracker.
+fn tracker(attempt: &Attempt) -> Result<(&Connection, &'static Tracker), Failure> {
+    let none = || invalid(&[no_integration(&attempt.action_target)]);
+    let connection = attempt.connection.as_deref().ok_or_else(none)?;
+    let tracker = TRACKERS.into_iter().find(|tracker| tracker.kind.word == connection.kind.word);
+    Ok((connection, tracker.ok_or_else(none)?))
 }
 
 /// Reads a payload; `None` when it is right as far as can be seen before it is rendered.
@@ -265,6 +301,11 @@ fn body(task: &Task, members: impl IntoIterator<Item = (&'static str, Option<Val
     let mut body: Map<String, Value> = members.collect();
     body.extend(task.fields.clone());
     body
+}
+
+/// What a test of an integration gives: the user whom the tracker knows by these credentials.
+fn user(name: &Value, answer: &Value) -> Result<Value, Failure> {
+    if name.is_string() { Ok(json!({"user": name})) } else { Err(unexpected("no user", answer)) }
 }
 
 /// A success that lacks what the tracker documents.

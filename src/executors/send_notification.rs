@@ -14,13 +14,14 @@ mod slack;
 mod slack_api;
 mod smtp;
 mod teams;
+mod trial;
 mod twilio;
 mod webhook;
 
 use std::sync::Arc;
 
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::executor::{Attempt, Connection, Executor, Performed, Target};
+use core314_actors::ports::executor::{Attempt, Connection, Executor, Performed, Target, Trial};
 use core314_actors::ports::integration::Integration;
 use core314_actors::ports::notifications::Inbox;
 use core314_domain::Json;
@@ -209,11 +210,13 @@ impl Executor for SendNotification {
         ["in_app", "system", "webhook"].contains(&word)
     }
 
-    /// Those who read the channel see that it was tried.
-    fn test_payload(&self, integration: &Integration) -> Option<Value> {
-        let text = format!("Core314 reaches this channel: a test of the integration {}.", integration.name);
-        // Of the others a test would wake somebody, or does not know whom to write to.
-        ["slack", "teams", "discord"].contains(&integration.kind.as_str()).then(|| json!({"text": text}))
+    fn trial(&self, integration: &Integration) -> Option<Trial> {
+        trial::of(integration)
+    }
+
+    fn probe(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
+        let http = self.http.clone();
+        Box::pin(async move { trial::probe(&http, &attempt).await })
     }
 
     /// A notification in an inbox is a row of this server's store.

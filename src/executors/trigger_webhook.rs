@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
+use core314_actors::ports::executor::{Attempt, Executor, Performed, Target, Trial};
 use core314_actors::ports::integration::Integration;
 use core314_domain::Json;
 use core314_domain::integration::{Endpoint, Field, Kind};
@@ -63,8 +63,8 @@ impl Executor for TriggerWebhook {
         &[&KIND]
     }
 
-    fn test_payload(&self, integration: &Integration) -> Option<Value> {
-        (integration.kind == KIND.word).then(|| json!({"type": "core314.test"}))
+    fn trial(&self, integration: &Integration) -> Option<Trial> {
+        (integration.kind == KIND.word).then(|| Trial::Action(json!({"type": "core314.test"})))
     }
 
     fn check(&self, target: &Target<'_>, payload: &Value) -> Vec<Problem> {

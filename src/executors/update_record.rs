@@ -12,7 +12,8 @@ mod sqlite;
 use std::sync::Arc;
 
 use core314_actors::ports::BoxFuture;
-use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
+use core314_actors::ports::executor::{Attempt, Executor, Performed, Target, Trial};
+use core314_actors::ports::integration::Integration;
 use core314_actors::ports::records::{Place, Records};
 use core314_domain::Json;
 use core314_domain::integration::Kind;
@@ -72,6 +73,22 @@ impl Executor for UpdateRecord {
 
     fn logged(&self, payload: &Json) -> Json {
         Redactor::new(payload).logged_payload()
+    }
+
+    /// `http` is tested by `api_call`.
+    fn trial(&self, integration: &Integration) -> Option<Trial> {
+        (integration.kind == postgres::KIND.word).then_some(Trial::Probe)
+    }
+
+    fn probe(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
+        let (http, records) = (self.http.clone(), self.records.clone());
+        Box::pin(async move {
+            let outcome = match attempt.connection.as_deref() {
+                None => Err(invalid(&[no_integration(&attempt.action_target)])),
+                Some(connection) => rows::probe(records.as_ref(), &attempt, postgres::place(&http, connection)).await,
+            };
+            client::performed(outcome, &Redactor::of(&attempt), None)
+        })
     }
 
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {

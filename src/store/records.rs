@@ -11,10 +11,14 @@ mod sqlite;
 mod sqlite_put;
 mod sqlite_read;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use core314_actors::ports::BoxFuture;
 use core314_actors::ports::records::{
     Change, Place, PutWish, RecordError, Records, RowQuery, RowStream, RowsOf, Table, Updated,
 };
+use core314_domain::secret::Secrets;
 use serde_json::{Map, Value};
 
 /// Portions of rows that wait for their reader.
@@ -30,6 +34,15 @@ impl Records for ForeignRecords {
             match place {
                 Place::Postgres(place) => postgres::update(&place, &change).await,
                 Place::Sqlite(path) => sqlite::update(&path, &change).await,
+            }
+        })
+    }
+
+    fn ping(&self, place: Place, within: Duration, secrets: Arc<Secrets>) -> BoxFuture<'_, Result<(), RecordError>> {
+        Box::pin(async move {
+            match place {
+                Place::Postgres(place) => postgres::ping(&place, (within, &secrets)).await,
+                Place::Sqlite(path) => sqlite::ping(&path, (within, &secrets)).await,
             }
         })
     }

@@ -15,7 +15,7 @@ use core314::executors::{
     SyncSettings,
 };
 use core314::store::ForeignRecords;
-use core314_actors::ports::executor::{Attempt, Executor, Performed, Target};
+use core314_actors::ports::executor::{Attempt, Executor, Performed, Target, Trial};
 use core314_actors::ports::integration::Integration;
 use core314_actors::ports::notifications::Inbox;
 use core314_actors::testkit::memory_inbox::MemoryInbox;
@@ -68,7 +68,14 @@ fn settings() -> ExecutorSettings {
             max_output_bytes: 10_000,
             max_input_bytes: 10_000,
         },
-        ai: AiSettings { max_prompt_bytes: 10_000, max_tokens: 1_000 },
+        ai: AiSettings {
+            max_prompt_bytes: 10_000,
+            max_tokens: 1_000,
+            api_key: String::new(),
+            base_url: String::new(),
+            model: String::new(),
+            tenants: vec![],
+        },
         records: RecordSettings { sqlite: vec![], tables: vec![], queries: vec![], tenants: vec![] },
         sync: SyncSettings {
             folders: vec!["drop=/srv/drop/{tenant}".to_owned()],
@@ -189,6 +196,26 @@ fn the_documents_examples_are_flows_that_can_be_saved() {
             let target = Target { word, integration: integration.as_ref(), source: None };
             assert_eq!(executor.check(&target, &Value::clone(&config.action_payload)), [], "{example}");
         }
+    }
+}
+
+#[test]
+fn every_kind_of_integration_has_a_test_or_says_why_not() {
+    let all =
+        ["api_call", "trigger_webhook", "send_notification", "create_task", "update_record", "data_sync", "ask_ai"];
+    let all = all.map(executor);
+    let page = include_str!("../../docs/actions.md");
+    let (_, table) = page.split_once("### Testing an integration\n").expect("the section is there");
+    let (table, _) = table.split_once("\n### ").expect("another follows");
+    for kind in all.iter().flat_map(|executor| executor.kinds()) {
+        let found = integration(kind.word);
+        let trials: Vec<Trial> = all.iter().filter_map(|executor| executor.trial(&found)).collect();
+        assert_eq!(trials.len(), 1, "{} is tested in one way: {trials:?}", kind.word);
+        assert!(
+            table.contains(&format!("`{}`", kind.word)),
+            "docs/actions.md does not say how {} is tested",
+            kind.word
+        );
     }
 }
 

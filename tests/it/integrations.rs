@@ -15,6 +15,8 @@ mod records;
 mod rotation;
 mod syncs;
 mod syncs_killed;
+mod templates;
+mod tested;
 mod trackers;
 
 use reqwest::{Method, StatusCode};

@@ -12,20 +12,20 @@ use core314_domain::log::{Failure, HttpFigures};
 use core314_domain::plan::Problem;
 use core314_domain::run::Outcome as RunOutcome;
 use core314_domain::secret;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Engine, unexpected};
 use crate::gates::{CallPass, GateName, NoBackup, Seen};
 use crate::integrations::{Integrations, Known};
 use crate::ports::StoreError;
-use crate::ports::executor::Attempt;
+use crate::ports::executor::{Attempt, Trial};
 use crate::ports::integration::{ConnectionWrite, Integration, KeptBreakers, Locked, PreviousValue, Secret};
 use crate::ports::store::{Outcome, RejectCode, Write};
 use crate::runtime::{Order, prepare_and_act, remember_breaker};
 
-/// How long a backup endpoint may take to show that it answers: whoever has it tried does nothing else meanwhile, and people
-/// may be about to be told.
-const BACKUP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a service may take to show that it answers: whoever has it tried waits for that, and where it is a backup
+/// endpoint, people may be about to be told.
+const TEST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An integration to save.
 #[derive(Debug, Clone)]
@@ -62,15 +62,21 @@ pub struct Tested {
     pub http: Option<HttpFigures>,
 }
 
+/// There is no call that shows whether an integration works and does no harm.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an integration of the kind {kind} cannot be tested: {why}")]
+pub struct Untested {
+    kind: String,
+    why: &'static str,
+}
+
 /// Why a backup endpoint did not take over. The texts say what a person should do.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SwitchError {
     #[error(transparent)]
     NoBackup(#[from] NoBackup),
-    #[error(
-        "whether its backup endpoint answers cannot be tried: integrations of the kind {0} have no call that tests them"
-    )]
-    Untested(String),
+    #[error("whether its backup endpoint answers cannot be tried: {0}")]
+    Untested(#[from] Untested),
     #[error("its backup endpoint does not answer as it should: {0}")]
     Ill(String),
     /// Try again later.
@@ -194,8 +200,8 @@ impl Engine {
         Ok(integration)
     }
 
-    /// Makes a real call to the service behind an integration. `None` where no executor has one for its kind.
-    pub async fn test_integration(&self, found: &Integration) -> Option<Tested> {
+    /// Makes a real call to the service behind an integration, within ten seconds.
+    pub async fn test_integration(&self, found: &Integration) -> Result<Tested, Untested> {
         self.test_by(found, None).await
     }
 
@@ -204,7 +210,7 @@ impl Engine {
     pub async fn switch_to_backup(&self, found: &Integration, by: &str) -> Result<(), SwitchError> {
         let (runtime, name) = (&self.inner.runtime, gate_name(found));
         let pass = runtime.gates.enter_backup(&name, self.now_ms())?;
-        let tested = self.test_by(found, Some(pass)).await.ok_or_else(|| SwitchError::Untested(found.kind.clone()))?;
+        let tested = self.test_by(found, Some(pass)).await?;
         match tested.failure {
             Some(failure) if failure.code == "store_unavailable" => {
                 return Err(StoreError::Unavailable(failure.message).into());
@@ -218,11 +224,17 @@ impl Engine {
         Ok(())
     }
 
-    async fn test_by(&self, found: &Integration, pass: Option<CallPass>) -> Option<Tested> {
+    async fn test_by(&self, found: &Integration, pass: Option<CallPass>) -> Result<Tested, Untested> {
         let runtime = self.runtime().clone();
+        let untested = |why| Untested { kind: found.kind.clone(), why };
         let mut executors = runtime.executors.values();
-        let (executor, payload) =
-            executors.find_map(|executor| Some((executor.clone(), executor.test_payload(found)?)))?;
+        let trial = executors.find_map(|executor| Some((executor.clone(), executor.trial(found)?)));
+        let (executor, trial) = trial.ok_or_else(|| untested("no action of this server takes it"))?;
+        let (payload, is_probe) = match trial {
+            Trial::Action(payload) => (payload, false),
+            Trial::Probe => (Value::Null, true),
+            Trial::Impossible(why) => return Err(untested(why)),
+        };
         let run = runtime.run_id();
         let timeout = Duration::from_millis(runtime.settings.attempt_timeout_ms);
         let attempt = Attempt {
@@ -236,19 +248,25 @@ impl Engine {
             source: None,
             payload: payload.into(),
             secrets: Arc::default(),
-            timeout: if pass.is_some() { timeout.min(BACKUP_PATIENCE) } else { timeout },
+            timeout: timeout.min(TEST_PATIENCE),
         };
-        let order = Order { attempt, marked: None, pass };
+        let order = Order { attempt, marked: None, pass, is_probe };
         let for_task = runtime.clone();
         let started = Instant::now();
         let task = async move { prepare_and_act(&for_task, executor.as_ref(), order).await };
-        let performed = runtime.io.spawn(task).await.ok()?;
+        let performed = runtime.io.spawn(task).await.inspect_err(|error| {
+            tracing::warn!(integration = %found.name, %error, "the test of an integration was cut off");
+        });
+        let took_ms = started.elapsed().as_millis() as u64;
+        let cut_off = || Failure::retryable("cancelled", "the call was cut off");
+        // The task is dropped where the server stops meanwhile.
+        let Ok(performed) = performed else { return Ok(Tested { failure: Some(cut_off()), took_ms, http: None }) };
         let failure = match performed.outcome {
             RunOutcome::Completed(_) => None,
             RunOutcome::Failed(failure) => Some(failure),
-            RunOutcome::Cancelled => Some(Failure::retryable("cancelled", "the call was cut off")),
+            RunOutcome::Cancelled => Some(cut_off()),
         };
-        Some(Tested { failure, took_ms: started.elapsed().as_millis() as u64, http: performed.http })
+        Ok(Tested { failure, took_ms, http: performed.http })
     }
 
     /// How the gate of an integration stands.

@@ -41,10 +41,15 @@ pub trait Executor: Send + Sync + 'static {
         false
     }
 
-    /// The payload of an attempt that proves that an integration works: a real call, which does no harm. `None` for a kind
-    /// that it does not take.
-    fn test_payload(&self, _integration: &Integration) -> Option<Value> {
+    /// How an integration is proven to work: by a real call, which does no harm. `None` for a kind that it does not take.
+    fn trial(&self, _integration: &Integration) -> Option<Trial> {
         None
+    }
+
+    /// Asks the service of an attempt's integration what changes nothing there; the attempt has no payload. For kinds
+    /// whose trial is [`Trial::Probe`]; whoever has none of them performs the action.
+    fn probe(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
+        self.execute(attempt)
     }
 
     /// What speaks with services that ask for a person's consent.
@@ -75,6 +80,17 @@ pub trait Executor: Send + Sync + 'static {
     fn immediate(&self, _payload: &Json) -> Option<Outcome> {
         None
     }
+}
+
+/// How an integration is proven to work.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trial {
+    /// The action itself, with this payload, does no harm.
+    Action(Value),
+    /// [`Executor::probe`] has a question that no payload asks.
+    Probe,
+    /// Whatever the service takes may do harm: why.
+    Impossible(&'static str),
 }
 
 /// Where an action goes, as its document says it.
@@ -117,6 +133,18 @@ impl Connection {
             credentials,
             previous: BTreeMap::new(),
         }
+    }
+
+    /// What the server's own configuration connects to, for whichever tenant; the kind's own address where none is said.
+    pub fn of_server(
+        name: &str,
+        kind: &'static Kind,
+        endpoint: Option<&str>,
+        settings: Map<String, Value>,
+        credentials: BTreeMap<String, String>,
+    ) -> Self {
+        let endpoint = endpoint.or_else(|| kind.endpoint?.default).map(Arc::from);
+        Self { name: name.into(), kind, endpoint, settings, credentials, previous: BTreeMap::new() }
     }
 
     /// The same with values that were replaced and are still good.

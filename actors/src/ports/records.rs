@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use core314_domain::secret::Secrets;
@@ -16,6 +17,9 @@ use super::BoxFuture;
 pub trait Records: Send + Sync + 'static {
     /// Changes the rows that match, all or none. Dropping the future gives the change up.
     fn update(&self, place: Place, change: Change) -> BoxFuture<'_, Result<Updated, RecordError>>;
+
+    /// Signs in and asks for nothing but an answer, which may take so long. The secrets must not be shown of what it says.
+    fn ping(&self, place: Place, within: Duration, secrets: Arc<Secrets>) -> BoxFuture<'_, Result<(), RecordError>>;
 
     /// Begins to read rows in their order. No more than a few portions are ever in memory.
     fn read(&self, place: Place, query: RowQuery) -> BoxFuture<'_, Result<RowStream, RecordError>>;
@@ -38,7 +42,7 @@ pub struct RowQuery {
     /// What the database may take for all of it.
     pub within: Duration,
     /// What must not be shown of what the database says.
-    pub secrets: std::sync::Arc<Secrets>,
+    pub secrets: Arc<Secrets>,
 }
 
 /// Where rows come from.
@@ -67,7 +71,7 @@ pub struct PutWish {
     /// What the database may take for all of it.
     pub within: Duration,
     /// What must not be shown of what the database says.
-    pub secrets: std::sync::Arc<Secrets>,
+    pub secrets: Arc<Secrets>,
 }
 
 /// A table of another database, and a connection to it.
@@ -119,7 +123,7 @@ pub struct Change {
     /// What the database may take for it.
     pub within: Duration,
     /// What must not be shown of what the database says.
-    pub secrets: std::sync::Arc<Secrets>,
+    pub secrets: Arc<Secrets>,
 }
 
 /// What came of a change.

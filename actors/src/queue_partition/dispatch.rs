@@ -108,7 +108,7 @@ impl QueuePartition {
         self.running.insert((run, step), Some(part));
         self.shared.attempts.begin(run, step, attempt);
         let me = ctx.me();
-        let order = Order { attempt: request, marked, pass };
+        let order = Order { attempt: request, marked, pass, is_probe: false };
         perform(&self.runtime, &self.shared.attempts, executor, order, move || {
             // A partition that is gone finds the report in the table when it starts again.
             let _ = me.tell_urgent(PartitionMsg::AttemptEnded { run, step, attempt });

@@ -10,7 +10,7 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName};
 use serde_json::{Value, json};
 
-use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected};
+use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected, user};
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::failure::Code;
 use crate::executors::service::{Ask, Service};
@@ -32,14 +32,11 @@ pub const KIND: Kind = Kind {
     check: |definition| endpoint_problem(definition).into_iter().collect(),
 };
 
-pub const TRACKER: Tracker = Tracker { kind: &KIND, refused: &["issue_type", "due_date"], perform };
+pub const TRACKER: Tracker = Tracker { kind: &KIND, refused: &["issue_type", "due_date"], perform, probe };
 
 fn perform<'a>(service: &'a mut Service<'_>, connection: &'a Connection, task: &'a Task, mark: Mark) -> Performing<'a> {
     Box::pin(async move {
-        service.header(ACCEPT, "application/vnd.github+json")?;
-        service.header(HeaderName::from_static("x-github-api-version"), VERSION)?;
-        service
-            .header(AUTHORIZATION, &format!("Bearer {}", connection.credential("token").unwrap_or_default().trim()))?;
+        sign_in(service, connection)?;
         let project = task.project.as_deref().unwrap_or_default();
         let repository = project.split_once('/').filter(|(owner, name)| !owner.is_empty() && !name.contains('/'));
         let (owner, name) = repository.filter(|(_, name)| !name.is_empty()).ok_or_else(|| {
@@ -51,6 +48,21 @@ fn perform<'a>(service: &'a mut Service<'_>, connection: &'a Connection, task: &
             Operation::Update | Operation::Close => change(service, &issues, task).await,
         }
     })
+}
+
+fn probe<'a>(service: &'a mut Service<'_>, connection: &'a Connection) -> Performing<'a> {
+    Box::pin(async move {
+        sign_in(service, connection)?;
+        let answer = service.ask(Ask::get(&["user"], &[])).await?;
+        user(&answer["body"]["login"], &answer)
+    })
+}
+
+fn sign_in(service: &mut Service<'_>, connection: &Connection) -> Result<(), Failure> {
+    service.header(ACCEPT, "application/vnd.github+json")?;
+    service.header(HeaderName::from_static("x-github-api-version"), VERSION)?;
+    let token = connection.credential("token").unwrap_or_default().trim();
+    service.header(AUTHORIZATION, &format!("Bearer {token}"))
 }
 
 async fn create(service: &mut Service<'_>, issues: &[&str], task: &Task, mark: &Mark) -> Result<Value, Failure> {

@@ -9,7 +9,7 @@ use reqwest::Method;
 use reqwest::header::HeaderName;
 use serde_json::{Map, Value, json};
 
-use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected};
+use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected, user};
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::service::{Ask, Service};
 
@@ -22,17 +22,29 @@ pub const KIND: Kind = Kind {
     check: |definition| endpoint_problem(definition).into_iter().collect(),
 };
 
-pub const TRACKER: Tracker = Tracker { kind: &KIND, refused: &[], perform };
+pub const TRACKER: Tracker = Tracker { kind: &KIND, refused: &[], perform, probe };
 
 fn perform<'a>(service: &'a mut Service<'_>, connection: &'a Connection, task: &'a Task, mark: Mark) -> Performing<'a> {
     Box::pin(async move {
-        service.header(HeaderName::from_static("private-token"), connection.credential("token").unwrap_or_default())?;
+        sign_in(service, connection)?;
         let issues = ["projects", task.project.as_deref().unwrap_or_default(), "issues"];
         match task.operation {
             Operation::Create => create(service, &issues, task, &mark).await,
             Operation::Update | Operation::Close => change(service, &issues, task).await,
         }
     })
+}
+
+fn probe<'a>(service: &'a mut Service<'_>, connection: &'a Connection) -> Performing<'a> {
+    Box::pin(async move {
+        sign_in(service, connection)?;
+        let answer = service.ask(Ask::get(&["user"], &[])).await?;
+        user(&answer["body"]["username"], &answer)
+    })
+}
+
+fn sign_in(service: &mut Service<'_>, connection: &Connection) -> Result<(), Failure> {
+    service.header(HeaderName::from_static("private-token"), connection.credential("token").unwrap_or_default())
 }
 
 async fn create(service: &mut Service<'_>, issues: &[&str], task: &Task, mark: &Mark) -> Result<Value, Failure> {

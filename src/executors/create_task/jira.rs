@@ -13,12 +13,13 @@ use serde_json::{Map, Value, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected};
+use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected, user};
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::failure::Code;
 use crate::executors::service::{Ask, Service};
 
 const ISSUE: [&str; 4] = ["rest", "api", "3", "issue"];
+const MYSELF: [&str; 4] = ["rest", "api", "3", "myself"];
 const SEARCH: [&str; 5] = ["rest", "api", "3", "search", "jql"];
 /// The kind of an issue, where nothing is said.
 const ISSUE_TYPE: &str = "Task";
@@ -35,7 +36,7 @@ pub const KIND: Kind = Kind {
     check,
 };
 
-pub const TRACKER: Tracker = Tracker { kind: &KIND, refused: &[], perform };
+pub const TRACKER: Tracker = Tracker { kind: &KIND, refused: &[], perform, probe };
 
 fn check(definition: &Definition) -> Vec<Problem> {
     let no_text = definition.settings.iter().filter(|(_, value)| !value.is_string());
@@ -45,10 +46,7 @@ fn check(definition: &Definition) -> Vec<Problem> {
 
 fn perform<'a>(service: &'a mut Service<'_>, connection: &'a Connection, task: &'a Task, mark: Mark) -> Performing<'a> {
     Box::pin(async move {
-        let token = connection.credential("token").unwrap_or_default().trim();
-        let pair = STANDARD.encode(format!("{}:{token}", connection.text("email").unwrap_or_default()));
-        service.redactor.hide(&pair);
-        service.header(AUTHORIZATION, &format!("Basic {pair}"))?;
+        sign_in(service, connection)?;
         match task.operation {
             Operation::Create => create(service, connection, task, &mark).await,
             Operation::Update => {
@@ -58,6 +56,21 @@ fn perform<'a>(service: &'a mut Service<'_>, connection: &'a Connection, task: &
             Operation::Close => close(service, connection, task).await,
         }
     })
+}
+
+fn probe<'a>(service: &'a mut Service<'_>, connection: &'a Connection) -> Performing<'a> {
+    Box::pin(async move {
+        sign_in(service, connection)?;
+        let answer = service.ask(Ask::get(&MYSELF, &[])).await?;
+        user(&answer["body"]["accountId"], &answer)
+    })
+}
+
+fn sign_in(service: &mut Service<'_>, connection: &Connection) -> Result<(), Failure> {
+    let token = connection.credential("token").unwrap_or_default().trim();
+    let pair = STANDARD.encode(format!("{}:{token}", connection.text("email").unwrap_or_default()));
+    service.redactor.hide(&pair);
+    service.header(AUTHORIZATION, &format!("Basic {pair}"))
 }
 
 async fn create(

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected};
+use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected, user};
 use crate::executors::client::Statuses;
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::failure::Code;
@@ -30,7 +30,7 @@ pub const KIND: Kind = Kind {
     check: |definition: &Definition| -> Vec<Problem> { endpoint_problem(definition).into_iter().collect() },
 };
 
-pub const TRACKER: Tracker = Tracker { kind: &KIND, refused: &["issue_type"], perform };
+pub const TRACKER: Tracker = Tracker { kind: &KIND, refused: &["issue_type"], perform, probe };
 
 fn perform<'a>(service: &'a mut Service<'_>, connection: &'a Connection, task: &'a Task, mark: Mark) -> Performing<'a> {
     Box::pin(async move {
@@ -44,6 +44,14 @@ fn perform<'a>(service: &'a mut Service<'_>, connection: &'a Connection, task: &
                 change(service, &task.id, members).await
             }
         }
+    })
+}
+
+fn probe<'a>(service: &'a mut Service<'_>, connection: &'a Connection) -> Performing<'a> {
+    Box::pin(async move {
+        service.header(AUTHORIZATION, connection.credential("api_key").unwrap_or_default())?;
+        let answer = ask(service, "query { viewer { id } }", json!({})).await?;
+        user(&answer["body"]["data"]["viewer"]["id"], &answer)
     })
 }
 

@@ -16,6 +16,11 @@ use crate::executors::service::{Ask, Service};
 
 pub const API: Api = Api { read, send };
 
+/// Why no test of an integration makes a call: whether an event about no alert does nothing depends on the rules that people
+/// have set up there.
+pub const NO_TRIAL: &str = "PagerDuty's Events API takes events alone, and has no question to ask: \
+    whatever would show that the key is good could also open an incident and wake somebody";
+
 /// The kind of its integrations.
 pub const KIND: Kind = Kind {
     word: "pagerduty",

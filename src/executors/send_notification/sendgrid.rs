@@ -5,17 +5,22 @@
 
 use core314_actors::ports::executor::Connection;
 use core314_domain::integration::{Endpoint, Field, Kind};
+use core314_domain::log::Failure;
 use lettre::message::Mailbox;
 use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde_json::{Map, Value, json};
 
 use super::letter::{self, Letter};
-use super::{Api, Sending, no_texts};
+use super::{Api, Sending, no_texts, unexpected};
 use crate::executors::connect::http::endpoint_problem;
+use crate::executors::failure::Code;
 use crate::executors::service::{Ask, Service};
 
 pub const API: Api = Api { read: letter::read, send };
+
+/// What a key needs to send.
+const SCOPE: &str = "mail.send";
 
 /// The kind of its integrations.
 pub const KIND: Kind = Kind {
@@ -38,14 +43,27 @@ fn send<'a>(
 ) -> Sending<'a> {
     Box::pin(async move {
         let letter = Letter::of(message, connection)?;
-        service.header(
-            AUTHORIZATION,
-            &format!("Bearer {}", connection.credential("api_key").unwrap_or_default().trim()),
-        )?;
+        sign_in(service, connection)?;
         let mail = mail(&letter, key);
         let answer = service.ask(Ask::send(Method::POST, &["v3", "mail", "send"], &mail)).await?;
         Ok(json!({"message_id": answer["headers"]["x-message-id"], "accepted": letter.recipients()}))
     })
+}
+
+/// Asks what the key may do (<https://www.twilio.com/docs/sendgrid/api-reference/api-key-permissions>).
+pub async fn probe(service: &mut Service<'_>, connection: &Connection) -> Result<Value, Failure> {
+    sign_in(service, connection)?;
+    let answer = service.ask(Ask::get(&["v3", "scopes"], &[])).await?;
+    let scopes = answer["body"]["scopes"].as_array().ok_or_else(|| unexpected(&answer))?;
+    if scopes.iter().any(|scope| scope == SCOPE) {
+        return Ok(json!({"scopes": scopes.len()}));
+    }
+    Err(Failure::fatal(Code::Refused.word(), format!("the API key may not send mail: it has no scope {SCOPE}")))
+}
+
+fn sign_in(service: &mut Service<'_>, connection: &Connection) -> Result<(), Failure> {
+    let key = connection.credential("api_key").unwrap_or_default().trim();
+    service.header(AUTHORIZATION, &format!("Bearer {key}"))
 }
 
 fn mail(letter: &Letter, key: &str) -> Value {

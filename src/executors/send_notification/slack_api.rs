@@ -127,8 +127,7 @@ fn send<'a>(
     _: &'a str,
 ) -> Sending<'a> {
     Box::pin(async move {
-        let token = connection.credential(TOKEN).unwrap_or_default().trim();
-        service.header(AUTHORIZATION, &format!("Bearer {token}"))?;
+        sign_in(service, connection)?;
         let members = message.iter().map(|(key, value)| (key.clone(), without_nulls(value)));
         let mut body: Map<String, Value> = with_buttons(members.collect());
         body.insert("channel".to_owned(), text(message, connection, "channel").unwrap_or_default().into());
@@ -137,20 +136,42 @@ fn send<'a>(
     })
 }
 
+/// Asks whose token it is (<https://docs.slack.dev/reference/methods/auth.test>); nobody sees it.
+pub async fn probe(service: &mut Service<'_>, connection: &Connection) -> Result<Value, Failure> {
+    sign_in(service, connection)?;
+    let answer = service.ask(Ask::send(Method::POST, &["auth.test"], &json!({}))).await?;
+    let body = &answer["body"];
+    if body["ok"] == true && body["user_id"].is_string() {
+        return Ok(json!({"team": body["team"], "user": body["user"]}));
+    }
+    Err(refusal(&answer))
+}
+
+fn sign_in(service: &mut Service<'_>, connection: &Connection) -> Result<(), Failure> {
+    let token = connection.credential(TOKEN).unwrap_or_default().trim();
+    service.header(AUTHORIZATION, &format!("Bearer {token}"))
+}
+
 fn judge(answer: &Value) -> Result<Value, Failure> {
     let body = &answer["body"];
     if body["ok"] == true && body["ts"].is_string() {
         return Ok(json!({"channel": body["channel"], "ts": body["ts"]}));
     }
-    let Some(error) = body["error"].as_str().filter(|_| body["ok"] == false) else { return Err(unexpected(answer)) };
+    Err(refusal(answer))
+}
+
+/// What an answer means that is no success.
+fn refusal(answer: &Value) -> Failure {
+    let body = &answer["body"];
+    let Some(error) = body["error"].as_str().filter(|_| body["ok"] == false) else { return unexpected(answer) };
     let more = body["response_metadata"]["messages"].as_array();
     let more: Vec<&str> = more.into_iter().flatten().filter_map(Value::as_str).collect();
     let message = [&[error][..], &more].concat().join("; ");
-    Err(match error {
+    match error {
         "ratelimited" | "rate_limited" => Code::RateLimited.failure(message),
         error if PASSING.contains(&error) => Failure::retryable(Code::Refused.word(), message),
         _ => Failure::fatal(Code::Refused.word(), message),
-    })
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::commands::Noop;
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Response;
 use lettre::{Message, transport::smtp::Error};
@@ -104,25 +105,41 @@ pub async fn deliver(
     redactor: &mut Redactor,
     letter: &Letter,
 ) -> Result<Value, Failure> {
-    let connection = attempt.connection.as_deref().expect("a letter is of an integration");
-    if let (Some(user), Some(password)) = (connection.text(USERNAME), connection.credential(PASSWORD)) {
-        redactor.hide(&STANDARD.encode(format!("\0{user}\0{password}")));
-    }
     let message = message(letter, attempt)?;
-    // A little of the time is kept for the report.
-    let within = attempt.timeout.saturating_sub((attempt.timeout / 50).min(Duration::from_millis(100)));
-    let answer = tokio::time::timeout(within, exchange(http, connection, &message)).await;
-    let late = |_| Code::Timeout.failure(format!("no answer within {} ms", attempt.timeout.as_millis()));
-    let answer = answer.map_err(late)??;
-    let said: Vec<&str> = answer.message().collect();
+    let response = answered(http, attempt, redactor, Some(&message)).await?;
     Ok(json!({
         "message_id": message_id(letter, attempt),
         "accepted": letter.recipients(),
-        "response": format!("{} {}", answer.code(), said.join(" ")),
+        "response": response,
     }))
 }
 
-async fn exchange(http: &HttpClient, connection: &Connection, message: &Message) -> Result<Response, Failure> {
+/// Signs in, and says NOOP instead of a message.
+pub async fn probe(http: &HttpClient, attempt: &Attempt, redactor: &mut Redactor) -> Result<Value, Failure> {
+    Ok(json!({"response": answered(http, attempt, redactor, None).await?}))
+}
+
+/// What the server says to a message, or to NOOP, within the attempt's time.
+async fn answered(
+    http: &HttpClient,
+    attempt: &Attempt,
+    redactor: &mut Redactor,
+    message: Option<&Message>,
+) -> Result<String, Failure> {
+    let connection = attempt.connection.as_deref().expect("whoever calls has an integration");
+    if let (Some(user), Some(password)) = (connection.text(USERNAME), connection.credential(PASSWORD)) {
+        redactor.hide(&STANDARD.encode(format!("\0{user}\0{password}")));
+    }
+    // A little of the time is kept for the report.
+    let within = attempt.timeout.saturating_sub((attempt.timeout / 50).min(Duration::from_millis(100)));
+    let answer = tokio::time::timeout(within, exchange(http, connection, message)).await;
+    let late = |_| Code::Timeout.failure(format!("no answer within {} ms", attempt.timeout.as_millis()));
+    let answer = answer.map_err(late)??;
+    let said: Vec<&str> = answer.message().collect();
+    Ok(format!("{} {}", answer.code(), said.join(" ")))
+}
+
+async fn exchange(http: &HttpClient, connection: &Connection, message: Option<&Message>) -> Result<Response, Failure> {
     let endpoint = connection.endpoint.as_deref().unwrap_or_default();
     let server =
         Server::read(endpoint).map_err(|problem| Code::InvalidPayload.failure(format!("the endpoint {problem}")))?;
@@ -165,7 +182,7 @@ async fn converse(
     server: &Server,
     connection: &Connection,
     (hello, tls): (&ClientId, TlsParameters),
-    message: &Message,
+    message: Option<&Message>,
 ) -> Result<Response, Failure> {
     if server.scheme == "smtp" && connection.text(TLS) != Some("none") {
         if !smtp.can_starttls() {
@@ -181,7 +198,11 @@ async fn converse(
         let credentials = Credentials::new(user.to_owned(), password.to_owned());
         smtp.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await.map_err(|error| failure(&error))?;
     }
-    smtp.send(message.envelope(), &message.formatted()).await.map_err(|error| failure(&error))
+    let answer = match message {
+        Some(message) => smtp.send(message.envelope(), &message.formatted()).await,
+        None => smtp.command(Noop).await,
+    };
+    answer.map_err(|error| failure(&error))
 }
 
 fn message_id(letter: &Letter, attempt: &Attempt) -> String {

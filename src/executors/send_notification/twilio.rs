@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Api, Sending, no_texts, text, unexpected};
 use crate::executors::connect::http::endpoint_problem;
+use crate::executors::failure::Code;
 use crate::executors::payload::{Reader, cut};
 use crate::executors::service::{Ask, Body, Service};
 
@@ -36,6 +37,9 @@ pub const KIND: Kind = Kind {
     check,
 };
 
+const VERSION: &str = "2010-04-01";
+/// The setting that names an API key, where it is not the account's own token that signs in.
+const API_KEY: &str = "api_key_sid";
 const KEYS: [&str; 5] = ["to", "text", "from", "status_callback", "media_url"];
 const MAX_TEXT_CHARS: usize = 1_600;
 
@@ -85,12 +89,7 @@ fn send<'a>(
     _: &'a str,
 ) -> Sending<'a> {
     Box::pin(async move {
-        let account = connection.text("account_sid").unwrap_or_default();
-        let user = connection.text("api_key_sid").unwrap_or(account);
-        let pair =
-            STANDARD.encode(format!("{user}:{}", connection.credential("auth_token").unwrap_or_default().trim()));
-        service.redactor.hide(&pair);
-        service.header(AUTHORIZATION, &format!("Basic {pair}"))?;
+        let account = sign_in(service, connection)?;
         let said = |key: &str| message.get(key).and_then(Value::as_str);
         let body = cut(said("text").unwrap_or_default(), MAX_TEXT_CHARS);
         let mut form = vec![("To", said("to").unwrap_or_default()), ("Body", body.as_str())];
@@ -100,10 +99,40 @@ fn send<'a>(
         }
         form.extend(said("status_callback").map(|url| ("StatusCallback", url)));
         form.extend(said("media_url").map(|url| ("MediaUrl", url)));
-        let path = ["2010-04-01", "Accounts", account, "Messages.json"];
+        let path = [VERSION, "Accounts", account, "Messages.json"];
         let ask = Ask { method: Method::POST, path: &path, query: &[], body: Body::Form(&form) };
         judge(&service.ask(ask).await?)
     })
+}
+
+/// Asks for the account (<https://www.twilio.com/docs/iam/api/account>); by an API key, which may not read it, for the newest of
+/// its messages, of which nothing is kept.
+pub async fn probe(service: &mut Service<'_>, connection: &Connection) -> Result<Value, Failure> {
+    let account = sign_in(service, connection)?;
+    if connection.text(API_KEY).is_some() {
+        let path = [VERSION, "Accounts", account, "Messages.json"];
+        let answer = service.ask(Ask::get(&path, &[("PageSize", "1")])).await?;
+        let is_list = answer["body"]["messages"].is_array();
+        return if is_list { Ok(json!({"account_sid": account})) } else { Err(unexpected(&answer)) };
+    }
+    let file = format!("{account}.json");
+    let path = [VERSION, "Accounts", file.as_str()];
+    let answer = service.ask(Ask::get(&path, &[])).await?;
+    match answer["body"]["status"].as_str() {
+        Some("active") => Ok(json!({"account_sid": account})),
+        Some(other) => Err(Failure::fatal(Code::Refused.word(), format!("the account is {other}"))),
+        None => Err(unexpected(&answer)),
+    }
+}
+
+/// Whose account it is.
+fn sign_in<'a>(service: &mut Service<'_>, connection: &'a Connection) -> Result<&'a str, Failure> {
+    let account = connection.text("account_sid").unwrap_or_default();
+    let user = connection.text(API_KEY).unwrap_or(account);
+    let pair = STANDARD.encode(format!("{user}:{}", connection.credential("auth_token").unwrap_or_default().trim()));
+    service.redactor.hide(&pair);
+    service.header(AUTHORIZATION, &format!("Basic {pair}"))?;
+    Ok(account)
 }
 
 fn judge(answer: &Value) -> Result<Value, Failure> {

@@ -1,6 +1,8 @@
 //! Rows of a database: which tables and columns there are for flows, an integration or the server's configuration says; what a
 //! payload brings is values.
 
+use std::time::Duration;
+
 use core314_actors::ports::executor::Attempt;
 use core314_actors::ports::records::{Change, Place, RecordError, Records};
 use core314_domain::log::Failure;
@@ -94,8 +96,7 @@ pub async fn update(
 ) -> Result<Value, Failure> {
     let wish = read(&attempt.payload, Reading::Rendered, settings);
     let wish = wish.map_err(|problems| invalid(&problems))?.expect("a rendered payload is read whole");
-    // A little of the time is kept for the report.
-    let within = attempt.timeout.saturating_sub((attempt.timeout / 50).min(std::time::Duration::from_millis(100)));
+    let within = within(attempt);
     let change = Change {
         table: wish.table,
         matching: wish.matching,
@@ -106,9 +107,32 @@ pub async fn update(
         secrets: attempt.secrets.clone(),
     };
     let done = async { records.update(place.await?, change).await.map_err(|error| failure(&error)) };
-    let late = |_| Code::Timeout.failure(format!("no answer within {} ms", attempt.timeout.as_millis()));
-    let updated = tokio::time::timeout(within, done).await.map_err(late)??;
+    let updated = tokio::time::timeout(within, done).await.map_err(|_| late(attempt))??;
     Ok(json!({"rows": updated.rows, "was_done": updated.was_done}))
+}
+
+/// Signs in at the database of an attempt, and asks it for nothing but an answer.
+pub async fn probe(
+    records: &dyn Records,
+    attempt: &Attempt,
+    place: impl Future<Output = Result<Place, Failure>>,
+) -> Result<Value, Failure> {
+    let within = within(attempt);
+    let done = async {
+        let answered = records.ping(place.await?, within, attempt.secrets.clone()).await;
+        answered.map_err(|error| failure(&error))
+    };
+    tokio::time::timeout(within, done).await.map_err(|_| late(attempt))??;
+    Ok(json!({}))
+}
+
+/// What the database may take: a little of the time is kept for the report.
+fn within(attempt: &Attempt) -> Duration {
+    attempt.timeout.saturating_sub((attempt.timeout / 50).min(Duration::from_millis(100)))
+}
+
+fn late(attempt: &Attempt) -> Failure {
+    Code::Timeout.failure(format!("no answer within {} ms", attempt.timeout.as_millis()))
 }
 
 /// What a database's answer means for an attempt.

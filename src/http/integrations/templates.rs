@@ -15,7 +15,7 @@ struct Template {
     name: &'static str,
     about: &'static str,
     kind: &'static str,
-    /// `None`: everybody has their own, or the kind has none.
+    /// `None`: everybody has their own, or a credential is the address.
     endpoint: Option<&'static str>,
     settings: &'static [(&'static str, &'static str)],
     /// Credentials, and what their secrets are called.
@@ -28,7 +28,7 @@ const BEARER: (&str, &str) = ("auth", "bearer");
 const BASIC: (&str, &str) = ("auth", "basic");
 const API_KEY: (&str, &str) = ("auth", "api_key");
 
-const TEMPLATES: [Template; 13] = [
+const TEMPLATES: [Template; 25] = [
     Template {
         name: "cloudflare",
         about: "The API of Cloudflare, version 4, with an API token.",
@@ -48,8 +48,26 @@ const TEMPLATES: [Template; 13] = [
         own: &[],
     },
     Template {
+        name: "discord",
+        about: "A channel of Discord, by a webhook.",
+        kind: "discord",
+        endpoint: None,
+        settings: &[],
+        credentials: &[("webhook_url", "DISCORD_WEBHOOK_URL")],
+        own: &[],
+    },
+    Template {
         name: "github",
-        about: "The REST API of GitHub, with a personal access token.",
+        about: "Issues of GitHub, for `create_task`, with a personal access token.",
+        kind: "github",
+        endpoint: Some("https://api.github.com"),
+        settings: &[],
+        credentials: &[("token", "GITHUB_TOKEN")],
+        own: &[],
+    },
+    Template {
+        name: "github-api",
+        about: "The REST API of GitHub, for `api_call`, with a personal access token.",
         kind: "http",
         endpoint: Some("https://api.github.com"),
         settings: &[BEARER, ("test_path", "user")],
@@ -58,7 +76,16 @@ const TEMPLATES: [Template; 13] = [
     },
     Template {
         name: "gitlab",
-        about: "The REST API of gitlab.com, version 4, with an access token.",
+        about: "Issues of gitlab.com, for `create_task`, with an access token of the scope api.",
+        kind: "gitlab",
+        endpoint: Some("https://gitlab.com/api/v4"),
+        settings: &[],
+        credentials: &[("token", "GITLAB_TOKEN")],
+        own: &[],
+    },
+    Template {
+        name: "gitlab-api",
+        about: "The REST API of gitlab.com, version 4, for `api_call`, with an access token.",
         kind: "http",
         endpoint: Some("https://gitlab.com/api/v4"),
         settings: &[API_KEY, ("api_key_header", "PRIVATE-TOKEN"), ("test_path", "user")],
@@ -89,12 +116,30 @@ const TEMPLATES: [Template; 13] = [
     },
     Template {
         name: "jira",
-        about: "The REST API of a Jira Cloud site, version 3, with an account's API token.",
+        about: "Issues of a Jira Cloud site, for `create_task`, with an account's API token.",
+        kind: "jira",
+        endpoint: None,
+        settings: &[],
+        credentials: &[("token", "JIRA_TOKEN")],
+        own: &["email"],
+    },
+    Template {
+        name: "jira-api",
+        about: "The REST API of a Jira Cloud site, version 3, for `api_call`, with an account's API token.",
         kind: "http",
         endpoint: None,
         settings: &[BASIC, ("test_path", "rest/api/3/myself")],
         credentials: &[("password", "JIRA_TOKEN")],
         own: &["username"],
+    },
+    Template {
+        name: "linear",
+        about: "Issues of Linear, for `create_task`, with a personal API key.",
+        kind: "linear",
+        endpoint: Some("https://api.linear.app/graphql"),
+        settings: &[],
+        credentials: &[("api_key", "LINEAR_API_KEY")],
+        own: &[],
     },
     Template {
         name: "notion",
@@ -106,6 +151,42 @@ const TEMPLATES: [Template; 13] = [
         own: &[],
     },
     Template {
+        name: "openai",
+        about: "The models of OpenAI, for `ask_ai`, with an API key.",
+        kind: "openai",
+        endpoint: Some("https://api.openai.com/v1"),
+        settings: &[],
+        credentials: &[("api_key", "OPENAI_API_KEY")],
+        own: &[],
+    },
+    Template {
+        name: "pagerduty",
+        about: "Alerts of a service of PagerDuty, with its integration key (Events API v2).",
+        kind: "pagerduty",
+        endpoint: Some("https://events.pagerduty.com"),
+        settings: &[],
+        credentials: &[("routing_key", "PAGERDUTY_ROUTING_KEY")],
+        own: &[],
+    },
+    Template {
+        name: "postgres",
+        about: "Rows of a PostgreSQL database, for `update_record` and `data_sync`.",
+        kind: "postgres",
+        endpoint: None,
+        settings: &[],
+        credentials: &[("password", "POSTGRES_PASSWORD")],
+        own: &["username", "tables"],
+    },
+    Template {
+        name: "sendgrid",
+        about: "E-mail by SendGrid, with an API key that may send.",
+        kind: "sendgrid",
+        endpoint: Some("https://api.sendgrid.com"),
+        settings: &[],
+        credentials: &[("api_key", "SENDGRID_API_KEY")],
+        own: &[],
+    },
+    Template {
         name: "slack",
         about: "A channel of Slack, by an incoming webhook.",
         kind: "slack",
@@ -113,6 +194,24 @@ const TEMPLATES: [Template; 13] = [
         settings: &[],
         credentials: &[("webhook_url", "SLACK_WEBHOOK_URL")],
         own: &[],
+    },
+    Template {
+        name: "slack-bot",
+        about: "Slack's channels and members, by a bot's token.",
+        kind: "slack",
+        endpoint: Some("https://slack.com/api"),
+        settings: &[],
+        credentials: &[("bot_token", "SLACK_BOT_TOKEN")],
+        own: &[],
+    },
+    Template {
+        name: "smtp",
+        about: "E-mail by a server of SMTP that asks for a password.",
+        kind: "smtp",
+        endpoint: None,
+        settings: &[],
+        credentials: &[("password", "SMTP_PASSWORD")],
+        own: &["from", "username"],
     },
     Template {
         name: "stripe",
@@ -131,6 +230,15 @@ const TEMPLATES: [Template; 13] = [
         settings: &[],
         credentials: &[("webhook_url", "TEAMS_WEBHOOK_URL")],
         own: &[],
+    },
+    Template {
+        name: "twilio",
+        about: "SMS by Twilio, with the account's token.",
+        kind: "twilio",
+        endpoint: Some("https://api.twilio.com"),
+        settings: &[],
+        credentials: &[("auth_token", "TWILIO_AUTH_TOKEN")],
+        own: &["account_sid"],
     },
     Template {
         name: "webhook",
@@ -164,7 +272,7 @@ struct TemplateView {
     template: &'static str,
     about: &'static str,
     kind: &'static str,
-    /// Null: it must be given, where the kind has one.
+    /// Null: it must be given, where the kind asks for one.
     endpoint: Option<&'static str>,
     settings: Map<String, Value>,
     /// Credentials, and the secrets that they are where nothing else is said.

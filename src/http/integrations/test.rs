@@ -58,6 +58,6 @@ pub async fn handle(
     let asked: Asked<Nothing> = ask::read(&req, payload, &state, Role::Operator).await?;
     let found = find(&state, asked.caller.scope, &named).await?;
     let tested = state.engine.test_integration(&found).await;
-    let none = || Problem::Conflict(format!("an integration of the kind {} cannot be tested", found.kind));
-    Ok(HttpResponse::Ok().json(View::from(tested.ok_or_else(none)?)))
+    let tested = tested.map_err(|untested| Problem::Conflict(untested.to_string()))?;
+    Ok(HttpResponse::Ok().json(View::from(tested)))
 }

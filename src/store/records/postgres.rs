@@ -18,6 +18,15 @@ pub async fn update(place: &Postgres, change: &Change) -> Result<Updated, Record
     outcome
 }
 
+/// Whether it answers.
+pub async fn ping(place: &Postgres, (within, secrets): (Duration, &Secrets)) -> Result<(), RecordError> {
+    let mut connection = connect(place, (within, secrets), true).await?;
+    let answer = sqlx::query("SELECT 1").execute(&mut connection).await;
+    // It has answered, or it has not: how the connection ends does not matter.
+    let _ = connection.close().await;
+    answer.map(drop).map_err(|error| told(&error, secrets))
+}
+
 async fn in_transaction(connection: &mut PgConnection, change: &Change) -> Result<Updated, RecordError> {
     let mut transaction = connection.begin().await.map_err(|error| told(&error, &change.secrets))?;
     let updated = changed(&mut *transaction, change).await?;

@@ -29,6 +29,15 @@ pub async fn update(path: &Path, change: &Change) -> Result<Updated, RecordError
     outcome
 }
 
+/// Whether it answers.
+pub async fn ping(path: &Path, (within, secrets): (Duration, &Secrets)) -> Result<(), RecordError> {
+    let mut connection = connect(path, (within, secrets), true).await?;
+    let answer = sqlx::query("SELECT 1").execute(&mut connection).await;
+    // It has answered, or it has not: how the connection ends does not matter.
+    let _ = connection.close().await;
+    answer.map(drop).map_err(|error| told(&error, secrets))
+}
+
 /// A connection to a file that is there.
 pub async fn connect(
     path: &Path,

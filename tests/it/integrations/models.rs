@@ -1,9 +1,11 @@
 //! `ask_ai` against a service of chat completions: within its budget, checked against its schema, and told no secret.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{done, may_come, refused, run, secret, start, step};
+use super::{done, may_come, refused, run, secret, start, start_with, step};
 use crate::providers::{Provider, openai};
 use crate::support::{Server, StoreKind};
 
@@ -98,6 +100,73 @@ async fn what_fails(server: &Server, model: &Provider) {
     let flow =
         json!({"flow_name": "no", "trigger_type": "manual", "flow_steps": [ask("a", "gpt", json!({"prompt": "x"}))]});
     may_come(server, flow, "needs one of the kind openai").await;
+}
+
+/// The server's own models, as its environment names them, for who has no integration.
+async fn the_servers_own_model_is_asked(kind: StoreKind) {
+    let model = openai::start();
+    let environment = [
+        ("OPENAI_API_KEY", openai::KEY.to_owned()),
+        ("OPENAI_BASE_URL", format!("{}/v1", model.url)),
+        ("CORE314__EXECUTORS__AI__MODEL", "small".to_owned()),
+    ];
+    let (_installation, server) = start_with(kind, &environment).await;
+    // Whatever repeats the key: nobody reads it.
+    let encoded = STANDARD.encode(openai::KEY);
+    model.refuse(openai::error(400, "invalid_request_error", &format!("{} and {encoded} are odd", openai::KEY)));
+    let steps = vec![
+        ask("odd", "openai", json!({"prompt": "x"})),
+        ask("named", "openai", json!({"prompt": "x"})),
+        ask("bare", "", json!({"prompt": "x"})),
+        ask("model", "openai", json!({"prompt": "x", "model": "large"})),
+    ];
+    let log = run(&server, "own", steps, json!({})).await;
+    assert_eq!(log.len(), 4, "{log:?}");
+    assert_eq!(log[0]["execution_error_code"], "http_status", "{}", log[0]);
+    for row in &log[1..3] {
+        assert_eq!(row["execution_result"]["answer"], "It is the fan.", "{row}");
+    }
+    assert!(log[3]["execution_error"].as_str().is_some_and(|said| said.contains("model_not_found")), "{}", log[3]);
+    assert_eq!(model.shown().len(), 2);
+    let flow =
+        json!({"flow_name": "no", "trigger_type": "manual", "flow_steps": [ask("a", "gpt", json!({"prompt": "x"}))]});
+    may_come(&server, flow, "needs one of the kind openai").await;
+    // A tenant's own integration of that name goes before it.
+    secret(&server, "WRONG", "planted-wrong-key-0001").await;
+    let body = json!({"name": "openai", "kind": "openai", "endpoint": format!("{}/v1", model.url),
+        "credentials": {"api_key": "secrets.WRONG"}, "settings": {"model": "small"}});
+    done(&server, Method::POST, "/api/v1/integrations", body).await;
+    let log = run(&server, "theirs", vec![ask("a", "openai", json!({"prompt": "x"}))], json!({})).await;
+    assert!(log[0]["execution_error"].as_str().is_some_and(|said| said.contains("Incorrect API key")), "{log:?}");
+    let shown = server.get("/api/v1/execution-log?limit=500").await.to_string();
+    assert!(!shown.contains("planted") && !shown.contains(&encoded) && shown.contains("are odd"), "{shown}");
+}
+
+async fn without_a_model_of_the_server_an_integration_is_needed(kind: StoreKind) {
+    let (_installation, server) = start(kind).await;
+    for target in ["openai", ""] {
+        let steps = [ask("a", target, json!({"prompt": "x", "model": "small"}))];
+        let flow = json!({"flow_name": "no", "trigger_type": "manual", "flow_steps": steps});
+        let words = "or models that the server's configuration names";
+        if target.is_empty() {
+            let says = refused(&server, Method::POST, "/api/v1/flows", flow, StatusCode::UNPROCESSABLE_ENTITY).await;
+            assert!(says.contains(words), "{says}");
+        } else {
+            may_come(&server, flow, words).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_servers_own_model_is_asked_on_sqlite() {
+    the_servers_own_model_is_asked(StoreKind::Sqlite).await;
+    without_a_model_of_the_server_an_integration_is_needed(StoreKind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn the_servers_own_model_is_asked_on_postgres() {
+    the_servers_own_model_is_asked(StoreKind::Postgres).await;
+    without_a_model_of_the_server_an_integration_is_needed(StoreKind::Postgres).await;
 }
 
 #[tokio::test]

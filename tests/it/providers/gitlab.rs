@@ -21,6 +21,9 @@ fn keeper(posted: &Posted, issues: &mut Vec<Value>) -> Reply {
     }
     let parts = posted.parts();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    if (posted.method.as_str(), parts.as_slice()) == ("GET", &["api", "v4", "user"][..]) {
+        return Reply::json(200, &json!({"id": 7, "username": "robot", "state": "active"}));
+    }
     let ["api", "v4", "projects", PROJECT, "issues", rest @ ..] = parts.as_slice() else {
         return message(404, "404 Project Not Found");
     };

@@ -33,6 +33,10 @@ fn keeper(posted: &Posted, issues: &mut Vec<Value>) -> Reply {
     let ["rest", "api", "3", rest @ ..] = parts.as_slice() else { return Reply::text(404, "<html>dead link</html>") };
     let missing = || error(404, &["Issue does not exist or you do not have permission to see it."], &json!({}));
     match (posted.method.as_str(), rest) {
+        ("GET", ["myself"]) => {
+            let me = json!({"accountId": "5b10a2844c20165700ede21g", "emailAddress": EMAIL, "active": true});
+            Reply::json(200, &me)
+        }
         ("POST", ["search", "jql"]) => search(posted, issues),
         ("POST", ["issue"]) => create(posted, issues),
         (method, ["issue", key, rest @ ..]) => {

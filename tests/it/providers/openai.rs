@@ -29,6 +29,10 @@ fn judge(posted: &Posted) -> Result<(Value, Reply), Reply> {
     if posted.header("authorization") != format!("Bearer {KEY}") {
         return Err(error(401, "invalid_api_key", "Incorrect API key provided."));
     }
+    if (posted.method.as_str(), posted.path.as_str()) == ("GET", "/v1/models") {
+        let model = json!({"id": "small", "object": "model", "created": 1, "owned_by": "octo"});
+        return Err(Reply::json(200, &json!({"object": "list", "data": [model]})));
+    }
     if (posted.method.as_str(), posted.path.as_str()) != ("POST", "/v1/chat/completions") {
         return Err(error(404, "unknown_url", "Unknown request URL"));
     }

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::{Posted, Provider, Reply};
 
 pub const KEY: &str = "SG.planted-sendgrid-key-0001";
+/// A key that may read statistics alone.
+pub const READER: &str = "SG.planted-sendgrid-key-0002";
 
 pub fn start() -> Arc<Provider> {
     Provider::start(judge)
@@ -17,8 +19,16 @@ fn refusal(status: u16, message: &str, field: Option<&str>) -> Reply {
 }
 
 fn judge(posted: &Posted) -> Result<(Value, Reply), Reply> {
-    if posted.header("authorization") != format!("Bearer {KEY}") {
+    let is_reader = posted.header("authorization") == format!("Bearer {READER}");
+    if !is_reader && posted.header("authorization") != format!("Bearer {KEY}") {
         return Err(refusal(401, "The provided authorization grant is invalid, expired, or revoked", None));
+    }
+    if (posted.method.as_str(), posted.path.as_str()) == ("GET", "/v3/scopes") {
+        let scopes = if is_reader { json!(["stats.read"]) } else { json!(["mail.send", "stats.read"]) };
+        return Err(Reply::json(200, &json!({"scopes": scopes})));
+    }
+    if is_reader {
+        return Err(refusal(403, "access forbidden", None));
     }
     if (posted.method.as_str(), posted.path.as_str()) != ("POST", "/v3/mail/send") {
         return Err(refusal(404, "The requested resource does not exist", None));

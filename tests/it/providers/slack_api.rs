@@ -1,4 +1,4 @@
-//! Slack's Web API, as far as `chat.postMessage` goes.
+//! Slack's Web API, as far as `chat.postMessage` and `auth.test` go.
 
 use std::sync::Arc;
 
@@ -24,11 +24,17 @@ pub fn refused(error: &str) -> Reply {
 }
 
 fn judge(posted: &Posted) -> Result<(Value, Reply), Reply> {
-    if posted.path != "/api/chat.postMessage" || posted.method != "POST" {
+    if !["/api/chat.postMessage", "/api/auth.test"].contains(&posted.path.as_str()) || posted.method != "POST" {
         return Err(refused("unknown_method"));
     }
     if posted.header("authorization") != format!("Bearer {TOKEN}") {
         return Err(refused("invalid_auth"));
+    }
+    // Nobody sees it.
+    if posted.path == "/api/auth.test" {
+        let answer = json!({"ok": true, "url": "https://octo.slack.com/", "team": "Octo", "user": "robot",
+            "team_id": "T12345678", "user_id": "W12345678"});
+        return Err(Reply::json(200, &answer));
     }
     let body = posted.json().ok_or_else(|| refused("invalid_json"))?;
     let channel = body["channel"].as_str().unwrap_or_default();

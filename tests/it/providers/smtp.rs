@@ -55,6 +55,8 @@ pub struct Smtp {
     manner: Manner,
     config: Arc<ServerConfig>,
     taken: Mutex<Vec<Mail>>,
+    /// Who has said NOOP, and whether it was encrypted.
+    noops: Mutex<Vec<(Option<String>, bool)>>,
     /// How often somebody was asked for who is busy.
     busy: Mutex<BTreeMap<String, u32>>,
 }
@@ -71,7 +73,8 @@ impl Smtp {
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
         let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key);
         let config = Arc::new(config.expect("they belong together"));
-        let smtp = Arc::new(Self { port, authority, manner, config, taken: Mutex::default(), busy: Mutex::default() });
+        let (taken, noops, busy) = Default::default();
+        let smtp = Arc::new(Self { port, authority, manner, config, taken, noops, busy });
         let server = smtp.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -85,6 +88,11 @@ impl Smtp {
     /// What was taken so far.
     pub fn taken(&self) -> Vec<Mail> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Who has said NOOP so far, and whether it was encrypted.
+    pub fn noops(&self) -> Vec<(Option<String>, bool)> {
+        self.noops.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn serve(&self, stream: TcpStream) {
@@ -146,7 +154,7 @@ impl<'a> Session<'a> {
                     say(stream, "221 2.0.0 Bye");
                     return false;
                 }
-                "NOOP" => "250 2.0.0 OK".to_owned(),
+                "NOOP" => self.nothing(),
                 _ => "503 5.5.1 Bad sequence of commands".to_owned(),
             };
             if !say(stream, &reply) {
@@ -180,6 +188,12 @@ impl<'a> Session<'a> {
         }
         self.user = Some(USER.to_owned());
         "235 2.7.0 Authentication successful".to_owned()
+    }
+
+    fn nothing(&self) -> String {
+        let mut noops = self.server.noops.lock().unwrap_or_else(PoisonError::into_inner);
+        noops.push((self.user.clone(), self.is_encrypted));
+        "250 2.0.0 OK".to_owned()
     }
 
     fn mail(&mut self, said: &str) -> String {

@@ -10,6 +10,9 @@ use super::{Posted, Provider, Reply};
 
 pub const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
 pub const TOKEN: &str = "planted-twilio-token-0001";
+/// A standard API key, which may not read the account, and its secret.
+pub const API_KEY: &str = "SK0123456789abcdef0123456789abcdef";
+pub const API_SECRET: &str = "planted-twilio-secret-0001";
 /// A number that Twilio knows to be none.
 pub const NOBODY: &str = "+15005550001";
 
@@ -26,9 +29,33 @@ fn refusal(status: u16, code: u32, message: &str) -> Reply {
     Reply::json(status, &json!({"code": code, "message": message, "more_info": more, "status": status}))
 }
 
+fn basic(user: &str, word: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{word}")))
+}
+
+/// What can be read: the account by its own token, its messages by both.
+fn read(posted: &Posted, is_key: bool) -> Reply {
+    let account = format!("/2010-04-01/Accounts/{ACCOUNT}");
+    match posted.path.strip_prefix(&account) {
+        Some(".json") if is_key => refusal(401, 20_003, "Authenticate"),
+        Some(".json") => {
+            Reply::json(200, &json!({"sid": ACCOUNT, "friendly_name": "Octo", "status": "active", "type": "Full"}))
+        }
+        Some("/Messages.json") if posted.query == "PageSize=1" => {
+            Reply::json(200, &json!({"messages": [{"sid": "SM1", "body": "a message of somebody"}], "page_size": 1}))
+        }
+        _ => refusal(404, 20_404, "The requested resource was not found"),
+    }
+}
+
 fn judge(posted: &Posted) -> Result<(Value, Reply), Reply> {
-    if posted.header("authorization") != format!("Basic {}", STANDARD.encode(format!("{ACCOUNT}:{TOKEN}"))) {
+    let is_by = |user: &str, word: &str| posted.header("authorization") == basic(user, word);
+    let is_key = is_by(API_KEY, API_SECRET);
+    if !is_key && !is_by(ACCOUNT, TOKEN) {
         return Err(refusal(401, 20_003, "Authenticate"));
+    }
+    if posted.method == "GET" {
+        return Err(read(posted, is_key));
     }
     let path = format!("/2010-04-01/Accounts/{ACCOUNT}/Messages.json");
     if posted.method != "POST" || posted.path != path || posted.content_type != "application/x-www-form-urlencoded" {

@@ -1,0 +1,93 @@
+//! How an integration of a target is tested: by a question that changes nothing there, where the service has one; by a message
+//! that says that it is a test, where all that is known is the address of a channel.
+
+use core314_actors::ports::executor::{Attempt, Performed, Trial};
+use core314_actors::ports::integration::Integration;
+use core314_domain::log::{Failure, HttpFigures};
+use serde_json::{Value, json};
+
+use super::{no_integration, pagerduty, sendgrid, slack_api, smtp, twilio};
+use crate::executors::client::{HttpClient, invalid, performed};
+use crate::executors::redact::Redactor;
+use crate::executors::service::Service;
+
+/// How this one is tested; `None` for a kind that is no target's.
+pub fn of(integration: &Integration) -> Option<Trial> {
+    let has_bot = integration.definition.credentials.contains_key(slack_api::TOKEN);
+    match integration.kind.as_str() {
+        "slack" if has_bot => Some(Trial::Probe),
+        "smtp" | "sendgrid" | "twilio" => Some(Trial::Probe),
+        "slack" | "teams" | "discord" => {
+            // Those who read the channel see that it was tried.
+            let text = format!("Core314 reaches this channel: a test of the integration {}.", integration.name);
+            Some(Trial::Action(json!({"text": text})))
+        }
+        "pagerduty" => Some(Trial::Impossible(pagerduty::NO_TRIAL)),
+        _ => None,
+    }
+}
+
+/// Asks the service of an attempt's integration what changes nothing there.
+pub async fn probe(http: &HttpClient, attempt: &Attempt) -> Performed {
+    let mut redactor = Redactor::of(attempt);
+    let mut figures = None;
+    let outcome = answered(http, attempt, &mut redactor, &mut figures).await;
+    performed(outcome, &redactor, figures)
+}
+
+async fn answered(
+    http: &HttpClient,
+    attempt: &Attempt,
+    redactor: &mut Redactor,
+    figures: &mut Option<HttpFigures>,
+) -> Result<Value, Failure> {
+    let none = || invalid(&no_integration(&attempt.action_target));
+    let connection = attempt.connection.as_deref().ok_or_else(none)?;
+    if connection.kind.word == smtp::KIND.word {
+        return smtp::probe(http, attempt, redactor).await;
+    }
+    let mut service = Service::new(http, attempt, connection)?;
+    let outcome = match connection.kind.word {
+        "slack" => slack_api::probe(&mut service, connection).await,
+        "sendgrid" => sendgrid::probe(&mut service, connection).await,
+        "twilio" => twilio::probe(&mut service, connection).await,
+        _ => Err(none()),
+    };
+    (*redactor, *figures) = (service.redactor, service.figures);
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::KINDS;
+    use super::*;
+    use core314_domain::ids::{Owner, RowId, UserId};
+    use core314_domain::integration::Definition;
+    use uuid::Uuid;
+
+    fn of_kind(kind: &str, credentials: &Value) -> Option<Trial> {
+        let definition: Definition = serde_json::from_value(json!({"credentials": credentials})).expect("a definition");
+        of(&Integration {
+            id: RowId(Uuid::nil()),
+            owner: Owner::new(UserId(Uuid::nil()), None),
+            name: "it".to_owned(),
+            kind: kind.to_owned(),
+            definition,
+            is_active: true,
+            version: 1,
+            created_at_ms: 0,
+            updated_at_ms: 0,
+        })
+    }
+
+    #[test]
+    fn every_kind_has_a_trial_or_says_why_not() {
+        for kind in KINDS {
+            assert!(of_kind(kind.word, &json!({})).is_some(), "{}", kind.word);
+        }
+        assert_eq!(of_kind("slack", &json!({"bot_token": "secrets.BOT"})), Some(Trial::Probe));
+        assert!(matches!(of_kind("slack", &json!({"webhook_url": "secrets.HOOK"})), Some(Trial::Action(_))));
+        assert!(matches!(of_kind("pagerduty", &json!({})), Some(Trial::Impossible(_))));
+        assert_eq!(of_kind("http", &json!({})), None);
+    }
+}
