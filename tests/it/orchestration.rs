@@ -21,6 +21,7 @@ mod gathering;
 mod keys;
 mod large_results;
 mod phases;
+mod repeats;
 mod retries;
 mod settled;
 mod steps;

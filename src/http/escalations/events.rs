@@ -14,9 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{not_asked, not_told};
+use super::{cause_of, not_asked, not_told};
 use crate::http::ask::{self, Asked, Nothing};
 use crate::http::auth::Role;
+use crate::http::idempotency::{self, First};
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::runs::control::bounded;
@@ -59,6 +60,7 @@ struct TakenView {
 pub fn create_doc() -> Doc {
     Doc::role("Reports a failure to the escalation rules.", Role::Operator)
         .body::<Report>()
+        .idempotent()
         .ok::<Reported>("What the rules made of it; empty where none acts.")
 }
 
@@ -67,9 +69,14 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let reason = asked.input.escalation_reason.unwrap_or(EscalationReason::Reported);
     let now_ms = state.engine.now_ms();
     let failure = Failure::described(reason, Arc::new(Value::Object(asked.input.context)), now_ms);
-    let cause = RowId::new(now_ms, rand::random());
     let desk = state.engine.escalations()?;
-    let taken = desk.ask(asked.owner, failure, cause, None).await.map_err(not_asked)?;
+    let (tenant, request) = (asked.owner.tenant, asked.idempotency.as_ref());
+    let made = json!(RowId::new(now_ms, rand::random()));
+    let First { made, answer } = idempotency::first(&state, tenant, request, made).await?;
+    if let Some(answer) = answer {
+        return Ok(HttpResponse::Ok().json(answer));
+    }
+    let taken = desk.ask(asked.owner, failure, cause_of(&made)?, None).await.map_err(not_asked)?;
     let view = taken.into_iter().map(|taken| TakenView {
         escalation_rule_id: taken.rule,
         admission: match taken.admission {
@@ -83,7 +90,9 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
             Admission::Open | Admission::Join => None,
         },
     });
-    Ok(HttpResponse::Ok().json(Reported { taken: view.collect() }))
+    let answer = json!(Reported { taken: view.collect() });
+    idempotency::answered(&state, tenant, request, &made, &answer).await?;
+    Ok(HttpResponse::Ok().json(answer))
 }
 
 pub fn active_doc() -> Doc {
