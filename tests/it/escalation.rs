@@ -6,6 +6,7 @@ mod kills;
 mod page;
 mod remedies;
 mod restraint;
+mod services;
 mod taking;
 
 use reqwest::Method;
