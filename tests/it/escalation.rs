@@ -4,6 +4,7 @@
 mod bounds;
 mod kills;
 mod page;
+mod pagers;
 mod remedies;
 mod restraint;
 mod services;
