@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_domain::run::{Command, RequestName};
 use serde_json::Value;
@@ -25,7 +24,7 @@ const NAME_BYTES: usize = 16;
 
 pub fn doc() -> Doc {
     let doc = Doc::role("Sends a run a signal; the body is its payload.", Role::Operator);
-    shows_the_run(doc.problem(StatusCode::CONFLICT).optional_body::<Value>().idempotent())
+    shows_the_run(doc.optional_body::<Value>().idempotent())
 }
 
 pub async fn handle(
@@ -46,10 +45,10 @@ pub async fn handle(
         return Err(Problem::field("", message));
     }
     // Digests: a run keeps many, and none need be read again.
-    let short = |digest: &[u8]| hex(&digest[..NAME_BYTES]).into();
+    let short = |digest: [u8; 32]| -> Arc<str> { hex(&digest[..NAME_BYTES]).into() };
     let request = asked.idempotency.as_ref().map(|request| RequestName {
-        key: short(&Sha256::digest(request.key.as_bytes())),
-        body: short(&request.body_hash),
+        key: short(Sha256::digest(request.key.as_bytes()).into()),
+        body: short(request.body_hash),
     });
     let command = Command::Signal { name: name.as_str().into(), payload: Arc::new(asked.input.clone()), request };
     tell(&state, &id, &asked, command, asked.remark()).await
