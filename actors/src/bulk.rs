@@ -16,12 +16,14 @@ use core314_domain::ids::{RowId, RunId};
 use core314_domain::run::{Command, RunState};
 use core314_domain::words::RunStatus;
 use futures_util::future::join_all;
+use serde_json::{Value, json};
 
-use crate::engine::{Engine, Inner, Rerun, RerunError, Restart, TellError};
+use crate::engine::{Engine, Inner, Rerun, RerunError, Restart, TellError, unexpected};
 use crate::failpoint;
 use crate::flow_run::Remark;
 use crate::ingress::{IdempotencyRequest, TriggerError, Triggered};
 use crate::ports::bulk::BulkJobs;
+use crate::ports::store::Outcome;
 use crate::ports::{Scope, StoreError};
 use crate::supervision::{Behaviour, Ctx};
 
@@ -275,17 +277,35 @@ pub enum BulkError {
     /// Look at the job: it is not in a state in which this could be done.
     #[error("the job is {0}: it cannot be changed any more")]
     Over(BulkStatus),
+    /// Use another idempotency key.
+    #[error("this idempotency key was used for another request")]
+    KeyReused,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Engine {
-    /// Makes a job of these runs, and begins with it.
-    pub async fn create_bulk(&self, job: BulkJob, runs: Vec<RunId>) -> Result<BulkJob, BulkError> {
+    /// Makes a job of these runs, and begins with it. The same request again is answered with the same job.
+    pub async fn create_bulk(
+        &self,
+        job: BulkJob,
+        runs: Vec<RunId>,
+        request: Option<IdempotencyRequest>,
+    ) -> Result<BulkJob, BulkError> {
         let desk = self.bulk_desk()?;
-        desk.jobs.create_bulk(job.clone(), runs).await?;
-        desk.nudge();
-        Ok(job)
+        let name = request.map(|request| self.name(&request, json!({"id": job.id})));
+        match desk.jobs.create_bulk(job.clone(), runs, name).await? {
+            None => {
+                desk.nudge();
+                Ok(job)
+            }
+            Some(Outcome::Duplicate { answer, same_request: true }) => {
+                let known = answer.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok());
+                self.bulk_job(Scope::Tenant(job.owner.tenant), known.ok_or(BulkError::KeyReused)?).await
+            }
+            Some(Outcome::Duplicate { .. }) => Err(BulkError::KeyReused),
+            Some(other) => Err(unexpected(other).into()),
+        }
     }
 
     /// A job that the scope may see.

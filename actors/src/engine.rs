@@ -8,6 +8,7 @@ mod events;
 mod integrations;
 mod keys;
 mod look;
+mod names;
 mod on_duty;
 pub mod people;
 mod replay;

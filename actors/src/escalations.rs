@@ -16,6 +16,7 @@ mod act;
 mod ask;
 mod desk;
 mod message;
+mod pagers;
 mod people;
 mod rule_actor;
 mod rule_queue;

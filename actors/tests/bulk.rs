@@ -145,7 +145,7 @@ impl World {
             created_at_ms: engine.now_ms(),
             updated_at_ms: engine.now_ms(),
         };
-        self.io.block_on(engine.create_bulk(job, runs.to_vec())).expect("it is made").id
+        self.io.block_on(engine.create_bulk(job, runs.to_vec(), None)).expect("it is made").id
     }
 
     fn read(&self, engine: &Engine, id: RowId) -> BulkJob {

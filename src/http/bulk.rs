@@ -120,6 +120,7 @@ impl View {
 pub fn create_doc() -> Doc {
     Doc::role("Makes a job that retries, reruns, restarts or cancels every run that a filter finds.", Role::Operator)
         .body::<Input>()
+        .idempotent()
         .ok::<Preview>("What the filter finds, for a preview.")
         .answer::<View>(StatusCode::ACCEPTED, "The job is durable, and goes on.")
 }
@@ -167,7 +168,7 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
         created_at_ms: now_ms,
         updated_at_ms: now_ms,
     };
-    let job = state.engine.create_bulk(job, runs).await?;
+    let job = state.engine.create_bulk(job, runs, asked.idempotency).await?;
     Ok(HttpResponse::Accepted().json(View::of(job)))
 }
 
@@ -258,6 +259,7 @@ impl From<BulkError> for Problem {
         match error {
             BulkError::NotFound => Self::no_row("bulk job"),
             BulkError::Over(_) => Self::Conflict(error.to_string()),
+            BulkError::KeyReused => Self::IdempotencyKeyReused,
             BulkError::Store(error) => error.into(),
         }
     }

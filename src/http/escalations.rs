@@ -11,7 +11,9 @@ mod written;
 
 use core314_actors::engine::RuleError;
 use core314_actors::escalations::{AskError, EscalationError};
+use core314_domain::ids::RowId;
 use core314_domain::plan::Problem as DocumentProblem;
+use serde_json::Value;
 
 use super::problem::{FieldError, Problem};
 
@@ -43,6 +45,11 @@ fn not_told(error: EscalationError) -> Problem {
         EscalationError::Busy => Problem::Busy { retry_after_seconds: 1 },
         EscalationError::Store(error) => error.into(),
     }
+}
+
+/// The name of what has happened, as the first request of that name gave it: told again, it counts once.
+pub fn cause_of(made: &Value) -> Result<RowId, Problem> {
+    made.as_str().and_then(|id| id.parse().ok()).ok_or(Problem::IdempotencyKeyReused)
 }
 
 /// Why the rules could not be asked.

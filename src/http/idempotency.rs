@@ -3,9 +3,13 @@
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderMap;
 use core314_actors::ingress::IdempotencyRequest;
+use core314_domain::ids::TenantId;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::State;
 use super::problem::Problem;
+use super::signals::refused;
 
 const HEADER: &str = "Idempotency-Key";
 const MAX_KEY_BYTES: usize = 255;
@@ -36,6 +40,41 @@ pub fn header_of(headers: &HeaderMap, name: &'static str) -> Result<Option<Strin
         return Err(Problem::header(name, format!("must have 1 to {MAX_KEY_BYTES} visible ASCII characters")));
     }
     Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
+}
+
+/// A request that may have come before: what it was made from the first time, and what it was answered with, where it was.
+pub struct First {
+    pub made: Value,
+    pub answer: Option<Value>,
+}
+
+/// Takes the request's own name with what its work is made from. One without a name is always the first.
+pub async fn first(
+    state: &State,
+    tenant: TenantId,
+    request: Option<&IdempotencyRequest>,
+    made: Value,
+) -> Result<First, Problem> {
+    let Some(request) = request else { return Ok(First { made, answer: None }) };
+    let taken = state.engine.take_name(tenant, request, json!({"made": made})).await;
+    let Some(mut known) = taken.map_err(|error| refused(error, "request"))? else {
+        return Ok(First { made, answer: None });
+    };
+    // Without it, it is another endpoint's.
+    let made = known.get_mut("made").map(Value::take).ok_or(Problem::IdempotencyKeyReused)?;
+    Ok(First { made, answer: known.get_mut("answer").map(Value::take) })
+}
+
+/// Keeps what a named request was answered with.
+pub async fn answered(
+    state: &State,
+    tenant: TenantId,
+    request: Option<&IdempotencyRequest>,
+    made: &Value,
+    answer: &Value,
+) -> Result<(), Problem> {
+    let Some(request) = request else { return Ok(()) };
+    Ok(state.engine.keep_with_name(tenant, request, json!({"made": made, "answer": answer})).await?)
 }
 
 /// SHA-256 of method, path and body. None of the first two can contain the NUL that ends them.

@@ -22,7 +22,7 @@ fn text(name: &'static str, text: String, most: usize) -> Result<String, Problem
 }
 
 /// Why something was not taken; `noun` is what the path names.
-fn refused(error: SignalError, noun: &str) -> Problem {
+pub fn refused(error: SignalError, noun: &str) -> Problem {
     match error {
         SignalError::NotFound => Problem::no_row(noun),
         SignalError::Decided => Problem::Conflict(format!("the {noun} was decided before: look at it")),

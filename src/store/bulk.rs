@@ -1,6 +1,7 @@
 //! Jobs that tell many runs the same. Their runs are found by the status of their items, which is indexed.
 
 use core314_actors::ports::bulk::BulkJobs;
+use core314_actors::ports::store::{Idempotency, Outcome};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::bulk::{BulkItem, BulkJob, ItemStatus};
 use core314_domain::ids::{RowId, RunId};
@@ -8,6 +9,7 @@ use core314_domain::words::RunStatus;
 
 use super::SqlStore;
 use super::cell::{Cell, Fields, Row, Rows};
+use super::commit::signals::claim;
 use super::connection::{Bulk, Connection};
 use super::failure::Failure;
 
@@ -64,8 +66,13 @@ pub(super) const NOTED: Bulk = Bulk {
 };
 
 impl BulkJobs for SqlStore {
-    fn create_bulk(&self, job: BulkJob, runs: Vec<RunId>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { Ok(create(self, &job, &runs).await?) })
+    fn create_bulk(
+        &self,
+        job: BulkJob,
+        runs: Vec<RunId>,
+        name: Option<Idempotency>,
+    ) -> BoxFuture<'_, Result<Option<Outcome>, StoreError>> {
+        Box::pin(async move { Ok(create(self, &job, &runs, name.as_ref()).await?) })
     }
 
     fn bulk_job(&self, scope: Scope, id: RowId) -> BoxFuture<'_, Result<Option<BulkJob>, StoreError>> {
@@ -139,7 +146,12 @@ impl BulkJobs for SqlStore {
     }
 }
 
-async fn create(store: &SqlStore, job: &BulkJob, runs: &[RunId]) -> Result<(), Failure> {
+async fn create(
+    store: &SqlStore,
+    job: &BulkJob,
+    runs: &[RunId],
+    name: Option<&Idempotency>,
+) -> Result<Option<Outcome>, Failure> {
     let mut jobs = Rows::new(10);
     jobs.push([
         job.id.0.into(),
@@ -161,11 +173,16 @@ async fn create(store: &SqlStore, job: &BulkJob, runs: &[RunId]) -> Result<(), F
     // A connection that saw an error is not given back: its transaction ends with it.
     let mut connection = store.writers()?.lend().await?;
     connection.begin_write().await?;
-    connection.bulk(NEW_JOB, &jobs).await?;
-    connection.bulk(NEW_ITEMS, &items).await?;
-    connection.commit().await?;
+    let known = claim(&mut connection, job.owner.tenant, name, job.created_at_ms).await?;
+    if known.is_none() {
+        connection.bulk(NEW_JOB, &jobs).await?;
+        connection.bulk(NEW_ITEMS, &items).await?;
+        connection.commit().await?;
+    } else {
+        connection.rollback().await?;
+    }
     connection.give_back();
-    Ok(())
+    Ok(known)
 }
 
 async fn save(store: &SqlStore, job: &BulkJob, items: &[BulkItem], ends: &[(u32, RunStatus)]) -> Result<bool, Failure> {

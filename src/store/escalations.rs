@@ -74,6 +74,10 @@ const OUTBOX: &str = "SELECT id, escalation_id, level, round, purpose, kind, cha
     OR purpose IN ('remediation', 'fix_first') OR (purpose = 'level' \
     AND channel IN ('retry', 'retry_with_fallback', 'rollback_changes', 'switch_to_backup', 'recover'))) \
     ORDER BY CASE WHEN kind = 'notify' AND status <> 'pending' AND NOT is_stopped THEN 1 ELSE 0 END, id LIMIT 1000";
+const MESSAGES_SENT: &str = "SELECT id, escalation_id, level, round, purpose, kind, channel, target, payload, \
+    idempotency_key, status, is_unknown, is_stopped, run_id, error, tries, not_before_ms, sent_at_ms FROM outbox \
+    WHERE escalation_id = $1 AND tenant_id = $2 AND (kind = 'notify' OR channel = 'send_notification') \
+    AND run_id IS NOT NULL AND purpose <> 'follow_up' ORDER BY id DESC LIMIT 1000";
 const WAKING: &str = "SELECT wake_at_ms, id, rule_id, tenant_id FROM escalations WHERE wake_at_ms IS NOT NULL \
     AND (wake_at_ms, id) > ($1, $2) AND wake_at_ms < $3 ORDER BY wake_at_ms, id LIMIT $4";
 const OPEN_OF: &str = "SELECT coalesce(wake_at_ms, 0), id, rule_id, tenant_id FROM escalations \
@@ -209,6 +213,13 @@ impl EscalationBook for SqlStore {
 
     fn outbox(&self, escalation: RowId) -> BoxFuture<'_, Result<Vec<OutboxRow>, StoreError>> {
         Box::pin(async move { many(&rows(self, Scope::Platform, OUTBOX, &[escalation.0.into()]).await?, task) })
+    }
+
+    fn messages_sent(&self, tenant: TenantId, escalation: RowId) -> BoxFuture<'_, Result<Vec<OutboxRow>, StoreError>> {
+        Box::pin(async move {
+            let cells = [escalation.0.into(), tenant.0.into()];
+            many(&rows(self, Scope::Tenant(tenant), MESSAGES_SENT, &cells).await?, task)
+        })
     }
 
     fn waking(

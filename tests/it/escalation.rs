@@ -4,8 +4,10 @@
 mod bounds;
 mod kills;
 mod page;
+mod pagers;
 mod remedies;
 mod restraint;
+mod services;
 mod starts;
 mod taking;
 

@@ -22,6 +22,7 @@ mod gathering;
 mod keys;
 mod large_results;
 mod phases;
+mod repeats;
 mod retries;
 mod settled;
 mod steps;

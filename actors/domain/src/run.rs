@@ -46,7 +46,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::{CacheKey, Cached};
 pub use change::{Change, Decision, Effect};
-pub use command::{AttemptReport, Command, OnDuty, Outcome, Refusal, SubRunNews, UndoWay, Voter};
+pub use command::{AttemptReport, Command, OnDuty, Outcome, Refusal, RequestName, SubRunNews, UndoWay, Voter};
 pub use decide::{GatedNames, Grant};
 pub use header::{FlowRef, RunHeader, known_types, matching_scope};
 pub use phases::{PhaseMove, PhaseState};
@@ -112,6 +112,8 @@ pub struct RunState {
     pub forms: BTreeMap<StepNo, BTreeMap<UserId, Json>>,
     /// Signals that came before anything waited for them, oldest first.
     pub signals: Vec<(Arc<str>, Json)>,
+    /// What was told it under a name of the caller's own, the newest last.
+    pub named: Vec<RequestName>,
     /// The keys of the events that steps wait for.
     pub event_keys: BTreeMap<StepNo, String>,
     /// Steps that can be taken back and had an attempt whose outcome is not known.

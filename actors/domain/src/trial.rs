@@ -145,10 +145,11 @@ pub fn perform(document: &FlowDocument, trial: &Trial) -> Result<Report, Vec<Pro
         return Ok(Report { name, failures, status: None, error: None, steps, output: Value::Null });
     }
     let header = header(document, &plan, trigger, owner, now_ms);
-    let signals = trial
-        .signals
-        .iter()
-        .map(|(name, payload)| Command::Signal { name: name.as_str().into(), payload: Arc::new(payload.clone()) });
+    let signals = trial.signals.iter().map(|(name, payload)| Command::Signal {
+        name: name.as_str().into(),
+        payload: Arc::new(payload.clone()),
+        request: None,
+    });
     let mut stage = Stage::new(Run::new(Arc::new(header), plan), now_ms, signals);
     let mut mocked = Mocked { trial, payloads: BTreeMap::new() };
     stage.play(&mut mocked);

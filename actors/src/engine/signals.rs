@@ -282,13 +282,7 @@ impl Engine {
 
     /// The request's own name, with the id that a repetition is answered with.
     fn named(&self, request: Option<IdempotencyRequest>, id: RowId) -> Option<Idempotency> {
-        let ttl_ms = self.inner.runtime.settings.idempotency_ttl_ms;
-        request.map(|request| Idempotency {
-            key: request.key,
-            body_hash: request.body_hash,
-            answer: json!({"id": id}),
-            expires_at_ms: self.now_ms() + ttl_ms,
-        })
+        request.map(|request| self.name(&request, json!({"id": id})))
     }
 
     async fn taken(&self, write: SignalWrite, id: RowId) -> Result<RowId, SignalError> {

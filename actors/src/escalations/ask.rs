@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::desk::{PATIENCE, TenantRules};
-use super::{Desk, EscalationError, Job};
+use super::{Desk, EscalationError, Job, pagers};
 use crate::ports::StoreError;
 use crate::ports::escalation::{EscalationWrite, EventStep, HeldBackNote, StoredEscalation};
 use crate::ports::store::Outcome;
@@ -250,7 +250,10 @@ impl Desk {
         let mut escalation = escalation;
         escalation.event = decision.event;
         escalation.deadlines = escalation.event.deadlines(rule);
-        let outbox = self.rows(rule, &escalation, &decision.tasks).await?;
+        let mut outbox = self.rows(rule, &escalation, &decision.tasks).await?;
+        if let Some(news) = before.and_then(|before| pagers::news(before, &escalation.event)) {
+            outbox.extend(self.follow_ups(&escalation, news).await?);
+        }
         let is_new_work = !outbox.is_empty();
         // What was just written down is done at once; were it not for a crash, the time would be moved on afterwards. Where there
         // is nothing new, what was to be looked at before still is.

@@ -26,7 +26,7 @@ pub(super) fn words(rule: &Rule, escalation: &StoredEscalation, purpose: Purpose
         Purpose::SlaWarning => "Service time nearly over: ",
         Purpose::SlaBreach => "Service time exceeded: ",
         Purpose::Repeat => "Still open: ",
-        Purpose::Level | Purpose::FixFirst | Purpose::Remediation => "",
+        Purpose::Level | Purpose::FixFirst | Purpose::Remediation | Purpose::FollowUp => "",
     };
     let title: String = format!("{lead}{what}: {about}").chars().take(200).collect();
     let mut lines = vec![format!("{title} (rule {}, level {}).", rule.document.rule_name, level.max(1))];

@@ -222,10 +222,10 @@ fn look_ms(row: &OutboxRow, now_ms: i64) -> i64 {
 }
 
 /// Whether something is still to be done: what an acknowledgement or the end has stopped is not, nor is anything but the notice
-/// of a service level after the end.
+/// of a service level, and of the end itself, after the end.
 fn is_wanted(stored: &StoredEscalation, row: &OutboxRow) -> bool {
-    let is_of_service = matches!(row.purpose, Purpose::SlaWarning | Purpose::SlaBreach);
-    !row.is_stopped && (is_of_service || !stored.event.status.is_closed())
+    let outlasts = matches!(row.purpose, Purpose::SlaWarning | Purpose::SlaBreach | Purpose::FollowUp);
+    !row.is_stopped && (outlasts || !stored.event.status.is_closed())
 }
 
 /// What a remediation that has ended means: the first success mends; a failure says, once, that it is still broken.
@@ -248,7 +248,7 @@ fn is_remedy(row: &OutboxRow) -> bool {
     match row.purpose {
         Purpose::Remediation | Purpose::FixFirst => true,
         Purpose::Level => row.kind == OutboxKind::Act && LevelAction::names_remedy(&row.channel),
-        Purpose::Repeat | Purpose::SlaWarning | Purpose::SlaBreach => false,
+        Purpose::Repeat | Purpose::SlaWarning | Purpose::SlaBreach | Purpose::FollowUp => false,
     }
 }
 

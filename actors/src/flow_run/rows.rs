@@ -71,6 +71,7 @@ impl FlowRun {
             | Change::VarsSet { .. }
             | Change::SignalKept { .. }
             | Change::SignalTaken { .. }
+            | Change::SignalNamed(_)
             | Change::UndoOpened { .. }
             | Change::OutputSet { .. } => {}
             Change::WaitOpened { .. }

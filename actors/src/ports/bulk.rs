@@ -4,12 +4,19 @@ use core314_domain::bulk::{BulkItem, BulkJob, ItemStatus};
 use core314_domain::ids::{RowId, RunId};
 use core314_domain::words::RunStatus;
 
+use super::store::{Idempotency, Outcome};
 use super::{BoxFuture, Scope, StoreError};
 
 /// What the driver of jobs needs of a database.
 pub trait BulkJobs: Send + Sync + 'static {
-    /// Keeps a new job with its runs, in one transaction.
-    fn create_bulk(&self, job: BulkJob, runs: Vec<RunId>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Keeps a new job with its runs, and takes the request's own name, in one transaction. Where the name is taken,
+    /// nothing is kept, and the answer is the duplicate.
+    fn create_bulk(
+        &self,
+        job: BulkJob,
+        runs: Vec<RunId>,
+        name: Option<Idempotency>,
+    ) -> BoxFuture<'_, Result<Option<Outcome>, StoreError>>;
 
     /// A job that the scope may see.
     fn bulk_job(&self, scope: Scope, id: RowId) -> BoxFuture<'_, Result<Option<BulkJob>, StoreError>>;

@@ -212,6 +212,9 @@ pub trait EscalationBook: Send + Sync + 'static {
     /// What an event wants done, as far as it is not over, and what was tried to mend it.
     fn outbox(&self, escalation: RowId) -> BoxFuture<'_, Result<Vec<OutboxRow>, StoreError>>;
 
+    /// The messages of an event that were sent or are being sent, but those that follow up on others: the newest thousand.
+    fn messages_sent(&self, tenant: TenantId, escalation: RowId) -> BoxFuture<'_, Result<Vec<OutboxRow>, StoreError>>;
+
     /// Events with something to do before a time, soonest first, after the given one.
     fn waking(
         &self,

@@ -62,6 +62,10 @@ pub enum SignalWrite {
     Event(NewEvent),
     /// The run has heard of the event, or its step waits no more. Once more does nothing.
     EventTold(DeliveryPlace),
+    /// Takes a request's own name; one that is taken is a duplicate.
+    Name(NewName),
+    /// Replaces what is kept with a name, of the same request. Of one that is gone, it does nothing.
+    Named(NewName),
     /// The occurrence's runs are durable, or there are none: it is crossed out. Once more does nothing.
     Settled {
         id: RowId,
@@ -80,10 +84,18 @@ impl SignalWrite {
             Self::DecisionVerdict(verdict) | Self::RecommendationVerdict(verdict) => {
                 std::slice::from_ref(&verdict.audit)
             }
-            Self::Metrics(_) | Self::Event(_) | Self::EventTold(_) => &[],
+            Self::Metrics(_) | Self::Event(_) | Self::EventTold(_) | Self::Name(_) | Self::Named(_) => &[],
             Self::Settled { audit, .. } => audit,
         }
     }
+}
+
+/// A caller's own name for a request, with what is kept with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewName {
+    pub tenant: TenantId,
+    pub name: Idempotency,
+    pub at_ms: i64,
 }
 
 /// A decision of an engine outside.

@@ -150,6 +150,7 @@ fn changes_run(change: &Change) -> bool {
         | Change::Voted { .. }
         | Change::SignalKept { .. }
         | Change::SignalTaken { .. }
+        | Change::SignalNamed(_)
         | Change::PhaseMoved(_)
         | Change::UndoOpened { .. }
         | Change::OutputSet { .. }
@@ -200,6 +201,7 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         | Change::Voted { .. }
         | Change::SignalKept { .. }
         | Change::SignalTaken { .. }
+        | Change::SignalNamed(_)
         | Change::PhaseMoved(_)
         | Change::RollbackBegan { .. }
         | Change::UndoOpened { .. }

@@ -6,6 +6,7 @@ use core314_domain::words::RunStatus;
 
 use super::memory_store::MemoryStore;
 use crate::ports::bulk::BulkJobs;
+use crate::ports::store::{Idempotency, Outcome};
 use crate::ports::{BoxFuture, Scope, StoreError};
 
 fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, Result<T, StoreError>> {
@@ -13,11 +14,20 @@ fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, Result<T, StoreError
 }
 
 impl BulkJobs for MemoryStore {
-    fn create_bulk(&self, job: BulkJob, runs: Vec<RunId>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn create_bulk(
+        &self,
+        job: BulkJob,
+        runs: Vec<RunId>,
+        name: Option<Idempotency>,
+    ) -> BoxFuture<'_, Result<Option<Outcome>, StoreError>> {
+        let mut rows = self.rows();
+        if let Some(known) = rows.claim(job.owner.tenant, name.as_ref()) {
+            return ready(Some(known));
+        }
         let item = |(no, run)| BulkItem { no, run, target: None, status: ItemStatus::Pending, mark: 0, error: None };
         let items = (0..).zip(runs).map(|numbered| (item(numbered), false)).collect();
-        self.rows().bulk.insert(job.id, (job, items));
-        ready(())
+        rows.bulk.insert(job.id, (job, items));
+        ready(None)
     }
 
     fn bulk_job(&self, scope: Scope, id: RowId) -> BoxFuture<'_, Result<Option<BulkJob>, StoreError>> {

@@ -42,6 +42,14 @@ impl Rows {
                 self.told_of_event(place);
                 DONE
             }
+            SignalWrite::Name(new) => self.claim(new.tenant, Some(&new.name)).unwrap_or(DONE),
+            SignalWrite::Named(new) => {
+                let known = self.keys.get_mut(&(new.tenant, new.name.key.clone()));
+                if let Some((_, answer)) = known.filter(|(hash, _)| *hash == new.name.body_hash) {
+                    *answer = new.name.answer.clone();
+                }
+                DONE
+            }
             SignalWrite::Settled { id, .. } => {
                 self.signals.occurrences.remove(id);
                 DONE
@@ -53,7 +61,7 @@ impl Rows {
         outcome
     }
 
-    fn claim(&mut self, tenant: TenantId, wanted: Option<&Idempotency>) -> Option<Outcome> {
+    pub(super) fn claim(&mut self, tenant: TenantId, wanted: Option<&Idempotency>) -> Option<Outcome> {
         let wanted = wanted?;
         let key = (tenant, wanted.key.clone());
         if let Some((hash, answer)) = self.keys.get(&key) {

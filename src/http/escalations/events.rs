@@ -14,9 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{not_asked, not_told};
+use super::{cause_of, not_asked, not_told};
 use crate::http::ask::{self, Asked, Nothing};
 use crate::http::auth::Role;
+use crate::http::idempotency::{self, First};
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::runs::control::bounded;
@@ -60,6 +61,7 @@ struct TakenView {
 pub fn create_doc() -> Doc {
     Doc::role("Reports a failure to the escalation rules.", Role::Operator)
         .body::<Report>()
+        .idempotent()
         .ok::<Reported>("What the rules made of it; empty where none acts.")
 }
 
@@ -68,9 +70,14 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let reason = asked.input.escalation_reason.unwrap_or(EscalationReason::Reported);
     let now_ms = state.engine.now_ms();
     let failure = Failure::described(reason, Arc::new(Value::Object(asked.input.context)), now_ms);
-    let cause = RowId::new(now_ms, rand::random());
     let desk = state.engine.escalations()?;
-    let taken = desk.ask(asked.owner, failure, cause, None).await.map_err(not_asked)?;
+    let (tenant, request) = (asked.owner.tenant, asked.idempotency.as_ref());
+    let made = json!(RowId::new(now_ms, rand::random()));
+    let First { made, answer } = idempotency::first(&state, tenant, request, made).await?;
+    if let Some(answer) = answer {
+        return Ok(HttpResponse::Ok().json(answer));
+    }
+    let taken = desk.ask(asked.owner, failure, cause_of(&made)?, None).await.map_err(not_asked)?;
     let mut views = Vec::with_capacity(taken.len());
     for taken in taken {
         let (admission, held_back_by) = match &taken.admission {
@@ -81,7 +88,9 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
         let escalation_event_id = desk.event_of(asked.owner, &taken).await?;
         views.push(TakenView { escalation_rule_id: taken.rule, admission, escalation_event_id, held_back_by });
     }
-    Ok(HttpResponse::Ok().json(Reported { taken: views }))
+    let answer = json!(Reported { taken: views });
+    idempotency::answered(&state, tenant, request, &made, &answer).await?;
+    Ok(HttpResponse::Ok().json(answer))
 }
 
 pub fn active_doc() -> Doc {

@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::escalations::Taken;
 use core314_actors::ports::Scope;
 use core314_actors::ports::resource::Resource;
 use core314_domain::escalation::{Admission, EscalationReason, Failure};
-use core314_domain::ids::{ExecutionId, LogId, RowId};
+use core314_domain::ids::{ExecutionId, LogId, Owner, RowId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::http::auth::Role;
-use crate::http::escalations::{not_asked, try_out};
+use crate::http::escalations::{cause_of, not_asked, try_out};
+use crate::http::idempotency::{self, First};
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::{Shared, State, ask, body, input};
@@ -57,6 +59,7 @@ struct View {
 pub fn doc() -> Doc {
     Doc::role("Asks the escalation rules about a failure.", Role::Operator)
         .body::<Input>()
+        .idempotent()
         .problem(StatusCode::NOT_FOUND)
         .ok::<View>("What the rule that acts has done so far.")
 }
@@ -65,28 +68,40 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let started = Instant::now();
     let credential = state.keys.identify(&req).await?;
     credential.allows(Role::Operator)?;
-    let (_, mut value) = body::read_json(&req, payload, &state.settings).await?;
+    let (bytes, mut value) = body::read_json(&req, payload, &state.settings).await?;
     let user = ask::take_user(&mut value)?;
     let input: Input = input::read(value)?;
     let caller = credential.act(req.headers(), user)?;
     let owner = caller.owner()?;
     let failure = failure(&state, caller.scope, input).await?;
-    let cause = RowId::new(state.engine.now_ms(), rand::random());
     let desk = state.engine.escalations()?;
-    let taken = desk.ask(owner, failure, cause, None).await.map_err(not_asked)?;
+    let request = idempotency::of_request(&req, &bytes)?;
+    let made = json!(RowId::new(state.engine.now_ms(), rand::random()));
+    let First { made, answer } = idempotency::first(&state, owner.tenant, request.as_ref(), made).await?;
+    if let Some(answer) = answer {
+        return Ok(HttpResponse::Ok().json(answer));
+    }
+    let taken = desk.ask(owner, failure, cause_of(&made)?, None).await.map_err(not_asked)?;
     let Some(first) = taken.first() else {
         return Err(Problem::NotFound("no active escalation rule's filters and conditions match".to_owned()));
     };
+    let answer = json!(view(&state, (caller.scope, owner), first, started).await?);
+    idempotency::answered(&state, owner.tenant, request.as_ref(), &made, &answer).await?;
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+/// What the first rule that acts has made of it.
+async fn view(state: &State, (scope, owner): (Scope, Owner), first: &Taken, started: Instant) -> Result<View, Problem> {
     let Some(escalation) = &first.escalation else {
         let why = match &first.admission {
             Admission::HeldBack(by) => by.to_string(),
             Admission::Open | Admission::Join => String::new(),
         };
-        let event = desk.event_of(owner, first).await?;
-        return Ok(HttpResponse::Ok().json(held_back(first.rule, event, why)));
+        let event = state.engine.escalations()?.event_of(owner, first).await?;
+        return Ok(held_back(first.rule, event, why));
     };
-    let row = look(&state, caller.scope, escalation.id, started).await?;
-    Ok(HttpResponse::Ok().json(View {
+    let row = look(state, scope, escalation.id, started).await?;
+    Ok(View {
         success: true,
         escalation_event_id: Some(escalation.id),
         escalation_rule_id: Some(first.rule),
@@ -96,7 +111,7 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
         remediation_attempted: row["remediation_attempted"].clone(),
         remediation_successful: row["remediation_successful"].clone(),
         error: None,
-    }))
+    })
 }
 
 fn held_back(rule: RowId, event: Option<RowId>, why: String) -> View {

@@ -112,6 +112,7 @@ impl From<TellError> for Problem {
             TellError::Refused(Refusal::BadForm(_, problems)) => {
                 Self::InvalidRequest(problems.into_iter().map(|problem| placed("/form", problem)).collect())
             }
+            TellError::Refused(Refusal::KeyReused) => Self::IdempotencyKeyReused,
             TellError::Refused(refusal) => Self::Conflict(refusal.to_string()),
             TellError::RunKeyTaken(_) => Self::Conflict(error.to_string()),
             TellError::Skipped { .. } => Self::LimitReached(error.to_string()),

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::{Engine, Rerun, Restart};
 use core314_actors::flow_run::Remark;
+use core314_actors::ingress::IdempotencyRequest;
 use core314_actors::ports::Scope;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page};
@@ -16,10 +16,11 @@ use core314_domain::ids::RunId;
 use core314_domain::run::Command;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::ask::{self, Asked};
 use crate::http::auth::Role;
+use crate::http::idempotency::{self, First};
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::{Shared, State, resources};
@@ -70,6 +71,19 @@ struct View {
     stopped: bool,
 }
 
+impl View {
+    fn of(found: Found) -> Self {
+        Self { run_ids: found.run_ids, more: found.more, done: 0, refused: Vec::new(), stopped: false }
+    }
+}
+
+/// What the filter finds.
+#[derive(Serialize, Deserialize)]
+struct Found {
+    run_ids: Vec<RunId>,
+    more: bool,
+}
+
 /// A run that would not.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "RefusedRun")]
@@ -81,7 +95,7 @@ struct Refused {
 pub fn doc() -> Doc {
     Doc::role("Cancels, pauses, resumes, retries, reruns or restarts every run that a filter finds.", Role::Operator)
         .body::<Input>()
-        .problem(StatusCode::CONFLICT)
+        .idempotent()
         .ok::<View>("What was done, or would be.")
 }
 
@@ -103,20 +117,36 @@ pub async fn handle(
     }
     from_step(verb == Verb::Rerun, asked.input.from_step.as_ref(), asked.input.version)?;
     let (run_ids, more) = find(&state, asked.caller.scope, filter(&asked.input.filter)?, limit, MOST_PAGES).await?;
-    let mut view = View { run_ids, more, done: 0, refused: Vec::new(), stopped: false };
-    if !asked.input.preview {
-        for (seen, run) in view.run_ids.clone().into_iter().enumerate() {
-            if seen >= FEW && view.refused.len() as f64 > rate * seen as f64 {
-                view.stopped = true;
-                break;
-            }
-            match tell(&state.engine, asked.caller.scope, run, verb, &asked).await {
-                Ok(()) => view.done += 1,
-                Err(problem) => view.refused.push(Refused { run_id: run, error: problem.to_string() }),
-            }
+    let found = Found { run_ids, more };
+    if asked.input.preview {
+        return Ok(HttpResponse::Ok().json(View::of(found)));
+    }
+    // A repetition means the runs that were found the first time, and not those that it has itself begun.
+    let (tenant, request) = (asked.owner.tenant, asked.idempotency.as_ref());
+    let First { made, answer } = idempotency::first(&state, tenant, request, json!(found)).await?;
+    if let Some(answer) = answer {
+        return Ok(HttpResponse::Ok().json(answer));
+    }
+    let found = Found::deserialize(&made).map_err(|_| Problem::IdempotencyKeyReused)?;
+    let answer = json!(tell_all(&state, found, verb, rate, &asked).await);
+    idempotency::answered(&state, tenant, request, &made, &answer).await?;
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+/// Tells one after the other, until too many refuse.
+async fn tell_all(state: &State, found: Found, verb: Verb, rate: f64, asked: &Asked<Input>) -> View {
+    let mut view = View::of(found);
+    for (seen, run) in view.run_ids.clone().into_iter().enumerate() {
+        if seen >= FEW && view.refused.len() as f64 > rate * seen as f64 {
+            view.stopped = true;
+            break;
+        }
+        match tell(&state.engine, asked.caller.scope, run, verb, asked).await {
+            Ok(()) => view.done += 1,
+            Err(problem) => view.refused.push(Refused { run_id: run, error: problem.to_string() }),
         }
     }
-    Ok(HttpResponse::Ok().json(view))
+    view
 }
 
 /// What the caller wants of runs, as columns and values.
@@ -170,6 +200,11 @@ pub async fn find(
 
 async fn tell(engine: &Engine, scope: Scope, run: RunId, verb: Verb, asked: &Asked<Input>) -> Result<(), Problem> {
     let by = asked.caller.by.as_str();
+    // What begins anew has a name of its own: told again after a crash, it is begun once.
+    let idempotency = asked
+        .idempotency
+        .as_ref()
+        .map(|request| IdempotencyRequest { key: format!("{} {run}", request.key), body_hash: request.body_hash });
     let command = match verb {
         Verb::Cancel => Command::Cancel { reason: format!("cancelled by {by}") },
         Verb::Pause => Command::Pause { by: by.into() },
@@ -178,11 +213,11 @@ async fn tell(engine: &Engine, scope: Scope, run: RunId, verb: Verb, asked: &Ask
         Verb::Rerun => {
             let from_step = asked.input.from_step.clone().unwrap_or_default();
             let (version, by) = (asked.input.version, by.to_owned());
-            let again = Rerun { from_step, version, run_key: None, by, idempotency: None };
+            let again = Rerun { from_step, version, run_key: None, by, idempotency };
             return Ok(engine.rerun(scope, run, again).await.map(drop)?);
         }
         Verb::Restart => {
-            let again = Restart { by: by.to_owned(), idempotency: None };
+            let again = Restart { by: by.to_owned(), idempotency };
             return Ok(engine.restart(scope, run, again).await.map(drop)?);
         }
     };

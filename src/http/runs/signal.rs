@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use core314_domain::run::Command;
+use core314_domain::run::{Command, RequestName};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::control::{shows_the_run, tell};
 use crate::http::Shared;
 use crate::http::ask::{self, Asked};
 use crate::http::auth::Role;
+use crate::http::hooks::signature::hex;
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 
@@ -18,10 +19,12 @@ use crate::http::problem::Problem;
 const MAX_NAME_CHARS: usize = 100;
 /// A signal that nothing waits for yet is kept in the run's row.
 const MAX_PAYLOAD_BYTES: usize = 16 * 1024;
+/// So many bytes of a digest tell the names of one run's signals apart.
+const NAME_BYTES: usize = 16;
 
 pub fn doc() -> Doc {
     let doc = Doc::role("Sends a run a signal; the body is its payload.", Role::Operator);
-    shows_the_run(doc.problem(StatusCode::CONFLICT).optional_body::<Value>())
+    shows_the_run(doc.optional_body::<Value>().idempotent())
 }
 
 pub async fn handle(
@@ -41,6 +44,12 @@ pub async fn handle(
             format!("has {bytes} bytes; a signal carries at most {MAX_PAYLOAD_BYTES}: send a link to the rest");
         return Err(Problem::field("", message));
     }
-    let command = Command::Signal { name: name.as_str().into(), payload: Arc::new(asked.input.clone()) };
+    // Digests: a run keeps many, and none need be read again.
+    let short = |digest: [u8; 32]| -> Arc<str> { hex(&digest[..NAME_BYTES]).into() };
+    let request = asked.idempotency.as_ref().map(|request| RequestName {
+        key: short(Sha256::digest(request.key.as_bytes()).into()),
+        body: short(request.body_hash),
+    });
+    let command = Command::Signal { name: name.as_str().into(), payload: Arc::new(asked.input.clone()), request };
     tell(&state, &id, &asked, command, asked.remark()).await
 }

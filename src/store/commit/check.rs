@@ -110,6 +110,7 @@ fn signal_holds_nul(signal: &SignalWrite) -> bool {
         }
         SignalWrite::Metrics(new) => new.points.iter().any(|point| nul(&point.name) || has_nul(&point.labels)),
         SignalWrite::Event(new) => nul(&new.kind) || nul(&new.key) || has_nul(&new.event),
+        SignalWrite::Name(new) | SignalWrite::Named(new) => nul(&new.name.key) || has_nul(&new.name.answer),
         SignalWrite::Settled { .. } | SignalWrite::EventTold(_) => false,
     };
     own || signal.audit().iter().any(audit_holds_nul)

@@ -57,6 +57,11 @@ const FIRES: &str = "UPDATE threshold_states SET fired_at_ms = $1 WHERE flow_id 
 const CLEARS: &str = "DELETE FROM threshold_states WHERE flow_id = $1 AND series = $2 AND tenant_id = $3";
 const FORGETS: &str = "DELETE FROM threshold_states WHERE flow_id = $1 AND tenant_id = $2";
 const KNOWN_KEY: &str = "SELECT body_hash, answer FROM idempotency_keys WHERE tenant_id = $1 AND key = $2";
+const NAMED: Bulk = Bulk {
+    before: "WITH u (tenant_id, key, body_hash, answer) AS (",
+    after: ") UPDATE idempotency_keys SET answer = u.answer FROM u WHERE idempotency_keys.tenant_id = u.tenant_id \
+            AND idempotency_keys.key = u.key AND idempotency_keys.body_hash = u.body_hash",
+};
 /// The runs among these whose tenant has somebody that waits for ends.
 pub(in crate::store) const ENDS: Bulk = Bulk {
     before: "WITH u (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, created_at_ms) AS (",
@@ -131,6 +136,14 @@ async fn take(connection: &mut Connection, signal: &SignalWrite) -> Result<Optio
         SignalWrite::Metrics(new) => metrics(connection, new).await.map(|()| None),
         SignalWrite::Event(new) => events::keep(connection, new).await.map(|()| None),
         SignalWrite::EventTold(place) => events::heard(connection, place).await.map(|()| None),
+        SignalWrite::Name(new) => claim(connection, new.tenant, Some(&new.name), new.at_ms).await,
+        SignalWrite::Named(new) => {
+            let (key, hash) = (new.name.key.as_str().into(), new.name.body_hash.into());
+            let mut rows = Rows::new(4);
+            rows.push([new.tenant.0.into(), key, hash, text(&new.name.answer)]);
+            connection.bulk(NAMED, &rows).await?;
+            Ok(None)
+        }
         SignalWrite::Settled { id, tenant, .. } => {
             connection.fetch(SETTLED, &[id.0.into(), tenant.0.into()]).await?;
             Ok(None)
@@ -219,7 +232,7 @@ async fn judge(
 }
 
 /// Takes a request's key; where it is taken, what was answered then.
-async fn claim(
+pub(in crate::store) async fn claim(
     connection: &mut Connection,
     tenant: TenantId,
     wanted: Option<&Idempotency>,

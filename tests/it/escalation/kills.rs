@@ -22,11 +22,11 @@ fn environment(more: Option<&str>) -> Vec<(&'static str, String)> {
     std::iter::once(secret).chain(more.map(|point| ("CORE314_FAILPOINTS", point.to_owned()))).collect()
 }
 
-fn start(installation: &Installation, point: Option<&str>) -> Server {
+pub(super) fn start(installation: &Installation, point: Option<&str>) -> Server {
     Server::start_with(installation, &environment(point)).expect("the server becomes ready")
 }
 
-fn client(server: &Server) -> Client<'_> {
+pub(super) fn client(server: &Server) -> Client<'_> {
     Client::of(server, USER.parse().expect("a user"))
 }
 
@@ -53,7 +53,7 @@ async fn report(server: &Server, via: &str, round: usize) {
     drop(request.send().await);
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
         assert!(started.elapsed().as_secs() < 60, "{what}");

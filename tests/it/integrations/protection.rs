@@ -1,9 +1,10 @@
-//! Breakers, backup endpoints and limits of integrations, by the real binary.
+//! Breakers, backup endpoints and limits of integrations, by the real binary on both stores.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{done, start, start_with};
+use crate::orchestration::on_both_stores;
 use crate::sink::Sink;
 use crate::support::{SECRET_KEY, Server, StoreKind};
 
@@ -244,42 +245,10 @@ async fn a_crowd_at_a_gate_is_in_nobodys_way(kind: StoreKind) {
     assert!(keys.len() == CROWD && keys.values().all(|times| *times == 1), "each was made once: {keys:?}");
 }
 
-#[tokio::test]
-async fn a_wish_for_patience_holds_for_all_calls_of_an_integration() {
-    one_wish_for_patience_holds_for_all(StoreKind::Sqlite).await;
-}
-
-#[tokio::test]
-async fn a_crowd_at_a_gate_is_in_nobodys_way_on_sqlite() {
-    a_crowd_at_a_gate_is_in_nobodys_way(StoreKind::Sqlite).await;
-}
-
-#[tokio::test]
-async fn a_crowd_at_a_gate_is_in_nobodys_way_on_postgres() {
-    a_crowd_at_a_gate_is_in_nobodys_way(StoreKind::Postgres).await;
-}
-
-#[tokio::test]
-async fn an_ill_service_is_left_alone_on_sqlite() {
-    an_ill_service_is_left_alone(StoreKind::Sqlite).await;
-}
-
-#[tokio::test]
-async fn an_ill_service_is_left_alone_on_postgres() {
-    an_ill_service_is_left_alone(StoreKind::Postgres).await;
-}
-
-#[tokio::test]
-async fn a_backup_endpoint_takes_over_and_hands_back() {
-    a_backup_takes_over(StoreKind::Sqlite).await;
-}
-
-#[tokio::test]
-async fn a_full_limit_of_an_integration_holds_no_slot_on_sqlite() {
-    a_full_limit_delays_and_holds_no_slot(StoreKind::Sqlite).await;
-}
-
-#[tokio::test]
-async fn a_full_limit_of_an_integration_holds_no_slot_on_postgres() {
-    a_full_limit_delays_and_holds_no_slot(StoreKind::Postgres).await;
-}
+on_both_stores!(
+    an_ill_service_is_left_alone,
+    a_backup_takes_over,
+    a_full_limit_delays_and_holds_no_slot,
+    one_wish_for_patience_holds_for_all,
+    a_crowd_at_a_gate_is_in_nobodys_way,
+);

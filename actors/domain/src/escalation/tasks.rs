@@ -11,7 +11,7 @@ words! {
     /// What a task is for.
     Purpose {
         Level = "level", Repeat = "repeat", FixFirst = "fix_first", Remediation = "remediation",
-        SlaWarning = "sla_warning", SlaBreach = "sla_breach",
+        SlaWarning = "sla_warning", SlaBreach = "sla_breach", FollowUp = "follow_up",
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::step::{self, StepStatus};
-use super::{CacheKey, Closing, PhaseMove, PlanRef, RunHeader, UndoWay};
+use super::{CacheKey, Closing, PhaseMove, PlanRef, RequestName, RunHeader, UndoWay};
 use crate::Json;
 use crate::expr::Output;
 use crate::ids::{RowId, RunId, StepNo, UserId};
@@ -160,6 +160,8 @@ pub enum Change {
     SignalTaken {
         name: Arc<str>,
     },
+    /// The caller's own name for a signal that was heard or kept.
+    SignalNamed(RequestName),
     PhaseMoved(Box<PhaseMove>),
     /// What was done after this phase is taken back: these executions, in this order.
     RollbackBegan {

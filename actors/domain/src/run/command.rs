@@ -2,12 +2,23 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Json;
 use crate::ids::{RowId, RunId, StepNo, UserId};
 use crate::limits::Brought;
 use crate::log::{Failure, HttpFigures};
 use crate::plan::Problem;
 use crate::words::{Role, RunStatus};
+
+/// A caller's own name for what it tells a run, and what it tells: digests of both, so that a run can keep many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestName {
+    #[serde(rename = "k")]
+    pub key: Arc<str>,
+    #[serde(rename = "b")]
+    pub body: Arc<str>,
+}
 
 /// What a run can be told.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +59,8 @@ pub enum Command {
     Signal {
         name: Arc<str>,
         payload: Json,
+        /// The caller's own name for it: told again under the same one, it counts once.
+        request: Option<RequestName>,
     },
     /// An event of the key that a step waits for.
     Event {
@@ -207,4 +220,6 @@ pub enum Refusal {
     TooManySignals(usize),
     #[error("no undo of the run has failed: there is nothing to settle")]
     NoFailedUndo,
+    #[error("this idempotency key was used for another request: use a new key")]
+    KeyReused,
 }

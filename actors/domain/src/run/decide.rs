@@ -78,6 +78,11 @@ impl Run {
                 | Command::Event { .. }
                 | Command::SubRun { .. }
                 | Command::Recover { .. } => Ok(Decision { unused_slots: grant.slots, ..Decision::default() }),
+                // It was heard before the end. What is stored again is answered once all before it is stored.
+                Command::Signal { request: Some(request), .. } if self.state.has_heard(request)? => {
+                    let changes = vec![Change::SignalNamed(request.clone())];
+                    Ok(Decision { changes, unused_slots: grant.slots, ..Decision::default() })
+                }
                 Command::Retry { step } => self.reopen(*step, false, grant, now_ms),
                 Command::RetryHeld { step } => self.reopen(*step, true, grant, now_ms),
                 Command::Rollback => self.roll_back(grant, now_ms),
@@ -137,7 +142,7 @@ impl Decider<'_> {
             Command::Wake => self.wake(),
             Command::Approve { step, by } => self.approval(*step, true, by)?,
             Command::Reject { step, by } => self.approval(*step, false, by)?,
-            Command::Signal { name, payload } => self.signal(name, payload)?,
+            Command::Signal { name, payload, request } => self.signal(name, payload, request.as_ref())?,
             Command::Event { step, id, event } => self.event(*step, *id, event),
             Command::SubRun { step, news } => self.sub_run(*step, news),
             Command::Cancel { reason } => self.close(Closing::Cancelled, reason),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::step::{Live, Step, StepStatus, is_zero};
-use super::{Closing, Frame, PhaseState, Place, Ranges, RollbackState, Run, RunState};
+use super::{Closing, Frame, PhaseState, Place, Ranges, RequestName, RollbackState, Run, RunState};
 use crate::Json;
 use crate::ids::{StepNo, UserId};
 use crate::words::RunStatus;
@@ -46,6 +46,8 @@ struct Saved {
     forms: BTreeMap<StepNo, BTreeMap<UserId, Json>>,
     #[serde(rename = "g", default, skip_serializing_if = "Vec::is_empty")]
     signals: Vec<(Arc<str>, Json)>,
+    #[serde(rename = "n", default, skip_serializing_if = "Vec::is_empty")]
+    named: Vec<RequestName>,
     #[serde(rename = "k", default, skip_serializing_if = "BTreeMap::is_empty")]
     event_keys: BTreeMap<StepNo, String>,
     #[serde(rename = "u", default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -146,6 +148,7 @@ impl RunState {
             && self.vars.is_null()
             && self.votes.is_empty()
             && self.signals.is_empty()
+            && self.named.is_empty()
             && self.unknown.is_empty()
             && self.phase == PhaseState::default()
             && self.rollback.is_none()
@@ -174,6 +177,7 @@ impl RunState {
             votes: self.votes.clone(),
             forms: self.forms.clone(),
             signals: self.signals.clone(),
+            named: self.named.clone(),
             event_keys: self.event_keys.clone(),
             unknown: self.unknown.clone(),
             phase: self.phase,
@@ -220,6 +224,7 @@ impl RunState {
             votes: saved.votes,
             forms: saved.forms,
             signals: saved.signals,
+            named: saved.named,
             event_keys: saved.event_keys,
             unknown: saved.unknown,
             phase: saved.phase,

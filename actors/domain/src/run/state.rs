@@ -1,11 +1,23 @@
 //! Putting changes into what of a run changes.
 
 use super::step::{Live, Step, StepStatus};
-use super::{Change, Frame, PhaseState, RollbackState, RunState, UndoWay};
+use super::{Change, Frame, PhaseState, Refusal, RequestName, RollbackState, RunState, UndoWay};
 use crate::ids::StepNo;
 use crate::words::{PhaseStatus, RunStatus};
 
+/// Names of signals that a run remembers; the oldest is forgotten first.
+const MOST_NAMED: usize = 100;
+
 impl RunState {
+    /// Whether this was told it before, under the same name.
+    pub(super) fn has_heard(&self, request: &RequestName) -> Result<bool, Refusal> {
+        match self.named.iter().find(|known| known.key == request.key) {
+            None => Ok(false),
+            Some(known) if known.body == request.body => Ok(true),
+            Some(_) => Err(Refusal::KeyReused),
+        }
+    }
+
     /// Puts one change into the state.
     pub(super) fn apply(&mut self, change: &Change) {
         match change {
@@ -40,6 +52,7 @@ impl RunState {
             | Change::Voted { .. }
             | Change::SignalKept { .. }
             | Change::SignalTaken { .. }
+            | Change::SignalNamed(_)
             | Change::WaitOpened { .. }
             | Change::OutputSet { .. } => self.apply_to_more(change),
             Change::RoundOpened { .. }
@@ -253,6 +266,13 @@ impl RunState {
                 if let Some(at) = self.signals.iter().position(|(kept, _)| kept == name) {
                     self.signals.remove(at);
                 }
+            }
+            Change::SignalNamed(request) => {
+                self.named.retain(|known| known.key != request.key);
+                if self.named.len() >= MOST_NAMED {
+                    self.named.remove(0);
+                }
+                self.named.push(request.clone());
             }
             Change::OutputSet { output } => self.output = Some(output.clone()),
             _ => {}

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::decide::Decider;
 use super::step::{Live, StepStatus};
-use super::{Change, Effect, Refusal, SubRunNews};
+use super::{Change, Effect, Refusal, RequestName, SubRunNews};
 use crate::Json;
 use crate::event;
 use crate::ids::{RowId, StepNo};
@@ -101,21 +101,35 @@ impl Decider<'_> {
         }
     }
 
-    /// A signal goes to the first step that waits for its name; otherwise it is kept.
-    pub(super) fn signal(&mut self, name: &Arc<str>, payload: &Json) -> Result<(), Refusal> {
+    /// A signal goes to the first step that waits for its name; otherwise it is kept. One that was told before, under the
+    /// same name of the caller's, is only noted again: so its answer, too, waits until the first is stored.
+    pub(super) fn signal(
+        &mut self,
+        name: &Arc<str>,
+        payload: &Json,
+        request: Option<&RequestName>,
+    ) -> Result<(), Refusal> {
+        if let Some(request) = request
+            && self.state().has_heard(request)?
+        {
+            self.emit(Change::SignalNamed(request.clone()));
+            return Ok(());
+        }
         let waits = |no: &StepNo| {
             self.status(*no) == StepStatus::Waiting
                 && matches!(&self.plan(*no).kind, StepKind::Wait(WaitPlan { what: WaitFor::Signal(own), .. }) if own == name)
         };
         let waiting = self.state().numbers().into_iter().find(waits);
-        if let Some(no) = waiting {
-            self.heard(no, payload, None);
-            return Ok(());
-        }
-        if self.state().signals.len() >= MAX_SIGNALS {
+        if waiting.is_none() && self.state().signals.len() >= MAX_SIGNALS {
             return Err(Refusal::TooManySignals(MAX_SIGNALS));
         }
-        self.emit(Change::SignalKept { name: name.clone(), payload: payload.clone() });
+        if let Some(request) = request {
+            self.emit(Change::SignalNamed(request.clone()));
+        }
+        match waiting {
+            Some(no) => self.heard(no, payload, None),
+            None => self.emit(Change::SignalKept { name: name.clone(), payload: payload.clone() }),
+        }
         Ok(())
     }
 

@@ -105,7 +105,11 @@ impl World<'_> {
     pub fn signal(&mut self, name: &Arc<str>) -> Check {
         let waits = self.wishes().contains(&Wish::Signal(name.clone()));
         let before = self.current().map_or(0, |run| run.state.signals.len());
-        self.tell(&Command::Signal { name: name.clone(), payload: Arc::new(json!({"by": "somebody"})) })?;
+        self.tell(&Command::Signal {
+            name: name.clone(),
+            payload: Arc::new(json!({"by": "somebody"})),
+            request: None,
+        })?;
         // It was heard by a step, kept for one, or refused: never lost.
         let after = self.current().map_or(0, |run| run.state.signals.len());
         let ended = self.run_status().is_some_and(RunStatus::is_terminal);

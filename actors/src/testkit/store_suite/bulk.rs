@@ -2,12 +2,13 @@
 
 use core314_domain::bulk::{BulkItem, BulkJob, BulkPlan, BulkStatus, BulkVerb, ItemStatus, Progress, Ramp};
 use core314_domain::words::RunStatus;
+use serde_json::json;
 
 use super::samples::{NOW_MS, Samples};
 use super::{commit_run, take};
 use crate::ports::Scope;
 use crate::ports::bulk::BulkJobs;
-use crate::ports::store::{Outcome, Store};
+use crate::ports::store::{Idempotency, Outcome, Store};
 
 /// A job is worked off in order, changed under its version by one of two, and hears how its runs have ended.
 pub async fn a_bulk_job_is_worked_off(store: &(impl Store + BulkJobs)) {
@@ -41,7 +42,19 @@ pub async fn a_bulk_job_is_worked_off(store: &(impl Store + BulkJobs)) {
         created_at_ms: NOW_MS,
         updated_at_ms: NOW_MS,
     };
-    store.create_bulk(job.clone(), runs.clone()).await.expect("it is kept");
+    let name = Idempotency {
+        key: "night-1".to_owned(),
+        body_hash: [3; 32],
+        answer: json!({"id": job.id}),
+        expires_at_ms: NOW_MS + 1_000,
+    };
+    assert_eq!(store.create_bulk(job.clone(), runs.clone(), Some(name.clone())).await.expect("it is kept"), None);
+    let twin = BulkJob { id: samples.row_id(), ..job.clone() };
+    let again = store.create_bulk(twin, runs.clone(), Some(name.clone())).await.expect("answers");
+    assert_eq!(again, Some(Outcome::Duplicate { answer: json!({"id": job.id}), same_request: true }));
+    let other = BulkJob { id: samples.row_id(), ..job.clone() };
+    let reused = store.create_bulk(other, runs.clone(), Some(Idempotency { body_hash: [4; 32], ..name })).await;
+    assert!(matches!(reused, Ok(Some(Outcome::Duplicate { same_request: false, .. }))), "{reused:?}");
     let own = Scope::Tenant(owner.tenant);
     assert_eq!(store.bulk_job(own, job.id).await.expect("reads"), Some(job.clone()));
     assert_eq!(store.bulk_job(Scope::Tenant(stranger.tenant), job.id).await.expect("reads"), None);

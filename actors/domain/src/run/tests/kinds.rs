@@ -273,9 +273,9 @@ fn a_wait_ends_by_its_time_a_signal_or_its_patience() {
     seconds.at(5_000, &Command::Wake);
     assert_eq!(status(&seconds), RunStatus::Completed);
     assert_eq!(wait(json!({"until": "{{ trigger.later }}"})).timing(None).wake_at_ms, Some(60_000));
-    let go = |payload: u32| Command::Signal { name: "go".into(), payload: Arc::new(json!(payload)) };
+    let go = |payload: u32| Command::Signal { name: "go".into(), payload: Arc::new(json!(payload)), request: None };
     let mut signal = wait(json!({"signal": "go", "timeout_seconds": 10}));
-    signal.tell(&Command::Signal { name: "other".into(), payload: Arc::default() });
+    signal.tell(&Command::Signal { name: "other".into(), payload: Arc::default(), request: None });
     reload(&mut signal);
     signal.tell(&go(7));
     assert_eq!(output(&signal, "w"), json!({"timed_out": false, "payload": 7}));

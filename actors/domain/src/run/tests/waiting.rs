@@ -1,5 +1,6 @@
 //! Waiting: for retries, times, people, a resume; and being too late.
 
+use super::kinds::{kind, output, reload, status};
 use super::*;
 
 #[test]
@@ -232,4 +233,23 @@ fn the_queue_key_stays_from_step_to_step() {
     assert!(bench.timing(None).queue_key.is_some_and(|key| Some(key) > first));
     bench.completes(2);
     assert_eq!(bench.timing(None), Timing::default(), "it waits for a person");
+}
+
+#[test]
+fn a_signal_that_is_told_again_under_its_name_counts_once() {
+    let signal = |key: &str, payload: u32| {
+        let request = RequestName { key: key.into(), body: payload.to_string().into() };
+        Command::Signal { name: "go".into(), payload: Arc::new(json!(payload)), request: Some(request) }
+    };
+    let wait = |id: &str| kind(id, "wait", json!({"signal": "go"}));
+    let mut bench = Bench::begun(flow("sequential", &[wait("a"), wait("b")], json!({})));
+    bench.tell(&signal("k1", 1));
+    reload(&mut bench);
+    bench.tell(&signal("k1", 1));
+    assert_eq!((bench.letters(), bench.run.state.signals.len()), ("CW".to_owned(), 0), "the second step waits on");
+    assert_eq!(bench.decide(&signal("k1", 2)).unwrap_err(), Refusal::KeyReused);
+    bench.tell(&signal("k2", 2));
+    assert_eq!((status(&bench), output(&bench, "b")["payload"].clone()), (RunStatus::Completed, json!(2)));
+    bench.tell(&signal("k2", 2));
+    assert!(matches!(bench.decide(&signal("k3", 3)), Err(Refusal::Ended(_))), "it is over for what is new");
 }
