@@ -87,8 +87,8 @@ fn said(case: &Value) -> String {
     let failures = items(&case["failures"]);
     let verdict = if failures.is_empty() { "passed" } else { "FAILED" };
     let name = case["name"].as_str().unwrap_or_default();
-    let failures = failures.iter().filter_map(Value::as_str).map(|failure| format!("\n         {failure}"));
-    format!("{verdict}   {name}{}", failures.collect::<String>())
+    let lines = [name].into_iter().chain(failures.iter().filter_map(Value::as_str));
+    format!("{verdict}   {}", lines.collect::<Vec<_>>().join("\n         "))
 }
 
 fn items(list: &Value) -> &[Value] {
