@@ -75,7 +75,8 @@ fn body(args: &TestArgs) -> Result<Value, Failure> {
 /// What a rule says, with its reason in one member.
 fn explained(asked: &Value) -> Value {
     let mut row = asked.clone();
-    let because = ["clause", "error"].iter().find_map(|name| asked[*name].as_str().map(str::to_owned));
+    let because =
+        ["clause", "error", "acting_rule_name"].iter().find_map(|name| asked[*name].as_str().map(str::to_owned));
     let filter = asked["filter"]
         .as_str()
         .map(|filter| format!("{filter} does not have {}", asked["found"].as_str().unwrap_or_default()));
