@@ -17,8 +17,11 @@ mod execution;
 mod flow;
 mod integration;
 mod log;
+mod notification;
+mod on_call;
 mod outcome;
 mod people;
+mod phase;
 mod print;
 mod progress;
 mod reference;
@@ -28,12 +31,14 @@ mod secret;
 mod server;
 mod session;
 mod show;
+mod silence;
 mod sync;
 #[cfg(test)]
 mod tests;
 mod token;
 mod wait;
 mod webhook;
+mod written;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -132,6 +137,18 @@ enum Command {
     Ack(escalation::AckArgs),
     /// End an escalation.
     Resolve(escalation::ResolveArgs),
+    /// On-call schedules: who is on call, and who stands in.
+    #[command(subcommand)]
+    OnCall(on_call::OnCallCommand),
+    /// Times in which failures are recorded and nobody is told.
+    #[command(subcommand)]
+    Silence(silence::SilenceCommand),
+    /// Your inbox.
+    #[command(subcommand)]
+    Notification(notification::NotificationCommand),
+    /// Phases of runs: how they go, and where the slow ones lose their time.
+    #[command(subcommand)]
+    Phase(phase::PhaseCommand),
     /// The execution log: every attempt, in rows and figures, and the proof that nobody has changed it.
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -224,6 +241,10 @@ impl Command {
             Self::Escalation(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Ack(args) => online(global, printer, async |session| escalation::acknowledge(&session, args).await),
             Self::Resolve(args) => online(global, printer, async |session| escalation::resolve(&session, args).await),
+            Self::OnCall(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Silence(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Notification(command) => online(global, printer, async |session| command.perform(&session).await),
+            Self::Phase(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Log(log::LogCommand::Verify) => log::verify(global, printer),
             Self::Log(log::LogCommand::Online(command)) => {
                 online(global, printer, async |session| command.perform(&session).await)

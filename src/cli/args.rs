@@ -70,13 +70,18 @@ pub fn text_or_file(flag: &str, given: &str) -> Result<String, Failure> {
 
 /// The JSON object of a flag that takes `JSON|@FILE`.
 pub fn object(flag: &str, given: &str) -> Result<Value, Failure> {
-    let wrong = |why: String| {
-        Failure::new(Exit::Usage, format!("{flag} {why}"))
-            .hint(format!("such as {flag} '{{\"host\": \"web-1\"}}', or {flag} @FILE"))
-    };
-    let value: Value =
-        serde_json::from_str(&text_or_file(flag, given)?).map_err(|error| wrong(format!("is no JSON: {error}")))?;
-    if value.is_object() { Ok(value) } else { Err(wrong("must be a JSON object".to_owned())) }
+    let value = json(flag, given)?;
+    if value.is_object() { Ok(value) } else { Err(no_json(flag, "must be a JSON object")) }
+}
+
+/// The JSON, of whatever kind, of a flag that takes `JSON|@FILE`.
+pub fn json(flag: &str, given: &str) -> Result<Value, Failure> {
+    serde_json::from_str(&text_or_file(flag, given)?).map_err(|error| no_json(flag, &format!("is no JSON: {error}")))
+}
+
+fn no_json(flag: &str, why: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("{flag} {why}"))
+        .hint(format!("such as {flag} '{{\"host\": \"web-1\"}}', or {flag} @FILE"))
 }
 
 #[cfg(test)]
@@ -87,6 +92,7 @@ mod tests {
     #[test]
     fn an_object_is_given_or_in_a_file() {
         assert_eq!(object("--input", "{\"a\": 1}").unwrap(), json!({"a": 1}));
+        assert_eq!(super::json("--payload", "[1]").unwrap(), json!([1]), "of any kind");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "{\"b\": 2}").unwrap();
         assert_eq!(object("--input", &format!("@{}", file.path().display())).unwrap(), json!({"b": 2}));

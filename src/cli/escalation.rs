@@ -1,20 +1,23 @@
 //! `core314 escalation`, `ack` and `resolve`: what has failed, who was told, and taking it. `escalation test` replays the cases
 //! of a set of rules here and now, without a server; nothing is sent.
 
+mod rules;
+mod tried;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use core314_domain::escalation::{CaseReport, EscalationStatus, Suite};
-use core314_domain::json::{parse_json, parse_yaml};
-use core314_domain::plan::Problem;
+use core314_actors::ports::escalation::OutboxStatus;
+use core314_domain::escalation::{CaseReport, EscalationReason, EscalationStatus, Suite};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::args::{Id, Limit, query, word};
+use super::args::{self, Id, Limit, query, word};
 use super::outcome::{Exit, Failure};
 use super::print::{Columns, Printer};
 use super::session::Session;
+use super::written::Written;
 
 const EVENTS: Columns<'_> = &[
     ("SINCE", "triggered_at"),
@@ -25,14 +28,31 @@ const EVENTS: Columns<'_> = &[
     ("FAILURES", "failure_count"),
     ("ESCALATION", "id"),
 ];
-const RULES: Columns<'_> = &[
-    ("PRIORITY", "priority"),
-    ("NAME", "rule_name"),
-    ("ACTIVE", "is_active"),
-    ("ESCALATIONS", "total_escalations"),
-    ("RESOLVED", "successful_resolutions"),
-    ("HELD BACK", "suppressed_count"),
-    ("RULE", "id"),
+const TAKEN: Columns<'_> = &[
+    ("RESULT", "admission"),
+    ("HELD BACK BY", "held_back_by"),
+    ("RULE", "escalation_rule_id"),
+    ("ESCALATION", "escalation_event_id"),
+];
+const OUTBOX: Columns<'_> = &[
+    ("SINCE", "created_at"),
+    ("STATUS", "status"),
+    ("LEVEL", "escalation_level"),
+    ("CHANNEL", "channel"),
+    ("TARGET", "target"),
+    ("SENT", "sent_at"),
+    ("ERROR", "error"),
+    ("ESCALATION", "escalation_event_id"),
+];
+const INTERVALS: Columns<'_> = &[
+    ("FROM", "start"),
+    ("ESCALATIONS", "total"),
+    ("RESOLVED", "resolved"),
+    ("FAILED", "failed"),
+    ("HELD BACK", "suppressed"),
+    ("BREACHED", "breached"),
+    ("MINUTES TO TAKE", "mean_acknowledge_minutes"),
+    ("TO RESOLVE", "mean_resolve_minutes"),
 ];
 
 #[derive(Debug, Subcommand)]
@@ -43,8 +63,14 @@ pub enum EscalationCommand {
     Show(Id),
     /// Say why somebody was, or was not, told.
     Why(Id),
-    /// List the rules.
-    Rules(Limit),
+    /// Report a failure to the rules, and say what they made of it.
+    Report(ReportArgs),
+    /// List what escalations have sent and done, the newest first.
+    Outbox(OutboxArgs),
+    /// Show the figures of escalations over time.
+    Analytics(AnalyticsArgs),
+    /// List the rules; apply, export, delete and try them.
+    Rules(rules::RulesArgs),
     /// Run the cases that files of rules declare, in simulated time, without a server: nothing is sent.
     Test(TestArgs),
 }
@@ -56,6 +82,41 @@ pub struct ListArgs {
     status: Option<EscalationStatus>,
     #[command(flatten)]
     page: Limit,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Why; without it `reported`.
+    #[arg(long, value_name = "REASON", value_parser = word::<EscalationReason>(EscalationReason::WORDS.iter().copied()))]
+    reason: Option<EscalationReason>,
+    /// What conditions see as `trigger`: a JSON object, or @FILE with one (@- is the standard input).
+    #[arg(long, value_name = "JSON|@FILE")]
+    context: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct OutboxArgs {
+    /// Only what this escalation wants done.
+    #[arg(long, value_name = "ID")]
+    escalation: Option<Uuid>,
+    /// Only what stands so.
+    #[arg(long, value_name = "STATUS", value_parser = word::<OutboxStatus>(OutboxStatus::WORDS.iter().copied()))]
+    status: Option<OutboxStatus>,
+    #[command(flatten)]
+    page: Limit,
+}
+
+#[derive(Debug, Args)]
+pub struct AnalyticsArgs {
+    /// How far back.
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=8_760))]
+    hours: u32,
+    /// The length of an interval, in minutes.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=44_640))]
+    interval: u32,
+    /// Only escalations under this rule: its name or id.
+    #[arg(long, value_name = "RULE")]
+    rule: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -93,10 +154,54 @@ impl EscalationCommand {
             }
             Self::Show(event) => session.show(&["escalation-events", &event.id.to_string()], &Vec::new()).await,
             Self::Why(event) => session.show(&["escalation-events", &event.id.to_string(), "why"], &Vec::new()).await,
-            Self::Rules(page) => session.list(&["escalation-rules"], &Vec::new(), page.limit, RULES).await,
+            Self::Report(args) => report(session, &args).await,
+            Self::Outbox(args) => {
+                let filters = query([
+                    ("escalation_event_id", args.escalation.map(|id| id.to_string())),
+                    ("status", args.status.map(|status| status.to_string())),
+                ]);
+                session.list(&["escalation-outbox"], &filters, args.page.limit, OUTBOX).await
+            }
+            Self::Analytics(args) => analytics(session, &args).await,
+            Self::Rules(args) => rules::rules(session, args).await,
             Self::Test(args) => test(session.printer, &args),
         }
     }
+}
+
+async fn report(session: &Session<'_>, args: &ReportArgs) -> Result<Exit, Failure> {
+    let mut body = Map::new();
+    body.extend(args.reason.map(|reason| ("escalation_reason".to_owned(), json!(reason))));
+    if let Some(context) = &args.context {
+        body.insert("context".to_owned(), args::object("--context", context)?);
+    }
+    let answer = session.client.post(&["escalation-events"], &Value::Object(body)).await?;
+    if !session.printer.is_table() {
+        return session.printer.value(&answer).map(|()| Exit::Done);
+    }
+    match answer["taken"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        [] => session.printer.line("no rule acts: nobody is told")?,
+        taken => session.printer.rows(TAKEN, taken)?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn analytics(session: &Session<'_>, args: &AnalyticsArgs) -> Result<Exit, Failure> {
+    let rule = match &args.rule {
+        Some(named) => Some(rules::id_of(&rules::find(session, named).await?).to_owned()),
+        None => None,
+    };
+    let filters = query([
+        ("hours", Some(args.hours.to_string())),
+        ("interval_minutes", Some(args.interval.to_string())),
+        ("escalation_rule_id", rule),
+    ]);
+    let answer = session.client.get(&["escalation-events", "analytics"], &filters).await?;
+    if !session.printer.is_table() {
+        return session.printer.value(&answer).map(|()| Exit::Done);
+    }
+    session.printer.rows(INTERVALS, answer["items"].as_array().map(Vec::as_slice).unwrap_or_default())?;
+    Ok(Exit::Done)
 }
 
 /// Acknowledges an escalation.
@@ -147,22 +252,9 @@ pub fn test(printer: &Printer, args: &TestArgs) -> Result<Exit, Failure> {
 }
 
 fn performed(path: &Path) -> Result<Vec<CaseReport>, Failure> {
-    let in_file = |message: String| Failure::new(Exit::Usage, format!("{}: {message}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| in_file(error.to_string()))?;
-    let is_json = text.trim_start().starts_with('{');
-    let parsed = if is_json { parse_json(text.as_bytes()) } else { parse_yaml(&text) };
-    let value = parsed.map_err(|error| in_file(error.to_string()))?;
-    let refused = |mut problems: Vec<Problem>| {
-        Problem::locate(&mut problems, &text);
-        let said = problems.iter().map(|problem| {
-            let line = problem.line.map_or_else(String::new, |line| format!("line {line}: "));
-            format!("{line}{}: {}", problem.pointer, problem.message)
-        });
-        in_file(said.collect::<Vec<_>>().join("\n"))
-    };
-    let suite: Suite = core314_domain::document::read(value)
-        .map_err(|error| refused(vec![Problem::new(error.pointer, error.message)]))?;
-    suite.perform().map_err(refused)
+    let written = Written::of(path)?;
+    let suite: Suite = written.read()?;
+    suite.perform().map_err(|problems| written.refused(problems))
 }
 
 fn lines(path: &Path, report: &CaseReport) -> String {

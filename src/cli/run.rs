@@ -5,10 +5,11 @@ use core314_domain::words::RunStatus;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::args::{Id, Limit, query, word};
+use super::args::{self, Id, Limit, query, word};
 use super::bulk::{BulkCommand, ManyArgs};
 use super::execution::EXECUTIONS;
 use super::outcome::{Exit, Failure};
+use super::phase::TRANSITIONS;
 use super::print::Columns;
 use super::replay::ReplayArgs;
 use super::session::Session;
@@ -42,6 +43,10 @@ const REASONS: Columns<'_> = &[
     ("EXECUTION", "execution_id"),
 ];
 const EVENTS: Columns<'_> = &[("AT", "at"), ("EVENT", "event"), ("STEP", "step_id"), ("DETAIL", "detail")];
+const UNDO: Columns<'_> =
+    &[("STEP", "step_id"), ("ACTION", "action_type"), ("TARGET", "action_target"), ("EXECUTION", "execution_id")];
+/// What can become of an undo that has failed.
+const WAYS: [&str; 3] = ["retry", "skip", "done"];
 /// A run may have more executions and attempts; a person does not read them one by one.
 const MOST_ROWS: usize = 1_000;
 
@@ -54,13 +59,21 @@ pub enum RunCommand {
     /// Say what a run waits for, and who or what can make it go on.
     Why(Id),
     /// Show what happened in a run, in order.
-    Timeline(TimelineArgs),
+    Timeline(OfRun),
     /// End a run; calls under way are cut off.
     Cancel(CancelArgs),
     /// Start no further steps of a run; calls under way end.
     Pause(Id),
     /// Let a paused run go on.
     Resume(Id),
+    /// Send a run a signal, for the step that waits for it now or later.
+    Signal(SignalArgs),
+    /// Say what would be taken back if the run rolled back now.
+    UndoPlan(Id),
+    /// Settle an undo that has failed, and go on with taking back.
+    Undo(UndoArgs),
+    /// List the transitions of a run's phases, the newest first.
+    Phases(OfRun),
     /// Go on with a failed run, from the step that failed; or with all that a filter finds.
     Retry(AgainArgs),
     /// Start a new run from a step of one that has ended, with the results of what came before; or for all that a filter
@@ -92,7 +105,7 @@ pub struct ListArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct TimelineArgs {
+pub struct OfRun {
     #[command(flatten)]
     run: Id,
     #[command(flatten)]
@@ -105,6 +118,30 @@ pub struct CancelArgs {
     run: Id,
     /// Why, for the log.
     #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SignalArgs {
+    #[command(flatten)]
+    run: Id,
+    /// The signal, as the step names it.
+    #[arg(value_name = "SIGNAL")]
+    name: String,
+    /// What it carries: JSON, or @FILE with it (@- is the standard input).
+    #[arg(long, value_name = "JSON|@FILE", default_value = "{}", hide_default_value = true)]
+    payload: String,
+}
+
+#[derive(Debug, Args)]
+pub struct UndoArgs {
+    #[command(flatten)]
+    run: Id,
+    /// `retry` tries it again, `skip` leaves the step as it is, `done` says that a person has taken it back by hand.
+    #[arg(value_name = "WAY", value_parser = WAYS)]
+    way: String,
+    /// Why the step is left as it is.
+    #[arg(long, value_name = "TEXT", required_if_eq("way", "skip"))]
     reason: Option<String>,
 }
 
@@ -151,6 +188,20 @@ impl RunCommand {
             }
             Self::Pause(run) => act(session, run.id, "pause", Map::new()).await,
             Self::Resume(run) => act(session, run.id, "resume", Map::new()).await,
+            Self::Signal(args) => {
+                let payload = args::json("--payload", &args.payload)?;
+                session.act(&["runs", &args.run.id.to_string(), "signal", &args.name], &payload, RUNS).await
+            }
+            Self::UndoPlan(run) => undo_plan(session, run.id).await,
+            Self::Undo(args) => {
+                let mut body = Map::from_iter([("way".to_owned(), json!(args.way))]);
+                body.extend(args.reason.map(|reason| ("reason".to_owned(), json!(reason))));
+                act(session, args.run.id, "undo", body).await
+            }
+            Self::Phases(args) => {
+                let path = ["runs", &args.run.id.to_string(), "phases"];
+                session.list(&path, &Vec::new(), args.page.limit, TRANSITIONS).await
+            }
             Self::Retry(args) => again(session, args, "retry").await,
             Self::Rerun(args) => rerun(session, args).await,
             Self::Replay(args) => args.replay(session).await,
@@ -207,6 +258,24 @@ async fn why(session: &Session<'_>, run: Uuid) -> Result<Exit, Failure> {
     if let Some(reasons) = answer["reasons"].as_array().filter(|reasons| !reasons.is_empty()) {
         session.printer.rows(REASONS, reasons)?;
     }
+    Ok(Exit::Done)
+}
+
+async fn undo_plan(session: &Session<'_>, run: Uuid) -> Result<Exit, Failure> {
+    let plan = session.client.get(&["runs", &run.to_string(), "undo-plan"], &[]).await?;
+    if !session.printer.is_table() {
+        return session.printer.value(&plan).map(|()| Exit::Done);
+    }
+    let steps = plan["undo"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if steps.is_empty() {
+        session.printer.line("nothing is left to be taken back")?;
+        return Ok(Exit::Done);
+    }
+    match plan["to_phase"].as_u64() {
+        Some(0) | None => session.printer.line("the run would go back to its start:")?,
+        Some(phase) => session.printer.line(&format!("the run would go back to the end of phase {phase}:"))?,
+    }
+    session.printer.rows(UNDO, steps)?;
     Ok(Exit::Done)
 }
 

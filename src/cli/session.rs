@@ -74,6 +74,25 @@ impl Session<'_> {
         Ok(Exit::Done)
     }
 
+    /// The row that is given by its id, or by its name in this column. `noun` says what it is, `list` which command shows them.
+    pub async fn named(
+        &self,
+        resource: &str,
+        column: &str,
+        named: &str,
+        noun: &str,
+        list: &str,
+    ) -> Result<Value, Failure> {
+        if let Ok(id) = named.parse::<Uuid>() {
+            return self.client.get(&[resource, &id.to_string()], &[]).await;
+        }
+        let found = self.client.list(&[resource], &[(column, named.to_owned())], 1).await?.pop();
+        found.ok_or_else(|| {
+            Failure::new(Exit::NotFound, format!("there is no {noun} '{named}'"))
+                .hint(format!("`{list}` shows those there are"))
+        })
+    }
+
     /// The id of a flow that is given by its name or id.
     pub async fn flow_id(&self, named: &str) -> Result<String, Failure> {
         if let Ok(id) = named.parse::<Uuid>() {

@@ -3,6 +3,7 @@
 //! Answers that this release's server does not give yet come from a server that is scripted to the contract.
 
 mod asks;
+mod escalations;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

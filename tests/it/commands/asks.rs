@@ -127,6 +127,105 @@ async fn runs_that_are_run_again() {
 }
 
 #[tokio::test]
+async fn signals_undo_and_phases() {
+    let run = || json!({"id": ID, "run_status": "running", "flow_name": "hello"});
+    let moved = || json!({"items": [{"phase_number": 2, "phase_name": "build", "status": "completed"}]});
+    let plan = json!({"to_phase": 1, "undo": [{"step_id": "greet", "action_type": "api_call"}]});
+    let figures = json!({"items": [{"phase_number": 2, "phase_name": "build"}], "is_cut": true});
+    check(vec![
+        post(&["run", "signal", ID, "go"], "POST /api/v1/runs/ID/signal/go", json!({}), run(), "running"),
+        post(
+            &["run", "signal", ID, "a b", "--payload", "[1]"],
+            "POST /api/v1/runs/ID/signal/a%20b",
+            json!([1]),
+            run(),
+            "hello",
+        ),
+        case(&["run", "undo-plan", ID], "GET /api/v1/runs/ID/undo-plan", plan.clone(), "to the end of phase 1"),
+        case(&["run", "undo-plan", ID, "-o", "yaml"], "GET /api/v1/runs/ID/undo-plan", plan, "to_phase: 1"),
+        post(&["run", "undo", ID, "done"], "POST /api/v1/runs/ID/undo", json!({"way": "done"}), run(), "hello"),
+        post(
+            &["run", "undo", ID, "skip", "--reason", "gone"],
+            "POST /api/v1/runs/ID/undo",
+            json!({"way": "skip", "reason": "gone"}),
+            run(),
+            "hello",
+        ),
+        case(&["run", "phases", ID, "-o", "json"], "GET /api/v1/runs/ID/phases?limit=50", moved(), "\"build\""),
+        case(&["phase", "late", "--limit", "9"], "GET /api/v1/phases/sla-violations?limit=9", moved(), "build"),
+        case(
+            &["phase", "list", "--flow", "hello"],
+            "GET /api/v1/workflow-phase-logs?orchestration_flow_id=ID&limit=50",
+            moved(),
+            "completed",
+        ),
+        case(
+            &["phase", "analytics", "--hours", "3", "--flow", ID],
+            "GET /api/v1/phases/analytics?hours=3&flow_id=ID",
+            figures,
+            "the oldest are left out",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn escalations_and_inboxes() {
+    let row = || json!({"id": ID, "rule_name": "payments", "name": "primary", "status": "failed"});
+    let rows = || json!({"items": [row()]});
+    let now = json!({"id": ID, "user_id": ID, "by": "week"});
+    let over = Case {
+        answer: (204, Value::Null),
+        ..case(&["silence", "end", ID], "DELETE /api/v1/silences/ID", Value::Null, "is over")
+    };
+    check(vec![
+        case(
+            &["escalation", "outbox", "--status", "failed", "-o", "yaml"],
+            "GET /api/v1/escalation-outbox?status=failed&limit=50",
+            rows(),
+            "status: failed",
+        ),
+        case(
+            &["escalation", "analytics", "--hours", "2", "--interval", "30"],
+            "GET /api/v1/escalation-events/analytics?hours=2&interval_minutes=30",
+            json!({"items": [{"total": 7}]}),
+            "7",
+        ),
+        post(
+            &["escalation", "report", "--reason", "run_failed", "-o", "json"],
+            "POST /api/v1/escalation-events",
+            json!({"escalation_reason": "run_failed"}),
+            json!({"taken": []}),
+            "\"taken\": []",
+        ),
+        case(&["escalation", "rules", "--limit", "2"], "GET /api/v1/escalation-rules?limit=2", rows(), "payments"),
+        case(&["escalation", "rules", "show", ID], "GET /api/v1/escalation-rules/ID", row(), "rule_name: payments"),
+        case(
+            &["on-call", "now", ID, "--at", "2026-01-01T00:00:00Z"],
+            "GET /api/v1/on-call/ID/now?at=2026-01-01T00%3A00%3A00Z",
+            now,
+            "week",
+        ),
+        case(&["silence", "list", "-o", "json"], "GET /api/v1/silences?limit=50", rows(), "\"primary\""),
+        over,
+        case(
+            &["notification", "list", "--type", "alert", "--severity", "high"],
+            "GET /api/v1/notifications?type=alert&severity=high&limit=50",
+            rows(),
+            ID,
+        ),
+        post(
+            &["notification", "read", "--all", "-o", "yaml"],
+            "POST /api/v1/notifications/read-all",
+            json!({}),
+            json!({"read_count": 2}),
+            "read_count: 2",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn flows() {
     let flow = || json!({"id": ID, "flow_name": "hello", "flow_version": 2, "is_active": false});
     let document = "flow_name: hello\n";

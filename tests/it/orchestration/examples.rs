@@ -1,5 +1,5 @@
-//! The examples of docs/triggers.md, docs/running-again.md and docs/limits.md, as they stand there: each section's flows are saved, its requests sent, and every
-//! flow of it must have completed a run.
+//! The examples of docs/triggers.md, docs/schedules.md, docs/running-again.md and docs/limits.md, as they stand there: each section's
+//! flows are saved, its requests sent, and every flow of it must have completed a run.
 
 use serde_json::Value;
 
@@ -7,8 +7,9 @@ use super::bed::Bed;
 use super::on_both_stores;
 use crate::support::StoreKind;
 
-const PAGES: [&str; 3] = [
+const PAGES: [&str; 4] = [
     include_str!("../../../docs/triggers.md"),
+    include_str!("../../../docs/schedules.md"),
     include_str!("../../../docs/running-again.md"),
     include_str!("../../../docs/limits.md"),
 ];
@@ -36,7 +37,7 @@ fn request(block: &str) -> Request<'_> {
 async fn the_examples_of_the_pages_run(kind: StoreKind) {
     let sections = PAGES.iter().flat_map(|page| page.split("\n## ").skip(1));
     let sections: Vec<&str> = sections.filter(|section| section.contains("```http")).collect();
-    assert!(sections.len() >= 10, "{} sections have examples", sections.len());
+    assert!(sections.len() >= 13, "{} sections have examples", sections.len());
     let bed = Bed::start(kind).await;
     let [client, _] = bed.clients();
     // A section goes on where the one before it has ended.
@@ -52,7 +53,9 @@ async fn the_examples_of_the_pages_run(kind: StoreKind) {
         for block in blocks(section, "http") {
             let request = request(block);
             let said = |name: &str| before[name].as_str().unwrap_or_default().to_owned();
+            let above = flows.last().map_or("", String::as_str);
             let target = request.target.replace("{id}", &said("id")).replace("{url}", &said("url"));
+            let target = target.replace("{flow}", above);
             let answer = client.post_raw(&target, &request.headers, request.body.to_owned()).await;
             assert!(answer.status.is_success(), "{title}: POST {target}: {}", answer.body);
             before = answer.body;

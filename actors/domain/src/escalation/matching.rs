@@ -31,7 +31,11 @@ pub enum Verdict {
     /// It matches, and acts.
     Acts,
     /// It matches, and one before it acted and does not say `continue`.
-    Behind { rule_name: String },
+    Behind {
+        /// In rows and answers it stands beside the name of the rule that was asked, which it must not take the place of.
+        #[serde(rename = "acting_rule_name")]
+        rule_name: String,
+    },
     /// It is switched off.
     Inactive,
     /// A filter does not hold.
@@ -270,6 +274,14 @@ mod tests {
         all.as_object_mut().expect("an object").extend(document.as_object().expect("an object").clone());
         let document = RuleDocument::from_value(all).expect("a document");
         Arc::new(Rule::compile(RowId(Uuid::from_u128(no)), document).expect("a rule"))
+    }
+
+    #[test]
+    fn a_rule_behind_another_keeps_its_own_name() {
+        let verdict = Verdict::Behind { rule_name: "first".to_owned() };
+        let asked = Asked { rule_id: RowId(Uuid::nil()), rule_name: "second".to_owned(), priority: 2, verdict };
+        let shown = json!(asked);
+        assert_eq!([&shown["rule_name"], &shown["acting_rule_name"]], ["second", "first"]);
     }
 
     /// Some of the names.
