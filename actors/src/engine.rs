@@ -160,6 +160,7 @@ impl Engine {
     ) -> Result<Vec<Problem>, StoreError> {
         let mut found = warnings::warnings(document);
         found.extend(self.check_flow(tenant, document).await?.unwrap_or_default());
+        found.extend(self.untold_channels(tenant, document).await?);
         let Some(tenant) = tenant else { return Ok(found) };
         found.extend(self.missing_secrets(tenant, document).await?);
         found.extend(self.missing_schedules(tenant, document).await?);

@@ -1,6 +1,7 @@
 //! People by the real binary: who they are, how they prove what is theirs, and how they are told.
 
 mod buttons;
+mod channels;
 mod cli;
 mod directory;
 mod page;
