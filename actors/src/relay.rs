@@ -16,6 +16,7 @@
 //! - Its runs have idempotency keys made of its id: to start it again starts nothing twice.
 //! - A chain of flows that start each other has an end: past so many links it is refused, and the audit log says so.
 
+mod ask;
 mod deliver;
 mod start;
 mod tell;

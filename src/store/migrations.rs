@@ -61,6 +61,7 @@ migrations! {
     47 "0047_slack_buttons.sql",
     50 "0050_sync_positions.sql",
     54 "0054_bounded_outbox.sql",
+    58 "0058_approvals_told.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

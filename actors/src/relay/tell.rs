@@ -137,7 +137,7 @@ fn of_end(occurrence: &Occurrence, run: &Value) -> Value {
     })
 }
 
-fn cut(text: &str, most: usize) -> String {
+pub(super) fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }
