@@ -111,7 +111,7 @@ impl Path {
     /// The step, where it is `steps.ID.execution_id`.
     fn execution(&self) -> Option<&str> {
         match &self.keys[..] {
-            [Key::Name(id), Key::Name(member)] if &**member == EXECUTION => Some(id),
+            [Key::Name(id), Key::Name(member)] if &**member == EXECUTION => Some(&**id),
             _ => None,
         }
     }
