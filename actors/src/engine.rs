@@ -197,6 +197,7 @@ impl Engine {
         if let Ok(Checked { warnings, missing }) = self.check_flow(tenant, document).await? {
             found.extend(warnings.into_iter().chain(advised(missing)));
         }
+        found.extend(self.untold_channels(tenant, document).await?);
         let Some(tenant) = tenant else { return Ok(found) };
         found.extend(self.missing_secrets(tenant, document).await?);
         found.extend(self.missing_schedules(tenant, document).await?);

@@ -4,6 +4,7 @@
 //! decides, applies what it decided to its own state, and hands the partition what is to be stored and done. It knows
 //! nothing that the store cannot give back: when in doubt it is dropped and the run is loaded again.
 
+mod asking;
 mod failures;
 mod outcome;
 mod rows;

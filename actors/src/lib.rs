@@ -6,6 +6,7 @@
 
 pub mod attempts;
 pub mod bulk;
+mod channels;
 pub mod clock;
 pub mod collector;
 pub mod commit_writer;

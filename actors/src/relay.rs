@@ -17,6 +17,7 @@
 //! - A chain of flows that start each other has an end: past so many links it is refused, and the audit log says so.
 //! - What fails of a run that comes of an escalation starts no flow of the type `escalation`.
 
+mod ask;
 mod deliver;
 mod lineage;
 mod start;

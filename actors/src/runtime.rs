@@ -31,6 +31,7 @@ use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::{Attempt, Executor, Performed};
 use crate::ports::integration::ConnectionWrite;
+use crate::ports::notifications::Inbox;
 use crate::ports::store::{Store, Write};
 use crate::relay::Relay;
 use crate::settings::EngineSettings;
@@ -68,6 +69,8 @@ pub struct Runtime {
     pub give_up: Arc<dyn Fn(String) + Send + Sync>,
     /// Starts what was written down to be started; there once the actors are.
     pub relay: OnceLock<Ref<Relay>>,
+    /// Where people are told that they are to decide; absent where nobody keeps inboxes.
+    pub inbox: Option<Arc<dyn Inbox>>,
     /// Asks escalation rules about what has failed; there where somebody keeps rules.
     pub escalation: OnceLock<Weak<Desk>>,
 }

@@ -194,13 +194,14 @@ mod tests {
 
     use super::*;
     use crate::feed::{Limits, Subscription};
+    use crate::ports::notifications::Cause;
     use crate::testkit::memory_inbox::MemoryInbox;
 
     fn notification(id: u128) -> Notification {
         Notification {
             id: NotificationId(Uuid::from_u128(id)),
             owner: Owner::new(UserId(Uuid::from_u128(7)), None),
-            execution: ExecutionId(Uuid::from_u128(100)),
+            cause: Cause::Execution(ExecutionId(Uuid::from_u128(100))),
             rule: None,
             kind: NotificationType::Alert,
             severity: Severity::High,

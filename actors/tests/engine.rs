@@ -44,6 +44,7 @@ impl World {
             catalog: self.store.clone(),
             executors: vec![Arc::new(self.executor.clone())],
             vault: Arc::new(MemoryVault),
+            inbox: None,
             feed: Feed::new(self.io.handle().clone()),
             io: self.io.handle().clone(),
             node: RowId(Uuid::from_u128(1)),

@@ -119,6 +119,7 @@ impl World {
             catalog: self.store.clone(),
             executors: vec![Arc::new(self.turnstile.clone())],
             vault: Arc::new(MemoryVault),
+            inbox: None,
             io: self.io.handle().clone(),
             feed: Feed::new(self.io.handle().clone()),
             node: RowId(Uuid::from_u128(1)),

@@ -49,6 +49,7 @@ impl World {
             catalog: self.store.clone(),
             executors: vec![Arc::new(self.executor.clone())],
             vault: Arc::new(MemoryVault),
+            inbox: None,
             io: self.io.handle().clone(),
             feed: core314_actors::feed::Feed::new(self.io.handle().clone()),
             node: RowId(Uuid::from_u128(1)),

@@ -94,6 +94,7 @@ impl Node {
             executors,
             vault: Arc::new(vault(config)),
             feed,
+            inbox: Some(inbox.clone()),
             io: io.clone(),
             node,
             on_root_failure,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use core314_actors::ports::notifications::Notification;
+use core314_actors::ports::notifications::{Cause, Notification};
 use core314_actors::ports::store::{Accept, DeadLetter, FlowWrite, Outcome, RunEnd, RunWrite, StatisticsWrite, Write};
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
@@ -406,7 +406,7 @@ fn notification(run: RunId, owner: Owner, at_ms: i64) -> Notification {
     Notification {
         id: NotificationId::new(at_ms, run.0.as_u128()),
         owner,
-        execution: run.execution(1),
+        cause: Cause::Execution(run.execution(1)),
         rule: None,
         kind: NotificationType::Info,
         severity: Severity::Low,

@@ -62,6 +62,7 @@ migrations! {
     50 "0050_sync_positions.sql",
     54 "0054_bounded_outbox.sql",
     56 "0056_how_people_were_found.sql",
+    58 "0058_approvals_told.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

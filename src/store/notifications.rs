@@ -5,7 +5,7 @@
 //! Invariant: every change names the tenant and the user, because the role that writes sees all rows.
 
 use core314_actors::ports::notifications::{
-    Addressee, Audience, Inbox, Mark, Notification, NotificationFilter, Notifications, Unread,
+    Addressee, Audience, Cause, Inbox, Mark, Notification, NotificationFilter, Notifications, Unread,
 };
 use core314_actors::ports::views::{Page, Paged};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
@@ -23,10 +23,12 @@ use super::views::notifications as views;
 
 const DELIVER: Bulk = Bulk {
     before: "INSERT INTO notices (id, tenant_id, user_id, organization_id, execution_queue_id, rule_id, type, title, \
-             message, severity, status, action_url, metadata, is_onward, created_at_ms, updated_at_ms) ",
-    after: " ON CONFLICT (execution_queue_id, user_id) WHERE execution_queue_id IS NOT NULL DO NOTHING",
+             message, severity, status, action_url, metadata, is_onward, created_at_ms, updated_at_ms, occurrence_id) ",
+    // Whichever of its two causes it has: each has an index of its own.
+    after: " ON CONFLICT DO NOTHING",
 };
-const DELIVERED: &str = "SELECT id FROM notices WHERE execution_queue_id = $1 AND tenant_id = $2 AND user_id = $3";
+const OF_EXECUTION: &str = "SELECT id FROM notices WHERE execution_queue_id = $1 AND tenant_id = $2 AND user_id = $3";
+const OF_OCCURRENCE: &str = "SELECT id FROM notices WHERE occurrence_id = $1 AND tenant_id = $2 AND user_id = $3";
 pub(super) const READ: Bulk = Bulk {
     before: "WITH u (id, tenant_id, user_id, at_ms) AS (",
     after: ") UPDATE notices SET status = 'read', read_at_ms = u.at_ms, updated_at_ms = u.at_ms FROM u \
@@ -158,13 +160,13 @@ fn unread(mut f: Fields<'_>) -> Result<Unread, Failure> {
 async fn deliver(store: &SqlStore, notification: &Notification) -> Result<NotificationId, Failure> {
     let metadata = super::json::text_of(&Value::Object(notification.metadata.clone()));
     let owner = notification.owner;
-    let mut rows = Rows::new(16);
+    let mut rows = Rows::new(17);
     rows.push([
         notification.id.0.into(),
         owner.tenant.0.into(),
         owner.user.0.into(),
         owner.organization.map(|o| o.0).into(),
-        notification.execution.0.into(),
+        notification.cause.execution().map(|execution| execution.0).into(),
         notification.rule.map(|rule| rule.0).into(),
         notification.kind.as_str().into(),
         notification.title.as_str().into(),
@@ -176,14 +178,17 @@ async fn deliver(store: &SqlStore, notification: &Notification) -> Result<Notifi
         notification.is_onward.into(),
         notification.at_ms.into(),
         notification.at_ms.into(),
+        notification.cause.occurrence().map(|occurrence| occurrence.0).into(),
     ]);
+    let (delivered, cause) = match notification.cause {
+        Cause::Execution(execution) => (OF_EXECUTION, execution.0),
+        Cause::Occurrence(occurrence) => (OF_OCCURRENCE, occurrence.0),
+    };
     // A connection that saw an error is not given back: its transaction ends with it.
     let mut connection = store.writers()?.lend().await?;
     connection.begin_write().await?;
     connection.bulk(DELIVER, &rows).await?;
-    let found = connection
-        .fetch(DELIVERED, &[notification.execution.0.into(), owner.tenant.0.into(), owner.user.0.into()])
-        .await?;
+    let found = connection.fetch(delivered, &[cause.into(), owner.tenant.0.into(), owner.user.0.into()]).await?;
     connection.commit().await?;
     connection.give_back();
     let row = found.first().ok_or_else(|| Failure::Corrupt("the notification was not delivered".to_owned()))?;

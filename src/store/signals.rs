@@ -44,7 +44,8 @@ pub(super) async fn subject(store: &SqlStore, of: &Occurrence) -> Result<Option<
         | OccurrenceKind::Failure
         | OccurrenceKind::Fallback
         | OccurrenceKind::BadEnd
-        | OccurrenceKind::PhaseMoved => Resource::Runs,
+        | OccurrenceKind::PhaseMoved
+        | OccurrenceKind::ApprovalRequested => Resource::Runs,
         OccurrenceKind::DecisionApproved => Resource::Decisions,
         OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => Resource::Recommendations,
         OccurrenceKind::ThresholdExceeded => Resource::Flows,

@@ -1,6 +1,8 @@
 //! People by the real binary: who they are, how they prove what is theirs, and how they are told.
 
+mod asking;
 mod buttons;
+mod channels;
 mod cli;
 mod directory;
 mod page;

@@ -69,6 +69,7 @@ on_both! {
     core314_actors::testkit::store_suite::schedules::a_pause_outlives_a_change_of_the_flow => a_pause_outlives_a_change_of_the_flow,
     core314_actors::testkit::store_suite::schedules::due_schedules_page_in_order => due_schedules_page_in_order,
     core314_actors::testkit::notification_suite::an_execution_is_told_once => an_execution_is_told_once,
+    core314_actors::testkit::notification_suite::an_occurrence_is_told_each_user_once => an_occurrence_is_told_each_user_once,
     core314_actors::testkit::notification_suite::lists_filter_and_page => lists_filter_and_page,
     core314_actors::testkit::notification_suite::what_is_unread_is_read_in_portions => what_is_unread_is_read_in_portions,
     core314_actors::testkit::notification_suite::marks_never_go_back => marks_never_go_back,

@@ -13,6 +13,7 @@ mod output;
 mod phases;
 mod typing;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::document::{FlowDocument, Lines, channels, reserved};
@@ -88,6 +89,8 @@ pub struct FlowPlan {
     pub steps: Vec<StepPlan>,
     /// How many of the steps have one number in every run; the bodies of loops follow.
     pub fixed: usize,
+    /// Steps of which expressions name the execution.
+    pub executions: Vec<(Arc<str>, StepNo)>,
     /// What its `trigger_config` says.
     pub trigger: TriggerPlan,
     pub condition: Condition,
@@ -220,7 +223,7 @@ impl FlowPlan {
         let Some(layout) = layout::lay_out(doc, limits.max_steps, &mut check.problems) else {
             return Err(check.problems);
         };
-        let types = is_new.then(|| typing::types(doc, &layout.slots));
+        let types = is_new.then(|| typing::types(doc, &layout.slots, layout.fixed));
         check.types = types.as_ref();
         // Before there is a run, each trigger stands alone.
         let alone = types.as_ref().map(typing::alone);
@@ -243,6 +246,7 @@ impl FlowPlan {
         Ok(Self {
             name: doc.flow_name.clone(),
             ranks: ranks(&steps),
+            executions: named_executions(doc, &steps[..layout.fixed]),
             steps,
             fixed: layout.fixed,
             width,
@@ -263,6 +267,17 @@ impl FlowPlan {
             tells_of_bad_ends: channels::tell(&doc.error_notification_channels),
         })
     }
+}
+
+/// The steps of which a document names the execution, and perhaps some more: what stands before the word is looked at, and not
+/// what it means.
+fn named_executions(doc: &FlowDocument, steps: &[StepPlan]) -> Vec<(Arc<str>, StepNo)> {
+    let text = doc.to_value().to_string();
+    let is_of_id = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let before = text.match_indices("execution_id").map(|(at, _)| text[..at].trim_end_matches(|c| !is_of_id(c)));
+    let named: BTreeSet<&str> = before.filter_map(|text| text.rsplit(|c| !is_of_id(c)).next()).collect();
+    let numbered = (0..).zip(steps).filter(|(_, step)| named.contains(&*step.id));
+    numbered.map(|(no, step)| (step.id.clone(), no)).collect()
 }
 
 impl StepPlan {

@@ -128,7 +128,7 @@ words! {
         FlowFinished = "flow_finished", DecisionApproved = "decision_approved",
         RecommendationCreated = "recommendation_created", RecommendationAccepted = "recommendation_accepted",
         ThresholdExceeded = "threshold_exceeded", Failure = "failure", Fallback = "fallback", BadEnd = "bad_end",
-        PhaseMoved = "phase_moved", EscalationOpened = "escalation_opened",
+        PhaseMoved = "phase_moved", EscalationOpened = "escalation_opened", ApprovalRequested = "approval_requested",
     }
 }
 

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::breaker::BreakerHold;
-use core314_domain::document::FlowDocument;
+use core314_domain::document::{FlowDocument, channels};
 use core314_domain::ids::{Owner, RowId, TenantId};
 use core314_domain::integration::{self, Definition, Kind};
 use core314_domain::log::{Failure, HttpFigures};
 use core314_domain::plan::Problem;
 use core314_domain::run::Outcome as RunOutcome;
 use core314_domain::secret;
+use core314_domain::words::Severity;
 use serde_json::{Value, json};
 
 use super::{Engine, unexpected};
@@ -434,6 +435,18 @@ impl Engine {
         missing.dedup();
         let problem = |name| Problem::new("/flow_steps", format!("there is no secret '{name}' yet"));
         Ok(missing.into_iter().map(problem).collect())
+    }
+
+    /// Channels of a document that tell nobody, as far as what the tenant has shows it.
+    pub(super) async fn untold_channels(
+        &self,
+        tenant: Option<TenantId>,
+        document: &FlowDocument,
+    ) -> Result<Vec<Problem>, StoreError> {
+        let known = self.known_of(tenant).await?;
+        let why = |word: &str| crate::channels::way(&self.inner.runtime, &known, word, Severity::High).err();
+        let named = channels::named(document).into_iter();
+        Ok(named.filter_map(|(at, word)| Some(Problem::new(at, why(word)?))).collect())
     }
 
     async fn commit_connection(

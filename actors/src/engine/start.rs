@@ -29,6 +29,7 @@ use crate::plans::Plans;
 use crate::ports::catalog::Catalog;
 use crate::ports::executor::Executor;
 use crate::ports::integration::Vault;
+use crate::ports::notifications::Inbox;
 use crate::ports::store::{Store, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::{PartitionArgs, PartitionMsg, PartitionShared, QueuePartition};
@@ -54,6 +55,8 @@ pub struct Parts {
     pub vault: Arc<dyn Vault>,
     /// Where committed changes are told.
     pub feed: Feed,
+    /// Where people are told that they are to decide; absent where nobody keeps inboxes.
+    pub inbox: Option<Arc<dyn Inbox>>,
     /// Where stores and executors run.
     pub io: tokio::runtime::Handle,
     pub node: RowId,
@@ -102,6 +105,7 @@ impl Engine {
             meters: Meters::new(executors.keys().copied()),
             executors,
             feed: parts.feed,
+            inbox: parts.inbox,
             io: parts.io,
             counters: Counters::default(),
             ends: Ends::default(),

@@ -17,8 +17,10 @@ use tokio::sync::oneshot;
 use super::{EscalationError, Escalations, EscalationsMsg, Job, Nudge, TellResult};
 use crate::engine::{Engine, Inner};
 use crate::ports::escalation::{EscalationBook, EscalationWrite, StoredEscalation, StoredRule, StoredSilence};
+use crate::ports::people::PeopleBook;
 use crate::ports::store::{Outcome, Write};
 use crate::ports::{Scope, StoreError};
+use crate::recipients::Directory;
 use crate::runtime::Runtime;
 use crate::supervision::Ref;
 
@@ -163,11 +165,22 @@ impl Desk {
         inner.map(|inner| Engine { inner }).ok_or_else(|| StoreError::Unavailable("the node stops".to_owned()))
     }
 
+    /// What is kept of people.
+    pub(crate) fn people_book(&self) -> Result<Arc<dyn PeopleBook>, StoreError> {
+        Ok(self.engine()?.people()?.clone())
+    }
+
+    /// Who is behind the names of recipients.
+    pub(crate) fn directory(&self) -> Result<Directory, StoreError> {
+        let most = self.runtime.settings.recipients_per_message;
+        Ok(Directory::new(self.people_book()?, self.book.clone(), most))
+    }
+
     pub(super) fn runtime(&self) -> &Arc<Runtime> {
         &self.runtime
     }
 
-    pub(super) fn now_ms(&self) -> i64 {
+    pub(crate) fn now_ms(&self) -> i64 {
         self.runtime.now_ms()
     }
 

@@ -14,7 +14,7 @@ use super::{ABOUT_ESCALATION, Desk, message};
 use crate::ports::StoreError;
 use crate::ports::escalation::{OutboxKind, OutboxRow, OutboxStatus, StoredEscalation};
 use crate::ports::people::ContactMethod;
-use crate::recipients::{self, Directory, Duty, Kind, Told, Way};
+use crate::recipients::{self, Duty, Kind, Told, Way};
 
 /// The inbox of a user on this server.
 const IN_APP: &str = "in_app";
@@ -226,8 +226,7 @@ impl Desk {
             let user = escalation.event.user;
             return Ok(vec![Told::User { user, of: format!("user:{user}"), duty: None }]);
         }
-        let most = self.runtime().settings.recipients_per_message;
-        let directory = Directory::new(self.engine()?.people()?.clone(), self.book.clone(), most);
+        let directory = self.directory()?;
         let mut found = Vec::new();
         for told in directory.who(escalation.owner, notice.recipients, self.now_ms()).await? {
             match told {

@@ -122,6 +122,7 @@ impl FlowRun {
                     step: *step,
                     at_ms: now_ms,
                     expires_at_ms: live.and_then(|l| l.expires_at_ms),
+                    told: self.asks(*step, now_ms).map(Box::new),
                 });
             }
             Change::ApprovalDecided { step, approved, by, form } => {

@@ -13,7 +13,7 @@ use super::{BoxFuture, Scope, StoreError};
 
 /// Takes notifications in.
 pub trait Inbox: Send + Sync + 'static {
-    /// Puts a notification into its user's inbox, durably. An execution brings one, however often it is repeated: the
+    /// Puts a notification into its user's inbox, durably. A cause brings one, however often it is repeated: the
     /// answer is the id of the row that stands, and a repetition changes nothing in it.
     fn deliver(&self, notification: Notification) -> BoxFuture<'_, Result<NotificationId, StoreError>>;
 
@@ -65,14 +65,41 @@ pub struct SentOn {
     pub error: Option<String>,
 }
 
+/// What brought a notification: a cause brings each user one, however often it is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// An execution that sends it.
+    Execution(ExecutionId),
+    /// What has happened, by the id of its occurrence.
+    Occurrence(RowId),
+}
+
+impl Cause {
+    /// The execution, where it is one.
+    pub const fn execution(self) -> Option<ExecutionId> {
+        match self {
+            Self::Execution(execution) => Some(execution),
+            Self::Occurrence(_) => None,
+        }
+    }
+
+    /// What has happened, where it is that.
+    pub const fn occurrence(self) -> Option<RowId> {
+        match self {
+            Self::Execution(_) => None,
+            Self::Occurrence(occurrence) => Some(occurrence),
+        }
+    }
+}
+
 /// A notification to deliver.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notification {
-    /// Of the row, if it is the first of its execution.
+    /// Of the row, if it is the first of its cause.
     pub id: NotificationId,
     /// The tenant that it belongs to, and the user in whose inbox it goes.
     pub owner: Owner,
-    pub execution: ExecutionId,
+    pub cause: Cause,
     /// The rule in whose name it was sent.
     pub rule: Option<RowId>,
     pub kind: NotificationType,

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::event::{DeliveryPlace, NewEvent};
 use super::store::{Idempotency, PhaseWrite};
 
-/// Something that has happened and starts flows.
-#[derive(Debug, Clone, PartialEq)]
+/// Something that has happened and starts flows, or is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occurrence {
     pub id: RowId,
     pub owner: Owner,

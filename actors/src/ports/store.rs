@@ -299,6 +299,8 @@ pub enum ApprovalWrite {
         step: Option<StepNo>,
         at_ms: i64,
         expires_at_ms: Option<i64>,
+        /// What tells whoever may decide, written in the same commit.
+        told: Option<Box<signal::Occurrence>>,
     },
     Decided {
         step: Option<StepNo>,
@@ -310,10 +312,7 @@ pub enum ApprovalWrite {
         at_ms: i64,
     },
     /// Nobody has to decide any more: what waited has expired or was cancelled. Nothing happens where nothing waited.
-    Lapsed {
-        step: Option<StepNo>,
-        at_ms: i64,
-    },
+    Lapsed { step: Option<StepNo>, at_ms: i64 },
 }
 
 /// A run's end, as its flow counts it.

@@ -16,7 +16,7 @@ use super::runs::Ask;
 use super::{Answer, News, PartitionMsg, QueuePartition};
 use crate::commit_writer::{CommitResult, Reply, WriterMsg};
 use crate::flow_run::StepEnd;
-use crate::ports::store::{Outcome, RunEnd, RunWrite, WaitWrite, Write};
+use crate::ports::store::{ApprovalWrite, Outcome, RunEnd, RunWrite, WaitWrite, Write};
 use crate::runtime::Counters;
 use crate::sub_runs::{SubRunMsg, SubRuns};
 use crate::supervision::Ctx;
@@ -266,6 +266,8 @@ impl QueuePartition {
             self.runtime.events_wait();
         }
         let is_told = pending.write.phases.iter().any(|phase| phase.is_told);
+        let asks = |write: &ApprovalWrite| matches!(write, ApprovalWrite::Requested { told: Some(_), .. });
+        let is_told = is_told || pending.write.approvals.iter().any(asks);
         let starts = |end: &RunEnd| end.fallback.is_some() || end.is_told;
         if is_told || pending.write.ended.as_ref().is_some_and(starts) {
             self.runtime.occurred();

@@ -38,6 +38,7 @@ impl Starter {
         }
         let trigger = match occurrence.kind {
             OccurrenceKind::Failure => return self.escalate(occurrence, &subject).await,
+            OccurrenceKind::ApprovalRequested => return self.ask(occurrence, &subject).await,
             OccurrenceKind::BadEnd | OccurrenceKind::PhaseMoved => self.telling(occurrence, &subject).await?,
             _ => self.trigger(occurrence, &subject).map(Some),
         };
@@ -135,7 +136,7 @@ impl Starter {
         Ok(Started::default())
     }
 
-    async fn settle(
+    pub(super) async fn settle(
         &self,
         occurrence: &Occurrence,
         remembered: Option<(AuditEvent, String, Value)>,
@@ -186,7 +187,9 @@ impl Starter {
             }
             OccurrenceKind::Failure => return Err(TriggerError::Failed("rules are asked about a failure".to_owned())),
             // Its flow has to be read first.
-            OccurrenceKind::BadEnd | OccurrenceKind::PhaseMoved => return Err(TriggerError::NoSuchFlow),
+            OccurrenceKind::BadEnd | OccurrenceKind::PhaseMoved | OccurrenceKind::ApprovalRequested => {
+                return Err(TriggerError::NoSuchFlow);
+            }
             OccurrenceKind::ThresholdExceeded => {
                 let flow = Target::Only(FlowId(occurrence.subject));
                 (TriggerType::ThresholdExceeded, flow, occurrence.context.clone())
@@ -225,7 +228,8 @@ fn subject_type(kind: OccurrenceKind) -> &'static str {
         | OccurrenceKind::Failure
         | OccurrenceKind::Fallback
         | OccurrenceKind::BadEnd
-        | OccurrenceKind::PhaseMoved => "flow_run",
+        | OccurrenceKind::PhaseMoved
+        | OccurrenceKind::ApprovalRequested => "flow_run",
         OccurrenceKind::DecisionApproved => "decision_event",
         OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => "recommendation",
         OccurrenceKind::ThresholdExceeded => "flow",

@@ -1,6 +1,6 @@
 //! Telling people of a run that has ended badly, or of a phase: an action for each channel that its flow names.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use core314_domain::document::{FlowDocument, channels};
 use core314_domain::ids::{FlowId, RunId};
@@ -8,6 +8,7 @@ use core314_domain::words::{OccurrenceKind, Severity, TriggerType};
 use serde_json::{Value, json};
 
 use super::Starter;
+use crate::channels::{Message, Tellings};
 use crate::ingress::{IdempotencyRequest, Target, Trigger, TriggerError};
 use crate::ports::signal::Occurrence;
 
@@ -30,20 +31,21 @@ impl Starter {
             OccurrenceKind::PhaseMoved => ("phase alert", alert_channels(&stored.document, &occurrence.context)),
             _ => ("bad end", stored.document.error_notification_channels.as_slice()),
         };
-        let document = match channels::telling(name, told) {
+        let context = match occurrence.kind {
+            OccurrenceKind::PhaseMoved => of_phase(&occurrence.context, run),
+            _ => of_end(occurrence, run),
+        };
+        let document = match self.message(occurrence, name, told, &context).await? {
             Ok(Some(document)) => document,
             Ok(None) => return Ok(Ok(None)),
-            Err(error) => return Ok(Err(TriggerError::Failed(error.to_string()))),
+            Err(why) => return Ok(Err(TriggerError::Failed(why))),
         };
         Ok(Ok(Some(Trigger {
             owner: occurrence.owner,
             target: Target::Action(Arc::new(document)),
             trigger_type: TriggerType::Manual,
             source: occurrence.kind.as_str().into(),
-            context: Arc::new(match occurrence.kind {
-                OccurrenceKind::PhaseMoved => of_phase(&occurrence.context, run),
-                _ => of_end(occurrence, run),
-            }),
+            context: Arc::new(context),
             webhook: Arc::default(),
             triggered_by: occurrence.by.as_str().into(),
             decision_event_id: None,
@@ -53,6 +55,31 @@ impl Starter {
             // A client's own key cannot hold a space.
             idempotency: Some(IdempotencyRequest { key: format!("occurrence {}", occurrence.id), body_hash: [0; 32] }),
         })))
+    }
+
+    /// The flow that tells these channels; `None` where none is named. The inner error is why all of them tell nobody.
+    async fn message(
+        &self,
+        occurrence: &Occurrence,
+        name: &str,
+        words: &[String],
+        context: &Value,
+    ) -> Result<Result<Option<FlowDocument>, String>, TriggerError> {
+        if !channels::tell(words) {
+            return Ok(Ok(None));
+        }
+        let desk = self.runtime.escalation.get().and_then(Weak::upgrade);
+        let desk = desk.ok_or(TriggerError::Busy { retry_after_seconds: 1 })?;
+        let message = Message { owner: occurrence.owner, context };
+        let Tellings { actions, untold } = Tellings::of(&self.runtime, &desk, words, &message).await?;
+        for why in &untold {
+            tracing::warn!(run = %occurrence.subject, why, "a channel tells nobody");
+        }
+        Ok(match channels::telling(name, &actions) {
+            Ok(None) => Err(untold.join("; ")),
+            Ok(document) => Ok(document),
+            Err(error) => Err(error.to_string()),
+        })
     }
 }
 
@@ -110,7 +137,7 @@ fn of_end(occurrence: &Occurrence, run: &Value) -> Value {
     })
 }
 
-fn cut(text: &str, most: usize) -> String {
+pub(super) fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }

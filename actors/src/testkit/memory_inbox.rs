@@ -58,7 +58,7 @@ impl Row {
         let it = &self.notification;
         json!({
             "id": it.id, "tenant_id": it.owner.tenant, "user_id": it.owner.user,
-            "organization_id": it.owner.organization, "rule_id": it.rule, "execution_queue_id": it.execution,
+            "organization_id": it.owner.organization, "rule_id": it.rule, "execution_queue_id": it.cause.execution(),
             "type": it.kind, "title": it.title, "message": it.message, "severity": it.severity, "status": self.status,
             "action_url": it.action_url, "metadata": it.metadata, "created_at": rfc3339(Some(it.at_ms)),
             "updated_at": rfc3339(Some(self.updated_at_ms)), "read_at": rfc3339(self.read_at_ms),
@@ -90,7 +90,7 @@ impl Inbox for MemoryInbox {
         let mut rows = self.rows();
         let known = rows.iter().find(|row| {
             let it = &row.notification;
-            it.execution == notification.execution && it.owner == notification.owner
+            it.cause == notification.cause && it.owner == notification.owner
         });
         let id = known.map_or(notification.id, |row| row.notification.id);
         if known.is_none() {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::memory_store::Rows;
 use crate::ports::signal::{NewDecision, NewRecommendation, Occurrence, SignalWrite, Verdict, Watched};
-use crate::ports::store::{Idempotency, Outcome, RunWrite};
+use crate::ports::store::{ApprovalWrite, Idempotency, Outcome, RunWrite};
 
 /// The rows of signals.
 #[derive(Debug, Default, Clone)]
@@ -137,6 +137,15 @@ impl Rows {
             .for_each(|occurrence| self.occur(occurrence));
     }
 
+    /// Notes decisions that are wanted, where somebody is told of it.
+    pub(super) fn note_asked(&mut self, run: &RunWrite) {
+        for approval in &run.approvals {
+            if let ApprovalWrite::Requested { told: Some(occurrence), .. } = approval {
+                self.occur(Occurrence::clone(occurrence));
+            }
+        }
+    }
+
     /// Notes a run's end where somebody waits for it.
     pub(super) fn note_end(&mut self, run: &RunWrite) {
         let Some(end) = run.ended.as_ref().filter(|end| end.flow.is_some()) else { return };
@@ -171,7 +180,8 @@ impl Rows {
             | OccurrenceKind::Failure
             | OccurrenceKind::Fallback
             | OccurrenceKind::BadEnd
-            | OccurrenceKind::PhaseMoved => {
+            | OccurrenceKind::PhaseMoved
+            | OccurrenceKind::ApprovalRequested => {
                 let run = self.runs.values().find(|run| run.header.id.0 == of.subject)?;
                 let (header, last) = (&run.header, run.attempts.iter().max_by_key(|attempt| attempt.step));
                 Some(json!({"id": header.id, "orchestration_flow_id": header.flow.id, "flow_name": *header.flow.name,

@@ -268,6 +268,7 @@ impl Rows {
         }
         self.note_end(&write);
         self.note_phases(&write);
+        self.note_asked(&write);
         self.wait_for_events(&write);
         write.ended.iter().for_each(|end| self.count(end, 1));
         write.reopened.iter().for_each(|end| self.count(end, -1));

@@ -8,7 +8,9 @@ use rand::Rng;
 use serde_json::{Map, Value, json};
 
 use super::store_suite::samples::{NOW_MS, Samples};
-use crate::ports::notifications::{Addressee, Audience, Inbox, Mark, Notification, NotificationFilter, Notifications};
+use crate::ports::notifications::{
+    Addressee, Audience, Cause, Inbox, Mark, Notification, NotificationFilter, Notifications,
+};
 use crate::ports::views::Page;
 
 /// Both sides of an inbox.
@@ -21,7 +23,7 @@ fn sample(samples: &mut Samples, owner: Owner, no: i64) -> Notification {
     Notification {
         id: NotificationId::new(NOW_MS + no, samples.rng.random()),
         owner,
-        execution: samples.run_id().execution(0),
+        cause: Cause::Execution(samples.run_id().execution(0)),
         rule: (no % 2 == 0).then(|| RowId::new(NOW_MS, no as u128)),
         kind,
         severity: kind.default_severity(),
@@ -62,13 +64,29 @@ fn ids(items: &[Value]) -> Vec<String> {
     items.iter().map(|item| item["id"].as_str().expect("an id").to_owned()).collect()
 }
 
+/// What has happened is told each user once, and is no execution.
+pub async fn an_occurrence_is_told_each_user_once(store: &dyn Inboxes) {
+    let mut samples = Samples::new(56);
+    let (owner, cause) = (samples.owner(), Cause::Occurrence(samples.row_id()));
+    let first = Notification { cause, ..sample(&mut samples, owner, 0) };
+    let other = Owner { user: samples.owner().user, ..owner };
+    let others = Notification { cause, ..sample(&mut samples, other, 1) };
+    for notification in [&first, &others] {
+        assert_eq!(store.deliver(notification.clone()).await.expect("delivered"), notification.id);
+        let again = Notification { cause, ..sample(&mut samples, notification.owner, 7) };
+        assert_eq!(store.deliver(again).await.expect("delivered"), notification.id);
+        let audience = Audience::User(notification.owner.into());
+        let found = pages(store, audience, &NotificationFilter::default(), 10).await;
+        assert_eq!((found.len(), &found[0]["execution_queue_id"]), (1, &Value::Null));
+    }
+}
+
 /// A row reads back with the contract's columns; an execution that is repeated brings no second one.
 pub async fn an_execution_is_told_once(store: &dyn Inboxes) {
     let mut samples = Samples::new(50);
     let owner = samples.owner();
     let first = fill(store, &mut samples, owner, 1).await.remove(0);
-    let again =
-        Notification { execution: first.execution, title: "Another".to_owned(), ..sample(&mut samples, owner, 7) };
+    let again = Notification { cause: first.cause, title: "Another".to_owned(), ..sample(&mut samples, owner, 7) };
     assert_eq!(store.deliver(again).await.expect("delivered"), first.id);
     let found = pages(store, Audience::User(owner.into()), &NotificationFilter::default(), 10).await;
     let at = "2026-09-21T14:13:20.000Z";
@@ -76,7 +94,7 @@ pub async fn an_execution_is_told_once(store: &dyn Inboxes) {
         found,
         [json!({
             "id": first.id, "tenant_id": owner.tenant, "user_id": owner.user, "organization_id": owner.organization,
-            "rule_id": first.rule, "execution_queue_id": first.execution, "type": "alert", "title": "Title 0",
+            "rule_id": first.rule, "execution_queue_id": first.cause.execution(), "type": "alert", "title": "Title 0",
             "message": "it's \"quoted\", 'ü' and\na line", "severity": "high", "status": "unread",
             "action_url": "https://example.com/0", "metadata": {"no": 0}, "created_at": at, "updated_at": at,
             "read_at": null, "archived_at": null,
@@ -220,6 +238,7 @@ mod tests {
     #[tokio::test]
     async fn the_fake_keeps_every_promise() {
         super::an_execution_is_told_once(&MemoryInbox::default()).await;
+        super::an_occurrence_is_told_each_user_once(&MemoryInbox::default()).await;
         super::lists_filter_and_page(&MemoryInbox::default()).await;
         super::what_is_unread_is_read_in_portions(&MemoryInbox::default()).await;
         super::marks_never_go_back(&MemoryInbox::default()).await;

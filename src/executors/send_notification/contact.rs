@@ -346,7 +346,7 @@ fn slack(address: &str, message: &Message, link: Option<&str>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use core314_actors::ports::notifications::Notification;
+    use core314_actors::ports::notifications::{Cause, Notification};
     use core314_actors::ports::people::StoredPreferences;
     use core314_actors::testkit::memory_inbox::MemoryInbox;
     use core314_actors::testkit::memory_people::MemoryPeople;
@@ -398,7 +398,7 @@ mod tests {
             let notification = Notification {
                 id: NotificationId::new(at_ms, 0),
                 owner,
-                execution: ExecutionId(Uuid::from_u128(no as u128)),
+                cause: Cause::Execution(ExecutionId(Uuid::from_u128(no as u128))),
                 rule: None,
                 kind,
                 severity: kind.default_severity(),

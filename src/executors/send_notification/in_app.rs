@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use core314_actors::ports::StoreError;
 use core314_actors::ports::executor::Attempt;
-use core314_actors::ports::notifications::{Inbox, Notification};
+use core314_actors::ports::notifications::{Cause, Inbox, Notification};
 use core314_actors::recipients::Told;
 use core314_domain::escalation::Recipient;
 use core314_domain::ids::{NotificationId, Owner, RowId, UserId};
@@ -181,7 +181,7 @@ async fn deliver_to(
     let notification = Notification {
         id: NotificationId::new(at_ms, rand::random()),
         owner,
-        execution: attempt.execution,
+        cause: Cause::Execution(attempt.execution),
         rule: draft.rule,
         kind: draft.kind,
         severity: draft.severity,

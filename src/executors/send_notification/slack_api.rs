@@ -68,7 +68,8 @@ fn read(reader: &mut Reader<'_>, settings: &Map<String, Value>) {
     }
     judge_message(reader, &TEXTS, &FLAGS);
     for (place, button) in reader.list(BUTTONS, MAX_BUTTONS) {
-        if let Err(problem) = Button::of(button) {
+        let is_open = button.as_object().is_some_and(|members| members.values().any(|value| reader.is_open(value)));
+        if !is_open && let Err(problem) = Button::of(button) {
             reader.problem(&[BUTTONS, &place], problem);
         }
     }

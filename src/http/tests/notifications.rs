@@ -1,7 +1,7 @@
 //! Inboxes over HTTP: whose they are, and what may be asked.
 
 use actix_web::http::{Method, StatusCode};
-use core314_actors::ports::notifications::{Inbox, Notification};
+use core314_actors::ports::notifications::{Cause, Inbox, Notification};
 use core314_domain::ids::{NotificationId, OrganizationId, Owner, RunId, UserId};
 use core314_domain::words::{NotificationType, Severity};
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ async fn deliver(server: &Server, no: i64, user: UserId, organization: Option<Or
     let notification = Notification {
         id: NotificationId::new(at_ms, 1),
         owner: Owner::new(user, organization),
-        execution: RunId::new(at_ms, 1 << 30).execution(0),
+        cause: Cause::Execution(RunId::new(at_ms, 1 << 30).execution(0)),
         rule: None,
         kind: NotificationType::Alert,
         severity: Severity::High,

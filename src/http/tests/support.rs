@@ -86,6 +86,7 @@ impl Server {
             catalog: store.clone(),
             executors: vec![Arc::new(ScriptedExecutor::default())],
             vault: Arc::new(MemoryVault),
+            inbox: None,
             feed: Feed::new(tokio::runtime::Handle::current()),
             io: tokio::runtime::Handle::current(),
             node: RowId(Uuid::from_u128(1)),

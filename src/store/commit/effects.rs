@@ -7,6 +7,7 @@ use core314_domain::ids::{FlowId, TenantId};
 use core314_domain::words::RunStatus;
 
 use super::batch::Batch;
+use super::signals::{OCCURRENCE, occurrence_row};
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::Bulk;
 use crate::store::failure::Failure;
@@ -46,17 +47,23 @@ pub(super) async fn approvals(batch: &mut Batch<'_, '_>) -> Result<(), Failure> 
     let is_request = |approval: &ApprovalWrite| matches!(approval, ApprovalWrite::Requested { .. });
     for group in writes.chunk_by(|(_, a), (_, b)| is_request(a) == is_request(b)) {
         let (mut requested, mut decided) = (Rows::new(7), Rows::new(8));
+        let mut told = Rows::new(9);
         for (run, approval) in group {
             match approval {
-                ApprovalWrite::Requested { id, step, at_ms, expires_at_ms } => requested.push([
-                    id.0.into(),
-                    run.tenant.0.into(),
-                    run.id.0.into(),
-                    step.map(i64::from).into(),
-                    "pending".into(),
-                    (*at_ms).into(),
-                    (*expires_at_ms).into(),
-                ]),
+                ApprovalWrite::Requested { id, step, at_ms, expires_at_ms, told: occurrence } => {
+                    if let Some(occurrence) = occurrence {
+                        told.push(occurrence_row(occurrence));
+                    }
+                    requested.push([
+                        id.0.into(),
+                        run.tenant.0.into(),
+                        run.id.0.into(),
+                        step.map(i64::from).into(),
+                        "pending".into(),
+                        (*at_ms).into(),
+                        (*expires_at_ms).into(),
+                    ]);
+                }
                 ApprovalWrite::Decided { step, approved, by, notes, form, at_ms } => decided.push([
                     run.tenant.0.into(),
                     run.id.0.into(),
@@ -80,6 +87,9 @@ pub(super) async fn approvals(batch: &mut Batch<'_, '_>) -> Result<(), Failure> 
             }
         }
         batch.connection.bulk(REQUESTED, &requested).await?;
+        if !told.is_empty() {
+            batch.connection.bulk(OCCURRENCE, &told).await?;
+        }
         batch.connection.bulk(DECIDED, &decided).await?;
     }
     Ok(())

@@ -1,6 +1,8 @@
 //! A secret of each kind is planted and used, against a service that gives everything back: it is then looked for in every
 //! table, log line, stream, metric, error, trace and export.
 
+mod more;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,7 +56,7 @@ fn others() -> [(&'static str, &'static str, Value, &'static str, Value); 9] {
 /// The texts by which a value is known, whatever became of it.
 fn traces() -> Vec<String> {
     let mut traces = vec![SIGN.to_owned(), "cExhTnRFZC1zaWduaW5n".to_owned()];
-    for (_, value) in PLANTED {
+    for (_, value) in PLANTED.into_iter().chain(more::PLANTED) {
         for padded in [
             STANDARD.encode(value),
             STANDARD.encode(format!("Bearer {value}")),
@@ -110,6 +112,7 @@ async fn plant(server: &Server, echo: &Echo) {
             done(server, Method::POST, "/api/v1/integrations", body).await;
         }
     }
+    more::plant(server, echo).await;
 }
 
 fn steps(echo: &Echo) -> Vec<Value> {
@@ -251,7 +254,7 @@ async fn nothing_is_to_be_seen(kind: StoreKind) {
     let (installation, server) = start_with(kind, &more).await;
     plant(&server, &echo).await;
     let heard = listen(&server);
-    let steps = steps(&echo);
+    let steps = [steps(&echo), more::steps()].concat();
     let count = steps.len();
     let log = run(&server, "planted", steps, json!({})).await;
     assert_eq!(log.len(), count, "each step has one attempt: {log:?}");
@@ -282,6 +285,7 @@ async fn nothing_is_to_be_seen(kind: StoreKind) {
         let received = echo.received(path);
         assert!(received.contains(sent), "{path} got no '{sent}': {received}");
     }
+    more::were_used(&echo);
     let of = |step: usize| &log[step];
     assert_eq!(of(0)["execution_status"], "completed", "{}", of(0));
     assert!(of(0)["execution_result"].to_string().contains("[redacted]"), "{}", of(0));
@@ -291,6 +295,7 @@ async fn nothing_is_to_be_seen(kind: StoreKind) {
         assert_clean("the log", &row.to_string());
     }
     assert_clean("an answer", &answers(&server, &installation).await);
+    assert_clean("what is said of failures", &more::answers(&server).await);
     assert_clean("the metrics", &server.get_text("/metrics").await);
     assert_clean("the tables", &tables(&installation).await);
     let started = Instant::now();

@@ -122,6 +122,7 @@ async fn a_button_acts_in_the_name_of_whoever_presses_it(kind: StoreKind) {
     );
 
     approves(&town, &slack).await;
+    approves_what_a_flow_asks(&town, &slack).await;
     let listed = json!(admin.items("/api/v1/execution-log?limit=100").await).to_string();
     assert!(!listed.contains(slack_api::MEMBER) && !listed.contains(SIGNING), "{listed}");
 }
@@ -143,6 +144,27 @@ async fn approves(town: &Town, slack: &Pressed<'_>) {
     let path = format!("/api/v1/executions/{}", execution.as_str().expect("an id"));
     let row = admin.get(&path).await;
     assert_eq!(pick(&row, "approval_status approved_by"), json!(["approved", ada.0.user]));
+}
+
+/// A flow makes the buttons for a step that waits beside.
+async fn approves_what_a_flow_asks(town: &Town, slack: &Pressed<'_>) {
+    let admin = town.client(1);
+    let button = |action: &str| json!({"action": action, "id": "{{ steps.consent.execution_id }}"});
+    let flow = json!({"flow_name": "asking", "trigger_type": "manual", "execution_mode": "parallel", "flow_steps": [
+        {"id": "ask", "config": {"action_type": "send_notification", "action_target": "slack", "action_payload": {
+            "channel": "#incidents", "text": "May it go on?", "buttons": [button("approve"), button("reject")]}}},
+        {"id": "consent", "type": "approval", "config": {}},
+    ]});
+    let flow = admin.make("/api/v1/flows", flow).await;
+    let path = format!("/api/v1/flows/{}/trigger", flow["id"].as_str().expect("an id"));
+    let run = admin.make(&path, json!({})).await;
+    let consent = run["execution_queue_ids"][1].clone();
+    let asked = shown(&town.slack, 3).await;
+    assert_eq!(asked["blocks"][0]["text"]["text"], "May it go on?");
+    assert_eq!(pick(&asked["blocks"][1]["elements"][0], "action_id value"), json!(["core314_approve", consent]));
+    assert_eq!(slack.press(slack_api::MEMBER, "approve", &consent, 7).await, "Approved.");
+    let path = format!("/api/v1/executions/{}", consent.as_str().expect("an id"));
+    assert_eq!(admin.get(&path).await["approval_status"], "approved");
 }
 
 on_both_stores!(a_button_acts_in_the_name_of_whoever_presses_it);

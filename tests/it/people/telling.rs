@@ -8,7 +8,7 @@ use crate::orchestration::on_both_stores;
 use crate::support::StoreKind;
 
 /// Somebody of the directory, reached by mail and SMS.
-async fn settle(town: &Town, number: u128, name: &str, role: &str) {
+pub(super) async fn settle(town: &Town, number: u128, name: &str, role: &str) {
     let (admin, member) = (town.client(1), town.client(number));
     let person =
         json!({"person_id": member.0.user, "email": format!("{name}@example.com"), "name": name, "role": role});

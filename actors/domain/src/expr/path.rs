@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::limits;
-use super::scope::{Names, STEP_MEMBERS, Scope, StepView};
+use super::scope::{EXECUTION, Names, STEP_MEMBERS, Scope, StepView};
 use super::syntax::{Kind, Token};
 use super::types::Types;
 use crate::secret::name_problem;
@@ -83,6 +83,11 @@ impl Path {
             "event" => (&scope.event, 0),
             "secrets" => (&scope.secrets, 0),
             "now" => return Ok(Found::Time(scope.now)),
+            _ if self.execution().is_some() => {
+                let id = self.execution().unwrap_or_default();
+                let found = scope.steps.execution(id).map(Found::Text);
+                return found.ok_or_else(|| format!("the execution of step `{id}` is not known here"));
+            }
             _ => {
                 let step = self.step(scope)?;
                 match self.keys.get(1) {
@@ -101,6 +106,14 @@ impl Path {
     /// Whether it is `steps.ID.output` itself: every step that has run has one, at hand or not.
     pub(super) fn is_output(&self) -> bool {
         &*self.root == "steps" && matches!(&self.keys[..], [_, Key::Name(member)] if &**member == "output")
+    }
+
+    /// The step, where it is `steps.ID.execution_id`.
+    fn execution(&self) -> Option<&str> {
+        match &self.keys[..] {
+            [Key::Name(id), Key::Name(member)] if &**member == EXECUTION => Some(&**id),
+            _ => None,
+        }
     }
 
     fn step<'s>(&self, scope: &'s Scope) -> Result<&'s StepView, String> {
@@ -148,6 +161,12 @@ const NO_STEP: &str = "`steps` must be followed by the id of a step, as in `step
 /// The members that expressions may use of a step are known, so a misspelt one is refused at once.
 fn check_step(keys: &[Key], names: &Names) -> Result<(), String> {
     let Some(Key::Name(id)) = keys.first() else { return Err(NO_STEP.to_owned()) };
+    if let Some(Key::Name(member)) = keys.get(1)
+        && &**member == EXECUTION
+    {
+        names.check_execution(id)?;
+        return if keys.len() > 2 { Err(format!("`steps.{id}.{member}` has no members")) } else { Ok(()) };
+    }
     names.check_step(id)?;
     match keys.get(1) {
         None => Ok(()),
@@ -157,10 +176,10 @@ fn check_step(keys: &[Key], names: &Names) -> Result<(), String> {
         }
         Some(key) => {
             let guess = match key {
-                Key::Name(name) => did_you_mean(name, STEP_MEMBERS.iter().copied()),
+                Key::Name(name) => did_you_mean(name, STEP_MEMBERS.iter().copied().chain([EXECUTION])),
                 Key::Index(_) => String::new(),
             };
-            Err(format!("a step has {}, and nothing else{guess}", STEP_MEMBERS.join(", ")))
+            Err(format!("a step has {}, {EXECUTION}, and nothing else{guess}", STEP_MEMBERS.join(", ")))
         }
     }
 }

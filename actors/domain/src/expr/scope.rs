@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::output::Output;
 use super::types::Types;
-use crate::suggest::{closest, meant_or_known};
+use crate::suggest::{closest, did_you_mean, meant_or_known};
 
 /// Every root that a scope can supply, in the order in which messages list them. `loop` stands only in the bodies of
 /// loops, `event` only where one is matched, `secrets` only where a place says so.
@@ -49,24 +49,39 @@ pub struct Scope {
 
 /// The steps before, by their id: those of the flow, and those of each round of a loop that the place stands in.
 #[derive(Clone, Debug, Default)]
-pub struct StepViews(Vec<Arc<BTreeMap<Arc<str>, StepView>>>);
+pub struct StepViews {
+    layers: Vec<Arc<BTreeMap<Arc<str>, StepView>>>,
+    /// The ids of executions that are named, by their steps: known from the beginning of the run.
+    executions: Option<Arc<BTreeMap<Arc<str>, Box<str>>>>,
+}
 
 impl StepViews {
     /// The steps of the flow itself.
     pub fn of_flow(steps: Arc<BTreeMap<Arc<str>, StepView>>) -> Self {
-        Self(vec![steps])
+        Self { layers: vec![steps], executions: None }
+    }
+
+    /// With the executions of these steps, whether they have ended or not.
+    #[must_use]
+    pub fn with_executions(self, executions: BTreeMap<Arc<str>, Box<str>>) -> Self {
+        Self { executions: Some(Arc::new(executions)), ..self }
+    }
+
+    /// The execution of a step.
+    pub(super) fn execution(&self, id: &str) -> Option<&str> {
+        self.executions.as_ref()?.get(id).map(|execution| &**execution)
     }
 
     /// With those of a round inside of what there is.
     #[must_use]
     pub fn with_round(mut self, steps: Arc<BTreeMap<Arc<str>, StepView>>) -> Self {
-        self.0.push(steps);
+        self.layers.push(steps);
         self
     }
 
     /// The step of this id; ids are unique in a flow.
     pub fn get(&self, id: &str) -> Option<&StepView> {
-        self.0.iter().rev().find_map(|steps| steps.get(id))
+        self.layers.iter().rev().find_map(|steps| steps.get(id))
     }
 }
 
@@ -80,6 +95,9 @@ pub struct StepView {
     /// The message of the failure; null in expressions when there was none.
     pub error: Option<Arc<str>>,
 }
+
+/// What can also follow the id of a step that has not ended: it is known from the beginning.
+pub(super) const EXECUTION: &str = "execution_id";
 
 /// What can follow `steps.ID`.
 pub(super) const STEP_MEMBERS: &[&str] = &["output", "status", "error"];
@@ -140,6 +158,15 @@ impl Names<'_> {
             None => format!("; steps before it: {}", steps.join(", ")),
         };
         Err(format!("no step `{id}` before this place{rest}"))
+    }
+}
+
+impl Names<'_> {
+    /// Refuses a step that has no execution of its own in each run. A document that was checked names none.
+    pub(super) fn check_execution(&self, id: &str) -> Result<(), String> {
+        let Some(types) = self.types.filter(|types| !types.executions.contains(id)) else { return Ok(()) };
+        let guess = did_you_mean(id, types.executions.iter().map(String::as_str));
+        Err(format!("no step `{id}` outside of the bodies of loops{guess}"))
     }
 }
 

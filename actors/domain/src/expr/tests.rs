@@ -34,7 +34,8 @@ pub(super) fn scope() -> Scope {
         })),
         webhook: Arc::new(json!({"headers": {"x-id": "7"}})),
         input: Arc::new(json!({"limit": 2})),
-        steps: StepViews::of_flow(Arc::new(steps)),
+        steps: StepViews::of_flow(Arc::new(steps))
+            .with_executions(BTreeMap::from([(Arc::from("tell"), "e-1".into()), (Arc::from("consent"), "e-2".into())])),
         vars: Arc::new(json!({"seen": 3})),
         round: Arc::new(json!({"item": {"host": "web-2"}, "index": 1})),
         event: Arc::default(),
@@ -66,6 +67,9 @@ fn cel_over_the_scope() {
         ("steps['restart-host'].status", json!("failed")),
         ("steps['restart-host'].error", json!("refused")),
         ("steps.tell.error == null", json!(true)),
+        ("steps.tell.execution_id", json!("e-1")),
+        // Before its end, and before this place.
+        ("steps['consent'].execution_id + '!'", json!("e-2!")),
         ("steps.drain.output.items[1]", json!(2)),
         ("steps.drain.output.items[input.limit]", json!(3)),
         ("has(trigger.nope)", json!(false)),

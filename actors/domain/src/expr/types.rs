@@ -5,12 +5,13 @@
 //!
 //! Invariant: a type is never narrower than the values it stands for. What is not sure is `Dyn`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
+use super::scope::EXECUTION;
 use crate::suggest::meant_or_known;
 use crate::words::ExecutionStatus;
 
@@ -75,6 +76,8 @@ pub struct Types {
     pub round: Type,
     /// `steps.ID.output` by ID; what is missing is not known.
     pub outputs: BTreeMap<String, Type>,
+    /// The steps that have one execution in each run: `steps.ID.execution_id`.
+    pub executions: BTreeSet<String>,
 }
 
 impl Default for Types {
@@ -91,6 +94,7 @@ impl Default for Types {
             event: Type::Dyn,
             round: Type::object([("index", Type::Int), ("item", Type::Dyn)]),
             outputs: BTreeMap::new(),
+            executions: BTreeSet::new(),
         }
     }
 }
@@ -160,6 +164,7 @@ fn step(output: Type) -> Type {
         ("status", Type::Word(ExecutionStatus::WORDS)),
         ("output", output),
         ("error", Type::Optional(Arc::new(Type::Text))),
+        (EXECUTION, Type::Text),
     ])
 }
 

@@ -11,7 +11,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind};
 use serde_json::Value as Json;
 
 use super::path::{Key, walk};
-use super::scope::{ROOTS, STEP_MEMBERS, Scope, StepView, StepViews};
+use super::scope::{EXECUTION, ROOTS, STEP_MEMBERS, Scope, StepView, StepViews};
 
 /// The root of all names.
 pub(super) fn of_scope(scope: &Scope) -> Value {
@@ -52,24 +52,32 @@ struct StepsView(StepViews);
 
 impl Object for StepsView {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.0.get(key.as_str()?).map(|step| Value::from_object(OneStepView(step.clone())))
+        let id = key.as_str()?;
+        let (ended, execution) = (self.0.get(id).cloned(), self.0.execution(id).map(Value::from));
+        (ended.is_some() || execution.is_some()).then(|| Value::from_object(OneStepView { ended, execution }))
     }
 }
 
 #[derive(Debug)]
-struct OneStepView(StepView);
+struct OneStepView {
+    /// What it has come to; absent before its end.
+    ended: Option<StepView>,
+    execution: Option<Value>,
+}
 
 impl Object for OneStepView {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        match key.as_str()? {
-            "output" => Some(match self.0.output.get() {
+        let (key, ended) = (key.as_str()?, self.ended.as_ref());
+        match key {
+            EXECUTION => self.execution.clone(),
+            "output" => Some(match ended?.output.get() {
                 Ok(output) => JsonView::root(output),
                 // Whatever the text does with it fails with these words.
                 Err(words) => Value::from(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, words)),
             }),
-            "status" => Some(Value::from(self.0.status)),
+            "status" => Some(Value::from(ended?.status)),
             "error" => {
-                Some(self.0.error.as_ref().map_or_else(|| Value::from(()), |error| Value::from(Arc::clone(error))))
+                Some(ended?.error.as_ref().map_or_else(|| Value::from(()), |error| Value::from(Arc::clone(error))))
             }
             _ => None,
         }

@@ -8,14 +8,16 @@ use crate::run;
 /// Actions that make an HTTP request, and so have its answer for an output.
 const HTTP_ACTIONS: [&str; 2] = ["api_call", "trigger_webhook"];
 
-/// The types of a flow's names: its input by its schema, its steps' outputs by what the steps do.
-pub(super) fn types(doc: &FlowDocument, slots: &[Slot]) -> Types {
+/// The types of a flow's names: its input by its schema, its steps' outputs by what the steps do. The first `fixed` slots
+/// have one execution in each run.
+pub(super) fn types(doc: &FlowDocument, slots: &[Slot], fixed: usize) -> Types {
     let outputs = slots.iter().filter_map(|slot| Some((slot.step.id.clone(), output(&slot.config)?))).collect();
     let input = Type::of_schema(&doc.input_schema);
     let is_batch = doc.limits.as_ref().is_some_and(|limits| limits.batch.is_some());
     let input = if is_batch { batch(input) } else { input };
     let trigger = if is_batch { batch(Type::Dyn) } else { Type::Dyn };
-    Types { trigger, input, outputs, ..run::known_types() }
+    let executions = slots[..fixed].iter().map(|slot| slot.step.id.clone()).collect();
+    Types { trigger, input, outputs, executions, ..run::known_types() }
 }
 
 /// The same for what looks at a trigger before there is a run.

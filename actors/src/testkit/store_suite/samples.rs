@@ -155,6 +155,7 @@ impl Samples {
                 step: self.rng.random_bool(0.5).then_some(2),
                 at_ms: NOW_MS,
                 expires_at_ms: None,
+                told: None,
             }],
             waits: Vec::new(),
             phases: Vec::new(),

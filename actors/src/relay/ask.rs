@@ -1,0 +1,134 @@
+//! Telling whoever may decide that a decision is wanted: each once in their inbox, and by what else they prefer.
+
+use std::sync::Weak;
+
+use core314_domain::ids::{NotificationId, Owner, UserId};
+use core314_domain::words::{NotificationType, Role, Severity, Urgency};
+use serde_json::{Map, Value, json};
+
+use super::tell::cut;
+use super::{Started, Starter};
+use crate::failpoint;
+use crate::ingress::TriggerError;
+use crate::ports::notifications::{Cause, Notification};
+use crate::ports::signal::Occurrence;
+use crate::recipients::Told;
+
+const MAX_TITLE_CHARS: usize = 200;
+
+impl Starter {
+    /// Tells everybody whom a decision is for. An error is one that passes: whoever has been told then is not told again.
+    pub(super) async fn ask(&self, occurrence: &Occurrence, run: &Value) -> Result<Started, TriggerError> {
+        if let Some(inbox) = &self.runtime.inbox {
+            for user in self.deciders(occurrence).await? {
+                let notification = self.request(occurrence, run, user);
+                let stands = inbox.deliver(notification.clone()).await?;
+                inbox.send_on(notification, stands).await?;
+            }
+        }
+        failpoint::hit("occurrence.started");
+        self.settle(occurrence, None).await?;
+        Ok(Started::default())
+    }
+
+    /// Who may decide now, as far as the directory knows them.
+    async fn deciders(&self, occurrence: &Occurrence) -> Result<Vec<UserId>, TriggerError> {
+        let desk = self.runtime.escalation.get().and_then(Weak::upgrade);
+        let directory = desk.ok_or(TriggerError::Busy { retry_after_seconds: 1 })?.directory()?;
+        let (owner, now_ms) = (occurrence.owner, self.runtime.now_ms());
+        let asked = &occurrence.context["asked"];
+        let mut users = people(directory.who(owner, &names(asked), now_ms).await?);
+        if users.is_empty() {
+            // They decide for a role and for a schedule that nobody has.
+            users = people(directory.who(owner, &[role(Role::Admin)], now_ms).await?);
+        }
+        if asked["allow_self"] == false {
+            users.retain(|user| occurrence.context["triggered_by"] != format!("user:{user}"));
+        }
+        Ok(users)
+    }
+
+    fn request(&self, occurrence: &Occurrence, run: &Value, user: UserId) -> Notification {
+        let (asked, at_ms) = (&occurrence.context["asked"], self.runtime.now_ms());
+        let (title, message) = words(asked, run);
+        let mut metadata = Map::new();
+        metadata.insert("flow_run_id".to_owned(), json!(occurrence.subject));
+        metadata.insert("flow_id".to_owned(), run["orchestration_flow_id"].clone());
+        metadata.insert("execution_id".to_owned(), asked["execution_id"].clone());
+        Notification {
+            id: NotificationId::new(at_ms, rand::random()),
+            owner: Owner { user, ..occurrence.owner },
+            cause: Cause::Occurrence(occurrence.id),
+            rule: None,
+            kind: NotificationType::Notify,
+            severity: severity(asked),
+            title,
+            message,
+            action_url: Some(format!("/runs/{}", occurrence.subject)),
+            metadata,
+            is_onward: true,
+            at_ms,
+        }
+    }
+}
+
+fn role(role: Role) -> String {
+    format!("role:{role}")
+}
+
+/// Whom a decision is for; where it names nobody, operators and admins.
+fn names(asked: &Value) -> Vec<String> {
+    let named = asked["approvers"].as_array().map_or(&[][..], Vec::as_slice);
+    let named: Vec<String> = named.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    if named.is_empty() { vec![role(Role::Operator), role(Role::Admin)] } else { named }
+}
+
+fn people(told: Vec<Told>) -> Vec<UserId> {
+    let user = |one| if let Told::User { user, .. } = one { Some(user) } else { None };
+    told.into_iter().filter_map(user).collect()
+}
+
+/// As urgent as what waits.
+fn severity(asked: &Value) -> Severity {
+    match asked["urgency"].as_str().and_then(|word| word.parse().ok()).unwrap_or(Urgency::Medium) {
+        Urgency::Low => Severity::Low,
+        Urgency::Medium => Severity::Medium,
+        Urgency::High => Severity::High,
+        Urgency::Critical => Severity::Critical,
+    }
+}
+
+/// The title and the text of a request.
+fn words(asked: &Value, run: &Value) -> (String, String) {
+    let said = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let flow = said(&run["flow_name"]).or_else(|| said(&asked["action_type"])).unwrap_or_else(|| "a run".to_owned());
+    let Some(execution) = said(&asked["execution_id"]) else {
+        let id = said(&run["id"]).unwrap_or_default();
+        return (
+            cut(&format!("{flow} waits for approval"), MAX_TITLE_CHARS),
+            format!("Run {id} starts once it is approved."),
+        );
+    };
+    let step = said(&asked["step_id"]).unwrap_or_default();
+    let title = cut(&format!("{flow}: step '{step}' waits for approval"), MAX_TITLE_CHARS);
+    (title, format!("Execution {execution} goes on once it is approved."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_says_what_waits_and_is_for_whoever_may_decide() {
+        let run = json!({"id": "r", "flow_name": "release"});
+        assert_eq!(words(&json!({"approvers": []}), &run).0, "release waits for approval");
+        let step =
+            json!({"step_id": "consent", "execution_id": "e", "urgency": "critical", "approvers": ["on_call:web"]});
+        let words = words(&step, &run);
+        assert_eq!(words.0, "release: step 'consent' waits for approval");
+        assert!(words.1.contains("Execution e"));
+        assert_eq!((severity(&step), severity(&json!({}))), (Severity::Critical, Severity::Medium));
+        assert_eq!(names(&step), ["on_call:web"]);
+        assert_eq!(names(&json!({"approvers": []})), ["role:operator", "role:admin"]);
+    }
+}
