@@ -103,7 +103,7 @@ impl Tellings {
         }
         for told in directory.who(message.owner, &names, desk.now_ms()).await? {
             let (user, of) = match told {
-                Told::User { user, of } => (user, of),
+                Told::User { user, of, .. } => (user, of),
                 Told::Nobody { of, why } => {
                     self.untold.push(format!("'{target}' does not tell {of}: {why}"));
                     continue;

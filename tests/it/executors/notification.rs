@@ -204,7 +204,7 @@ async fn an_inbox_gets_one_notification_for_an_execution() {
     let delivered = inbox.delivered();
     assert_eq!(delivered.len(), 1);
     assert_eq!(*output(&first), json!({"notification_id": delivered[0].id}));
-    assert_eq!((delivered[0].owner, delivered[0].execution), (attempt.owner, attempt.execution));
+    assert_eq!((delivered[0].owner, delivered[0].cause.execution()), (attempt.owner, Some(attempt.execution)));
     assert_eq!((delivered[0].kind, delivered[0].severity), (NotificationType::Alert, Severity::High));
 
     let mut elsewhere = attempt.clone();
