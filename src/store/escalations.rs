@@ -74,7 +74,7 @@ const OUTBOX: &str = "SELECT id, escalation_id, level, round, purpose, kind, cha
     OR purpose IN ('remediation', 'fix_first') OR (purpose = 'level' \
     AND channel IN ('retry', 'retry_with_fallback', 'rollback_changes', 'switch_to_backup', 'recover'))) \
     ORDER BY CASE WHEN kind = 'notify' AND status <> 'pending' AND NOT is_stopped THEN 1 ELSE 0 END, id LIMIT 1000";
-const MESSAGES_SENT: &str = "SELECT id, escalation_id, level, round, purpose, kind, channel, target, payload, \
+const MESSAGES_SENT: &str = "SELECT id, escalation_id, level, round, purpose, kind, channel, target, payload, found_by, \
     idempotency_key, status, is_unknown, is_stopped, run_id, error, tries, not_before_ms, sent_at_ms FROM outbox \
     WHERE escalation_id = $1 AND tenant_id = $2 AND (kind = 'notify' OR channel = 'send_notification') \
     AND run_id IS NOT NULL AND purpose <> 'follow_up' ORDER BY id DESC LIMIT 1000";
