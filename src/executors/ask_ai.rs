@@ -219,6 +219,11 @@ async fn perform(
 ) -> Result<Value, Failure> {
     let question = read(&attempt.payload, Reading::Rendered, settings, &connection.settings);
     let question = question.map_err(|problems| invalid(&problems))?.expect("a rendered payload is read whole");
+    // Whoever runs the server pays for its own models, and says which.
+    let named = connection.text(MODEL);
+    if attempt.connection.is_none() && named.is_some() && question.model.as_deref().is_some_and(|m| named != Some(m)) {
+        return Err(invalid(&[Problem::new("/model", "is the server's for its own models: leave it out")]));
+    }
     let mut service = Service::new(http, attempt, connection)?;
     let outcome = asked(&mut service, connection, settings, &question).await;
     (*redactor, *figures) = (service.redactor, service.figures);

@@ -47,7 +47,9 @@ fn not_told(error: EscalationError) -> Problem {
     }
 }
 
-/// The name of what has happened, as the first request of that name gave it: told again, it counts once.
+/// The name of what has happened, as the first request of that name gave it: told again, it opens one event under
+/// a rule, and counts once in an open one. What was held back is counted again where the first was cut off before its answer
+/// was kept.
 pub fn cause_of(made: &Value) -> Result<RowId, Problem> {
     made.as_str().and_then(|id| id.parse().ok()).ok_or(Problem::IdempotencyKeyReused)
 }

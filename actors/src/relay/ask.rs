@@ -3,7 +3,7 @@
 use std::sync::Weak;
 
 use core314_domain::ids::{NotificationId, Owner, UserId};
-use core314_domain::words::{NotificationType, Role, Severity, Urgency};
+use core314_domain::words::{NotificationType, Role, RunStatus, Severity, Urgency};
 use serde_json::{Map, Value, json};
 
 use super::tell::cut;
@@ -19,7 +19,10 @@ const MAX_TITLE_CHARS: usize = 200;
 impl Starter {
     /// Tells everybody whom a decision is for. An error is one that passes: whoever has been told then is not told again.
     pub(super) async fn ask(&self, occurrence: &Occurrence, run: &Value) -> Result<Started, TriggerError> {
-        if let Some(inbox) = &self.runtime.inbox {
+        let status = run["run_status"].as_str().and_then(|word| word.parse::<RunStatus>().ok());
+        // Of one that has ended since nothing is left to decide.
+        let is_over = status.is_some_and(RunStatus::is_terminal);
+        if let Some(inbox) = self.runtime.inbox.as_ref().filter(|_| !is_over) {
             for user in self.deciders(occurrence).await? {
                 let notification = self.request(occurrence, run, user);
                 let stands = inbox.deliver(notification.clone()).await?;
@@ -37,13 +40,15 @@ impl Starter {
         let directory = desk.ok_or(TriggerError::Busy { retry_after_seconds: 1 })?.directory()?;
         let (owner, now_ms) = (occurrence.owner, self.runtime.now_ms());
         let asked = &occurrence.context["asked"];
+        let may = |user: &UserId| {
+            asked["allow_self"] != false || occurrence.context["triggered_by"] != format!("user:{user}")
+        };
         let mut users = people(directory.who(owner, &names(asked), now_ms).await?);
+        users.retain(may);
         if users.is_empty() {
-            // They decide for a role and for a schedule that nobody has.
+            // They decide for a role and for a schedule that nobody has who may.
             users = people(directory.who(owner, &[role(Role::Admin)], now_ms).await?);
-        }
-        if asked["allow_self"] == false {
-            users.retain(|user| occurrence.context["triggered_by"] != format!("user:{user}"));
+            users.retain(may);
         }
         Ok(users)
     }

@@ -63,6 +63,7 @@ impl CodeState {
     }
 
     /// The state after a wrong guess.
+    #[must_use]
     pub const fn tried(self) -> Self {
         Self { tries: self.tries + 1, ..self }
     }

@@ -174,7 +174,7 @@ impl Preferences {
             match minute(text).filter(|minute| *minute < DAY) {
                 Some(minute) => digests.push(minute),
                 None => {
-                    problems.push(Problem::new(format!("/digest/{no}"), format!("'{text}' is no time such as 08:00")))
+                    problems.push(Problem::new(format!("/digest/{no}"), format!("'{text}' is no time such as 08:00")));
                 }
             }
         }

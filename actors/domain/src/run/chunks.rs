@@ -20,7 +20,6 @@ impl<T: Clone + Default> Chunks<T> {
     /// Puts a value in the place of the one before, which it gives back.
     pub fn put(&mut self, no: u32, value: T) -> T {
         let (group, chunk, place) = path(no);
-        let fresh = || Arc::new(vec![Arc::new(vec![T::default(); WIDTH as usize]); WIDTH as usize]);
         let chunks = Arc::make_mut(self.0.entry(group).or_insert_with(fresh));
         std::mem::replace(&mut Arc::make_mut(&mut chunks[chunk])[place], value)
     }
@@ -30,6 +29,12 @@ impl<T: Clone + Default> Chunks<T> {
         let (group, chunk, place) = path(no);
         self.0.get(&group).map(|chunks| chunks[chunk][place].clone()).unwrap_or_default()
     }
+}
+
+/// A group of which no chunk holds anything: all of them are one until they do.
+fn fresh<T: Clone + Default>() -> Group<T> {
+    let empty = Arc::new(vec![T::default(); WIDTH as usize]);
+    Arc::new(std::iter::repeat_n(empty, WIDTH as usize).collect())
 }
 
 /// Where a number stands: its group, its chunk in that, its place in that.
