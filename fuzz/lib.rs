@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::DateTime;
-use core314_domain::expr::{Names, ROOTS, Scope, StepView, StepViews, UNTYPED};
+use core314_domain::expr::{Names, Output, ROOTS, Scope, StepView, StepViews, UNTYPED};
 use serde_json::json;
 
 /// libFuzzer's own hook ends the process at every panic, also at those of the parsers that the domain catches and
@@ -20,7 +20,7 @@ pub fn names() -> Names<'static> {
 
 /// A scope with something of every kind in it.
 pub fn scope() -> Scope {
-    let step = |output| StepView { status: "completed", output: Arc::new(output), error: None };
+    let step = |output| StepView { status: "completed", output: Output::Here(Arc::new(output)), error: None };
     Scope {
         trigger: Arc::new(json!({
             "host": "web-1", "severity": "high", "score": 0.9, "count": 3, "big": u64::MAX, "none": null,

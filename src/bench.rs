@@ -130,7 +130,7 @@ pub enum Workload {
     Stream,
     /// One run of 1,000 steps, and one loop over 100,000 items.
     Large,
-    /// Rows from one table to another by data_sync, beside a plain COPY of the same rows. On PostgreSQL alone.
+    /// Rows from one table to another by `data_sync`, beside a plain COPY of the same rows. On PostgreSQL alone.
     Sync,
     /// 10,000 escalation rules and 1,000 failures a second.
     Escalations,

@@ -96,7 +96,7 @@ fn rule(no: usize) -> Value {
     match no {
         no if no < FLOWS => rule["applies_to_flows"] = json!([flow_name(no)]),
         no if no < FLOWS + UNFILTERED => {
-            rule["trigger_conditions"] = json!(format!("trigger.flow_name == 'other-{no}'"))
+            rule["trigger_conditions"] = json!(format!("trigger.flow_name == 'other-{no}'"));
         }
         no => match no % 3 {
             0 => rule["applies_to_flows"] = json!([format!("other-{no}")]),
@@ -140,17 +140,17 @@ pub async fn escalations(installation: &impl Installation, plan: &Plan, say: &dy
     );
     figures.per_second = count as f64 / loaded.seconds;
     let taken = engine.runtime().counters.failures_taken.each_ref().map(|count| count.load(Ordering::Relaxed));
-    let pages = pager.latencies();
+    let begun = pager.latencies();
     let escalations = EscalationFigures {
         opened: taken[0],
         joined: taken[1],
-        pages: pages.len(),
+        pages: begun.len(),
         lag_ms: lag.as_secs_f64() * 1_000.0,
         peak_mib: mib(peak_bytes),
         ..matching
     };
     (node.stop)().await;
-    Ok(Figures { latency: Some(Latency::of(pages)), escalations: Some(escalations), ..figures })
+    Ok(Figures { latency: Some(Latency::of(begun)), escalations: Some(escalations), ..figures })
 }
 
 fn mib(bytes: u64) -> f64 {

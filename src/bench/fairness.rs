@@ -61,11 +61,11 @@ pub async fn fairness(installation: &impl Installation, plan: &Plan, say: &dyn F
     let options = NodeOptions { executors: vec![quick, pager.clone()], ..NodeOptions::default() };
     let node = installation.start(options).await?;
     let engine = &node.engine;
-    let step =
+    let one =
         |action: &str, payload| json!([{"id": "a", "config": {"action_type": action, "action_payload": payload}}]);
-    let flood = save_flow(engine, "flood", "manual", step("bench_quick", json!({"n": "{{ trigger.n }}"}))).await?;
+    let flood = save_flow(engine, "flood", "manual", one("bench_quick", json!({"n": "{{ trigger.n }}"}))).await?;
     let other = Owner::new(UserId(Uuid::from_u128(0x0190_a000_0000_7000_8000_0000_0000_0008)), None);
-    let steps = step("bench_page", json!({"sent_us": "{{ trigger.sent_us }}"}));
+    let steps = one("bench_page", json!({"sent_us": "{{ trigger.sent_us }}"}));
     let flow = save_flow_of(engine, other, "other", "manual", steps).await?;
     let beats = |stop| tokio::spawn(beat(engine.clone(), (other, flow), pager.clone(), stop));
 

@@ -243,7 +243,7 @@ impl Shared {
         }
         position.state.is_finishing = true;
         position.keep().await?;
-        destination.finish(&columns.names).await?;
+        destination.finish(&columns.names)?;
         position.state.is_done = true;
         if let Some(cursor) = source.cursor() {
             position.cursor = Some(cursor);

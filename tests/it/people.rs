@@ -73,7 +73,7 @@ impl Town {
             if let Some(mail) = self.mail.taken().get(place) {
                 return mail.clone();
             }
-            assert!(started.elapsed() < Duration::from_secs(60), "mail {place} does not come: {:?}", self.mail.taken());
+            assert!(started.elapsed() < Duration::from_mins(1), "mail {place} does not come: {:?}", self.mail.taken());
             tokio::task::yield_now().await;
         }
     }
@@ -86,7 +86,7 @@ async fn shown(provider: &Provider, place: usize) -> Value {
         if let Some(message) = provider.shown().get(place) {
             return message.clone();
         }
-        assert!(started.elapsed() < Duration::from_secs(60), "message {place} does not come");
+        assert!(started.elapsed() < Duration::from_mins(1), "message {place} does not come");
         tokio::task::yield_now().await;
     }
 }

@@ -164,16 +164,13 @@ impl Engine {
         by: String,
     ) -> Result<(), ConsentError> {
         let name = secret_of(found).ok_or_else(|| not_possible(found))?;
-        match known.secret(name) {
-            Some(kept) => {
-                let change = SecretChange { value: Some(&value), overlap_seconds: None, description: None };
-                self.update_secret(kept.clone(), change, by).await?;
-            }
-            None => {
-                let description = format!("brought by consent, for the integration {}", found.name);
-                let draft = SecretDraft { name: name.to_owned(), value, description };
-                self.create_secret(found.owner, draft, by).await?;
-            }
+        if let Some(kept) = known.secret(name) {
+            let change = SecretChange { value: Some(&value), overlap_seconds: None, description: None };
+            self.update_secret(kept.clone(), change, by).await?;
+        } else {
+            let description = format!("brought by consent, for the integration {}", found.name);
+            let draft = SecretDraft { name: name.to_owned(), value, description };
+            self.create_secret(found.owner, draft, by).await?;
         }
         Ok(())
     }
@@ -183,7 +180,7 @@ impl Engine {
         let takes = |executor: &&dyn Executor| {
             executor.consents().is_some() && executor.kinds().iter().any(|kind| kind.word == found.kind)
         };
-        self.inner.runtime.executors.values().map(|executor| executor.as_ref()).find(takes)
+        self.inner.runtime.executors.values().map(AsRef::as_ref).find(takes)
     }
 }
 

@@ -98,7 +98,7 @@ impl Engine {
         let switches =
             rule_actions(document).into_iter().filter(|(_, a)| a.action == LevelAction::SwitchToBackup.as_str());
         let mut problems: Vec<Problem> =
-            switches.filter_map(|(at, action)| no_backup(&known, at, action.target.as_deref()?)).collect();
+            switches.filter_map(|(at, action)| no_backup(&known, &at, action.target.as_deref()?)).collect();
         for (at, action) in level_action_types(document) {
             match action {
                 Err(error) => problems.push(Problem::new(at, error.message)),
@@ -268,7 +268,7 @@ impl Engine {
 }
 
 /// Why calls to this integration could not be sent to its backup endpoint.
-fn no_backup(known: &Known, at: String, name: &str) -> Option<Problem> {
+fn no_backup(known: &Known, at: &str, name: &str) -> Option<Problem> {
     let message = match known.integration_named(name) {
         None => format!("there is no integration '{name}': make it first"),
         Some(found) if found.definition.backup_endpoint.is_none() => {

@@ -121,7 +121,7 @@ mod tests {
             redirect_uri=https%3A%2F%2Fcore314.example%2Fapi%2Fv1%2Foauth%2Fcallback&state=s.t&\
             code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256&scope=a+b";
         assert_eq!(client().address(&definition, &asked), Ok(expected.to_owned()));
-        let bare = Definition { credentials: Default::default(), ..definition };
+        let bare = Definition { credentials: std::collections::BTreeMap::default(), ..definition };
         assert!(client().address(&bare, &asked).is_err());
     }
 }

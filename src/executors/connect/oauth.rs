@@ -47,7 +47,7 @@ struct Token {
     /// Of credentials, the newest last.
     digests: Vec<[u8; 32]>,
     /// The refresh token that is good now, where the service has replaced the one of the connection.
-    refresh_token: Option<String>,
+    refreshed_by: Option<String>,
     /// Whether the refresh token that is good now is durable.
     is_kept: bool,
     ends_at: Instant,
@@ -91,7 +91,7 @@ impl Tokens {
         let (held, is_kept, mut digests) = match kept.as_mut().filter(|token| token.digests.contains(&digest)) {
             Some(token) => {
                 token.ends_at = Instant::now();
-                (token.refresh_token.clone(), token.is_kept, token.digests.clone())
+                (token.refreshed_by.clone(), token.is_kept, token.digests.clone())
             }
             None => (None, true, Vec::new()),
         };
@@ -106,7 +106,7 @@ impl Tokens {
         // has the only refresh token that is good, and keeps it.
         let ends_at = std::mem::replace(&mut token.ends_at, Instant::now());
         let token = kept.insert(token);
-        if let Some(new) = token.refresh_token.as_deref().filter(|_| !token.is_kept) {
+        if let Some(new) = token.refreshed_by.as_deref().filter(|_| !token.is_kept) {
             keep(http, tenant, connection, new).await?;
         }
         (token.is_kept, token.ends_at) = (true, ends_at);
@@ -167,8 +167,8 @@ async fn fetch(
     let life = seconds.map_or(DEFAULT_LIFE, Duration::from_secs).min(LONGEST_LIFE);
     let digests = rotated.map(|new| digest(connection, Some(new))).into_iter().collect();
     let (value, is_kept) = (value.to_owned(), rotated.is_none());
-    let refresh_token = rotated.map(str::to_owned).or(held);
-    Ok(Token { value, digests, refresh_token, is_kept, ends_at: Instant::now() + life })
+    let refreshed_by = rotated.map(str::to_owned).or(held);
+    Ok(Token { value, digests, refreshed_by, is_kept, ends_at: Instant::now() + life })
 }
 
 /// Keeps the refresh token that a service gave in the place of the one it was asked with. It is the only one that is good from

@@ -71,7 +71,7 @@ impl Shared {
                 Destination::Table { table, key: at.collect() }
             }
             To::Http { call, wrap } => {
-                let mut call = call.clone();
+                let mut call = Call::clone(call);
                 mark(&mut call, attempt);
                 let most_bytes = self.http.bounds().max_request_bytes;
                 let execution = attempt.idempotency_key();
@@ -113,7 +113,7 @@ impl Destination<'_> {
     }
 
     /// All rows are there.
-    pub async fn finish(&mut self, names: &[String]) -> Result<(), Failure> {
+    pub fn finish(&mut self, names: &[String]) -> Result<(), Failure> {
         if let Self::File(part) = self {
             tokio::task::block_in_place(|| part.finish(names))?;
             failpoint::hit("sync.finished");

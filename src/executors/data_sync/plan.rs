@@ -69,7 +69,7 @@ pub enum From {
 #[derive(Debug)]
 pub enum To {
     Table { table: String, listed: Vec<String>, key: Vec<String> },
-    Http { call: Call, wrap: Option<String> },
+    Http { call: Box<Call>, wrap: Option<String> },
     File { name: String, format: Format },
 }
 
@@ -176,7 +176,7 @@ fn read_source(reader: &mut Reader<'_>, reading: Reading, end: &End) -> Option<F
             let asked = read_request(reader, reading, end)?;
             match read_format(reader, None) {
                 Some(format) => Some(From::Download { call: asked.call, format }),
-                None => read_pages(reader, reading, asked),
+                None => Some(read_pages(reader, reading, asked)),
             }
         }
         "file" => {
@@ -204,7 +204,7 @@ fn read_source(reader: &mut Reader<'_>, reading: Reading, end: &End) -> Option<F
     }
 }
 
-fn read_pages(reader: &mut Reader<'_>, reading: Reading, asked: Asked) -> Option<From> {
+fn read_pages(reader: &mut Reader<'_>, reading: Reading, asked: Asked) -> From {
     let items = reader.text("items").unwrap_or_default().to_owned();
     if reader.has("items") && asked.paging.is_some() {
         reader.problem(&["items"], "stands in http.paging, where there are pages");
@@ -231,7 +231,7 @@ fn read_pages(reader: &mut Reader<'_>, reading: Reading, asked: Asked) -> Option
         reader.problem(&["http", "paging", "max_pages"], message);
     }
     let paging = asked.paging.map(|paging| if has_limit { paging } else { paging.unbounded() });
-    Some(From::Pages { call: asked.call, paging, items, cursor })
+    From::Pages { call: asked.call, paging, items, cursor }
 }
 
 fn read_destination(reader: &mut Reader<'_>, reading: Reading, end: &End) -> Option<To> {
@@ -244,7 +244,7 @@ fn read_destination(reader: &mut Reader<'_>, reading: Reading, end: &End) -> Opt
             }
             call.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
             call.follow_redirects = false;
-            Some(To::Http { call, wrap: reader.said("wrap", MAX_NAME_CHARS).map(str::to_owned) })
+            Some(To::Http { call: Box::new(call), wrap: reader.said("wrap", MAX_NAME_CHARS).map(str::to_owned) })
         }
         "file" => {
             let (name, format) = read_file(reader, end)?;

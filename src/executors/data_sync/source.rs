@@ -275,25 +275,22 @@ impl<'a> Pages<'a> {
         }
         let Some(place) = self.next.take() else { return Ok(None) };
         self.left -= 1;
-        let items = match &self.paging {
-            Some(paging) => {
-                let turned = self.caller.turn(&self.call, paging, &place).await?;
-                // Services give back in it what they were asked with.
-                if turned.next.as_ref().is_some_and(|next| self.is_secret(&next.url)) {
-                    return Err(Code::UnexpectedAnswer.failure(KEPT));
-                }
-                self.next = turned.next;
-                turned.items
+        let items = if let Some(paging) = &self.paging {
+            let turned = self.caller.turn(&self.call, paging, &place).await?;
+            // Services give back in it what they were asked with.
+            if turned.next.as_ref().is_some_and(|next| self.is_secret(&next.url)) {
+                return Err(Code::UnexpectedAnswer.failure(KEPT));
             }
-            None => {
-                let mut output = self.caller.send(self.call.clone()).await?;
-                match output["body"].pointer_mut(&self.items).map(Value::take) {
-                    Some(Value::Array(items)) => items,
-                    found => {
-                        let found = found.as_ref().map_or("nothing", kind);
-                        let message = format!("source.items: what is there must be a list, is {found}");
-                        return Err(Code::UnexpectedAnswer.failure(message));
-                    }
+            self.next = turned.next;
+            turned.items
+        } else {
+            let mut output = self.caller.send(self.call.clone()).await?;
+            match output["body"].pointer_mut(&self.items).map(Value::take) {
+                Some(Value::Array(items)) => items,
+                found => {
+                    let found = found.as_ref().map_or("nothing", kind);
+                    let message = format!("source.items: what is there must be a list, is {found}");
+                    return Err(Code::UnexpectedAnswer.failure(message));
                 }
             }
         };

@@ -103,8 +103,8 @@ async fn full(
     Ok((count >= most as i64).then(rejected))
 }
 
-fn taken(what: &str) -> Option<Outcome> {
-    Some(Outcome::Rejected { code: RejectCode::NameTaken, message: format!("there is {what} already") })
+fn taken(what: &str) -> Outcome {
+    Outcome::Rejected { code: RejectCode::NameTaken, message: format!("there is {what} already") }
 }
 
 async fn organization(connection: &mut Connection, of: &Organization, at_ms: i64) -> Result<Option<Outcome>, Failure> {
@@ -123,7 +123,7 @@ async fn member(connection: &mut Connection, of: &Member, most: usize, at_ms: i6
     let (email, name, role) = (of.email.as_str(), of.name.as_str(), of.role.as_str());
     let known = [tenant.into(), user.into(), email.into(), id.into()];
     if !connection.fetch(MEMBER_KNOWN, &known).await?.is_empty() {
-        return Ok(taken("such a user"));
+        return Ok(Some(taken("such a user")));
     }
     if of.version > 0 {
         let (version, times) = (of.version.into(), at_ms.into());
@@ -170,7 +170,7 @@ async fn contact(
     let (kind, address) = (of.kind.as_str(), of.address.as_str());
     let known = [tenant.into(), user.into(), kind.into(), address.into(), id.into()];
     if !connection.fetch(CONTACT_KNOWN, &known).await?.is_empty() {
-        return Ok(taken("this contact method"));
+        return Ok(Some(taken("this contact method")));
     }
     let whose = [tenant.into(), user.into()];
     let own = full(connection, CONTACTS_OF, &whose, (most_each, "contact methods of this user")).await?;

@@ -110,20 +110,21 @@ async fn rules_are_tried_out_by_the_server(kind: StoreKind) {
     let desk = Desk::of(&bed);
     desk.write("rules.yaml", RULES);
     desk.run(&["escalation", "rules", "apply", "rules.yaml"], 0);
-    let test = ["escalation", "rules", "test"];
-    let asked = desk.run(&[&test[..], &["--context", TILL]].concat(), 0);
+    let tries = ["escalation", "rules", "test"];
+    let asked = desk.run(&[&tries[..], &["--context", TILL]].concat(), 0);
     assert!(asked.contains("acts") && asked.contains("it would be taken by payments"), "{asked}");
-    let other = desk.run(&[&test[..], &["--context", "{\"subject\": \"lamp\"}", "--reason", "run_failed"]].concat(), 0);
+    let other =
+        desk.run(&[&tries[..], &["--context", "{\"subject\": \"lamp\"}", "--reason", "run_failed"]].concat(), 0);
     assert!(other.contains("unmet") && other.contains("no rule acts"), "{other}");
     let missing = uuid::Uuid::from_u128(7).to_string();
-    desk.run(&[&test[..], &["--execution", &missing]].concat(), 3);
-    desk.run(&[&test[..], &["--reason", "boredom"]].concat(), 2);
+    desk.run(&[&tries[..], &["--execution", &missing]].concat(), 3);
+    desk.run(&[&tries[..], &["--reason", "boredom"]].concat(), 2);
 
-    let suite = [&test[..], &["--suite", "rules.yaml"]].concat();
+    let suite = [&tries[..], &["--suite", "rules.yaml"]].concat();
     assert_eq!(desk.run(&suite, 0), "passed   the till fails\n");
     desk.write("rules.yaml", &RULES.replace("expect: {rule: payments}", "expect: {rule: none}"));
-    let text = desk.run(&suite, 1);
-    assert!(text.contains("FAILED   the till fails") && text.contains("1 of 1 cases failed"), "{text}");
+    let said = desk.run(&suite, 1);
+    assert!(said.contains("FAILED   the till fails") && said.contains("1 of 1 cases failed"), "{said}");
     assert_eq!(desk.json(&["escalation", "list"]), json!([]), "nothing of it is an escalation");
 }
 

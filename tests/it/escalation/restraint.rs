@@ -109,12 +109,12 @@ async fn a_silence_is_changed_and_what_it_holds_back_has_an_event(kind: StoreKin
         assert_eq!(pick(&answer, "success escalation_event_id escalation_level error"), expected);
 
         let path = format!("/api/v1/silences/{}", silence["id"].as_str().expect("an id"));
-        let patch = json!({"matcher": {"subject": "shop"}, "reason": "the other one"});
-        let by_a_stranger = stranger.ask(Method::PATCH, &path, Some(&patch), &[]).await;
+        let change = json!({"matcher": {"subject": "shop"}, "reason": "the other one"});
+        let by_a_stranger = stranger.ask(Method::PATCH, &path, Some(&change), &[]).await;
         assert_eq!(by_a_stranger.status.as_u16(), 404, "{}", by_a_stranger.body);
         let endless = client.ask(Method::PATCH, &path, Some(&json!({"ends_at": null})), &[]).await;
         assert_eq!((endless.status.as_u16(), &endless.body["errors"][0]["pointer"]), (422, &json!("/ends_at")));
-        let changed = client.ask(Method::PATCH, &path, Some(&patch), &[]).await;
+        let changed = client.ask(Method::PATCH, &path, Some(&change), &[]).await;
         assert_eq!(changed.status.as_u16(), 200, "{}", changed.body);
         assert_eq!(pick(&changed.body, "id name matcher"), json!([silence["id"], "works", {"subject": "shop"}]));
         assert_eq!(changed.body["ends_at"], silence["ends_at"], "what a patch does not name stays");

@@ -220,7 +220,10 @@ async fn answers(server: &Server, installation: &Installation) -> String {
         for row in server.all(&format!("/api/v1/{list}")).await {
             all.push_str(&row.to_string());
             let Some(id) = row["id"].as_str() else { continue };
-            all.push_str(&server.get(&format!("/api/v1/{list}/{id}")).await.to_string());
+            // Of a notification the list is all that is read.
+            if list != "notifications" {
+                all.push_str(&server.get(&format!("/api/v1/{list}/{id}")).await.to_string());
+            }
             for part in if list == "runs" { &["why", "timeline", "undo-plan"][..] } else { &[] } {
                 all.push_str(&server.get(&format!("/api/v1/{list}/{id}/{part}")).await.to_string());
             }

@@ -256,7 +256,8 @@ async fn from_and_to_services(kind: StoreKind) {
 
 /// Lines of JSON, some of them broken or twice, and a link that leads elsewhere.
 fn input_files(folder: &Path) {
-    let lines: String = (0..50).map(|n| format!("{{\"id\": {}, \"name\": \"line {n}\"}}\n", n % 40)).collect();
+    let line = |text, n| format!("{text}{{\"id\": {}, \"name\": \"line {n}\"}}\n", n % 40);
+    let lines = (0..50).fold(String::new(), line);
     std::fs::write(folder.join("in.jsonl"), format!("{lines}[1]\n{{broken\n{{\"name\": \"no id\"}}\n"))
         .expect("a file");
     std::os::unix::fs::symlink("/etc/passwd", folder.join("out.csv")).expect("a link");

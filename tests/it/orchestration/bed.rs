@@ -225,5 +225,6 @@ impl Started {
 
 /// Some columns of a row, in the order of their names.
 pub fn pick(row: &Value, columns: &str) -> Value {
-    columns.split_whitespace().map(|column| row[column].clone()).collect()
+    let value = |column: &str| if column.starts_with('/') { row.pointer(column) } else { row.get(column) };
+    columns.split_whitespace().map(|column| value(column).cloned().unwrap_or_default()).collect()
 }

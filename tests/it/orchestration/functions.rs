@@ -257,19 +257,19 @@ async fn a_notification_is_made_marked_and_deleted(kind: StoreKind) {
         strange["icon"] = json!("bell");
         client.post(list, strange, 422).await;
         let path = format!("{list}/{}", made["id"].as_str().expect("an id"));
-        let patch = async |by: &Client<'_>, status: &str| {
+        let mark = async |by: &Client<'_>, status: &str| {
             by.ask(Method::PATCH, &path, Some(&json!({"status": status})), &[]).await
         };
         let delete = async |by: &Client<'_>| by.ask(Method::DELETE, &path, None, &[]).await.status;
-        assert_eq!(patch(&stranger, "read").await.status, StatusCode::NOT_FOUND);
+        assert_eq!(mark(&stranger, "read").await.status, StatusCode::NOT_FOUND);
         assert_eq!(delete(&stranger).await, StatusCode::NOT_FOUND);
-        assert_eq!(patch(&client, "read").await.body["status"], "read");
-        let refused = patch(&client, "unread").await;
+        assert_eq!(mark(&client, "read").await.body["status"], "read");
+        let refused = mark(&client, "unread").await;
         assert_eq!(
             (refused.status, &refused.body["errors"][0]["pointer"]),
             (StatusCode::UNPROCESSABLE_ENTITY, &json!("/status"))
         );
-        let archived = patch(&client, "archived").await.body;
+        let archived = mark(&client, "archived").await.body;
         assert_eq!((&archived["status"], archived["read_at"].is_string()), (&json!("archived"), true));
         assert_eq!(delete(&client).await, StatusCode::NO_CONTENT);
         assert_eq!(client.items(list).await, [] as [Value; 0]);

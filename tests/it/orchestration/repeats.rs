@@ -25,8 +25,8 @@ async fn twice(client: &Client<'_>, path: &str, body: &Value, columns: &str) -> 
     assert_eq!(answers[0], answers[1], "{path}");
     let headers = [("Idempotency-Key", path), ("Content-Type", "application/json")];
     let reused = client.post_raw(path, &headers, format!("{body} ")).await;
-    let refused = (reused.status, &reused.body["code"]);
-    assert_eq!(refused, (StatusCode::CONFLICT, &json!("idempotency_key_reused")), "{path}: {}", reused.body);
+    let answer = (reused.status, &reused.body["code"]);
+    assert_eq!(answer, (StatusCode::CONFLICT, &json!("idempotency_key_reused")), "{path}: {}", reused.body);
     first.body
 }
 

@@ -27,7 +27,8 @@ impl Pressed<'_> {
         let body = body.query().expect("a query").to_owned();
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key");
         mac.update(format!("v0:{sent_s}:{body}").as_bytes());
-        let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = mac.finalize().into_bytes();
+        let signature = bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         let server = &self.town.bed.server;
         let request = server
             .http

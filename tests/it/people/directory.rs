@@ -232,7 +232,7 @@ async fn a_viewers_key_changes_nothing_of_anybody(kind: StoreKind) {
     ] {
         let request = server.http.request(method.clone(), format!("{}{path}", server.url)).bearer_auth(key);
         let request = request.header("X-User-Id", ada.0.user.to_string());
-        let request = body.iter().fold(request, |request, body| request.json(body));
+        let request = body.iter().fold(request, reqwest::RequestBuilder::json);
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {path}");
     }

@@ -269,7 +269,7 @@ mod tests {
     const NAMES: [&str; 3] = ["a", "b", "c"];
     const FLOW: &str = "0190a000-0000-7000-8000-000000000001";
 
-    fn rule(no: u128, document: Value) -> Arc<Rule> {
+    fn rule(no: u128, document: &Value) -> Arc<Rule> {
         let mut all = json!({"rule_name": format!("r{no}"), "urgency": "low"});
         all.as_object_mut().expect("an object").extend(document.as_object().expect("an object").clone());
         let document = RuleDocument::from_value(all).expect("a document");
@@ -318,7 +318,7 @@ mod tests {
             (action, integration, flow) in (0..4_usize, 0..4_usize, 0..4_usize),
             (n, heartbeat, most) in (0..4_u8, 0..20_u128, 0..8_usize),
         ) {
-            let rules: Vec<Arc<Rule>> = documents.into_iter().zip(1..).map(|(document, no)| rule(no, document)).collect();
+            let rules: Vec<Arc<Rule>> = documents.iter().zip(1..).map(|(document, no)| rule(no, document)).collect();
             let mut context = json!({"n": n, "action_type": NAMES.get(action), "integration": NAMES.get(integration)});
             match NAMES.get(flow) {
                 Some(&"c") => context["flow_id"] = json!(FLOW),

@@ -18,8 +18,8 @@ fn tables() -> End {
     End::Tables(named.as_object().expect("an object").clone())
 }
 
-fn problems(ends: &Ends, payload: Value) -> Vec<String> {
-    let found = read(&payload, Reading::Document, ends, &settings()).err().unwrap_or_default();
+fn problems(ends: &Ends, payload: &Value) -> Vec<String> {
+    let found = read(payload, Reading::Document, ends, &settings()).err().unwrap_or_default();
     found.into_iter().map(|it| format!("{}: {}", it.pointer, it.message)).collect()
 }
 
@@ -29,7 +29,7 @@ fn a_payload_says_from_where_and_to_where() {
     let source = json!({"from": "shop", "table": "orders", "order": ["at", "id"]});
     let destination = json!({"table": "orders", "key": ["id"]});
     let payload = json!({"name": "orders", "source": source, "destination": destination, "incremental": true});
-    assert_eq!(problems(&ends, payload), [] as [String; 0]);
+    assert_eq!(problems(&ends, &payload), [] as [String; 0]);
     for (changed, expected) in [
         (
             json!({"source": {"from": "shop", "table": "secrets", "order": ["id"]}}),
@@ -71,7 +71,7 @@ fn a_payload_says_from_where_and_to_where() {
     ] {
         let mut payload = json!({"name": "orders", "source": source, "destination": destination});
         payload.as_object_mut().expect("an object").extend(changed.as_object().expect("an object").clone());
-        assert_eq!(problems(&ends, payload), [expected]);
+        assert_eq!(problems(&ends, &payload), [expected]);
     }
 }
 
@@ -85,20 +85,20 @@ fn a_service_is_asked_as_api_call_asks_it() {
     assert_eq!((paging.max_pages, cursor.parameter.as_str()), (u64::MAX, "since"));
     let mut csv = payload.clone();
     csv["destination"]["file"] = "users.csv".into();
-    assert_eq!(problems(&ends, csv), ["/columns: is required: JSON does not say which of its members become columns"]);
+    assert_eq!(problems(&ends, &csv), ["/columns: is required: JSON does not say which of its members become columns"]);
     let mut file = payload.clone();
     file["source"] = json!({"http": {"url": "https://h/a.csv"}, "format": "csv"});
     file["incremental"] = true.into();
     let expected = "/incremental: needs a table or query with `order`, or `http` with `cursor`, as its source";
-    assert_eq!(problems(&ends, file), [expected]);
+    assert_eq!(problems(&ends, &file), [expected]);
     let mut cut = payload.clone();
     cut["source"]["http"]["paging"]["max_pages"] = 2.into();
     let expected = "/source/http/paging/max_pages: ends a sync before its last page, and what is new behind it would never be read: \
         leave it out beside cursor";
-    assert_eq!(problems(&ends, cut.clone()), [expected]);
+    assert_eq!(problems(&ends, &cut), [expected]);
     cut["source"].as_object_mut().expect("an object").remove("cursor");
-    assert_eq!(problems(&ends, cut), [""; 0]);
+    assert_eq!(problems(&ends, &cut), [""; 0]);
     let mut wrong = payload;
     wrong["source"]["http"]["url"] = "ftp://h".into();
-    assert_eq!(problems(&ends, wrong), ["/source/http/url: scheme 'ftp' is not one of: http, https"]);
+    assert_eq!(problems(&ends, &wrong), ["/source/http/url: scheme 'ftp' is not one of: http, https"]);
 }
