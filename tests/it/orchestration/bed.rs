@@ -223,8 +223,8 @@ impl Started {
     }
 }
 
-/// Some columns of a row, in the order of their names.
+/// Some columns of a row, or what pointers lead to in it, in the order of their names.
 pub fn pick(row: &Value, columns: &str) -> Value {
-    let value = |column: &str| if column.starts_with('/') { row.pointer(column) } else { row.get(column) };
+    let value = |column: &str| row.get(column).or_else(|| row.pointer(column));
     columns.split_whitespace().map(|column| value(column).cloned().unwrap_or_default()).collect()
 }
