@@ -109,8 +109,7 @@ impl Tellings {
                     continue;
                 }
             };
-            let mut contacts = people.contacts(message.owner.tenant, user).await?;
-            contacts.retain(|contact| contact.kind == kind && contact.verified_ms.is_some());
+            let contacts = recipients::verified(people.as_ref(), (message.owner.tenant, user), kind).await?;
             if contacts.is_empty() {
                 self.untold.push(format!("'{target}' does not tell {of}: they have no verified {kind}"));
             }

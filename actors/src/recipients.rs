@@ -11,7 +11,7 @@ use std::sync::Arc;
 use core314_domain::escalation::Recipient;
 use core314_domain::expr::literal;
 use core314_domain::ids::{Owner, RowId, TenantId, UserId};
-use core314_domain::people::{Preferences, When};
+use core314_domain::people::{ContactKind, Preferences, When};
 use core314_domain::run::OnDuty;
 use core314_domain::words::{NotificationType, Role, Severity};
 use serde::Serialize;
@@ -159,6 +159,17 @@ pub struct Way {
     pub when: When,
 }
 
+/// Their contact methods of a kind that have been proven to be theirs.
+pub async fn verified(
+    people: &dyn PeopleBook,
+    (tenant, user): (TenantId, UserId),
+    kind: ContactKind,
+) -> Result<Vec<ContactMethod>, StoreError> {
+    let mut contacts = people.contacts(tenant, user).await?;
+    contacts.retain(|contact| contact.kind == kind && contact.verified_ms.is_some());
+    Ok(contacts)
+}
+
 /// How somebody is reached beyond their inbox: by verified contact methods, as they prefer.
 pub async fn ways(
     people: &dyn PeopleBook,
@@ -198,7 +209,7 @@ pub fn message(contact: &ContactMethod, title: &str, text: &str, severity: Sever
 #[cfg(test)]
 mod tests {
     use core314_domain::ids::{OrganizationId, RowId};
-    use core314_domain::people::{CodeState, ContactKind};
+    use core314_domain::people::CodeState;
     use uuid::Uuid;
 
     use super::*;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::args::{Limit, read_text};
+use super::args::Limit;
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
 use super::session::Session;
+use super::written::{self, Written};
 
 const INTEGRATIONS: Columns<'_> = &[
     ("NAME", "name"),
@@ -192,10 +193,8 @@ async fn of_template(session: &Session<'_>, name: &str) -> Result<Value, Failure
 
 /// What a document says.
 fn document(file: &Path) -> Result<Value, Failure> {
-    let unusable = |why: String| Failure::new(Exit::Usage, format!("--file {}: {why}", file.display()));
-    let text = read_text(file).map_err(|error| unusable(error.to_string()))?;
-    let body: Value = serde_norway::from_str(&text).map_err(|error| unusable(error.to_string()))?;
-    if body.is_object() { Ok(body) } else { Err(unusable("must be an object".to_owned())) }
+    let body = Written::of(file)?.value;
+    if body.is_object() { Ok(body) } else { Err(written::in_file(file, "must be an object")) }
 }
 
 /// `NAME` and `secrets.NAME` are the same.

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use core314_domain::json::{parse_json, parse_yaml};
 use core314_domain::people::ContactKind;
 use core314_domain::words::Role;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::args::{Id, Limit, word};
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
 use super::session::Session;
+use super::written::Written;
 
 const USERS: Columns<'_> =
     &[("NAME", "name"), ("EMAIL", "email"), ("ROLE", "role"), ("ADDED", "created_at"), ("USER", "user_id")];
@@ -169,7 +169,7 @@ pub enum PreferenceCommand {
 
 #[derive(Debug, Args)]
 pub struct SetArgs {
-    /// The file.
+    /// YAML or JSON; `-` is the standard input.
     file: PathBuf,
 }
 
@@ -183,19 +183,10 @@ impl PreferenceCommand {
             },
             Self::Set(args) => {
                 let version = found.as_ref().and_then(|row| row["version"].as_i64()).unwrap_or_default();
-                let row = session.client.patch(&["preferences"], version, &read(&args.file)?).await?;
+                let row = session.client.patch(&["preferences"], version, &Written::of(&args.file)?.value).await?;
                 session.printer.value(&row)?;
             }
         }
         Ok(Exit::Done)
     }
-}
-
-fn read(file: &PathBuf) -> Result<Value, Failure> {
-    let shown = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::new(Exit::Failed, format!("{shown} cannot be read: {error}")))?;
-    let is_json = file.extension().is_some_and(|extension| extension == "json");
-    let parsed = if is_json { parse_json(text.as_bytes()) } else { parse_yaml(&text) };
-    parsed.map_err(|error| Failure::new(Exit::Usage, format!("{shown}: {error}")))
 }

@@ -1,5 +1,5 @@
-//! Files of documents that are no flows: escalation rules, on-call schedules, silences. They are read as the server reads them,
-//! so that a mistake has its line before the first request.
+//! Files of documents that are no flows: escalation rules, on-call schedules, silences, integrations, preferences. They are read
+//! as the server reads them, so that a mistake has its line before the first request.
 
 use std::path::{Path, PathBuf};
 
@@ -55,7 +55,7 @@ impl Written {
 }
 
 /// The file is not what it should be.
-fn in_file(path: &Path, message: &str) -> Failure {
+pub fn in_file(path: &Path, message: &str) -> Failure {
     Failure::new(Exit::Usage, format!("{}: {message}", path.display()))
 }
 

@@ -254,10 +254,10 @@ impl Shared {
 
 fn too_many(plan: &Plan, position: &Position<'_>) -> Failure {
     let state = &position.state;
-    let Failed { row, reason } = state.failures.last().cloned().unwrap_or_default();
+    let Failed { row, reason } = state.failures.first().cloned().unwrap_or_default();
     let message = match plan.max_failed {
         0 => format!("row {row}: {reason}"),
-        most => format!("more than {most} rows failed; the last of them, row {row}: {reason}"),
+        most => format!("more than {most} rows failed; the first of them, row {row}: {reason}"),
     };
     let details = json!({"counts": state.counts, "failures": state.failures});
     Failure { details: Some(details), ..Code::RowsFailed.failure(message) }

@@ -188,7 +188,8 @@ async fn send(http: &HttpClient, inbox: &dyn Inbox, reach: &Reach, attempt: &Att
 
 /// Sends to a person.
 async fn send_to_person(http: &HttpClient, inbox: &dyn Inbox, reach: &Reach, attempt: &Attempt) -> Performed {
-    let nothing_sent = |outcome| Performed { outcome, logged_payload: attempt.payload.clone(), http: None };
+    let nothing_sent =
+        |outcome| Performed { outcome, logged_payload: Redactor::of(attempt).logged_payload(), http: None };
     match contact::addressed(reach, inbox, attempt).await {
         Ok(Some(addressed)) => contact::kept(send(http, inbox, reach, &addressed).await, attempt, &addressed.secrets),
         Ok(None) => nothing_sent(Outcome::Completed(Arc::new(json!({"told": 0})))),

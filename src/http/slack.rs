@@ -115,7 +115,7 @@ impl Press {
             member: text(&sent["user"]["id"])?,
             action: name.to_owned(),
             id: text(&action["value"])?,
-            trigger_id: text(&sent["trigger_id"]).unwrap_or_default(),
+            trigger_id: text(&sent["trigger_id"])?,
             response_url: text(&sent["response_url"]),
         })
     }

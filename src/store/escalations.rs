@@ -44,6 +44,16 @@ macro_rules! silences {
         concat!("SELECT id, tenant_id, user_id, organization_id, document, created_at_ms FROM quiet_times ", $which)
     };
 }
+/// As [`task`] reads them.
+macro_rules! messages {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, escalation_id, level, round, purpose, kind, channel, target, payload, found_by, idempotency_key, status, \
+             is_unknown, is_stopped, run_id, error, tries, not_before_ms, sent_at_ms FROM outbox ",
+            $which
+        )
+    };
+}
 const RULES: &str = rules!("WHERE tenant_id = $1 ORDER BY priority, id LIMIT $2");
 const RULE: &str = rules!("WHERE id = $1 AND ($2 IS NULL OR tenant_id = $2)");
 const MISSED: &str = rules!(
@@ -68,16 +78,16 @@ const OPEN_AMONG: &str = "SELECT r.rule_name FROM rules r JOIN escalations e ON 
     WHERE r.tenant_id = $1 AND r.rule_name = $2 AND e.open_subject IS NOT NULL LIMIT 1";
 /// What is not over yet, and what was tried to mend it: of a level what its actions are called says which that is. Messages that
 /// are under way come last: somebody's quiet hours may hold many for long, and those keep nothing new from being sent.
-const OUTBOX: &str = "SELECT id, escalation_id, level, round, purpose, kind, channel, target, payload, found_by, \
-    idempotency_key, status, is_unknown, is_stopped, run_id, error, tries, not_before_ms, sent_at_ms FROM outbox \
-    WHERE escalation_id = $1 AND (status IN ('pending', 'sending', 'maybe_sent') \
+const OUTBOX: &str = messages!(
+    "WHERE escalation_id = $1 AND (status IN ('pending', 'sending', 'maybe_sent') \
     OR purpose IN ('remediation', 'fix_first') OR (purpose = 'level' \
     AND channel IN ('retry', 'retry_with_fallback', 'rollback_changes', 'switch_to_backup', 'recover'))) \
-    ORDER BY CASE WHEN kind = 'notify' AND status <> 'pending' AND NOT is_stopped THEN 1 ELSE 0 END, id LIMIT 1000";
-const MESSAGES_SENT: &str = "SELECT id, escalation_id, level, round, purpose, kind, channel, target, payload, found_by, \
-    idempotency_key, status, is_unknown, is_stopped, run_id, error, tries, not_before_ms, sent_at_ms FROM outbox \
-    WHERE escalation_id = $1 AND tenant_id = $2 AND (kind = 'notify' OR channel = 'send_notification') \
-    AND run_id IS NOT NULL AND purpose <> 'follow_up' ORDER BY id DESC LIMIT 1000";
+    ORDER BY CASE WHEN kind = 'notify' AND status <> 'pending' AND NOT is_stopped THEN 1 ELSE 0 END, id LIMIT 1000"
+);
+const MESSAGES_SENT: &str = messages!(
+    "WHERE escalation_id = $1 AND tenant_id = $2 AND (kind = 'notify' OR channel = 'send_notification') \
+    AND run_id IS NOT NULL AND purpose <> 'follow_up' ORDER BY id DESC LIMIT 1000"
+);
 const WAKING: &str = "SELECT wake_at_ms, id, rule_id, tenant_id FROM escalations WHERE wake_at_ms IS NOT NULL \
     AND (wake_at_ms, id) > ($1, $2) AND wake_at_ms < $3 ORDER BY wake_at_ms, id LIMIT $4";
 const OPEN_OF: &str = "SELECT coalesce(wake_at_ms, 0), id, rule_id, tenant_id FROM escalations \

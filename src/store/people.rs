@@ -39,8 +39,9 @@ macro_rules! contacts {
 }
 const CONTACT: &str = contacts!("WHERE id = $1 AND tenant_id = $2");
 const CONTACTS: &str = contacts!("WHERE tenant_id = $1 AND user_id = $2 ORDER BY id LIMIT 1000");
+/// One, or that it is not one alone.
 const BY_ADDRESS: &str = "SELECT user_id FROM contacts WHERE tenant_id = $1 AND kind = $2 AND address = $3 \
-    AND verified_at_ms IS NOT NULL ORDER BY user_id LIMIT 3";
+    AND verified_at_ms IS NOT NULL ORDER BY user_id LIMIT 2";
 const PREFERENCES: &str = "SELECT id, tenant_id, user_id, organization_id, document, version FROM habits \
     WHERE tenant_id = $1 AND user_id = $2";
 

@@ -94,7 +94,7 @@ fn ordered(row: &[Value], places: &[usize], order: &[String]) -> Result<(), Reco
 fn size(row: &[Value]) -> usize {
     let of = |value: &Value| match value {
         Value::String(text) => text.len(),
-        Value::Array(_) | Value::Object(_) => value.to_string().len(),
+        Value::Array(_) | Value::Object(_) => core314_domain::expr::size(value),
         _ => 8,
     };
     row.iter().map(of).sum()

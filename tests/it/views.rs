@@ -16,7 +16,7 @@ use bed::Bed;
 use columns::COLUMNS;
 use story::{Story, T0};
 
-/// What a later part of the system fills: documents have no phases yet (docs/data.md).
+/// What the story leaves out: it has no run with phases.
 const LATER: [&str; 1] = ["flow_runs.current_phase"];
 
 /// A store with the story in it.

@@ -86,6 +86,8 @@ pub struct Run {
     bounds: Bounds,
     /// The large results among them that are at hand.
     at_hand: results::AtHand,
+    /// The ids of executions that expressions name, by their steps.
+    executions: Option<Arc<BTreeMap<Arc<str>, Box<str>>>>,
     /// What was looked for and is not.
     shelf: Arc<Shelf>,
     cache: cache::Cache,
@@ -202,6 +204,9 @@ impl Run {
     }
 
     fn of_state(header: Arc<RunHeader>, plan: Arc<FlowPlan>, state: RunState) -> Self {
+        let named =
+            plan.executions.iter().map(|(step, no)| (step.clone(), header.id.execution(*no).to_string().into()));
+        let executions = (!plan.executions.is_empty()).then(|| Arc::new(named.collect()));
         Self {
             header,
             plan,
@@ -213,6 +218,7 @@ impl Run {
             given: BTreeMap::new(),
             bounds: Bounds::default(),
             at_hand: results::AtHand::default(),
+            executions,
             shelf: Arc::default(),
             cache: cache::Cache::default(),
         }

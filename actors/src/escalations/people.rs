@@ -172,8 +172,7 @@ impl Desk {
                     continue;
                 }
             };
-            let mut contacts = people.contacts(tenant, user).await?;
-            contacts.retain(|contact| contact.kind == kind && contact.verified_ms.is_some());
+            let contacts = recipients::verified(people.as_ref(), (tenant, user), kind).await?;
             if contacts.is_empty() {
                 let why = format!("they have no verified contact method of the kind {kind}");
                 rows.push(self.to_nobody(notice, kind.as_str(), of, why));

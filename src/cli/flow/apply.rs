@@ -11,10 +11,11 @@ use core314_domain::words::TriggerType;
 use serde_json::{Map, Value, json};
 
 use super::change::{Change, marked, row, without_document};
-use super::documents::{Paths, in_file};
+use super::documents::Paths;
 use crate::cli::outcome::{Exit, Failure};
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
+use crate::cli::written::about;
 
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
@@ -68,10 +69,10 @@ async fn apply_all(
         progress.step(at, documents.len(), &document.flow_name);
         let document = marked(document.clone(), path);
         let made = async { Change::of(client, &document).await?.make(client, &document).await };
-        let mut done = made.await.map_err(|failure| in_file(path, failure))?;
+        let mut done = made.await.map_err(|failure| about(path, failure))?;
         progress.clear();
         say(session, &done)?;
-        if let Some(webhook) = webhook(session, &document, &done).await.map_err(|failure| in_file(path, failure))? {
+        if let Some(webhook) = webhook(session, &document, &done).await.map_err(|failure| about(path, failure))? {
             done["webhook"] = webhook;
         }
         applied.push(done);

@@ -10,6 +10,7 @@ use core314_domain::document::short::Places;
 
 use crate::cli::args::read_text;
 use crate::cli::outcome::{Exit, Failure};
+use crate::cli::written::in_file;
 
 /// More files are a mistake in the path.
 const MOST_FILES: usize = 10_000;
@@ -44,7 +45,7 @@ impl Paths {
         let read = self.read()?;
         let found = read.into_iter().map(|Read { path, document, .. }| match document {
             Ok(document) => Ok((path, document)),
-            Err(why) => Err(usage(&path, &why)),
+            Err(why) => Err(in_file(&path, &why)),
         });
         found.collect()
     }
@@ -53,14 +54,14 @@ impl Paths {
     pub fn read(&self) -> Result<Vec<Read>, Failure> {
         let mut files = Vec::new();
         for path in &self.paths {
-            gather(path, true, &mut files).map_err(|error| usage(path, &error.to_string()))?;
+            gather(path, true, &mut files).map_err(|error| in_file(path, &error.to_string()))?;
         }
         if files.is_empty() {
             return Err(Failure::new(Exit::Usage, "there are no flow documents: no file ends in .yaml, .yml or .json"));
         }
         let mut found: Vec<Read> = Vec::new();
         for path in files {
-            let text = read_text(&path).map_err(|error| usage(&path, &error.to_string()))?;
+            let text = read_text(&path).map_err(|error| in_file(&path, &error.to_string()))?;
             let (document, places) = match FlowDocument::from_text_with_places(&text) {
                 Ok((document, places)) => (Ok(document), places),
                 Err(error) => (Err(error.to_string()), Places::default()),
@@ -102,18 +103,6 @@ fn gather(path: &Path, is_named: bool, files: &mut Vec<PathBuf>) -> io::Result<(
         }
     }
     Ok(())
-}
-
-fn usage(path: &Path, message: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("{}: {message}", path.display()))
-}
-
-/// The same failure, with the file that it is about.
-pub fn in_file(path: &Path, failure: Failure) -> Failure {
-    if failure.exit == Exit::Unreachable {
-        return failure;
-    }
-    Failure { message: format!("{}: {}", path.display(), failure.message), ..failure }
 }
 
 #[cfg(test)]

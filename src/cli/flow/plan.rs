@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 
 use super::apply::Prune;
 use super::change::{Change, marked, without_document};
-use super::documents::{Paths, in_file};
+use super::documents::Paths;
 use crate::cli::outcome::{Exit, Failure};
 use crate::cli::progress::Progress;
 use crate::cli::replay::summary as summary_of;
 use crate::cli::session::Session;
+use crate::cli::written::about;
 
 /// Runs of one flow that are counted; more is shown as so many.
 const MOST_RUNS: usize = 500;
@@ -44,7 +45,7 @@ pub async fn plan(session: &Session<'_>, args: &PlanArgs) -> Result<Exit, Failur
     for (at, (path, document)) in documents.iter().enumerate() {
         progress.step(at, documents.len(), &document.flow_name);
         let document = &marked(document.clone(), path);
-        let change = Change::of(&session.client, document).await.map_err(|failure| in_file(path, failure))?;
+        let change = Change::of(&session.client, document).await.map_err(|failure| about(path, failure))?;
         let mut row = match change {
             Change::Create => json!({"change": "create"}),
             Change::Update { stored, differences, .. } => {

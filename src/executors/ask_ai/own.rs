@@ -45,7 +45,10 @@ impl OwnModels {
             return Ok(None);
         }
         if !base_url.is_empty() {
-            Url::parse(base_url).map_err(|error| ModelsError::BaseUrl(error.to_string()))?;
+            let url = Url::parse(base_url).map_err(|error| ModelsError::BaseUrl(error.to_string()))?;
+            if !["http", "https"].contains(&url.scheme()) {
+                return Err(ModelsError::BaseUrl("it must begin with http:// or https://".to_owned()));
+            }
         }
         let said = |name: &str, text: &str| (!text.is_empty()).then(|| (name.to_owned(), text.to_owned()));
         let credentials: BTreeMap<String, String> = said(API_KEY, key).into_iter().collect();
@@ -104,10 +107,11 @@ mod tests {
         assert_eq!(local.connection(tenant).expect_err("another's").code, "refused");
         for (wrong, said) in [
             (settings("sk-planted-1", "http://", "*"), "executors.ai.base_url is no URL"),
+            (settings("sk-planted-1", "mailto:planted", "*"), "executors.ai.base_url is no URL"),
             (settings("", "", "everybody"), "executors.ai.tenants: 'everybody'"),
         ] {
             let error = OwnModels::new(&wrong).expect_err(said).to_string();
-            assert!(error.starts_with(said), "{error}");
+            assert!(error.starts_with(said) && !error.contains("planted"), "{error}");
         }
     }
 }

@@ -10,10 +10,8 @@ use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde_json::{Map, Value, json};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::{Mark, Operation, PROJECT, Performing, Task, Tracker, body, output, unexpected, user};
+use crate::executors::connect::auth;
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::failure::Code;
 use crate::executors::service::{Ask, Service};
@@ -68,9 +66,8 @@ fn probe<'a>(service: &'a mut Service<'_>, connection: &'a Connection) -> Perfor
 
 fn sign_in(service: &mut Service<'_>, connection: &Connection) -> Result<(), Failure> {
     let token = connection.credential("token").unwrap_or_default().trim();
-    let pair = STANDARD.encode(format!("{}:{token}", connection.text("email").unwrap_or_default()));
-    service.redactor.hide(&pair);
-    service.header(AUTHORIZATION, &format!("Basic {pair}"))
+    let value = auth::basic(connection.text("email").unwrap_or_default(), token, &mut service.redactor);
+    service.header(AUTHORIZATION, &value)
 }
 
 async fn create(

@@ -48,13 +48,13 @@ impl Part {
             Ok(file) => Some(file),
             // It died between taking its place and saying so.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && position.state.is_finishing => None,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && bytes > 0 => return Err(gone()),
             Err(error) => return Err(unwritable(&error)),
         };
         if let Some(file) = &file {
             let length = file.metadata().map_err(|error| unwritable(&error))?.len();
             if length < bytes {
-                let message = "what was written of the file is gone: start the sync again";
-                return Err(Code::SourceChanged.failure(message));
+                return Err(gone());
             }
             file.set_len(bytes).map_err(|error| unwritable(&error))?;
         }
@@ -121,6 +121,10 @@ impl Part {
 fn beside(whole: &Path, execution: &str) -> PathBuf {
     let name = whole.file_name().unwrap_or_default().to_string_lossy();
     whole.with_file_name(format!(".{name}.{execution}.part"))
+}
+
+fn gone() -> Failure {
+    Code::SourceChanged.failure("what was written of the file is gone: start the sync again")
 }
 
 fn unwritable(error: &std::io::Error) -> Failure {

@@ -92,6 +92,11 @@ impl Shared {
                 let connection = attempt.source.as_deref();
                 let place_of = table::place(&self.http, (&self.databases, name), connection, attempt.owner.tenant);
                 let after = place.or(cursor).and_then(Value::as_array).cloned();
+                if after.as_ref().is_some_and(|after| after.len() != order.len()) {
+                    let message =
+                        "order: is not what the kept position was made by: reset the sync, or order as before";
+                    return Err(Code::StoreRefused.failure(message));
+                }
                 let query = RowQuery {
                     from: of.clone(),
                     order: order.clone(),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use core314_actors::engine::people::{CODE, CONTACT, DIGEST_SINCE, DIGEST_UNTIL, KIND};
 use core314_actors::escalations::{ABOUT_ESCALATION, AckLinks};
+use core314_actors::integrations::cleared;
 use core314_actors::ports::StoreError;
 use core314_actors::ports::executor::{Attempt, Performed};
 use core314_actors::ports::notifications::{Inbox, Unread};
@@ -19,7 +20,6 @@ use core314_domain::ids::{NotificationId, RowId};
 use core314_domain::log::Failure;
 use core314_domain::people::{ContactKind, When};
 use core314_domain::plan::Problem;
-use core314_domain::run::Outcome;
 use core314_domain::secret::Secrets;
 use core314_domain::words::Severity;
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ use super::slack_api;
 use crate::executors::client::invalid;
 use crate::executors::failure::Code;
 use crate::executors::payload::{Reader, Reading, cut};
+use crate::executors::redact::Redactor;
 
 const KEYS: [&str; 10] =
     [CONTACT, KIND, CODE, DIGEST_SINCE, DIGEST_UNTIL, "title", "message", "severity", "action_url", ABOUT_ESCALATION];
@@ -211,6 +212,9 @@ pub async fn addressed(reach: &Reach, inbox: &dyn Inbox, attempt: &Attempt) -> R
 fn hide(secrets: &mut Secrets, address: &str) {
     secrets.add(address);
     secrets.add(&address.to_lowercase());
+    if let Some((local, domain)) = address.rsplit_once('@') {
+        secrets.add(&format!("{local}@{}", domain.to_lowercase()));
+    }
     if let Some(digits) = address.strip_prefix('+') {
         secrets.add(digits);
     }
@@ -260,18 +264,9 @@ async fn digest(
     Ok(Some(Message { title, text: lines.join("\n"), severity: Some(severity), ..Message::default() }))
 }
 
-/// What is kept of it: the payload as it was, and nothing of the person.
+/// What is kept of it: the payload as it may be shown, and nothing of the person.
 pub fn kept(performed: Performed, attempt: &Attempt, secrets: &Secrets) -> Performed {
-    let outcome = match performed.outcome {
-        Outcome::Completed(result) => Outcome::Completed(Arc::new(secrets.redact_value(Arc::unwrap_or_clone(result)))),
-        Outcome::Failed(failure) => Outcome::Failed(Failure {
-            message: secrets.redact(&failure.message).into_owned(),
-            details: failure.details.map(|details| secrets.redact_value(details)),
-            ..failure
-        }),
-        Outcome::Cancelled => Outcome::Cancelled,
-    };
-    Performed { outcome, logged_payload: attempt.payload.clone(), http: performed.http }
+    cleared(performed, Redactor::of(attempt).logged_payload(), secrets)
 }
 
 fn code_message(reach: &Reach, contact: &ContactMethod, no: i64, secrets: &mut Secrets) -> Result<Message, Failure> {
@@ -431,6 +426,7 @@ mod tests {
         for (address, said) in [
             ("Ada@Example.com", "550 <ada@example.com>: user unknown"),
             ("Ada@Example.com", "550 <Ada@Example.com>: user unknown"),
+            ("Ada@Example.com", "550 <Ada@example.com>: user unknown"),
             ("+12025550123", "no route to 12025550123"),
             ("https://Hooks.Example.com", "connecting to https://hooks.example.com/ failed"),
         ] {

@@ -11,10 +11,8 @@ use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde_json::{Map, Value, json};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::{Api, Sending, no_texts, text, unexpected};
+use crate::executors::connect::auth;
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::failure::Code;
 use crate::executors::payload::{Reader, cut};
@@ -129,9 +127,9 @@ pub async fn probe(service: &mut Service<'_>, connection: &Connection) -> Result
 fn sign_in<'a>(service: &mut Service<'_>, connection: &'a Connection) -> Result<&'a str, Failure> {
     let account = connection.text("account_sid").unwrap_or_default();
     let user = connection.text(API_KEY).unwrap_or(account);
-    let pair = STANDARD.encode(format!("{user}:{}", connection.credential("auth_token").unwrap_or_default().trim()));
-    service.redactor.hide(&pair);
-    service.header(AUTHORIZATION, &format!("Basic {pair}"))?;
+    let token = connection.credential("auth_token").unwrap_or_default().trim();
+    let value = auth::basic(user, token, &mut service.redactor);
+    service.header(AUTHORIZATION, &value)?;
     Ok(account)
 }
 

@@ -6,13 +6,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use core314_actors::engine::ConsentError;
 
 use crate::http::Shared;
+use crate::http::escalations::ack::page;
 use crate::http::openapi::{Access, Doc};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
-
-const PAGE: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Connected</title>\
-    <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"robots\" content=\"noindex\"></head>\
-    <body><h1>Connected</h1><p>The service gives tokens to this server from now on. This window can be closed.</p></body></html>";
 
 pub fn doc() -> Doc {
     Doc::new("Takes a person back from a service that they consented to.", Access::Open)
@@ -35,7 +32,7 @@ pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Pro
     }
     let finished = state.engine.finish_consent(&sealed, code).await.map_err(not_finished)?;
     tracing::info!(integration = finished, "a person has consented");
-    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(PAGE))
+    Ok(page("Connected", "The service gives tokens to this server from now on. This window can be closed.", ""))
 }
 
 fn not_finished(error: ConsentError) -> Problem {

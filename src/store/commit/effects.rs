@@ -87,9 +87,7 @@ pub(super) async fn approvals(batch: &mut Batch<'_, '_>) -> Result<(), Failure> 
             }
         }
         batch.connection.bulk(REQUESTED, &requested).await?;
-        if !told.is_empty() {
-            batch.connection.bulk(OCCURRENCE, &told).await?;
-        }
+        batch.connection.bulk(OCCURRENCE, &told).await?;
         batch.connection.bulk(DECIDED, &decided).await?;
     }
     Ok(())

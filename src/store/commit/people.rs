@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - A row is changed from the version that the change was decided on, or not at all: a code cannot be guessed twice at once.
-//! - Every statement names the tenant, and those about a person's own rows the person.
+//! - Every statement names the tenant, and those about all of a person's rows the person.
 
 use core314_actors::ports::people::{
     ContactMethod, Member, Organization, PeopleChange, PeopleWrite, StoredPreferences,

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{Sender, channel};
 
 use super::sqlite::{bound, connect, told};
 use super::{PORTIONS_AHEAD, expression, ordered, places, quoted, size};
+use crate::store::blobs::hex;
 
 pub async fn begin(path: &Path, query: RowQuery) -> Result<RowStream, RecordError> {
     let mut connection = connect(path, (query.within, &query.secrets), true).await?;
@@ -105,10 +106,7 @@ fn values(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
         Ok(match raw.type_info().name() {
             "INTEGER" | "BOOLEAN" => Value::from(row.try_get_unchecked::<i64, _>(at)?),
             "REAL" => Value::from(row.try_get_unchecked::<f64, _>(at)?),
-            "BLOB" => {
-                let hex = |out: String, byte: &u8| out + &format!("{byte:02x}");
-                Value::String(row.try_get_unchecked::<&[u8], _>(at)?.iter().fold("\\x".to_owned(), hex))
-            }
+            "BLOB" => Value::String(format!("\\x{}", hex(row.try_get_unchecked::<&[u8], _>(at)?))),
             _ => Value::String(row.try_get_unchecked::<String, _>(at)?),
         })
     };

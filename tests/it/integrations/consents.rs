@@ -75,7 +75,7 @@ async fn what_is_refused(server: &Server, url: &str) {
     assert!(says.contains("authorization_url"), "{says}");
 }
 
-/// A state that was used, one that that was altered or belongs elsewhere, and a person who says no.
+/// A state that was used, one that was altered or belongs elsewhere, and a person who says no.
 async fn what_comes_back_wrongly(server: &Server, end: Url) {
     let (status, said, _) = visit(end.as_str()).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "a state is good once: {said}");
@@ -87,10 +87,10 @@ async fn what_comes_back_wrongly(server: &Server, end: Url) {
     let (status, said, _) = visit(&format!("{}/api/v1/oauth/callback?code={code}&state={fresh}", server.url)).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "a code is good once: {said}");
     assert!(said.contains("invalid_grant"), "{said}");
-    let state = end.query_pairs().find(|(name, _)| name == "state").expect("a state").1.into_owned();
-    let mut altered = state.clone().into_bytes();
-    let last = altered.last_mut().expect("a state");
-    *last = if *last == b'A' { b'B' } else { b'A' };
+    // Unaltered it would say what the service says of the code.
+    let mut altered = fresh.clone().into_bytes();
+    let at = altered.len() / 2;
+    altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
     for state in [String::from_utf8(altered).expect("ASCII"), String::new(), "v1.00000000.AAAA".to_owned()] {
         let (status, said, _) = visit(&format!("{}/api/v1/oauth/callback?code=x&state={state}", server.url)).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{said}");
@@ -102,8 +102,9 @@ async fn what_comes_back_wrongly(server: &Server, end: Url) {
     assert!(said.contains("access_denied"), "{said}");
     // It belongs to what is gone.
     done(server, Method::DELETE, "/api/v1/integrations/mine", Value::Null).await;
-    let (status, said, _) = visit(&format!("{}/api/v1/oauth/callback?code=x&state={state}", server.url)).await;
+    let (status, said, _) = visit(&format!("{}/api/v1/oauth/callback?code=x&state={fresh}", server.url)).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{said}");
+    assert!(said.contains("begin the consent again"), "{said}");
 }
 
 async fn nothing_is_shown(log: &std::path::Path, server: &Server) {

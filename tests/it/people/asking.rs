@@ -64,9 +64,7 @@ async fn whoever_may_decide_is_told_once(kind: StoreKind) {
     town.mail(mails + 1).await;
     cy.make(&approve(&consent), json!({})).await;
     let path = format!("/api/v1/runs/{}", run["id"].as_str().expect("an id"));
-    while cy.get(&path).await["run_status"] != "completed" {
-        tokio::task::yield_now().await;
-    }
+    assert_eq!(super::telling::ended(&cy, &path).await["run_status"], "completed");
     // A replay is no run: nobody is asked.
     let replay = admin.ask(reqwest::Method::POST, &format!("{path}/replay"), Some(json!({"version": 1}))).await;
     assert_eq!(replay.status, StatusCode::OK, "{}", replay.body);
@@ -92,8 +90,9 @@ async fn whoever_decides_is_told_once_over_a_crash(kind: StoreKind) {
         server.request(reqwest::Method::POST, "/api/v1/flows/careful/trigger", Some(body)).await.ok();
         server.wait();
         server = Server::start(&installation);
+        let started = std::time::Instant::now();
         while server.all("/api/v1/notifications").await.len() <= no {
-            tokio::task::yield_now().await;
+            assert!(started.elapsed().as_secs() < 60, "nobody is told after {point}");
         }
     }
     // What the last life left is taken up once more, and tells nobody again.

@@ -63,8 +63,8 @@ impl StepViews {
 
     /// With the executions of these steps, whether they have ended or not.
     #[must_use]
-    pub fn with_executions(self, executions: BTreeMap<Arc<str>, Box<str>>) -> Self {
-        Self { executions: Some(Arc::new(executions)), ..self }
+    pub fn with_executions(self, executions: Arc<BTreeMap<Arc<str>, Box<str>>>) -> Self {
+        Self { executions: Some(executions), ..self }
     }
 
     /// The execution of a step.

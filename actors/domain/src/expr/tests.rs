@@ -34,8 +34,10 @@ pub(super) fn scope() -> Scope {
         })),
         webhook: Arc::new(json!({"headers": {"x-id": "7"}})),
         input: Arc::new(json!({"limit": 2})),
-        steps: StepViews::of_flow(Arc::new(steps))
-            .with_executions(BTreeMap::from([(Arc::from("tell"), "e-1".into()), (Arc::from("consent"), "e-2".into())])),
+        steps: StepViews::of_flow(Arc::new(steps)).with_executions(Arc::new(BTreeMap::from([
+            (Arc::from("tell"), "e-1".into()),
+            (Arc::from("consent"), "e-2".into()),
+        ]))),
         vars: Arc::new(json!({"seen": 3})),
         round: Arc::new(json!({"item": {"host": "web-2"}, "index": 1})),
         event: Arc::default(),

@@ -140,6 +140,26 @@ fn the_execution_of_a_step_may_be_named_before_its_end() {
     let both = [("a".to_owned(), 0), ("b".to_owned(), 1)];
     assert_eq!(named("steps['b'].execution_id != '' && steps.a.execution_id != ''"), both);
     assert_eq!(named("trigger.x == 1"), []);
+}
+
+#[test]
+fn a_cycle_names_the_steps_on_it_and_no_others() {
+    let wait = |names: &str| format!("these steps wait for each other: {names}");
+    let steps = [after("a", &[]), after("b", &["a", "d"]), after("c", &["b"]), after("d", &["c"]), after("e", &["d"])];
+    refused(flow("mixed", &steps, &json!({})), "/flow_steps", &wait("b, c, d"));
+    refused(flow("mixed", &[after("a", &["a"]), after("b", &["a"])], &json!({})), "/flow_steps", &wait("a"));
+}
+
+#[test]
+fn ids_are_well_formed_unique_and_known() {
+    let form = "must be a letter or _, then letters, digits, _ or -, at most 64 in all";
+    let long = "x".repeat(65);
+    for id in ["", "1a", "a b", "ä", "a.b", &long] {
+        refused(flow("sequential", &[step(id, &json!({}))], &json!({})), "/flow_steps/0/id", form);
+    }
+    compiled(flow("sequential", &[step("_a-1", &json!({})), step(&"x".repeat(64), &json!({}))], &json!({}))).unwrap();
+    let twice = [step("a", &json!({})), step("a", &json!({}))];
+    refused(flow("sequential", &twice, &json!({})), "/flow_steps/1/id", "'a' is the id of another step too");
     let unknown = [after("a", &[]), after("b", &["a", "x"])];
     refused(flow("mixed", &unknown, &json!({})), "/flow_steps/1/connections/inputs/1", "there is no step 'x'");
     let repeated = [after("a", &[]), after("b", &["a", "a"])];

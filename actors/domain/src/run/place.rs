@@ -276,10 +276,8 @@ impl Run {
     /// What the expressions of an execution may name, as of `now_ms`.
     pub(super) fn scope(&self, no: StepNo, now_ms: i64) -> Scope {
         let mut scope = self.header.scope(self.results.clone(), now_ms);
-        if !self.plan.executions.is_empty() {
-            let id = |no: StepNo| self.header.id.execution(no).to_string().into_boxed_str();
-            let executions = self.plan.executions.iter().map(|(step, no)| (step.clone(), id(*no)));
-            scope.steps = std::mem::take(&mut scope.steps).with_executions(executions.collect());
+        if let Some(executions) = &self.executions {
+            scope.steps = std::mem::take(&mut scope.steps).with_executions(executions.clone());
         }
         scope.vars = shown(&self.state.vars);
         // Inner rounds hide nothing of the outer ones, as ids are unique; `loop` is the innermost.
