@@ -67,7 +67,7 @@ const FORMAT: i64 = 1;
 pub struct StoreOptions {
     /// Connections that read.
     pub readers: usize,
-    /// Batches in flight at once; SQLite always has one.
+    /// Batches in flight at once, beside those of partitions that are kept clear; SQLite always has one.
     pub lanes: usize,
     /// How long to wait for a lock of another process, or for a free connection.
     pub busy_timeout: Duration,
@@ -178,7 +178,9 @@ impl SqlStore {
     }
 
     fn new(connector: Connector, readers: Pools, lanes: usize, lock: Option<FileLock>, options: &StoreOptions) -> Self {
-        let writers = (!options.read_only).then(|| Pool::new(connector.clone(), lanes, options.busy_timeout));
+        // One more than lanes, where there are several: for what is committed apart from them.
+        let connections = if lanes > 1 { lanes + 1 } else { lanes };
+        let writers = (!options.read_only).then(|| Pool::new(connector.clone(), connections, options.busy_timeout));
         Self {
             writers,
             readers,

@@ -3,6 +3,9 @@
 //! What waits while a transaction is under way goes into the next one, so batches grow with the load and a lone write
 //! waits for nobody. Nothing is acknowledged before its commit. A store that is away makes the writer wait and try
 //! again with the same batch: versions make that harmless, should the first try have succeeded unseen.
+//!
+//! What partitions commit that are kept clear ([`bulkhead`]) goes apart from what the others have gathered: on a lane of its
+//! own, or, where the store has only one, before it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::bulkhead;
 use crate::failpoint;
 use crate::ports::StoreError;
 use crate::ports::store::{Outcome, Write};
@@ -63,22 +67,28 @@ pub async fn commit_one(
         drop(send.send(result));
     });
     let gone = || StoreError::Unavailable("the commit writer is restarting; try again".to_owned());
-    writer.tell_urgent(WriterMsg::Commit { lane: 0, writes: vec![write], reply }).map_err(|_| gone())?;
+    writer.tell_urgent(WriterMsg::Commit { partition: 0, writes: vec![write], reply }).map_err(|_| gone())?;
     let mut outcomes = heard.await.map_err(|_| gone())??;
     outcomes.pop().ok_or_else(|| StoreError::Corrupt("the store gave no outcome".to_owned()))
 }
 
 /// Messages of the commit writer.
 pub enum WriterMsg {
-    /// Commit these together with whatever else waits on the lane.
-    Commit { lane: usize, writes: Vec<Write>, reply: Reply },
+    /// Commit these together with whatever else waits on the lane of this partition.
+    Commit { partition: u16, writes: Vec<Write>, reply: Reply },
     /// The lane's transaction is over.
     Idle { lane: usize },
 }
 
+/// Writes of one batch while writes wait beside it that go apart, or have of late: so long those may have to wait.
+const SHARED_BATCH: usize = 128;
+/// How long ago is of late.
+const OF_LATE_MS: i64 = 1_000;
+
 /// The actor.
 pub struct CommitWriter {
     runtime: Arc<Runtime>,
+    /// Those of the store, and one more for what goes apart where the store has several.
     lanes: Vec<Lane>,
 }
 
@@ -86,6 +96,24 @@ pub struct CommitWriter {
 struct Lane {
     busy: bool,
     waiting: VecDeque<(Vec<Write>, Reply)>,
+    /// What goes before it, in turn with it.
+    apart: VecDeque<(Vec<Write>, Reply)>,
+    /// When something went apart last, and whether the last batch did.
+    apart_at_ms: i64,
+    was_apart: bool,
+}
+
+impl Lane {
+    /// What the next batch is made of, and how many writes it may have.
+    fn next(&mut self, max_batch: usize, now_ms: i64) -> (&mut VecDeque<(Vec<Write>, Reply)>, usize) {
+        self.was_apart = !self.apart.is_empty() && (!self.was_apart || self.waiting.is_empty());
+        if self.was_apart {
+            self.apart_at_ms = now_ms;
+            return (&mut self.apart, max_batch);
+        }
+        let shared = !self.apart.is_empty() || (0..OF_LATE_MS).contains(&(now_ms - self.apart_at_ms));
+        (&mut self.waiting, if shared { SHARED_BATCH.min(max_batch) } else { max_batch })
+    }
 }
 
 impl Behaviour for CommitWriter {
@@ -94,15 +122,26 @@ impl Behaviour for CommitWriter {
     type Args = Arc<Runtime>;
 
     fn start(args: &Self::Args, _ctx: &mut Ctx<'_, Self>) -> Self {
-        let lanes = (0..args.store.lanes().max(1)).map(|_| Lane::default()).collect();
+        let lanes = match args.store.lanes() {
+            0 | 1 => 1,
+            several => several + 1,
+        };
+        let lanes = (0..lanes).map(|_| Lane::default()).collect();
         Self { runtime: args.clone(), lanes }
     }
 
     fn handle(&mut self, msg: WriterMsg, ctx: &mut Ctx<'_, Self>) {
         let lane = match msg {
-            WriterMsg::Commit { lane, writes, reply } => {
-                let lane = lane % self.lanes.len();
-                self.lanes[lane].waiting.push_back((writes, reply));
+            WriterMsg::Commit { partition, writes, reply } => {
+                let goes_apart = bulkhead::is_kept(partition, self.runtime.settings.partitions);
+                let several = self.lanes.len() - 1;
+                let lane = match usize::from(partition).checked_rem(several) {
+                    Some(_) if goes_apart => several,
+                    lane => lane.unwrap_or(0),
+                };
+                let queue = &mut self.lanes[lane];
+                let queue = if goes_apart && several == 0 { &mut queue.apart } else { &mut queue.waiting };
+                queue.push_back((writes, reply));
                 lane
             }
             WriterMsg::Idle { lane } => {
@@ -122,18 +161,19 @@ impl CommitWriter {
     fn flush(&mut self, number: usize, me: Ref<Self>) {
         let (max_batch, max_bytes) = (self.runtime.settings.max_batch, self.runtime.settings.max_batch_bytes);
         let lane = &mut self.lanes[number];
-        if lane.busy || lane.waiting.is_empty() {
+        if lane.busy || lane.waiting.is_empty() && lane.apart.is_empty() {
             return;
         }
+        let (waiting, max_batch) = lane.next(max_batch, self.runtime.now_ms());
         let mut batch = Vec::new();
         let mut replies = Vec::new();
         let mut bytes = 0;
-        while let Some((writes, _)) = lane.waiting.front() {
+        while let Some((writes, _)) = waiting.front() {
             bytes += writes.iter().map(weight).sum::<usize>();
             if !batch.is_empty() && (batch.len() + writes.len() > max_batch || bytes > max_bytes) {
                 break;
             }
-            let (writes, reply) = lane.waiting.pop_front().expect("it has a front");
+            let (writes, reply) = waiting.pop_front().expect("it has a front");
             replies.push((writes.len(), reply));
             batch.extend(writes);
         }

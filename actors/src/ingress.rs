@@ -12,7 +12,7 @@ mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use core314_domain::Json;
@@ -26,13 +26,14 @@ use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 pub(crate) use size::json_bytes;
 
+use crate::bulkhead::Bulkhead;
 use crate::failpoint;
 use crate::flow_run::{Accepting, Remark};
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::schedule::ScheduleMove;
 use crate::ports::store::Idempotency;
-use crate::queue_partition::{Answer, NewRun, PartitionMsg, QueuePartition, claim_of};
+use crate::queue_partition::{Answer, NewRun, PartitionMsg, PartitionShared, QueuePartition, claim_of};
 use crate::runtime::{Counters, Runtime};
 use crate::supervision::Ref;
 
@@ -195,17 +196,19 @@ const MOST_CANCELLED: usize = 3;
 pub struct Ingress {
     runtime: Arc<Runtime>,
     partitions: Vec<Ref<QueuePartition>>,
-    next: AtomicU64,
+    shared: Vec<Arc<PartitionShared>>,
+    bulkhead: Bulkhead,
     credits: Semaphore,
     closed: std::sync::atomic::AtomicBool,
 }
 
 impl Ingress {
     /// An open way in to these partitions.
-    pub fn new(runtime: Arc<Runtime>, partitions: Vec<Ref<QueuePartition>>) -> Self {
+    pub fn new(runtime: Arc<Runtime>, partitions: Vec<Ref<QueuePartition>>, shared: Vec<Arc<PartitionShared>>) -> Self {
         let credits = Semaphore::new(runtime.settings.max_pending_accepts);
         let closed = std::sync::atomic::AtomicBool::new(false);
-        Self { runtime, partitions, next: AtomicU64::new(0), credits, closed }
+        let bulkhead = Bulkhead::new(partitions.len() as u16);
+        Self { runtime, partitions, shared, bulkhead, credits, closed }
     }
 
     /// Takes no more triggers: the node is stopping.
@@ -250,7 +253,8 @@ impl Ingress {
         loop {
             let run = self.runtime.run_id();
             let flow = self.for_run(flow, trigger, run)?;
-            let (new, accepted, heard) = self.new_run_in(run, self.next_partition(), &flow, trigger, also.clone())?;
+            let (new, accepted, heard) =
+                self.new_run_in(run, self.place(trigger.owner, 1), &flow, trigger, also.clone())?;
             let partition = &self.partitions[usize::from(new.header.partition)];
             self.hand_over(partition, PartitionMsg::Accept(Box::new(new)))?;
             let answer = self.hear(heard).await?;
@@ -279,7 +283,7 @@ impl Ingress {
         };
         let _credits = self.credits_for(triggers.len() as u32)?;
         let flow = self.named_flow(first.owner.tenant, id).await?;
-        let number = self.next_partition();
+        let number = self.place(first.owner, triggers.len() as u32);
         let mut waiting = Vec::with_capacity(triggers.len());
         // Limits give each of their keys a home: then those of one home are stored in one commit.
         let mut homes: BTreeMap<u16, Vec<NewRun>> = BTreeMap::new();
@@ -355,8 +359,10 @@ impl Ingress {
         heard.map(drop).map_err(|_| TriggerError::RunKeyTaken(run))
     }
 
-    fn next_partition(&self) -> u16 {
-        (self.next.fetch_add(1, Ordering::Relaxed) % self.partitions.len() as u64) as u16
+    /// A partition for so many new runs of this owner.
+    fn place(&self, owner: Owner, runs: u32) -> u16 {
+        let is_crowded = |number: u16| self.shared[usize::from(number)].ready.load(Ordering::Relaxed) > 0;
+        self.bulkhead.place(owner.tenant, runs, self.runtime.now_ms(), is_crowded)
     }
 
     /// A run to accept, what its caller is told then, and where that is heard of.

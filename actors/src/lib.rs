@@ -6,6 +6,7 @@
 
 pub mod attempts;
 pub mod bulk;
+mod bulkhead;
 mod channels;
 pub mod clock;
 pub mod collector;

@@ -40,9 +40,9 @@ use crate::supervision::{Behaviour, Ctx, Ref};
 pub use start::{Started, action};
 
 /// Occurrences that are read at once.
-const PAGE: usize = 256;
+const PAGE: usize = 512;
 /// Occurrences whose runs are started at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 128;
 /// When to look again where the runtime was busy.
 const SOON: Duration = Duration::from_secs(1);
 

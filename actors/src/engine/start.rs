@@ -163,7 +163,7 @@ impl Engine {
         keep_house(&runtime, &root, &writers[0]).map_err(|e| actors(&e))?;
         let watchdog = root.watch(patience(&runtime.settings)).map_err(|e| actors(&e))?;
         runtime.gates.tell_by(tell_partitions(partitions.clone()));
-        let ingress = Arc::new(Ingress::new(runtime.clone(), partitions));
+        let ingress = Arc::new(Ingress::new(runtime.clone(), partitions, shared.clone()));
         let writer = writers.into_iter().next().expect("there is at least one worker");
         let starter = Arc::new(Starter { runtime: runtime.clone(), ingress: ingress.clone(), writer: writer.clone() });
         let relay =

@@ -130,7 +130,7 @@ impl Engine {
             drop(permit);
             then(result);
         });
-        let msg = WriterMsg::Commit { lane: 0, writes: vec![Write::Delivery(Box::new(delivery))], reply };
+        let msg = WriterMsg::Commit { partition: 0, writes: vec![Write::Delivery(Box::new(delivery))], reply };
         self.inner.writer.tell_urgent(msg).ok()
     }
 }

@@ -181,7 +181,7 @@ impl QueuePartition {
             // A partition that is gone for good reads the store when it starts again.
             let _ = me.tell_urgent(PartitionMsg::Committed { batch, result });
         });
-        let commit = WriterMsg::Commit { lane: usize::from(self.number), writes, reply };
+        let commit = WriterMsg::Commit { partition: self.number, writes, reply };
         // Refused, the message drops its reply, which says that the outcome is unknown.
         let _ = self.writer.tell_urgent(commit);
     }

@@ -151,7 +151,7 @@ impl QueuePartition {
             let _ = me.tell_urgent(PartitionMsg::Read { life, what });
         });
         let writes = vec![Write::Statistics(Box::new(write))];
-        let _ = self.writer.tell_urgent(WriterMsg::Commit { lane: usize::from(self.number), writes, reply });
+        let _ = self.writer.tell_urgent(WriterMsg::Commit { partition: self.number, writes, reply });
     }
 
     /// The write is over. Where it is not known to be stored, the store and the log are asked what is counted.
