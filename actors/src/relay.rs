@@ -18,6 +18,7 @@
 //! - What fails of a run that comes of an escalation starts no flow of the type `escalation`.
 
 mod ask;
+mod bursts;
 mod deliver;
 mod lineage;
 mod start;
@@ -37,6 +38,7 @@ use crate::ports::signal::Occurrence;
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, Ctx, Ref};
 
+pub use bursts::Bursts;
 pub use start::{Started, action};
 
 /// Occurrences that are read at once.
@@ -51,6 +53,8 @@ pub struct Starter {
     pub runtime: Arc<Runtime>,
     pub ingress: Arc<Ingress>,
     pub writer: Ref<CommitWriter>,
+    /// Of requests for approval, which tell of more than themselves.
+    pub bursts: Bursts,
 }
 
 /// Messages of the relay.

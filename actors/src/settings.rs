@@ -83,6 +83,8 @@ pub struct EngineSettings {
     pub ack_link_hours: i64,
     /// People whom one message is for; more are not told.
     pub recipients_per_message: usize,
+    /// For how long, after people were told that a run waits for their approval, they are not told of more of it.
+    pub approval_window_ms: i64,
     /// People in the directory of one tenant.
     pub users_per_tenant: usize,
     /// Contact methods that one person may have in a tenant.
@@ -164,6 +166,7 @@ impl Default for EngineSettings {
             escalation_rules_per_tenant: 20_000,
             ack_link_hours: 72,
             recipients_per_message: 200,
+            approval_window_ms: 30_000,
             users_per_tenant: 5_000,
             contact_methods_per_user: 10,
             contact_code_ms: 900_000,

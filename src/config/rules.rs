@@ -92,6 +92,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("engine.escalation_rules_per_tenant", Int(1, 100_000)),
     ("engine.ack_link_hours", Int(1, 8_760)),
     ("engine.recipients_per_message", Int(1, 10_000)),
+    ("engine.approval_window_ms", Int(0, 3_600_000)),
     ("engine.users_per_tenant", Int(1, 100_000)),
     ("engine.contact_methods_per_user", Int(1, 100)),
     ("engine.contact_code_ms", Int(60_000, 86_400_000)),

@@ -11,17 +11,21 @@ use uuid::Uuid;
 use super::SqlStore;
 use super::cell::Fields;
 use super::engine::owner;
+use super::escalations::rows;
 use super::failure::Failure;
 use super::views::row;
 
 const OCCURRENCES: &str = "SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
     created_at_ms FROM occurrences WHERE id > $1 ORDER BY id LIMIT $2";
 
+/// Decisions that a run waits for.
+const WANTED: &str = "SELECT COUNT(*) FROM approvals WHERE tenant_id = $1 AND run_id = $2 AND status = 'pending'";
+
 /// A page of occurrences, the oldest first.
 pub(super) async fn page(store: &SqlStore, after: Option<RowId>, limit: usize) -> Result<Vec<Occurrence>, Failure> {
     let cells = [after.map_or(Uuid::nil(), |id| id.0).into(), (limit as i64).into()];
-    let rows = store.read(Scope::Platform).await?.fetch(OCCURRENCES, &cells).await?;
-    rows.iter().map(|row| occurrence(row.fields())).collect()
+    let found = store.read(Scope::Platform).await?.fetch(OCCURRENCES, &cells).await?;
+    found.iter().map(|row| occurrence(row.fields())).collect()
 }
 
 fn occurrence(mut fields: Fields<'_>) -> Result<Occurrence, Failure> {
@@ -37,7 +41,7 @@ fn occurrence(mut fields: Fields<'_>) -> Result<Occurrence, Failure> {
     })
 }
 
-/// What an occurrence is about, as answers show it.
+/// What an occurrence is about, as answers show it; of a request for approval also how many its run waits for.
 pub(super) async fn subject(store: &SqlStore, of: &Occurrence) -> Result<Option<Value>, StoreError> {
     let resource = match of.kind {
         OccurrenceKind::FlowFinished
@@ -51,5 +55,14 @@ pub(super) async fn subject(store: &SqlStore, of: &Occurrence) -> Result<Option<
         OccurrenceKind::ThresholdExceeded => Resource::Flows,
         OccurrenceKind::EscalationOpened => Resource::EscalationEvents,
     };
-    row(store, Scope::Tenant(of.owner.tenant), resource, of.subject).await
+    let tenant = of.owner.tenant;
+    let mut subject = row(store, Scope::Tenant(tenant), resource, of.subject).await?;
+    if of.kind == OccurrenceKind::ApprovalRequested
+        && let Some(run) = subject.as_mut()
+    {
+        let counted = rows(store, Scope::Tenant(tenant), WANTED, &[tenant.0.into(), of.subject.into()]).await?;
+        let wanted: i64 = counted.first().map_or(Ok(0), |row| row.fields().int())?;
+        run["approvals_wanted"] = wanted.into();
+    }
+    Ok(subject)
 }

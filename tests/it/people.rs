@@ -39,6 +39,7 @@ impl Town {
             ("CORE314__ENGINE__CONTACT_CODE_PAUSE_MS", "0".to_owned()),
             ("CORE314__ENGINE__CONTACT_CODE_TRIES", "2".to_owned()),
             ("CORE314__ENGINE__CONTACT_METHODS_PER_USER", "4".to_owned()),
+            ("CORE314__ENGINE__APPROVAL_WINDOW_MS", "2000".to_owned()),
         ];
         let bed = Bed::start_with(kind, &environment).await;
         let mail = Smtp::start(Manner::Plain, bed.installation.dir.path());

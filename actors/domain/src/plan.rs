@@ -6,6 +6,7 @@
 mod caching;
 mod check;
 mod graph;
+mod inside;
 mod kind;
 mod kinds;
 mod layout;
@@ -126,7 +127,7 @@ pub struct FlowPlan {
 pub struct StepPlan {
     pub id: Arc<str>,
     pub kind: StepKind,
-    /// Of an action: what its executor is called. Of any other step: its type.
+    /// Of an action: its type, by which its executor is called. Of any other step: its type.
     pub action_type: Arc<str>,
     pub action_target: Arc<str>,
     /// Of an action: what it is given. Of a sub-flow: its input. Of any other step: its config, for the log.

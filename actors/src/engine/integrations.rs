@@ -234,7 +234,6 @@ impl Engine {
         let (payload, is_probe) = match trial {
             Trial::Action(payload) => (payload, false),
             Trial::Probe => (Value::Null, true),
-            Trial::Impossible(why) => return Err(untested(why)),
         };
         let run = runtime.run_id();
         let timeout = Duration::from_millis(runtime.settings.attempt_timeout_ms);

@@ -33,7 +33,7 @@ use crate::ports::notifications::Inbox;
 use crate::ports::store::{Store, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::{PartitionArgs, PartitionMsg, PartitionShared, QueuePartition};
-use crate::relay::{Relay, Starter};
+use crate::relay::{Bursts, Relay, Starter};
 use crate::rollouts::{Rollouts, RolloutsArgs};
 use crate::runtime::{Counters, Runtime};
 use crate::schedules::{Schedules, SchedulesArgs};
@@ -165,7 +165,9 @@ impl Engine {
         runtime.gates.tell_by(tell_partitions(partitions.clone()));
         let ingress = Arc::new(Ingress::new(runtime.clone(), partitions, shared.clone()));
         let writer = writers.into_iter().next().expect("there is at least one worker");
-        let starter = Arc::new(Starter { runtime: runtime.clone(), ingress: ingress.clone(), writer: writer.clone() });
+        let bursts = Bursts::new(runtime.settings.approval_window_ms);
+        let (noted, asked) = (runtime.clone(), ingress.clone());
+        let starter = Arc::new(Starter { runtime: noted, ingress: asked, writer: writer.clone(), bursts });
         let relay =
             root.root().start_child::<Relay>(ChildSpec::new("relay"), starter.clone()).map_err(|e| actors(&e))?;
         assert!(runtime.relay.set(relay).is_ok(), "a runtime has one engine");

@@ -7,16 +7,27 @@ use serde_json::{Value, json};
 
 use super::FlowRun;
 use crate::ports::signal::Occurrence;
+use crate::ports::store::{ApprovalWrite, RunWrite};
+
+/// Whether a request is told to the people whom another is for, and is as urgent.
+fn is_for_the_same(approval: &ApprovalWrite, asked: &Value) -> bool {
+    let ApprovalWrite::Requested { told: Some(told), .. } = approval else { return false };
+    ["approvers", "allow_self", "urgency"].iter().all(|name| told.context["asked"][name] == asked[name])
+}
 
 impl FlowRun {
-    /// Tells whoever may decide about a step, or about the run itself. `None` where nobody keeps inboxes.
-    pub(super) fn asks(&self, step: Option<StepNo>, now_ms: i64) -> Option<Occurrence> {
+    /// Tells whoever may decide about a step, or about the run itself. `None` where nobody keeps inboxes, and where this
+    /// very write already tells the same people: whoever is told hears how many wait, counted once all of it is stored.
+    pub(super) fn asks(&self, step: Option<StepNo>, write: &RunWrite, now_ms: i64) -> Option<Occurrence> {
         self.runtime.inbox.as_ref()?;
         let header = &self.run.header;
         let context = step.map_or_else(
             || json!({"approvers": [], "allow_self": true, "urgency": Urgency::Medium}),
             |step| self.asked_of(step),
         );
+        if write.approvals.iter().any(|approval| is_for_the_same(approval, &context)) {
+            return None;
+        }
         let context = json!({"triggered_by": *header.triggered_by, "asked": context});
         Some(Occurrence {
             id: RowId::new(now_ms, rand::random()),

@@ -89,8 +89,6 @@ pub enum Trial {
     Action(Value),
     /// [`Executor::probe`] has a question that no payload asks.
     Probe,
-    /// Whatever the service takes may do harm: why.
-    Impossible(&'static str),
 }
 
 /// Where an action goes, as its document says it.

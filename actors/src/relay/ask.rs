@@ -1,4 +1,5 @@
-//! Telling whoever may decide that a decision is wanted: each once in their inbox, and by what else they prefer.
+//! Telling whoever may decide that a decision is wanted: each once in their inbox, and by what else they prefer; of a
+//! [burst](super::bursts) a few times in all.
 
 use std::sync::Weak;
 
@@ -6,6 +7,7 @@ use core314_domain::ids::{NotificationId, Owner, UserId};
 use core314_domain::words::{NotificationType, Role, RunStatus, Severity, Urgency};
 use serde_json::{Map, Value, json};
 
+use super::bursts::{Bursts, Turn};
 use super::tell::cut;
 use super::{Started, Starter};
 use crate::failpoint;
@@ -17,14 +19,30 @@ use crate::recipients::Told;
 const MAX_TITLE_CHARS: usize = 200;
 
 impl Starter {
-    /// Tells everybody whom a decision is for. An error is one that passes: whoever has been told then is not told again.
-    pub(super) async fn ask(&self, occurrence: &Occurrence, run: &Value) -> Result<Started, TriggerError> {
-        let status = run["run_status"].as_str().and_then(|word| word.parse::<RunStatus>().ok());
-        // Of one that has ended since nothing is left to decide.
-        let is_over = status.is_some_and(RunStatus::is_terminal);
-        if let Some(inbox) = self.runtime.inbox.as_ref().filter(|_| !is_over) {
+    /// Tells everybody whom a decision is for, or leaves it to another that tells of this one too. An error is one that
+    /// passes: whoever has been told then is not told again.
+    pub(super) async fn ask(&self, occurrence: &Occurrence) -> Result<Started, TriggerError> {
+        let key = Bursts::key(occurrence);
+        let turn = self.bursts.turn(key, occurrence.id, self.runtime.now_ms());
+        if turn == Turn::Waits {
+            // It stays written down, and the relay looks again soon.
+            return Err(TriggerError::Busy { retry_after_seconds: 1 });
+        }
+        let asked = self.ask_now(occurrence, turn).await;
+        if asked.is_err() {
+            self.bursts.forget(key);
+        }
+        asked
+    }
+
+    async fn ask_now(&self, occurrence: &Occurrence, turn: Turn) -> Result<Started, TriggerError> {
+        if let Turn::Tells { is_digest } = turn
+            && let Some(run) = self.runtime.store.subject(occurrence).await?
+            && let Some(wanted) = wanted(&run)
+            && let Some(inbox) = self.runtime.inbox.as_ref()
+        {
             for user in self.deciders(occurrence).await? {
-                let notification = self.request(occurrence, run, user);
+                let notification = self.request(occurrence, &run, user, Extent { wanted, is_digest });
                 let stands = inbox.deliver(notification.clone()).await?;
                 inbox.send_on(notification, stands).await?;
             }
@@ -53,13 +71,16 @@ impl Starter {
         Ok(users)
     }
 
-    fn request(&self, occurrence: &Occurrence, run: &Value, user: UserId) -> Notification {
+    fn request(&self, occurrence: &Occurrence, run: &Value, user: UserId, extent: Extent) -> Notification {
         let (asked, at_ms) = (&occurrence.context["asked"], self.runtime.now_ms());
-        let (title, message) = words(asked, run);
+        let (title, message) = words(asked, run, extent);
         let mut metadata = Map::new();
         metadata.insert("flow_run_id".to_owned(), json!(occurrence.subject));
         metadata.insert("flow_id".to_owned(), run["orchestration_flow_id"].clone());
-        metadata.insert("execution_id".to_owned(), asked["execution_id"].clone());
+        // Of several it is none: the one of which all were held may have been decided since.
+        let execution = if extent.is_digest { Value::Null } else { asked["execution_id"].clone() };
+        metadata.insert("execution_id".to_owned(), execution);
+        metadata.insert("pending_approvals".to_owned(), extent.wanted.into());
         Notification {
             id: NotificationId::new(at_ms, rand::random()),
             owner: Owner { user, ..occurrence.owner },
@@ -75,6 +96,22 @@ impl Starter {
             at_ms,
         }
     }
+}
+
+/// Of how much a request tells.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    /// Decisions that the run waits for, this one among them.
+    wanted: i64,
+    /// It stands for all that came since the last.
+    is_digest: bool,
+}
+
+/// How many decisions a run waits for. `None`: it has ended, or nothing is left to decide.
+fn wanted(run: &Value) -> Option<i64> {
+    let status = run["run_status"].as_str().and_then(|word| word.parse::<RunStatus>().ok());
+    let is_over = status.is_some_and(RunStatus::is_terminal);
+    run["approvals_wanted"].as_i64().filter(|wanted| *wanted > 0 && !is_over)
 }
 
 fn role(role: Role) -> String {
@@ -104,19 +141,29 @@ fn severity(asked: &Value) -> Severity {
 }
 
 /// The title and the text of a request.
-fn words(asked: &Value, run: &Value) -> (String, String) {
+fn words(asked: &Value, run: &Value, extent: Extent) -> (String, String) {
     let said = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let flow = said(&run["flow_name"]).or_else(|| said(&asked["action_type"])).unwrap_or_else(|| "a run".to_owned());
+    let id = said(&run["id"]).unwrap_or_default();
     let Some(execution) = said(&asked["execution_id"]) else {
-        let id = said(&run["id"]).unwrap_or_default();
         return (
             cut(&format!("{flow} waits for approval"), MAX_TITLE_CHARS),
             format!("Run {id} starts once it is approved."),
         );
     };
+    if extent.is_digest {
+        let count = extent.wanted;
+        let (noun, verb) = if count == 1 { ("decision", "waits") } else { ("decisions", "wait") };
+        let title = cut(&format!("{flow}: {count} {noun} {verb}"), MAX_TITLE_CHARS);
+        return (title, format!("Run {id}: {count} {noun} {verb}. All are in the list of pending approvals."));
+    }
     let step = said(&asked["step_id"]).unwrap_or_default();
     let title = cut(&format!("{flow}: step '{step}' waits for approval"), MAX_TITLE_CHARS);
-    (title, format!("Execution {execution} goes on once it is approved."))
+    let more = match extent.wanted - 1 {
+        more if more > 0 => format!(" {more} more of this run: all are in the list of pending approvals."),
+        _ => String::new(),
+    };
+    (title, format!("Execution {execution} goes on once it is approved.{more}"))
 }
 
 #[cfg(test)]
@@ -126,13 +173,24 @@ mod tests {
     #[test]
     fn a_request_says_what_waits_and_is_for_whoever_may_decide() {
         let run = json!({"id": "r", "flow_name": "release"});
-        assert_eq!(words(&json!({"approvers": []}), &run).0, "release waits for approval");
+        let alone = Extent { wanted: 1, is_digest: false };
+        assert_eq!(words(&json!({"approvers": []}), &run, alone).0, "release waits for approval");
         let step =
             json!({"step_id": "consent", "execution_id": "e", "urgency": "critical", "approvers": ["on_call:web"]});
-        let words = words(&step, &run);
-        assert_eq!(words.0, "release: step 'consent' waits for approval");
-        assert!(words.1.contains("Execution e"));
+        let said = words(&step, &run, alone);
+        assert_eq!(said.0, "release: step 'consent' waits for approval");
+        assert_eq!(said.1, "Execution e goes on once it is approved.");
         assert_eq!((severity(&step), severity(&json!({}))), (Severity::Critical, Severity::Medium));
+        let first = words(&step, &run, Extent { wanted: 50, ..alone });
+        assert_eq!(first.0, said.0);
+        assert!(first.1.ends_with(" 49 more of this run: all are in the list of pending approvals."), "{}", first.1);
+        let digest = |wanted| words(&step, &run, Extent { wanted, is_digest: true });
+        assert_eq!(
+            (digest(1).0, digest(7).0),
+            ("release: 1 decision waits".to_owned(), "release: 7 decisions wait".to_owned())
+        );
+        let wants = |status: &str, count: i64| wanted(&json!({"run_status": status, "approvals_wanted": count}));
+        assert_eq!([wants("running", 2), wants("running", 0), wants("cancelled", 2)], [Some(2), None, None]);
         assert_eq!(names(&step), ["on_call:web"]);
         assert_eq!(names(&json!({"approvers": []})), ["role:operator", "role:admin"]);
     }

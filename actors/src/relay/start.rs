@@ -29,6 +29,9 @@ impl Starter {
     /// Starts what an occurrence starts, and crosses it out. An error is one that passes: it stays written down.
     pub async fn start(&self, occurrence: &Occurrence) -> Result<Started, TriggerError> {
         failpoint::hit("occurrence.before");
+        if occurrence.kind == OccurrenceKind::ApprovalRequested {
+            return self.ask(occurrence).await;
+        }
         let Some(subject) = self.runtime.store.subject(occurrence).await? else {
             self.settle(occurrence, None).await?;
             return Ok(Started::default());
@@ -38,7 +41,6 @@ impl Starter {
         }
         let trigger = match occurrence.kind {
             OccurrenceKind::Failure => return self.escalate(occurrence, &subject).await,
-            OccurrenceKind::ApprovalRequested => return self.ask(occurrence, &subject).await,
             OccurrenceKind::BadEnd | OccurrenceKind::PhaseMoved => self.telling(occurrence, &subject).await?,
             _ => self.trigger(occurrence, &subject).map(Some),
         };

@@ -11,15 +11,11 @@ use serde_json::{Map, Value, json};
 
 use super::{Api, Sending, no_texts, text, unexpected};
 use crate::executors::connect::http::endpoint_problem;
+use crate::executors::failure::Code;
 use crate::executors::payload::{Reader, cut};
 use crate::executors::service::{Ask, Service};
 
 pub const API: Api = Api { read, send };
-
-/// Why no test of an integration makes a call: whether an event about no alert does nothing depends on the rules that people
-/// have set up there.
-pub const NO_TRIAL: &str = "PagerDuty's Events API takes events alone, and has no question to ask: \
-    whatever would show that the key is good could also open an incident and wake somebody";
 
 /// The kind of its integrations.
 pub const KIND: Kind = Kind {
@@ -55,8 +51,13 @@ const MAX_SUMMARY_CHARS: usize = 1_024;
 const MAX_KEY_CHARS: usize = 255;
 const MAX_TEXT_CHARS: usize = 10_000;
 const MAX_ITEMS: usize = 50;
+/// The status of whatever was taken.
+const ACCEPTED: u64 = 202;
 /// What an event is about, where nobody says it.
 const SOURCE: &str = "core314";
+/// What the keys of rulesets and event orchestrations begin with, which take no change events
+/// (<https://developer.pagerduty.com/docs/events-api-v2/overview/>).
+const OF_RULES: char = 'R';
 
 fn read(reader: &mut Reader<'_>, _: &Map<String, Value>) {
     reader.only(&KEYS);
@@ -105,6 +106,27 @@ fn send<'a>(
         let answer = service.ask(Ask::send(Method::POST, &["v2", "enqueue"], &event)).await?;
         judge(&answer)
     })
+}
+
+/// Tells of a change, which is the one thing that the Events API takes and never tells anybody of: it stands among the
+/// recent changes of the service (<https://developer.pagerduty.com/docs/events-api-v2/send-change-events/>).
+pub async fn probe(service: &mut Service<'_>, connection: &Connection) -> Result<Value, Failure> {
+    let key = connection.credential("routing_key").unwrap_or_default().trim();
+    if key.starts_with(OF_RULES) {
+        let why = "a key of a ruleset or an event orchestration takes no change events, and whatever else it takes could open \
+                   an incident and wake somebody: it is not tried";
+        return Err(Failure::fatal(Code::Refused.word(), why));
+    }
+    let summary = format!("Core314 reaches this service: a test of the integration {}.", connection.name);
+    let source = connection.text("source").unwrap_or(SOURCE);
+    let change =
+        json!({"routing_key": key, "payload": {"summary": cut(&summary, MAX_SUMMARY_CHARS), "source": source}});
+    let answer = service.ask(Ask::send(Method::POST, &["v2", "change", "enqueue"], &change)).await?;
+    if answer["status"] == ACCEPTED {
+        Ok(json!({"message": answer["body"]["message"]}))
+    } else {
+        Err(unexpected(&answer))
+    }
 }
 
 fn event(connection: &Connection, message: &Map<String, Value>, key: &str) -> Value {

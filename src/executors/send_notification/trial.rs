@@ -16,13 +16,12 @@ pub fn of(integration: &Integration) -> Option<Trial> {
     let has_bot = integration.definition.credentials.contains_key(slack_api::TOKEN);
     match integration.kind.as_str() {
         "slack" if has_bot => Some(Trial::Probe),
-        "smtp" | "sendgrid" | "twilio" => Some(Trial::Probe),
+        "smtp" | "sendgrid" | "twilio" | "pagerduty" => Some(Trial::Probe),
         "slack" | "teams" | "discord" => {
             // Those who read the channel see that it was tried.
             let text = format!("Core314 reaches this channel: a test of the integration {}.", integration.name);
             Some(Trial::Action(json!({"text": text})))
         }
-        "pagerduty" => Some(Trial::Impossible(pagerduty::NO_TRIAL)),
         _ => None,
     }
 }
@@ -51,6 +50,7 @@ async fn answered(
         "slack" => slack_api::probe(&mut service, connection).await,
         "sendgrid" => sendgrid::probe(&mut service, connection).await,
         "twilio" => twilio::probe(&mut service, connection).await,
+        "pagerduty" => pagerduty::probe(&mut service, connection).await,
         _ => Err(none()),
     };
     (*redactor, *figures) = (service.redactor, service.figures);
@@ -81,13 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_a_trial_or_says_why_not() {
+    fn every_kind_has_a_trial() {
         for kind in KINDS {
             assert!(of_kind(kind.word, &json!({})).is_some(), "{}", kind.word);
         }
         assert_eq!(of_kind("slack", &json!({"bot_token": "secrets.BOT"})), Some(Trial::Probe));
         assert!(matches!(of_kind("slack", &json!({"webhook_url": "secrets.HOOK"})), Some(Trial::Action(_))));
-        assert!(matches!(of_kind("pagerduty", &json!({})), Some(Trial::Impossible(_))));
+        assert_eq!(of_kind("pagerduty", &json!({})), Some(Trial::Probe));
         assert_eq!(of_kind("http", &json!({})), None);
     }
 }

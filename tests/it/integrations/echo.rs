@@ -10,6 +10,11 @@ use serde_json::{Value, json};
 
 use crate::support::free_port;
 
+/// What is given for credentials below `/issue/`.
+pub const ISSUED: &str = "pLaNtEd-access-token-0021";
+/// What is given there in the place of a refresh token.
+pub const REPLACED: &str = "pLaNtEd-replaced-token-0022";
+
 /// The server.
 pub struct Echo {
     pub url: String,
@@ -61,6 +66,10 @@ async fn answer(echo: web::Data<Echo>, request: HttpRequest, body: web::Bytes) -
     let has = |what: &str| request.uri().path().contains(what);
     if has("/services/") && !has("refuse") {
         return HttpResponse::Ok().content_type("text/plain").body("ok");
+    }
+    if has("/issue/") {
+        return HttpResponse::Ok().json(json!({"access_token": ISSUED, "token_type": "Bearer", "expires_in": 3600,
+            "refresh_token": REPLACED}));
     }
     let status = if has("refuse") { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     let pairs: Vec<Value> = headers.iter().map(|(name, value)| json!([name, value])).collect();

@@ -56,7 +56,8 @@ fn others() -> [(&'static str, &'static str, Value, &'static str, Value); 9] {
 /// The texts by which a value is known, whatever became of it.
 fn traces() -> Vec<String> {
     let mut traces = vec![SIGN.to_owned(), "cExhTnRFZC1zaWduaW5n".to_owned()];
-    for (_, value) in PLANTED.into_iter().chain(more::PLANTED) {
+    let got = [("ISSUED", super::echo::ISSUED), ("REPLACED", super::echo::REPLACED)];
+    for (_, value) in PLANTED.into_iter().chain(more::PLANTED).chain(got) {
         for padded in [
             STANDARD.encode(value),
             STANDARD.encode(format!("Bearer {value}")),
@@ -72,9 +73,9 @@ fn traces() -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_clean(what: &str, text: &str) {
-    for trace in traces() {
-        if let Some(at) = text.find(&trace) {
+fn assert_clean(hidden: &[String], what: &str, text: &str) {
+    for trace in hidden {
+        if let Some(at) = text.find(trace) {
             let from = text[..at].char_indices().rev().nth(80).map_or(0, |(from, _)| from);
             let shown: String = text[from..].chars().take(240).collect();
             panic!("{what} holds '{trace}': … {shown} …");
@@ -247,22 +248,8 @@ async fn answers(server: &Server, installation: &Installation) -> String {
     all
 }
 
-async fn nothing_is_to_be_seen(kind: StoreKind) {
-    let echo = Echo::start();
-    let collector = Echo::start();
-    let more = [
-        ("CORE314_LOG", "debug,core314=trace,core314_actors=trace".to_owned()),
-        ("CORE314__TELEMETRY__OTLP_ENDPOINT", collector.url.clone()),
-    ];
-    let (installation, server) = start_with(kind, &more).await;
-    plant(&server, &echo).await;
-    let heard = listen(&server);
-    let steps = [steps(&echo), more::steps()].concat();
-    let count = steps.len();
-    let log = run(&server, "planted", steps, json!({})).await;
-    assert_eq!(log.len(), count, "each step has one attempt: {log:?}");
-
-    // They were used: else there would be nothing to hide.
+/// They were used: else there would be nothing to hide.
+fn were_used(echo: &Echo) {
     for (path, sent) in [
         ("/ok/bearer", "authorization: Bearer pLaNtEd-bearer-0001"),
         ("/ok/basic", &format!("authorization: Basic {}", STANDARD.encode("robot:pLaNtEd pass/word+0002"))),
@@ -288,13 +275,40 @@ async fn nothing_is_to_be_seen(kind: StoreKind) {
         let received = echo.received(path);
         assert!(received.contains(sent), "{path} got no '{sent}': {received}");
     }
-    more::were_used(&echo);
+    more::were_used(echo);
+}
+
+async fn nothing_is_to_be_seen(kind: StoreKind) {
+    let echo = Echo::start();
+    let collector = Echo::start();
+    let more = [
+        ("CORE314_LOG", "debug,core314=trace,core314_actors=trace".to_owned()),
+        ("CORE314__TELEMETRY__OTLP_ENDPOINT", collector.url.clone()),
+        // Messages have links only then.
+        ("CORE314__HTTP__PUBLIC_URL", "https://core.example".to_owned()),
+        ("CORE314__EXECUTORS__COMMANDS__PROGRAMS", "ops/cat=/bin/cat,ops/env=/usr/bin/env".to_owned()),
+        ("CORE314__EXECUTORS__COMMANDS__ALLOWED_ENVIRONMENT", "TOKEN".to_owned()),
+    ];
+    let (installation, server) = start_with(kind, &more).await;
+    plant(&server, &echo).await;
+    let heard = listen(&server);
+    let steps = [steps(&echo), more::steps()].concat();
+    let count = steps.len();
+    let log = run(&server, "planted", steps, json!({})).await;
+    assert_eq!(log.len(), count, "each step has one attempt: {log:?}");
+
+    were_used(&echo);
+    let hidden = [traces(), more::proofs(&server, &echo).await].concat();
+    let assert_clean = |what: &str, text: &str| assert_clean(&hidden, what, text);
     let of = |step: usize| &log[step];
     assert_eq!(of(0)["execution_status"], "completed", "{}", of(0));
     assert!(of(0)["execution_result"].to_string().contains("[redacted]"), "{}", of(0));
     assert!(of(1)["execution_error"].as_str().expect("words").starts_with("400"), "{}", of(1));
 
     for row in &log {
+        // What a program has read and was given comes back in its output.
+        let is_program = row["action_type"] == "run_command";
+        assert!(!is_program || row["execution_result"].to_string().contains("[redacted]"), "{row}");
         assert_clean("the log", &row.to_string());
     }
     assert_clean("an answer", &answers(&server, &installation).await);

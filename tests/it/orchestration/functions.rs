@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::bed::{Bed, Client, pick};
+use super::bed::{Bed, Client, Started, pick};
 use super::on_both_stores;
 use crate::support::StoreKind;
 
@@ -59,6 +59,59 @@ async fn a_document_of_that_platform_is_taken_as_it_is(kind: StoreKind) {
         strict["icon"] = json!("bell");
         let checked = client.post("/api/v1/flows/validate", strict, 200).await;
         assert!(checked["errors"][0]["message"].as_str().is_some_and(|m| m.contains("icon")), "{checked}");
+    }
+}
+
+/// Their document with actions that the runtime performs by itself, which write nothing down outside.
+fn theirs_inside() -> Value {
+    let step = |id: &str, action_type: &str, payload: Value, inputs: Value, outputs: Value| {
+        let config = json!({"action_type": action_type, "action_target": "runtime", "action_payload": payload,
+            "priority": 5, "urgency": "medium", "icon": "clock"});
+        json!({"id": id, "type": "action", "config": config, "position": {"x": 1, "y": 1},
+            "connections": {"inputs": inputs, "outputs": outputs}})
+    };
+    json!({
+        "flow_name": "inside", "trigger_type": "manual", "execution_mode": "mixed", "fallback_flow_id": null,
+        "retry_policy": {"max_attempts": 3, "backoff_seconds": 60}, "flow_steps": [
+            step("name", "set_variable", json!({"name": "host", "value": "{{ trigger.host }}"}), json!([]), json!(["rest"])),
+            step("rest", "delay", json!({"seconds": 0.01}), json!(["name"]), json!(["tell"])),
+            step("tell", "transform", json!({"values": {"of": "{{ vars.host }}"}}), json!(["rest"]), json!([])),
+        ],
+    })
+}
+
+async fn what_the_runtime_does_by_itself_is_an_action(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let flow = client.save(&theirs_inside()).await;
+        let run = client.start(&flow).await;
+        assert_eq!(client.run(run.id(), "completed").await["output"], json!({"of": "web-1"}));
+        let mut log = client.items(&format!("/api/v1/execution-log?flow_run_id={}", run.id())).await;
+        log.sort_by_key(|row| row["step_no"].as_i64());
+        let types: Vec<_> = log.iter().map(|row| pick(row, "action_type execution_status")).collect();
+        assert_eq!(types, ["set_variable", "delay", "transform"].map(|word| json!([word, "completed"])));
+
+        // One alone is durable, and a timer is all that it takes.
+        let path = "/api/v1/executions";
+        let set = json!({"action_type": "set_variable", "action_payload": {"name": "n", "value": "{{ trigger.n }}"},
+            "context_data": {"n": 7}, "wait_seconds": 60});
+        let set = client.post(path, set, 200).await;
+        assert_eq!(pick(&set, "run_status output"), json!(["completed", {"n": 7}]));
+        let brief = json!({"action_type": "delay", "action_payload": {"seconds": 0.01}, "wait_seconds": 60});
+        assert_eq!(client.post(path, brief, 200).await["run_status"], "completed");
+        let long = json!({"action_type": "delay", "action_payload": {"until": "2999-01-01T00:00:00Z"}});
+        let long = Started(client.post(path, long, 202).await);
+        client.execution(long.execution(0), "in_progress").await;
+        let why = client.get(&format!("/api/v1/runs/{}/why", long.id())).await;
+        assert_eq!(
+            pick(&why["reasons"][0], "code step_id wakes_at"),
+            json!(["timer", "action", "2999-01-01T00:00:00.000Z"])
+        );
+        client.post(&format!("/api/v1/runs/{}/cancel", long.id()), json!({}), 200).await;
+        client.run(long.id(), "cancelled").await;
+        let wrong = json!({"action_type": "delay", "action_payload": {"minutes": 1}});
+        let refused = client.post(path, wrong, 422).await;
+        assert_eq!(refused["errors"][0]["pointer"], "/action_payload/minutes", "{refused}");
     }
 }
 
@@ -279,6 +332,7 @@ async fn a_notification_is_made_marked_and_deleted(kind: StoreKind) {
 
 on_both_stores!(
     a_document_of_that_platform_is_taken_as_it_is,
+    what_the_runtime_does_by_itself_is_an_action,
     the_orchestrator_starts_the_flow_that_matches,
     an_entry_is_executed_and_its_result_awaited,
     an_entry_of_a_paused_run_is_refused_at_once,

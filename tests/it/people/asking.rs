@@ -103,4 +103,63 @@ async fn whoever_decides_is_told_once_over_a_crash(kind: StoreKind) {
     assert_eq!(all[0]["title"], "careful waits for approval");
 }
 
-on_both_stores!(whoever_may_decide_is_told_once, whoever_decides_is_told_once_over_a_crash);
+/// How many decisions a notification says that a run waits for.
+fn wanted(notification: &Value) -> u64 {
+    let wanted = notification["metadata"]["pending_approvals"].as_u64().expect("a number");
+    let text = notification["message"].as_str().expect("a text");
+    let is_said = match wanted {
+        1 => !text.contains("more"),
+        more => text.contains(&format!("{more} decisions")) || text.contains(&format!("{} more", more - 1)),
+    };
+    assert!(is_said, "it says how many: {notification}");
+    wanted
+}
+
+/// A loop of fifty, of which half wait at once, and a few are decided.
+async fn a_large_loop_tells_of_many_decisions_at_once(kind: StoreKind) {
+    let town = Town::start(kind).await;
+    let (admin, ada) = (town.client(1), town.client(2));
+    settle(&town, 2, "ada", "operator").await;
+    let one = json!({"id": "one", "requires_approval": true, "config": {"action_type": "transform", "action_payload": {"n": 1}}});
+    let each = json!({"collection": "trigger.items", "concurrency": 25, "steps": [one]});
+    let flow = json!({"flow_name": "many", "trigger_type": "manual", "flow_steps": [{"id": "all", "type": "for_each", "config": each}]});
+    let flow = admin.make("/api/v1/flows", flow).await;
+    let path = format!("/api/v1/flows/{}/trigger", flow["id"].as_str().expect("an id"));
+    let items: Vec<usize> = (0..50).collect();
+    let run = admin.make(&path, json!({"trigger_context": {"items": items}})).await;
+    let run = run["id"].as_str().expect("an id");
+    let pending = async || {
+        let all = ada.items("/api/v1/executions/pending-approvals?limit=100").await;
+        all.into_iter().filter(|row| row["flow_run_id"] == *run).collect::<Vec<_>>()
+    };
+    let first = inbox(&ada, 1).await;
+    assert_eq!(first[0]["title"], "many: step 'one' waits for approval");
+    let started = std::time::Instant::now();
+    while pending().await.len() < 25 {
+        assert!(started.elapsed().as_secs() < 60, "every decision is in the list");
+    }
+    for row in pending().await.iter().take(3) {
+        let path = format!("/api/v1/executions/{}/approve", row["id"].as_str().expect("an id"));
+        ada.make(&path, json!({})).await;
+    }
+    // What has come since is told of together, by its number.
+    let told = loop {
+        let told = ada.items("/api/v1/notifications").await;
+        if told.len() > 1 && wanted(&told[0]) == 25 {
+            break told;
+        }
+        assert!(started.elapsed().as_secs() < 60, "nobody hears of the others: {told:?}");
+    };
+    assert!(told.len() <= 6, "28 decisions are no 28 messages: {told:?}");
+    for notification in &told {
+        wanted(notification);
+    }
+    assert_eq!(pending().await.len(), 25, "none is lost");
+    admin.make(&format!("/api/v1/runs/{run}/cancel"), json!({})).await;
+}
+
+on_both_stores!(
+    whoever_may_decide_is_told_once,
+    whoever_decides_is_told_once_over_a_crash,
+    a_large_loop_tells_of_many_decisions_at_once,
+);

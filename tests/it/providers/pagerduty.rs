@@ -17,12 +17,19 @@ fn invalid(errors: &[&str]) -> Reply {
 }
 
 fn keeper(posted: &Posted, alerts: &mut Vec<Value>) -> Reply {
-    if (posted.method.as_str(), posted.path.as_str()) != ("POST", "/v2/enqueue") {
+    let is_change = posted.path == "/v2/change/enqueue";
+    if posted.method != "POST" || !is_change && posted.path != "/v2/enqueue" {
         return Reply::text(404, "Not Found");
     }
     let Some(event) = posted.json() else { return invalid(&["JSON is malformed"]) };
     if event["routing_key"] != KEY {
         return invalid(&["Invalid routing key"]);
+    }
+    if is_change {
+        // It opens no alert and tells nobody.
+        let is_said = event["payload"]["summary"].as_str().is_some_and(|said| !said.is_empty());
+        let done = json!({"status": "success", "message": "Change event processed"});
+        return if is_said { Reply::json(202, &done) } else { invalid(&["'payload.summary' is missing or blank"]) };
     }
     let key = event["dedup_key"].as_str().unwrap_or_default();
     if key.is_empty() || key.len() > 255 {

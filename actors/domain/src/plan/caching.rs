@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::check::Checker;
 use super::layout::Slot;
-use super::{CachePlan, seconds_to_ms};
+use super::{CachePlan, inside, seconds_to_ms};
 use crate::chain::{Content, GENESIS};
 use crate::document::StepConfig;
 use crate::expr::{Expression, Names};
@@ -16,9 +16,12 @@ impl Checker<'_> {
     /// When a step's result is used again.
     pub(super) fn cache(&mut self, slot: &Slot, names: &Names<'_>) -> Option<CachePlan> {
         let (at, cache) = (format!("{}/cache", slot.at), slot.step.cache.as_ref()?);
-        let StepConfig::Action(action) = &slot.config else {
-            self.problem(at, "only what an action gives is used again");
-            return None;
+        let action = match &slot.config {
+            StepConfig::Action(action) if !inside::performs(&action.action_type) => action,
+            _ => {
+                self.problem(at, "only what an action gives is used again");
+                return None;
+            }
         };
         if slot.step.undo.is_some() {
             let message = "a result that is used again was not made by this run, and `undo` would take it back: leave one \

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::layout::{Layout, Slot};
-use super::{PlanLimits, Problem, StepKind, StepPlan, seconds_to_ms};
+use super::{PlanLimits, Problem, StepKind, StepPlan, inside, seconds_to_ms};
 use crate::document::{ActionDocument, FlowDocument, StepConfig};
 use crate::expr::{Condition, ExprError, Names, Suspect, Template, Types};
 use crate::ids::{MAX_STEPS, StepNo};
@@ -207,7 +207,14 @@ impl<'a> Checker<'a> {
         names: &Names<'_>,
         retry: &RetryPolicy,
     ) -> Option<Box<StepPlan>> {
-        action.and_then(|action| self.action(at, action, id, names, retry)).map(Box::new)
+        let action = action?;
+        if inside::performs(&action.action_type) {
+            let message =
+                format!("'{}' is a step of its own: it takes nothing back and finds nothing out", action.action_type);
+            self.problem(format!("{at}/action_type"), message);
+            return None;
+        }
+        self.action(at, action, id, names, retry).map(Box::new)
     }
 
     /// The plan of an action, as far as its config says it.
@@ -220,28 +227,39 @@ impl<'a> Checker<'a> {
         retry: &RetryPolicy,
     ) -> Option<StepPlan> {
         self.action_words(at, action);
-        let payload_roots: Vec<&str> = names.roots.iter().copied().chain(["secrets"]).collect();
-        let in_payload = Names { roots: &payload_roots, ..*names };
-        let payload =
-            self.expression(&format!("{at}/action_payload"), || Template::parse(&action.action_payload, &in_payload));
+        let is_inside = inside::performs(&action.action_type);
+        let does = if is_inside { self.inside(at, action, names) } else { self.outside(at, action, names) };
         let scheduled_for = action.scheduled_for.as_ref().map(|text| {
             self.expression(&format!("{at}/scheduled_for"), || Template::parse(&Value::String(text.clone()), names))
         });
+        let (kind, payload) = does?;
+        // What the runtime does by itself must not wait for an integration that happens to have such a name.
+        let target = if is_inside { "" } else { action.action_target.as_str() };
         Some(StepPlan {
             action_type: action.action_type.as_str().into(),
-            action_target: action.action_target.as_str().into(),
+            action_target: target.into(),
             priority: action.priority,
             urgency: action.urgency,
             scheduled_for: scheduled_for.map_or(Some(None), |found| found.map(Some))?,
             expires_in_ms: action.expires_in_seconds.map(seconds_to_ms),
-            ..blank(id, StepKind::Action, payload?, retry)
+            ..blank(id, kind, payload, retry)
         })
     }
 
+    /// What an executor is given.
+    fn outside(&mut self, at: &str, action: &ActionDocument, names: &Names<'_>) -> Option<(StepKind, Template)> {
+        let payload_roots: Vec<&str> = names.roots.iter().copied().chain(["secrets"]).collect();
+        let in_payload = Names { roots: &payload_roots, ..*names };
+        let payload =
+            self.expression(&format!("{at}/action_payload"), || Template::parse(&action.action_payload, &in_payload));
+        payload.map(|payload| (StepKind::Action, payload))
+    }
+
     pub fn action_type(&mut self, at: &str, word: &str) {
-        if !self.action_types.contains(&word) {
-            let known = self.action_types.join(", ");
-            let guess = did_you_mean(word, self.action_types.iter().copied());
+        if !self.action_types.contains(&word) && !inside::performs(word) {
+            let all = self.action_types.iter().copied().chain(inside::ACTION_TYPES);
+            let known = all.clone().collect::<Vec<_>>().join(", ");
+            let guess = did_you_mean(word, all);
             self.problem(at, format!("'{word}' is not one of: {known}{guess}"));
         }
     }

@@ -24,6 +24,8 @@ pub enum StepKind {
     Wait(WaitPlan),
     Transform(Vec<(String, Expression)>),
     Set(Vec<(String, Expression)>),
+    /// The same of the action `set_variable`, whose values are templates.
+    Assign(Vec<(String, Template)>),
     Raise {
         error: String,
         message: Template,
@@ -170,7 +172,7 @@ impl StepKind {
             Self::SubFlow(_) => StepType::SubFlow,
             Self::Wait(_) => StepType::Wait,
             Self::Transform(_) => StepType::Transform,
-            Self::Set(_) => StepType::Set,
+            Self::Set(_) | Self::Assign(_) => StepType::Set,
             Self::Raise { .. } => StepType::Raise,
             Self::Stop { .. } => StepType::Stop,
         }

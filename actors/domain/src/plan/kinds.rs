@@ -20,7 +20,8 @@ use crate::form::Form;
 use crate::retry::RetryPolicy;
 use crate::words::{OnApprovalTimeout, OnLoopError};
 
-const MAX_VALUES: usize = 100;
+/// Values that one step computes or sets.
+pub(super) const MAX_VALUES: usize = 100;
 const YEAR_SECONDS: f64 = 31_536_000.0;
 
 impl Checker<'_> {
@@ -82,7 +83,7 @@ impl Checker<'_> {
         self.expression(at, || Template::parse(&Value::String(text.to_owned()), names))
     }
 
-    fn length(&mut self, at: &str, text: &str, most: usize) {
+    pub(super) fn length(&mut self, at: &str, text: &str, most: usize) {
         if text.trim().is_empty() || text.chars().count() > most {
             self.problem(at, format!("must have 1 to {most} characters"));
         }
@@ -236,7 +237,7 @@ impl Checker<'_> {
         SubFlowRef::Computed(Arc::new(ComputedPlan { action_types, max }))
     }
 
-    fn wait(&mut self, at: &str, wait: &WaitDocument, names: &Names<'_>) -> Option<StepKind> {
+    pub(super) fn wait(&mut self, at: &str, wait: &WaitDocument, names: &Names<'_>) -> Option<StepKind> {
         let given = [!wait.seconds.is_null(), wait.until.is_some(), wait.signal.is_some(), wait.event.is_some()];
         if given.iter().filter(|is_given| **is_given).count() != 1 {
             self.problem(at, "must have exactly one of seconds, until, signal and event");

@@ -282,11 +282,58 @@ fn words_and_numbers_are_within_their_limits() {
     step_refused(
         &json!({"config": {"action_type": "run_comand"}}),
         "/config/action_type",
-        "'run_comand' is not one of: api_call, transform",
+        "'run_comand' is not one of: api_call, transform, delay, set_variable",
     );
     let unknown = flow("sequential", &[step("a", &json!({"type": "loop"}))], &json!({}));
     let error = FlowDocument::from_value(unknown).unwrap_err();
     assert!(error.pointer == "/flow_steps/0/type" && error.message.contains("`for_each`"), "{error}");
+}
+
+#[test]
+fn what_the_runtime_does_by_itself_is_an_action_too_and_is_checked() {
+    let inside = |action_type: &str, payload: &Value| {
+        let config = json!({"action_type": action_type, "action_target": "ops", "action_payload": payload});
+        json!({"config": config})
+    };
+    let retried = json!({"retry": {"max_attempts": 2}, "timeout_seconds": 5.0});
+    let steps = [
+        step("a", &inside("delay", &json!({"seconds": 1.5}))),
+        step("b", &inside("set_variable", &json!({"name": "n", "value": "{{ trigger.n }}"}))),
+    ];
+    let steps = steps.map(|mut step| {
+        merge_patch(&mut step, &retried);
+        step
+    });
+    let plan = compiled(flow("sequential", &steps, &json!({}))).unwrap();
+    assert!(matches!(plan.steps[0].kind, StepKind::Wait(_)) && matches!(plan.steps[1].kind, StepKind::Assign(_)));
+    assert_eq!((&*plan.steps[0].action_type, &*plan.steps[0].action_target), ("delay", ""));
+    let both = "must have exactly one of seconds and until";
+    step_refused(&inside("delay", &json!({})), "/config/action_payload", both);
+    step_refused(&inside("delay", &json!({"seconds": 1, "until": "x"})), "/config/action_payload", both);
+    step_refused(
+        &inside("delay", &json!({"seconds": 1, "minutes": 1})),
+        "/config/action_payload/minutes",
+        "unknown key 'minutes'; known: seconds, until",
+    );
+    step_refused(&inside("delay", &json!(5)), "/config/action_payload", "must be an object, of: seconds, until");
+    let number = "must be a number from 0 to 31536000 (a year), or a template that gives one";
+    step_refused(&inside("delay", &json!({"seconds": -1})), "/config/action_payload/seconds", number);
+    let named = "must have a name, which is a text, and a value; or values, each under its name";
+    step_refused(&inside("set_variable", &json!({"name": "n"})), "/config/action_payload", named);
+    let few = "must name 1 to 100 values";
+    step_refused(&inside("set_variable", &json!({"values": {}})), "/config/action_payload/values", few);
+    let undo = json!({"undo": {"action_type": "delay", "action_payload": {"seconds": 1}}});
+    step_refused(
+        &undo,
+        "/undo/action_type",
+        "'delay' is a step of its own: it takes nothing back and finds nothing out",
+    );
+    let mut cached = inside("delay", &json!({"seconds": 1}));
+    cached["cache"] = json!({"key": "'k'", "seconds": 60});
+    step_refused(&cached, "/cache", "only what an action gives is used again");
+    let secret = inside("set_variable", &json!({"name": "n", "value": "{{ secrets.TOKEN }}"}));
+    let found = problems(flow("sequential", &[step("a", &secret)], &json!({})));
+    assert!(found.len() == 1 && found[0].0 == "/flow_steps/0/config/action_payload/value", "{found:?}");
 }
 
 #[test]

@@ -69,6 +69,7 @@ impl Decider<'_> {
             StepKind::Wait(wait) => self.begin_wait(no, wait),
             StepKind::Transform(values) => self.transform(no, values),
             StepKind::Set(values) => self.set(no, values),
+            StepKind::Assign(values) => self.assign(no, values),
             StepKind::Raise { error, message } => self.raise(no, error, message),
             StepKind::Stop { status, output } => self.stop(no, *status, output),
         }

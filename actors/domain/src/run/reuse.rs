@@ -345,7 +345,7 @@ impl<'a> Rerun<'a> {
     /// What the `set` steps that are taken over had set, in the order of the graph.
     fn vars(&self) -> Result<Json, NoReuse> {
         let old_plan = &self.old.plan;
-        let is_set = |step: &StepPlan| matches!(step.kind, StepKind::Set(_));
+        let is_set = |step: &StepPlan| matches!(step.kind, StepKind::Set(_) | StepKind::Assign(_));
         if !old_plan.steps.iter().any(is_set) {
             return Ok(Json::default());
         }

@@ -22,6 +22,7 @@ mod cache;
 mod events;
 mod fallback;
 mod gates;
+mod inside;
 mod intervening;
 mod kinds;
 mod loops;

@@ -22,10 +22,26 @@ impl Decider<'_> {
 
     /// What it sets is known to every step after it, as `vars.NAME`, and can be set again.
     pub(super) fn set(&mut self, no: StepNo, values: &[(String, Expression)]) {
-        let computed = match self.computed(no, values) {
-            Ok(computed) => computed,
-            Err(failure) => return self.fails(no, failure),
-        };
+        match self.computed(no, values) {
+            Ok(computed) => self.known_from_now_on(no, computed),
+            Err(failure) => self.fails(no, failure),
+        }
+    }
+
+    /// The same of values that are templates.
+    pub(super) fn assign(&mut self, no: StepNo, values: &[(String, Template)]) {
+        let scope = self.draft.scope(no, self.live(no).released_at_ms);
+        let rendered = values.iter().map(|(name, value)| match value.render(&scope) {
+            Ok(value) => Ok((name.clone(), value)),
+            Err(e) => Err(Failure::fatal("template_error", format!("{name}: {e}"))),
+        });
+        match rendered.collect::<Result<Map<_, _>, _>>() {
+            Ok(rendered) => self.known_from_now_on(no, rendered),
+            Err(failure) => self.fails(no, failure),
+        }
+    }
+
+    fn known_from_now_on(&mut self, no: StepNo, computed: Map<String, Value>) {
         let mut vars = self.state().vars.as_object().cloned().unwrap_or_default();
         vars.extend(computed.clone());
         let vars = Value::Object(vars);

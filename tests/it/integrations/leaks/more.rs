@@ -1,5 +1,5 @@
 //! Secrets of what is not called by one request: mail, a database, webhooks of chats, tokens that are got first, signatures,
-//! syncs; and what is said of them to people when they fail.
+//! syncs, programs, declared services, codes that prove an address; and what is said of them to people when they fail.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::super::echo::Echo;
+use super::super::echo::{Echo, ISSUED};
 use super::super::{done, secret, step};
 use crate::support::{Server, USER};
 
 /// Each secret by its name.
-pub const PLANTED: [(&str, &str); 7] = [
+pub const PLANTED: [(&str, &str); 11] = [
     ("MAIL", "pLaNtEd-mail-password-0012"),
     ("DATABASE", "pLaNtEd-database-password-0013"),
     ("CLIENT", "pLaNtEd-client-secret-0014"),
@@ -21,6 +21,10 @@ pub const PLANTED: [(&str, &str); 7] = [
     ("AWS_ID", "pLaNtEdACCESSKEYID0016"),
     ("AWS_KEY", "pLaNtEd/access+key/0017"),
     ("SLACK_SIGNING", "pLaNtEd-slack-signing-0018"),
+    ("CUSTOM", "pLaNtEd-custom-token-0023"),
+    ("GRANT", "pLaNtEd-refresh-token-0024"),
+    ("STDIN", "pLaNtEd-standard-input-0025"),
+    ("VARIABLE", "pLaNtEd-variable-0026"),
 ];
 
 pub async fn plant(server: &Server, echo: &Echo) {
@@ -42,6 +46,10 @@ pub async fn plant(server: &Server, echo: &Echo) {
             "credentials": {"client_secret": "secrets.CLIENT"}}),
         json!({"name": "refresh", "kind": "http", "endpoint": echo.url, "settings": token("refuse/token"),
             "credentials": {"refresh_token": "secrets.REFRESH"}}),
+        json!({"name": "granted", "kind": "http", "endpoint": echo.url, "settings": token("issue/token"),
+            "credentials": {"refresh_token": "secrets.GRANT"}}),
+        json!({"name": "declared", "kind": "custom", "endpoint": echo.url, "credentials": {"token": "secrets.CUSTOM"},
+            "settings": {"auth": "bearer", "operations": {"look": {"path": "/ok/custom"}, "fail": {"path": "/refuse/custom"}}}}),
         json!({"name": "aws", "kind": "http", "endpoint": echo.url, "settings": aws,
             "credentials": {"access_key_id": "secrets.AWS_ID", "secret_access_key": "secrets.AWS_KEY"}}),
         json!({"name": "bot", "kind": "slack", "endpoint": format!("{}/ok/bot", echo.url), "settings": {"channel": "c"},
@@ -78,6 +86,11 @@ pub fn steps() -> Vec<Value> {
         step("bot", "send_notification", "bot", text.clone()),
         step("discord", "send_notification", "discord", text.clone()),
         step("teams", "send_notification", "teams", text),
+        step("granted", "api_call", "granted", json!({"path": "ok/by-token"})),
+        step("declared-ok", "api_call", "declared", json!({"operation": "look"})),
+        step("declared-no", "api_call", "declared", json!({"operation": "fail"})),
+        step("read", "run_command", "ops", json!({"program": "cat", "stdin": "it is {{ secrets.STDIN }}"})),
+        step("given", "run_command", "ops", json!({"program": "env", "env": {"TOKEN": "{{ secrets.VARIABLE }}"}})),
         step("sync-ok", "data_sync", "bearer", sync("ok", lines.clone(), list("ok/sink"))),
         step("sync-no", "data_sync", "bearer", sync("no", lines, list("refuse/sink"))),
         step("sync-base", "data_sync", "base", sync("base", table, json!({"table": "orders", "key": ["id"]}))),
@@ -89,6 +102,9 @@ pub fn were_used(echo: &Echo) {
     for (path, sent) in [
         ("/ok/token", format!("Basic {}", STANDARD.encode("robot:pLaNtEd-client-secret-0014"))),
         ("/refuse/token", "refresh_token=pLaNtEd-refresh-token-0015".to_owned()),
+        ("/issue/token", "refresh_token=pLaNtEd-refresh-token-0024".to_owned()),
+        ("/ok/by-token", format!("authorization: Bearer {ISSUED}")),
+        ("/ok/custom", "authorization: Bearer pLaNtEd-custom-token-0023".to_owned()),
         ("/ok/aws", "Credential=pLaNtEdACCESSKEYID0016/".to_owned()),
         ("/ok/bot/chat.postMessage", "authorization: Bearer pLaNtEd pass/word+0002".to_owned()),
         ("/ok/pLaNtEd-discord-000000000019", "hi".to_owned()),
@@ -98,6 +114,39 @@ pub fn were_used(echo: &Echo) {
         let received = echo.received(path);
         assert!(received.contains(&sent), "{path} got no '{sent}': {received}");
     }
+}
+
+/// Codes that prove addresses, as the texts by which they would be known: sent to one who takes them and to one who gives
+/// them back with an error. They are no secrets that somebody has set, and act in a person's name all the same.
+pub async fn proofs(server: &Server, echo: &Echo) -> Vec<String> {
+    let mut proofs = Vec::new();
+    for path in ["/ok/person", "/refuse/person"] {
+        let contact = json!({"kind": "webhook", "address": format!("{}{path}", echo.url)});
+        done(server, Method::POST, "/api/v1/contact-methods", contact).await;
+        let started = Instant::now();
+        let sent: Value = loop {
+            let received = echo.received(path);
+            if let Some(body) = received.lines().find(|line| line.starts_with('{')) {
+                break serde_json::from_str(body).expect("JSON");
+            }
+            assert!(started.elapsed() < Duration::from_mins(1), "no code comes to {path}");
+            tokio::task::yield_now().await;
+        };
+        // Eight digits alone may stand in any time: what stands around them is looked for, too.
+        let (title, text) = (sent["title"].as_str().expect("a title"), sent["message"].as_str().expect("a text"));
+        let (code, _) = text.split_once(' ').expect("the code comes first");
+        assert!(title.ends_with(code) && code.len() == 8, "{sent}");
+        let link = sent["action_url"].as_str().expect("a link");
+        let (_, token) = link.rsplit_once("/verify/").expect("of this server");
+        proofs.extend([title.to_owned(), format!("{code} proves"), token.to_owned()]);
+    }
+    // They have ended, so that whatever is kept of them is there.
+    let started = Instant::now();
+    let is_open = |row: &Value| row["completed_at"].is_null();
+    while server.all("/api/v1/runs").await.iter().any(is_open) {
+        assert!(started.elapsed() < Duration::from_mins(1), "a code is under way for ever");
+    }
+    proofs
 }
 
 /// What the API says of failures, of people and of syncs, once something was said to somebody.
@@ -129,6 +178,15 @@ pub async fn answers(server: &Server) -> String {
     }
     for path in ["escalation-events/active", "escalation-events/analytics"] {
         all.push_str(&server.get(&format!("/api/v1/{path}")).await.to_string());
+    }
+    // What a test of a connection says, whatever it is.
+    for name in
+        ["bearer", "query", "chat", "bad-chat", "granted", "declared", "aws", "bot", "discord", "teams", "mail", "base"]
+    {
+        let path = format!("/api/v1/integrations/{name}/test");
+        let (_, said) = server.request(Method::POST, &path, Some(json!({}))).await.expect("an answer");
+        all.push_str(&said.to_string());
+        all.push_str(&server.get(&format!("/api/v1/integrations/{name}/breaker")).await.to_string());
     }
     all
 }
