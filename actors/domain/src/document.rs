@@ -15,6 +15,7 @@ pub(crate) mod reserved;
 mod settings;
 pub mod short;
 mod step;
+mod undo;
 pub mod warnings;
 mod within;
 
@@ -38,6 +39,7 @@ pub use config::{
 pub use lines::{Lines, Place};
 pub use settings::{CacheDocument, PhaseDocument, RollbackDocument};
 pub use step::{ActionDocument, Connections, StepDocument};
+pub use undo::UndoDocument;
 pub use within::waited_events;
 
 pub use limits::{BatchDocument, ConcurrencyDocument, DebounceDocument, LimitStrategy, LimitsDocument, RateDocument};
