@@ -6,6 +6,7 @@
 mod caching;
 mod check;
 mod graph;
+mod keys;
 mod kind;
 mod kinds;
 mod layout;
@@ -17,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::document::{FlowDocument, Lines, channels, reserved};
-use crate::expr::{Condition, Names, Template};
+use crate::expr::{Condition, Expression, Names, Template};
 use crate::form::Form;
 use crate::ids::{FlowId, StepNo};
 use crate::limits::Limits;
@@ -157,6 +158,8 @@ pub struct StepPlan {
     pub phase: Option<u32>,
     /// Whether its result may be used again.
     pub cache: Option<CachePlan>,
+    /// By what a receiver knows a repetition; absent: by the execution.
+    pub idempotency_key: Option<Expression>,
     /// The action that takes it back.
     pub undo: Option<Box<StepPlan>>,
     /// The action that finds out whether a cut-off attempt took effect.

@@ -7,7 +7,7 @@ use core314_domain::Json;
 use core314_domain::ids::{RunId, StepNo};
 use core314_domain::log::Failure;
 use core314_domain::plan::StepKind;
-use core314_domain::run::{AttemptReport, Command, Effect, Outcome, PlanRef};
+use core314_domain::run::{AttemptReport, Command, Effect, IdempotencyKey, Outcome, PlanRef};
 use core314_domain::secret::Marked;
 
 use super::ready::Entry;
@@ -42,8 +42,8 @@ impl QueuePartition {
     pub(super) fn act(&mut self, run: RunId, effects: Vec<Effect>, ctx: &mut Ctx<'_, Self>) {
         for effect in effects {
             match effect {
-                Effect::StartAttempt { step, attempt, payload, marked, part } => {
-                    self.start_attempt(run, (step, part), attempt, (payload, marked), ctx);
+                Effect::StartAttempt { step, attempt, payload, marked, part, key } => {
+                    self.start_attempt(run, (step, part), (attempt, key), (payload, marked), ctx);
                 }
                 Effect::StartRun { step, known, input, part } => self.start_run(run, step, known, input, part),
                 Effect::CancelAttempt { step, attempt } => self.cut_off(run, step, attempt),
@@ -71,7 +71,7 @@ impl QueuePartition {
         &mut self,
         run: RunId,
         (step, part): (StepNo, PlanRef),
-        attempt: u32,
+        (attempt, key): (u32, Option<IdempotencyKey>),
         (payload, marked): (Json, Option<Marked>),
         ctx: &mut Ctx<'_, Self>,
     ) {
@@ -97,6 +97,7 @@ impl QueuePartition {
             run,
             step,
             execution: run.execution(step),
+            key,
             attempt,
             action_target: plan.action_target.clone(),
             connection: None,

@@ -115,7 +115,8 @@ fn words(asked: &Value, run: &Value) -> (String, String) {
         );
     };
     let step = said(&asked["step_id"]).unwrap_or_default();
-    let title = cut(&format!("{flow}: step '{step}' waits for approval"), MAX_TITLE_CHARS);
+    let what = if asked["takes_back"] == true { "taking back step" } else { "step" };
+    let title = cut(&format!("{flow}: {what} '{step}' waits for approval"), MAX_TITLE_CHARS);
     (title, format!("Execution {execution} goes on once it is approved."))
 }
 
@@ -129,6 +130,8 @@ mod tests {
         assert_eq!(words(&json!({"approvers": []}), &run).0, "release waits for approval");
         let step =
             json!({"step_id": "consent", "execution_id": "e", "urgency": "critical", "approvers": ["on_call:web"]});
+        let undo = json!({"step_id": "consent", "execution_id": "e", "takes_back": true});
+        assert_eq!(words(&undo, &run).0, "release: taking back step 'consent' waits for approval");
         let words = words(&step, &run);
         assert_eq!(words.0, "release: step 'consent' waits for approval");
         assert!(words.1.contains("Execution e"));

@@ -33,6 +33,7 @@ const STEP_KEYS: &[&str] = &[
     "verify",
     "phase",
     "cache",
+    "idempotency_key",
     "requires_approval",
     "on_unknown_outcome",
     "connections",

@@ -40,6 +40,10 @@ pub struct StepDocument {
     pub phase: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheDocument>,
+    /// CEL that gives a text or a whole number: by it a receiver knows a repetition, also one by another run of the flow.
+    /// Absent: the execution's id is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
     #[serde(default)]
     pub requires_approval: bool,
     #[serde(default = "retry")]

@@ -168,6 +168,7 @@ impl<'a> Checker<'a> {
         let verify = step.verify.as_ref();
         let verify = verify.and_then(|probe| self.action(&format!("{at}/verify"), probe, &step.id, &names, &retry));
         let cache = self.cache(slot, &names);
+        let idempotency_key = self.idempotency_key(slot, &names);
         let base = match &slot.config {
             StepConfig::Action(action) => self.action(&format!("{at}/config"), action, &step.id, &names, &retry),
             _ => self.other(layout, no, &names, &retry),
@@ -188,6 +189,7 @@ impl<'a> Checker<'a> {
             last: slot.last.iter().map(|no| Some(*no).filter(|no| *no != StepNo::MAX)).collect(),
             phase: step.phase,
             cache,
+            idempotency_key,
             undo,
             verify: verify.map(Box::new),
             ..base?
@@ -352,6 +354,7 @@ pub(super) fn blank(id: &str, kind: StepKind, payload: Template, retry: &RetryPo
         last: Vec::new(),
         phase: None,
         cache: None,
+        idempotency_key: None,
         undo: None,
         verify: None,
     }

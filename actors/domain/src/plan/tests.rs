@@ -331,6 +331,28 @@ fn how_a_step_is_taken_back_is_its_undo_s_to_say() {
 }
 
 #[test]
+fn a_key_is_a_text_or_a_whole_number() {
+    for (key, found) in [("now", "timestamp"), ("trigger.n > 1", "bool"), ("[trigger.n]", "list"), ("1.5", "double")] {
+        let found_at = problems(flow("sequential", &[step("a", &json!({"idempotency_key": key}))], &json!({})));
+        let words = format!("a key must be a text or a whole number: expected string or int, found {found}");
+        assert_eq!(found_at.len(), 1, "{found_at:?}");
+        assert!(found_at[0].0 == "/flow_steps/0/idempotency_key" && found_at[0].1.starts_with(&words), "{found_at:?}");
+    }
+    let set =
+        json!({"type": "set", "config": {"action_type": null, "values": {"n": "1"}}, "idempotency_key": "trigger.n"});
+    step_refused(&set, "/idempotency_key", "only actions send one");
+    let round = |key: &str| {
+        let body = step("in", &json!({"idempotency_key": key}));
+        json!({"id": "each", "type": "for_each", "config": {"collection": "trigger.all", "steps": [body]}})
+    };
+    for (key, warned) in [("loop.item", 0), ("trigger.n", 1)] {
+        let plan = compiled(flow("sequential", &[round(key)], &json!({}))).unwrap();
+        assert_eq!(plan.warnings.len(), warned, "{:?}", plan.warnings);
+        assert!(plan.warnings.iter().all(|w| w.pointer == "/flow_steps/0/config/steps/0/idempotency_key"));
+    }
+}
+
+#[test]
 fn what_stands_together_comes_together() {
     let unnamed = "fallback needs the flow's fallback_flow_id: the id of the flow that takes over";
     head_refused(&json!({"on_error_action": "fallback"}), "/on_error_action", unnamed);

@@ -23,6 +23,7 @@ mod events;
 mod fallback;
 mod gates;
 mod intervening;
+mod keys;
 mod kinds;
 mod loops;
 mod outputs;
