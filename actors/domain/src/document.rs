@@ -42,7 +42,9 @@ pub use step::{ActionDocument, Connections, StepDocument};
 pub use undo::UndoDocument;
 pub use within::waited_events;
 
-pub use limits::{BatchDocument, ConcurrencyDocument, DebounceDocument, LimitStrategy, LimitsDocument, RateDocument};
+pub use limits::{
+    BatchDocument, ConcurrencyDocument, DebounceDocument, FairnessDocument, LimitStrategy, LimitsDocument, RateDocument,
+};
 
 /// A flow as documents, files and the API hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

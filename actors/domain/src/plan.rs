@@ -21,7 +21,7 @@ use crate::document::{FlowDocument, Lines, channels, reserved};
 use crate::expr::{Condition, Expression, Names, Template};
 use crate::form::Form;
 use crate::ids::{FlowId, StepNo};
-use crate::limits::Limits;
+use crate::limits::{Limits, turn_key};
 use crate::retry::RetryPolicy;
 use crate::trigger::{self, TriggerPlan};
 use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
@@ -108,6 +108,8 @@ pub struct FlowPlan {
     pub fallback: Option<FlowId>,
     /// What bounds how many of its runs go at once, and how fast they start.
     pub limits: Option<Limits>,
+    /// By what its executions take turns in the queue ([`Self::turn_of`]).
+    pub fairness: Option<Expression>,
     /// By their numbers; empty where no step belongs to one.
     pub phases: Vec<PhasePlan>,
     pub rollback: RollbackPlan,
@@ -234,6 +236,7 @@ impl FlowPlan {
             Condition::parse(&doc.conditions, &Names { types: alone.as_ref(), ..Names::new(CONDITION_ROOTS, &[]) })
         });
         let limits = check.limits(doc, alone.as_ref());
+        let fairness = check.optional("/limits/fairness/key", || turn_key(doc, alone.as_ref()));
         let phases = check.phases(doc, &layout);
         let rollback = check.rollback(doc, phases.len());
         let outer = layout.slots.iter().filter(|slot| !slot.in_loop).map(|slot| slot.step.id.as_str());
@@ -263,6 +266,7 @@ impl FlowPlan {
             on_error_action: doc.on_error_action,
             fallback: doc.fallback_flow_id,
             limits,
+            fairness,
             phases,
             rollback,
             warnings: check.warnings,

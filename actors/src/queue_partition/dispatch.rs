@@ -47,14 +47,24 @@ impl QueuePartition {
                 }
                 Effect::StartRun { step, known, input, part } => self.start_run(run, step, known, input, part),
                 Effect::CancelAttempt { step, attempt } => self.cut_off(run, step, attempt),
-                Effect::Enqueue { step, order, gate } => {
-                    if let Some(header) = self.runs.get(&run).and_then(|r| r.header.as_ref()) {
-                        let entry = Entry { tenant: header.owner.tenant, order, run, step, gate };
-                        self.ready.push(entry, self.runtime.now_ms());
-                    }
-                }
+                Effect::Enqueue { step, order, gate } => self.enqueue((run, step), order, gate),
             }
         }
+    }
+
+    /// Puts an execution into the queue.
+    fn enqueue(&mut self, (run, step): (RunId, StepNo), order: i64, gate: Option<Arc<str>>) {
+        let Some(resident) = self.runs.get(&run) else { return };
+        let Some(header) = &resident.header else { return };
+        let turn = resident.plan.as_ref().map_or(Ok(None), |plan| plan.turn_of(header));
+        let turn = turn.unwrap_or_else(|error| {
+            // It could be computed when the run was taken, and nothing of it has changed.
+            tracing::error!(%run, %error, "an execution waits in the order of its tenant: its turn cannot be computed");
+            None
+        });
+        let turn = turn.map(|key| (header.flow.id, key));
+        let entry = Entry { tenant: header.owner.tenant, order, run, step, gate, turn };
+        self.ready.push(entry, self.runtime.now_ms());
     }
 
     /// A step wants a run of another flow.

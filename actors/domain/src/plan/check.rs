@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::layout::{Layout, Slot};
 use super::{PlanLimits, Problem, StepKind, StepPlan, seconds_to_ms};
 use crate::document::{ActionDocument, FlowDocument, StepConfig, StepDocument};
-use crate::expr::{Condition, ExprError, Names, Suspect, Template, Types};
+use crate::expr::{Condition, ExprError, Expression, Names, Suspect, Template, Types};
 use crate::ids::{MAX_STEPS, StepNo};
 use crate::json;
 use crate::limits::Limits;
@@ -91,10 +91,22 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// An expression that may be absent.
+    pub fn optional(
+        &mut self,
+        pointer: &str,
+        parse: impl FnOnce() -> Result<Option<Expression>, ExprError>,
+    ) -> Option<Expression> {
+        let parsed = parse().transpose()?;
+        self.expression(pointer, || parsed)
+    }
+
     /// `types` are those of one trigger.
     pub fn limits(&mut self, doc: &FlowDocument, types: Option<&Types>) -> Option<Limits> {
         let checked = Limits::check(doc.limits.as_ref()?, types);
-        checked.map_err(|mut found| self.problems.append(&mut found)).ok()
+        let limits = checked.map_err(|mut found| self.problems.append(&mut found)).ok()?;
+        // A flow whose limits say nothing but whose turn it is has runs like any other.
+        (!limits.is_empty()).then_some(limits)
     }
 
     pub fn head(&mut self, doc: &FlowDocument, limits: &PlanLimits) {
