@@ -43,8 +43,13 @@ const REASONS: Columns<'_> = &[
     ("EXECUTION", "execution_id"),
 ];
 const EVENTS: Columns<'_> = &[("AT", "at"), ("EVENT", "event"), ("STEP", "step_id"), ("DETAIL", "detail")];
-const UNDO: Columns<'_> =
-    &[("STEP", "step_id"), ("ACTION", "action_type"), ("TARGET", "action_target"), ("EXECUTION", "execution_id")];
+const UNDO: Columns<'_> = &[
+    ("STEP", "step_id"),
+    ("ACTION", "action_type"),
+    ("TARGET", "action_target"),
+    ("ASKS", "requires_approval"),
+    ("EXECUTION", "execution_id"),
+];
 /// What can become of an undo that has failed.
 const WAYS: [&str; 3] = ["retry", "skip", "done"];
 /// A run may have more executions and attempts; a person does not read them one by one.

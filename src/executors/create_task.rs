@@ -90,7 +90,7 @@ struct Mark {
 
 fn mark(attempt: &Attempt) -> Mark {
     Mark {
-        text: format!("core314-{}", attempt.idempotency_key()),
+        text: format!("core314-{}", attempt.execution),
         execution: attempt.execution.0,
         since_ms: core314_domain::ids::uuid_ms(attempt.run.0),
         is_repeated: attempt.attempt > 0,

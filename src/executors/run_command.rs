@@ -146,7 +146,8 @@ impl Shared {
         let passed = self.settings.pass_environment.iter();
         let mut env: Vec<_> = passed.filter_map(|name| Some((name.clone(), std::env::var(name).ok()?))).collect();
         env.extend(given);
-        env.push(("CORE314_EXECUTION_ID".to_owned(), attempt.idempotency_key()));
+        env.push(("CORE314_EXECUTION_ID".to_owned(), attempt.execution.to_string()));
+        env.extend(attempt.key.map(|key| ("CORE314_IDEMPOTENCY_KEY".to_owned(), key.to_string())));
         env.push(("CORE314_RUN_ID".to_owned(), attempt.run.to_string()));
         env.push(("CORE314_ATTEMPT".to_owned(), attempt.attempt.to_string()));
         env.push(("TRACEPARENT".to_owned(), attempt.trace().to_string()));

@@ -112,6 +112,7 @@ fn attempt(payload: Value, timeout: Duration) -> Attempt {
         run,
         step: 0,
         execution: run.execution(0),
+        key: None,
         attempt: 0,
         action_target: "target".into(),
         connection: None,

@@ -28,6 +28,7 @@ mod settled;
 mod steps;
 mod story;
 mod thresholds;
+mod turns;
 mod versions;
 mod waits;
 

@@ -15,6 +15,7 @@ pub(crate) mod reserved;
 mod settings;
 pub mod short;
 mod step;
+mod undo;
 pub mod warnings;
 mod within;
 
@@ -38,9 +39,12 @@ pub use config::{
 pub use lines::{Lines, Place};
 pub use settings::{CacheDocument, PhaseDocument, RollbackDocument};
 pub use step::{ActionDocument, Connections, StepDocument};
+pub use undo::UndoDocument;
 pub use within::waited_events;
 
-pub use limits::{BatchDocument, ConcurrencyDocument, DebounceDocument, LimitStrategy, LimitsDocument, RateDocument};
+pub use limits::{
+    BatchDocument, ConcurrencyDocument, DebounceDocument, FairnessDocument, LimitStrategy, LimitsDocument, RateDocument,
+};
 
 /// A flow as documents, files and the API hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -9,6 +9,7 @@ mod book;
 mod bucket;
 mod gather;
 mod gatherings;
+mod turns;
 
 #[cfg(test)]
 mod gathering_tests;
@@ -31,6 +32,7 @@ pub use book::{Admission, Arrival, Book, Hold};
 pub use bucket::Bucket;
 pub use gather::{Brought, Gathers, Terms, batch_of, events_of};
 pub use gatherings::{Gatherings, Joining, Progress};
+pub(crate) use turns::key as turn_key;
 
 /// What keys may name: what is known of a trigger before there is a run, and does not change with the time.
 const KEY_ROOTS: &[&str] = &["trigger", "webhook", "tenant"];
@@ -122,6 +124,11 @@ impl Limits {
         if problems.is_empty() { Ok(Self { concurrency, rate, gathers }) } else { Err(problems) }
     }
 
+    /// Whether nothing is limited, and nothing gathered.
+    pub const fn is_empty(&self) -> bool {
+        self.concurrency.is_none() && self.rate.is_none() && self.gathers.is_none()
+    }
+
     /// When runs of this flow begin that gather triggers. `None`: each trigger makes a run of its own.
     pub fn terms(&self) -> Option<Terms> {
         self.gathers.as_ref().map(|(_, terms)| *terms)
@@ -129,12 +136,7 @@ impl Limits {
 
     /// What a run asks for, as its header says.
     pub fn claim_of(&self, header: &RunHeader) -> Result<Claim, KeyError> {
-        let context = match events_of(&header.trigger_context).and_then(|events| events.first()) {
-            // They all have the same key.
-            Some(event) if self.terms().is_some_and(Terms::is_batch) => Arc::new(event.clone()),
-            _ => header.trigger_context.clone(),
-        };
-        let scope = matching_scope(context, header.webhook.clone(), &header.owner, header.accepted_at_ms);
+        let scope = scope_of(header, self.terms().is_some_and(Terms::is_batch));
         let claim = self.claim(header.flow.id, &scope)?;
         let gathers = match &self.gathers {
             Some((key, terms)) => {
@@ -181,6 +183,16 @@ impl Limits {
         let first = u64::from_be_bytes(hash[..8].try_into().expect("a digest has 32 bytes"));
         (first % u64::from(partitions.max(1))) as u16
     }
+}
+
+/// What the keys of a run may name, as its header says.
+fn scope_of(header: &RunHeader, is_batch: bool) -> Scope {
+    let context = match events_of(&header.trigger_context).and_then(|events| events.first()) {
+        // They all have the same key.
+        Some(event) if is_batch => Arc::new(event.clone()),
+        _ => header.trigger_context.clone(),
+    };
+    matching_scope(context, header.webhook.clone(), &header.owner, header.accepted_at_ms)
 }
 
 /// What is wrong with what a document says of gathering.

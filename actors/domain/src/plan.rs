@@ -7,6 +7,7 @@ mod caching;
 mod check;
 mod graph;
 mod inside;
+mod keys;
 mod kind;
 mod kinds;
 mod layout;
@@ -18,10 +19,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::document::{FlowDocument, Lines, channels, reserved};
-use crate::expr::{Condition, Names, Template};
+use crate::expr::{Condition, Expression, Names, Template};
 use crate::form::Form;
 use crate::ids::{FlowId, StepNo};
-use crate::limits::Limits;
+use crate::limits::{Limits, turn_key};
 use crate::retry::RetryPolicy;
 use crate::trigger::{self, TriggerPlan};
 use crate::words::{OnError, OnErrorAction, OnUnknownOutcome, Urgency};
@@ -108,6 +109,8 @@ pub struct FlowPlan {
     pub fallback: Option<FlowId>,
     /// What bounds how many of its runs go at once, and how fast they start.
     pub limits: Option<Limits>,
+    /// By what its executions take turns in the queue ([`Self::turn_of`]).
+    pub fairness: Option<Expression>,
     /// By their numbers; empty where no step belongs to one.
     pub phases: Vec<PhasePlan>,
     pub rollback: RollbackPlan,
@@ -158,6 +161,8 @@ pub struct StepPlan {
     pub phase: Option<u32>,
     /// Whether its result may be used again.
     pub cache: Option<CachePlan>,
+    /// By what a receiver knows a repetition; absent: by the execution.
+    pub idempotency_key: Option<Expression>,
     /// The action that takes it back.
     pub undo: Option<Box<StepPlan>>,
     /// The action that finds out whether a cut-off attempt took effect.
@@ -232,6 +237,7 @@ impl FlowPlan {
             Condition::parse(&doc.conditions, &Names { types: alone.as_ref(), ..Names::new(CONDITION_ROOTS, &[]) })
         });
         let limits = check.limits(doc, alone.as_ref());
+        let fairness = check.optional("/limits/fairness/key", || turn_key(doc, alone.as_ref()));
         let phases = check.phases(doc, &layout);
         let rollback = check.rollback(doc, phases.len());
         let outer = layout.slots.iter().filter(|slot| !slot.in_loop).map(|slot| slot.step.id.as_str());
@@ -261,6 +267,7 @@ impl FlowPlan {
             on_error_action: doc.on_error_action,
             fallback: doc.fallback_flow_id,
             limits,
+            fairness,
             phases,
             rollback,
             warnings: check.warnings,

@@ -248,6 +248,8 @@ impl World for Recorded<'_> {
             RunStatus::Paused => return Err("a failure has paused it".to_owned()),
             RunStatus::AwaitingApproval if self.record.is_begun => return Ok(verdict(run, None, true)),
             RunStatus::AwaitingApproval => return Err("nobody agreed to it".to_owned()),
+            // As undos are taken to succeed, somebody is taken to agree to them.
+            RunStatus::Compensating if asked(run).next().is_some() => return Ok(verdict(run, asked(run).next(), true)),
             _ => {}
         }
         let waiting = state.all().filter(|(_, step)| step.status == StepStatus::Waiting).map(|(no, _)| no);
@@ -401,18 +403,8 @@ mod tests {
                 if let crate::run::Change::AttemptLogged(entry) = change {
                     let error = entry.failure.as_ref().map(|failure| failure.message.clone());
                     let (step, attempt, is_final) = (entry.step, entry.attempt, entry.is_final);
-                    let result = entry.result.clone();
-                    log.insert(
-                        step,
-                        LastAttempt {
-                            step,
-                            attempt,
-                            is_final,
-                            result: result.map(Kept::Here),
-                            error,
-                            reused_from: None,
-                        },
-                    );
+                    let result = entry.result.clone().map(Kept::Here);
+                    log.insert(step, LastAttempt { step, attempt, is_final, result, error, reused_from: None });
                 }
             }
             for effect in decision.effects {
@@ -459,6 +451,15 @@ flow_steps:
         let (failed, log) = ran(FLOW, trigger(), &[("tell", Err("no chat"))]);
         let replayed = replay(&failed, &log, &plan(FLOW));
         assert!(replayed.is_same() && replayed.before == RunStatus::Failed, "{replayed:#?}");
+    }
+
+    #[test]
+    fn an_undo_that_asks_is_agreed_to() {
+        let back = "flow_name: f\ntrigger: manual\non_error_action: rollback\nflow_steps: [{drain: {post: lb/drain, \
+            undo: {post: lb/undrain}}}, {tell: {post: chat/say}}]";
+        let (run, log) = ran(back, trigger(), &[("tell", Err("no chat"))]);
+        let asks = plan(&back.replace("lb/undrain", "lb/undrain, requires_approval: true"));
+        assert_eq!(told(&replay(&run, &log, &asks)), (vec![], Some(RunStatus::RolledBack)));
     }
 
     #[test]

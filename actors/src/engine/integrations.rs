@@ -242,6 +242,7 @@ impl Engine {
             run,
             step: 0,
             execution: run.execution(0),
+            key: None,
             attempt: 0,
             action_target: found.name.as_str().into(),
             connection: None,

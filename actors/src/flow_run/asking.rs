@@ -2,6 +2,7 @@
 
 use core314_domain::ids::{RowId, StepNo};
 use core314_domain::plan::StepKind;
+use core314_domain::run::PlanRef;
 use core314_domain::words::{OccurrenceKind, Urgency};
 use serde_json::{Value, json};
 
@@ -55,6 +56,7 @@ impl FlowRun {
             "approvers": approvers,
             "allow_self": allow_self,
             "urgency": plan.urgency,
+            "takes_back": matches!(self.run.plan_ref(step), PlanRef::Undo(_)),
         })
     }
 }

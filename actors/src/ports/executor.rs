@@ -10,7 +10,7 @@ use core314_domain::ids::{ExecutionId, Owner, RunId, StepNo};
 use core314_domain::integration::Kind;
 use core314_domain::log::HttpFigures;
 use core314_domain::plan::Problem;
-use core314_domain::run::Outcome;
+use core314_domain::run::{IdempotencyKey, Outcome};
 use core314_domain::secret::Secrets;
 use core314_domain::trace::TraceContext;
 use serde_json::{Map, Value};
@@ -193,6 +193,8 @@ pub struct Attempt {
     pub run: RunId,
     pub step: StepNo,
     pub execution: ExecutionId,
+    /// What its step sends in place of the execution's id.
+    pub key: Option<IdempotencyKey>,
     /// From 0.
     pub attempt: u32,
     pub action_target: Arc<str>,
@@ -220,9 +222,10 @@ impl fmt::Debug for Attempt {
 }
 
 impl Attempt {
-    /// The same in all attempts of an execution, so that a repetition does no double harm where the other side can tell.
+    /// The same in all attempts of an execution, so that a repetition does no double harm where the other side can tell:
+    /// what its step has computed, or its id.
     pub fn idempotency_key(&self) -> String {
-        self.execution.to_string()
+        self.key.map_or_else(|| self.execution.to_string(), |key| key.to_string())
     }
 
     /// The attempt's place in the trace of its run, for the `traceparent` header of what it sends.

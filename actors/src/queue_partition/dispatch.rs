@@ -7,7 +7,7 @@ use core314_domain::Json;
 use core314_domain::ids::{RunId, StepNo};
 use core314_domain::log::Failure;
 use core314_domain::plan::StepKind;
-use core314_domain::run::{AttemptReport, Command, Effect, Outcome, PlanRef};
+use core314_domain::run::{AttemptReport, Command, Effect, IdempotencyKey, Outcome, PlanRef};
 use core314_domain::secret::Marked;
 
 use super::ready::Entry;
@@ -42,19 +42,29 @@ impl QueuePartition {
     pub(super) fn act(&mut self, run: RunId, effects: Vec<Effect>, ctx: &mut Ctx<'_, Self>) {
         for effect in effects {
             match effect {
-                Effect::StartAttempt { step, attempt, payload, marked, part } => {
-                    self.start_attempt(run, (step, part), attempt, (payload, marked), ctx);
+                Effect::StartAttempt { step, attempt, payload, marked, part, key } => {
+                    self.start_attempt(run, (step, part), (attempt, key), (payload, marked), ctx);
                 }
                 Effect::StartRun { step, known, input, part } => self.start_run(run, step, known, input, part),
                 Effect::CancelAttempt { step, attempt } => self.cut_off(run, step, attempt),
-                Effect::Enqueue { step, order, gate } => {
-                    if let Some(header) = self.runs.get(&run).and_then(|r| r.header.as_ref()) {
-                        let entry = Entry { tenant: header.owner.tenant, order, run, step, gate };
-                        self.ready.push(entry, self.runtime.now_ms());
-                    }
-                }
+                Effect::Enqueue { step, order, gate } => self.enqueue((run, step), order, gate),
             }
         }
+    }
+
+    /// Puts an execution into the queue.
+    fn enqueue(&mut self, (run, step): (RunId, StepNo), order: i64, gate: Option<Arc<str>>) {
+        let Some(resident) = self.runs.get(&run) else { return };
+        let Some(header) = &resident.header else { return };
+        let turn = resident.plan.as_ref().map_or(Ok(None), |plan| plan.turn_of(header));
+        let turn = turn.unwrap_or_else(|error| {
+            // It could be computed when the run was taken, and nothing of it has changed.
+            tracing::error!(%run, %error, "an execution waits in the order of its tenant: its turn cannot be computed");
+            None
+        });
+        let turn = turn.map(|key| (header.flow.id, key));
+        let entry = Entry { tenant: header.owner.tenant, order, run, step, gate, turn };
+        self.ready.push(entry, self.runtime.now_ms());
     }
 
     /// A step wants a run of another flow.
@@ -71,7 +81,7 @@ impl QueuePartition {
         &mut self,
         run: RunId,
         (step, part): (StepNo, PlanRef),
-        attempt: u32,
+        (attempt, key): (u32, Option<IdempotencyKey>),
         (payload, marked): (Json, Option<Marked>),
         ctx: &mut Ctx<'_, Self>,
     ) {
@@ -97,6 +107,7 @@ impl QueuePartition {
             run,
             step,
             execution: run.execution(step),
+            key,
             attempt,
             action_target: plan.action_target.clone(),
             connection: None,

@@ -48,8 +48,10 @@ impl Desk {
     }
 }
 
-/// What a run of this flow claims, as its header says. `None` where the flow has no limits.
+/// What a run of this flow claims, as its header says. `None` where the flow has no limits. An error also where nobody can
+/// say whose turn it waits for in the queue.
 pub fn claim_of(plan: &FlowPlan, header: &RunHeader) -> Result<Option<Claim>, String> {
+    plan.turn_of(header).map_err(|e| e.to_string())?;
     let Some(limits) = &plan.limits else { return Ok(None) };
     limits.claim_of(header).map(Some).map_err(|e| e.to_string())
 }

@@ -1,21 +1,22 @@
 //! The entries that may start: ordered within a tenant, tenants in turn.
 //!
 //! Deficit round robin with entries of one size: in its turn a tenant gets as many starts as its weight, and what it does not
-//! use is not saved up. Urgency, priority and ageing order a tenant's own entries, and no other's.
+//! use is not saved up. Urgency, priority and ageing order a tenant's own entries, and no other's. Where a flow has a key for
+//! that, its entries take turns by key: the flow has the place of its first entry, and which of its entries starts there is
+//! the first of the key whose turn it is.
 
-use std::collections::btree_map::Entry as Place;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::btree_map::Entry as Room;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use core314_domain::ids::{RunId, StepNo, TenantId};
+use core314_domain::ids::{FlowId, RunId, StepNo, TenantId};
 
 use crate::fairness::TenantWeights;
 
 /// Entries by tenant. Each tenant that has one is in the ring once, so that a flood of one delays no other.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
-    /// Each entry with the time since when it waits here.
-    tenants: BTreeMap<TenantId, BTreeMap<(i64, RunId, StepNo), Waits>>,
+    tenants: BTreeMap<TenantId, Entries>,
     ring: VecDeque<TenantId>,
     weights: TenantWeights,
     /// How many the tenant whose turn it is has had of it.
@@ -23,12 +24,34 @@ pub struct ReadyQueue {
     len: usize,
 }
 
-/// Since when an entry waits, and the integration that its action names.
+/// Where an entry stands among those of its tenant.
+type Place = (i64, RunId, StepNo);
+
+/// The entries of a tenant.
+#[derive(Debug, Default)]
+struct Entries {
+    all: BTreeMap<Place, Waits>,
+    /// Of the flows whose entries take turns.
+    turns: BTreeMap<FlowId, Turns>,
+}
+
+/// The entries of a flow by their keys. Each key that has one is in the ring once.
+#[derive(Debug, Default)]
+struct Turns {
+    keys: BTreeMap<Arc<str>, BTreeSet<Place>>,
+    ring: VecDeque<Arc<str>>,
+}
+
+/// Since when an entry waits, the integration that its action names, and whose turn it waits for.
 #[derive(Debug)]
 struct Waits {
     since_ms: i64,
     gate: Option<Arc<str>>,
+    turn: Option<Turn>,
 }
+
+/// A flow, and one of the keys of it that take turns.
+pub type Turn = (FlowId, Arc<str>);
 
 /// An entry that has come up.
 #[derive(Debug)]
@@ -38,6 +61,55 @@ pub struct Entry {
     pub run: RunId,
     pub step: StepNo,
     pub gate: Option<Arc<str>>,
+    pub turn: Option<Turn>,
+}
+
+impl Entries {
+    /// Adds an entry. False: it is there already, and stays.
+    fn push(&mut self, place: Place, waits: Waits) -> bool {
+        let Room::Vacant(room) = self.all.entry(place) else { return false };
+        if let Some((flow, key)) = &waits.turn {
+            self.turns.entry(*flow).or_default().push(key, place);
+        }
+        room.insert(waits);
+        true
+    }
+
+    fn pop(&mut self) -> Option<(Place, Waits)> {
+        let (first, waits) = self.all.first_key_value()?;
+        let mut place = *first;
+        if let Some((flow, _)) = &waits.turn
+            && let Some(turns) = self.turns.get_mut(flow)
+        {
+            place = turns.pop().unwrap_or(place);
+            if turns.ring.is_empty() {
+                self.turns.remove(flow);
+            }
+        }
+        self.all.remove_entry(&place)
+    }
+}
+
+impl Turns {
+    fn push(&mut self, key: &Arc<str>, place: Place) {
+        let places = self.keys.entry(key.clone()).or_default();
+        if places.is_empty() {
+            self.ring.push_back(key.clone());
+        }
+        places.insert(place);
+    }
+
+    fn pop(&mut self) -> Option<Place> {
+        let key = self.ring.pop_front()?;
+        let places = self.keys.get_mut(&key)?;
+        let place = places.pop_first();
+        if places.is_empty() {
+            self.keys.remove(&key);
+        } else {
+            self.ring.push_back(key);
+        }
+        place
+    }
 }
 
 impl ReadyQueue {
@@ -48,13 +120,12 @@ impl ReadyQueue {
 
     /// Adds an entry; one that is there already stays.
     pub fn push(&mut self, entry: Entry, now_ms: i64) {
-        let Entry { tenant, order, run, step, gate } = entry;
+        let Entry { tenant, order, run, step, gate, turn } = entry;
         let entries = self.tenants.entry(tenant).or_default();
-        if entries.is_empty() {
+        if entries.all.is_empty() {
             self.ring.push_back(tenant);
         }
-        if let Place::Vacant(place) = entries.entry((order, run, step)) {
-            place.insert(Waits { since_ms: now_ms, gate });
+        if entries.push((order, run, step), Waits { since_ms: now_ms, gate, turn }) {
             self.len += 1;
         }
     }
@@ -63,10 +134,10 @@ impl ReadyQueue {
     pub fn pop(&mut self) -> Option<Entry> {
         let tenant = *self.ring.front()?;
         let entries = self.tenants.get_mut(&tenant)?;
-        let ((order, run, step), Waits { gate, .. }) = entries.pop_first()?;
+        let ((order, run, step), Waits { gate, turn, .. }) = entries.pop()?;
         self.len -= 1;
         self.taken += 1;
-        if entries.is_empty() {
+        if entries.all.is_empty() {
             self.tenants.remove(&tenant);
             self.ring.pop_front();
             self.taken = 0;
@@ -74,12 +145,12 @@ impl ReadyQueue {
             self.ring.rotate_left(1);
             self.taken = 0;
         }
-        Some(Entry { tenant, order, run, step, gate })
+        Some(Entry { tenant, order, run, step, gate, turn })
     }
 
     /// Since when the entry waits that has waited longest. Looks at every entry.
     pub fn waits_since_ms(&self) -> Option<i64> {
-        self.tenants.values().flat_map(BTreeMap::values).map(|waits| waits.since_ms).min()
+        self.tenants.values().flat_map(|entries| entries.all.values()).map(|waits| waits.since_ms).min()
     }
 
     /// How many entries there are.
@@ -99,7 +170,7 @@ mod tests {
     use uuid::Uuid;
 
     fn push(queue: &mut ReadyQueue, tenant: TenantId, order: i64, run: RunId, now_ms: i64) {
-        queue.push(Entry { tenant, order, run, step: 0, gate: None }, now_ms);
+        queue.push(Entry { tenant, order, run, step: 0, gate: None, turn: None }, now_ms);
     }
 
     fn pop(queue: &mut ReadyQueue) -> Option<RunId> {
@@ -150,5 +221,46 @@ mod tests {
         let popped: Vec<RunId> = std::iter::from_fn(|| pop(&mut queue)).collect();
         assert_eq!(popped, [run(10), run(99), run(20), run(30)]);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn keys_of_a_flow_take_turns_at_the_place_of_its_first() {
+        let tenant = TenantId(Uuid::from_u128(1));
+        let run = |n: u128| RunId::new(n as i64, n << 24);
+        let mut queue = ReadyQueue::default();
+        let mut keyed = |order: i64, flow: u128, key: &str| {
+            let turn = Some((FlowId(Uuid::from_u128(flow)), key.into()));
+            let entry = Entry { tenant, order, run: run(order as u128), step: 0, gate: None, turn };
+            queue.push(entry, 0);
+        };
+        for (order, key) in [(1, "a"), (2, "a"), (4, "a"), (9, "b"), (1, "a")] {
+            keyed(order, 7, key);
+        }
+        // Another flow's keys are its own, also where they are called the same.
+        keyed(5, 8, "a");
+        push(&mut queue, tenant, 3, run(3), 0);
+        push(&mut queue, tenant, 10, run(10), 0);
+        assert_eq!(queue.len(), 7, "an entry is there once");
+        let popped: Vec<RunId> = std::iter::from_fn(|| pop(&mut queue)).collect();
+        assert_eq!(popped, [1, 9, 2, 3, 4, 5, 10].map(run));
+        assert!(queue.tenants.is_empty() && queue.is_empty(), "nothing is left of whose turn it was");
+    }
+
+    #[test]
+    fn a_flood_of_one_key_delays_another_by_one_turn() {
+        let (tenant, flow) = (TenantId(Uuid::from_u128(1)), FlowId(Uuid::from_u128(7)));
+        let run = |n: u128| RunId::new(n as i64, n << 24);
+        let mut queue = ReadyQueue::default();
+        let wait = |queue: &mut ReadyQueue, order: i64, n: u128, key: &Arc<str>| {
+            let turn = Some((flow, key.clone()));
+            queue.push(Entry { tenant, order, run: run(n), step: 0, gate: None, turn }, 0);
+        };
+        let (flood, other): (Arc<str>, Arc<str>) = ("flood".into(), "other".into());
+        (0..100_000).for_each(|n| wait(&mut queue, -3_600_000, n, &flood));
+        for n in 200_000..201_000 {
+            wait(&mut queue, n as i64, n, &other);
+            let before = (0..2).position(|_| pop(&mut queue) == Some(run(n)));
+            assert!(before.is_some(), "entry {n} waited for more than a turn");
+        }
     }
 }

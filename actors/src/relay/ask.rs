@@ -158,7 +158,8 @@ fn words(asked: &Value, run: &Value, extent: Extent) -> (String, String) {
         return (title, format!("Run {id}: {count} {noun} {verb}. All are in the list of pending approvals."));
     }
     let step = said(&asked["step_id"]).unwrap_or_default();
-    let title = cut(&format!("{flow}: step '{step}' waits for approval"), MAX_TITLE_CHARS);
+    let what = if asked["takes_back"] == true { "taking back step" } else { "step" };
+    let title = cut(&format!("{flow}: {what} '{step}' waits for approval"), MAX_TITLE_CHARS);
     let more = match extent.wanted - 1 {
         more if more > 0 => format!(" {more} more of this run: all are in the list of pending approvals."),
         _ => String::new(),
@@ -180,6 +181,8 @@ mod tests {
         let said = words(&step, &run, alone);
         assert_eq!(said.0, "release: step 'consent' waits for approval");
         assert_eq!(said.1, "Execution e goes on once it is approved.");
+        let undo = json!({"step_id": "consent", "execution_id": "e", "takes_back": true});
+        assert_eq!(words(&undo, &run, alone).0, "release: taking back step 'consent' waits for approval");
         assert_eq!((severity(&step), severity(&json!({}))), (Severity::Critical, Severity::Medium));
         let first = words(&step, &run, Extent { wanted: 50, ..alone });
         assert_eq!(first.0, said.0);

@@ -74,13 +74,13 @@ impl Shared {
                 let mut call = Call::clone(call);
                 mark(&mut call, attempt);
                 let most_bytes = self.http.bounds().max_request_bytes;
-                let execution = attempt.idempotency_key();
+                let execution = attempt.execution.to_string();
                 Destination::Http(Box::new(Service { caller, call, wrap: wrap.clone(), execution, most_bytes }))
             }
             To::File { name, format } => {
                 let path = self.folders.file(&attempt.action_target, attempt.owner.tenant, name);
                 let path = path.map_err(|message| Code::Refused.failure(message))?;
-                Destination::File(Box::new(Part::open(path, *format, &attempt.idempotency_key(), position)?))
+                Destination::File(Box::new(Part::open(path, *format, &attempt.execution.to_string(), position)?))
             }
         })
     }

@@ -31,6 +31,8 @@ struct Undo {
     step_id: String,
     action_type: String,
     action_target: String,
+    /// Whether it waits for a person before it is done.
+    requires_approval: bool,
 }
 
 pub fn plan_doc() -> Doc {
@@ -49,6 +51,7 @@ pub async fn plan(req: HttpRequest, id: web::Path<String>, state: Shared) -> Res
             step_id: run.step_plan(no).id.to_string(),
             action_type: undo.map(|undo| undo.action_type.to_string()).unwrap_or_default(),
             action_target: undo.map(|undo| undo.action_target.to_string()).unwrap_or_default(),
+            requires_approval: undo.is_some_and(|undo| undo.requires_approval),
         }
     });
     Ok(HttpResponse::Ok().json(View { to_phase, undo: undo.collect() }))

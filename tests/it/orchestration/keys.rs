@@ -1,4 +1,4 @@
-//! Names of runs and requests, many runs at once, and callers that wait.
+//! Names of runs and requests, many runs at once, callers that wait, and keys that steps compute.
 
 use std::collections::BTreeSet;
 
@@ -134,4 +134,36 @@ async fn a_caller_may_wait_for_the_end(kind: StoreKind) {
     }
 }
 
-on_both_stores!(a_run_key_is_unique_among_live_runs, a_thousand_runs_are_one_request, a_caller_may_wait_for_the_end);
+/// A key that a step computes is the same in all its attempts and in every run that computes it, and of no other flow or tenant.
+async fn a_step_computes_its_key(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    bed.sink.answer(503);
+    bed.sink.answer_after(1, 200);
+    for client in bed.clients() {
+        for name in ["orders", "refunds"] {
+            let mut flow = bed.flow(name, &["pay"]);
+            flow["flow_steps"][0]["idempotency_key"] = json!("'order ' + trigger.host");
+            let id = client.save(&flow).await;
+            for _ in 0..2 {
+                let run = client.start(&id).await;
+                client.run(run.id(), "completed").await;
+            }
+        }
+        let wrong = json!({"flow_name": "wrong", "trigger_type": "manual", "flow_steps": [
+            {"id": "x", "idempotency_key": "now", "config": {"action_type": "transform"}}]});
+        let refused = client.post("/api/v1/flows", wrong, 422).await;
+        assert_eq!(refused["errors"][0]["pointer"], "/flow_steps/0/idempotency_key", "{refused}");
+    }
+    let keys = bed.sink.keys();
+    let mut counts: Vec<usize> = keys.values().copied().collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [2, 2, 2, 3], "two runs of each flow of each tenant, and one repetition: {keys:?}");
+    assert!(keys.keys().all(|key| key.len() == 36), "{keys:?}");
+}
+
+on_both_stores!(
+    a_run_key_is_unique_among_live_runs,
+    a_thousand_runs_are_one_request,
+    a_caller_may_wait_for_the_end,
+    a_step_computes_its_key
+);

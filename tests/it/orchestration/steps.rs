@@ -1,9 +1,10 @@
 //! The examples of docs/steps.md, as they stand there: each section's flows are saved, the last is started, and its run
-//! ends as the page says. The release of seven phases leaves the rows that it should.
+//! ends as the page says. The release of seven phases leaves the rows that it should, and what is taken back only once a person
+//! agrees waits for that, also over a crash.
 
 use serde_json::{Value, json};
 
-use super::bed::{Bed, Client};
+use super::bed::{Bed, Client, pick};
 use super::on_both_stores;
 use crate::support::StoreKind;
 
@@ -95,4 +96,72 @@ async fn a_failed_phase_takes_back_what_was_done(kind: StoreKind) {
     assert_eq!(phases[1]["phase_name"], json!("deploy"));
 }
 
-on_both_stores!(the_steps_of_the_page_run, a_failed_phase_takes_back_what_was_done);
+/// The one execution of a run that waits for a person.
+async fn asked(client: &Client<'_>, run: &str) -> Value {
+    let path = format!("/api/v1/executions?flow_run_id={run}&execution_status=awaiting_approval");
+    let page = client.until(&path, |page| page["items"].as_array().is_some_and(|items| items.len() == 1)).await;
+    page["items"][0].clone()
+}
+
+/// The path of an execution.
+fn path_of(execution: &Value, verb: &str) -> String {
+    format!("/api/v1/executions/{}/{verb}", execution["id"].as_str().expect("an id"))
+}
+
+const ASKS: &str = "step_id execution_status requires_approval approval_status max_retry_attempts action_config";
+
+async fn an_undo_asks_before_it_takes_back(kind: StoreKind) {
+    let mut bed = Bed::start(kind).await;
+    let section = PAGE.split("\n## Phases").nth(1).expect("the page has phases");
+    let document = blocks(section, "yaml")[1];
+    let [client, _] = bed.clients();
+    let flow = saved(&client, document).await;
+    let run = client.start(&flow).await.id().to_owned();
+    let undo = asked(&client, &run).await;
+    let config = json!({"action_type": "transform", "action_target": "", "priority": 5, "urgency": "medium", "expires_in_seconds": 3600});
+    assert_eq!(pick(&undo, ASKS), json!(["move", "awaiting_approval", true, "pending", 5, config]), "{undo:#}");
+    let why = client.get(&format!("/api/v1/runs/{run}/why")).await;
+    let words = "what takes the step back waits for a person's approval";
+    assert_eq!(pick(&why["reasons"][0], "code message held_by"), json!(["approval", words, ["person"]]), "{why:#}");
+    let pending = client.items("/api/v1/executions/pending-approvals").await;
+    assert_eq!((pending.len(), &pending[0]["id"]), (1, &undo["id"]), "{pending:#?}");
+    let plan = client.get(&format!("/api/v1/runs/{run}/undo-plan")).await;
+    assert_eq!(pick(&plan["undo"][0], "step_id requires_approval"), json!(["move", true]), "{plan:#}");
+
+    bed.restart();
+    let [client, _] = bed.clients();
+    client.post(&path_of(&undo, "approve"), json!({"notes": "go back"}), 200).await;
+    client.run(&run, "rolled_back").await;
+    let row = client.get(&format!("/api/v1/executions/{}", undo["id"].as_str().expect("an id"))).await;
+    assert_eq!(pick(&row, "execution_status approval_status"), json!(["completed", "approved"]), "{row:#}");
+    assert_eq!(row["execution_result"]["undone"], json!("move"), "{row:#}");
+
+    // Refused, or not agreed to in time: it is parked, and each of the ways leads on.
+    let short = document.replace("flow_name: move", "flow_name: hurry").replace("seconds: 3600", "seconds: 1");
+    let hurried = saved(&client, &short).await;
+    let ways = [json!({"way": "retry"}), json!({"way": "skip", "reason": "it stays"}), json!({"way": "done"})];
+    for (flow, way) in [&flow, &flow, &hurried].into_iter().zip(ways) {
+        let is_refused = *flow != hurried;
+        let run = client.start(flow).await.id().to_owned();
+        if is_refused {
+            let undo = asked(&client, &run).await;
+            client.post(&path_of(&undo, "reject"), json!({}), 200).await;
+        }
+        let failed = client.run(&run, "failed").await;
+        let became = if is_refused { "was refused by a person" } else { "expired" };
+        let wanted = format!("compensation_failed: the undo of step 'move' {became};");
+        assert!(failed["error"].as_str().is_some_and(|error| error.starts_with(&wanted)), "{failed:#}");
+        client.post(&format!("/api/v1/runs/{run}/undo"), way.clone(), 200).await;
+        if way["way"] == "retry" {
+            let again = asked(&client, &run).await;
+            client.post(&path_of(&again, "approve"), json!({}), 200).await;
+        }
+        let run = client.run(&run, "rolled_back").await;
+        assert_eq!(run["error"], json!("step 'check': the new database does not answer"), "{way}");
+    }
+    let mut decided = bed.installation.rows("SELECT status FROM approvals").await;
+    decided.sort_unstable();
+    assert_eq!(decided, ["approved", "approved", "expired", "rejected", "rejected"]);
+}
+
+on_both_stores!(the_steps_of_the_page_run, a_failed_phase_takes_back_what_was_done, an_undo_asks_before_it_takes_back);

@@ -1,5 +1,5 @@
-//! The `limits` of a flow document: how many of its runs go at once, how fast they start, and which triggers become one
-//! run.
+//! The `limits` of a flow document: how many of its runs go at once, how fast they start, which triggers become one run,
+//! and whose turn it is when slots are scarce.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ pub struct LimitsDocument {
     /// Triggers of one key are gathered, and one run gets them all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchDocument>,
+    /// Executions of runs of different keys take turns in the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fairness: Option<FairnessDocument>,
 }
 
 /// How many runs of one key go at once.
@@ -96,6 +99,15 @@ pub struct BatchDocument {
     pub timeout_seconds: u32,
 }
 
+/// Executions of runs of different keys take turns in the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Fairness")]
+pub struct FairnessDocument {
+    /// CEL over trigger, webhook and tenant that gives a text or a whole number.
+    pub key: String,
+}
+
 words! {
     /// What becomes of a run that finds its limit full: it waits, is not started, or takes the place of the oldest.
     LimitStrategy { Queue = "queue", Skip = "skip", CancelRunning = "cancel_running" }
@@ -111,7 +123,7 @@ fn one() -> u32 {
 /// The objects of the field, with where they stand: serde would take lists in their place.
 pub(super) fn objects(document: &Value) -> impl Iterator<Item = (String, Option<&Value>)> {
     let limits = document.get("limits");
-    let parts = ["concurrency", "rate", "debounce", "batch"].into_iter();
+    let parts = ["concurrency", "rate", "debounce", "batch", "fairness"].into_iter();
     let parts = parts.map(move |part| (format!("/limits/{part}"), limits.and_then(|limits| limits.get(part))));
     std::iter::once(("/limits".to_owned(), limits)).chain(parts)
 }

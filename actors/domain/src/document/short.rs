@@ -8,7 +8,8 @@
 //! document is short by its form alone ([`is_short`]), and no document can be read both ways.
 //!
 //! How someone could get this wrong: to give a word of the long form a second meaning here. A new key of a step goes into
-//! [`STEP_KEYS`] (a test compares the list with the type), and from then on it is no key of a payload any more.
+//! [`STEP_KEYS`], one of an undo into [`UNDO_KEYS`] (a test compares the lists with the types), and from then on it is no key of
+//! a payload any more.
 
 mod expand;
 mod shorten;
@@ -32,6 +33,7 @@ const STEP_KEYS: &[&str] = &[
     "verify",
     "phase",
     "cache",
+    "idempotency_key",
     "requires_approval",
     "on_unknown_outcome",
     "connections",
@@ -40,6 +42,8 @@ const STEP_KEYS: &[&str] = &[
 ];
 /// The keys of a step that hold a further action.
 const ACTIONS: &[&str] = &["undo", "verify"];
+/// The keys of an undo beside those of its action.
+const UNDO_KEYS: &[&str] = &["retry", "timeout_seconds", "requires_approval"];
 /// The keys of an action's config that keep their places.
 const ACTION_KEYS: &[&str] =
     &["action_type", "action_target", "action_payload", "priority", "urgency", "scheduled_for", "expires_in_seconds"];

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{CacheDocument, ShapeError, StepConfig, object};
+use super::{CacheDocument, ShapeError, StepConfig, UndoDocument, object};
 use crate::retry::RetryPolicy;
 use crate::words::{OnError, OnUnknownOutcome, StepType, Urgency};
 
@@ -33,13 +33,17 @@ pub struct StepDocument {
     pub on_error: OnError,
     /// What takes back what the step did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub undo: Option<ActionDocument>,
+    pub undo: Option<UndoDocument>,
     /// The phase it belongs to, from 1. Phases run one after the other.
     #[schemars(range(min = 1, max = 100))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheDocument>,
+    /// CEL that gives a text or a whole number: by it a receiver knows a repetition, also one by another run of the flow.
+    /// Absent: the execution's id is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
     #[serde(default)]
     pub requires_approval: bool,
     #[serde(default = "retry")]
@@ -116,8 +120,9 @@ pub(super) fn settle(at: &str, steps: &mut [StepDocument]) -> Result<(), ShapeEr
 pub(super) fn actions(at: &str, steps: &[StepDocument], found: &mut Vec<(String, ActionDocument)>) {
     for (no, step) in steps.iter().enumerate() {
         let here = format!("{at}/{no}");
-        for (key, action) in [("undo", &step.undo), ("verify", &step.verify)] {
-            found.extend(action.clone().map(|action| (format!("{here}/{key}"), action)));
+        let undo = step.undo.as_ref().map(UndoDocument::action);
+        for (key, action) in [("undo", undo), ("verify", step.verify.clone())] {
+            found.extend(action.map(|action| (format!("{here}/{key}"), action)));
         }
         match step.config() {
             Ok(StepConfig::Action(action)) => found.push((format!("{here}/config"), action)),
@@ -145,6 +150,7 @@ pub(super) fn check_objects(at: &str, steps: Option<&Value>, depth: usize) -> Re
         for key in ["config", "retry", "connections", "undo", "verify", "cache"] {
             object(format!("{here}/{key}"), step.get(key))?;
         }
+        object(format!("{here}/undo/retry"), step.get("undo").and_then(|undo| undo.get("retry")))?;
         for (place, inner) in bodies(step.get("config")) {
             check_objects(&format!("{here}/config{place}"), Some(inner), depth + 1)?;
         }

@@ -52,6 +52,8 @@ pub trait Suspect {
 pub mod limits {
     /// Bytes of one expression (all of a CEL text, or what stands between `{{` and `}}`).
     pub const EXPRESSION_BYTES: usize = 4 * 1024;
+    /// Bytes of a key that an expression computes.
+    pub const KEY_BYTES: usize = 512;
     /// Levels of a parsed expression, of a matcher, and of a member path.
     pub const DEPTH: usize = 32;
     /// Nesting that a text may have by its brackets and operators before it is given to a parser.

@@ -49,7 +49,12 @@ pub(super) enum Demand {
     Any,
     /// A condition.
     Truth,
+    /// A key.
+    Key,
 }
+
+/// What is said of one that is none.
+pub(super) const NO_KEY: &str = "a key must be a text or a whole number";
 
 /// What a rewritten name stands for.
 #[derive(Debug)]
@@ -108,8 +113,12 @@ impl Program {
                 let message = format!("a condition must be true or false: expected bool, found {}", inferred.kind);
                 return Err(ExprError::new(source, message).at_char(Some(0)));
             }
+            if demand == Demand::Key && !inferred.kind.may_be_key() {
+                let message = format!("{NO_KEY}: expected string or int, found {}", inferred.kind);
+                return Err(ExprError::new(source, message).at_char(Some(0)));
+            }
             warnings.extend(inferred.warnings.into_iter().map(|fault| (fault.message, position(fault.node))));
-            if demand == Demand::Truth && !checked.names_anything() {
+            if demand != Demand::Any && !checked.names_anything() {
                 warnings.push(("it names nothing of the run, so it never changes".to_owned(), Some(0)));
             }
         }

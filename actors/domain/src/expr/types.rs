@@ -209,6 +209,15 @@ impl Type {
         }
     }
 
+    /// Whether a value of it may be a text or a whole number.
+    pub(super) fn may_be_key(&self) -> bool {
+        match self {
+            Self::Optional(inner) => inner.may_be_key(),
+            Self::Int | Self::Uint | Self::Number => true,
+            other => other.is_unknown() || other.is_text(),
+        }
+    }
+
     pub(super) const fn is_map(&self) -> bool {
         matches!(self, Self::Map(_) | Self::Object(_) | Self::Steps)
     }

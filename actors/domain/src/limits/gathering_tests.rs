@@ -7,7 +7,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
+use crate::document::FlowDocument;
 use crate::ids::{Owner, RunId, UserId};
+use crate::plan::{FlowPlan, PlanLimits};
 use crate::run::FlowRef;
 use crate::words::TriggerType;
 
@@ -113,6 +115,37 @@ fn a_key_is_that_of_each_trigger_and_a_batch_has_one_home() {
         .map(|n| limits.home(&limits.claim_of(&header(batch_of(vec![json!({"host": n})]))).unwrap(), 64))
         .collect();
     assert!(homes.len() > 10, "keys are spread: {homes:?}");
+}
+
+/// Whose turn it is bounds nothing by itself, and is known of each run from what its header says.
+#[test]
+fn executions_take_turns_by_the_key_of_their_run() {
+    let compiled = |limits: Value| {
+        let document = json!({"flow_name": "f", "trigger_type": "manual", "limits": limits,
+            "flow_steps": [{"id": "x", "config": {"action_type": "noop"}}]});
+        let document = FlowDocument::from_value(document).unwrap();
+        FlowPlan::compile(&document, &["noop"], &PlanLimits::default())
+    };
+    let plan = compiled(json!({"fairness": {"key": "trigger.host"}})).unwrap();
+    assert!(plan.limits.is_none(), "its runs live on all partitions");
+    let turn =
+        |plan: &FlowPlan, context: Value| plan.turn_of(&header(context)).map(|key| key.map(|key| key.to_string()));
+    assert_eq!(turn(&plan, json!({"host": "a"})), Ok(Some("a".to_owned())));
+    assert_eq!(turn(&plan, json!({"host": 7})), Ok(Some("7".to_owned())));
+    for bad in [json!({}), json!({"host": ["a"]}), json!({"host": true}), json!({"host": "x".repeat(513)})] {
+        assert!(turn(&plan, bad.clone()).is_err(), "{bad}");
+    }
+    let batch = json!({"fairness": {"key": "trigger.host"}, "batch": {"max": 9, "timeout_seconds": 1}});
+    let gathered = batch_of(vec![json!({"host": "a"}), json!({"host": "b"})]);
+    assert_eq!(turn(&compiled(batch).unwrap(), gathered), Ok(Some("a".to_owned())), "that of the first");
+    let none = compiled(json!({"concurrency": {"max": 1}})).unwrap();
+    assert!(none.limits.is_some() && turn(&none, json!({})) == Ok(None), "without a key they keep their order");
+    for key in ["{'a': trigger.host}", "trigger.n > 1", "steps.x.output", "now"] {
+        let problems = compiled(json!({"fairness": {"key": key}})).unwrap_err();
+        assert_eq!((problems.len(), &*problems[0].pointer), (1, "/limits/fairness/key"), "{problems:?}");
+    }
+    let listed = json!({"flow_name": "f", "trigger_type": "manual", "limits": {"fairness": ["a"]}, "flow_steps": []});
+    assert_eq!(FlowDocument::from_value(listed).unwrap_err().pointer, "/limits/fairness");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::layout::{Layout, Slot};
 use super::{PlanLimits, Problem, StepKind, StepPlan, inside, seconds_to_ms};
-use crate::document::{ActionDocument, FlowDocument, StepConfig};
-use crate::expr::{Condition, ExprError, Names, Suspect, Template, Types};
+use crate::document::{ActionDocument, FlowDocument, StepConfig, StepDocument};
+use crate::expr::{Condition, ExprError, Expression, Names, Suspect, Template, Types};
 use crate::ids::{MAX_STEPS, StepNo};
 use crate::json;
 use crate::limits::Limits;
@@ -91,10 +91,22 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// An expression that may be absent.
+    pub fn optional(
+        &mut self,
+        pointer: &str,
+        parse: impl FnOnce() -> Result<Option<Expression>, ExprError>,
+    ) -> Option<Expression> {
+        let parsed = parse().transpose()?;
+        self.expression(pointer, || parsed)
+    }
+
     /// `types` are those of one trigger.
     pub fn limits(&mut self, doc: &FlowDocument, types: Option<&Types>) -> Option<Limits> {
         let checked = Limits::check(doc.limits.as_ref()?, types);
-        checked.map_err(|mut found| self.problems.append(&mut found)).ok()
+        let limits = checked.map_err(|mut found| self.problems.append(&mut found)).ok()?;
+        // A flow whose limits say nothing but whose turn it is has runs like any other.
+        (!limits.is_empty()).then_some(limits)
     }
 
     pub fn head(&mut self, doc: &FlowDocument, limits: &PlanLimits) {
@@ -164,9 +176,11 @@ impl<'a> Checker<'a> {
         let mut with_own = before.clone();
         with_own.push(&step.id);
         let after = Names { steps: &with_own, ..names };
-        let undo = self.side_action(&format!("{at}/undo"), step.undo.as_ref(), &step.id, &after, &retry);
-        let verify = self.side_action(&format!("{at}/verify"), step.verify.as_ref(), &step.id, &names, &retry);
+        let undo = self.undo(&format!("{at}/undo"), step, &after, &retry);
+        let verify = step.verify.as_ref();
+        let verify = verify.and_then(|probe| self.side_action(&format!("{at}/verify"), probe, &step.id, &names, &retry));
         let cache = self.cache(slot, &names);
+        let idempotency_key = self.idempotency_key(slot, &names);
         let base = match &slot.config {
             StepConfig::Action(action) => self.action(&format!("{at}/config"), action, &step.id, &names, &retry),
             _ => self.other(layout, no, &names, &retry),
@@ -174,7 +188,7 @@ impl<'a> Checker<'a> {
         Some(StepPlan {
             when,
             retry,
-            timeout_ms: step.timeout_seconds.map(|s| (s * 1_000.0) as u64),
+            timeout_ms: step.timeout_seconds.map(timeout_ms),
             on_error: step.on_error,
             on_unknown_outcome: step.on_unknown_outcome,
             requires_approval: step.requires_approval,
@@ -187,8 +201,9 @@ impl<'a> Checker<'a> {
             last: slot.last.iter().map(|no| Some(*no).filter(|no| *no != StepNo::MAX)).collect(),
             phase: step.phase,
             cache,
+            idempotency_key,
             undo,
-            verify,
+            verify: verify.map(Box::new),
             ..base?
         })
     }
@@ -198,23 +213,41 @@ impl<'a> Checker<'a> {
         if source.is_null() { None } else { self.expression(at, || Condition::parse(source, names)) }
     }
 
-    /// An action that stands beside a step, where there is one.
+    /// What takes a step back, where it can be: by a policy of its own, or else by the step's.
+    fn undo(&mut self, at: &str, step: &StepDocument, names: &Names<'_>, retry: &RetryPolicy) -> Option<Box<StepPlan>> {
+        let undo = step.undo.as_ref()?;
+        if let Some(own) = &undo.retry {
+            self.retry(&format!("{at}/retry"), own);
+        }
+        self.timeout(&format!("{at}/timeout_seconds"), undo.timeout_seconds);
+        let base = self.side_action(at, &undo.action(), &step.id, names, undo.retry.as_ref().unwrap_or(retry))?;
+        let timeout_ms = undo.timeout_seconds.map(timeout_ms);
+        Some(Box::new(StepPlan { timeout_ms, requires_approval: undo.requires_approval, ..base }))
+    }
+
+    /// An action that stands beside a step.
     fn side_action(
         &mut self,
         at: &str,
-        action: Option<&ActionDocument>,
+        action: &ActionDocument,
         id: &str,
         names: &Names<'_>,
         retry: &RetryPolicy,
-    ) -> Option<Box<StepPlan>> {
-        let action = action?;
+    ) -> Option<StepPlan> {
         if inside::performs(&action.action_type) {
             let message =
                 format!("'{}' is a step of its own: it takes nothing back and finds nothing out", action.action_type);
             self.problem(format!("{at}/action_type"), message);
             return None;
         }
-        self.action(at, action, id, names, retry).map(Box::new)
+        self.action(at, action, id, names, retry)
+    }
+
+    /// An attempt's deadline.
+    fn timeout(&mut self, at: &str, seconds: Option<f64>) {
+        if seconds.is_some_and(|s| !(s > 0.0 && s <= DAY_SECONDS)) {
+            self.problem(at, "must be more than 0 and at most 86400 (a day)");
+        }
     }
 
     /// The plan of an action, as far as its config says it.
@@ -289,9 +322,7 @@ impl<'a> Checker<'a> {
     fn step_words(&mut self, slot: &Slot) {
         let (at, step) = (&slot.at, &slot.step);
         let is_action = matches!(slot.config, StepConfig::Action(_));
-        if step.timeout_seconds.is_some_and(|s| !(s > 0.0 && s <= DAY_SECONDS)) {
-            self.problem(format!("{at}/timeout_seconds"), "must be more than 0 and at most 86400 (a day)");
-        }
+        self.timeout(&format!("{at}/timeout_seconds"), step.timeout_seconds);
         if !is_action && step.timeout_seconds.is_some() {
             self.problem(format!("{at}/timeout_seconds"), "is one attempt's deadline, and only actions have attempts");
         }
@@ -333,6 +364,10 @@ impl<'a> Checker<'a> {
     }
 }
 
+fn timeout_ms(seconds: f64) -> u64 {
+    (seconds * 1_000.0) as u64
+}
+
 /// A plan with nothing but what it does.
 pub(super) fn blank(id: &str, kind: StepKind, payload: Template, retry: &RetryPolicy) -> StepPlan {
     StepPlan {
@@ -360,6 +395,7 @@ pub(super) fn blank(id: &str, kind: StepKind, payload: Template, retry: &RetryPo
         last: Vec::new(),
         phase: None,
         cache: None,
+        idempotency_key: None,
         undo: None,
         verify: None,
     }

@@ -350,6 +350,55 @@ fn policies_are_checked_once_and_where_they_stand() {
     }
 }
 
+/// An undo has a policy, a deadline and an approval of its own; a probe and a step's config have none there.
+#[test]
+fn how_a_step_is_taken_back_is_its_undo_s_to_say() {
+    let undo = |more: Value| {
+        let mut undo = json!({"action_type": "transform"});
+        merge_patch(&mut undo, &more);
+        json!({"undo": undo, "retry": {"max_attempts": 7}, "timeout_seconds": 9})
+    };
+    let own = json!({"retry": {"max_attempts": 2}, "timeout_seconds": 1.5, "requires_approval": true});
+    for (more, wanted) in [(own, (2, Some(1_500), true)), (json!({}), (7, None, false))] {
+        let plan = compiled(flow("sequential", &[step("a", &undo(more))], &json!({}))).unwrap();
+        let undo = plan.steps[0].undo.as_deref().expect("it has one");
+        assert_eq!((undo.retry.max_attempts, undo.timeout_ms, undo.requires_approval), wanted);
+    }
+    step_refused(&undo(json!({"retry": {"max_attempts": 0}})), "/undo/retry/max_attempts", "must be 1 to 100, is 0");
+    let late = "must be more than 0 and at most 86400 (a day)";
+    step_refused(&undo(json!({"timeout_seconds": 0})), "/undo/timeout_seconds", late);
+    for place in ["config", "verify"] {
+        let action = json!({"action_type": "transform", "requires_approval": true});
+        let document = flow("sequential", &[step("a", &json!({(place): action}))], &json!({}));
+        let error = FlowDocument::from_value(document).expect_err(place);
+        assert!(error.message.contains("requires_approval"), "{error}");
+    }
+    let listed = flow("sequential", &[step("a", &undo(json!({"retry": [1]})))], &json!({}));
+    assert_eq!(FlowDocument::from_value(listed).expect_err("a list").pointer, "/flow_steps/0/undo/retry");
+}
+
+#[test]
+fn a_key_is_a_text_or_a_whole_number() {
+    for (key, found) in [("now", "timestamp"), ("trigger.n > 1", "bool"), ("[trigger.n]", "list"), ("1.5", "double")] {
+        let found_at = problems(flow("sequential", &[step("a", &json!({"idempotency_key": key}))], &json!({})));
+        let words = format!("a key must be a text or a whole number: expected string or int, found {found}");
+        assert_eq!(found_at.len(), 1, "{found_at:?}");
+        assert!(found_at[0].0 == "/flow_steps/0/idempotency_key" && found_at[0].1.starts_with(&words), "{found_at:?}");
+    }
+    let set =
+        json!({"type": "set", "config": {"action_type": null, "values": {"n": "1"}}, "idempotency_key": "trigger.n"});
+    step_refused(&set, "/idempotency_key", "only actions send one");
+    let round = |key: &str| {
+        let body = step("in", &json!({"idempotency_key": key}));
+        json!({"id": "each", "type": "for_each", "config": {"collection": "trigger.all", "steps": [body]}})
+    };
+    for (key, warned) in [("loop.item", 0), ("trigger.n", 1)] {
+        let plan = compiled(flow("sequential", &[round(key)], &json!({}))).unwrap();
+        assert_eq!(plan.warnings.len(), warned, "{:?}", plan.warnings);
+        assert!(plan.warnings.iter().all(|w| w.pointer == "/flow_steps/0/config/steps/0/idempotency_key"));
+    }
+}
+
 #[test]
 fn what_stands_together_comes_together() {
     let unnamed = "fallback needs the flow's fallback_flow_id: the id of the flow that takes over";

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::step::{self, StepStatus};
-use super::{CacheKey, Closing, PhaseMove, PlanRef, RequestName, RunHeader, UndoWay};
+use super::{CacheKey, Closing, IdempotencyKey, PhaseMove, PlanRef, RequestName, RunHeader, UndoWay};
 use crate::Json;
 use crate::expr::Output;
 use crate::ids::{RowId, RunId, StepNo, UserId};
@@ -202,6 +202,8 @@ pub enum Effect {
         marked: Option<Marked>,
         /// What the attempt does.
         part: PlanRef,
+        /// By what a receiver knows a repetition; absent: by the execution's id.
+        key: Option<IdempotencyKey>,
     },
     /// A step starts another flow; done again, it finds the run that it started.
     StartRun {

@@ -81,6 +81,13 @@ impl Decider<'_> {
             self.decision.unused_slots += 1;
             return;
         }
+        let key = match self.idempotency_key(no) {
+            Ok(key) => key,
+            Err(failure) => {
+                self.decision.unused_slots += 1;
+                return self.fails(no, failure);
+            }
+        };
         let live = self.live(no);
         let scope = self.draft.scope(no, live.released_at_ms);
         let part = self.draft.plan_ref(no);
@@ -92,7 +99,7 @@ impl Decider<'_> {
             Ok((payload, marked)) => {
                 self.rendered_bytes += size(&payload);
                 let payload = payload.into();
-                self.decision.effects.push(Effect::StartAttempt { step: no, attempt, payload, marked, part });
+                self.decision.effects.push(Effect::StartAttempt { step: no, attempt, payload, marked, part, key });
             }
             Err(error) => {
                 self.decision.unused_slots += 1;

@@ -1,7 +1,7 @@
 //! Taking back what a run did: the undo of every step that completed, or may have, in reverse.
 //!
-//! Each undo is an execution of its own, with its own retries and rows in the log, one after the other. One that fails for
-//! good leaves the run `failed` with `compensation_failed`, for a person to settle: to try it again, to leave the step
+//! Each undo is an execution of its own, with its own retries, approval and rows in the log, one after the other. One that fails
+//! for good, that a person refuses or that nobody agrees to in time, leaves the run `failed` with `compensation_failed`, for a person to settle: to try it again, to leave the step
 //! as it is, or to have taken it back by hand.
 
 use serde::{Deserialize, Serialize};
@@ -218,8 +218,9 @@ impl Decider<'_> {
         if rollback.base + rollback.settled < self.end_of(rollback.base) {
             let no = rollback.base + rollback.settled;
             let id = self.plan(no).id.clone();
-            let became = match self.state().get(no) {
-                Some(step) => step.status.execution_status().as_str(),
+            let became = match self.state().get(no).map(|step| step.status) {
+                Some(StepStatus::Rejected) => "was refused by a person",
+                Some(status) => status.execution_status().as_str(),
                 None => "was not begun",
             };
             let error = Some(format!(

@@ -13,7 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CacheKey;
+use super::{CacheKey, IdempotencyKey};
 use crate::ids::RunId;
 use crate::words::{ApprovalStatus, ExecutionStatus};
 
@@ -172,6 +172,9 @@ pub struct Live {
     /// Under which the result of the present attempt may be used again.
     #[serde(rename = "ck", default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheKey>,
+    /// What its attempts send in place of the execution's id.
+    #[serde(rename = "ik", default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<IdempotencyKey>,
     /// Whether its partition knows that it is due. Not stored: a partition that starts asks anew.
     #[serde(skip)]
     pub queued: bool,

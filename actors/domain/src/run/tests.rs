@@ -24,6 +24,7 @@ mod fallback;
 mod gates;
 mod inside;
 mod intervening;
+mod keys;
 mod kinds;
 mod loops;
 mod outputs;

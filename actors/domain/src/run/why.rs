@@ -7,10 +7,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::step::StepStatus;
-use super::{Closing, Run};
+use super::{Closing, Place, Run};
 use crate::ids::{ExecutionId, StepNo};
 use crate::plan::{StepKind, WaitFor};
 use crate::words::{RunStatus, words};
+
+/// Nobody should take the one for the other: to agree to a step, and to agree that it is taken back.
+pub(super) const TAKES_BACK: &str = "what takes the step back waits for a person's approval";
 
 words! {
     /// What a run or a step waits for.
@@ -110,7 +113,8 @@ impl Run {
             }
             StepStatus::Waiting => return Some(self.waiting_reason(no)),
             StepStatus::AwaitingApproval if plan.requires_approval && !live.approved => {
-                let message = "it waits for a person's approval".to_owned();
+                let is_undo = matches!(self.place(no), Place::Undo { .. });
+                let message = if is_undo { TAKES_BACK } else { "it waits for a person's approval" }.to_owned();
                 (Waiting::Approval, message, live.expires_at_ms, vec!["person".to_owned()])
             }
             StepStatus::AwaitingApproval => {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{ACTION_KEYS, ACTIONS, NESTED, Places, STEP_KEYS, VERBS, main_key, named, segment, single};
+use super::{ACTION_KEYS, ACTIONS, NESTED, Places, STEP_KEYS, UNDO_KEYS, VERBS, main_key, named, segment, single};
 use crate::document::ShapeError;
 use crate::words::TriggerType;
 
@@ -143,7 +143,13 @@ fn one_step(id: &str, body: &Value, long: &str, short: &str, places: &mut Places
     for key in ACTIONS {
         if let Some(Value::Object(given)) = step.get(*key).filter(|a| a.as_object().is_some_and(|a| verb(a).is_some()))
         {
-            let long = action(given.clone(), &format!("{long}/{key}"), &format!("{short}/{key}"), places)?;
+            let mut given = given.clone();
+            let own = UNDO_KEYS.iter().filter(|_| *key == "undo").filter_map(|own| given.remove_entry(*own));
+            let own: Vec<(String, Value)> = own.collect();
+            let mut long = action(given, &format!("{long}/{key}"), &format!("{short}/{key}"), places)?;
+            if let Value::Object(fields) = &mut long {
+                fields.extend(own);
+            }
             step.insert((*key).to_owned(), long);
         }
     }

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::expand::expand;
-use super::{ACTION_KEYS, ACTIONS, NESTED, STEP_KEYS, VERBS, main_key, single};
+use super::{ACTION_KEYS, ACTIONS, NESTED, STEP_KEYS, UNDO_KEYS, VERBS, main_key, single};
 use crate::document::FlowDocument;
 use crate::words::TriggerType;
 
@@ -180,7 +180,7 @@ fn action(mut config: Map<String, Value>) -> Map<String, Value> {
     let is_reserved = |key: &String| {
         let own = ["id", "type", "config", "after", "payload"];
         let verbs = VERBS.iter().map(|(word, ..)| *word);
-        let mut all = STEP_KEYS.iter().chain(ACTION_KEYS).copied().chain(own).chain(verbs);
+        let mut all = STEP_KEYS.iter().chain(ACTION_KEYS).chain(UNDO_KEYS).copied().chain(own).chain(verbs);
         all.any(|reserved| reserved == key)
     };
     match payload {

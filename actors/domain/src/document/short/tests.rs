@@ -1,11 +1,13 @@
 //! The example of the specification, the round trip, and what is refused.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::json;
 
 use super::*;
-use crate::document::{FlowDocument, StepDocument};
+use crate::document::{ActionDocument, FlowDocument, StepDocument, UndoDocument};
 
 const SHORT: &str = r#"
 flow_name: incident-response
@@ -55,6 +57,29 @@ fn an_undo_is_an_action_too() {
         "action_payload": {"method": "POST", "path": "/undrain", "force": true}});
     assert_eq!(long["flow_steps"][0]["undo"], undo);
     assert_eq!(long.get("execution_mode"), None);
+}
+
+/// How it is done stands beside what it does, and not in what is sent; a probe has no such say.
+#[test]
+fn an_undo_has_keys_of_its_own() {
+    let own = json!({"retry": {"max_attempts": 5}, "timeout_seconds": 3, "requires_approval": true});
+    let mut undo = json!({"post": "lb/undrain"});
+    undo.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+    let value = json!({"trigger": "manual", "flow_name": "x", "flow_steps": [
+        {"drain": {"post": "lb/drain", "undo": undo, "on_unknown_outcome": "verify", "verify": {"get": "lb/state", "retry": 1}}}]});
+    let Expanded { document, places } = expand(value.clone()).expect("valid");
+    let mut wanted = json!({"action_type": "api_call", "action_target": "lb",
+        "action_payload": {"method": "POST", "path": "/undrain"}});
+    wanted.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+    assert_eq!(document["flow_steps"][0]["undo"], wanted);
+    assert_eq!(document["flow_steps"][0]["verify"]["action_payload"]["retry"], 1);
+    let place = places.in_text("/flow_steps/0/undo/retry/max_attempts");
+    assert_eq!(place, "/flow_steps/0/drain/undo/retry/max_attempts");
+    let document = FlowDocument::from_value(value).expect("it is read");
+    let short = shorten(&document);
+    let undo = &short["flow_steps"][0]["drain"]["undo"];
+    assert_eq!((&undo["post"], &undo["requires_approval"]), (&"lb/undrain".into(), &true.into()), "{undo}");
+    assert_eq!((&undo["timeout_seconds"], &undo["retry"]["max_attempts"]), (&json!(3.0), &json!(5)), "{undo}");
 }
 
 #[test]
@@ -130,6 +155,16 @@ fn every_key_of_a_step_is_known_here() {
     for key in keys.keys().filter(|key| !["id", "type", "config"].contains(&key.as_str())) {
         assert!(STEP_KEYS.contains(&key.as_str()), "put '{key}' into STEP_KEYS");
     }
+    let of = |schema: schemars::Schema| -> BTreeSet<String> {
+        let keys = schema.get("properties").and_then(Value::as_object).expect("it has properties");
+        keys.keys().cloned().collect()
+    };
+    let (undo, action) = (of(schemars::schema_for!(UndoDocument)), of(schemars::schema_for!(ActionDocument)));
+    let own: Vec<&str> = undo.difference(&action).map(String::as_str).collect();
+    let mut known = UNDO_KEYS.to_vec();
+    known.sort_unstable();
+    assert_eq!(own, known, "UNDO_KEYS are the keys of an undo beside those of an action");
+    assert!(action.is_subset(&undo), "an undo has all that an action has");
 }
 
 /// A word of a small set, so that collisions with our own words happen.
@@ -148,6 +183,7 @@ fn word() -> impl Strategy<Value = String> {
         "http:",
         "x/y",
         "{{ trigger.a }}",
+        "retry",
         "",
     ])
     .prop_map(str::to_owned)
@@ -202,7 +238,14 @@ fn step() -> impl Strategy<Value = Value> {
         |(id, config, when, inputs, outputs, (approval, drawn), (undo, phase, nested))| {
             let mut step = json!({"id": id, "config": config, "requires_approval": approval,
                 "connections": {"inputs": inputs, "outputs": outputs}});
-            if let Some(undo) = undo {
+            if let Some(mut undo) = undo {
+                if approval {
+                    undo["requires_approval"] = true.into();
+                }
+                if drawn {
+                    undo["retry"] = json!({"max_attempts": 2});
+                    undo["timeout_seconds"] = json!(1.5);
+                }
                 step["undo"] = undo;
             }
             if let Some(phase) = phase {

@@ -137,6 +137,69 @@ fn an_undo_that_fails_stands_still_until_a_person_settles_it() {
     assert_eq!(bench.decide(&Command::Undo { way: UndoWay::Done }), Err(Refusal::NoFailedUndo));
 }
 
+/// A run whose last step fails: what took place before it is taken back once a person agrees.
+fn asks_before_it_takes_back() -> Bench {
+    let undo = |id: &str, more: Value| {
+        let mut undo = json!({"action_type": "noop", "action_payload": {"undo": id}});
+        merge_patch(&mut undo, &more);
+        step(id, json!({"undo": undo, "retry": {"max_attempts": 1}}))
+    };
+    let own = json!({"requires_approval": true, "expires_in_seconds": 60, "timeout_seconds": 7,
+        "retry": {"max_attempts": 2, "backoff_seconds": 3, "jitter": "none"}});
+    let steps = [undo("a", json!({})), undo("b", own), step("c", json!({}))];
+    let mut bench = Bench::begun(flow("sequential", &steps, json!({"on_error_action": "rollback"})));
+    (0..2).for_each(|no| drop(bench.completes(no)));
+    let decision = bench.fails(2);
+    assert!(decision.changes.contains(&Change::ApprovalRequested { step: Some(3) }), "{decision:?}");
+    assert_eq!((status(&bench), starts(&decision)), (RunStatus::Compensating, vec![]));
+    bench
+}
+
+#[test]
+fn an_undo_may_ask_for_approval_and_has_its_own_policy() {
+    let mut bench = asks_before_it_takes_back();
+    let reason = &bench.run.why(0)[0];
+    assert_eq!(
+        (reason.code, reason.step_id.as_deref(), reason.wakes_at_ms),
+        (Waiting::Approval, Some("b"), Some(60_000))
+    );
+    assert_eq!((reason.message.as_str(), reason.held_by.len()), (super::super::why::TAKES_BACK, 1));
+    assert_eq!(bench.run.step_plan(3).timeout_ms, Some(7_000));
+    let decision = bench.tell(&Command::Approve { step: Some(3), by: person() });
+    assert_eq!(starts(&decision), [json!({"undo": "b"})]);
+    bench.fails_for_now(3, None);
+    assert_eq!((bench.timing(None).wake_at_ms, status(&bench)), (Some(3_000), RunStatus::Compensating));
+    let again = bench.at(3_000, &Command::Wake);
+    assert_eq!(starts(&again), [json!({"undo": "b"})], "the step itself has one attempt, its undo two");
+    assert_eq!(starts(&bench.completes(3)), [json!({"undo": "a"})], "this one asks nobody");
+    bench.fails_for_now(4, None);
+    let error = bench.run.state.error.clone().unwrap_or_default();
+    assert!(error.starts_with("compensation_failed: the undo of step 'a' failed;"), "the step's own policy: {error}");
+}
+
+#[test]
+fn an_undo_that_is_refused_or_not_agreed_to_in_time_is_parked() {
+    let refuse = |bench: &mut Bench| drop(bench.tell(&Command::Reject { step: Some(3), by: person() }));
+    let expire = |bench: &mut Bench| drop(bench.at(bench.now_ms + 60_000, &Command::Wake));
+    let ends: [(&dyn Fn(&mut Bench), &str); 2] = [(&refuse, "was refused by a person"), (&expire, "expired")];
+    for (end, words) in ends {
+        let mut bench = asks_before_it_takes_back();
+        end(&mut bench);
+        assert_eq!(status(&bench), RunStatus::Failed);
+        let error = bench.run.state.error.clone().unwrap_or_default();
+        assert!(error.starts_with(&format!("compensation_failed: the undo of step 'b' {words};")), "{error}");
+        assert_eq!(bench.run.undo_plan(0), [1, 0]);
+        // Tried again, it asks again.
+        let again = bench.tell(&Command::Undo { way: UndoWay::Retry });
+        assert!(again.changes.contains(&Change::ApprovalRequested { step: Some(3) }), "{again:?}");
+        end(&mut bench);
+        let next = bench.tell(&Command::Undo { way: UndoWay::Skip { reason: "gone".to_owned() } });
+        assert_eq!(starts(&next), [json!({"undo": "a"})]);
+        bench.completes(4);
+        assert_eq!(status(&bench), RunStatus::RolledBack);
+    }
+}
+
 #[test]
 fn without_phases_a_flow_may_ask_for_it_and_unknown_outcomes_count() {
     let undo =
