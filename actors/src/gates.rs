@@ -19,6 +19,7 @@ use core314_domain::breaker::{Breaker, BreakerHold, Counts, Health, Kept, Pass a
 use core314_domain::ids::{Owner, RowId, TenantId};
 use core314_domain::integration::CallLimits;
 use core314_domain::limits::Bucket;
+use core314_domain::retry::RetryPolicy;
 use core314_domain::run::GatedNames;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -50,6 +51,8 @@ pub struct Gate {
 
 struct State {
     limits: CallLimits,
+    /// How what fails is tried again, where the integration says so.
+    retry: Option<RetryPolicy>,
     under_way: u32,
     bucket: Bucket,
     primary: Breaker,
@@ -210,6 +213,7 @@ impl Gates {
         if let Some(gate) = known {
             let mut state = gate.state();
             state.limits = integration.definition.limits;
+            state.retry.clone_from(&integration.definition.retry);
             state.primary.set_policy(policy.clone());
             state.backup = has_backup.then(|| {
                 let mut backup = state.backup.take().unwrap_or_else(|| Breaker::new(policy.clone(), Kept::default()));
@@ -219,6 +223,7 @@ impl Gates {
         } else {
             let state = State {
                 limits: integration.definition.limits,
+                retry: integration.definition.retry.clone(),
                 under_way: 0,
                 bucket: Bucket::default(),
                 backup: has_backup.then(|| Breaker::new(policy.clone(), kept.backup.unwrap_or_default())),
@@ -389,7 +394,9 @@ impl Gates {
         let place = self.names.entry(tenant);
         let names = self.by_tenant.get(&tenant).map(|gates| {
             let shut = gates.iter().filter(|(_, gate)| gate.state().is_shut()).map(|(name, _)| name.clone()).collect();
-            GatedNames { all: gates.keys().cloned().collect(), shut }
+            let retry = |(name, gate): (&Arc<str>, &Arc<Gate>)| Some((name.clone(), gate.state().retry.clone()?));
+            let retries = gates.iter().filter_map(retry).collect();
+            GatedNames { all: gates.keys().cloned().collect(), shut, retries }
         });
         match (names.filter(|names| !names.all.is_empty()), place) {
             (Some(names), place) => drop(place.insert(Arc::new(names))),

@@ -83,7 +83,8 @@ impl Engine {
     pub async fn why(&self, scope: Scope, run: RunId) -> Result<(RunStatus, Vec<Reason>), TellError> {
         let run = self.run_as_stored(scope, run).await?;
         let status = run.state.status;
-        let mut reasons = run.why(self.inner.runtime.now_ms());
+        let gates = self.inner.runtime.gates.names(run.header.owner.tenant);
+        let mut reasons = run.why_among(self.now_ms(), gates.as_deref());
         if status == RunStatus::Pending
             && run.plan.limits.is_some()
             && let Some(hold) = self.hold(run.header.id, run.header.partition).await

@@ -156,6 +156,8 @@ impl<'a> Checker<'a> {
         let step = &slot.step;
         let when = self.condition(&format!("{at}/when"), &step.when, &names);
         let retry = step.retry.as_ref().unwrap_or(&doc.retry_policy).clone();
+        // A stored document has every field, so that a policy that is as the default counts as none.
+        let retry_is_own = step.retry.is_some() || doc.retry_policy != RetryPolicy::default();
         if let Some(own) = &step.retry {
             self.retry(&format!("{at}/retry"), own);
         }
@@ -166,6 +168,7 @@ impl<'a> Checker<'a> {
         let after = Names { steps: &with_own, ..names };
         let undo = self.side_action(&format!("{at}/undo"), step.undo.as_ref(), &step.id, &after, &retry);
         let verify = self.side_action(&format!("{at}/verify"), step.verify.as_ref(), &step.id, &names, &retry);
+        let beside = |plan: Option<StepPlan>| plan.map(|plan| Box::new(StepPlan { retry_is_own, ..plan }));
         let cache = self.cache(slot, &names);
         let base = match &slot.config {
             StepConfig::Action(action) => self.action(&format!("{at}/config"), action, &step.id, &names, &retry),
@@ -174,6 +177,7 @@ impl<'a> Checker<'a> {
         Some(StepPlan {
             when,
             retry,
+            retry_is_own,
             timeout_ms: step.timeout_seconds.map(|s| (s * 1_000.0) as u64),
             on_error: step.on_error,
             on_unknown_outcome: step.on_unknown_outcome,
@@ -187,8 +191,8 @@ impl<'a> Checker<'a> {
             last: slot.last.iter().map(|no| Some(*no).filter(|no| *no != StepNo::MAX)).collect(),
             phase: step.phase,
             cache,
-            undo,
-            verify,
+            undo: beside(undo),
+            verify: beside(verify),
             ..base?
         })
     }
@@ -206,8 +210,8 @@ impl<'a> Checker<'a> {
         id: &str,
         names: &Names<'_>,
         retry: &RetryPolicy,
-    ) -> Option<Box<StepPlan>> {
-        action.and_then(|action| self.action(at, action, id, names, retry)).map(Box::new)
+    ) -> Option<StepPlan> {
+        action.and_then(|action| self.action(at, action, id, names, retry))
     }
 
     /// The plan of an action, as far as its config says it.
@@ -329,6 +333,7 @@ pub(super) fn blank(id: &str, kind: StepKind, payload: Template, retry: &RetryPo
         expires_in_ms: None,
         when: None,
         retry: retry.clone(),
+        retry_is_own: false,
         timeout_ms: None,
         on_error: OnError::Fail,
         on_unknown_outcome: OnUnknownOutcome::Retry,
