@@ -10,6 +10,7 @@ use crate::words::RunStatus;
 impl Decider<'_> {
     /// Looks at the times after which something must not go on.
     pub(super) fn wake(&mut self) {
+        self.note_late_phase();
         if self.is_late() && matches!(self.state().closing, None | Some(Closing::Failed)) {
             self.close(Closing::TimedOut, "the run's deadline (max_execution_time_seconds) passed");
             return;

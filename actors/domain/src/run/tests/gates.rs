@@ -40,7 +40,7 @@ fn an_open_gate_is_in_nobodys_way_and_a_queued_entry_names_it() {
     assert_eq!((started(&begin), gates_of(&begin)), (vec![(0, 0)], vec![Some("chat"), None]));
 }
 
-/// A step of an integration that says how it is tried again, in a flow that says `more`.
+/// A run whose action goes to an integration that says how it is tried again, once its first attempt has failed.
 fn retried(own: &Value, of_flow: Option<Value>) -> Bench {
     let mut more = json!({"config": {"action_target": "crm"}});
     merge_patch(&mut more, own);
