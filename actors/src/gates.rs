@@ -12,6 +12,8 @@
 //! - Who was told to wait is told when something has changed; a time alone is theirs to keep.
 //! - Tenants without integrations have no gate, and are not slowed down by a look at one.
 
+mod shares;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -26,6 +28,8 @@ use dashmap::mapref::entry::Entry;
 
 use crate::ports::integration::{Integration, KeptBreakers};
 
+pub use shares::{Full, NoShare, Passes, Share, Wait, no_gate};
+
 /// Told when a gate may let somebody pass again: the partitions that wait at it.
 pub type Tell = Box<dyn Fn(u16, &GateName) + Send + Sync>;
 
@@ -38,6 +42,9 @@ pub struct Gates {
     by_tenant: DashMap<TenantId, BTreeMap<Arc<str>, Arc<Gate>>>,
     /// What runs of a tenant are told: which names have a gate, and which of those let nobody pass unasked.
     names: DashMap<TenantId, Arc<GatedNames>>,
+    /// The same of a tenant without integrations, where something bounds its actions.
+    unnamed: Arc<GatedNames>,
+    shares: shares::Shares,
     tell: OnceLock<Tell>,
 }
 
@@ -251,9 +258,10 @@ impl Gates {
         self.tell_all(&gate, &(tenant, gate.name.clone()));
     }
 
-    /// What runs of this tenant must know; `None` where it has no integrations.
+    /// What runs of this tenant must know; `None` where it has no integrations and nothing bounds its actions.
     pub fn names(&self, tenant: TenantId) -> Option<Arc<GatedNames>> {
-        self.names.get(&tenant).map(|names| names.clone())
+        let names = self.names.get(&tenant).map(|names| names.clone());
+        names.or_else(|| self.shares.bind(tenant).then(|| self.unnamed.clone()))
     }
 
     fn gate(&self, name: &GateName) -> Option<Arc<Gate>> {
@@ -396,7 +404,7 @@ impl Gates {
             let shut = gates.iter().filter(|(_, gate)| gate.state().is_shut()).map(|(name, _)| name.clone()).collect();
             let retry = |(name, gate): (&Arc<str>, &Arc<Gate>)| Some((name.clone(), gate.state().retry.clone()?));
             let retries = gates.iter().filter_map(retry).collect();
-            GatedNames { all: gates.keys().cloned().collect(), shut, retries }
+            GatedNames { all: gates.keys().cloned().collect(), shut, retries, asks_all: self.shares.bind(tenant) }
         });
         match (names.filter(|names| !names.all.is_empty()), place) {
             (Some(names), place) => drop(place.insert(Arc::new(names))),

@@ -35,6 +35,8 @@ pub struct GatedNames {
     pub shut: BTreeSet<Arc<str>>,
     /// How a failed action is tried again whose document does not say, of those that do.
     pub retries: BTreeMap<Arc<str>, RetryPolicy>,
+    /// Every action asks before it starts: how many of the tenant's, or of all, go at once is bounded.
+    pub asks_all: bool,
 }
 
 /// How a step is tried again: as its document says, else as the integration that it names, else as the defaults say.

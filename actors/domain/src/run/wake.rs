@@ -1,6 +1,6 @@
 //! What is due: deadlines, expiries, schedules and retries.
 
-use super::decide::Decider;
+use super::decide::{Decider, GatedNames};
 use super::step::StepStatus;
 use super::{Closing, Effect};
 use crate::ids::StepNo;
@@ -85,7 +85,8 @@ impl Decider<'_> {
         }
         let plan = self.plan(no);
         let gates = self.grant.gates;
-        let asks = self.claimed != Some(no) && gates.is_some_and(|gates| gates.shut.contains(&plan.action_target));
+        let must_ask = |gates: &GatedNames| gates.asks_all || gates.shut.contains(&plan.action_target);
+        let asks = self.claimed != Some(no) && gates.is_some_and(must_ask);
         if needs_slot && self.decision.unused_slots > 0 && !self.is_full() && !asks {
             self.decision.unused_slots -= 1;
             self.start(no);

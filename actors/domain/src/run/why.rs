@@ -20,6 +20,7 @@ words! {
         Attempt = "attempt", Paused = "paused", Ending = "ending", OutcomeUnknown = "outcome_unknown",
         Begin = "begin", Limit = "limit", Timer = "timer", Signal = "signal", Event = "event", SubFlow = "sub_flow",
         Inner = "inner_steps", Phase = "phase", Breaker = "breaker_open", IntegrationLimit = "integration_limit",
+        TenantLimit = "tenant_limit", OverallLimit = "overall_limit",
     }
 }
 

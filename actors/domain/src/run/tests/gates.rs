@@ -33,6 +33,16 @@ fn a_shut_gate_is_asked_before_a_step_starts() {
 }
 
 #[test]
+fn where_actions_are_bounded_each_asks_before_it_starts() {
+    let mut bench = gated(&[]);
+    bench.gates = Some(GatedNames { asks_all: true, ..GatedNames::default() });
+    let begin = bench.tell(&Command::Begin);
+    assert_eq!((started(&begin), queued(&begin), begin.unused_slots), (vec![], vec![0, 1, 2], 10));
+    let start = bench.tell(&Command::Start { steps: vec![1] });
+    assert_eq!(started(&start), [(1, 0)], "whoever has asked, and nobody else");
+}
+
+#[test]
 fn an_open_gate_is_in_nobodys_way_and_a_queued_entry_names_it() {
     let mut bench = gated(&[]);
     bench.slots = 1;
