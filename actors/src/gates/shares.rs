@@ -300,6 +300,8 @@ impl Gates {
             && self.blocked(name, now_ms).is_some()
             && let Some(Err(blocked)) = self.enter(name, partition, now_ms)
         {
+            // If it was called it does not come: whoever else waits in its partition asks anew.
+            self.pass_on(tenant, partition);
             return Err(at_gate(blocked.until_ms()));
         }
         let share = self.share(tenant, partition, now_ms).map_err(|no| match no.full {
