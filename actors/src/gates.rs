@@ -12,6 +12,8 @@
 //! - Who was told to wait is told when something has changed; a time alone is theirs to keep.
 //! - Tenants without integrations have no gate, and are not slowed down by a look at one.
 
+mod shares;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -19,11 +21,14 @@ use core314_domain::breaker::{Breaker, BreakerHold, Counts, Health, Kept, Pass a
 use core314_domain::ids::{Owner, RowId, TenantId};
 use core314_domain::integration::CallLimits;
 use core314_domain::limits::Bucket;
+use core314_domain::retry::RetryPolicy;
 use core314_domain::run::GatedNames;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 use crate::ports::integration::{Integration, KeptBreakers};
+
+pub use shares::{Full, NoShare, Passes, Share, Wait, no_gate};
 
 /// Told when a gate may let somebody pass again: the partitions that wait at it.
 pub type Tell = Box<dyn Fn(u16, &GateName) + Send + Sync>;
@@ -37,6 +42,9 @@ pub struct Gates {
     by_tenant: DashMap<TenantId, BTreeMap<Arc<str>, Arc<Gate>>>,
     /// What runs of a tenant are told: which names have a gate, and which of those let nobody pass unasked.
     names: DashMap<TenantId, Arc<GatedNames>>,
+    /// The same of a tenant without integrations, where something bounds its actions.
+    unnamed: Arc<GatedNames>,
+    shares: shares::Shares,
     tell: OnceLock<Tell>,
 }
 
@@ -50,6 +58,8 @@ pub struct Gate {
 
 struct State {
     limits: CallLimits,
+    /// How what fails is tried again, where the integration says so.
+    retry: Option<RetryPolicy>,
     under_way: u32,
     bucket: Bucket,
     primary: Breaker,
@@ -210,6 +220,7 @@ impl Gates {
         if let Some(gate) = known {
             let mut state = gate.state();
             state.limits = integration.definition.limits;
+            state.retry.clone_from(&integration.definition.retry);
             state.primary.set_policy(policy.clone());
             state.backup = has_backup.then(|| {
                 let mut backup = state.backup.take().unwrap_or_else(|| Breaker::new(policy.clone(), Kept::default()));
@@ -219,6 +230,7 @@ impl Gates {
         } else {
             let state = State {
                 limits: integration.definition.limits,
+                retry: integration.definition.retry.clone(),
                 under_way: 0,
                 bucket: Bucket::default(),
                 backup: has_backup.then(|| Breaker::new(policy.clone(), kept.backup.unwrap_or_default())),
@@ -246,9 +258,10 @@ impl Gates {
         self.tell_all(&gate, &(tenant, gate.name.clone()));
     }
 
-    /// What runs of this tenant must know; `None` where it has no integrations.
+    /// What runs of this tenant must know; `None` where it has no integrations and nothing bounds its actions.
     pub fn names(&self, tenant: TenantId) -> Option<Arc<GatedNames>> {
-        self.names.get(&tenant).map(|names| names.clone())
+        let names = self.names.get(&tenant).map(|names| names.clone());
+        names.or_else(|| self.shares.bind(tenant).then(|| self.unnamed.clone()))
     }
 
     fn gate(&self, name: &GateName) -> Option<Arc<Gate>> {
@@ -389,7 +402,9 @@ impl Gates {
         let place = self.names.entry(tenant);
         let names = self.by_tenant.get(&tenant).map(|gates| {
             let shut = gates.iter().filter(|(_, gate)| gate.state().is_shut()).map(|(name, _)| name.clone()).collect();
-            GatedNames { all: gates.keys().cloned().collect(), shut }
+            let retry = |(name, gate): (&Arc<str>, &Arc<Gate>)| Some((name.clone(), gate.state().retry.clone()?));
+            let retries = gates.iter().filter_map(retry).collect();
+            GatedNames { all: gates.keys().cloned().collect(), shut, retries, asks_all: self.shares.bind(tenant) }
         });
         match (names.filter(|names| !names.all.is_empty()), place) {
             (Some(names), place) => drop(place.insert(Arc::new(names))),

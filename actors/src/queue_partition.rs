@@ -35,7 +35,7 @@ use tokio::sync::oneshot;
 use crate::attempts::Attempts;
 use crate::commit_writer::{CommitResult, CommitWriter};
 use crate::flow_run::{Accepting, Brought, Decided, Remark, Wants};
-use crate::gates::CallPass;
+use crate::gates::Passes;
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::store::{StoredLimits, StoredRun, TailRow};
@@ -150,7 +150,7 @@ pub enum PartitionMsg {
         run: RunId,
         answer: oneshot::Sender<Option<Hold>>,
     },
-    /// Something has changed at the gate of an integration.
+    /// Something has changed at the gate of an integration; without a name, there is a share for whoever waits for one.
     GateOpened {
         tenant: TenantId,
         name: Arc<str>,
@@ -254,7 +254,7 @@ pub struct QueuePartition {
     /// Entries that wait at the gates of integrations.
     held: held::Held,
     /// Passes for starts that are not committed yet.
-    passes: BTreeMap<(RunId, StepNo), CallPass>,
+    passes: BTreeMap<(RunId, StepNo), Passes>,
     statistics: Statistics,
     /// Nothing new starts: the node is stopping.
     draining: bool,

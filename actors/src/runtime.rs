@@ -22,7 +22,7 @@ use crate::ends::Ends;
 use crate::escalations::Desk;
 use crate::failpoint;
 use crate::feed::Feed;
-use crate::gates::{CallPass, Gates, Turned};
+use crate::gates::{CallPass, Gates, Share, Turned};
 use crate::integrations::{Integrations, Wanted, cleared};
 use crate::known_keys::KnownKeys;
 use crate::meters::Meters;
@@ -138,6 +138,8 @@ pub struct Order {
     pub marked: Option<Marked>,
     /// The right to call its integration, where it had to ask for it.
     pub pass: Option<CallPass>,
+    /// Its share of what its tenant and all together may do, where that is bounded: given back when it has ended.
+    pub share: Option<Share>,
     /// Whether the service is asked what changes nothing ([`Executor::probe`]), instead of the action.
     pub is_probe: bool,
 }
@@ -188,7 +190,7 @@ pub fn perform(
 
 /// Gives the attempt its integration and its secrets, where it wants any, and takes them out of what comes back.
 pub(crate) async fn prepare_and_act(runtime: &Runtime, executor: &dyn Executor, order: Order) -> Performed {
-    let Order { attempt, marked, pass, is_probe } = order;
+    let Order { attempt, marked, pass, share: _share, is_probe } = order;
     if !Integrations::concern(executor, &attempt, marked.as_ref()) {
         return act(executor, attempt, is_probe).await;
     }

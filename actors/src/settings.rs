@@ -5,7 +5,7 @@ use core314_domain::plan::PlanLimits;
 use core314_domain::run::Bounds;
 use serde::Deserialize;
 
-use crate::fairness::TenantWeights;
+use crate::fairness::{ActionLimits, TenantWeights};
 
 /// How much of everything the engine holds and does at once.
 #[derive(Debug, Clone, Deserialize)]
@@ -123,6 +123,8 @@ pub struct EngineSettings {
     pub max_secret_overlap_seconds: u64,
     /// How many entries of each tenant start in its turn.
     pub tenant_weights: TenantWeights,
+    /// How many actions are under way at once and how fast they start, of each tenant and of all together.
+    pub action_limits: ActionLimits,
     /// What urgency and priority are worth.
     pub dispatch: Credits,
 }
@@ -187,6 +189,7 @@ impl Default for EngineSettings {
             max_secret_bytes: 16_384,
             max_secret_overlap_seconds: 2_592_000,
             tenant_weights: TenantWeights::default(),
+            action_limits: ActionLimits::default(),
             dispatch: Credits::default(),
         }
     }

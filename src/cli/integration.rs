@@ -50,7 +50,7 @@ pub struct AddArgs {
     /// What `action_target` calls it; with a template its name where nothing is said.
     #[arg(required_unless_present_any = ["template", "file"])]
     name: Option<String>,
-    /// A document, in YAML or JSON, that says all of it: `name`, `kind`, `endpoint`, `credentials`, `settings`, `limits`. Flags go
+    /// A document, in YAML or JSON, that says all of it: `name`, `kind`, `endpoint`, `credentials`, `settings`, `limits`, `retry`. Flags go
     /// before what it says; `-` is the standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "template")]
     file: Option<PathBuf>,
@@ -72,6 +72,9 @@ pub struct AddArgs {
     /// Calls that may start in a second at most.
     #[arg(long, value_name = "N")]
     per_second: Option<u32>,
+    /// Attempts of an action whose step and flow say nothing of their own, the first included.
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u32>,
     /// A credential by the name of the secret that holds it, such as `token=SLACK_TOKEN`. Can be given several times.
     #[arg(long = "credential", value_name = "NAME=SECRET", value_parser = pair)]
     credentials: Vec<(String, String)>,
@@ -171,6 +174,9 @@ async fn add(session: &Session<'_>, args: AddArgs) -> Result<Exit, Failure> {
     }
     if let Some(max) = args.per_second {
         body["limits"]["rate"] = json!({"max": max});
+    }
+    if let Some(max) = args.max_attempts {
+        body["retry"]["max_attempts"] = json!(max);
     }
     let made = session.client.post(&["integrations"], &body).await?;
     session.outcome(&made, INTEGRATIONS)

@@ -64,6 +64,7 @@ migrations! {
     56 "0056_how_people_were_found.sql",
     58 "0058_approvals_told.sql",
     59 "0059_undo_of_its_own.sql",
+    60 "0060_retries_of_integrations.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

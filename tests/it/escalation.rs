@@ -5,6 +5,7 @@ mod bounds;
 mod kills;
 mod page;
 mod pagers;
+mod phases;
 mod remedies;
 mod restraint;
 mod services;

@@ -1,6 +1,7 @@
 //! The integration tests: the real binary and its adapters, on both stores.
 
 mod access;
+mod action_limits;
 mod alertmanager;
 mod bulk;
 mod commands;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::breaker::BreakerPolicy;
 use crate::limits::Rate;
 use crate::plan::Problem;
+use crate::retry::RetryPolicy;
 use crate::secret;
 use crate::suggest::meant_or_known;
 
@@ -46,6 +47,9 @@ pub struct Definition {
     /// When the service is left alone because it is ill; absent: as the defaults say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerPolicy>,
+    /// How a failed action is tried again where neither its step nor its flow says; absent: as the defaults say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
 }
 
 /// What bounds the calls to a service. A full limit delays, and fails nothing.
@@ -208,6 +212,8 @@ impl Definition {
         found.extend(self.limits.problems());
         let breaker = self.breaker.iter().flat_map(BreakerPolicy::problems);
         found.extend(breaker.map(|problem| Problem { pointer: format!("/breaker{}", problem.pointer), ..problem }));
+        let retry = self.retry.iter().flat_map(RetryPolicy::problems);
+        found.extend(retry.map(|(field, message)| Problem::new(format!("/retry/{field}"), message)));
         if found.is_empty() {
             found = (kind.check)(self);
         }
@@ -367,6 +373,10 @@ mod tests {
             (
                 json!({"endpoint": "https://h", "credentials": token, "breaker": {"failure_rate": 2}}),
                 "/breaker/failure_rate: must be more than 0 and at most 1",
+            ),
+            (
+                json!({"endpoint": "https://h", "credentials": token, "retry": {"max_attempts": 101}}),
+                "/retry/max_attempts: must be 1 to 100, is 101",
             ),
             (
                 json!({"endpoint": "https://h", "backup_endpoint": "h", "credentials": token}),

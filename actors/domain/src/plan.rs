@@ -141,6 +141,8 @@ pub struct StepPlan {
     pub expires_in_ms: Option<i64>,
     pub when: Option<Condition>,
     pub retry: RetryPolicy,
+    /// Whether the document says how it is tried again: where it does not, its integration may.
+    pub retry_is_own: bool,
     /// One attempt's deadline; absent: the executor's own default.
     pub timeout_ms: Option<u64>,
     pub on_error: OnError,

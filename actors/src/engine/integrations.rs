@@ -251,7 +251,7 @@ impl Engine {
             secrets: Arc::default(),
             timeout: timeout.min(TEST_PATIENCE),
         };
-        let order = Order { attempt, marked: None, pass, is_probe };
+        let order = Order { attempt, marked: None, pass, share: None, is_probe };
         let for_task = runtime.clone();
         let started = Instant::now();
         let task = async move { prepare_and_act(&for_task, executor.as_ref(), order).await };

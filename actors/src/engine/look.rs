@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::{Engine, TellError};
 use crate::clock::rfc3339;
-use crate::gates::Blocked;
+use crate::gates::{Blocked, Full, NoShare};
 use crate::ports::store::StoredRun;
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::PartitionMsg;
@@ -78,12 +78,33 @@ fn limited(reason: &mut Reason, hold: Hold) {
     }
 }
 
+/// Says of a step that is due which limit of actions holds it, where one does.
+fn unshared(reason: &mut Reason, blocked: Option<NoShare>) {
+    let Some(NoShare { is_overall, full }) = blocked else { return };
+    let (code, whose) = if is_overall {
+        (Waiting::OverallLimit, "limit of all tenants together")
+    } else {
+        (Waiting::TenantLimit, "limit of the tenant")
+    };
+    let what = match full {
+        Full::Concurrent { max } => format!("at most {max} actions are under way at once"),
+        Full::Rate { per_second, until_ms } => {
+            reason.wakes_at_ms = Some(until_ms);
+            format!("actions start no faster than {per_second} a second")
+        }
+    };
+    reason.code = code;
+    reason.message = format!("{whose}: {what}");
+    reason.held_by = vec![code.as_str().to_owned()];
+}
+
 impl Engine {
     /// Why a run of the caller's does not go on, and where it stands.
     pub async fn why(&self, scope: Scope, run: RunId) -> Result<(RunStatus, Vec<Reason>), TellError> {
         let run = self.run_as_stored(scope, run).await?;
         let status = run.state.status;
-        let mut reasons = run.why(self.inner.runtime.now_ms());
+        let gates = self.inner.runtime.gates.names(run.header.owner.tenant);
+        let mut reasons = run.why_among(self.now_ms(), gates.as_deref());
         if status == RunStatus::Pending
             && run.plan.limits.is_some()
             && let Some(hold) = self.hold(run.header.id, run.header.partition).await
@@ -121,12 +142,15 @@ impl Engine {
         tokio::time::timeout(patience, heard).await.ok()?.ok()?
     }
 
-    /// Says of a step that is due which limit or breaker of its integration holds it.
+    /// Says of a step that is due which limit or breaker of its integration holds it, or which limit of actions.
     fn gated(&self, run: &Run, reason: &mut Reason) {
         let Some((_, step)) = reason.execution_id.and_then(core314_domain::ids::ExecutionId::parts) else { return };
         let target = &run.step_plan(step).action_target;
         let name = (run.header.owner.tenant, target.clone());
-        let Some(blocked) = self.inner.runtime.gates.blocked(&name, self.now_ms()) else { return };
+        let (gates, now_ms) = (&self.inner.runtime.gates, self.now_ms());
+        let Some(blocked) = gates.blocked(&name, now_ms) else {
+            return unshared(reason, gates.share_blocked(name.0, now_ms));
+        };
         reason.wakes_at_ms = blocked.until_ms();
         reason.held_by = vec![format!("integration:{target}")];
         (reason.code, reason.message) = match blocked {

@@ -19,7 +19,7 @@ use crate::commit_writer::CommitWriter;
 use crate::ends::Ends;
 use crate::failpoint;
 use crate::feed::{Feed, Topic};
-use crate::gates::Tell;
+use crate::gates::{Gates, Tell};
 use crate::ingress::Ingress;
 use crate::integrations::Integrations;
 use crate::known_keys::KnownKeys;
@@ -96,7 +96,7 @@ impl Engine {
             environment: settings.environment.as_str().into(),
             known_keys: KnownKeys::default(),
             integrations: Integrations::new(parts.vault),
-            gates: Arc::default(),
+            gates: Arc::new(Gates::with_limits(settings.action_limits.clone())),
             plans: Plans::new(parts.executors, settings.plan_limits(), settings.cached_plans),
             settings,
             clock: parts.clock,

@@ -7,9 +7,9 @@ use core314_domain::ids::{RowId, StepNo};
 use core314_domain::json::without_nul;
 use core314_domain::log::LogEntry;
 use core314_domain::plan::StepKind;
+use core314_domain::run::Change;
 use core314_domain::run::step::StepStatus;
-use core314_domain::run::{Change, PhaseMove};
-use core314_domain::words::{ExecutionStatus, RunStatus, TriggerType};
+use core314_domain::words::{ExecutionStatus, PhaseStatus, RunStatus, TriggerType};
 use serde_json::{Value, json};
 
 use super::FlowRun;
@@ -37,7 +37,10 @@ impl FlowRun {
             Change::ApprovalOverdue { step } => {
                 Some(self.note(EscalationReason::ApprovalOverdue, self.of_step(*step), now_ms))
             }
-            Change::PhaseMoved(moved) => self.phase_late(moved, now_ms),
+            Change::PhaseLate { phase, duration_ms } => self.phase_late(*phase, (*duration_ms, true), now_ms),
+            // What is taken back after a phase has ended was told of with its end.
+            Change::PhaseMoved(moved) if moved.is_known_late || moved.status == PhaseStatus::RolledBack => None,
+            Change::PhaseMoved(moved) => self.phase_late(moved.phase, (moved.duration_ms?, false), now_ms),
             Change::RunEnded { status, .. } if !self.run.header.flow.is_single_action() => {
                 let reason = match status {
                     RunStatus::Failed | RunStatus::TimedOut => EscalationReason::RunFailed,
@@ -68,12 +71,12 @@ impl FlowRun {
         self.note(EscalationReason::ExecutionFailed, context, now_ms)
     }
 
-    /// A phase that took longer than its service level allows.
-    fn phase_late(&self, moved: &PhaseMove, now_ms: i64) -> Option<FailureNote> {
-        let plan = self.run.plan.phases.get(moved.phase as usize - 1)?;
-        let (sla_ms, duration_ms) = (plan.sla_ms?, moved.duration_ms?);
-        let context =
-            json!({"phase": moved.phase, "phase_name": *plan.name, "duration_ms": duration_ms, "sla_ms": sla_ms});
+    /// A phase that takes, or took, longer than its service level allows.
+    fn phase_late(&self, phase: u32, (duration_ms, is_under_way): (i64, bool), now_ms: i64) -> Option<FailureNote> {
+        let plan = self.run.plan.phases.get(phase as usize - 1)?;
+        let sla_ms = plan.sla_ms?;
+        let context = json!({"phase": phase, "phase_name": *plan.name, "duration_ms": duration_ms, "sla_ms": sla_ms,
+            "is_under_way": is_under_way});
         (duration_ms > sla_ms).then(|| self.note(EscalationReason::SlaExceeded, context, now_ms))
     }
 

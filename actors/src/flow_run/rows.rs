@@ -73,6 +73,7 @@ impl FlowRun {
             | Change::SignalTaken { .. }
             | Change::SignalNamed(_)
             | Change::UndoOpened { .. }
+            | Change::PhaseLate { .. }
             | Change::OutputSet { .. } => {}
             Change::WaitOpened { .. }
             | Change::WaitClosed { .. }

@@ -1,6 +1,7 @@
 use core314_domain::breaker::{BreakerPolicy, BreakerState};
 use core314_domain::ids::UserId;
 use core314_domain::integration::{CallRate, Definition};
+use core314_domain::retry::RetryPolicy;
 use uuid::Uuid;
 
 use super::*;
@@ -52,6 +53,22 @@ fn places_are_given_back_and_whoever_waits_is_told() {
     let second = pass(&gates, &name, 0);
     assert_eq!(second.leave(Health::Good, 1, 1), None);
     assert_eq!(gates.figures(), ([1, 0, 0], 0));
+}
+
+#[test]
+fn how_what_fails_is_tried_again_is_told_with_the_names() {
+    let gates = Arc::new(Gates::default());
+    let mut patient = integration(CallLimits::default(), false);
+    let tenant = patient.owner.tenant;
+    gates.put(&patient, KeptBreakers::default());
+    assert!(gates.names(tenant).expect("names").retries.is_empty());
+    let policy = RetryPolicy { max_attempts: 9, ..RetryPolicy::default() };
+    patient.definition.retry = Some(policy.clone());
+    gates.put(&patient, KeptBreakers::default());
+    assert_eq!(gates.names(tenant).expect("names").retries.get("crm"), Some(&policy));
+    patient.definition.retry = None;
+    gates.put(&patient, KeptBreakers::default());
+    assert!(gates.names(tenant).expect("names").retries.is_empty());
 }
 
 #[test]

@@ -200,7 +200,7 @@ resources! {
     Integrations = "integrations", "integration", [] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, kind: Text, endpoint: Text or null,
         backup_endpoint: Text or null, credentials: Json, settings: Json, limits: Json, breaker: Json,
-        breaker_state: Text, is_active: Boolean, version: Integer, created_at: Time, updated_at: Time,
+        retry: Json, breaker_state: Text, is_active: Boolean, version: Integer, created_at: Time, updated_at: Time,
     }
     /// Secrets by their names; the view knows no value, sealed or not.
     Secrets = "secrets", "secret", [] {

@@ -13,6 +13,7 @@ use core314_domain::secret::Marked;
 use super::ready::Entry;
 use super::runs::Ask;
 use super::{PartitionMsg, QueuePartition};
+use crate::gates::Passes;
 use crate::ports::executor::Attempt;
 use crate::runtime::{Counters, Order, perform, report_now};
 use crate::sub_runs::{StartRun, SubRunMsg};
@@ -86,7 +87,7 @@ impl QueuePartition {
         ctx: &mut Ctx<'_, Self>,
     ) {
         Counters::add(&self.runtime.counters.attempts_started, 1);
-        let pass = self.passes.remove(&(run, step));
+        let Passes { call, share } = self.passes.remove(&(run, step)).unwrap_or_default();
         let Some(resident) = self.runs.get(&run) else { return };
         let (Some(header), Some(plan)) = (&resident.header, &resident.plan) else { return };
         let plan = plan.part(part);
@@ -102,6 +103,7 @@ impl QueuePartition {
             return self.report(run, step, attempt, Arc::new(report));
         }
         let timeout_ms = plan.timeout_ms.unwrap_or(self.runtime.settings.attempt_timeout_ms);
+        let tenant = header.owner.tenant;
         let request = Attempt {
             owner: header.owner,
             run,
@@ -119,7 +121,8 @@ impl QueuePartition {
         self.running.insert((run, step), Some(part));
         self.shared.attempts.begin(run, step, attempt);
         let me = ctx.me();
-        let order = Order { attempt: request, marked, pass, is_probe: false };
+        let share = share.or_else(|| self.runtime.gates.share_now(tenant));
+        let order = Order { attempt: request, marked, pass: call, share, is_probe: false };
         perform(&self.runtime, &self.shared.attempts, executor, order, move || {
             // A partition that is gone finds the report in the table when it starts again.
             let _ = me.tell_urgent(PartitionMsg::AttemptEnded { run, step, attempt });

@@ -1,8 +1,10 @@
-//! Entries that wait at the gates of integrations: a full limit or an open breaker costs no slot and no commit.
+//! Entries that wait at the gates of integrations, or for their share of what a tenant and all together may do: a full limit
+//! or an open breaker costs no slot and no commit.
 //!
-//! Entries of one gate keep their order. Nothing here is stored: an entry whose partition is started again comes back from
-//! its run's row, and asks again. A crowd at a shut gate is in nobody's way: runs that only wait at gates leave memory once
-//! there are many, their entries stay, and they are read again when they may pass.
+//! Entries of one gate keep their order; those without an integration have a gate without a name. Nothing here is stored: an
+//! entry whose partition is started again comes back from its run's row, and asks again. A crowd at a shut gate is in nobody's
+//! way: runs that only wait at gates leave memory once there are many, their entries stay, and they are read again when they may
+//! pass.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use core314_domain::run::{Command, Effect};
 use super::QueuePartition;
 use super::ready::Entry;
 use super::runs::Ask;
-use crate::gates::{CallPass, GateName};
+use crate::gates::{GateName, Passes, Wait, no_gate};
 use crate::supervision::Ctx;
 
 /// The entries, and the gates that are worth asking again.
@@ -26,6 +28,8 @@ pub struct Held {
     due_of: BTreeMap<GateName, i64>,
     /// Gates at which something has changed.
     open: BTreeSet<GateName>,
+    /// Gates whose first entry waits for its tenant's share, and not at the gate.
+    unshared: BTreeSet<GateName>,
     /// How many entries of a run wait here.
     of_run: HashMap<RunId, u32>,
     /// Runs that have left memory and whose every queued step waits here.
@@ -72,6 +76,7 @@ impl Held {
         }
         if entries.is_empty() {
             self.entries.remove(name);
+            self.unshared.remove(name);
             self.set_due(name, None);
         }
     }
@@ -95,6 +100,23 @@ impl Held {
         !self.parked.is_empty() && self.parked.contains(&run)
     }
 
+    /// The first entry of a gate cannot start yet.
+    fn waits(&mut self, name: &GateName, wait: Wait) {
+        self.set_due(name, wait.until_ms);
+        if wait.is_share {
+            self.unshared.insert(name.clone());
+        }
+    }
+
+    /// Whether any entry waits for its tenant's share.
+    fn waits_for_share(&self, tenant: TenantId) -> bool {
+        self.unshared_of(tenant).next().is_some()
+    }
+
+    fn unshared_of(&self, tenant: TenantId) -> impl Iterator<Item = &GateName> {
+        self.unshared.range((tenant, no_gate())..).take_while(move |name| name.0 == tenant)
+    }
+
     fn set_due(&mut self, name: &GateName, at_ms: Option<i64>) {
         if let Some(old) = self.due_of.remove(name) {
             self.due.remove(&(old, name.clone()));
@@ -105,8 +127,16 @@ impl Held {
         }
     }
 
+    /// There is a share for whoever of a tenant comes first, at whichever gate.
+    fn shared(&mut self, tenant: TenantId) {
+        for name in self.unshared_of(tenant).cloned().collect::<Vec<_>>() {
+            self.opened(name);
+        }
+    }
+
     /// Something has changed at a gate.
     pub fn opened(&mut self, name: GateName) {
+        self.unshared.remove(&name);
         if self.entries.contains_key(&name) {
             self.open.insert(name);
         }
@@ -127,8 +157,12 @@ impl Held {
 impl QueuePartition {
     /// Starts an entry of the queue, or holds it at the gate of its integration.
     pub(super) fn start_or_hold(&mut self, entry: Entry, ctx: &mut Ctx<'_, Self>) {
-        let Some(gate) = entry.gate.clone() else { return self.start_entry(entry.run, entry.step, None) };
-        let (name, run) = ((entry.tenant, gate), entry.run);
+        let name = match &entry.gate {
+            Some(gate) => (entry.tenant, gate.clone()),
+            None if self.runtime.gates.bind(entry.tenant) => (entry.tenant, no_gate()),
+            None => return self.start_entry(entry.run, entry.step, Passes::default()),
+        };
+        let run = entry.run;
         if let Some(first) = self.held.first(&name) {
             // Behind others of the same gate it takes its place. One that comes before them was called back.
             let comes_first = (entry.order, entry.run, entry.step) <= first;
@@ -138,12 +172,11 @@ impl QueuePartition {
             }
             return self.leave_if_done(run, ctx);
         }
-        match self.runtime.gates.enter(&name, self.number, self.runtime.now_ms()) {
-            None => self.start_entry(entry.run, entry.step, None),
-            Some(Ok(pass)) => self.start_entry(entry.run, entry.step, Some(pass)),
-            Some(Err(blocked)) => {
+        match self.runtime.gates.pass(&name, self.number, self.runtime.now_ms()) {
+            Ok(passes) => self.start_entry(entry.run, entry.step, passes),
+            Err(wait) => {
                 self.held.push(name.clone(), entry);
-                self.held.set_due(&name, blocked.until_ms());
+                self.held.waits(&name, wait);
                 self.leave_if_done(run, ctx);
             }
         }
@@ -167,27 +200,27 @@ impl QueuePartition {
                 self.want(run);
                 return true;
             }
-            match self.runtime.gates.enter(&name, self.number, self.runtime.now_ms()) {
-                Some(Err(blocked)) => {
+            match self.runtime.gates.pass(&name, self.number, self.runtime.now_ms()) {
+                Err(wait) => {
                     self.held.open.remove(&name);
-                    self.held.set_due(&name, blocked.until_ms());
+                    self.held.waits(&name, wait);
                 }
-                entered => {
+                Ok(passes) => {
                     self.held.pop(&name);
-                    self.start_entry(run, step, entered.and_then(Result::ok));
+                    self.start_entry(run, step, passes);
                     return true;
                 }
             }
         }
     }
 
-    fn start_entry(&mut self, run: RunId, step: StepNo, pass: Option<CallPass>) {
-        let passes = pass.into_iter().map(|pass| (step, pass)).collect();
+    fn start_entry(&mut self, run: RunId, step: StepNo, passes: Passes) {
+        let passes = if passes.is_empty() { Vec::new() } else { vec![(step, passes)] };
         self.deliver(run, Ask { passes, ..Ask::quiet(Command::Start { steps: vec![step] }) });
     }
 
     /// Keeps the passes of the steps that start; the others are given back.
-    pub(super) fn keep_passes(&mut self, run: RunId, passes: Vec<(StepNo, CallPass)>, effects: &[Effect]) {
+    pub(super) fn keep_passes(&mut self, run: RunId, passes: Vec<(StepNo, Passes)>, effects: &[Effect]) {
         for (no, pass) in passes {
             if effects.iter().any(|effect| matches!(effect, Effect::StartAttempt { step, .. } if *step == no)) {
                 self.passes.insert((run, no), pass);
@@ -204,8 +237,16 @@ impl QueuePartition {
         }
     }
 
-    /// Something has changed at the gate of an integration.
+    /// Something has changed at the gate of an integration; or, without a name, there is a share for whoever waits for one.
     pub(super) fn gate_opened(&mut self, tenant: TenantId, name: Arc<str>) {
-        self.held.opened((tenant, name));
+        if !name.is_empty() {
+            return self.held.opened((tenant, name));
+        }
+        // Without a slot nobody comes: they ask again once there is one.
+        let comes = self.held.waits_for_share(tenant) && self.free() > 0;
+        self.held.shared(tenant);
+        if !comes {
+            self.runtime.gates.pass_on(tenant, self.number);
+        }
     }
 }

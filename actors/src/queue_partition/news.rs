@@ -152,6 +152,7 @@ fn changes_run(change: &Change) -> bool {
         | Change::SignalTaken { .. }
         | Change::SignalNamed(_)
         | Change::PhaseMoved(_)
+        | Change::PhaseLate { .. }
         | Change::UndoOpened { .. }
         | Change::OutputSet { .. }
         | Change::ResultCached { .. }
@@ -203,6 +204,7 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         | Change::SignalTaken { .. }
         | Change::SignalNamed(_)
         | Change::PhaseMoved(_)
+        | Change::PhaseLate { .. }
         | Change::RollbackBegan { .. }
         | Change::UndoOpened { .. }
         | Change::UndoSettled { .. }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::outbox::Pending;
 use super::{Answer, AnswerTo, NewRun, News, PartitionMsg, QueuePartition};
 use crate::flow_run::{Accepting, Decide, Decided, FlowRun, FlowRunArgs, Remark, RunMsg};
-use crate::gates::CallPass;
+use crate::gates::Passes;
 use crate::ports::store::{DeadLetter, Write};
 use crate::runtime::{Counters, run_name};
 use crate::supervision::{ChildExit, ChildSpec, Ctx, Ref};
@@ -45,7 +45,7 @@ pub struct Resident {
     pub generation: u32,
     pub ended: bool,
     pub idle: bool,
-    /// How many of its steps are queued; counted where its tenant has integrations.
+    /// How many of its steps are queued; counted where its tenant has integrations, or limits.
     pub queued: u32,
 }
 
@@ -56,8 +56,8 @@ pub struct Ask {
     pub remark: Remark,
     /// What the bucket of its rate holds once it starts by this.
     pub bucket: Option<Bucket>,
-    /// For the steps that it starts: the right to call their integrations.
-    pub passes: Vec<(StepNo, CallPass)>,
+    /// What the steps start with that it starts.
+    pub passes: Vec<(StepNo, Passes)>,
     pub answer: Option<AnswerTo>,
 }
 

@@ -10,6 +10,7 @@ use core314_actors::ports::resource::Resource;
 use core314_domain::breaker::BreakerPolicy;
 use core314_domain::ids::UserId;
 use core314_domain::integration::{CallLimits, Definition};
+use core314_domain::retry::RetryPolicy;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -47,6 +48,8 @@ struct Input {
     limits: CallLimits,
     /// When the service is left alone because it is ill; absent: as the defaults say.
     breaker: Option<BreakerPolicy>,
+    /// How a failed action is tried again where neither its step nor its flow says; absent: as the defaults say.
+    retry: Option<RetryPolicy>,
     /// Whether actions may use it: true where nothing is said.
     is_active: Option<bool>,
 }
@@ -65,11 +68,11 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let input: Input = input::read(value)?;
     let caller = credential.act(req.headers(), input.user_id)?;
     let owner = caller.owner()?;
-    let Input { endpoint, backup_endpoint, credentials, settings, limits, breaker, .. } = input;
+    let Input { endpoint, backup_endpoint, credentials, settings, limits, breaker, retry, .. } = input;
     let draft = IntegrationDraft {
         name: input.name,
         kind: input.kind,
-        definition: Definition { endpoint, backup_endpoint, credentials, settings, limits, breaker },
+        definition: Definition { endpoint, backup_endpoint, credentials, settings, limits, breaker, retry },
         is_active: input.is_active.unwrap_or(true),
     };
     let made = state.engine.create_integration(owner, draft, caller.by).await?;

@@ -29,6 +29,7 @@ struct Input {
     backup_endpoint: Option<String>,
     limits: Option<Map<String, Value>>,
     breaker: Option<Map<String, Value>>,
+    retry: Option<Map<String, Value>>,
     credentials: Option<Map<String, Value>>,
     settings: Option<Map<String, Value>>,
     is_active: Option<bool>,

@@ -120,7 +120,7 @@ fn queue(page: &mut Exposition, engine: &Engine) {
     let gathering = sum(|partition| partition.limit_gathering.load(Ordering::Relaxed));
     page.single(Type::Gauge, "core314_limit_gathering", "Runs that gather triggers before they begin.", gathering);
     let held = sum(|partition| partition.held.load(Ordering::Relaxed));
-    page.single(Type::Gauge, "core314_integration_waiting", "Entries that wait for an integration.", held);
+    page.single(Type::Gauge, "core314_integration_waiting", "Entries that wait at an integration or a limit.", held);
     let (breakers, calls) = engine.runtime().gates.figures();
     let by_state = BreakerState::ALL.iter().zip(breakers).map(|(state, n)| (vec![("state", state.as_str())], n as f64));
     page.family(Type::Gauge, "core314_breakers", "Breakers of integrations, by state.", by_state);

@@ -1,12 +1,12 @@
 //! Breakers, backup endpoints and limits of integrations, by the real binary on both stores.
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{done, start, start_with};
+use super::{done, refused, run_flow, start, start_with};
 use crate::orchestration::on_both_stores;
 use crate::sink::Sink;
-use crate::support::{SECRET_KEY, Server, StoreKind};
+use crate::support::{SECRET_KEY, Server, StoreKind, USER};
 
 /// One partition with few slots, so that a wait that held one would be seen.
 fn narrow() -> [(&'static str, String); 2] {
@@ -206,6 +206,64 @@ async fn one_wish_for_patience_holds_for_all(kind: StoreKind) {
     assert!(breaker(&server, "shop").await["patience_until"].is_string());
 }
 
+/// An action that says nothing of its own is tried again as its integration says; what the document says goes before.
+async fn an_integration_says_how_it_is_tried_again(kind: StoreKind) {
+    let (installation, mut server) = start(kind).await;
+    let shop = Sink::start();
+    shop.answer(500);
+    let at_once = json!({"max_attempts": 2, "backoff_seconds": 0.0});
+    let more = json!({"endpoint": shop.url, "retry": at_once, "breaker": {"min_calls": 1_000}});
+    integration(&server, "shop", more).await;
+    let row = server.get("/api/v1/integrations/shop").await;
+    assert_eq!((&row["retry"]["max_attempts"], &row["retry"]["jitter"]), (&json!(2), &json!("full")), "{row}");
+    let patch = json!({"retry": {"max_attempts": 0}});
+    let path = "/api/v1/integrations/shop";
+    let says = refused(&server, Method::PATCH, path, patch, StatusCode::UNPROCESSABLE_ENTITY).await;
+    assert!(says.contains("/retry/max_attempts"), "{says}");
+
+    let single = async |server: &Server| {
+        let body = json!({"action_type": "api_call", "action_target": "shop", "action_payload": {"path": "x"}});
+        let answer = done(server, Method::POST, "/api/v1/executions", body).await;
+        answer["id"].as_str().expect("a run").to_owned()
+    };
+    let run = single(&server).await;
+    assert_eq!((ended(&server, &run).await.as_str(), shop.count()), ("failed", 2), "as the integration says");
+    let run = begin(&server, "shop").await;
+    assert_eq!((ended(&server, &run).await.as_str(), shop.count()), ("failed", 3), "as the execution itself says");
+    let config = json!({"action_type": "api_call", "action_target": "shop", "action_payload": {"path": "x"}});
+    let flow = |name: &str, policy: Value| {
+        json!({"flow_name": name, "trigger_type": "manual", "retry_policy": policy,
+            "flow_steps": [{"id": "a", "config": config}]})
+    };
+    let log = run_flow(&server, flow("silent", json!({})), json!({})).await;
+    assert_eq!((log.len(), shop.count()), (2, 5), "a flow that says nothing leaves it to the integration");
+    let log = run_flow(&server, flow("own", json!({"max_attempts": 3, "backoff_seconds": 0.0})), json!({})).await;
+    assert_eq!((log.len(), shop.count()), (3, 8), "as the flow says");
+
+    // It counts at once, and after a restart.
+    let slowly =
+        json!({"retry": {"max_attempts": 7, "backoff_seconds": 3600, "max_backoff_seconds": 3600, "jitter": "none"}});
+    done(&server, Method::PATCH, path, slowly).await;
+    let run = single(&server).await;
+    let words = "attempt 1 of 7 has failed; the next one is due";
+    until("it waits as the integration says", async || {
+        why(&server, &run).await == ("retry".to_owned(), words.to_owned())
+    })
+    .await;
+    server.kill();
+    let server = Server::start_with(&installation, &[("CORE314_SECRET_KEY", SECRET_KEY.to_owned())]).expect("ready");
+    assert_eq!(why(&server, &run).await, ("retry".to_owned(), words.to_owned()));
+    done(&server, Method::PATCH, path, json!({"retry": at_once})).await;
+    let (before, run) = (shop.count(), single(&server).await);
+    assert_eq!((ended(&server, &run).await.as_str(), shop.count() - before), ("failed", 2));
+    let row = done(&server, Method::PATCH, path, json!({"retry": null})).await;
+    assert_eq!(row["retry"], json!({}), "nothing is said any more");
+    let words = ["integration", "add", "patient", "--kind", "http", "--endpoint", &shop.url, "--max-attempts", "9"];
+    let (status, printed) = installation.run(&[&words[..], &["--server", &server.url, "--user", USER]].concat());
+    assert_eq!(status, 0, "{printed}");
+    assert_eq!(server.get("/api/v1/integrations/patient").await["retry"]["max_attempts"], 9);
+}
+
 /// Runs that wait at a shut gate do not fill the memory in which others are read, and come back in their order.
 async fn a_crowd_at_a_gate_is_in_nobodys_way(kind: StoreKind) {
     const CROWD: usize = 60;
@@ -250,5 +308,6 @@ on_both_stores!(
     a_backup_takes_over,
     a_full_limit_delays_and_holds_no_slot,
     one_wish_for_patience_holds_for_all,
+    an_integration_says_how_it_is_tried_again,
     a_crowd_at_a_gate_is_in_nobodys_way,
 );

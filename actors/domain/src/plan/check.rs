@@ -168,6 +168,8 @@ impl<'a> Checker<'a> {
         let step = &slot.step;
         let when = self.condition(&format!("{at}/when"), &step.when, &names);
         let retry = step.retry.as_ref().unwrap_or(&doc.retry_policy).clone();
+        // A stored document has every field, so that a policy that is as the default counts as none.
+        let retry_is_own = step.retry.is_some() || doc.retry_policy != RetryPolicy::default();
         if let Some(own) = &step.retry {
             self.retry(&format!("{at}/retry"), own);
         }
@@ -176,9 +178,10 @@ impl<'a> Checker<'a> {
         let mut with_own = before.clone();
         with_own.push(&step.id);
         let after = Names { steps: &with_own, ..names };
-        let undo = self.undo(&format!("{at}/undo"), step, &after, &retry);
+        let undo = self.undo(&format!("{at}/undo"), step, &after, (&retry, retry_is_own));
         let verify = step.verify.as_ref();
         let verify = verify.and_then(|probe| self.side_action(&format!("{at}/verify"), probe, &step.id, &names, &retry));
+        let verify = verify.map(|plan| Box::new(StepPlan { retry_is_own, ..plan }));
         let cache = self.cache(slot, &names);
         let idempotency_key = self.idempotency_key(slot, &names);
         let base = match &slot.config {
@@ -188,6 +191,7 @@ impl<'a> Checker<'a> {
         Some(StepPlan {
             when,
             retry,
+            retry_is_own,
             timeout_ms: step.timeout_seconds.map(timeout_ms),
             on_error: step.on_error,
             on_unknown_outcome: step.on_unknown_outcome,
@@ -203,7 +207,7 @@ impl<'a> Checker<'a> {
             cache,
             idempotency_key,
             undo,
-            verify: verify.map(Box::new),
+            verify,
             ..base?
         })
     }
@@ -214,15 +218,25 @@ impl<'a> Checker<'a> {
     }
 
     /// What takes a step back, where it can be: by a policy of its own, or else by the step's.
-    fn undo(&mut self, at: &str, step: &StepDocument, names: &Names<'_>, retry: &RetryPolicy) -> Option<Box<StepPlan>> {
+    fn undo(
+        &mut self,
+        at: &str,
+        step: &StepDocument,
+        names: &Names<'_>,
+        (retry, retry_is_own): (&RetryPolicy, bool),
+    ) -> Option<Box<StepPlan>> {
         let undo = step.undo.as_ref()?;
         if let Some(own) = &undo.retry {
             self.retry(&format!("{at}/retry"), own);
         }
         self.timeout(&format!("{at}/timeout_seconds"), undo.timeout_seconds);
         let base = self.side_action(at, &undo.action(), &step.id, names, undo.retry.as_ref().unwrap_or(retry))?;
-        let timeout_ms = undo.timeout_seconds.map(timeout_ms);
-        Some(Box::new(StepPlan { timeout_ms, requires_approval: undo.requires_approval, ..base }))
+        Some(Box::new(StepPlan {
+            timeout_ms: undo.timeout_seconds.map(timeout_ms),
+            requires_approval: undo.requires_approval,
+            retry_is_own: retry_is_own || undo.retry.is_some(),
+            ..base
+        }))
     }
 
     /// An action that stands beside a step.
@@ -382,6 +396,7 @@ pub(super) fn blank(id: &str, kind: StepKind, payload: Template, retry: &RetryPo
         expires_in_ms: None,
         when: None,
         retry: retry.clone(),
+        retry_is_own: false,
         timeout_ms: None,
         on_error: OnError::Fail,
         on_unknown_outcome: OnUnknownOutcome::Retry,

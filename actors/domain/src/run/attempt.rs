@@ -1,6 +1,6 @@
 //! The end of an attempt: seen, unknown, or cut off.
 
-use super::decide::Decider;
+use super::decide::{Decider, retry_of};
 use super::step::{Live, StepStatus};
 use super::{AttemptReport, Change, Closing, Effect, Outcome};
 use crate::expr::size;
@@ -100,7 +100,7 @@ impl Decider<'_> {
             return None;
         }
         let execution = self.draft.header.id.execution(no);
-        self.draft.step_plan(no).retry.next_at_ms(
+        retry_of(self.plan(no), self.grant.gates).next_at_ms(
             execution,
             live.attempt - live.base,
             live.released_at_ms,

@@ -163,6 +163,12 @@ pub enum Change {
     /// The caller's own name for a signal that was heard or kept.
     SignalNamed(RequestName),
     PhaseMoved(Box<PhaseMove>),
+    /// The phase under way takes longer than it may, and goes on.
+    PhaseLate {
+        phase: u32,
+        /// How long it has taken until now.
+        duration_ms: i64,
+    },
     /// What was done after this phase is taken back: these executions, in this order.
     RollbackBegan {
         base: StepNo,

@@ -3,7 +3,7 @@
 //! A decider works on a draft of the run, so that a decision may cascade (a step ends, its dependents are released,
 //! one is skipped, its dependents follow) while the run itself stays as it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::step::{Live, StepStatus};
@@ -12,6 +12,7 @@ use crate::dispatch::Credits;
 use crate::ids::StepNo;
 use crate::limits::{Brought, Limits};
 use crate::plan::{RollbackTo, StepPlan};
+use crate::retry::RetryPolicy;
 use crate::words::{OnError, OnErrorAction, RunStatus};
 
 /// What a decision may use up and must know of its surroundings.
@@ -27,11 +28,21 @@ pub struct Grant<'a> {
 }
 
 /// The names of a tenant's integrations.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct GatedNames {
     pub all: BTreeSet<Arc<str>>,
     /// Those that let no call start unasked: the entry waits for its pass in the queue, whatever slots are free.
     pub shut: BTreeSet<Arc<str>>,
+    /// How a failed action is tried again whose document does not say, of those that do.
+    pub retries: BTreeMap<Arc<str>, RetryPolicy>,
+    /// Every action asks before it starts: how many of the tenant's, or of all, go at once is bounded.
+    pub asks_all: bool,
+}
+
+/// How a step is tried again: as its document says, else as the integration that it names, else as the defaults say.
+pub(super) fn retry_of<'a>(plan: &'a StepPlan, gates: Option<&'a GatedNames>) -> &'a RetryPolicy {
+    let of_integration = gates.filter(|_| !plan.retry_is_own).and_then(|gates| gates.retries.get(&plan.action_target));
+    of_integration.unwrap_or(&plan.retry)
 }
 
 /// A decision in the making.

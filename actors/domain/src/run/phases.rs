@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Change;
 use super::decide::Decider;
 use super::step::StepStatus;
+use super::{Change, Closing, Run};
 use crate::ids::StepNo;
-use crate::words::PhaseStatus;
+use crate::words::{PhaseStatus, RunStatus};
 
 /// In which phase a run is; 0 where its flow has none, or it has not begun.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct PhaseState {
     /// Whether it has ended; the next has not begun.
     #[serde(rename = "e", default, skip_serializing_if = "std::ops::Not::not")]
     pub is_over: bool,
+    /// Whether it was noted, while it ran, that it takes longer than it may.
+    #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_late: bool,
 }
 
 /// A transition of a phase: a row of `workflow_phase_logs`.
@@ -32,6 +35,23 @@ pub struct PhaseMove {
     pub error: Option<String>,
     /// Where a run that rolls back then stands: the phase to whose end it goes back; 0: the start.
     pub rollback_to: Option<u32>,
+    /// Whether it was noted before that it takes longer than it may: nobody is to be told twice.
+    pub is_known_late: bool,
+}
+
+impl Run {
+    /// When the phase under way becomes longer than it may be. `None`: nothing bounds it, or it is noted already.
+    pub(super) fn phase_late_at_ms(&self) -> Option<i64> {
+        let (state, phase) = (&self.state, self.state.phase);
+        let is_bound = matches!(state.status, RunStatus::Running | RunStatus::Paused)
+            && matches!(state.closing, None | Some(Closing::Failed));
+        if !is_bound || phase.current == 0 || phase.is_over || phase.is_late {
+            return None;
+        }
+        let sla_ms = self.plan.phases.get(phase.current as usize - 1)?.sla_ms?;
+        // As long as it may be is not too long.
+        Some(phase.started_at_ms.saturating_add(sla_ms).saturating_add(1))
+    }
 }
 
 impl Decider<'_> {
@@ -84,6 +104,14 @@ impl Decider<'_> {
         self.advance_phase();
     }
 
+    /// Notes, once for each time that a phase runs, that it takes longer than it may.
+    pub(super) fn note_late_phase(&mut self) {
+        if self.draft.phase_late_at_ms().is_some_and(|at| at <= self.now_ms) {
+            let PhaseState { current, started_at_ms, .. } = self.state().phase;
+            self.emit(Change::PhaseLate { phase: current, duration_ms: self.now_ms - started_at_ms });
+        }
+    }
+
     /// The phase under way has failed for good.
     pub(super) fn phase_failed(&mut self, error: Option<&str>) {
         let phase = self.state().phase;
@@ -107,12 +135,13 @@ impl Decider<'_> {
         error: Option<&str>,
         rollback_to: Option<u32>,
     ) {
-        let started_at_ms = self.state().phase.started_at_ms;
+        let PhaseState { started_at_ms, is_late, .. } = self.state().phase;
         let runs = status == PhaseStatus::Started;
         let duration_ms = (!runs).then(|| (self.now_ms - started_at_ms).max(0));
         let error = error.map(str::to_owned);
         let at_ms = self.now_ms;
-        let moved = PhaseMove { phase, status, at_ms, duration_ms, previous_phase, error, rollback_to };
+        let is_known_late = is_late && !runs;
+        let moved = PhaseMove { phase, status, at_ms, duration_ms, previous_phase, error, rollback_to, is_known_late };
         self.emit(Change::PhaseMoved(Box::new(moved)));
     }
 

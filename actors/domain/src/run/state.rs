@@ -41,6 +41,7 @@ impl RunState {
             | Change::StepEnded { .. }
             | Change::StepWaiting { .. } => self.apply_to_step(change),
             Change::PhaseMoved(_)
+            | Change::PhaseLate { .. }
             | Change::RollbackBegan { .. }
             | Change::UndoOpened { .. }
             | Change::UndoSettled { .. }
@@ -166,11 +167,13 @@ impl RunState {
             Change::PhaseMoved(moved) => {
                 let starts = moved.status == PhaseStatus::Started;
                 if starts {
-                    self.phase = PhaseState { current: moved.phase, started_at_ms: moved.at_ms, is_over: false };
+                    let (current, started_at_ms) = (moved.phase, moved.at_ms);
+                    self.phase = PhaseState { current, started_at_ms, ..PhaseState::default() };
                 } else {
                     self.phase.is_over = true;
                 }
             }
+            Change::PhaseLate { .. } => self.phase.is_late = true,
             Change::RollbackBegan { base, targets, to_phase, error, is_asked } => {
                 self.reopened += u32::from(*is_asked);
                 self.completed_at_ms = None;

@@ -45,7 +45,7 @@ impl Run {
                 _ => None,
             }
         });
-        steps.chain(deadline).min()
+        steps.chain(deadline).chain(self.phase_late_at_ms()).min()
     }
 }
 

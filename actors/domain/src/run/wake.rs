@@ -1,6 +1,6 @@
 //! What is due: deadlines, expiries, schedules and retries.
 
-use super::decide::Decider;
+use super::decide::{Decider, GatedNames};
 use super::step::StepStatus;
 use super::{Closing, Effect};
 use crate::ids::StepNo;
@@ -10,6 +10,7 @@ use crate::words::RunStatus;
 impl Decider<'_> {
     /// Looks at the times after which something must not go on.
     pub(super) fn wake(&mut self) {
+        self.note_late_phase();
         if self.is_late() && matches!(self.state().closing, None | Some(Closing::Failed)) {
             self.close(Closing::TimedOut, "the run's deadline (max_execution_time_seconds) passed");
             return;
@@ -84,7 +85,8 @@ impl Decider<'_> {
         }
         let plan = self.plan(no);
         let gates = self.grant.gates;
-        let asks = self.claimed != Some(no) && gates.is_some_and(|gates| gates.shut.contains(&plan.action_target));
+        let must_ask = |gates: &GatedNames| gates.asks_all || gates.shut.contains(&plan.action_target);
+        let asks = self.claimed != Some(no) && gates.is_some_and(must_ask);
         if needs_slot && self.decision.unused_slots > 0 && !self.is_full() && !asks {
             self.decision.unused_slots -= 1;
             self.start(no);

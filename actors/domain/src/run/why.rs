@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::decide::{GatedNames, retry_of};
 use super::step::StepStatus;
 use super::{Closing, Place, Run};
 use crate::ids::{ExecutionId, StepNo};
@@ -22,6 +23,7 @@ words! {
         Attempt = "attempt", Paused = "paused", Ending = "ending", OutcomeUnknown = "outcome_unknown",
         Begin = "begin", Limit = "limit", Timer = "timer", Signal = "signal", Event = "event", SubFlow = "sub_flow",
         Inner = "inner_steps", Phase = "phase", Breaker = "breaker_open", IntegrationLimit = "integration_limit",
+        TenantLimit = "tenant_limit", OverallLimit = "overall_limit",
     }
 }
 
@@ -45,12 +47,17 @@ pub struct Reason {
 impl Run {
     /// Why the run does not go on, as of `now_ms`. Empty for one that has ended.
     pub fn why(&self, now_ms: i64) -> Vec<Reason> {
+        self.why_among(now_ms, None)
+    }
+
+    /// The same, where the integrations of its tenant are known.
+    pub fn why_among(&self, now_ms: i64, gates: Option<&GatedNames>) -> Vec<Reason> {
         let status = self.state.status;
         if status.is_terminal() {
             return Vec::new();
         }
         let mut reasons: Vec<Reason> = self.run_reason().into_iter().collect();
-        reasons.extend(self.state.numbers().into_iter().filter_map(|no| self.step_reason(no, now_ms)));
+        reasons.extend(self.state.numbers().into_iter().filter_map(|no| self.step_reason(no, now_ms, gates)));
         reasons
     }
 
@@ -84,7 +91,7 @@ impl Run {
         }
     }
 
-    fn step_reason(&self, no: StepNo, now_ms: i64) -> Option<Reason> {
+    fn step_reason(&self, no: StepNo, now_ms: i64, gates: Option<&GatedNames>) -> Option<Reason> {
         let step = self.state.get(no)?;
         let plan = self.step_plan(no);
         let live = step.live.as_deref().copied().unwrap_or_default();
@@ -128,7 +135,8 @@ impl Run {
             }
             StepStatus::Retrying if later.is_some() => {
                 let made = live.attempt - live.base;
-                let message = format!("attempt {made} of {} has failed; the next one is due", plan.retry.max_attempts);
+                let most = retry_of(plan, gates).max_attempts;
+                let message = format!("attempt {made} of {most} has failed; the next one is due");
                 (Waiting::Retry, message, later, Vec::new())
             }
             StepStatus::Pending | StepStatus::Retrying => {

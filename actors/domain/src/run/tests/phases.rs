@@ -54,6 +54,53 @@ fn a_phase_begins_when_the_one_before_has_completed() {
     assert_eq!(status(&bench), RunStatus::Completed);
 }
 
+/// What a decision notes of phases that take too long.
+fn late(decision: &Decision) -> Vec<(u32, i64)> {
+    let noted = |change: &Change| match change {
+        Change::PhaseLate { phase, duration_ms } => Some((*phase, *duration_ms)),
+        _ => None,
+    };
+    decision.changes.iter().filter_map(noted).collect()
+}
+
+/// Whether the ends of phases in a decision were known to be late.
+fn known_late(decision: &Decision) -> Vec<bool> {
+    let ended = |change: &Change| match change {
+        Change::PhaseMoved(moved) if moved.status != PhaseStatus::Started => Some(moved.is_known_late),
+        _ => None,
+    };
+    decision.changes.iter().filter_map(ended).collect()
+}
+
+#[test]
+fn a_phase_that_takes_too_long_is_noted_while_it_runs_and_once() {
+    let bounded =
+        || pipeline(2, json!({"phases": [{"number": 1, "sla_seconds": 30}, {"number": 2, "sla_seconds": 5}]}));
+    let mut bench = bounded();
+    assert_eq!(bench.timing(None).wake_at_ms, Some(30_001));
+    assert!(late(&bench.at(30_000, &Command::Wake)).is_empty(), "as long as it may be is not too long");
+    assert_eq!(late(&bench.at(30_500, &Command::Wake)), [(1, 30_500)]);
+    assert_eq!(bench.timing(None).wake_at_ms, None);
+    // It is known through a restart.
+    bench.run.state = RunState::load(&bench.run.save()).expect("it was saved");
+    let again = bench.at(40_000, &Command::Recover { under_way: vec![0] });
+    assert_eq!((late(&again), bench.timing(None).wake_at_ms), (vec![], None));
+    bench.now_ms = 50_000;
+    assert_eq!(known_late(&bench.completes(0)), [true]);
+    // The next phase has a time of its own.
+    assert_eq!(bench.timing(None).wake_at_ms, Some(55_001));
+    bench.now_ms = 60_000;
+    assert_eq!(known_late(&bench.completes(1)), [false], "nobody was told: its end tells");
+
+    let mut paused = bounded();
+    paused.tell(&Command::Pause { by: "user:1".into() });
+    assert_eq!(late(&paused.at(31_000, &Command::Wake)), [(1, 31_000)], "whoever pauses it stops no clock");
+    let mut cancelled = bounded();
+    cancelled.tell(&Command::Cancel { reason: "enough".into() });
+    assert_eq!(cancelled.timing(None).wake_at_ms, None, "what ends needs no word about its time");
+    assert_eq!(pipeline(2, json!({})).timing(None).wake_at_ms, None, "without a threshold nothing is too long");
+}
+
 /// The fourth phase of seven fails.
 fn fourth_fails(more: Value) -> (Bench, Decision) {
     let mut bench = pipeline(7, more);

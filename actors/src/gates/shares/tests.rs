@@ -1,0 +1,133 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::fairness::TenantLimits;
+
+type Called = Arc<Mutex<Vec<(u16, TenantId)>>>;
+
+fn tenant(number: u128) -> TenantId {
+    TenantId(Uuid::from_u128(number))
+}
+
+fn gates(limits: ActionLimits) -> (Arc<Gates>, Called) {
+    let gates = Arc::new(Gates::with_limits(limits));
+    let called = Called::default();
+    let for_tell = called.clone();
+    gates.tell_by(Box::new(move |partition, (tenant, name)| {
+        assert!(name.is_empty());
+        for_tell.lock().expect("sound").push((partition, *tenant));
+    }));
+    (gates, called)
+}
+
+/// Asks for a share; why there is none.
+fn ask(gates: &Arc<Gates>, tenant: TenantId, partition: u16, now_ms: i64) -> Result<Share, NoShare> {
+    gates.share(tenant, partition, now_ms).map(|share| share.expect("it is bounded"))
+}
+
+fn taken(called: &Called) -> Vec<(u16, TenantId)> {
+    std::mem::take(&mut *called.lock().expect("sound"))
+}
+
+fn no(is_overall: bool, max: u32) -> Option<NoShare> {
+    Some(NoShare { is_overall, full: Full::Concurrent { max } })
+}
+
+#[test]
+fn a_tenants_limit_holds_its_own_actions_and_nobody_elses() {
+    let (a, b) = (tenant(1), tenant(2));
+    let (gates, called) = gates(ActionLimits { per_tenant_concurrent: 1, ..ActionLimits::default() });
+    let first = ask(&gates, a, 1, 0).expect("there is room");
+    assert_eq!(ask(&gates, a, 1, 0).err(), no(false, 1));
+    assert_eq!((ask(&gates, a, 2, 0).err(), gates.share_blocked(a, 0)), (no(false, 1), no(false, 1)));
+    let other = ask(&gates, b, 1, 0);
+    assert!(other.is_ok(), "another tenant has its own");
+    drop(first);
+    assert_eq!(taken(&called), [(1, a)], "the first that waits is called");
+    assert_eq!(ask(&gates, a, 2, 1).err(), no(false, 1), "nobody slips in before it");
+    let second = ask(&gates, a, 1, 2);
+    drop(second);
+    assert_eq!(taken(&called), [(2, a)]);
+}
+
+#[test]
+fn a_flood_of_one_tenant_takes_no_turn_of_another() {
+    let (flood, other) = (tenant(1), tenant(2));
+    let (gates, called) = gates(ActionLimits { overall_concurrent: 1, ..ActionLimits::default() });
+    let mut held = ask(&gates, flood, 0, 0).ok();
+    for partition in 0..8 {
+        assert_eq!(ask(&gates, flood, partition, 0).err(), no(true, 1));
+    }
+    assert_eq!(ask(&gates, other, 5, 0).err(), no(true, 1));
+    let mut turns = Vec::new();
+    for _ in 0..6 {
+        drop(held.take());
+        let [(partition, tenant)] = taken(&called)[..] else { panic!("one is called") };
+        held = ask(&gates, tenant, partition, 1).ok();
+        assert!(held.is_some(), "whoever is called comes in");
+        // It has more to do.
+        assert!(ask(&gates, tenant, partition, 1).is_err());
+        turns.push(tenant == other);
+    }
+    assert_eq!(turns, [false, true, false, true, false, true]);
+}
+
+#[test]
+fn a_place_that_nobody_comes_to_is_passed_on() {
+    let a = tenant(1);
+    let (gates, called) = gates(ActionLimits { overall_concurrent: 1, ..ActionLimits::default() });
+    let first = ask(&gates, a, 1, 0);
+    for partition in [2, 3, 4] {
+        assert!(ask(&gates, a, partition, 0).is_err());
+    }
+    drop(first);
+    assert_eq!(taken(&called), [(2, a)]);
+    gates.pass_on(a, 2);
+    assert_eq!(taken(&called), [(3, a)]);
+    gates.pass_on(a, 2);
+    assert!(taken(&called).is_empty(), "it was not called any more");
+    // The third is started again just now, and hears nothing.
+    assert!(ask(&gates, a, 4, CALL_MS - 1).is_err());
+    assert!(ask(&gates, a, 4, CALL_MS).is_ok());
+}
+
+#[test]
+fn a_rate_says_when_and_a_tenant_may_have_its_own() {
+    let (a, named) = (tenant(1), tenant(2));
+    let tenants = TenantLimits::try_from(vec![format!("{named}=1/0")]).expect("limits");
+    let (gates, called) = gates(ActionLimits { per_tenant_per_second: 2, tenants, ..ActionLimits::default() });
+    drop((ask(&gates, a, 1, 1_000).ok(), ask(&gates, a, 1, 1_000).ok()));
+    let no_share = ask(&gates, a, 1, 1_000).err().expect("two are two");
+    let Full::Rate { per_second: 2, until_ms } = no_share.full else { panic!("{no_share:?}") };
+    assert!(!no_share.is_overall && (1_500..=1_501).contains(&until_ms), "{no_share:?}");
+    assert!(ask(&gates, a, 1, until_ms).is_ok());
+    let kept = ask(&gates, named, 1, 1_000);
+    assert_eq!((kept.is_ok(), ask(&gates, named, 1, 1_000).err()), (true, no(false, 1)));
+    assert!(taken(&called).is_empty());
+}
+
+#[test]
+fn where_nothing_is_bounded_nobody_is_counted() {
+    let (named, other) = (tenant(1), tenant(2));
+    let tenants = TenantLimits::try_from(vec![format!("{named}=1/0")]).expect("limits");
+    let (gates, _) = gates(ActionLimits { tenants, ..ActionLimits::default() });
+    assert!(gates.names(named).is_some_and(|names| names.asks_all));
+    assert!(gates.names(other).is_none() && !gates.bind(other));
+    let name = (other, no_gate());
+    assert!((0..100).all(|_| gates.pass(&name, 1, 0).is_ok_and(|passes| passes.is_empty())));
+    let name = (named, no_gate());
+    let first = gates.pass(&name, 1, 0);
+    assert!(first.as_ref().is_ok_and(|passes| passes.share.is_some()));
+    assert_eq!(gates.pass(&name, 1, 0).err(), Some(Wait { until_ms: Some(ASK_AGAIN_MS), is_share: true }));
+    drop(first);
+    assert!(gates.share_now(named).is_some(), "what cannot wait counts");
+}
+
+#[test]
+fn tenants_that_do_nothing_are_forgotten() {
+    let (gates, _) = gates(ActionLimits { overall_concurrent: 1, ..ActionLimits::default() });
+    for number in 0..4_000 {
+        drop(ask(&gates, tenant(number), 1, 0));
+    }
+    assert!(gates.shares.state().tenants.len() <= SWEEP_AT, "one after the other leaves nothing behind");
+}
