@@ -215,6 +215,9 @@ pub trait EscalationBook: Send + Sync + 'static {
     /// The messages of an event that were sent or are being sent, but those that follow up on others: the newest thousand.
     fn messages_sent(&self, tenant: TenantId, escalation: RowId) -> BoxFuture<'_, Result<Vec<OutboxRow>, StoreError>>;
 
+    /// What an event wants done and is not known to have begun, but has: a crash came between its run and the note of it.
+    fn begun(&self, tenant: TenantId, escalation: RowId) -> BoxFuture<'_, Result<Vec<(RowId, RunId)>, StoreError>>;
+
     /// Events with something to do before a time, soonest first, after the given one.
     fn waking(
         &self,
