@@ -41,7 +41,10 @@ macro_rules! schedules {
 }
 macro_rules! silences {
     ($which:literal) => {
-        concat!("SELECT id, tenant_id, user_id, organization_id, document, created_at_ms FROM quiet_times ", $which)
+        concat!(
+            "SELECT id, tenant_id, user_id, organization_id, document, created_at_ms, version FROM quiet_times ",
+            $which
+        )
     };
 }
 /// As [`task`] reads them.
@@ -453,6 +456,7 @@ fn silence(mut f: Fields<'_>) -> Result<StoredSilence, Failure> {
         owner: owner(&mut f)?,
         document: parsed(f.json()?, "a silence")?,
         created_ms: f.int()?,
+        version: f.int()?,
     })
 }
 

@@ -63,6 +63,7 @@ migrations! {
     54 "0054_bounded_outbox.sql",
     56 "0056_how_people_were_found.sql",
     58 "0058_approvals_told.sql",
+    61 "0061_versions_of_silences.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

@@ -132,6 +132,8 @@ pub struct StoredSilence {
     pub owner: Owner,
     pub document: SilenceDocument,
     pub created_ms: i64,
+    /// Of the row that was read; 0 for a new one.
+    pub version: i64,
 }
 
 /// An event with something to do.
@@ -331,10 +333,9 @@ pub enum EscalationWrite {
         tenant: TenantId,
         audit: AuditEntry,
     },
-    /// New or changed: the last change counts.
+    /// New or changed, against the version that was read.
     Silence {
         silence: Box<StoredSilence>,
-        is_new: bool,
         starts_ms: i64,
         ends_ms: Option<i64>,
         audit: AuditEntry,
