@@ -1,6 +1,6 @@
 """An SMTP server that is not ours, for tests/it/integrations/foreign_mail.rs: aiosmtpd, which knows nothing of Core314.
 
-Usage: aiosmtpd.py starttls|tls CERTIFICATE KEY
+Usage: foreign_smtp.py starttls|tls CERTIFICATE KEY
 
 It listens on a free port of loopback and prints a line of JSON with it, then one for each e-mail that it has taken, as
 Python's own parser reads it. It ends when its standard input does.
@@ -10,8 +10,10 @@ import asyncio
 import email
 import email.policy
 import json
+import logging
 import ssl
 import sys
+import warnings
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
@@ -81,4 +83,7 @@ async def main(manner, certificate, key):
     await loop.run_in_executor(None, sys.stdin.read)
 
 
+# It warns of AUTH without STARTTLS, which is not what TLS from the start is.
+warnings.simplefilter("ignore")
+logging.disable(logging.WARNING)
 asyncio.run(main(*sys.argv[1:]))
