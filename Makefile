@@ -30,6 +30,7 @@ build: ## Build the binary as it is released: target/release/core314
 # per test binary shares set-up between its tests, and it runs the documentation's examples too.
 test: tools lint ## Install what is missing, then check and test everything on both stores
 	CORE314_TEST_ALERTMANAGER="$$(scripts/provide.sh --path alertmanager)" \
+	CORE314_TEST_AIOSMTPD="$$(scripts/provide.sh --path aiosmtpd)" \
 	scripts/with-postgres.sh cargo test --locked --workspace --features failpoints --no-fail-fast
 
 test-long: export CORE314_LONG = 1
@@ -68,4 +69,4 @@ clean: ## Remove what was built (not ./data)
 	cargo clean
 
 tools:
-	@scripts/provide.sh cargo cc rust-components cargo-deny postgres alertmanager
+	@scripts/provide.sh cargo cc rust-components cargo-deny postgres alertmanager aiosmtpd

@@ -41,3 +41,12 @@ alertmanager_bin() {
     command -v prometheus-alertmanager || command -v alertmanager ||
         { [ -x "$TOOLS_DIR/prometheus-alertmanager" ] && echo "$TOOLS_DIR/prometheus-alertmanager"; }
 }
+
+# Prints a Python that has aiosmtpd, an SMTP server that is not ours.
+aiosmtpd_python() {
+    local python
+    for python in python3 "$TOOLS_DIR/python-aiosmtpd"; do
+        "$python" -c 'import aiosmtpd.smtp' 2>/dev/null && command -v "$python" && return
+    done
+    return 1
+}

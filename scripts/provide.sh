@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes sure that the named tools are there, and installs what is missing:
-#   scripts/provide.sh cargo cc rust-components cargo-deny postgres alertmanager
+#   scripts/provide.sh cargo cc rust-components cargo-deny postgres alertmanager aiosmtpd
 #   scripts/provide.sh --path alertmanager     prints where it is
+#   scripts/provide.sh --path aiosmtpd         prints a Python that has it
 # A tool that is present costs nothing, so every make target may call this each time.
 # Where something can be installed neither by cargo nor by apt, the message says what to do by hand.
 set -euo pipefail
@@ -39,6 +40,19 @@ apt_install() {
         { as_root apt-get update -q </dev/null &&
             as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null; } ||
         die "apt-get could not install $what ($*)." "Install it by hand, then run this again."
+}
+
+# apt_extract BY_HAND PACKAGE...: takes packages apart into ./tree, and installs nothing.
+apt_extract() {
+    local by_hand=$1 package
+    shift
+    # The sandbox user cannot write into a private directory, and as root apt warns of it.
+    local download=(apt-get -o APT::Sandbox::User="$(id -un)" download -q "$@")
+    "${download[@]}" || { can_apt && as_root apt-get update -q </dev/null && "${download[@]}"; } ||
+        die "apt-get could not download $*." "$by_hand"
+    for package in ./*.deb; do
+        dpkg-deb --extract "$package" tree
+    done
 }
 
 provide_cargo() {
@@ -97,12 +111,7 @@ provide_alertmanager() {
     scratch=$(mktemp -d)
     (
         cd "$scratch"
-        # The sandbox user cannot write into a private directory, and as root apt warns of it.
-        download=(apt-get -o APT::Sandbox::User="$(id -un)" download -q prometheus-alertmanager)
-        "${download[@]}" || { can_apt && as_root apt-get update -q </dev/null && "${download[@]}"; } ||
-            die "apt-get could not download prometheus-alertmanager." \
-                "Put Prometheus' alertmanager into PATH, then run this again."
-        dpkg-deb --extract ./*.deb tree
+        apt_extract "Put Prometheus' alertmanager into PATH, then run this again." prometheus-alertmanager
         mkdir -p "$TOOLS_DIR"
         install -m 755 tree/usr/bin/prometheus-alertmanager "$TOOLS_DIR/prometheus-alertmanager"
         # The path of its templates is compiled in.
@@ -112,9 +121,34 @@ provide_alertmanager() {
     rm -rf "$scratch"
 }
 
+# It is Python alone, so its packages need not be installed: they are taken apart, and found by a wrapper.
+provide_aiosmtpd() {
+    aiosmtpd_python >/dev/null && return
+    local by_hand="Install it for python3 (pip install aiosmtpd), then run this again."
+    command -v apt-get >/dev/null || die "aiosmtpd is missing." "$by_hand"
+    command -v python3 >/dev/null || apt_install "Python" python3
+    say "fetching python3-aiosmtpd"
+    local scratch
+    scratch=$(mktemp -d)
+    (
+        cd "$scratch"
+        apt_extract "$by_hand" python3-aiosmtpd python3-attr python3-public
+        rm -rf "$TOOLS_DIR/aiosmtpd"
+        mkdir -p "$TOOLS_DIR"
+        cp -R tree/usr/lib/python3/dist-packages "$TOOLS_DIR/aiosmtpd"
+        printf '#!/bin/sh\nPYTHONPATH="%s" exec python3 "$@"\n' "$TOOLS_DIR/aiosmtpd" >"$TOOLS_DIR/python-aiosmtpd"
+        chmod 755 "$TOOLS_DIR/python-aiosmtpd"
+    )
+    rm -rf "$scratch"
+    aiosmtpd_python >/dev/null || die "the aiosmtpd of this system does not fit its python3." "$by_hand"
+}
+
 if [ "${1:-}" = --path ]; then
-    [ "${2:-}" = alertmanager ] || die "no path is known for '${2:-}'." "Usage: scripts/provide.sh --path alertmanager"
-    alertmanager_bin || die "Alertmanager is missing." "Run scripts/provide.sh alertmanager first."
+    case ${2:-} in
+    alertmanager) alertmanager_bin || die "Alertmanager is missing." "Run scripts/provide.sh alertmanager first." ;;
+    aiosmtpd) aiosmtpd_python || die "aiosmtpd is missing." "Run scripts/provide.sh aiosmtpd first." ;;
+    *) die "no path is known for '${2:-}'." "Usage: scripts/provide.sh --path alertmanager|aiosmtpd" ;;
+    esac
     exit
 fi
 
@@ -126,6 +160,7 @@ for tool in "$@"; do
     cargo-deny) provide_cargo_deny ;;
     postgres) provide_postgres ;;
     alertmanager) provide_alertmanager ;;
-    *) die "unknown tool '$tool'." "Known: cargo cc rust-components cargo-deny postgres alertmanager." ;;
+    aiosmtpd) provide_aiosmtpd ;;
+    *) die "unknown tool '$tool'." "Known: cargo cc rust-components cargo-deny postgres alertmanager aiosmtpd." ;;
     esac
 done

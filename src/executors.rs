@@ -17,6 +17,8 @@ mod run_command;
 mod send_notification;
 mod service;
 mod tenants;
+#[cfg(test)]
+mod tests;
 mod transform;
 mod trigger_webhook;
 mod update_record;
@@ -92,6 +94,18 @@ pub fn all(
     positions: Arc<dyn SyncPositions>,
 ) -> Result<Vec<Arc<dyn Executor>>, ExecutorsError> {
     let http = Arc::new(HttpClient::new(settings.http.clone(), settings.outbound.clone())?);
+    through(http, settings, inbox, records, reach, positions)
+}
+
+/// The same, through this client.
+fn through(
+    http: Arc<HttpClient>,
+    settings: &ExecutorSettings,
+    inbox: Arc<dyn Inbox>,
+    records: Arc<dyn Records>,
+    reach: Reach,
+    positions: Arc<dyn SyncPositions>,
+) -> Result<Vec<Arc<dyn Executor>>, ExecutorsError> {
     let databases = Arc::new(Databases::new(&settings.records)?);
     let tokens = Arc::new(Tokens::default());
     let sync = DataSync::new(

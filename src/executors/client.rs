@@ -27,7 +27,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::failure::Code;
-use super::outbound::{CheckedResolver, OutboundRules, OutboundSettings};
+use super::outbound::{CheckedResolver, Names, OutboundRules, OutboundSettings, SystemNames};
 use super::redact::{self, Redactor};
 use answer::Answer;
 
@@ -137,7 +137,12 @@ impl std::fmt::Debug for Keeper {
 impl HttpClient {
     /// A client. The process must have installed its TLS provider.
     pub fn new(http: HttpSettings, outbound: OutboundSettings) -> Result<Self, ClientError> {
-        let rules = Arc::new(OutboundRules::new(outbound));
+        Self::knowing(http, outbound, Arc::new(SystemNames))
+    }
+
+    /// The same, where somebody else than the system knows the addresses of names.
+    pub fn knowing(http: HttpSettings, outbound: OutboundSettings, names: Arc<dyn Names>) -> Result<Self, ClientError> {
+        let rules = Arc::new(OutboundRules::new(outbound, names));
         let client = Client::builder()
             .user_agent(concat!("core314/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())

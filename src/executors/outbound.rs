@@ -12,6 +12,7 @@ mod address;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use core314_actors::ports::BoxFuture;
 use core314_domain::log::Failure;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -45,19 +46,35 @@ pub struct OutboundSettings {
 #[error("{0}")]
 pub struct Forbidden(pub String);
 
+/// Who knows the addresses of names. Asked once for each connection: what it says is judged, and is what is connected to.
+pub trait Names: std::fmt::Debug + Send + Sync + 'static {
+    fn lookup<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, std::io::Result<Vec<SocketAddr>>>;
+}
+
+/// The system's resolver.
+#[derive(Debug)]
+pub struct SystemNames;
+
+impl Names for SystemNames {
+    fn lookup<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, std::io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+    }
+}
+
 /// The rules in force.
 #[derive(Debug)]
 pub struct OutboundRules {
     settings: OutboundSettings,
+    names: Arc<dyn Names>,
 }
 
 impl OutboundRules {
     /// Rules from their settings; hosts are compared in lower case, without a root's dot.
-    pub fn new(mut settings: OutboundSettings) -> Self {
+    pub fn new(mut settings: OutboundSettings, names: Arc<dyn Names>) -> Self {
         for host in settings.allowed_hosts.iter_mut().chain(&mut settings.denied_hosts) {
             *host = normal(host);
         }
-        Self { settings }
+        Self { settings, names }
     }
 
     /// Judges what a URL says by itself. Notations such as `2130706433`, `0x7f.1` or `127.0.0.1.` are addresses here,
@@ -100,8 +117,8 @@ impl OutboundRules {
     /// The addresses of a host that may be connected to.
     pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
         let unknown = |error: std::io::Error| Code::Connect.failure(format!("'{host}': {error}"));
-        let found = tokio::net::lookup_host((host, port)).await.map_err(unknown)?;
-        self.filter(host, found).map_err(|error| Code::ForbiddenAddress.failure(error.0))
+        let found = self.names.lookup(host, port).await.map_err(unknown)?;
+        self.filter(host, found.into_iter()).map_err(|error| Code::ForbiddenAddress.failure(error.0))
     }
 
     /// Keeps the addresses that are allowed; fails when none is.
@@ -134,7 +151,7 @@ fn matches(pattern: &str, host: &str) -> bool {
     }
 }
 
-/// Resolves names by the system's resolver and hands out allowed addresses alone.
+/// Hands out allowed addresses alone, of those that are known of a name.
 #[derive(Debug, Clone)]
 pub struct CheckedResolver(pub Arc<OutboundRules>);
 
@@ -142,8 +159,8 @@ impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let rules = self.0.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed = rules.filter(name.as_str(), found)?;
+            let found = rules.names.lookup(name.as_str(), 0).await?;
+            let allowed = rules.filter(name.as_str(), found.into_iter())?;
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
@@ -164,7 +181,7 @@ mod tests {
             denied_ports: vec![],
         };
         change(&mut settings);
-        OutboundRules::new(settings)
+        OutboundRules::new(settings, Arc::new(SystemNames))
     }
 
     fn allows(rules: &OutboundRules, url: &str) -> bool {

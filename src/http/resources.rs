@@ -54,9 +54,11 @@ async fn answer_one(
     let mut answer = HttpResponse::Ok();
     let version = match resource {
         Resource::Flows => row.get("flow_version"),
-        Resource::Webhooks | Resource::EscalationRules | Resource::OnCall | Resource::Organizations => {
-            row.get("version")
-        }
+        Resource::Webhooks
+        | Resource::EscalationRules
+        | Resource::OnCall
+        | Resource::Silences
+        | Resource::Organizations => row.get("version"),
         _ => None,
     };
     if let Some(version) = version.and_then(Value::as_i64) {

@@ -41,7 +41,10 @@ macro_rules! schedules {
 }
 macro_rules! silences {
     ($which:literal) => {
-        concat!("SELECT id, tenant_id, user_id, organization_id, document, created_at_ms FROM quiet_times ", $which)
+        concat!(
+            "SELECT id, tenant_id, user_id, organization_id, document, created_at_ms, version FROM quiet_times ",
+            $which
+        )
     };
 }
 /// As [`task`] reads them.
@@ -88,6 +91,10 @@ const MESSAGES_SENT: &str = messages!(
     "WHERE escalation_id = $1 AND tenant_id = $2 AND (kind = 'notify' OR channel = 'send_notification') \
     AND run_id IS NOT NULL AND purpose <> 'follow_up' ORDER BY id DESC LIMIT 1000"
 );
+/// The key of a run is that of its row, behind a word of its own: a client's key cannot hold a space.
+const BEGUN: &str = "SELECT o.id, k.answer FROM outbox o JOIN idempotency_keys k ON k.tenant_id = o.tenant_id \
+    AND k.key = 'escalation ' || o.idempotency_key WHERE o.escalation_id = $1 AND o.tenant_id = $2 \
+    AND o.status = 'pending' AND o.run_id IS NULL ORDER BY o.id LIMIT 1000";
 const WAKING: &str = "SELECT wake_at_ms, id, rule_id, tenant_id FROM escalations WHERE wake_at_ms IS NOT NULL \
     AND (wake_at_ms, id) > ($1, $2) AND wake_at_ms < $3 ORDER BY wake_at_ms, id LIMIT $4";
 const OPEN_OF: &str = "SELECT coalesce(wake_at_ms, 0), id, rule_id, tenant_id FROM escalations \
@@ -229,6 +236,15 @@ impl EscalationBook for SqlStore {
         Box::pin(async move {
             let cells = [escalation.0.into(), tenant.0.into()];
             many(&rows(self, Scope::Tenant(tenant), MESSAGES_SENT, &cells).await?, task)
+        })
+    }
+
+    fn begun(&self, tenant: TenantId, escalation: RowId) -> BoxFuture<'_, Result<Vec<(RowId, RunId)>, StoreError>> {
+        Box::pin(async move {
+            let cells = [escalation.0.into(), tenant.0.into()];
+            many(&rows(self, Scope::Tenant(tenant), BEGUN, &cells).await?, |mut f| {
+                Ok((RowId(f.uuid()?), parsed(f.json()?["run"].clone(), "the answer to a key")?))
+            })
         })
     }
 
@@ -440,6 +456,7 @@ fn silence(mut f: Fields<'_>) -> Result<StoredSilence, Failure> {
         owner: owner(&mut f)?,
         document: parsed(f.json()?, "a silence")?,
         created_ms: f.int()?,
+        version: f.int()?,
     })
 }
 

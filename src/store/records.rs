@@ -10,6 +10,7 @@ mod postgres_read;
 mod sqlite;
 mod sqlite_put;
 mod sqlite_read;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod kills;
+mod levels;
 mod page;
 mod pagers;
 mod phases;

@@ -3,6 +3,7 @@
 mod consents;
 mod echo;
 mod exchange;
+mod foreign_mail;
 mod leaks;
 mod life;
 mod messages;

@@ -230,11 +230,12 @@ impl Engine {
         let compiled = Silence::compile(id, draft.document.clone(), created_ms).map_err(RuleError::Invalid)?;
         let (starts_ms, ends_ms) = compiled.span();
         let owner = known.map_or(draft.owner, |known| known.owner);
-        let silence = StoredSilence { id, owner, document: draft.document, created_ms };
+        let version = known.map_or(0, |known| known.version);
+        let silence = StoredSilence { id, owner, document: draft.document, created_ms, version };
         let audit = self.entry(AuditEvent::SilenceChanged, draft.owner, draft.by, ("silence", id.0));
-        let (kept, is_new) = (Box::new(silence.clone()), known.is_none());
-        self.change(draft.owner, EscalationWrite::Silence { silence: kept, is_new, starts_ms, ends_ms, audit }).await?;
-        Ok(silence)
+        let kept = Box::new(silence.clone());
+        self.change(draft.owner, EscalationWrite::Silence { silence: kept, starts_ms, ends_ms, audit }).await?;
+        Ok(StoredSilence { version: version + 1, ..silence })
     }
 
     /// Ends a silence.

@@ -246,6 +246,9 @@ impl Desk {
         settles: Option<RowId>,
         by: &str,
     ) -> Result<Option<StoredEscalation>, StoreError> {
+        if before.is_some() && decision.stops {
+            self.take_up(&escalation).await?;
+        }
         let at_ms = self.now_ms();
         let mut escalation = escalation;
         escalation.event = decision.event;

@@ -76,6 +76,21 @@ impl Desk {
         Ok(wake_ms)
     }
 
+    /// Takes up what was begun and not noted, because a crash came between a run and its note. An end that comes before the
+    /// next look would cross it out as never begun: its run would go on, and the alert that it has opened would stay open.
+    pub(super) async fn take_up(&self, stored: &StoredEscalation) -> Result<(), StoreError> {
+        let begun = self.book.begun(stored.owner.tenant, stored.id).await?;
+        if begun.is_empty() {
+            return Ok(());
+        }
+        let begun: HashMap<RowId, RunId> = begun.into_iter().collect();
+        let rows = self.book.outbox(stored.id).await?.into_iter().filter_map(|row| {
+            let run = begun.get(&row.id).copied()?;
+            Some(OutboxRow { status: OutboxStatus::Sending, run: Some(run), ..row })
+        });
+        self.note(stored, stored.wake_ms, rows.collect()).await
+    }
+
     /// When the event itself has something to do next.
     async fn due_again(&self, stored: &StoredEscalation, next_ms: Option<i64>) -> Result<Option<i64>, StoreError> {
         if stored.event.status.is_closed() {

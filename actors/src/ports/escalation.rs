@@ -132,6 +132,8 @@ pub struct StoredSilence {
     pub owner: Owner,
     pub document: SilenceDocument,
     pub created_ms: i64,
+    /// Of the row that was read; 0 for a new one.
+    pub version: i64,
 }
 
 /// An event with something to do.
@@ -214,6 +216,9 @@ pub trait EscalationBook: Send + Sync + 'static {
 
     /// The messages of an event that were sent or are being sent, but those that follow up on others: the newest thousand.
     fn messages_sent(&self, tenant: TenantId, escalation: RowId) -> BoxFuture<'_, Result<Vec<OutboxRow>, StoreError>>;
+
+    /// What an event wants done and is not known to have begun, but has: a crash came between its run and the note of it.
+    fn begun(&self, tenant: TenantId, escalation: RowId) -> BoxFuture<'_, Result<Vec<(RowId, RunId)>, StoreError>>;
 
     /// Events with something to do before a time, soonest first, after the given one.
     fn waking(
@@ -328,10 +333,9 @@ pub enum EscalationWrite {
         tenant: TenantId,
         audit: AuditEntry,
     },
-    /// New or changed: the last change counts.
+    /// New or changed, against the version that was read.
     Silence {
         silence: Box<StoredSilence>,
-        is_new: bool,
         starts_ms: i64,
         ends_ms: Option<i64>,
         audit: AuditEntry,

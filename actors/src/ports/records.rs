@@ -91,8 +91,8 @@ pub enum Place {
 pub struct Postgres {
     /// As it stands in the certificate.
     pub host: String,
-    /// Where it may be reached. With `Encryption::Verified` the driver resolves the host once more.
-    pub address: SocketAddr,
+    /// Where it may be reached, and nowhere else; there is at least one.
+    pub addresses: Vec<SocketAddr>,
     pub database: String,
     pub username: String,
     pub password: Option<String>,

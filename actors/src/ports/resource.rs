@@ -256,7 +256,7 @@ resources! {
     Silences = "silences", "silence", [] {
         id: Id, tenant_id: Id, user_id: Id, organization_id: Id or null, name: Text, matcher: Json or null, rules: Json, cron:
         Text or null, time_zone: Text or null, duration_minutes: Real or null, reason: Text or null, starts_at: Time, ends_at:
-        Time or null, created_at: Time,
+        Time or null, version: Integer, created_at: Time,
     }
     /// Organizations by their names.
     Organizations = "organizations", "organization", [] {

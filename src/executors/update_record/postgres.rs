@@ -95,12 +95,13 @@ pub async fn place(http: &HttpClient, connection: &Connection) -> Result<Place, 
     http.rules().check("postgres", &url).map_err(|error| Code::ForbiddenAddress.failure(error.0))?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let addresses = http.rules().addresses(&host, url.port().unwrap_or(5432)).await?;
-    let none = || Code::Connect.failure(format!("'{host}' has no address"));
-    let address = *addresses.first().ok_or_else(none)?;
+    if addresses.is_empty() {
+        return Err(Code::Connect.failure(format!("'{host}' has no address")));
+    }
     let encryption = if connection.text(TLS) == Some("none") { Encryption::None } else { Encryption::Verified };
     Ok(Place::Postgres(Postgres {
         host,
-        address,
+        addresses,
         database,
         username: connection.text(USERNAME).unwrap_or_default().to_owned(),
         password: connection.credential(PASSWORD).map(str::to_owned),

@@ -1,7 +1,7 @@
 //! `/api/v1/silences`: times in which failures that match are recorded and tell nobody.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{IF_MATCH, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::SilenceDraft;
 use core314_actors::ports::resource::Resource;
@@ -13,11 +13,15 @@ use serde_json::{Map, Value, json};
 use super::refused;
 use super::written::{MEDIA_TYPES, Written};
 use crate::http::auth::Role;
+use crate::http::flows::etag;
+use crate::http::flows::patch::check_version;
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::{Shared, body, input, resources};
 
 const NOUN: &str = "silence";
+/// How often a patch is merged with what others have made of the silence meanwhile.
+const TRIES: usize = 10;
 
 pub fn create_doc() -> Doc {
     Doc::role("Keeps silent for a time, or again and again.", Role::Operator)
@@ -35,12 +39,15 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let silence = state.engine.save_silence(None, draft).await.map_err(|error| written.refused(error, NOUN))?;
     let row = state.views.one(caller.scope, Resource::Silences, silence.id.0).await?;
     let row = row.ok_or_else(|| Problem::no_row(NOUN))?;
-    Ok(HttpResponse::Created().insert_header((LOCATION, format!("/api/v1/silences/{}", silence.id))).json(row))
+    let location = format!("/api/v1/silences/{}", silence.id);
+    Ok(HttpResponse::Created().insert_header((LOCATION, location)).insert_header(etag(silence.version)).json(row))
 }
 
 pub fn patch_doc() -> Doc {
     Doc::role("Changes a silence by a merge patch (RFC 7396) of its document.", Role::Operator)
         .body_in::<Map<String, Value>>(&["application/json", "application/merge-patch+json"])
+        .header::<String>("If-Match", "The `ETag` of the version that was read.")
+        .problem(StatusCode::PRECONDITION_FAILED)
         .ok_as("The silence as it is now.", resources::row_schema(Resource::Silences))
 }
 
@@ -60,13 +67,21 @@ pub async fn patch(
     }
     let missing = || Problem::no_row(NOUN);
     let id: RowId = id.parse().map_err(|_| missing())?;
-    let known = state.engine.escalations()?.book().silence(caller.scope, id).await?.ok_or_else(missing)?;
-    let mut value = json!(known.document);
-    merge_patch(&mut value, &patch);
-    let draft = SilenceDraft { owner, document: input::read::<SilenceDocument>(value)?, by: caller.by };
-    state.engine.save_silence(Some(&known), draft).await.map_err(|error| refused(error, NOUN))?;
+    let mut tried = 0;
+    let silence = loop {
+        let known = state.engine.escalations()?.book().silence(caller.scope, id).await?.ok_or_else(missing)?;
+        check_version(req.headers(), known.version)?;
+        let mut value = json!(known.document);
+        merge_patch(&mut value, &patch);
+        let draft = SilenceDraft { owner, document: input::read::<SilenceDocument>(value)?, by: caller.by.clone() };
+        match state.engine.save_silence(Some(&known), draft).await.map_err(|error| refused(error, NOUN)) {
+            // Without If-Match the patch is meant for whatever is there.
+            Err(Problem::PreconditionFailed) if tried < TRIES && !req.headers().contains_key(IF_MATCH) => tried += 1,
+            saved => break saved?,
+        }
+    };
     let row = state.views.one(caller.scope, Resource::Silences, id.0).await?;
-    Ok(HttpResponse::Ok().json(row.ok_or_else(missing)?))
+    Ok(HttpResponse::Ok().insert_header(etag(silence.version)).json(row.ok_or_else(missing)?))
 }
 
 pub fn delete_doc() -> Doc {

@@ -139,15 +139,16 @@ const OVERRIDE: Bulk = Bulk {
 const OVERRIDE_GONE: &str = "DELETE FROM stand_ins WHERE id = $1 AND tenant_id = $2 RETURNING id";
 const SILENCE: Bulk = Bulk {
     before: "INSERT INTO quiet_times (id, tenant_id, user_id, organization_id, name, document, starts_at_ms, ends_at_ms, \
-             created_at_ms) ",
+             created_at_ms, version) ",
     after: "",
 };
 const SILENCE_NEXT: Bulk = Bulk {
-    before: "WITH u (id, tenant_id, name, document, starts_at_ms, ends_at_ms) AS (",
+    before: "WITH u (id, tenant_id, name, document, starts_at_ms, ends_at_ms, version) AS (",
     after: ") UPDATE quiet_times SET name = u.name, document = u.document, starts_at_ms = u.starts_at_ms, \
-            ends_at_ms = u.ends_at_ms FROM u WHERE quiet_times.id = u.id AND quiet_times.tenant_id = u.tenant_id \
-            RETURNING quiet_times.id",
+            ends_at_ms = u.ends_at_ms, version = u.version + 1 FROM u WHERE quiet_times.id = u.id \
+            AND quiet_times.tenant_id = u.tenant_id AND quiet_times.version = u.version RETURNING quiet_times.id",
 };
+const KNOWN_SILENCE: &str = "SELECT id FROM quiet_times WHERE id = $1 AND tenant_id = $2";
 const SILENCE_GONE: &str = "DELETE FROM quiet_times WHERE id = $1 AND tenant_id = $2 RETURNING id";
 
 /// Notes what has failed for good, where the tenant has a rule that may act.
@@ -236,8 +237,8 @@ async fn take(connection: &mut Connection, write: &EscalationWrite) -> Result<Op
         EscalationWrite::DeleteOverride { id, tenant, audit: _ } => {
             found(connection, OVERRIDE_GONE, &[id.0.into(), tenant.0.into()], Outcome::NotFound).await
         }
-        EscalationWrite::Silence { silence, is_new, starts_ms, ends_ms, audit: _ } => {
-            self::silence(connection, silence, *is_new, (*starts_ms, *ends_ms)).await
+        EscalationWrite::Silence { silence, starts_ms, ends_ms, audit: _ } => {
+            self::silence(connection, silence, (*starts_ms, *ends_ms)).await
         }
         EscalationWrite::DeleteSilence { id, tenant, audit: _ } => {
             found(connection, SILENCE_GONE, &[id.0.into(), tenant.0.into()], Outcome::NotFound).await
@@ -338,20 +339,23 @@ async fn rule(
 async fn silence(
     connection: &mut Connection,
     silence: &StoredSilence,
-    is_new: bool,
     (starts_ms, ends_ms): (i64, Option<i64>),
 ) -> Result<Option<Outcome>, Failure> {
-    let row = silence_row(silence, starts_ms, ends_ms);
-    if is_new {
-        let mut rows = Rows::new(9);
-        rows.push(row);
+    let [id, tenant, user, organization, name, document, starts, ends, created] =
+        silence_row(silence, starts_ms, ends_ms);
+    if silence.version == 0 {
+        let mut rows = Rows::new(10);
+        let version = 1_i64.into();
+        rows.push([id, tenant, user, organization, name, document, starts, ends, created, version]);
         connection.bulk(SILENCE, &rows).await?;
         return Ok(None);
     }
-    let [id, tenant, _, _, name, document, starts, ends, _] = row;
-    let mut rows = Rows::new(6);
-    rows.push([id, tenant, name, document, starts, ends]);
-    Ok(connection.bulk(SILENCE_NEXT, &rows).await?.is_empty().then_some(Outcome::NotFound))
+    let mut rows = Rows::new(7);
+    rows.push([id, tenant, name, document, starts, ends, silence.version.into()]);
+    if connection.bulk(SILENCE_NEXT, &rows).await?.is_empty() {
+        return missing(connection, KNOWN_SILENCE, silence.id, silence.owner.tenant).await;
+    }
+    Ok(None)
 }
 
 async fn on_call(

@@ -8,7 +8,10 @@ use serde_json::{Map, Value};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
+use super::way::Way;
 use super::{Rows, changed, quoted, table};
+
+const NOWHERE: &str = "the database has no address";
 
 pub async fn update(place: &Postgres, change: &Change) -> Result<Updated, RecordError> {
     let mut connection = connect(place, (change.within, &change.secrets), false).await?;
@@ -56,8 +59,9 @@ pub async fn connect(
     (within, secrets): (Duration, &Secrets),
     is_reader: bool,
 ) -> Result<PgConnection, RecordError> {
+    let first = place.addresses.first().copied().ok_or_else(|| RecordError::Unavailable(NOWHERE.to_owned()))?;
     let mut options = PgConnectOptions::new_without_pgpass()
-        .port(place.address.port())
+        .port(first.port())
         .database(&place.database)
         .username(&place.username)
         .application_name("core314")
@@ -65,10 +69,16 @@ pub async fn connect(
         .options([("timezone", "UTC")])
         .options([("default_transaction_read_only", if is_reader { "on" } else { "off" })])
         .disable_statement_logging();
-    options = match place.encryption {
-        // The name is resolved once more, but whoever answers must prove to be it.
-        Encryption::Verified => options.host(&place.host).ssl_mode(PgSslMode::VerifyFull),
-        Encryption::None => options.host(&place.address.ip().to_string()).ssl_mode(PgSslMode::Disable),
+    // Held until the driver has come.
+    let way = match place.encryption {
+        Encryption::Verified => {
+            Some(Way::open(&place.addresses, first.port()).await.map_err(|error| told(&error.into(), secrets))?)
+        }
+        Encryption::None => None,
+    };
+    options = match &way {
+        Some(way) => options.host(&place.host).socket(way.folder()).ssl_mode(PgSslMode::VerifyFull),
+        None => options.host(&first.ip().to_string()).ssl_mode(PgSslMode::Disable),
     };
     // Always said: where nothing is, sqlx takes PGPASSWORD of this server's own environment.
     options = options.password(place.password.as_deref().unwrap_or_default());
@@ -121,7 +131,45 @@ pub fn told(error: &sqlx::Error, secrets: &Secrets) -> RecordError {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+
+    /// The name that a client of TLS wants the other side to prove.
+    fn name_asked_for(listener: &TcpListener) -> Option<String> {
+        let (mut stream, _) = listener.accept().expect("somebody comes");
+        stream.read_exact(&mut [0; 8]).expect("a wish for TLS");
+        stream.write_all(b"S").expect("it listens");
+        let mut acceptor = rustls::server::Acceptor::default();
+        loop {
+            assert!(acceptor.read_tls(&mut stream).expect("it speaks") > 0, "it hangs up");
+            if let Some(accepted) = acceptor.accept().map_err(|(error, _)| error).expect("a greeting of TLS") {
+                return accepted.client_hello().server_name().map(str::to_owned);
+            }
+        }
+    }
+
+    /// A name that leads nowhere by now is asked for at the address that was judged.
+    #[tokio::test]
+    async fn a_host_that_must_prove_itself_is_asked_at_the_address_that_was_judged() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let server = std::thread::spawn(move || name_asked_for(&listener));
+        let place = Postgres {
+            host: "db.invalid".to_owned(),
+            addresses: vec![address],
+            database: "crm".to_owned(),
+            username: "robot".to_owned(),
+            password: None,
+            encryption: Encryption::Verified,
+        };
+        let refused = connect(&place, (Duration::from_secs(20), &Secrets::default()), true).await;
+        assert!(refused.is_err(), "it has proven nothing");
+        // Whoever waits in vain waits no longer.
+        drop(TcpStream::connect(address));
+        assert_eq!(server.join().expect("the server was asked").as_deref(), Some("db.invalid"));
+    }
 
     #[test]
     fn names_are_quoted_and_values_are_bound() {

@@ -85,4 +85,43 @@ async fn alerts_are_acknowledged_and_resolved_with_their_events(kind: StoreKind)
     assert_eq!(client.items(EVENTS).await.len(), 3);
 }
 
-on_both_stores!(alerts_are_acknowledged_and_resolved_with_their_events);
+/// As a crash leaves it that comes when the provider has taken the page, and before anybody has noted what sends it; and the
+/// event is taken before anybody looks at it.
+async fn forget_what_sends_it(installation: &Installation) {
+    let service = if installation.database_url.is_some() { "SET ROLE core314_service;" } else { "" };
+    let forget = "UPDATE outbox SET status = 'pending', run_id = NULL, sent_at_ms = NULL; \
+        UPDATE escalations SET wake_at_ms = NULL";
+    installation.meddle(&format!("{service} {forget}")).await;
+}
+
+async fn a_page_that_a_crash_has_left_without_a_note_is_followed_up(kind: StoreKind) {
+    let pager = pagerduty::start();
+    let installation = Installation::new(kind).await;
+    let mut server = start(&installation, None);
+    let path = {
+        let client = client(&server);
+        prepare(&client, &pager).await;
+        paged(&client, "plain", "db").await
+    };
+    for (verb, state) in [("acknowledge", "acknowledged"), ("resolve", "resolved")] {
+        server.kill();
+        forget_what_sends_it(&installation).await;
+        server = start(&installation, None);
+        let client = client(&server);
+        assert_eq!(client.get(&path).await["notifications_sent"][0]["status"], "pending", "nobody has noted it");
+        client.post(&format!("{path}/{verb}"), json!({}), 200).await;
+        until("the pager is told", || states(&pager) == [state]).await;
+        let all_sent = |event: &Value| {
+            let sent = event["notifications_sent"].as_array().cloned().unwrap_or_default();
+            sent.len() >= 2 && sent.iter().all(|sent| sent["status"] == "sent")
+        };
+        client.until(&path, all_sent).await;
+    }
+    let keys: BTreeSet<String> = pager.keys().into_iter().collect();
+    assert_eq!((keys.len(), pager.shown().len()), (1, 1), "one alert, under one key: {keys:?}");
+}
+
+on_both_stores!(
+    alerts_are_acknowledged_and_resolved_with_their_events,
+    a_page_that_a_crash_has_left_without_a_note_is_followed_up,
+);

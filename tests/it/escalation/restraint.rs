@@ -119,6 +119,29 @@ async fn a_silence_is_changed_and_what_it_holds_back_has_an_event(kind: StoreKin
         assert_eq!(pick(&changed.body, "id name matcher"), json!([silence["id"], "works", {"subject": "shop"}]));
         assert_eq!(changed.body["ends_at"], silence["ends_at"], "what a patch does not name stays");
         assert_eq!(report(&client, "db", "high").await["admission"], "opened", "it is silent no more");
+        patches_at_once_are_all_kept(&client, &path).await;
+    }
+}
+
+/// Whoever says which version they have read is told where it has gone; whoever does not, changes what is there.
+async fn patches_at_once_are_all_kept(client: &Client<'_>, path: &str) {
+    let read = client.ask(Method::GET, path, None, &[]).await;
+    assert_eq!((read.header("etag"), &read.body["version"]), ("\"v2\"", &json!(2)), "{}", read.body);
+    let reason = json!({"reason": "late"});
+    let stale = client.ask(Method::PATCH, path, Some(&reason), &[("If-Match", "\"v1\"")]).await;
+    assert_eq!(stale.status.as_u16(), 412, "{}", stale.body);
+    let fresh = client.ask(Method::PATCH, path, Some(&reason), &[("If-Match", read.header("etag"))]).await;
+    assert_eq!((fresh.status.as_u16(), fresh.header("etag")), (200, "\"v3\""), "{}", fresh.body);
+    let rounds = 8;
+    for round in 0..rounds {
+        let (name, reason) = (json!({"name": format!("works {round}")}), json!({"reason": format!("reason {round}")}));
+        let one = client.ask(Method::PATCH, path, Some(&name), &[]);
+        let other = client.ask(Method::PATCH, path, Some(&reason), &[]);
+        let (one, other) = futures_util::future::join(one, other).await;
+        assert_eq!((one.status.as_u16(), other.status.as_u16()), (200, 200), "{} {}", one.body, other.body);
+        let now = client.get(path).await;
+        assert_eq!((&now["name"], &now["reason"]), (&name["name"], &reason["reason"]), "round {round}: {now}");
+        assert_eq!(now["version"], 3 + 2 * (round + 1), "each is a version of its own");
     }
 }
 

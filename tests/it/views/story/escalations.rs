@@ -158,6 +158,7 @@ impl Story {
             ("document", document.into()),
             ("starts_at_ms", T0.into()),
             ("ends_at_ms", is_over.then_some(T0 + 60_000).into()),
+            ("version", 1.into()),
             ("created_at_ms", T0.into()),
         ];
         self.put("quiet_times", head, columns);
