@@ -9,7 +9,7 @@ use core314_domain::log::Failure;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::{Api, Sending, no_texts, text, unexpected};
+use super::{Api, Performing, no_texts, text, unexpected};
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::payload::{Reader, cut};
 use crate::executors::service::{Ask, Service};
@@ -99,7 +99,7 @@ fn send<'a>(
     connection: &'a Connection,
     message: &'a Map<String, Value>,
     key: &'a str,
-) -> Sending<'a> {
+) -> Performing<'a> {
     Box::pin(async move {
         let event = event(connection, message, key);
         let answer = service.ask(Ask::send(Method::POST, &["v2", "enqueue"], &event)).await?;

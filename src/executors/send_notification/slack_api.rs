@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::slack::{judge_message, without_nulls};
-use super::{Api, Sending, text, unexpected};
+use super::{Api, Performing, text, unexpected};
 use crate::executors::failure::Code;
 use crate::executors::payload::{Reader, cut};
 use crate::executors::service::{Ask, Service};
@@ -126,7 +126,7 @@ fn send<'a>(
     connection: &'a Connection,
     message: &'a Map<String, Value>,
     _: &'a str,
-) -> Sending<'a> {
+) -> Performing<'a> {
     Box::pin(async move {
         sign_in(service, connection)?;
         let members = message.iter().map(|(key, value)| (key.clone(), without_nulls(value)));
@@ -138,14 +138,16 @@ fn send<'a>(
 }
 
 /// Asks whose token it is (<https://docs.slack.dev/reference/methods/auth.test>); nobody sees it.
-pub async fn probe(service: &mut Service<'_>, connection: &Connection) -> Result<Value, Failure> {
-    sign_in(service, connection)?;
-    let answer = service.ask(Ask::send(Method::POST, &["auth.test"], &json!({}))).await?;
-    let body = &answer["body"];
-    if body["ok"] == true && body["user_id"].is_string() {
-        return Ok(json!({"team": body["team"], "user": body["user"]}));
-    }
-    Err(refusal(&answer))
+pub fn probe<'a>(service: &'a mut Service<'_>, connection: &'a Connection) -> Performing<'a> {
+    Box::pin(async move {
+        sign_in(service, connection)?;
+        let answer = service.ask(Ask::send(Method::POST, &["auth.test"], &json!({}))).await?;
+        let body = &answer["body"];
+        if body["ok"] == true && body["user_id"].is_string() {
+            return Ok(json!({"team": body["team"], "user": body["user"]}));
+        }
+        Err(refusal(&answer))
+    })
 }
 
 fn sign_in(service: &mut Service<'_>, connection: &Connection) -> Result<(), Failure> {
