@@ -254,7 +254,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::testkit::ScriptedExecutor;
+    use crate::testkit::scripted_executor::ScriptedExecutor;
 
     #[tokio::test]
     async fn who_has_no_question_performs_no_action_instead() {
