@@ -363,13 +363,8 @@ fn read(
         reader.problem(&["prompt"], message);
     }
     let model = reader.said(MODEL, MAX_MODEL_CHARS).map(str::to_owned);
-    let max_tokens = reader.get(MAX_TOKENS).and_then(|value| {
-        let tokens = value.as_i64().filter(|tokens| (1..=settings.max_tokens).contains(tokens));
-        if tokens.is_none() {
-            reader.problem(&[MAX_TOKENS], format!("must be a whole number from 1 to {}", settings.max_tokens));
-        }
-        tokens
-    });
+    let most = u64::try_from(settings.max_tokens).unwrap_or_default();
+    let max_tokens = reader.whole(MAX_TOKENS, 1, most).map(|tokens| tokens as i64);
     let temperature = reader.get("temperature").and_then(|value| {
         let temperature = value.as_f64().filter(|number| (0.0..=2.0).contains(number));
         if temperature.is_none() {
