@@ -2,6 +2,7 @@
 
 use core314_domain::document::{FlowDocument, parameters};
 use core314_domain::plan::{FlowPlan, PlanLimits};
+use core314_domain::run::Waiting;
 use core314_domain::{schedule, trial};
 
 const PAGES: [(&str, &str); 7] = [
@@ -79,4 +80,12 @@ fn declared_test_cases_pass() {
 #[test]
 fn a_block_is_what_stands_between_its_fences() {
     assert_eq!(blocks("a\n```yaml\nx: 1\n\ny: 2\n```\nb\n```json\n{}\n```\n"), [(3, "x: 1\n\ny: 2\n".to_owned())]);
+}
+
+#[test]
+fn every_reason_to_wait_is_explained() {
+    let page = include_str!("../../../docs/runs.md");
+    for word in Waiting::WORDS {
+        assert!(page.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{word}`"))), "{word}");
+    }
 }
