@@ -1,8 +1,10 @@
 //! The examples of the user's pages on flows and runs are flows: each one is read, and compiles.
 
+use core314_domain::audit::AuditEvent;
 use core314_domain::document::{FlowDocument, parameters};
 use core314_domain::plan::{FlowPlan, PlanLimits};
 use core314_domain::run::Waiting;
+use core314_domain::words::{ExecutionStatus, RunStatus};
 use core314_domain::{schedule, trial};
 
 const PAGES: [(&str, &str); 7] = [
@@ -83,9 +85,15 @@ fn a_block_is_what_stands_between_its_fences() {
 }
 
 #[test]
-fn every_reason_to_wait_is_explained() {
-    let page = include_str!("../../../docs/runs.md");
-    for word in Waiting::WORDS {
-        assert!(page.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{word}`"))), "{word}");
+fn every_word_that_rows_show_is_on_a_page() {
+    let (runs, data) = (include_str!("../../../docs/runs.md"), include_str!("../../../docs/data.md"));
+    for (page, words) in [
+        (runs, Waiting::WORDS),
+        (runs, RunStatus::WORDS),
+        (runs, ExecutionStatus::WORDS),
+        (data, AuditEvent::WORDS),
+    ] {
+        let missing: Vec<&&str> = words.iter().filter(|word| !page.contains(&format!("`{word}`"))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 }
