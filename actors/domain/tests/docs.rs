@@ -87,12 +87,9 @@ fn a_block_is_what_stands_between_its_fences() {
 #[test]
 fn every_word_that_rows_show_is_on_a_page() {
     let (runs, data) = (include_str!("../../../docs/runs.md"), include_str!("../../../docs/data.md"));
-    for (page, words) in [
-        (runs, Waiting::WORDS),
-        (runs, RunStatus::WORDS),
-        (runs, ExecutionStatus::WORDS),
-        (data, AuditEvent::WORDS),
-    ] {
+    for (page, words) in
+        [(runs, Waiting::WORDS), (runs, RunStatus::WORDS), (runs, ExecutionStatus::WORDS), (data, AuditEvent::WORDS)]
+    {
         let missing: Vec<&&str> = words.iter().filter(|word| !page.contains(&format!("`{word}`"))).collect();
         assert!(missing.is_empty(), "{missing:?}");
     }
