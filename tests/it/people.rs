@@ -102,7 +102,7 @@ impl Member<'_> {
     /// A change that is meant for this version alone.
     async fn patch_from(&self, version: i64, path: &str, body: Value) -> Answer {
         let tag = format!("\"v{version}\"");
-        self.0.ask(Method::PATCH, path, Some(&body), &[("X-Organization-Id", GROUP), ("If-Match", &tag)]).await
+        self.0.ask(Method::PATCH, path, Some(&body), &[("X-Organization-Id", GROUP), ("If-Match", tag.as_str())]).await
     }
 
     async fn make(&self, path: &str, body: Value) -> Value {
