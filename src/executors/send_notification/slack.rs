@@ -24,10 +24,7 @@ pub const KIND: Kind = Kind {
     credentials: &[
         Field::optional(WEBHOOK_URL, "the address that Slack shows for the incoming webhook"),
         Field::optional(slack_api::TOKEN, "instead: the token of a bot that may chat:write"),
-        Field::optional(
-            SIGNING_SECRET,
-            "beside bot_token: proves what Slack sends when a button is pressed",
-        ),
+        Field::optional(SIGNING_SECRET, "beside bot_token: proves what Slack sends when a button is pressed"),
     ],
     settings: &[Field::optional("channel", "with a bot's token: the channel, where the payload names none")],
     check,
