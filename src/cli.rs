@@ -4,6 +4,7 @@
 //! one, or open the store, go through the composition root. Exit codes are a contract: see [`outcome::Exit`].
 
 mod actors;
+mod applied;
 mod args;
 mod bench;
 mod bulk;

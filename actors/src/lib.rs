@@ -37,7 +37,7 @@ pub mod runtime;
 pub mod schedules;
 pub mod settings;
 pub mod shown_views;
-mod single;
+pub mod single;
 pub mod sub_runs;
 pub mod supervision;
 pub mod testkit;

@@ -1,4 +1,4 @@
-//! Single actions that the runtime performs by itself: each a durable run of one step, under a key that starts it once.
+//! Single actions: each a durable run of one step. What the runtime performs by itself is started once, under a key of its own.
 
 use std::sync::Arc;
 
@@ -42,11 +42,22 @@ impl Single<'_> {
     /// The trigger of its run, under a key. A client's own key cannot hold a space, and so is none of these.
     pub fn trigger(&self, owner: Owner, by: &str, key: String) -> Result<Trigger, ShapeError> {
         debug_assert!(key.contains(' '), "a client could choose this key");
+        let trigger = self.asked(owner, by, Some(IdempotencyRequest { key, body_hash: [0; 32] }))?;
+        Ok(Trigger { source: by.into(), ..trigger })
+    }
+
+    /// The trigger of its run, as somebody outside asks for it.
+    pub fn asked(
+        &self,
+        owner: Owner,
+        by: &str,
+        idempotency: Option<IdempotencyRequest>,
+    ) -> Result<Trigger, ShapeError> {
         Ok(Trigger {
             owner,
             target: Target::Action(Arc::new(self.document()?)),
             trigger_type: TriggerType::Manual,
-            source: by.into(),
+            source: TriggerType::Manual.as_str().into(),
             context: Arc::new(json!({})),
             webhook: Arc::default(),
             triggered_by: by.into(),
@@ -54,7 +65,7 @@ impl Single<'_> {
             recommendation_id: None,
             parent_run_id: None,
             run_key: None,
-            idempotency: Some(IdempotencyRequest { key, body_hash: [0; 32] }),
+            idempotency,
         })
     }
 }

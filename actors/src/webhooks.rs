@@ -63,7 +63,7 @@ impl ReadyWebhook {
     ) -> Result<Self, WebhookError> {
         let wrong = |pointer: String, message: String| WebhookError { pointer, message };
         let dedup_key = webhook.dedup_key.as_deref().map(|source| {
-            Expression::parse(source, &Names { roots: KEY_ROOTS, steps: &[], types: key_types })
+            Expression::parse(source, &Names { types: key_types, ..Names::new(KEY_ROOTS, &[]) })
                 .map_err(|error| wrong("/dedup_key".to_owned(), error.to_string()))
         });
         let dedup_key = dedup_key.transpose()?;
@@ -77,7 +77,7 @@ impl ReadyWebhook {
                 let steps = step_names(body);
                 let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
                 let template =
-                    Template::parse(body, &Names { roots: ANSWER_ROOTS, steps: &steps, types: answer_types });
+                    Template::parse(body, &Names { types: answer_types, ..Names::new(ANSWER_ROOTS, &steps) });
                 answer = Some(
                     template.map_err(|error| wrong(format!("/respond/body{}", error.pointer), error.to_string()))?,
                 );

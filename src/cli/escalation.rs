@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::args::{self, Id, Limit, query, word};
 use super::outcome::{Exit, Failure};
 use super::print::{Columns, Printer};
-use super::session::Session;
+use super::session::{Session, id_of};
 use super::written::Written;
 
 const EVENTS: Columns<'_> = &[
@@ -188,7 +188,7 @@ async fn report(session: &Session<'_>, args: &ReportArgs) -> Result<Exit, Failur
 
 async fn analytics(session: &Session<'_>, args: &AnalyticsArgs) -> Result<Exit, Failure> {
     let rule = match &args.rule {
-        Some(named) => Some(rules::id_of(&rules::find(session, named).await?).to_owned()),
+        Some(named) => Some(id_of(&rules::find(session, named).await?).to_owned()),
         None => None,
     };
     let filters = query([

@@ -47,9 +47,9 @@ pub enum OnlineCommand {
     /// Count executions by their end, and show how long they took.
     Statistics(StatisticsArgs),
     /// List the attempts that took longest.
-    Slowest(RankArgs),
+    Slowest(SlowestArgs),
     /// List attempts that failed, the newest first.
-    Failed(RankArgs),
+    Failed(Limit),
     /// Note a verdict on an attempt; the log itself never changes.
     Review(ReviewArgs),
 }
@@ -89,12 +89,13 @@ pub struct StatisticsArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct RankArgs {
-    /// How far back; without it as far as the server looks.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8_784))]
-    hours: Option<u32>,
-    #[command(flatten)]
-    page: Limit,
+pub struct SlowestArgs {
+    /// How far back.
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=8_784))]
+    hours: u32,
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100))]
+    limit: usize,
 }
 
 impl OnlineCommand {
@@ -112,8 +113,10 @@ impl OnlineCommand {
             Self::Statistics(args) => {
                 session.show(&[log, "statistics"], &vec![("hours", args.hours.to_string())]).await
             }
-            Self::Slowest(args) => rank(session, "slowest", &args).await,
-            Self::Failed(args) => rank(session, "failed", &args).await,
+            Self::Slowest(args) => {
+                session.list(&[log, "slowest"], &vec![("hours", args.hours.to_string())], args.limit, ATTEMPTS).await
+            }
+            Self::Failed(page) => session.list(&[log, "failed"], &Vec::new(), page.limit, ATTEMPTS).await,
             Self::Review(args) => {
                 let mut body = Map::from_iter([("verdict".to_owned(), json!(args.verdict))]);
                 body.extend(args.notes.map(|notes| ("notes".to_owned(), json!(notes))));
@@ -121,11 +124,6 @@ impl OnlineCommand {
             }
         }
     }
-}
-
-async fn rank(session: &Session<'_>, view: &str, args: &RankArgs) -> Result<Exit, Failure> {
-    let filters = query([("hours", args.hours.map(|hours| hours.to_string()))]);
-    session.list(&["execution-log", view], &filters, args.page.limit, ATTEMPTS).await
 }
 
 /// Proves the append-only tables of the configured store.

@@ -1,6 +1,5 @@
 //! `core314 on-call`: schedules as files, who is on call, and who stands in for a while.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use chrono::{SecondsFormat, Utc};
@@ -9,11 +8,12 @@ use core314_domain::escalation::OnCallDocument;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::applied::{Applied, apply, done, unreadable};
 use super::args::{Id, Limit, query};
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
-use super::session::Session;
-use super::written::{Written, about};
+use super::session::{Session, id_of};
+use super::written::Written;
 
 const PATH: &str = "on-call";
 const SCHEDULES: Columns<'_> = &[
@@ -122,7 +122,7 @@ impl OnCallCommand {
                 session.printer.value(&row).map(|()| Exit::Done)
             }
             Self::Now(args) => now(session, &args).await,
-            Self::Apply(args) => apply(session, &args).await,
+            Self::Apply(args) => apply::<OnCallDocument>(session, &args.files).await,
             Self::Export(of) => {
                 let document = stored(&find(session, &of.schedule).await?)?;
                 session.printer.value(&json!(document)).map(|()| Exit::Done)
@@ -170,10 +170,6 @@ async fn find(session: &Session<'_>, named: &str) -> Result<Value, Failure> {
     session.named(PATH, "name", named, "on-call schedule", "core314 on-call list").await
 }
 
-fn id_of(row: &Value) -> &str {
-    row["id"].as_str().unwrap_or_default()
-}
-
 async fn now(session: &Session<'_>, args: &NowArgs) -> Result<Exit, Failure> {
     let schedules = match &args.schedule {
         Some(named) => vec![find(session, named).await?],
@@ -192,52 +188,34 @@ async fn now(session: &Session<'_>, args: &NowArgs) -> Result<Exit, Failure> {
     }
 }
 
-async fn apply(session: &Session<'_>, args: &ApplyArgs) -> Result<Exit, Failure> {
-    let mut wanted = Vec::new();
-    let mut names = BTreeSet::new();
-    for path in &args.files {
-        let document: OnCallDocument = Written::of(path)?.read()?;
-        if !names.insert(document.name.clone()) {
-            let message = format!("{}: schedule '{}' is named twice", path.display(), document.name);
-            return Err(Failure::new(Exit::Usage, message));
-        }
-        wanted.push((path, document));
-    }
-    let mut applied = Vec::new();
-    for (path, document) in wanted {
-        let done = save(session, &document).await.map_err(|failure| about(path, failure))?;
-        let word = done["result"].as_str().unwrap_or_default();
-        session.printer.line(&format!("{word} {} (version {})", document.name, done["version"]))?;
-        applied.push(done);
-    }
-    if !session.printer.is_table() {
-        session.printer.value(&Value::Array(applied))?;
-    }
-    Ok(Exit::Done)
-}
+impl Applied for OnCallDocument {
+    const NOUN: &'static str = "schedule";
 
-/// Makes a schedule, or replaces the one of its name; the row with what was done.
-async fn save(session: &Session<'_>, document: &OnCallDocument) -> Result<Value, Failure> {
-    let client = &session.client;
-    let known = client.list(&[PATH], &[("name", document.name.clone())], 1).await?.pop();
-    let (word, mut row) = match known {
-        None => ("created", client.post(&[PATH], &json!(document)).await?),
-        Some(row) if stored(&row)? == *document => ("unchanged", row),
-        Some(row) => {
-            let version = row["version"].as_i64().unwrap_or_default();
-            ("updated", client.patch(&[PATH, id_of(&row)], version, &json!(document)).await?)
-        }
-    };
-    row["result"] = json!(word);
-    Ok(row)
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn read(written: &Written) -> Result<Vec<Self>, Failure> {
+        Ok(vec![written.read()?])
+    }
+
+    async fn save(&self, session: &Session<'_>) -> Result<Value, Failure> {
+        let client = &session.client;
+        let known = client.list(&[PATH], &[("name", self.name.clone())], 1).await?.pop();
+        Ok(match known {
+            None => done("created", client.post(&[PATH], &json!(self)).await?),
+            Some(row) if stored(&row)? == *self => done("unchanged", row),
+            Some(row) => {
+                let version = row["version"].as_i64().unwrap_or_default();
+                done("updated", client.patch(&[PATH, id_of(&row)], version, &json!(self)).await?)
+            }
+        })
+    }
 }
 
 /// The document of a row.
 fn stored(row: &Value) -> Result<OnCallDocument, Failure> {
     let keys = ["name", "description", "time_zone", "layers"];
     let document: Map<String, Value> = keys.into_iter().map(|key| (key.to_owned(), row[key].clone())).collect();
-    core314_domain::document::read(Value::Object(document)).map_err(|error| {
-        Failure::new(Exit::Failed, format!("the server's schedule cannot be read: {error}"))
-            .hint("run the same version of core314 on both sides")
-    })
+    core314_domain::document::read(Value::Object(document)).map_err(|error| unreadable(OnCallDocument::NOUN, &error))
 }

@@ -106,3 +106,8 @@ impl Session<'_> {
         })
     }
 }
+
+/// The id of a row.
+pub fn id_of(row: &Value) -> &str {
+    row["id"].as_str().unwrap_or_default()
+}

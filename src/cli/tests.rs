@@ -27,7 +27,14 @@ fn global_flags_may_follow_the_command_and_become_settings() {
 
 #[test]
 fn a_wrong_word_is_wrong_usage() {
-    for words in [&["core314", "fly"][..], &["core314", "run", "show"], &["core314", "run", "list", "-o", "xml"]] {
+    for words in [
+        &["core314", "fly"][..],
+        &["core314", "run", "show"],
+        &["core314", "run", "list", "-o", "xml"],
+        // What the server does not take, or gives no more of.
+        &["core314", "log", "failed", "--hours", "3"],
+        &["core314", "log", "slowest", "--limit", "101"],
+    ] {
         assert_eq!(Cli::try_parse_from(words).expect_err("wrong").exit_code(), 2);
     }
 }

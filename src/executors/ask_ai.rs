@@ -28,7 +28,7 @@ use super::connect::http::endpoint_problem;
 use super::failure::Code;
 use super::payload::{Reader, Reading};
 use super::redact::{self, Redactor};
-use super::service::{Ask, Service};
+use super::service::{self, Ask, Performing, Question, Service};
 pub use own::ModelsError;
 use own::OwnModels;
 
@@ -171,10 +171,9 @@ impl Executor for AskAi {
     fn probe(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
         let http = self.http.clone();
         Box::pin(async move {
-            let mut figures = None;
-            let mut redactor = Redactor::of(&attempt);
-            let outcome = probe(&http, &attempt, &mut redactor, &mut figures).await;
-            client::performed(outcome, &redactor, figures)
+            let none = || invalid(&[no_integration(&attempt.action_target)]);
+            let found = attempt.connection.as_deref().ok_or_else(none);
+            service::probe(&http, &attempt, found.map(|connection| (connection, models as Question))).await
         })
     }
 
@@ -243,22 +242,14 @@ async fn asked(
 }
 
 /// Which models there are: no model is asked, and nothing is paid.
-async fn probe(
-    http: &HttpClient,
-    attempt: &Attempt,
-    redactor: &mut Redactor,
-    figures: &mut Option<HttpFigures>,
-) -> Result<Value, Failure> {
-    let none = || invalid(&[no_integration(&attempt.action_target)]);
-    let connection = attempt.connection.as_deref().ok_or_else(none)?;
-    let mut service = Service::new(http, attempt, connection)?;
-    sign_in(&mut service, connection)?;
-    let answer = service.ask(Ask::get(&["models"], &[])).await;
-    (*redactor, *figures) = (service.redactor, service.figures);
-    let answer = answer?;
-    let unexpected = || Code::UnexpectedAnswer.failure(format!("an answer without models: {}", answer["body"]));
-    let models = answer["body"]["data"].as_array().ok_or_else(unexpected)?;
-    Ok(json!({"models": models.len()}))
+fn models<'a>(service: &'a mut Service<'_>, connection: &'a Connection) -> Performing<'a> {
+    Box::pin(async move {
+        sign_in(service, connection)?;
+        let answer = service.ask(Ask::get(&["models"], &[])).await?;
+        let unexpected = || Code::UnexpectedAnswer.failure(format!("an answer without models: {}", answer["body"]));
+        let models = answer["body"]["data"].as_array().ok_or_else(unexpected)?;
+        Ok(json!({"models": models.len()}))
+    })
 }
 
 fn sign_in(service: &mut Service<'_>, connection: &Connection) -> Result<(), Failure> {
@@ -372,13 +363,8 @@ fn read(
         reader.problem(&["prompt"], message);
     }
     let model = reader.said(MODEL, MAX_MODEL_CHARS).map(str::to_owned);
-    let max_tokens = reader.get(MAX_TOKENS).and_then(|value| {
-        let tokens = value.as_i64().filter(|tokens| (1..=settings.max_tokens).contains(tokens));
-        if tokens.is_none() {
-            reader.problem(&[MAX_TOKENS], format!("must be a whole number from 1 to {}", settings.max_tokens));
-        }
-        tokens
-    });
+    let most = u64::try_from(settings.max_tokens).unwrap_or_default();
+    let max_tokens = reader.whole(MAX_TOKENS, 1, most).map(|tokens| tokens as i64);
     let temperature = reader.get("temperature").and_then(|value| {
         let temperature = value.as_f64().filter(|number| (0.0..=2.0).contains(number));
         if temperature.is_none() {

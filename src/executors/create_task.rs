@@ -24,7 +24,7 @@ use super::client::{self, HttpClient, invalid};
 use super::failure::Code;
 use super::payload::{Reader, Reading, kind, scalar};
 use super::redact::Redactor;
-use super::service::Service;
+use super::service::{self, Performing, Question, Service};
 
 const KEYS: [&str; 10] =
     ["operation", "id", "title", "description", "project", "labels", "assignees", "issue_type", "due_date", "fields"];
@@ -64,8 +64,6 @@ struct Task {
     fields: Map<String, Value>,
 }
 
-type Performing<'a> = BoxFuture<'a, Result<Value, Failure>>;
-
 /// A tracker: what it needs to know, and how it is spoken with.
 struct Tracker {
     kind: &'static Kind,
@@ -73,7 +71,7 @@ struct Tracker {
     refused: &'static [&'static str],
     perform: for<'a> fn(&'a mut Service<'_>, &'a Connection, &'a Task, Mark) -> Performing<'a>,
     /// Asks whose credentials they are.
-    probe: for<'a> fn(&'a mut Service<'_>, &'a Connection) -> Performing<'a>,
+    probe: Question,
 }
 
 /// How an execution's task is known again.
@@ -139,10 +137,8 @@ impl Executor for CreateTask {
     fn probe(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
         let http = self.http.clone();
         Box::pin(async move {
-            let mut figures = None;
-            let mut redactor = Redactor::of(&attempt);
-            let outcome = probe(&http, &attempt, &mut redactor, &mut figures).await;
-            client::performed(outcome, &redactor, figures)
+            let found = tracker(&attempt).map(|(connection, tracker)| (connection, tracker.probe));
+            service::probe(&http, &attempt, found).await
         })
     }
 
@@ -176,19 +172,6 @@ async fn perform(
     task.project = task.project.or_else(|| connection.text(PROJECT).map(str::to_owned));
     let mut service = Service::new(http, attempt, connection)?;
     let outcome = (tracker.perform)(&mut service, connection, &task, mark(attempt)).await;
-    (*redactor, *figures) = (service.redactor, service.figures);
-    outcome
-}
-
-async fn probe(
-    http: &HttpClient,
-    attempt: &Attempt,
-    redactor: &mut Redactor,
-    figures: &mut Option<HttpFigures>,
-) -> Result<Value, Failure> {
-    let (connection, tracker) = tracker(attempt)?;
-    let mut service = Service::new(http, attempt, connection)?;
-    let outcome = (tracker.probe)(&mut service, connection).await;
     (*redactor, *figures) = (service.redactor, service.figures);
     outcome
 }

@@ -101,6 +101,26 @@ impl<'a> Reader<'a> {
         self.said(key, most).map(|text| cut(text, max_chars))
     }
 
+    /// A whole number within bounds, both of them included.
+    pub fn whole(&mut self, key: &str, least: u64, most: u64) -> Option<u64> {
+        let value = self.get(key)?;
+        let number = value.as_u64().filter(|number| (least..=most).contains(number));
+        if number.is_none() {
+            self.problem(&[key], format!("must be a whole number from {least} to {most}"));
+        }
+        number
+    }
+
+    /// A JSON pointer (RFC 6901); the example shows one that is meant.
+    pub fn pointer(&mut self, key: &str, example: &str) -> Option<&'a str> {
+        let text = self.text(key)?;
+        if is_pointer(text) {
+            return Some(text);
+        }
+        self.problem(&[key], format!("must be a JSON pointer, such as {example}"));
+        None
+    }
+
     /// A boolean.
     pub fn flag(&mut self, key: &str) -> Option<bool> {
         let value = self.get(key)?;
@@ -170,6 +190,11 @@ impl<'a> Reader<'a> {
 /// Whether a value is a text with a template in it.
 fn is_template(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.contains("{{") || text.contains("{%"))
+}
+
+/// Whether a text is a JSON pointer (RFC 6901).
+pub fn is_pointer(text: &str) -> bool {
+    text.is_empty() || text.starts_with('/')
 }
 
 /// A text of at most so many characters; one that had more ends with an ellipsis.
@@ -256,6 +281,24 @@ mod tests {
         let mut document = Reader::new(&payload, Reading::Document).expect("an object");
         assert_eq!(document.cut("text", 4), None);
         assert_eq!(messages(document), ["/text: has 6 characters, at most 4 are possible"]);
+    }
+
+    #[test]
+    fn a_number_stays_within_its_bounds_and_a_pointer_leads_from_the_root() {
+        let payload = json!({"a": 1, "b": 5, "c": 6, "d": 1.5, "at": "/x/0", "root": "", "off": "x"});
+        let mut reader = Reader::new(&payload, Reading::Rendered).expect("an object");
+        let numbers = ["a", "b", "c", "d", "none"].map(|key| reader.whole(key, 1, 5));
+        assert_eq!(numbers, [Some(1), Some(5), None, None, None]);
+        let pointers = ["at", "root", "off"].map(|key| reader.pointer(key, "/data"));
+        assert_eq!(pointers, [Some("/x/0"), Some(""), None]);
+        assert_eq!(
+            messages(reader),
+            [
+                "/c: must be a whole number from 1 to 5",
+                "/d: must be a whole number from 1 to 5",
+                "/off: must be a JSON pointer, such as /data",
+            ]
+        );
     }
 
     #[test]

@@ -39,7 +39,7 @@ use super::connect::Address;
 use super::failure::Code;
 use super::payload::{Reader, Reading};
 use super::redact::Redactor;
-use super::service::Service;
+use super::service::{Performing, Service};
 pub use contact::Reach;
 use letter::Letter;
 
@@ -80,10 +80,8 @@ enum Place {
 /// A provider's API: what a message may consist of, and how it is sent. Reading knows which settings the integration has.
 struct Api {
     read: fn(&mut Reader<'_>, &Map<String, Value>),
-    send: for<'a> fn(&'a mut Service<'_>, &'a Connection, &'a Map<String, Value>, &'a str) -> Sending<'a>,
+    send: for<'a> fn(&'a mut Service<'_>, &'a Connection, &'a Map<String, Value>, &'a str) -> Performing<'a>,
 }
-
-type Sending<'a> = BoxFuture<'a, Result<Value, Failure>>;
 
 /// A provider of incoming webhooks: how its messages are read from a payload, and what its answers mean.
 struct Provider {

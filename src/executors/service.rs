@@ -5,15 +5,40 @@
 
 use std::time::Instant;
 
-use core314_actors::ports::executor::{Attempt, Connection};
+use core314_actors::ports::BoxFuture;
+use core314_actors::ports::executor::{Attempt, Connection, Performed};
 use core314_domain::log::{Failure, HttpFigures};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::Value;
 
-use super::client::{Call, HttpClient, Statuses};
+use super::client::{Call, HttpClient, Statuses, performed};
 use super::failure::Code;
 use super::redact::Redactor;
+
+/// What a service is asked for, in a while.
+pub type Performing<'a> = BoxFuture<'a, Result<Value, Failure>>;
+
+/// A question that changes nothing with the service: what its integrations are tested by.
+pub type Question = for<'a> fn(&'a mut Service<'_>, &'a Connection) -> Performing<'a>;
+
+/// Asks the service of an attempt's integration its kind's question, or says why there is none.
+pub async fn probe(http: &HttpClient, attempt: &Attempt, found: Result<(&Connection, Question), Failure>) -> Performed {
+    let (mut redactor, mut figures) = (Redactor::of(attempt), None);
+    let service = found.and_then(|(connection, question)| {
+        let service = Service::new(http, attempt, connection)?;
+        Ok((service, connection, question))
+    });
+    let outcome = match service {
+        Ok((mut service, connection, question)) => {
+            let outcome = question(&mut service, connection).await;
+            (redactor, figures) = (service.redactor, service.figures);
+            outcome
+        }
+        Err(failure) => Err(failure),
+    };
+    performed(outcome, &redactor, figures)
+}
 
 /// Exchanges of one attempt with one service.
 pub struct Service<'a> {

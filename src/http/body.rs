@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::settings::HttpSettings;
 
 const JSON: &str = "application/json";
+const YAML: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"];
 
 /// The whole body.
 pub async fn read(req: &HttpRequest, payload: Payload, settings: &HttpSettings) -> Result<Bytes, Problem> {
@@ -94,6 +95,15 @@ pub fn media_type_of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     match charset.map(|charset| charset.trim_matches('"')) {
         None | Some("utf-8" | "utf8") => Ok(Some(essence.trim().to_owned())),
         Some(charset) => Err(unsupported("in UTF-8", charset)),
+    }
+}
+
+/// Whether a document is written in YAML, by its media type; else it is JSON.
+pub fn is_yaml(req: &HttpRequest) -> Result<bool, Problem> {
+    match media_type(req)?.as_deref() {
+        None | Some(JSON) => Ok(false),
+        Some(found) if YAML.contains(&found) => Ok(true),
+        Some(found) => Err(unsupported("application/json or application/yaml", found)),
     }
 }
 

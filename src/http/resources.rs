@@ -6,7 +6,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use core314_actors::ports::resource::{Column, Kind, Resource};
 use core314_actors::ports::views::Filter;
 use schemars::{Schema, json_schema};
@@ -51,20 +51,25 @@ async fn answer_one(
     let missing = || Problem::no_row(resource.noun());
     let id: Uuid = id.parse().map_err(|_| missing())?;
     let row = state.views.one(scope, resource, id).await?.ok_or_else(missing)?;
-    let mut answer = HttpResponse::Ok();
+    Ok(versioned(HttpResponse::Ok(), resource, &row))
+}
+
+/// An answer that shows the row under its version: what a change of it may name in `If-Match`.
+pub fn versioned(mut answer: HttpResponseBuilder, resource: Resource, row: &Value) -> HttpResponse {
     let version = match resource {
         Resource::Flows => row.get("flow_version"),
         Resource::Webhooks
         | Resource::EscalationRules
         | Resource::OnCall
         | Resource::Silences
-        | Resource::Organizations => row.get("version"),
+        | Resource::Organizations
+        | Resource::Preferences => row.get("version"),
         _ => None,
     };
     if let Some(version) = version.and_then(Value::as_i64) {
         answer.insert_header(super::flows::etag(version));
     }
-    Ok(answer.json(row))
+    answer.json(row)
 }
 
 /// Takes the columns of a resource out of a query.

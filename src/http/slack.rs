@@ -17,6 +17,7 @@ use core314_actors::ports::integration::Integration;
 use core314_domain::Json;
 use core314_domain::escalation::Command as EscalationCommand;
 use core314_domain::ids::{ExecutionId, Owner, RowId, TenantId, UserId};
+use core314_domain::people::{ButtonVerb, ContactKind, SIGNING_SECRET};
 use core314_domain::run::{Command, Voter};
 use core314_domain::words::Role;
 use serde_json::Value;
@@ -28,11 +29,6 @@ use super::openapi::{Access, Doc};
 use super::operations::HttpMetrics;
 use super::problem::Problem;
 use super::{Shared, State};
-
-/// The credential of an integration of the kind slack that signs what Slack sends.
-const SIGNING_SECRET: &str = "signing_secret";
-/// What our buttons are called begins so.
-const OURS: &str = "core314_";
 
 pub fn doc() -> Doc {
     Doc::new("Takes what Slack sends when somebody presses a button.", Access::Open)
@@ -98,8 +94,8 @@ async fn signed(
 struct Press {
     /// Slack's id of the member.
     member: String,
-    /// The button, without what ours begin with.
-    action: String,
+    /// What the button does, where this version knows it.
+    verb: Option<ButtonVerb>,
     id: String,
     /// Slack's own name of what was pressed, once.
     trigger_id: String,
@@ -110,10 +106,13 @@ impl Press {
     fn of(sent: &Value) -> Option<Self> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let action = sent["actions"].as_array()?.first()?;
-        let name = action["action_id"].as_str()?.strip_prefix(OURS).filter(|_| sent["type"] == "block_actions")?;
+        let verb = ButtonVerb::of_action_id(action["action_id"].as_str()?)?;
+        if sent["type"] != "block_actions" {
+            return None;
+        }
         Some(Self {
             member: text(&sent["user"]["id"])?,
-            action: name.to_owned(),
+            verb: verb.ok(),
             id: text(&action["value"])?,
             trigger_id: text(&sent["trigger_id"])?,
             response_url: text(&sent["response_url"]),
@@ -124,7 +123,7 @@ impl Press {
 /// Who a Slack member is here, and what they may do; or why they are nobody.
 async fn person(state: &State, owner: Owner, member: &str) -> Result<Result<(UserId, Role), &'static str>, Problem> {
     let people = state.engine.people()?;
-    let users = people.by_address(owner.tenant, core314_domain::people::ContactKind::Slack, member.to_owned()).await?;
+    let users = people.by_address(owner.tenant, ContactKind::Slack, member.to_owned()).await?;
     let user = match users.as_slice() {
         [user] => *user,
         [] => {
@@ -149,8 +148,8 @@ async fn pressed(state: &State, owner: Owner, (user, role): (UserId, Role), pres
         return Ok(format!("this needs the role operator, yours is {role}"));
     }
     let (scope, by) = (Scope::Tenant(owner.tenant), format!("user:{user}"));
-    match press.action.as_str() {
-        "acknowledge" => {
+    match press.verb {
+        Some(ButtonVerb::Acknowledge) => {
             let Ok(id) = press.id.parse::<RowId>() else { return Ok("there is no such escalation".to_owned()) };
             let command = EscalationCommand::Acknowledge { by: by.clone() };
             match state.engine.escalations()?.tell(scope, id, command, by).await {
@@ -160,15 +159,15 @@ async fn pressed(state: &State, owner: Owner, (user, role): (UserId, Role), pres
                 Err(EscalationError::Store(error)) => Err(error.into()),
             }
         }
-        verb @ ("approve" | "reject") => {
+        Some(verb @ (ButtonVerb::Approve | ButtonVerb::Reject)) => {
             let parts = press.id.parse::<ExecutionId>().ok().and_then(ExecutionId::parts);
             let Some((run, step)) = parts else { return Ok("there is no such execution".to_owned()) };
             let by_voter = Voter { user, role, notes: None, form: Json::default(), on_duty: std::sync::Arc::default() };
-            let (step, said) = (Some(step), if verb == "approve" { "Approved." } else { "Rejected." });
-            let command = if verb == "approve" {
-                Command::Approve { step, by: by_voter }
+            let step = Some(step);
+            let (command, said) = if verb == ButtonVerb::Approve {
+                (Command::Approve { step, by: by_voter }, "Approved.")
             } else {
-                Command::Reject { step, by: by_voter }
+                (Command::Reject { step, by: by_voter }, "Rejected.")
             };
             let remark = Remark { by: Some(by.as_str().into()), ..Remark::default() };
             match state.engine.tell(scope, run, command, remark).await {
@@ -177,6 +176,6 @@ async fn pressed(state: &State, owner: Owner, (user, role): (UserId, Role), pres
                 Err(error) => Ok(error.to_string()),
             }
         }
-        _ => Ok("this button is none of this version's".to_owned()),
+        None => Ok("this button is none of this version's".to_owned()),
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use core314_actors::ports::store::RunWrite;
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::Json;
+use core314_domain::hex::hex;
 use core314_domain::ids::{RowId, RunId, StepNo};
 use core314_domain::log::LogEntry;
 use core314_domain::run::Kept;
@@ -101,14 +102,6 @@ impl Reference {
             std::str::from_utf8(content).ok().filter(|text| hex(&Sha256::digest(text.as_bytes())) == self.digest);
         parse(text.ok_or_else(|| Failure::Corrupt(format!("blob {} is not what the log says of it", self.id)))?)
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a text takes everything");
-        text
-    })
 }
 
 /// The two large columns of a log row.

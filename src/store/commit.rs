@@ -25,7 +25,7 @@ pub(super) mod gather;
 mod history;
 mod keys;
 pub(super) mod limits;
-mod people;
+pub(super) mod people;
 mod reuse;
 pub(super) mod rollouts;
 pub(super) mod runs;

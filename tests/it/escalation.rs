@@ -62,6 +62,19 @@ async fn fail(bed: &Bed, client: &Client<'_>, flow: &str) -> String {
     run.id().to_owned()
 }
 
+/// Reports a failure, and gives what the first rule that acts has made of it.
+async fn report(client: &Client<'_>, context: Value) -> Value {
+    let answer = client.post("/api/v1/escalation-events", json!({"context": context}), 200).await;
+    answer["taken"][0].clone()
+}
+
+/// The same, and gives the path of the event.
+async fn reported(client: &Client<'_>, context: Value) -> String {
+    let taken = report(client, context).await;
+    let id = taken["escalation_event_id"].as_str().unwrap_or_else(|| panic!("an event: {taken}"));
+    format!("/api/v1/escalation-events/{id}")
+}
+
 /// The one event there is, once it is as it should be.
 async fn event(client: &Client<'_>, is_so: impl Fn(&Value) -> bool) -> Value {
     let first = |page: &Value| page["items"].as_array().and_then(|items| items.first()).cloned();

@@ -23,6 +23,7 @@ mod trackers;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::providers::catalogue;
 use super::support::{Installation, SECRET_KEY, Server, StoreKind};
 
 /// A server that can seal secrets.
@@ -61,6 +62,14 @@ async fn may_come(server: &Server, flow: Value, words: &str) {
 
 async fn secret(server: &Server, name: &str, value: &str) {
     done(server, Method::POST, "/api/v1/secrets", json!({"name": name, "value": value})).await;
+}
+
+/// Makes the integration by which the rows of a catalogue are had.
+async fn catalogue_at(server: &Server, url: &str) {
+    secret(server, "CATALOGUE", catalogue::TOKEN).await;
+    let body = json!({"name": "catalogue", "kind": "http", "endpoint": format!("{url}/api"),
+        "credentials": {"token": "secrets.CATALOGUE"}, "settings": {"auth": "bearer"}});
+    done(server, Method::POST, "/api/v1/integrations", body).await;
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "calls read better")]

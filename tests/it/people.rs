@@ -100,6 +100,12 @@ impl Member<'_> {
         self.0.ask(method, path, body.as_ref(), &[("X-Organization-Id", GROUP)]).await
     }
 
+    /// A change that is meant for this version alone.
+    async fn patch_from(&self, version: i64, path: &str, body: Value) -> Answer {
+        let tag = format!("\"v{version}\"");
+        self.0.ask(Method::PATCH, path, Some(&body), &[("X-Organization-Id", GROUP), ("If-Match", tag.as_str())]).await
+    }
+
     async fn make(&self, path: &str, body: Value) -> Value {
         let answer = self.ask(Method::POST, path, Some(body)).await;
         assert!(answer.status.is_success(), "POST {path}: {} {}", answer.status, answer.body);

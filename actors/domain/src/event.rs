@@ -1,9 +1,9 @@
 //! CloudEvents as runs wait for them: how two of them are told apart, and by what a wait finds its own.
 
-use std::fmt::Write as _;
-
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+use crate::hex::hex;
 
 /// A key that is longer is known by its digest: keys stand in an index.
 const MAX_KEY_CHARS: usize = 200;
@@ -36,13 +36,6 @@ pub fn key_text(value: &Value) -> Option<String> {
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a text takes what is written to it");
-        text
-    })
 }
 
 #[cfg(test)]

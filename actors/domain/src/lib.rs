@@ -15,6 +15,7 @@ pub mod escalation;
 pub mod event;
 pub mod expr;
 pub mod form;
+pub mod hex;
 pub mod ids;
 pub mod integration;
 pub mod invariants;

@@ -3,10 +3,12 @@
 //! A person is a [`UserId`](crate::ids::UserId); a tenant knows them by an e-mail address, a name and a role. They are
 //! reached by contact methods that they have proven to be theirs, as their preferences say.
 
+mod button;
 mod code;
 mod contact;
 mod preferences;
 
+pub use button::{ButtonVerb, SIGNING_SECRET};
 pub use code::{CodeError, CodeRules, CodeState};
 pub use contact::{address_problem, channel};
 pub use preferences::{Delivery, Preferences, PreferencesDocument, QuietDocument, RouteDocument, When, Wish};

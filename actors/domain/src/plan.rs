@@ -15,11 +15,10 @@ mod output;
 mod phases;
 mod typing;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::document::{FlowDocument, Lines, channels, reserved};
-use crate::expr::{Condition, Expression, Names, Template};
+use crate::expr::{Condition, Expression, NamedExecutions, Names, Template};
 use crate::form::Form;
 use crate::ids::{FlowId, StepNo};
 use crate::limits::{Limits, turn_key};
@@ -233,6 +232,8 @@ impl FlowPlan {
         };
         let types = is_new.then(|| typing::types(doc, &layout.slots, layout.fixed));
         check.types = types.as_ref();
+        let named = NamedExecutions::default();
+        check.named = Some(&named);
         // Before there is a run, each trigger stands alone.
         let alone = types.as_ref().map(typing::alone);
         let condition = check.expression("/conditions", || {
@@ -255,7 +256,7 @@ impl FlowPlan {
         Ok(Self {
             name: doc.flow_name.clone(),
             ranks: ranks(&steps),
-            executions: named_executions(doc, &steps[..layout.fixed]),
+            executions: executions(&named, &steps[..layout.fixed]),
             steps,
             fixed: layout.fixed,
             width,
@@ -279,14 +280,9 @@ impl FlowPlan {
     }
 }
 
-/// The steps of which a document names the execution, and perhaps some more: what stands before the word is looked at, and not
-/// what it means.
-fn named_executions(doc: &FlowDocument, steps: &[StepPlan]) -> Vec<(Arc<str>, StepNo)> {
-    let text = doc.to_value().to_string();
-    let is_of_id = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let before = text.match_indices("execution_id").map(|(at, _)| text[..at].trim_end_matches(|c| !is_of_id(c)));
-    let named: BTreeSet<&str> = before.filter_map(|text| text.rsplit(|c| !is_of_id(c)).next()).collect();
-    let numbered = (0..).zip(steps).filter(|(_, step)| named.contains(&*step.id));
+/// The steps of which expressions name the execution, with their numbers.
+fn executions(named: &NamedExecutions, steps: &[StepPlan]) -> Vec<(Arc<str>, StepNo)> {
+    let numbered = (0..).zip(steps).filter(|(_, step)| named.has(&step.id));
     numbered.map(|(no, step)| (step.id.clone(), no)).collect()
 }
 

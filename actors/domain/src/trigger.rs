@@ -166,7 +166,7 @@ fn event(config: Event) -> Result<(Option<Matching>, Kind), Problem> {
     if let Some(source) = &config.source {
         named("/source", source)?;
     }
-    let filter = Condition::parse(&config.filter, &Names { roots: FILTER_ROOTS, steps: &[], types: None })
+    let filter = Condition::parse(&config.filter, &Names::new(FILTER_ROOTS, &[]))
         .map_err(|error| problem(&format!("/filter{}", error.pointer), error.to_string()))?;
     Ok((config.matching, Kind::Event { event_type: config.kind, source: config.source, filter }))
 }

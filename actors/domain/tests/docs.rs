@@ -1,7 +1,10 @@
 //! The examples of the user's pages on flows and runs are flows: each one is read, and compiles.
 
+use core314_domain::audit::AuditEvent;
 use core314_domain::document::{FlowDocument, parameters};
 use core314_domain::plan::{FlowPlan, PlanLimits};
+use core314_domain::run::Waiting;
+use core314_domain::words::{ExecutionStatus, RunStatus};
 use core314_domain::{schedule, trial};
 
 const PAGES: [(&str, &str); 7] = [
@@ -79,4 +82,15 @@ fn declared_test_cases_pass() {
 #[test]
 fn a_block_is_what_stands_between_its_fences() {
     assert_eq!(blocks("a\n```yaml\nx: 1\n\ny: 2\n```\nb\n```json\n{}\n```\n"), [(3, "x: 1\n\ny: 2\n".to_owned())]);
+}
+
+#[test]
+fn every_word_that_rows_show_is_on_a_page() {
+    let (runs, data) = (include_str!("../../../docs/runs.md"), include_str!("../../../docs/data.md"));
+    for (page, words) in
+        [(runs, Waiting::WORDS), (runs, RunStatus::WORDS), (runs, ExecutionStatus::WORDS), (data, AuditEvent::WORDS)]
+    {
+        let missing: Vec<&&str> = words.iter().filter(|word| !page.contains(&format!("`{word}`"))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use core314_domain::Json;
 use core314_domain::ids::{ExecutionId, Owner, RunId, StepNo};
 use core314_domain::integration::Kind;
-use core314_domain::log::HttpFigures;
+use core314_domain::log::{Failure, HttpFigures};
 use core314_domain::plan::Problem;
 use core314_domain::run::{IdempotencyKey, Outcome};
 use core314_domain::secret::Secrets;
@@ -47,9 +48,13 @@ pub trait Executor: Send + Sync + 'static {
     }
 
     /// Asks the service of an attempt's integration what changes nothing there; the attempt has no payload. For kinds
-    /// whose trial is [`Trial::Probe`]; whoever has none of them performs the action.
+    /// whose trial is [`Trial::Probe`]. Whoever has none of them refuses: an action is not what was asked for.
     fn probe(&self, attempt: Attempt) -> BoxFuture<'static, Performed> {
-        self.execute(attempt)
+        let kind = attempt.connection.as_deref().map_or("this kind", |connection| connection.kind.word);
+        let message = format!("{kind} cannot be tested: {} has no question that changes nothing", self.action_type());
+        let outcome = Outcome::Failed(Failure::fatal("refused", message));
+        let logged_payload = self.logged(&attempt.payload);
+        Box::pin(ready(Performed { outcome, logged_payload, http: None }))
     }
 
     /// What speaks with services that ask for a person's consent.
@@ -241,4 +246,35 @@ pub struct Performed {
     /// The payload as the log may keep it: with secrets redacted.
     pub logged_payload: Json,
     pub http: Option<HttpFigures>,
+}
+
+#[cfg(test)]
+mod tests {
+    use core314_domain::ids::UserId;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testkit::scripted_executor::ScriptedExecutor;
+
+    #[tokio::test]
+    async fn who_has_no_question_performs_no_action_instead() {
+        let (executor, id) = (ScriptedExecutor::default(), Uuid::from_u128(1));
+        let attempt = Attempt {
+            owner: Owner::new(UserId(id), None),
+            run: RunId(id),
+            step: 0,
+            execution: RunId(id).execution(0),
+            attempt: 0,
+            action_target: "it".into(),
+            connection: None,
+            source: None,
+            payload: Arc::new(json!({})),
+            secrets: Arc::default(),
+            timeout: Duration::from_secs(1),
+        };
+        let Outcome::Failed(failure) = executor.probe(attempt).await.outcome else { panic!("it is refused") };
+        assert!(failure.message.contains("cannot be tested") && !failure.retryable, "{failure:?}");
+        assert!(executor.asked().is_empty(), "nothing was performed");
+    }
 }

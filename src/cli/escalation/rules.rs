@@ -1,9 +1,8 @@
 //! `core314 escalation rules`: rules as files, and the signal of a rule that waits for one.
 //!
 //! A file holds one rule, or a set of them under `rules`, as `core314 escalation test` takes it: what was tried out is what is
-//! applied. All files are read before the first request, so that a mistake in the last one leaves nothing half done.
+//! applied.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -12,11 +11,12 @@ use core314_domain::escalation::RuleDocument;
 use serde_json::{Map, Value, json};
 
 use super::tried::{TestArgs, test};
+use crate::cli::applied::{Applied, apply, done, unreadable};
 use crate::cli::args::Limit;
 use crate::cli::outcome::{Exit, Failure};
 use crate::cli::print::Columns;
-use crate::cli::session::Session;
-use crate::cli::written::{Written, about};
+use crate::cli::session::{Session, id_of};
+use crate::cli::written::Written;
 
 const PATH: &str = "escalation-rules";
 const RULES: Columns<'_> = &[
@@ -89,7 +89,7 @@ pub async fn rules(session: &Session<'_>, args: RulesArgs) -> Result<Exit, Failu
             let rule = find(session, &of.rule).await?;
             session.printer.value(&rule).map(|()| Exit::Done)
         }
-        Some(RulesCommand::Apply(args)) => apply(session, &args).await,
+        Some(RulesCommand::Apply(args)) => apply::<RuleDocument>(session, &args.files).await,
         Some(RulesCommand::Export(args)) => export(session, &args).await,
         Some(RulesCommand::Delete(of)) => {
             let rule = find(session, &of.rule).await?;
@@ -108,34 +108,35 @@ pub async fn find(session: &Session<'_>, named: &str) -> Result<Value, Failure> 
     session.named(PATH, "rule_name", named, "escalation rule", "core314 escalation rules").await
 }
 
-/// The id of a row.
-pub fn id_of(row: &Value) -> &str {
-    row["id"].as_str().unwrap_or_default()
-}
+impl Applied for RuleDocument {
+    const NOUN: &'static str = "rule";
 
-async fn apply(session: &Session<'_>, args: &ApplyArgs) -> Result<Exit, Failure> {
-    let mut wanted = Vec::new();
-    let mut names = BTreeSet::new();
-    for path in &args.files {
-        for document in documents(&Written::of(path)?)? {
-            if !names.insert(document.rule_name.clone()) {
-                let message = format!("{}: rule '{}' is named twice", path.display(), document.rule_name);
-                return Err(Failure::new(Exit::Usage, message));
-            }
-            wanted.push((path, document));
+    fn name(&self) -> &str {
+        &self.rule_name
+    }
+
+    fn read(written: &Written) -> Result<Vec<Self>, Failure> {
+        documents(written)
+    }
+
+    async fn save(&self, session: &Session<'_>) -> Result<Value, Failure> {
+        let client = &session.client;
+        let value = self.to_value();
+        let Some(row) = client.list(&[PATH], &[("rule_name", self.rule_name.clone())], 1).await?.pop() else {
+            return Ok(done("created", client.post(&[PATH], &value).await?));
+        };
+        let known = stored(&row)?;
+        if known == *self {
+            return Ok(done("unchanged", row));
         }
+        let version = row["version"].as_i64().unwrap_or_default();
+        let changed = client.patch(&[PATH, id_of(&row)], version, &patch(&known.to_value(), &value)).await?;
+        if stored(&changed)? == *self {
+            return Ok(done("updated", changed));
+        }
+        let message = format!("rule '{}' is not as the file says: a change cannot set a key to null", self.rule_name);
+        Err(Failure::new(Exit::Failed, message).hint("delete the rule and apply the file again"))
     }
-    let mut applied = Vec::new();
-    for (path, document) in wanted {
-        let done = save(session, &document).await.map_err(|failure| about(path, failure))?;
-        let word = done["result"].as_str().unwrap_or_default();
-        session.printer.line(&format!("{word} {} (version {})", document.rule_name, done["version"]))?;
-        applied.push(done);
-    }
-    if !session.printer.is_table() {
-        session.printer.value(&Value::Array(applied))?;
-    }
-    Ok(Exit::Done)
 }
 
 /// The rules of a file.
@@ -155,37 +156,9 @@ fn documents(written: &Written) -> Result<Vec<RuleDocument>, Failure> {
     rules.iter().enumerate().map(read).collect()
 }
 
-/// Makes a rule, or changes the one of its name; the row with what was done.
-async fn save(session: &Session<'_>, document: &RuleDocument) -> Result<Value, Failure> {
-    let client = &session.client;
-    let value = document.to_value();
-    let Some(row) = client.list(&[PATH], &[("rule_name", document.rule_name.clone())], 1).await?.pop() else {
-        return Ok(with("created", client.post(&[PATH], &value).await?));
-    };
-    let known = stored(&row)?;
-    if known == *document {
-        return Ok(with("unchanged", row));
-    }
-    let version = row["version"].as_i64().unwrap_or_default();
-    let changed = client.patch(&[PATH, id_of(&row)], version, &patch(&known.to_value(), &value)).await?;
-    if stored(&changed)? == *document {
-        return Ok(with("updated", changed));
-    }
-    let message = format!("rule '{}' is not as the file says: a change cannot set a key to null", document.rule_name);
-    Err(Failure::new(Exit::Failed, message).hint("delete the rule and apply the file again"))
-}
-
-fn with(result: &str, mut row: Value) -> Value {
-    row["result"] = json!(result);
-    row
-}
-
 /// The document of a row.
 fn stored(row: &Value) -> Result<RuleDocument, Failure> {
-    RuleDocument::from_value(row["document"].clone()).map_err(|error| {
-        Failure::new(Exit::Failed, format!("the server's rule cannot be read: {error}"))
-            .hint("run the same version of core314 on both sides")
-    })
+    RuleDocument::from_value(row["document"].clone()).map_err(|error| unreadable(RuleDocument::NOUN, &error))
 }
 
 /// The merge patch (RFC 7396) that makes the one the other. It has no way to set a key to null.

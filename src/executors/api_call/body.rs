@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use core314_domain::hex::hex;
 use reqwest::header::HeaderValue;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -54,9 +55,7 @@ fn multipart(reader: &mut Reader<'_>) -> (Vec<u8>, Option<String>) {
         }
         digest.update(&part.content);
     }
-    #[expect(clippy::format_collect, reason = "sixteen bytes")]
-    let digits: String = digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let boundary = format!("core314-{digits}");
+    let boundary = format!("core314-{}", hex(&digest.finalize()[..16]));
     let mut body = Vec::new();
     for part in &parts {
         body.extend_from_slice(format!("--{boundary}\r\n{}\r\n\r\n", head(part)).as_bytes());

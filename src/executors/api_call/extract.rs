@@ -4,7 +4,7 @@ use core314_domain::log::Failure;
 use serde_json::{Map, Value};
 
 use crate::executors::failure::Code;
-use crate::executors::payload::{Reader, kind};
+use crate::executors::payload::{Reader, is_pointer, kind};
 
 /// Values by the names that they get.
 pub type Wanted = Vec<(String, String)>;
@@ -15,9 +15,7 @@ pub fn read(reader: &mut Reader<'_>) -> Wanted {
     for (name, value) in reader.object("extract").into_iter().flatten() {
         match value.as_str() {
             Some(_) if reader.is_open(value) => {}
-            Some(pointer) if pointer.is_empty() || pointer.starts_with('/') => {
-                wanted.push((name.clone(), pointer.to_owned()));
-            }
+            Some(pointer) if is_pointer(pointer) => wanted.push((name.clone(), pointer.to_owned())),
             Some(_) => reader.problem(&["extract", name], "must be a JSON pointer, such as /data/0/id"),
             None => reader.problem(&["extract", name], format!("must be a text, is {}", kind(value))),
         }

@@ -71,14 +71,14 @@ impl Paging {
         if !inner.has("by") {
             inner.problem(&["by"], format!("is required: {}", WAYS.join(", ")));
         }
-        let items = pointer(inner, "items").unwrap_or_default();
+        let items = inner.pointer("items", "/data/items").unwrap_or_default().to_owned();
         let max_pages = count(inner, "max_pages").unwrap_or(PAGES);
         let most = most_pages.unwrap_or(u64::MAX);
         if max_pages == 0 || (inner.has("max_pages") && max_pages > most) {
             let most = most_pages.map_or_else(|| "1 at least".to_owned(), |most| format!("1 to {most}"));
             inner.problem(&["max_pages"], format!("must be {most}"));
         }
-        let next = pointer(inner, "next");
+        let next = inner.pointer("next", "/meta/next").map(str::to_owned);
         let parameter = inner.text("parameter").map(str::to_owned);
         let first = count(inner, "first");
         let by = inner.text("by")?;
@@ -172,16 +172,6 @@ pub struct Page<'a> {
 
 fn below(problem: Problem) -> Problem {
     Problem { pointer: format!("/paging{}", problem.pointer), ..problem }
-}
-
-/// A JSON pointer (RFC 6901).
-fn pointer(reader: &mut Reader<'_>, key: &str) -> Option<String> {
-    let text = reader.text(key)?;
-    if !text.is_empty() && !text.starts_with('/') {
-        reader.problem(&[key], "must be a JSON pointer, such as /data/items");
-        return None;
-    }
-    Some(text.to_owned())
 }
 
 fn count(reader: &mut Reader<'_>, key: &str) -> Option<u64> {

@@ -6,6 +6,7 @@
 //! it as it is sent, without empty segments, encoded once more.
 
 use chrono::{DateTime, Utc};
+use core314_domain::hex::hex;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -132,11 +133,6 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().to_vec()
-}
-
-#[expect(clippy::format_collect, reason = "a few bytes")]
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn put(headers: &mut HeaderMap, name: &'static str, value: &str, is_secret: bool) -> Result<(), String> {

@@ -78,9 +78,13 @@ impl Shared {
                 Destination::Http(Box::new(Service { caller, call, wrap: wrap.clone(), execution, most_bytes }))
             }
             To::File { name, format } => {
-                let path = self.folders.file(&attempt.action_target, attempt.owner.tenant, name);
-                let path = path.map_err(|message| Code::Refused.failure(message))?;
-                Destination::File(Box::new(Part::open(path, *format, &attempt.execution.to_string(), position)?))
+                // The disk may keep it waiting.
+                let part = tokio::task::block_in_place(|| {
+                    let path = self.folders.file(&attempt.action_target, attempt.owner.tenant, name);
+                    let path = path.map_err(|message| Code::Refused.failure(message))?;
+                    Part::open(path, *format, &attempt.execution.to_string(), position)
+                });
+                Destination::File(Box::new(part?))
             }
         })
     }

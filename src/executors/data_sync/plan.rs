@@ -121,8 +121,8 @@ pub fn read(
     let columns = read_columns(&mut reader);
     let is_incremental = reader.flag("incremental").unwrap_or_default();
     let most = settings.batch_rows as u64;
-    let batch_rows = whole(&mut reader, "batch_rows", 1, most).unwrap_or(most) as usize;
-    let max_failed = whole(&mut reader, "max_failed", 0, u64::from(u32::MAX)).unwrap_or_default();
+    let batch_rows = reader.whole("batch_rows", 1, most).unwrap_or(most) as usize;
+    let max_failed = reader.whole("max_failed", 0, u64::from(u32::MAX)).unwrap_or_default();
     if let (Some(source), Some(destination)) = (&source, &destination) {
         judge(&mut reader, source, destination, is_incremental);
     }
@@ -205,12 +205,9 @@ fn read_source(reader: &mut Reader<'_>, reading: Reading, end: &End) -> Option<F
 }
 
 fn read_pages(reader: &mut Reader<'_>, reading: Reading, asked: Asked) -> From {
-    let items = reader.text("items").unwrap_or_default().to_owned();
+    let items = reader.pointer("items", "/data/items").unwrap_or_default().to_owned();
     if reader.has("items") && asked.paging.is_some() {
         reader.problem(&["items"], "stands in http.paging, where there are pages");
-    }
-    if !(items.is_empty() || items.starts_with('/')) {
-        reader.problem(&["items"], "must be a JSON pointer, such as /data/items");
     }
     let cursor = below(reader, "cursor", reading, |inner| {
         inner.only(&["field", "parameter"]);
@@ -219,9 +216,9 @@ fn read_pages(reader: &mut Reader<'_>, reading: Reading, asked: Asked) -> From {
                 inner.problem(&[key], "is required");
             }
         }
-        let field = inner.text("field")?.to_owned();
-        if !field.starts_with('/') {
-            inner.problem(&["field"], "must be a JSON pointer, such as /updated_at");
+        let field = inner.pointer("field", "/updated_at")?.to_owned();
+        if field.is_empty() {
+            inner.problem(&["field"], "must name a member, such as /updated_at");
         }
         Some(Cursor { field, parameter: inner.said("parameter", MAX_NAME_CHARS)?.to_owned() })
     });
@@ -412,15 +409,6 @@ fn names(reader: &mut Reader<'_>, key: &str, is_required: bool) -> Vec<String> {
         reader.problem(&[key], "must not be empty");
     }
     names
-}
-
-fn whole(reader: &mut Reader<'_>, key: &str, least: u64, most: u64) -> Option<u64> {
-    let value = reader.get(key)?;
-    let number = value.as_u64().filter(|number| (least..=most).contains(number));
-    if number.is_none() {
-        reader.problem(&[key], format!("must be a whole number from {least} to {most}"));
-    }
-    number
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ impl Shared {
                 self.text(plan, (bytes, *format, identity), place_in_text).await?
             }
             From::File { name: file, format } => {
-                let path = self.folders.file(name, attempt.owner.tenant, file);
+                let path = tokio::task::block_in_place(|| self.folders.file(name, attempt.owner.tenant, file));
                 let path = path.map_err(|message| Code::Refused.failure(message))?;
                 let (file, identity) = text::open(&path).await?;
                 self.text(plan, (Bytes::File(file), *format, Some(identity)), place_in_text).await?

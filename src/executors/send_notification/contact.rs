@@ -18,14 +18,14 @@ use core314_actors::ports::people::{Codes, ContactMethod, PeopleBook};
 use core314_actors::recipients::{self, Directory};
 use core314_domain::ids::{NotificationId, RowId};
 use core314_domain::log::Failure;
-use core314_domain::people::{ContactKind, When};
+use core314_domain::people::{ButtonVerb, ContactKind, SIGNING_SECRET, When};
 use core314_domain::plan::Problem;
 use core314_domain::secret::Secrets;
 use core314_domain::words::Severity;
 use serde_json::{Value, json};
 
-use super::in_app::{leads_somewhere, not_stored, parsed};
-use super::slack_api;
+use super::in_app::{MAX_MESSAGE_CHARS, MAX_TITLE_CHARS, link, not_stored, parsed};
+use super::slack_api::{self, MAX_BLOCK_CHARS};
 use crate::executors::client::invalid;
 use crate::executors::failure::Code;
 use crate::executors::payload::{Reader, Reading, cut};
@@ -33,16 +33,11 @@ use crate::executors::redact::Redactor;
 
 const KEYS: [&str; 10] =
     [CONTACT, KIND, CODE, DIGEST_SINCE, DIGEST_UNTIL, "title", "message", "severity", "action_url", ABOUT_ESCALATION];
-const MAX_TITLE_CHARS: usize = 200;
-const MAX_MESSAGE_CHARS: usize = 10_000;
-const MAX_URL_CHARS: usize = 2_000;
 /// Notifications that one digest counts, and lines that it has.
 const MOST_DIGESTED: usize = 1_000;
 const MOST_LINES: usize = 50;
 /// Longer texts cost several messages each: the inbox has the whole.
 const MAX_SMS_CHARS: usize = 480;
-/// Of a text in a Slack block (<https://docs.slack.dev/reference/block-kit/blocks/section-block>).
-const MAX_BLOCK_CHARS: usize = 3_000;
 
 /// Who is reached by what, and what only their messages hold.
 #[derive(Clone)]
@@ -123,10 +118,7 @@ pub fn read(payload: &Value, reading: Reading) -> Result<Option<Draft>, Vec<Prob
     let title = reader.said("title", MAX_TITLE_CHARS).map(str::to_owned);
     let text = reader.said("message", MAX_MESSAGE_CHARS).map(str::to_owned);
     let severity = parsed(&mut reader, "severity");
-    let link = reader.said("action_url", MAX_URL_CHARS).map(str::to_owned);
-    if link.as_deref().is_some_and(|url| !leads_somewhere(url)) {
-        reader.problem(&["action_url"], "must be an http or https URL, or a path of this server that begins with /");
-    }
+    let link = link(&mut reader);
     let escalation = parsed(&mut reader, ABOUT_ESCALATION);
     if !reader.problems.is_empty() {
         return Err(reader.problems);
@@ -194,7 +186,7 @@ pub async fn addressed(reach: &Reach, inbox: &dyn Inbox, attempt: &Attempt) -> R
         Says::Code(no) => code_message(reach, &contact, no, &mut secrets)?,
         Says::Message(message) => {
             let connection = attempt.connection.as_deref();
-            let has_buttons = connection.is_some_and(|of| of.credential(slack_api::SIGNING_SECRET).is_some());
+            let has_buttons = connection.is_some_and(|of| of.credential(SIGNING_SECRET).is_some());
             linked(reach, &contact, Message { has_buttons, ..message }, &mut secrets)
         }
         Says::Digest { since_ms, until_ms } => {
@@ -334,7 +326,7 @@ fn slack(address: &str, message: &Message, link: Option<&str>) -> Value {
     let fallback = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let mut payload = json!({"channel": address, "text": fallback, "blocks": blocks});
     if let Some(escalation) = message.escalation.filter(|_| message.has_buttons) {
-        payload[slack_api::BUTTONS] = json!([{"action": slack_api::Press::Acknowledge, "id": escalation}]);
+        payload[slack_api::BUTTONS] = json!([{"action": ButtonVerb::Acknowledge, "id": escalation}]);
     }
     payload
 }

@@ -23,8 +23,8 @@ use crate::executors::payload::{Reader, Reading, kind as kind_of};
 const KEYS: [&str; 10] =
     ["title", "message", "type", "severity", "action_url", "user_id", "recipients", "onward", "metadata", "rule_id"];
 const MAX_RECIPIENTS: usize = 50;
-const MAX_TITLE_CHARS: usize = 200;
-const MAX_MESSAGE_CHARS: usize = 10_000;
+pub const MAX_TITLE_CHARS: usize = 200;
+pub const MAX_MESSAGE_CHARS: usize = 10_000;
 const MAX_URL_CHARS: usize = 2_000;
 /// As JSON.
 const MAX_METADATA_BYTES: usize = 16_384;
@@ -64,10 +64,7 @@ pub fn read(payload: &Value, reading: Reading) -> Result<Option<Draft>, Vec<Prob
     let message = reader.said("message", MAX_MESSAGE_CHARS).map(str::to_owned);
     let kind = parsed(&mut reader, "type").unwrap_or(NotificationType::Notify);
     let severity = parsed(&mut reader, "severity").unwrap_or(kind.default_severity());
-    let action_url = reader.said("action_url", MAX_URL_CHARS).map(str::to_owned);
-    if action_url.as_deref().is_some_and(|url| !leads_somewhere(url)) {
-        reader.problem(&["action_url"], "must be an http or https URL, or a path of this server that begins with /");
-    }
+    let action_url = link(&mut reader);
     let user: Option<UserId> = parsed(&mut reader, "user_id");
     if user.is_some_and(|user| user.0.is_nil()) {
         reader.problem(&["user_id"], "must not be the nil UUID");
@@ -98,8 +95,17 @@ pub fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Reader<
     reader.text(key)?.parse().map_err(|error: T::Err| reader.problem(&[key], error.to_string())).ok()
 }
 
+/// Where a message leads.
+pub fn link(reader: &mut Reader<'_>) -> Option<String> {
+    let link = reader.said("action_url", MAX_URL_CHARS).map(str::to_owned);
+    if link.as_deref().is_some_and(|url| !leads_somewhere(url)) {
+        reader.problem(&["action_url"], "must be an http or https URL, or a path of this server that begins with /");
+    }
+    link
+}
+
 /// A link that a person may follow: nothing that a browser would run.
-pub fn leads_somewhere(url: &str) -> bool {
+fn leads_somewhere(url: &str) -> bool {
     let is_path = url.starts_with('/') && !url.starts_with("//") && !url.contains(['\\', '\n', '\r', '\t']);
     is_path || reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }

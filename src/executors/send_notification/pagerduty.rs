@@ -9,7 +9,7 @@ use core314_domain::log::Failure;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::{Api, Sending, no_texts, text, unexpected};
+use super::{Api, Performing, no_texts, text, unexpected};
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::failure::Code;
 use crate::executors::payload::{Reader, cut};
@@ -100,7 +100,7 @@ fn send<'a>(
     connection: &'a Connection,
     message: &'a Map<String, Value>,
     key: &'a str,
-) -> Sending<'a> {
+) -> Performing<'a> {
     Box::pin(async move {
         let event = event(connection, message, key);
         let answer = service.ask(Ask::send(Method::POST, &["v2", "enqueue"], &event)).await?;
@@ -110,23 +110,25 @@ fn send<'a>(
 
 /// Tells of a change, which is the one thing that the Events API takes and never tells anybody of: it stands among the
 /// recent changes of the service (<https://developer.pagerduty.com/docs/events-api-v2/send-change-events/>).
-pub async fn probe(service: &mut Service<'_>, connection: &Connection) -> Result<Value, Failure> {
-    let key = connection.credential("routing_key").unwrap_or_default().trim();
-    if key.starts_with(OF_RULES) {
-        let why = "a key of a ruleset or an event orchestration takes no change events, and whatever else it takes could open \
-                   an incident and wake somebody: it is not tried";
-        return Err(Failure::fatal(Code::Refused.word(), why));
-    }
-    let summary = format!("Core314 reaches this service: a test of the integration {}.", connection.name);
-    let source = connection.text("source").unwrap_or(SOURCE);
-    let change =
-        json!({"routing_key": key, "payload": {"summary": cut(&summary, MAX_SUMMARY_CHARS), "source": source}});
-    let answer = service.ask(Ask::send(Method::POST, &["v2", "change", "enqueue"], &change)).await?;
-    if answer["status"] == ACCEPTED {
-        Ok(json!({"message": answer["body"]["message"]}))
-    } else {
-        Err(unexpected(&answer))
-    }
+pub fn probe<'a>(service: &'a mut Service<'_>, connection: &'a Connection) -> Performing<'a> {
+    Box::pin(async move {
+        let key = connection.credential("routing_key").unwrap_or_default().trim();
+        if key.starts_with(OF_RULES) {
+            let why = "a key of a ruleset or an event orchestration takes no change events, and whatever else it takes could open \
+                       an incident and wake somebody: it is not tried";
+            return Err(Failure::fatal(Code::Refused.word(), why));
+        }
+        let summary = format!("Core314 reaches this service: a test of the integration {}.", connection.name);
+        let source = connection.text("source").unwrap_or(SOURCE);
+        let change =
+            json!({"routing_key": key, "payload": {"summary": cut(&summary, MAX_SUMMARY_CHARS), "source": source}});
+        let answer = service.ask(Ask::send(Method::POST, &["v2", "change", "enqueue"], &change)).await?;
+        if answer["status"] == ACCEPTED {
+            Ok(json!({"message": answer["body"]["message"]}))
+        } else {
+            Err(unexpected(&answer))
+        }
+    })
 }
 
 fn event(connection: &Connection, message: &Map<String, Value>, key: &str) -> Value {

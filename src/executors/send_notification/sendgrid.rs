@@ -12,7 +12,7 @@ use reqwest::header::AUTHORIZATION;
 use serde_json::{Map, Value, json};
 
 use super::letter::{self, Letter};
-use super::{Api, Sending, no_texts, unexpected};
+use super::{Api, Performing, no_texts, unexpected};
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::failure::Code;
 use crate::executors::service::{Ask, Service};
@@ -40,7 +40,7 @@ fn send<'a>(
     connection: &'a Connection,
     message: &'a Map<String, Value>,
     key: &'a str,
-) -> Sending<'a> {
+) -> Performing<'a> {
     Box::pin(async move {
         let letter = Letter::of(message, connection)?;
         sign_in(service, connection)?;
@@ -51,14 +51,16 @@ fn send<'a>(
 }
 
 /// Asks what the key may do (<https://www.twilio.com/docs/sendgrid/api-reference/api-key-permissions>).
-pub async fn probe(service: &mut Service<'_>, connection: &Connection) -> Result<Value, Failure> {
-    sign_in(service, connection)?;
-    let answer = service.ask(Ask::get(&["v3", "scopes"], &[])).await?;
-    let scopes = answer["body"]["scopes"].as_array().ok_or_else(|| unexpected(&answer))?;
-    if scopes.iter().any(|scope| scope == SCOPE) {
-        return Ok(json!({"scopes": scopes.len()}));
-    }
-    Err(Failure::fatal(Code::Refused.word(), format!("the API key may not send mail: it has no scope {SCOPE}")))
+pub fn probe<'a>(service: &'a mut Service<'_>, connection: &'a Connection) -> Performing<'a> {
+    Box::pin(async move {
+        sign_in(service, connection)?;
+        let answer = service.ask(Ask::get(&["v3", "scopes"], &[])).await?;
+        let scopes = answer["body"]["scopes"].as_array().ok_or_else(|| unexpected(&answer))?;
+        if scopes.iter().any(|scope| scope == SCOPE) {
+            return Ok(json!({"scopes": scopes.len()}));
+        }
+        Err(Failure::fatal(Code::Refused.word(), format!("the API key may not send mail: it has no scope {SCOPE}")))
+    })
 }
 
 fn sign_in(service: &mut Service<'_>, connection: &Connection) -> Result<(), Failure> {

@@ -6,6 +6,7 @@
 
 use core314_domain::integration::{Definition, Endpoint, Field, Kind};
 use core314_domain::log::Failure;
+use core314_domain::people::SIGNING_SECRET;
 use core314_domain::plan::Problem;
 use serde_json::{Map, Value};
 
@@ -23,10 +24,7 @@ pub const KIND: Kind = Kind {
     credentials: &[
         Field::optional(WEBHOOK_URL, "the address that Slack shows for the incoming webhook"),
         Field::optional(slack_api::TOKEN, "instead: the token of a bot that may chat:write"),
-        Field::optional(
-            slack_api::SIGNING_SECRET,
-            "beside bot_token: proves what Slack sends when a button is pressed",
-        ),
+        Field::optional(SIGNING_SECRET, "beside bot_token: proves what Slack sends when a button is pressed"),
     ],
     settings: &[Field::optional("channel", "with a bot's token: the channel, where the payload names none")],
     check,
@@ -44,7 +42,7 @@ fn check(definition: &Definition) -> Vec<Problem> {
         (false, false) => {
             found.push(Problem::new("/credentials/webhook_url", "is required, unless bot_token is given"));
         }
-        (true, false) if has(slack_api::SIGNING_SECRET) => {
+        (true, false) if has(SIGNING_SECRET) => {
             let message = "has no meaning with webhook_url: buttons need a bot";
             found.push(Problem::new("/credentials/signing_secret", message));
         }

@@ -5,35 +5,25 @@
 
 use core314_actors::ports::executor::Connection;
 use core314_domain::log::Failure;
-use core314_domain::words::words;
+use core314_domain::people::ButtonVerb;
 use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::slack::{judge_message, without_nulls};
-use super::{Api, Sending, text, unexpected};
+use super::{Api, Performing, text, unexpected};
 use crate::executors::failure::Code;
 use crate::executors::payload::{Reader, cut};
 use crate::executors::service::{Ask, Service};
 
 /// The credential that opens it.
 pub const TOKEN: &str = "bot_token";
-
-/// The credential with which Slack signs what it sends.
-pub const SIGNING_SECRET: &str = "signing_secret";
 /// The member of a payload that says which buttons a message has.
 pub const BUTTONS: &str = "buttons";
-/// What our buttons are called begins so, and ends with what they do.
-const OURS: &str = "core314_";
 const MAX_BUTTONS: usize = 5;
-/// Of a text in a block.
-const MAX_BLOCK_CHARS: usize = 3_000;
-
-words! {
-    /// What a button does.
-    Press { Acknowledge = "acknowledge", Approve = "approve", Reject = "reject" }
-}
+/// Of a text in a block (<https://docs.slack.dev/reference/block-kit/blocks/section-block>).
+pub const MAX_BLOCK_CHARS: usize = 3_000;
 
 pub const API: Api = Api { read, send };
 
@@ -77,7 +67,7 @@ fn read(reader: &mut Reader<'_>, settings: &Map<String, Value>) {
 
 /// A button under a message.
 struct Button {
-    press: Press,
+    verb: ButtonVerb,
     id: Uuid,
 }
 
@@ -87,19 +77,19 @@ impl Button {
             || "must be {action, id}: acknowledge with an escalation's id, approve or reject with an execution's";
         let members = value.as_object().filter(|members| members.len() == 2).ok_or_else(form)?;
         let text = |name: &str| members.get(name).and_then(Value::as_str).ok_or_else(form);
-        let press = text("action")?.parse::<Press>().map_err(|error| error.to_string())?;
+        let verb = text("action")?.parse::<ButtonVerb>().map_err(|error| error.to_string())?;
         let id = text("id")?.parse().map_err(|_| format!("'{}' is no id", text("id").unwrap_or_default()))?;
-        Ok(Self { press, id })
+        Ok(Self { verb, id })
     }
 
     /// As Block Kit has it (<https://docs.slack.dev/reference/block-kit/block-elements/button-element>).
     fn element(&self) -> Value {
-        let (label, style) = match self.press {
-            Press::Acknowledge => ("Acknowledge", "primary"),
-            Press::Approve => ("Approve", "primary"),
-            Press::Reject => ("Reject", "danger"),
+        let (label, style) = match self.verb {
+            ButtonVerb::Acknowledge => ("Acknowledge", "primary"),
+            ButtonVerb::Approve => ("Approve", "primary"),
+            ButtonVerb::Reject => ("Reject", "danger"),
         };
-        json!({"type": "button", "action_id": format!("{OURS}{}", self.press), "value": self.id, "style": style,
+        json!({"type": "button", "action_id": self.verb.action_id(), "value": self.id, "style": style,
             "text": {"type": "plain_text", "text": label}})
     }
 }
@@ -126,7 +116,7 @@ fn send<'a>(
     connection: &'a Connection,
     message: &'a Map<String, Value>,
     _: &'a str,
-) -> Sending<'a> {
+) -> Performing<'a> {
     Box::pin(async move {
         sign_in(service, connection)?;
         let members = message.iter().map(|(key, value)| (key.clone(), without_nulls(value)));
@@ -138,14 +128,16 @@ fn send<'a>(
 }
 
 /// Asks whose token it is (<https://docs.slack.dev/reference/methods/auth.test>); nobody sees it.
-pub async fn probe(service: &mut Service<'_>, connection: &Connection) -> Result<Value, Failure> {
-    sign_in(service, connection)?;
-    let answer = service.ask(Ask::send(Method::POST, &["auth.test"], &json!({}))).await?;
-    let body = &answer["body"];
-    if body["ok"] == true && body["user_id"].is_string() {
-        return Ok(json!({"team": body["team"], "user": body["user"]}));
-    }
-    Err(refusal(&answer))
+pub fn probe<'a>(service: &'a mut Service<'_>, connection: &'a Connection) -> Performing<'a> {
+    Box::pin(async move {
+        sign_in(service, connection)?;
+        let answer = service.ask(Ask::send(Method::POST, &["auth.test"], &json!({}))).await?;
+        let body = &answer["body"];
+        if body["ok"] == true && body["user_id"].is_string() {
+            return Ok(json!({"team": body["team"], "user": body["user"]}));
+        }
+        Err(refusal(&answer))
+    })
 }
 
 fn sign_in(service: &mut Service<'_>, connection: &Connection) -> Result<(), Failure> {

@@ -1,15 +1,15 @@
 //! How an integration of a target is tested: by a question that changes nothing there, where the service has one; by a message
 //! that says that it is a test, where all that is known is the address of a channel.
 
-use core314_actors::ports::executor::{Attempt, Performed, Trial};
+use core314_actors::ports::executor::{Attempt, Connection, Performed, Trial};
 use core314_actors::ports::integration::Integration;
-use core314_domain::log::{Failure, HttpFigures};
-use serde_json::{Value, json};
+use core314_domain::log::Failure;
+use serde_json::json;
 
 use super::{no_integration, pagerduty, sendgrid, slack_api, smtp, twilio};
 use crate::executors::client::{HttpClient, invalid, performed};
 use crate::executors::redact::Redactor;
-use crate::executors::service::Service;
+use crate::executors::service::{self, Question};
 
 /// How this one is tested; `None` for a kind that is no target's.
 pub fn of(integration: &Integration) -> Option<Trial> {
@@ -28,33 +28,26 @@ pub fn of(integration: &Integration) -> Option<Trial> {
 
 /// Asks the service of an attempt's integration what changes nothing there.
 pub async fn probe(http: &HttpClient, attempt: &Attempt) -> Performed {
-    let mut redactor = Redactor::of(attempt);
-    let mut figures = None;
-    let outcome = answered(http, attempt, &mut redactor, &mut figures).await;
-    performed(outcome, &redactor, figures)
+    if attempt.connection.as_deref().is_some_and(|connection| connection.kind.word == smtp::KIND.word) {
+        let mut redactor = Redactor::of(attempt);
+        let outcome = smtp::probe(http, attempt, &mut redactor).await;
+        return performed(outcome, &redactor, None);
+    }
+    service::probe(http, attempt, question(attempt)).await
 }
 
-async fn answered(
-    http: &HttpClient,
-    attempt: &Attempt,
-    redactor: &mut Redactor,
-    figures: &mut Option<HttpFigures>,
-) -> Result<Value, Failure> {
+/// The integration of an attempt, and what it is asked.
+fn question(attempt: &Attempt) -> Result<(&Connection, Question), Failure> {
     let none = || invalid(&no_integration(&attempt.action_target));
     let connection = attempt.connection.as_deref().ok_or_else(none)?;
-    if connection.kind.word == smtp::KIND.word {
-        return smtp::probe(http, attempt, redactor).await;
-    }
-    let mut service = Service::new(http, attempt, connection)?;
-    let outcome = match connection.kind.word {
-        "slack" => slack_api::probe(&mut service, connection).await,
-        "sendgrid" => sendgrid::probe(&mut service, connection).await,
-        "twilio" => twilio::probe(&mut service, connection).await,
-        "pagerduty" => pagerduty::probe(&mut service, connection).await,
-        _ => Err(none()),
+    let question: Question = match connection.kind.word {
+        "slack" => slack_api::probe,
+        "sendgrid" => sendgrid::probe,
+        "twilio" => twilio::probe,
+        "pagerduty" => pagerduty::probe,
+        _ => return Err(none()),
     };
-    (*redactor, *figures) = (service.redactor, service.figures);
-    outcome
+    Ok((connection, question))
 }
 
 #[cfg(test)]
@@ -63,6 +56,7 @@ mod tests {
     use super::*;
     use core314_domain::ids::{Owner, RowId, UserId};
     use core314_domain::integration::Definition;
+    use serde_json::Value;
     use uuid::Uuid;
 
     fn of_kind(kind: &str, credentials: &Value) -> Option<Trial> {

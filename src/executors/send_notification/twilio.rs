@@ -11,7 +11,7 @@ use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde_json::{Map, Value, json};
 
-use super::{Api, Sending, no_texts, text, unexpected};
+use super::{Api, Performing, no_texts, text, unexpected};
 use crate::executors::connect::auth;
 use crate::executors::connect::http::endpoint_problem;
 use crate::executors::failure::Code;
@@ -85,7 +85,7 @@ fn send<'a>(
     connection: &'a Connection,
     message: &'a Map<String, Value>,
     _: &'a str,
-) -> Sending<'a> {
+) -> Performing<'a> {
     Box::pin(async move {
         let account = sign_in(service, connection)?;
         let said = |key: &str| message.get(key).and_then(Value::as_str);
@@ -105,22 +105,24 @@ fn send<'a>(
 
 /// Asks for the account (<https://www.twilio.com/docs/iam/api/account>); by an API key, which may not read it, for the newest of
 /// its messages, of which nothing is kept.
-pub async fn probe(service: &mut Service<'_>, connection: &Connection) -> Result<Value, Failure> {
-    let account = sign_in(service, connection)?;
-    if connection.text(API_KEY).is_some() {
-        let path = [VERSION, "Accounts", account, "Messages.json"];
-        let answer = service.ask(Ask::get(&path, &[("PageSize", "1")])).await?;
-        let is_list = answer["body"]["messages"].is_array();
-        return if is_list { Ok(json!({"account_sid": account})) } else { Err(unexpected(&answer)) };
-    }
-    let file = format!("{account}.json");
-    let path = [VERSION, "Accounts", file.as_str()];
-    let answer = service.ask(Ask::get(&path, &[])).await?;
-    match answer["body"]["status"].as_str() {
-        Some("active") => Ok(json!({"account_sid": account})),
-        Some(other) => Err(Failure::fatal(Code::Refused.word(), format!("the account is {other}"))),
-        None => Err(unexpected(&answer)),
-    }
+pub fn probe<'a>(service: &'a mut Service<'_>, connection: &'a Connection) -> Performing<'a> {
+    Box::pin(async move {
+        let account = sign_in(service, connection)?;
+        if connection.text(API_KEY).is_some() {
+            let path = [VERSION, "Accounts", account, "Messages.json"];
+            let answer = service.ask(Ask::get(&path, &[("PageSize", "1")])).await?;
+            let is_list = answer["body"]["messages"].is_array();
+            return if is_list { Ok(json!({"account_sid": account})) } else { Err(unexpected(&answer)) };
+        }
+        let file = format!("{account}.json");
+        let path = [VERSION, "Accounts", file.as_str()];
+        let answer = service.ask(Ask::get(&path, &[])).await?;
+        match answer["body"]["status"].as_str() {
+            Some("active") => Ok(json!({"account_sid": account})),
+            Some(other) => Err(Failure::fatal(Code::Refused.word(), format!("the account is {other}"))),
+            None => Err(unexpected(&answer)),
+        }
+    })
 }
 
 /// Whose account it is.

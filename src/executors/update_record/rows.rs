@@ -33,10 +33,7 @@ pub fn read(payload: &Value, reading: Reading, settings: &Map<String, Value>) ->
     let matching = read_object(&mut reader, "where", true);
     let expected = read_object(&mut reader, "expect", false);
     let values = read_object(&mut reader, "values", true);
-    let max_rows = reader.get("max_rows").map_or(Some(1), Value::as_u64).filter(|rows| (1..=MAX_ROWS).contains(rows));
-    if max_rows.is_none() {
-        reader.problem(&["max_rows"], format!("must be a whole number from 1 to {MAX_ROWS}"));
-    }
+    let max_rows = reader.whole("max_rows", 1, MAX_ROWS).unwrap_or(1);
     if let Some(name) = expected.keys().find(|name| matching.contains_key(*name)) {
         reader.problem(&["expect", name], "stands in where already");
     }
@@ -62,7 +59,7 @@ pub fn read(payload: &Value, reading: Reading, settings: &Map<String, Value>) ->
     if !reader.problems.is_empty() {
         return Err(reader.problems);
     }
-    Ok(table.map(|table| Wish { table, matching, expected, values, max_rows: max_rows.unwrap_or(1) }))
+    Ok(table.map(|table| Wish { table, matching, expected, values, max_rows }))
 }
 
 /// What a payload says.

@@ -49,9 +49,8 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
 pub fn patch_doc() -> Doc {
     Doc::role("Replaces an on-call schedule.", Role::Admin)
         .body_in::<OnCallDocument>(MEDIA_TYPES)
-        .header::<String>("If-Match", "The `ETag` of the version that was read.")
+        .if_match()
         .problem(StatusCode::CONFLICT)
-        .problem(StatusCode::PRECONDITION_FAILED)
         .ok_as("The schedule as it is now.", resources::row_schema(Resource::OnCall))
 }
 
@@ -107,6 +106,7 @@ struct Now {
 pub fn now_doc() -> Doc {
     Doc::role("Says who is on call, now or at a time.", Role::Viewer)
         .query::<String>("at", "RFC 3339; by default now.")
+        .problem(StatusCode::CONFLICT)
         .ok::<Now>("Who is on call.")
 }
 

@@ -49,9 +49,8 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
 pub fn patch_doc() -> Doc {
     Doc::role("Changes an escalation rule by a merge patch (RFC 7396) of its document.", Role::Admin)
         .body_in::<Map<String, Value>>(&["application/json", "application/merge-patch+json"])
-        .header::<String>("If-Match", "The `ETag` of the version that was read.")
+        .if_match()
         .problem(StatusCode::CONFLICT)
-        .problem(StatusCode::PRECONDITION_FAILED)
         .ok_as("The rule as it is now.", resources::row_schema(Resource::EscalationRules))
 }
 
@@ -99,7 +98,7 @@ fn is_guarded(headers: &HeaderMap) -> bool {
 
 pub fn delete_doc() -> Doc {
     Doc::role("Deletes an escalation rule. Its open events go on.", Role::Admin)
-        .problem(StatusCode::PRECONDITION_FAILED)
+        .if_match()
         .empty(StatusCode::NO_CONTENT, "It is gone.")
 }
 

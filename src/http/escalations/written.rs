@@ -11,7 +11,6 @@ use super::{field, refused};
 use crate::http::problem::Problem;
 use crate::http::{State, body};
 
-const YAML: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"];
 /// The media types of a document.
 pub const MEDIA_TYPES: &[&str] = &["application/json", "application/yaml"];
 
@@ -24,11 +23,7 @@ pub struct Written {
 impl Written {
     /// Reads a body strictly.
     pub async fn of(req: &HttpRequest, payload: web::Payload, state: &State) -> Result<Self, Problem> {
-        let is_yaml = match body::media_type(req)?.as_deref() {
-            None | Some("application/json") => false,
-            Some(found) if YAML.contains(&found) => true,
-            Some(found) => return Err(body::unsupported("application/json or application/yaml", found)),
-        };
+        let is_yaml = body::is_yaml(req)?;
         let bytes = body::read(req, payload, &state.settings).await?;
         let depth = state.settings.max_json_depth;
         if !is_yaml {

@@ -15,8 +15,6 @@ use crate::http::openapi::Doc;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::{Shared, State, body};
 
-const YAML: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"];
-
 pub fn doc() -> Doc {
     Doc::role("Saves a new flow from its document.", Role::Admin)
         .body_in::<FlowDocument>(&["application/json", "application/yaml"])
@@ -50,7 +48,7 @@ pub struct Written {
 
 /// The document in a request's body, in either form.
 pub async fn read_document(req: &HttpRequest, payload: web::Payload, state: &State) -> Result<Written, Problem> {
-    let is_yaml = is_yaml(req)?;
+    let is_yaml = body::is_yaml(req)?;
     let text = body::read(req, payload, &state.settings).await?;
     let (document, places) = document(&text, is_yaml, state.settings.max_json_depth)?;
     Ok(Written { document, places, text: String::from_utf8_lossy(&text).into_owned() })
@@ -69,14 +67,6 @@ pub fn in_text(mut found: Vec<DocumentProblem>, text: &str, places: &Places) -> 
     }
     DocumentProblem::locate(&mut found, text);
     found
-}
-
-fn is_yaml(req: &HttpRequest) -> Result<bool, Problem> {
-    match body::media_type(req)?.as_deref() {
-        None | Some("application/json") => Ok(false),
-        Some(found) if YAML.contains(&found) => Ok(true),
-        Some(found) => Err(body::unsupported("application/json or application/yaml", found)),
-    }
 }
 
 /// Reads the text strictly first, so that what is no JSON or YAML is told from what is no flow.

@@ -12,8 +12,7 @@ use crate::http::problem::Problem;
 
 pub fn doc() -> Doc {
     Doc::role("Deletes a flow. Its live runs go on.", Role::Admin)
-        .header::<String>("If-Match", "The `ETag` of the version that was read.")
-        .problem(StatusCode::PRECONDITION_FAILED)
+        .if_match()
         .empty(StatusCode::NO_CONTENT, "It is gone.")
 }
 

@@ -22,9 +22,8 @@ use crate::http::{Shared, State, body};
 pub fn doc() -> Doc {
     Doc::role("Changes a flow by a merge patch (RFC 7396), which makes its next version.", Role::Admin)
         .body_in::<Map<String, Value>>(&["application/json", "application/merge-patch+json"])
-        .header::<String>("If-Match", "The `ETag` of the version that was read.")
+        .if_match()
         .problem(StatusCode::CONFLICT)
-        .problem(StatusCode::PRECONDITION_FAILED)
         .ok::<FlowView>("The flow in its new version, or as it was where nothing changes.")
 }
 

@@ -33,9 +33,8 @@ struct Input {
 pub fn doc() -> Doc {
     Doc::role("Makes the content of an earlier version the next one.", Role::Admin)
         .body::<Input>()
-        .header::<String>("If-Match", "The `ETag` of the version that was read.")
+        .if_match()
         .problem(StatusCode::CONFLICT)
-        .problem(StatusCode::PRECONDITION_FAILED)
         .ok::<FlowView>("The flow in its new version, or as it was where nothing changes.")
 }
 

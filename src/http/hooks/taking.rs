@@ -16,6 +16,7 @@ use core314_actors::ports::store::{Delivery, Webhook, WebhookTarget};
 use core314_actors::webhooks::ReadyWebhook;
 use core314_domain::Json;
 use core314_domain::event;
+use core314_domain::hex::hex;
 use core314_domain::ids::RunId;
 use core314_domain::json::without_nul;
 use core314_domain::words::{DeliveryStatus, TriggerType};
@@ -29,7 +30,7 @@ use super::content::{self, Content};
 use super::redact;
 use super::scheme::{IdAt, Scheme, Verification};
 use super::sender;
-use super::signature::{Proof, hex};
+use super::signature::Proof;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::{State, idempotency};
 

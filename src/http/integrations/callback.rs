@@ -17,6 +17,7 @@ pub fn doc() -> Doc {
         .query::<String>("code", "What the service gives for tokens.")
         .query::<String>("error", "Why there is no code (RFC 6749, 4.1.2.1).")
         .query::<String>("error_description", "The same in words.")
+        .problem(StatusCode::CONFLICT)
         .problem(StatusCode::UNPROCESSABLE_ENTITY)
         .text("text/html", "A page that says so.")
 }

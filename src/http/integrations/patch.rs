@@ -38,9 +38,8 @@ struct Input {
 pub fn doc() -> Doc {
     Doc::role("Changes an integration by a merge patch (RFC 7396).", Role::Admin)
         .body_in::<Input>(&["application/json", "application/merge-patch+json"])
-        .header::<String>("If-Match", "The `ETag` of the version that was read.")
+        .if_match()
         .problem(StatusCode::CONFLICT)
-        .problem(StatusCode::PRECONDITION_FAILED)
         .ok_as("The integration as it is now.", resources::row_schema(Resource::Integrations))
 }
 

@@ -1,6 +1,7 @@
 //! `POST /api/v1/integrations/{name}/test`: a real call to the service, and what came of it. A service that refuses is no
 //! failed request.
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::Tested;
 use schemars::JsonSchema;
@@ -46,6 +47,7 @@ impl From<Tested> for View {
 pub fn doc() -> Doc {
     Doc::role("Makes a real call to the service behind an integration.", Role::Operator)
         .optional_body::<Nothing>()
+        .problem(StatusCode::CONFLICT)
         .ok::<View>("What came of it.")
 }
 

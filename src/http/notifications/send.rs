@@ -3,17 +3,16 @@
 //! It is a single action, `send_notification` to `in_app`: durable before it is answered, tried again where the store is
 //! away, in the log, and sent on as its user wants to be told. The caller waits for the delivery, though not for long.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use core314_actors::ingress::{Accepted, Target, Trigger, Triggered};
+use core314_actors::ingress::{Accepted, Triggered};
 use core314_actors::ports::resource::Resource;
-use core314_domain::document::FlowDocument;
+use core314_actors::single::Single;
 use core314_domain::expr::literal;
 use core314_domain::ids::{NotificationId, RowId};
-use core314_domain::words::{NotificationType, Severity, TriggerType};
+use core314_domain::words::{NotificationType, Severity, Urgency};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -86,20 +85,16 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
 /// Sends it, and waits a moment for its delivery.
 pub async fn send(state: &State, asked: Asked<Draft>) -> Result<Sent, Problem> {
     let scope = asked.caller.scope;
-    let trigger = Trigger {
-        owner: asked.owner,
-        target: Target::Action(Arc::new(definition(&asked.input)?)),
-        trigger_type: TriggerType::Manual,
-        source: TriggerType::Manual.as_str().into(),
-        context: Arc::new(json!({})),
-        webhook: Arc::default(),
-        triggered_by: asked.caller.by.as_str().into(),
-        decision_event_id: None,
-        recommendation_id: None,
-        parent_run_id: None,
-        run_key: None,
-        idempotency: asked.idempotency,
+    let payload = payload(&asked.input);
+    let single = Single {
+        name: "notification",
+        action_type: "send_notification",
+        target: "in_app",
+        payload: &payload,
+        urgency: Urgency::Medium,
+        at_ms: None,
     };
+    let trigger = single.asked(asked.owner, &asked.caller.by, asked.idempotency).map_err(misshapen)?;
     let run = match state.engine.trigger(trigger).await.map_err(|error| at_the_field(error.into()))? {
         Triggered::Accepted(run) | Triggered::Repeated(run) => run,
         Triggered::NoMatch(why_not) => return Err(Problem::NoMatchingFlow(why_not)),
@@ -118,20 +113,16 @@ fn why_not(execution: &Value) -> String {
     execution["execution_error"].as_str().map_or_else(status, str::to_owned)
 }
 
-/// The notification as a flow of one step. What it says is nobody's template.
-fn definition(draft: &Draft) -> Result<FlowDocument, Problem> {
+/// What the action is told. What the notification says is nobody's template.
+fn payload(draft: &Draft) -> Value {
     let payload = json!({
         "type": draft.kind, "title": draft.title, "message": draft.message, "severity": draft.severity,
         "action_url": draft.action_url, "metadata": draft.metadata, "rule_id": draft.rule_id,
     });
-    let payload: Value = match as_it_is(payload) {
+    match as_it_is(payload) {
         Value::Object(fields) => fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
         said => said,
-    };
-    let config = json!({"action_type": "send_notification", "action_target": "in_app", "action_payload": payload});
-    let document = json!({"flow_name": "notification", "trigger_type": TriggerType::Manual,
-        "flow_steps": [{"id": "action", "config": config}]});
-    FlowDocument::from_value(document).map_err(misshapen)
+    }
 }
 
 fn as_it_is(value: Value) -> Value {

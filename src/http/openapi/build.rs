@@ -82,7 +82,8 @@ fn operation(generator: &mut SchemaGenerator, method: &str, path: &str, names: &
         Access::Open => operation["security"] = json!([]),
         Access::Role(role) => {
             operation["security"] = json!([{"bearer": []}]);
-            operation["description"] = format!("Needs the role `{}`.", role.as_str()).into();
+            let needed = format!("Needs the role `{}`. {}", role.as_str(), doc.condition);
+            operation["description"] = needed.trim_end().into();
         }
         Access::Platform => {
             operation["security"] = json!([{"bearer": []}]);

@@ -57,6 +57,8 @@ pub struct Answer {
 pub struct Doc {
     pub summary: &'static str,
     pub access: Access,
+    /// What the access alone does not say of who may call; empty where it says all.
+    pub condition: &'static str,
     pub params: Vec<Param>,
     pub body: Option<Body>,
     pub answers: Vec<Answer>,
@@ -69,12 +71,26 @@ const JSON: &str = "application/json";
 impl Doc {
     /// One sentence, and who may call.
     pub fn new(summary: &'static str, access: Access) -> Self {
-        Self { summary, access, params: Vec::new(), body: None, answers: Vec::new(), problems: Vec::new() }
+        Self {
+            summary,
+            access,
+            condition: "",
+            params: Vec::new(),
+            body: None,
+            answers: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// For whoever has at least this role.
     pub fn role(summary: &'static str, role: Role) -> Self {
         Self::new(summary, Access::Role(role))
+    }
+
+    /// One more sentence on who may call.
+    pub fn condition(mut self, condition: &'static str) -> Self {
+        self.condition = condition;
+        self
     }
 
     /// A parameter of the query.
@@ -148,6 +164,12 @@ impl Doc {
         let description = "The caller's own name for the request: a repetition gets the same answer.";
         let schema = |_: &mut SchemaGenerator| json_schema!({"type": "string", "pattern": "^[!-~]{1,255}$"});
         self.param("header", "Idempotency-Key", description, Arc::new(schema)).problem(StatusCode::CONFLICT)
+    }
+
+    /// `If-Match`, for what changes a version that the caller has read.
+    pub fn if_match(self) -> Self {
+        self.header::<String>("If-Match", "The `ETag` of the version that was read.")
+            .problem(StatusCode::PRECONDITION_FAILED)
     }
 
     /// `Prefer: wait=N`: waits for the end of what it starts.

@@ -43,6 +43,7 @@ struct Input {
 
 pub fn create_doc() -> Doc {
     Doc::role("Adds a way to reach the caller, and sends a code there.", ANYBODY)
+        .condition(BY_KEY)
         .body::<Input>()
         .problem(StatusCode::CONFLICT)
         .answer_as(StatusCode::CREATED, "The contact method, not verified yet.", schema())
@@ -71,6 +72,7 @@ pub async fn show(req: HttpRequest, id: web::Path<String>, state: Shared) -> Res
 
 pub fn delete_doc() -> Doc {
     Doc::role("Removes a contact method: nobody is reached by it any more.", ANYBODY)
+        .condition(BY_KEY)
         .problem(StatusCode::CONFLICT)
         .empty(StatusCode::NO_CONTENT, "It is gone.")
 }
@@ -94,6 +96,7 @@ struct Given {
 
 pub fn verify_doc() -> Doc {
     Doc::role("Takes the code that was sent, which proves the address.", ANYBODY)
+        .condition(BY_KEY)
         .body::<Given>()
         .problem(StatusCode::CONFLICT)
         .problem(StatusCode::PRECONDITION_FAILED)
@@ -116,6 +119,7 @@ pub async fn verify(
 
 pub fn send_code_doc() -> Doc {
     Doc::role("Sends another code; the one before counts no more.", ANYBODY)
+        .condition(BY_KEY)
         .body::<Nothing>()
         .problem(StatusCode::CONFLICT)
         .problem(StatusCode::PRECONDITION_FAILED)
@@ -135,6 +139,9 @@ pub async fn send_code(
     sent.map_err(|error| refused(error, NOUN))?;
     Ok(HttpResponse::Ok().json(own_row(&state, &caller, Resource::ContactMethods, known.id.0).await?))
 }
+
+/// What [`allowed`] asks, as the description says it.
+pub(super) const BY_KEY: &str = "A service key, which acts for somebody, needs the role `admin`.";
 
 /// A key that acts for somebody could have another's address verified as theirs, or silence them: that is for an admin's keys.
 pub(super) fn allowed(caller: &Caller) -> Result<(), Problem> {

@@ -3,6 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
+use core314_actors::engine::PeopleError;
 use core314_actors::ports::resource::Resource;
 use core314_domain::ids::RowId;
 use schemars::JsonSchema;
@@ -37,20 +38,29 @@ pub fn create_doc() -> Doc {
 pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
     let Asked { caller, owner, input, .. } = ask::read::<Input>(&req, payload, &state, Role::Admin).await?;
     if state.engine.people()?.organization(owner.tenant).await?.is_some() {
-        return Err(Problem::Conflict("the organization has a name: change it with PATCH".to_owned()));
+        return Err(has_a_name());
     }
     let id = state.engine.name_organization(owner, None, &input.name, caller.by).await;
-    let id = id.map_err(|error| refused(error, NOUN))?;
+    let id = id.map_err(|error| match error {
+        // A colleague was faster.
+        PeopleError::Conflict => has_a_name(),
+        error => refused(error, NOUN),
+    })?;
     let row = state.views.one(caller.scope, Resource::Organizations, id.0).await?;
     let row = row.ok_or_else(|| Problem::no_row(NOUN))?;
-    Ok(HttpResponse::Created().insert_header((LOCATION, format!("/api/v1/organizations/{id}"))).json(row))
+    let mut answer = HttpResponse::Created();
+    answer.insert_header((LOCATION, format!("/api/v1/organizations/{id}")));
+    Ok(resources::versioned(answer, Resource::Organizations, &row))
+}
+
+fn has_a_name() -> Problem {
+    Problem::Conflict("the organization has a name: change it with PATCH".to_owned())
 }
 
 pub fn patch_doc() -> Doc {
     Doc::role("Gives the organization another name.", Role::Admin)
         .body::<Input>()
-        .header::<String>("If-Match", "The `ETag` of the version that was read.")
-        .problem(StatusCode::PRECONDITION_FAILED)
+        .if_match()
         .ok_as("The organization as it is now.", resources::row_schema(Resource::Organizations))
 }
 
@@ -69,5 +79,5 @@ pub async fn patch(
     let named = state.engine.name_organization(owner, Some(known), &input.name, caller.by).await;
     named.map_err(|error| refused(error, NOUN))?;
     let row = state.views.one(caller.scope, Resource::Organizations, id.0).await?;
-    Ok(HttpResponse::Ok().json(row.ok_or_else(missing)?))
+    Ok(resources::versioned(HttpResponse::Ok(), Resource::Organizations, &row.ok_or_else(missing)?))
 }

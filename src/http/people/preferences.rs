@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::ports::resource::Resource;
 use core314_domain::people::PreferencesDocument;
 
-use super::contacts::allowed;
+use super::contacts::{BY_KEY, allowed};
 use super::{ANYBODY, own_list_doc, own_row, own_rows, refused};
 use crate::http::ask::{self, Asked};
 use crate::http::flows::patch::check_version;
@@ -29,8 +29,9 @@ pub async fn list(req: HttpRequest, state: Shared) -> Result<HttpResponse, Probl
 pub fn patch_doc() -> Doc {
     Doc::role("Replaces how the caller wants to be told.", ANYBODY)
         .body::<PreferencesDocument>()
-        .header::<String>("If-Match", "The version that was read, as an `ETag`.")
-        .problem(StatusCode::PRECONDITION_FAILED)
+        .condition(BY_KEY)
+        .if_match()
+        .problem(StatusCode::CONFLICT)
         .ok_as("The preferences as they are now.", resources::row_schema(Resource::Preferences))
 }
 
@@ -41,5 +42,6 @@ pub async fn patch(req: HttpRequest, payload: web::Payload, state: Shared) -> Re
     check_version(req.headers(), known.as_ref().map_or(0, |known| known.version))?;
     let saved = state.engine.save_preferences(owner, known, input, caller.by.clone()).await;
     let id = saved.map_err(|error| refused(error, NOUN))?;
-    Ok(HttpResponse::Ok().json(own_row(&state, &caller, Resource::Preferences, id.0).await?))
+    let row = own_row(&state, &caller, Resource::Preferences, id.0).await?;
+    Ok(resources::versioned(HttpResponse::Ok(), Resource::Preferences, &row))
 }

@@ -92,9 +92,8 @@ struct Change {
 pub fn patch_doc() -> Doc {
     Doc::role("Changes what the directory says of somebody.", Role::Admin)
         .body::<Change>()
-        .header::<String>("If-Match", "The `ETag` of the version that was read.")
+        .if_match()
         .problem(StatusCode::CONFLICT)
-        .problem(StatusCode::PRECONDITION_FAILED)
         .ok_as("The user as they are now.", resources::row_schema(Resource::Users))
 }
 

@@ -33,7 +33,7 @@ pub async fn show(_: HttpRequest, token: web::Path<String>, state: Shared) -> Re
 pub fn confirm_doc() -> Doc {
     Doc::new("Verifies the contact method whose link was followed.", Access::Open)
         .problem(StatusCode::NOT_FOUND)
-        .problem(StatusCode::CONFLICT)
+        .problem(StatusCode::PRECONDITION_FAILED)
         .text("text/html", "A page that says so.")
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use core314_domain::hex::hex;
 use core314_domain::run::{Command, RequestName};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -11,7 +12,6 @@ use super::control::{shows_the_run, tell};
 use crate::http::Shared;
 use crate::http::ask::{self, Asked};
 use crate::http::auth::Role;
-use crate::http::hooks::signature::hex;
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 

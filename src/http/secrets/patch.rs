@@ -33,9 +33,8 @@ struct Input {
 pub fn doc() -> Doc {
     Doc::role("Replaces a secret's value or description.", Role::Admin)
         .body::<Input>()
-        .header::<String>("If-Match", "The `ETag` of the version that was read.")
+        .if_match()
         .problem(StatusCode::CONFLICT)
-        .problem(StatusCode::PRECONDITION_FAILED)
         .ok_as("The secret as it is now, without its value.", resources::row_schema(Resource::Secrets))
 }
 

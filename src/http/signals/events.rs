@@ -76,6 +76,7 @@ struct Event {
 pub fn doc() -> Doc {
     Doc::role("Takes CloudEvents in, and starts the flows that wait for them.", Role::Operator)
         .body_in::<Event>(FORMS)
+        .problem(StatusCode::CONFLICT)
         .answer::<View>(StatusCode::ACCEPTED, "Its runs are durable, and go on; runs that wait for it are told of it.")
         .ok::<View>("No flow's trigger and conditions hold; of a batch, what became of each event.")
 }

@@ -78,6 +78,38 @@ fn the_description_has_the_shape_of_openapi_3_1() {
     }
 }
 
+/// Each may be refused for how things stand, which no part of the request tells.
+const REFUSED: [(&str, &str, &str); 8] = [
+    ("delete", "/api/v1/escalation-rules/{id}", "412"),
+    ("post", "/api/v1/verify/{token}", "412"),
+    ("get", "/api/v1/oauth/callback", "409"),
+    ("get", "/api/v1/on-call/{id}/now", "409"),
+    ("patch", "/api/v1/preferences", "409"),
+    ("post", "/api/v1/events", "409"),
+    ("post", "/api/v1/integrations/{name}/test", "409"),
+    ("post", "/api/v1/organizations", "409"),
+];
+
+#[test]
+fn what_may_be_refused_for_how_things_stand_says_so() {
+    let description = description();
+    for (method, path, status) in REFUSED {
+        let operation = &description["paths"][path][method];
+        assert!(operation["responses"].get(status).is_some(), "{method} {path}: {status}");
+    }
+    for (method, path, operation) in operations(&description) {
+        let parameters = operation["parameters"].as_array().expect("parameters");
+        for (header, status) in [("If-Match", "412"), ("Idempotency-Key", "409")] {
+            let takes = parameters.iter().any(|parameter| parameter["name"] == header);
+            assert!(!takes || operation["responses"].get(status).is_some(), "{method} {path}: {header}, {status}");
+        }
+    }
+    for path in ["/api/v1/contact-methods", "/api/v1/contact-methods/{id}/verify"] {
+        let said = description["paths"][path]["post"]["description"].as_str().unwrap_or_default();
+        assert!(said.contains("service key") && said.contains("`admin`"), "{path}: {said}");
+    }
+}
+
 #[test]
 fn every_reference_leads_somewhere_and_nothing_is_left_over() {
     let description = description();

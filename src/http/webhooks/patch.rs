@@ -75,9 +75,8 @@ impl Input {
 pub fn doc() -> Doc {
     Doc::role("Changes a webhook.", Role::Admin)
         .body_in::<Input>(&["application/json", "application/merge-patch+json"])
-        .header::<String>("If-Match", "The `ETag` of the version that was read.")
+        .if_match()
         .problem(StatusCode::CONFLICT)
-        .problem(StatusCode::PRECONDITION_FAILED)
         .ok_as("The webhook as it is now.", resources::row_schema(Resource::Webhooks))
 }
 

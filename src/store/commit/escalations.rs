@@ -5,7 +5,7 @@
 //! - An event is changed from the version that the change was decided on, or not at all; a rule has one open event a subject.
 //! - A task has one row, by its key, however often it is decided.
 
-mod outbox;
+pub(in crate::store) mod outbox;
 mod rows;
 
 use core314_actors::ports::escalation::{
@@ -76,7 +76,7 @@ const RULE_GONE: &str = "DELETE FROM rules WHERE id = $1 AND tenant_id = $2 AND 
 const KNOWN_RULE: &str = "SELECT id FROM rules WHERE id = $1 AND tenant_id = $2";
 const HEARTBEAT: &str = "UPDATE rules SET heartbeat_due_ms = $3, heartbeat_at_ms = coalesce($4, heartbeat_at_ms) \
     WHERE id = $1 AND tenant_id = $2 AND heartbeat_due_ms IS NOT NULL AND ($5 IS NULL OR heartbeat_due_ms = $5) RETURNING id";
-const FIGURES: Bulk = Bulk {
+pub(in crate::store) const FIGURES: Bulk = Bulk {
     before: "WITH u (id, total, resolved, failed, resolution_ms, acknowledged, acknowledge_ms, suppressed, breaches, \
              triggered_at_ms) AS (",
     after: ") UPDATE rules SET total_escalations = rules.total_escalations + u.total, \
@@ -122,7 +122,7 @@ const ON_CALL: Bulk = Bulk {
              updated_at_ms) ",
     after: "",
 };
-const ON_CALL_NEXT: Bulk = Bulk {
+pub(in crate::store) const ON_CALL_NEXT: Bulk = Bulk {
     before: "WITH u (id, tenant_id, version, name, document, at_ms) AS (",
     after: ") UPDATE rotations SET version = u.version + 1, name = u.name, document = u.document, updated_at_ms = u.at_ms \
             FROM u WHERE rotations.id = u.id AND rotations.tenant_id = u.tenant_id AND rotations.version = u.version \
@@ -142,7 +142,7 @@ const SILENCE: Bulk = Bulk {
              created_at_ms, version) ",
     after: "",
 };
-const SILENCE_NEXT: Bulk = Bulk {
+pub(in crate::store) const SILENCE_NEXT: Bulk = Bulk {
     before: "WITH u (id, tenant_id, name, document, starts_at_ms, ends_at_ms, version) AS (",
     after: ") UPDATE quiet_times SET name = u.name, document = u.document, starts_at_ms = u.starts_at_ms, \
             ends_at_ms = u.ends_at_ms, version = u.version + 1 FROM u WHERE quiet_times.id = u.id \

@@ -46,7 +46,7 @@ const HABIT: Bulk = Bulk {
     before: "INSERT INTO habits (id, tenant_id, user_id, organization_id, document, version, created_at_ms, updated_at_ms) ",
     after: " ON CONFLICT (tenant_id, user_id) DO NOTHING RETURNING id",
 };
-const HABIT_NEXT: Bulk = Bulk {
+pub(in crate::store) const HABIT_NEXT: Bulk = Bulk {
     before: "WITH u (id, tenant_id, version, document, at_ms) AS (",
     after: ") UPDATE habits SET document = u.document, version = u.version + 1, updated_at_ms = u.at_ms FROM u \
             WHERE habits.id = u.id AND habits.tenant_id = u.tenant_id AND habits.version = u.version \

@@ -57,7 +57,7 @@ const FIRES: &str = "UPDATE threshold_states SET fired_at_ms = $1 WHERE flow_id 
 const CLEARS: &str = "DELETE FROM threshold_states WHERE flow_id = $1 AND series = $2 AND tenant_id = $3";
 const FORGETS: &str = "DELETE FROM threshold_states WHERE flow_id = $1 AND tenant_id = $2";
 const KNOWN_KEY: &str = "SELECT body_hash, answer FROM idempotency_keys WHERE tenant_id = $1 AND key = $2";
-const NAMED: Bulk = Bulk {
+pub(in crate::store) const NAMED: Bulk = Bulk {
     before: "WITH u (tenant_id, key, body_hash, answer) AS (",
     after: ") UPDATE idempotency_keys SET answer = u.answer FROM u WHERE idempotency_keys.tenant_id = u.tenant_id \
             AND idempotency_keys.key = u.key AND idempotency_keys.body_hash = u.body_hash",

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use core314_actors::ports::records::{RecordError, RowQuery, RowStream};
+use core314_domain::hex::hex;
 use futures_util::TryStreamExt;
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -11,7 +12,6 @@ use tokio::sync::mpsc::{Sender, channel};
 
 use super::sqlite::{bound, connect, told};
 use super::{PORTIONS_AHEAD, expression, ordered, places, quoted, size};
-use crate::store::blobs::hex;
 
 pub async fn begin(path: &Path, query: RowQuery) -> Result<RowStream, RecordError> {
     let mut connection = connect(path, (query.within, &query.secrets), true).await?;

@@ -289,8 +289,8 @@ async fn log_webhooks_and_keys() {
             "api_call",
         ),
         case(
-            &["log", "slowest", "--hours", "3"],
-            "GET /api/v1/execution-log/slowest?hours=3&limit=50",
+            &["log", "slowest", "--limit", "9"],
+            "GET /api/v1/execution-log/slowest?hours=24&limit=9",
             attempts(),
             "api",
         ),

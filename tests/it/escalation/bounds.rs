@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{all_sent, event};
+use super::{all_sent, event, report};
 use crate::orchestration::bed::{Bed, pick};
 use crate::orchestration::on_both_stores;
 use crate::support::StoreKind;
@@ -14,8 +14,8 @@ async fn a_large_context_is_cut_and_pages_all_the_same(kind: StoreKind) {
             "escalation_levels": [{"level": 1, "actions": ["notify_user"]}]});
         client.post("/api/v1/escalation-rules", rule, 201).await;
         let context = json!({"subject": "disk", "error": "full", "dump": {"rows": vec!["x".repeat(1_000); 200]}});
-        let answer = client.post("/api/v1/escalation-events", json!({"context": context.clone()}), 200).await;
-        assert_eq!(answer["taken"][0]["admission"], "opened", "{answer}");
+        let taken = report(&client, context.clone()).await;
+        assert_eq!(taken["admission"], "opened", "{taken}");
         let told = event(&client, |event| event["escalation_level"] == 1 && all_sent(event)).await;
         let kept = pick(&told["context_data"], "subject error is_cut dump");
         assert_eq!(kept, json!(["disk", "full", true, null]), "the largest member is left out");
@@ -38,7 +38,7 @@ async fn an_event_shows_its_newest_hundred_and_says_how_many_more(kind: StoreKin
     let rule = json!({"rule_name": "much", "trigger_conditions": {"subject": "much"},
         "escalation_levels": (1..=3).map(level).collect::<Vec<Value>>()});
     client.post("/api/v1/escalation-rules", rule, 201).await;
-    client.post("/api/v1/escalation-events", json!({"context": {"subject": "much"}}), 200).await;
+    report(&client, json!({"subject": "much"})).await;
     let is_done = |event: &Value| event["actions_left_out"] == 20 && all_sent(event);
     let shown = event(&client, is_done).await;
     let actions = shown["actions_performed"].as_array().expect("a list");

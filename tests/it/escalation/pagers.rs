@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::EVENTS;
 use super::kills::{client, start, until};
+use super::{EVENTS, reported};
 use crate::orchestration::bed::Client;
 use crate::orchestration::on_both_stores;
 use crate::providers::{Provider, pagerduty};
@@ -28,10 +28,7 @@ async fn prepare(client: &Client<'_>, pager: &Provider) {
 
 /// Reports a failure, waits for its page, and gives the path of its event.
 async fn paged(client: &Client<'_>, via: &str, subject: &str) -> String {
-    let report = json!({"context": {"via": via, "subject": subject}});
-    let answer = client.post("/api/v1/escalation-events", report, 200).await;
-    let id = answer["taken"][0]["escalation_event_id"].as_str().unwrap_or_else(|| panic!("an event: {answer}"));
-    let path = format!("/api/v1/escalation-events/{id}");
+    let path = reported(client, json!({"via": via, "subject": subject})).await;
     client.until(&path, |event| event["notifications_sent"][0]["status"] == "sent").await;
     path
 }

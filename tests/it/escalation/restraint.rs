@@ -9,9 +9,7 @@ use crate::orchestration::on_both_stores;
 use crate::support::StoreKind;
 
 async fn report(client: &Client<'_>, subject: &str, urgency: &str) -> Value {
-    let context = json!({"subject": subject, "urgency": urgency});
-    let answer = client.post("/api/v1/escalation-events", json!({"context": context}), 200).await;
-    answer["taken"][0].clone()
+    super::report(client, json!({"subject": subject, "urgency": urgency})).await
 }
 
 fn rule(name: &str) -> Value {

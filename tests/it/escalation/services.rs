@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{all_sent, event};
+use super::{all_sent, event, reported};
 use crate::orchestration::bed::{Bed, Client};
 use crate::orchestration::on_both_stores;
 use crate::support::StoreKind;
@@ -24,14 +24,6 @@ fn rule(bed: &Bed, subject: &str, more: &Value) -> Value {
         "sla_breach_actions": [call, "notify_admin"], "escalation_levels": [{"level": 1, "actions": ["notify_user"]}]});
     rule.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     rule
-}
-
-/// Reports a failure, and gives the path of its event.
-async fn report(client: &Client<'_>, subject: &str) -> String {
-    let body = json!({"context": {"subject": subject}});
-    let answer = client.post("/api/v1/escalation-events", body, 200).await;
-    let id = answer["taken"][0]["escalation_event_id"].as_str().unwrap_or_else(|| panic!("an event: {answer}"));
-    format!("/api/v1/escalation-events/{id}")
 }
 
 fn ms(time: &Value) -> i64 {
@@ -61,7 +53,7 @@ async fn a_breach_is_marked_in_time_and_once_whatever_dies(kind: StoreKind) {
         let [client, _] = bed.clients();
         let times = json!({"sla_response_time_minutes": 0.02, "sla_resolution_time_minutes": 0.08});
         client.post("/api/v1/escalation-rules", rule(&bed, "db", &times), 201).await;
-        report(&client, "db").await
+        reported(&client, json!({"subject": "db"})).await
     };
     // It dies before the first breach, or in its midst, and after each.
     let mut there_ms = Vec::new();
@@ -98,12 +90,12 @@ async fn a_clock_that_stands_still_is_not_breached(kind: StoreKind) {
     for subject in ["vendor", "own"] {
         client.post("/api/v1/escalation-rules", rule(&bed, subject, &time), 201).await;
     }
-    let paused = report(&client, "vendor").await;
+    let paused = reported(&client, json!({"subject": "vendor"})).await;
     let reason = json!({"pause_reason": "the vendor's turn"});
     let answer = client.ask(Method::PATCH, &paused, Some(&reason), &[]).await;
     assert_eq!(answer.status.as_u16(), 200, "{}", answer.body);
     let before_ms = ms(&answer.body["sla_response_deadline"]);
-    let other = report(&client, "own").await;
+    let other = reported(&client, json!({"subject": "own"})).await;
     client.until(&other, |event| event["sla_response_breached"] == true).await;
     let still = client.get(&paused).await;
     assert_eq!(still["sla_response_breached"], false, "{still:#}");

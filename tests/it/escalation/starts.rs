@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{EVENTS, event, fail, flow};
+use super::{EVENTS, event, fail, flow, reported};
 use crate::orchestration::bed::{Bed, Client, pick};
 use crate::orchestration::on_both_stores;
 use crate::support::{Server, StoreKind};
@@ -20,12 +20,6 @@ fn starting(name: &str, conditions: &str, matching: &str) -> Value {
 /// A rule that takes every failure.
 fn rule() -> Value {
     json!({"rule_name": "all", "escalation_levels": [{"level": 1, "actions": ["notify_user"]}]})
-}
-
-async fn report(client: &Client<'_>, subject: &str) -> String {
-    let failure = json!({"context": {"subject": subject, "host": "db-1"}});
-    let reported = client.post("/api/v1/escalation-events", failure, 200).await;
-    reported["taken"][0]["escalation_event_id"].as_str().unwrap_or_else(|| panic!("an event: {reported}")).to_owned()
 }
 
 /// The one completed run of a flow, once it is there.
@@ -63,7 +57,7 @@ async fn an_event_that_opens_starts_the_flows_whose_conditions_hold(kind: StoreK
         fail(&bed, &client, "charge").await;
         event(&client, |event| event["failure_count"].as_i64() >= Some(2)).await;
         let last = client.save(&starting("last", "trigger.subject == 'disk'", "all")).await;
-        report(&client, "disk").await;
+        reported(&client, json!({"subject": "disk", "host": "db-1"})).await;
         one_run(&client, &last).await;
         one_run(&client, &looking).await;
         let none = client.items(&format!("/api/v1/runs?orchestration_flow_id={other}")).await;
@@ -89,7 +83,7 @@ async fn what_fails_of_it_starts_nothing_again(kind: StoreKind) {
         after["trigger_type"] = json!("flow_finished");
         after["trigger_config"] = json!({"flow": "tidy"});
         client.save(&after).await;
-        report(&client, "disk").await;
+        reported(&client, json!({"subject": "disk", "host": "db-1"})).await;
         let refused = |page: &Value| page["items"].as_array().is_some_and(|rows| !rows.is_empty());
         let refused = client.until("/api/v1/audit-log?event_type=chain_refused", refused).await;
         let said = refused["items"][0]["summary"].as_str().unwrap_or_default();

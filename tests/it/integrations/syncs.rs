@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
-use super::{done, may_come, refused, run, secret, step};
+use super::{catalogue_at, done, may_come, refused, run, secret, step};
 use crate::providers::catalogue::{self, ITEMS};
 use crate::support::{Installation, SECRET_KEY, Server, StoreKind, USER, fresh_database};
 
@@ -201,10 +201,7 @@ async fn from_and_to_services(kind: StoreKind) {
     sql(&warehouse, "CREATE TABLE items (id int PRIMARY KEY, name text NOT NULL CHECK (name <> 'item 13'))").await;
     integrations(&server, &warehouse, &warehouse).await;
     let service = catalogue::start();
-    secret(&server, "CATALOGUE", catalogue::TOKEN).await;
-    let body = json!({"name": "catalogue", "kind": "http", "endpoint": format!("{}/api", service.url),
-        "credentials": {"token": "secrets.CATALOGUE"}, "settings": {"auth": "bearer"}});
-    done(&server, Method::POST, "/api/v1/integrations", body).await;
+    catalogue_at(&server, &service.url).await;
     input_files(&machine.folder);
     let pages = json!({"from": "catalogue", "cursor": {"field": "/at", "parameter": "since"},
         "http": {"path": "/items", "paging": {"by": "cursor", "items": "/data", "next": "/meta/next", "parameter": "cursor"}}});
@@ -292,10 +289,7 @@ async fn what_is_odd(kind: StoreKind) {
     sql(&warehouse, "CREATE TABLE items (id int PRIMARY KEY, name text)").await;
     integrations(&server, &warehouse, &warehouse).await;
     let service = catalogue::start();
-    secret(&server, "CATALOGUE", catalogue::TOKEN).await;
-    let body = json!({"name": "catalogue", "kind": "http", "endpoint": format!("{}/api", service.url),
-        "credentials": {"token": "secrets.CATALOGUE"}, "settings": {"auth": "bearer"}});
-    done(&server, Method::POST, "/api/v1/integrations", body).await;
+    catalogue_at(&server, &service.url).await;
     let lines = "{\"id\":\"7\",\"name\":\"a\"}\n{\"id\":\"007\",\"name\":\"b\"}\n{\"id\":8,\"name\":true}\n";
     std::fs::write(machine.folder.join("in.jsonl"), lines).expect("a file");
     let keys = json!({"name": "keys", "source": {"from": "drop", "file": "in.jsonl"}, "columns": ["id", "name"],

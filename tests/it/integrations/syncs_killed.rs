@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::syncs::{ORDERS, counts, digest, fill, integrations, machine, sql, text};
-use super::{done, secret, step};
+use super::{catalogue_at, done, step};
 use crate::providers::catalogue::{self, ITEMS};
 use crate::support::{Installation, Server, StoreKind, fresh_database, long};
 
@@ -88,10 +88,7 @@ async fn killed_at_each_place(kind: StoreKind) {
         let mut environment = machine.environment.clone();
         environment.push(("CORE314_FAILPOINTS", point.to_owned()));
         let mut server = Server::start_with(&installation, &environment).expect("the server becomes ready");
-        secret(&server, "CATALOGUE", catalogue::TOKEN).await;
-        let body = json!({"name": "catalogue", "kind": "http", "endpoint": format!("{}/api", service.url),
-            "credentials": {"token": "secrets.CATALOGUE"}, "settings": {"auth": "bearer"}});
-        done(&server, Method::POST, "/api/v1/integrations", body).await;
+        catalogue_at(&server, &service.url).await;
         let pages = json!({"from": "catalogue", "http": {"path": "/items",
             "paging": {"by": "cursor", "items": "/data", "next": "/meta/next", "parameter": "cursor"}}});
         let csv = json!({"from": "catalogue", "http": {"path": "items.csv"}, "format": "csv", "delimiter": ";"});
@@ -183,10 +180,7 @@ async fn another_text(kind: StoreKind) {
     environment.push(("CORE314_FAILPOINTS", "sync.put=kill@4".to_owned()));
     let mut server = Server::start_with(&installation, &environment).expect("the server becomes ready");
     let service = catalogue::start();
-    secret(&server, "CATALOGUE", catalogue::TOKEN).await;
-    let body = json!({"name": "catalogue", "kind": "http", "endpoint": format!("{}/api", service.url),
-        "credentials": {"token": "secrets.CATALOGUE"}, "settings": {"auth": "bearer"}});
-    done(&server, Method::POST, "/api/v1/integrations", body).await;
+    catalogue_at(&server, &service.url).await;
     let csv = json!({"from": "catalogue", "http": {"path": "changing.csv"}, "format": "csv", "delimiter": ";"});
     let payload = json!({"name": "text", "batch_rows": 10, "source": csv, "destination": {"file": "csv.jsonl"}});
     let id = begin(&server, "text", "drop", payload).await;

@@ -1,5 +1,6 @@
 //! Buttons in Slack: signed by the app, pressed by whoever has proven to be that member, allowed by the directory's role.
 
+use core314_domain::hex::hex;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -27,8 +28,7 @@ impl Pressed<'_> {
         let body = body.query().expect("a query").to_owned();
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key");
         mac.update(format!("v0:{sent_s}:{body}").as_bytes());
-        let bytes = mac.finalize().into_bytes();
-        let signature = bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let signature = hex(&mac.finalize().into_bytes());
         let server = &self.town.bed.server;
         let request = server
             .http

@@ -12,13 +12,18 @@ use crate::support::StoreKind;
 async fn an_organization_has_a_name_and_a_directory(kind: StoreKind) {
     let town = Town::start(kind).await;
     let admin = town.client(1);
-    let organization = admin.make("/api/v1/organizations", json!({"name": "  Ünïon  "})).await;
+    let made = admin.ask(Method::POST, "/api/v1/organizations", Some(json!({"name": "  Ünïon  "}))).await;
+    assert_eq!((made.status, made.header("etag")), (StatusCode::CREATED, "\"v1\""), "{}", made.body);
+    let organization = made.body;
     assert_eq!(pick(&organization, "name organization_id tenant_id"), json!(["Ünïon", GROUP, GROUP]));
     admin.refused(Method::POST, "/api/v1/organizations", json!({"name": "Other"}), 409).await;
     admin.refused(Method::POST, "/api/v1/organizations", json!({"name": " "}), 409).await;
     let path = format!("/api/v1/organizations/{}", organization["id"].as_str().expect("an id"));
     let renamed = admin.ask(Method::PATCH, &path, Some(json!({"name": "Onion"}))).await;
     assert_eq!(pick(&renamed.body, "name version"), json!(["Onion", 2]));
+    assert_eq!(renamed.header("etag"), "\"v2\"");
+    assert_eq!(admin.ask(Method::GET, &path, None).await.header("etag"), "\"v2\"");
+    assert_eq!(admin.patch_from(1, &path, json!({"name": "Leek"})).await.status, StatusCode::PRECONDITION_FAILED);
 
     let ada =
         json!({"person_id": town.client(2).0.user, "email": " Ada@Example.com ", "name": "Ada", "role": "operator"});
@@ -41,10 +46,8 @@ async fn an_organization_has_a_name_and_a_directory(kind: StoreKind) {
         assert_eq!(admin.get(&path).await, row);
     }
     let path = format!("/api/v1/users/{}", town.client(2).0.user);
-    let role = json!({"role": "admin"});
-    let headers = [("X-Organization-Id", GROUP), ("If-Match", "\"v9\"")];
-    let stale = admin.0.ask(Method::PATCH, &path, Some(&role), &headers);
-    assert_eq!(stale.await.status, StatusCode::PRECONDITION_FAILED);
+    let stale = admin.patch_from(9, &path, json!({"role": "admin"})).await;
+    assert_eq!(stale.status, StatusCode::PRECONDITION_FAILED);
     let changed = admin.ask(Method::PATCH, &path, Some(json!({"role": "admin"}))).await;
     assert_eq!(pick(&changed.body, "email role version"), json!(["ada@example.com", "admin", 2]));
     // An id that is a person's and another's row's is the person's.
@@ -199,6 +202,10 @@ async fn preferences_are_checked_and_each_persons_own(kind: StoreKind) {
     let set = ada.prefers(wanted.clone()).await;
     assert_eq!(pick(&set, "time_zone digest goes_through version"), json!(["Europe/Berlin", ["08:00"], "critical", 1]));
     assert_eq!(ada.prefers(json!({"goes_through": "high"})).await["version"], 2);
+    let kept = ada.patch_from(2, "/api/v1/preferences", json!({"goes_through": "high"})).await;
+    assert_eq!((kept.status, kept.header("etag")), (StatusCode::OK, "\"v3\""), "{}", kept.body);
+    let stale = ada.patch_from(2, "/api/v1/preferences", json!({"goes_through": "critical"})).await;
+    assert_eq!(stale.status, StatusCode::PRECONDITION_FAILED);
     let rows = ada.items("/api/v1/preferences").await;
     assert_eq!(rows.len(), 1);
     assert_eq!(pick(&rows[0], "time_zone rules goes_through"), json!(["UTC", [], "high"]));

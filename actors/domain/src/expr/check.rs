@@ -246,7 +246,7 @@ pub(super) fn root_name(name: &str) -> &str {
 }
 
 /// The root and the keys of `root.member["key"][0]`; of a presence test, those of its operand.
-fn chain(expr: &Expr) -> Option<(&str, Vec<Key>)> {
+pub(super) fn chain(expr: &Expr) -> Option<(&str, Vec<Key>)> {
     let mut keys = Vec::new();
     let mut here = match expr {
         Expr::Select(select) if select.test => &select.operand.expr,

@@ -13,7 +13,8 @@ mod members;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
 use self::kinds::{Function, Kind, binary, has_negative, kinds};
-use super::check::{Fault, TYPES, leftmost, root_name};
+use super::check::{Fault, TYPES, chain, leftmost, root_name};
+use super::path::{Key, execution_of};
 use super::program::constant;
 use super::types::{Type, Types};
 use crate::suggest::did_you_mean;
@@ -29,6 +30,17 @@ pub(super) fn infer(tree: &IdedExpr, types: &Types) -> Result<Inferred, Fault> {
     let mut inference = Inference { types, bound: Vec::new(), warnings: Vec::new() };
     let kind = inference.of(tree)?;
     Ok(Inferred { kind, warnings: inference.warnings })
+}
+
+/// Whether it is `steps.ID.execution_id`, or a look at whether there is one.
+fn is_execution(expr: &Expr) -> bool {
+    let Some((root, mut keys)) = chain(expr) else { return false };
+    if let Expr::Select(select) = expr
+        && select.test
+    {
+        keys.push(Key::Name(select.field.as_str().into()));
+    }
+    execution_of(root, &keys).is_some()
 }
 
 struct Inference<'a> {
@@ -48,6 +60,10 @@ impl<'a> Inference<'a> {
         match &node.expr {
             Expr::Literal(literal) => Ok(of_literal(literal)),
             Expr::Ident(name) => Ok(self.ident(root_name(name))),
+            // A step as a whole has no such member: its execution is known by its path alone.
+            expr if is_execution(expr) => {
+                Ok(if matches!(expr, Expr::Select(select) if select.test) { Type::Bool } else { Type::Text })
+            }
             Expr::Select(select) => {
                 let of = self.of(&select.operand)?;
                 let member = self.types.member(&of, &select.field, &shown(&select.operand));

@@ -37,7 +37,7 @@ pub use error::ExprError;
 pub use expression::Expression;
 pub use output::{Away, Output, Shelf};
 pub(crate) use pattern::compile as compile_pattern;
-pub use scope::{Names, ROOTS, Scope, StepView, StepViews};
+pub use scope::{NamedExecutions, Names, ROOTS, Scope, StepView, StepViews};
 pub use template::{Template, literal};
 pub use types::{Type, Types, UNTYPED};
 pub use view::size;

@@ -58,6 +58,10 @@ impl Path {
 
     /// Refuses members that by their types cannot be there.
     pub(super) fn check_types(&self, types: &Types) -> Result<(), String> {
+        // It is a text, though a step as a whole has no such member.
+        if execution_of(&self.root, &self.keys).is_some() {
+            return Ok(());
+        }
         let mut of = types.root(&self.root);
         for (at, key) in self.keys.iter().enumerate() {
             let shown = || Self { root: self.root.clone(), keys: self.keys[..at].into() }.to_string();
@@ -83,12 +87,11 @@ impl Path {
             "event" => (&scope.event, 0),
             "secrets" => (&scope.secrets, 0),
             "now" => return Ok(Found::Time(scope.now)),
-            _ if self.execution().is_some() => {
-                let id = self.execution().unwrap_or_default();
-                let found = scope.steps.execution(id).map(Found::Text);
-                return found.ok_or_else(|| format!("the execution of step `{id}` is not known here"));
-            }
             _ => {
+                if let Some(id) = execution_of(&self.root, &self.keys) {
+                    let found = scope.steps.execution(id).map(Found::Text);
+                    return found.ok_or_else(|| format!("the execution of step `{id}` is not known here"));
+                }
                 let step = self.step(scope)?;
                 match self.keys.get(1) {
                     None => return Ok(Found::Step(step)),
@@ -108,14 +111,6 @@ impl Path {
         &*self.root == "steps" && matches!(&self.keys[..], [_, Key::Name(member)] if &**member == "output")
     }
 
-    /// The step, where it is `steps.ID.execution_id`.
-    fn execution(&self) -> Option<&str> {
-        match &self.keys[..] {
-            [Key::Name(id), Key::Name(member)] if &**member == EXECUTION => Some(&**id),
-            _ => None,
-        }
-    }
-
     fn step<'s>(&self, scope: &'s Scope) -> Result<&'s StepView, String> {
         match self.keys.first() {
             Some(Key::Name(id)) => scope.steps.get(id).ok_or_else(|| format!("step `{id}` has not run")),
@@ -130,6 +125,14 @@ impl Path {
             Key::Name(name) => format!("`{shown}` has no member `{name}`"),
             Key::Index(index) => format!("`{shown}` has no element {index}"),
         }
+    }
+}
+
+/// The step, where a path is `steps.ID.execution_id`.
+pub(super) fn execution_of<'k>(root: &str, keys: &'k [Key]) -> Option<&'k str> {
+    match keys {
+        [Key::Name(id), Key::Name(member)] if root == "steps" && &**member == EXECUTION => Some(&**id),
+        _ => None,
     }
 }
 

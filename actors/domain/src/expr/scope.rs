@@ -3,7 +3,8 @@
 //! A scope is built for every step of every run, so it shares everything: making or cloning one
 //! counts references and copies nothing.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -113,12 +114,25 @@ pub struct Names<'a> {
     /// What is known of their types. None: types and costs are not checked, because they were when it was saved, and
     /// what a later version of the checker finds is no reason to stop what runs.
     pub types: Option<&'a Types>,
+    /// Where it is noted of which steps the execution is named; None: nobody asks.
+    pub named: Option<&'a NamedExecutions>,
+}
+
+/// The steps of which expressions name the execution, as `steps.ID.execution_id`.
+#[derive(Debug, Default)]
+pub struct NamedExecutions(RefCell<BTreeSet<String>>);
+
+impl NamedExecutions {
+    /// Whether one of the expressions names that of this step.
+    pub fn has(&self, id: &str) -> bool {
+        self.0.borrow().contains(id)
+    }
 }
 
 impl<'a> Names<'a> {
     /// These roots and steps, of unchecked types.
     pub const fn new(roots: &'a [&'a str], steps: &'a [&'a str]) -> Self {
-        Self { roots, steps, types: None }
+        Self { roots, steps, types: None, named: None }
     }
 
     /// The same, with types to be checked by.
@@ -162,8 +176,12 @@ impl Names<'_> {
 }
 
 impl Names<'_> {
-    /// Refuses a step that has no execution of its own in each run. A document that was checked names none.
+    /// Notes a step whose execution is named, and refuses one that has no execution of its own in each run. A document that
+    /// was checked names none.
     pub(super) fn check_execution(&self, id: &str) -> Result<(), String> {
+        if let Some(named) = self.named {
+            named.0.borrow_mut().insert(id.to_owned());
+        }
         let Some(types) = self.types.filter(|types| !types.executions.contains(id)) else { return Ok(()) };
         let guess = did_you_mean(id, types.executions.iter().map(String::as_str));
         Err(format!("no step `{id}` outside of the bodies of loops{guess}"))

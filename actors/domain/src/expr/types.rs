@@ -11,7 +11,6 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
-use super::scope::EXECUTION;
 use crate::suggest::meant_or_known;
 use crate::words::ExecutionStatus;
 
@@ -158,13 +157,12 @@ impl Fields {
     }
 }
 
-/// A step as expressions see it.
+/// A step as a whole, as expressions see it. Its execution is known by the path that ends there, and is no part of it.
 fn step(output: Type) -> Type {
     Type::object([
         ("status", Type::Word(ExecutionStatus::WORDS)),
         ("output", output),
         ("error", Type::Optional(Arc::new(Type::Text))),
-        (EXECUTION, Type::Text),
     ])
 }
 

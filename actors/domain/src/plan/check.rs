@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::layout::{Layout, Slot};
 use super::{PlanLimits, Problem, StepKind, StepPlan, inside, seconds_to_ms};
 use crate::document::{ActionDocument, FlowDocument, StepConfig, StepDocument};
-use crate::expr::{Condition, ExprError, Expression, Names, Suspect, Template, Types};
+use crate::expr::{Condition, ExprError, Expression, NamedExecutions, Names, Suspect, Template, Types};
 use crate::ids::{MAX_STEPS, StepNo};
 use crate::json;
 use crate::limits::Limits;
@@ -34,6 +34,8 @@ pub(super) struct Checker<'a> {
     action_types: &'a [&'a str],
     /// What is known of the types of names; none where they are not checked.
     pub types: Option<&'a Types>,
+    /// Where it is noted of which steps the execution is named.
+    pub named: Option<&'a NamedExecutions>,
     /// The document is not looked at further: what follows is bounded by its limits.
     pub is_too_large: bool,
     /// Whether the flow names one that takes over.
@@ -57,6 +59,7 @@ impl<'a> Checker<'a> {
             warnings: Vec::new(),
             action_types,
             types: None,
+            named: None,
             is_too_large: false,
             has_fallback: false,
         }
@@ -67,7 +70,7 @@ impl<'a> Checker<'a> {
     where
         'a: 'n,
     {
-        Names { roots, steps, types: self.types }
+        Names { types: self.types, named: self.named, ..Names::new(roots, steps) }
     }
 
     pub fn problem(&mut self, pointer: impl Into<String>, message: impl Into<String>) {

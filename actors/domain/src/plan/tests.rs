@@ -139,7 +139,9 @@ fn the_execution_of_a_step_may_be_named_before_its_end() {
     };
     let both = [("a".to_owned(), 0), ("b".to_owned(), 1)];
     assert_eq!(named("steps['b'].execution_id != '' && steps.a.execution_id != ''"), both);
-    assert_eq!(named("trigger.x == 1"), []);
+    for none in ["trigger.x == 1", "trigger.x == 'b.execution_id'", "trigger.b.execution_id == 1"] {
+        assert_eq!(named(none), [], "{none}");
+    }
 }
 
 #[test]

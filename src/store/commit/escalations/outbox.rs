@@ -31,7 +31,7 @@ const STOPPED_ALL: &str = stopped!("NOT IN ('sla_warning', 'sla_breach')");
 /// What is cut off is looked at soon, whatever dies in between.
 const WAKES_FOR_IT: &str = "UPDATE escalations SET wake_at_ms = $1 WHERE id = $2 AND tenant_id = $3 \
     AND (wake_at_ms IS NULL OR wake_at_ms > $1) RETURNING id";
-const TASKS_NEXT: Bulk = Bulk {
+pub(in crate::store) const TASKS_NEXT: Bulk = Bulk {
     before: "WITH u (id, tenant_id, status, is_unknown, run_id, error, tries, sent_at_ms, at_ms) AS (",
     after: ") UPDATE outbox SET status = u.status, is_unknown = u.is_unknown, run_id = u.run_id, error = u.error, \
             tries = u.tries, sent_at_ms = u.sent_at_ms, updated_at_ms = u.at_ms FROM u \

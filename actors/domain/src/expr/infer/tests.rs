@@ -22,6 +22,7 @@ fn types() -> Types {
             Type::object([("status", Type::Int), ("headers", Type::Dyn), ("body", Type::Dyn)]),
         )]
         .into(),
+        executions: ["tell".to_owned()].into(),
         ..Types::default()
     }
 }
@@ -110,6 +111,10 @@ fn members_that_cannot_be_there_are_refused() {
             "      ^", "did you mean `host`?");
     refused("steps.tell.output.boddy",
             "                  ^", "`steps.tell.output` has no member `boddy`; did you mean `body`?");
+    refused("[steps.tell].exists(s, s.execution_id == 'x')",
+            "                         ^", "`s` has no member `execution_id`");
+    refused("steps.tell.execution_id + 1",
+            "                        ^", "`+` does not apply to string and int");
     refused("input.host.name",
             "           ^", "`input.host` is a string and has no member `name`");
     refused("has(run.nope)",
@@ -190,6 +195,7 @@ fn there_are_no_false_alarms() {
         "steps.drain.status == 'completed' && steps.drain.status in ['failed', 'skipped', trigger.word]",
         "steps.tell.output.status == 200 && steps.tell.output.body.a.b[0] == 'x'",
         "steps.drain.output.anything > 3",
+        "steps.tell.execution_id.startsWith('e') || steps['tell']['execution_id'] != '' || has(steps.tell.execution_id)",
         "input.limit + 1 > 2 && input.limit + 1.5 > 2.0 && input.limit < 3u",
         "input.note == null || input.note.startsWith('a')",
         "input.tags.exists(t, t == input.host) || input.host in input.tags",
