@@ -28,7 +28,7 @@ use super::connect::http::endpoint_problem;
 use super::failure::Code;
 use super::payload::{Reader, Reading};
 use super::redact::{self, Redactor};
-use super::service::{self, Ask, Performing, Question, Service};
+use super::service::{self, Ask, Inquiry, Performing, Service};
 pub use own::ModelsError;
 use own::OwnModels;
 
@@ -173,7 +173,7 @@ impl Executor for AskAi {
         Box::pin(async move {
             let none = || invalid(&[no_integration(&attempt.action_target)]);
             let found = attempt.connection.as_deref().ok_or_else(none);
-            service::probe(&http, &attempt, found.map(|connection| (connection, models as Question))).await
+            service::probe(&http, &attempt, found.map(|connection| (connection, models as Inquiry))).await
         })
     }
 

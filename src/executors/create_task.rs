@@ -24,7 +24,7 @@ use super::client::{self, HttpClient, invalid};
 use super::failure::Code;
 use super::payload::{Reader, Reading, kind, scalar};
 use super::redact::Redactor;
-use super::service::{self, Performing, Question, Service};
+use super::service::{self, Inquiry, Performing, Service};
 
 const KEYS: [&str; 10] =
     ["operation", "id", "title", "description", "project", "labels", "assignees", "issue_type", "due_date", "fields"];
@@ -71,7 +71,7 @@ struct Tracker {
     refused: &'static [&'static str],
     perform: for<'a> fn(&'a mut Service<'_>, &'a Connection, &'a Task, Mark) -> Performing<'a>,
     /// Asks whose credentials they are.
-    probe: Question,
+    probe: Inquiry,
 }
 
 /// How an execution's task is known again.

@@ -20,10 +20,10 @@ use super::redact::Redactor;
 pub type Performing<'a> = BoxFuture<'a, Result<Value, Failure>>;
 
 /// A question that changes nothing with the service: what its integrations are tested by.
-pub type Question = for<'a> fn(&'a mut Service<'_>, &'a Connection) -> Performing<'a>;
+pub type Inquiry = for<'a> fn(&'a mut Service<'_>, &'a Connection) -> Performing<'a>;
 
 /// Asks the service of an attempt's integration its kind's question, or says why there is none.
-pub async fn probe(http: &HttpClient, attempt: &Attempt, found: Result<(&Connection, Question), Failure>) -> Performed {
+pub async fn probe(http: &HttpClient, attempt: &Attempt, found: Result<(&Connection, Inquiry), Failure>) -> Performed {
     let (mut redactor, mut figures) = (Redactor::of(attempt), None);
     let service = found.and_then(|(connection, question)| {
         let service = Service::new(http, attempt, connection)?;

@@ -235,6 +235,7 @@ impl Bed {
             step: 0,
             execution: run.execution(0),
             attempt: 0,
+            key: None,
             action_target: way.target.into(),
             connection,
             source: None,

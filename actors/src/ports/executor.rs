@@ -266,6 +266,7 @@ mod tests {
             step: 0,
             execution: RunId(id).execution(0),
             attempt: 0,
+            key: None,
             action_target: "it".into(),
             connection: None,
             source: None,

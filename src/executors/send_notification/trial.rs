@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{no_integration, pagerduty, sendgrid, slack_api, smtp, twilio};
 use crate::executors::client::{HttpClient, invalid, performed};
 use crate::executors::redact::Redactor;
-use crate::executors::service::{self, Question};
+use crate::executors::service::{self, Inquiry};
 
 /// How this one is tested; `None` for a kind that is no target's.
 pub fn of(integration: &Integration) -> Option<Trial> {
@@ -37,10 +37,10 @@ pub async fn probe(http: &HttpClient, attempt: &Attempt) -> Performed {
 }
 
 /// The integration of an attempt, and what it is asked.
-fn question(attempt: &Attempt) -> Result<(&Connection, Question), Failure> {
+fn question(attempt: &Attempt) -> Result<(&Connection, Inquiry), Failure> {
     let none = || invalid(&no_integration(&attempt.action_target));
     let connection = attempt.connection.as_deref().ok_or_else(none)?;
-    let question: Question = match connection.kind.word {
+    let question: Inquiry = match connection.kind.word {
         "slack" => slack_api::probe,
         "sendgrid" => sendgrid::probe,
         "twilio" => twilio::probe,

@@ -183,7 +183,8 @@ impl<'a> Checker<'a> {
         let after = Names { steps: &with_own, ..names };
         let undo = self.undo(&format!("{at}/undo"), step, &after, (&retry, retry_is_own));
         let verify = step.verify.as_ref();
-        let verify = verify.and_then(|probe| self.side_action(&format!("{at}/verify"), probe, &step.id, &names, &retry));
+        let verify =
+            verify.and_then(|probe| self.side_action(&format!("{at}/verify"), probe, &step.id, &names, &retry));
         let verify = verify.map(|plan| Box::new(StepPlan { retry_is_own, ..plan }));
         let cache = self.cache(slot, &names);
         let idempotency_key = self.idempotency_key(slot, &names);
