@@ -116,14 +116,14 @@ impl Drop for Service {
 
 async fn answer(stream: TcpStream, port: u16, heard: &Mutex<Vec<String>>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if stream.read_line(&mut head).await? == 0 {
+    let mut request = String::new();
+    while !request.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut request).await? == 0 {
             return Ok(());
         }
     }
     let header = |name: &str| {
-        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        let mut lines = request.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
     };
     let length = header("content-length").and_then(|text| text.parse().ok()).unwrap_or_default();
@@ -132,7 +132,7 @@ async fn answer(stream: TcpStream, port: u16, heard: &Mutex<Vec<String>>) -> std
     let host = header("host").unwrap_or_default();
     locked(heard).push(host.split(':').next().unwrap_or_default().to_owned());
     // A token that is about to end is not used twice.
-    let (more, body) = match head.split(' ').nth(1).unwrap_or_default() {
+    let (more, body) = match request.split(' ').nth(1).unwrap_or_default() {
         "/token" => {
             (String::new(), json!({"access_token": "planted-access-token", "token_type": "Bearer", "expires_in": 1}))
         }
@@ -229,6 +229,11 @@ impl Bed {
         let connection = way.integration.as_ref().map(|(kind, definition)| {
             Arc::new(connection(executor.as_ref(), self.owner, kind, &self.placed(definition)))
         });
+        let mut payload = self.placed(&way.payload);
+        if way.action == "data_sync" {
+            // One that has a name of its own begins at the beginning.
+            payload["name"] = format!("rows-{random}").into();
+        }
         let attempt = Attempt {
             owner: self.owner,
             run,
@@ -239,7 +244,7 @@ impl Bed {
             action_target: way.target.into(),
             connection,
             source: None,
-            payload: Arc::new(self.placed(&way.payload)),
+            payload: Arc::new(payload),
             secrets: Arc::default(),
             timeout: Duration::from_secs(20),
         };

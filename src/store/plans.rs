@@ -52,7 +52,7 @@ const WRITTEN: [Keyed; 39] = [
     ("escalations::FIGURES", escalations::FIGURES, "uiiiiiiiii"),
     ("escalations::EVENT_NEXT", escalations::EVENT_NEXT, "uuititijuiuitbiiibbtii"),
     ("escalations::ON_CALL_NEXT", escalations::ON_CALL_NEXT, "uuitji"),
-    ("escalations::SILENCE_NEXT", escalations::SILENCE_NEXT, "uutjii"),
+    ("escalations::SILENCE_NEXT", escalations::SILENCE_NEXT, "uutjiii"),
     ("outbox::TASKS_NEXT", escalations::outbox::TASKS_NEXT, "uutbutiii"),
     ("people::HABIT_NEXT", people::HABIT_NEXT, "uuiji"),
 ];

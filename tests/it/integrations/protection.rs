@@ -216,9 +216,9 @@ async fn an_integration_says_how_it_is_tried_again(kind: StoreKind) {
     integration(&server, "shop", more).await;
     let row = server.get("/api/v1/integrations/shop").await;
     assert_eq!((&row["retry"]["max_attempts"], &row["retry"]["jitter"]), (&json!(2), &json!("full")), "{row}");
-    let patch = json!({"retry": {"max_attempts": 0}});
+    let wrong = json!({"retry": {"max_attempts": 0}});
     let path = "/api/v1/integrations/shop";
-    let says = refused(&server, Method::PATCH, path, patch, StatusCode::UNPROCESSABLE_ENTITY).await;
+    let says = refused(&server, Method::PATCH, path, wrong, StatusCode::UNPROCESSABLE_ENTITY).await;
     assert!(says.contains("/retry/max_attempts"), "{says}");
 
     let single = async |server: &Server| {

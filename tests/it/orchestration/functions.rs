@@ -99,16 +99,16 @@ async fn what_the_runtime_does_by_itself_is_an_action(kind: StoreKind) {
         assert_eq!(pick(&set, "run_status output"), json!(["completed", {"n": 7}]));
         let brief = json!({"action_type": "delay", "action_payload": {"seconds": 0.01}, "wait_seconds": 60});
         assert_eq!(client.post(path, brief, 200).await["run_status"], "completed");
-        let long = json!({"action_type": "delay", "action_payload": {"until": "2999-01-01T00:00:00Z"}});
-        let long = Started(client.post(path, long, 202).await);
-        client.execution(long.execution(0), "in_progress").await;
-        let why = client.get(&format!("/api/v1/runs/{}/why", long.id())).await;
+        let for_ever = json!({"action_type": "delay", "action_payload": {"until": "2999-01-01T00:00:00Z"}});
+        let waits = Started(client.post(path, for_ever, 202).await);
+        client.execution(waits.execution(0), "in_progress").await;
+        let why = client.get(&format!("/api/v1/runs/{}/why", waits.id())).await;
         assert_eq!(
             pick(&why["reasons"][0], "code step_id wakes_at"),
             json!(["timer", "action", "2999-01-01T00:00:00.000Z"])
         );
-        client.post(&format!("/api/v1/runs/{}/cancel", long.id()), json!({}), 200).await;
-        client.run(long.id(), "cancelled").await;
+        client.post(&format!("/api/v1/runs/{}/cancel", waits.id()), json!({}), 200).await;
+        client.run(waits.id(), "cancelled").await;
         let wrong = json!({"action_type": "delay", "action_payload": {"minutes": 1}});
         let refused = client.post(path, wrong, 422).await;
         assert_eq!(refused["errors"][0]["pointer"], "/action_payload/minutes", "{refused}");

@@ -29,8 +29,8 @@ fn taken(called: &Called) -> Vec<(u16, TenantId)> {
     std::mem::take(&mut *called.lock().expect("sound"))
 }
 
-fn no(is_overall: bool, max: u32) -> Option<NoShare> {
-    Some(NoShare { is_overall, full: Full::Concurrent { max } })
+const fn full(is_overall: bool, max: u32) -> NoShare {
+    NoShare { is_overall, full: Full::Concurrent { max } }
 }
 
 #[test]
@@ -38,13 +38,13 @@ fn a_tenants_limit_holds_its_own_actions_and_nobody_elses() {
     let (a, b) = (tenant(1), tenant(2));
     let (gates, called) = gates(ActionLimits { per_tenant_concurrent: 1, ..ActionLimits::default() });
     let first = ask(&gates, a, 1, 0).expect("there is room");
-    assert_eq!(ask(&gates, a, 1, 0).err(), no(false, 1));
-    assert_eq!((ask(&gates, a, 2, 0).err(), gates.share_blocked(a, 0)), (no(false, 1), no(false, 1)));
+    assert_eq!(ask(&gates, a, 1, 0).err(), Some(full(false, 1)));
+    assert_eq!((ask(&gates, a, 2, 0).err(), gates.share_blocked(a, 0)), (Some(full(false, 1)), Some(full(false, 1))));
     let other = ask(&gates, b, 1, 0);
     assert!(other.is_ok(), "another tenant has its own");
     drop(first);
     assert_eq!(taken(&called), [(1, a)], "the first that waits is called");
-    assert_eq!(ask(&gates, a, 2, 1).err(), no(false, 1), "nobody slips in before it");
+    assert_eq!(ask(&gates, a, 2, 1).err(), Some(full(false, 1)), "nobody slips in before it");
     let second = ask(&gates, a, 1, 2);
     drop(second);
     assert_eq!(taken(&called), [(2, a)]);
@@ -56,9 +56,9 @@ fn a_flood_of_one_tenant_takes_no_turn_of_another() {
     let (gates, called) = gates(ActionLimits { overall_concurrent: 1, ..ActionLimits::default() });
     let mut held = ask(&gates, flood, 0, 0).ok();
     for partition in 0..8 {
-        assert_eq!(ask(&gates, flood, partition, 0).err(), no(true, 1));
+        assert_eq!(ask(&gates, flood, partition, 0).err(), Some(full(true, 1)));
     }
-    assert_eq!(ask(&gates, other, 5, 0).err(), no(true, 1));
+    assert_eq!(ask(&gates, other, 5, 0).err(), Some(full(true, 1)));
     let mut turns = Vec::new();
     for _ in 0..6 {
         drop(held.take());
@@ -102,7 +102,7 @@ fn a_rate_says_when_and_a_tenant_may_have_its_own() {
     assert!(!no_share.is_overall && (1_500..=1_501).contains(&until_ms), "{no_share:?}");
     assert!(ask(&gates, a, 1, until_ms).is_ok());
     let kept = ask(&gates, named, 1, 1_000);
-    assert_eq!((kept.is_ok(), ask(&gates, named, 1, 1_000).err()), (true, no(false, 1)));
+    assert_eq!((kept.is_ok(), ask(&gates, named, 1, 1_000).err()), (true, Some(full(false, 1))));
     assert!(taken(&called).is_empty());
 }
 

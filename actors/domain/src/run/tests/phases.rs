@@ -226,9 +226,9 @@ fn an_undo_may_ask_for_approval_and_has_its_own_policy() {
 
 #[test]
 fn an_undo_that_is_refused_or_not_agreed_to_in_time_is_parked() {
-    let refuse = |bench: &mut Bench| drop(bench.tell(&Command::Reject { step: Some(3), by: person() }));
-    let expire = |bench: &mut Bench| drop(bench.at(bench.now_ms + 60_000, &Command::Wake));
-    let ends: [(&dyn Fn(&mut Bench), &str); 2] = [(&refuse, "was refused by a person"), (&expire, "expired")];
+    let refuse: fn(&mut Bench) = |bench| drop(bench.tell(&Command::Reject { step: Some(3), by: person() }));
+    let expire: fn(&mut Bench) = |bench| drop(bench.at(bench.now_ms + 60_000, &Command::Wake));
+    let ends = [(refuse, "was refused by a person"), (expire, "expired")];
     for (end, words) in ends {
         let mut bench = asks_before_it_takes_back();
         end(&mut bench);
