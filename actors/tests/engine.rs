@@ -267,8 +267,8 @@ fn stopping_lets_attempts_under_way_end() {
         let engine = engine.clone();
         async move { engine.stop().await }
     });
-    // The first run is in the first partition.
-    let draining = || engine.actors().iter().any(|a| a.path.ends_with("partition-00") && a.state == "draining");
+    let partition = format!("partition-{:02}", world.store.snapshot().runs[&run].header.partition);
+    let draining = || engine.actors().iter().any(|a| a.path.ends_with(&partition) && a.state == "draining");
     while !draining() {
         std::thread::yield_now();
     }

@@ -1,5 +1,7 @@
 //! Reading escalations back: rules, events and what they want done, schedules and silences.
 
+use std::sync::Arc;
+
 use core314_actors::ports::escalation::{
     EscalationBook, Figures, OutboxRow, StoredEscalation, StoredOnCall, StoredRule, StoredSilence, Waking,
 };
@@ -28,7 +30,7 @@ macro_rules! escalations {
     ($which:literal) => {
         concat!(
             "SELECT id, tenant_id, user_id, organization_id, rule_id, rule_version, execution_id, log_id, flow_id, run_id, \
-             state, context, asked, conditions_met, tags, response_deadline_ms, resolution_deadline_ms, version, wake_at_ms \
+             state, context, tags, response_deadline_ms, resolution_deadline_ms, version, wake_at_ms \
              FROM escalations ",
             $which
         )
@@ -395,9 +397,8 @@ fn escalation(mut f: Fields<'_>) -> Result<StoredEscalation, Failure> {
         flow: f.maybe_uuid()?.map(FlowId),
         run: f.maybe_uuid()?.map(RunId),
         event: parsed(f.json()?, "an escalation")?,
-        context: f.json()?,
-        asked: f.json()?,
-        conditions_met: f.json()?,
+        context: Arc::new(f.json()?),
+        verdicts: None,
         tags: parsed(f.json()?, "tags")?,
         deadlines: (f.maybe_int()?, f.maybe_int()?),
         version: f.int()?,

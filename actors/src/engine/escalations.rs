@@ -165,7 +165,7 @@ impl Engine {
         let due_ms = now_ms + minutes_ms(heartbeat.every_minutes + heartbeat.grace_minutes);
         let (rule, tenant, came_ms) = (rule.id, owner.tenant, Some(now_ms));
         let write = EscalationWrite::Heartbeat { rule, tenant, expected_due_ms: None, due_ms, came_ms };
-        match self.commit(Write::Escalation(Box::new(write))).await? {
+        match self.commit(Write::Escalation(Arc::new(write))).await? {
             Outcome::Committed { .. } => Ok(due_ms),
             Outcome::Stale => Err(RuleError::Invalid(vec![Problem::new("/is_active", "the rule is not active")])),
             other => Err(unexpected(other).into()),
@@ -253,7 +253,7 @@ impl Engine {
                 desk.nudge(owner.tenant);
             }
         };
-        match self.commit_then(Write::Escalation(Box::new(write)), then).await? {
+        match self.commit_then(Write::Escalation(Arc::new(write)), then).await? {
             Outcome::Committed { .. } => Ok(()),
             Outcome::Conflict => Err(RuleError::Conflict),
             Outcome::NotFound => Err(RuleError::NotFound),

@@ -102,7 +102,7 @@ impl Desk {
         let by = format!("escalation:{}", escalation.id);
         // What an earlier release kept may be larger than a trigger may be.
         let most = MOST_CONTEXT_BYTES.min(self.runtime().settings.max_trigger_bytes.saturating_sub(OWN_BYTES));
-        let mut context = bounded_to(escalation.context.clone(), most);
+        let mut context = bounded_to((*escalation.context).clone(), most);
         context["escalation_event_id"] = json!(escalation.id);
         context["escalation_level"] = json!(row.level);
         let trigger = Trigger {

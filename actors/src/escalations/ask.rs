@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::desk::{PATIENCE, TenantRules};
 use super::{Desk, EscalationError, Job, pagers};
 use crate::ports::StoreError;
-use crate::ports::escalation::{EscalationWrite, EventStep, HeldBackNote, StoredEscalation};
+use crate::ports::escalation::{EscalationWrite, EventStep, HeldBackNote, StoredEscalation, Verdicts};
 use crate::ports::store::Outcome;
 
 /// Verdicts that are kept with an event, beside those of the rules that act.
@@ -318,9 +318,8 @@ fn new_escalation(job: &AskJob, rule: &Rule, version: i64, event: Event) -> Stor
         flow: failure.flow_id,
         run: failure.run,
         event,
-        context: (*failure.trigger()).clone(),
-        asked: job.reasons(),
-        conditions_met: conditions_met(rule),
+        context: failure.trigger(),
+        verdicts: Some(Arc::new(Verdicts { asked: job.reasons(), conditions_met: conditions_met(rule) })),
         tags: rule.document.tags.clone(),
         deadlines: (None, None),
         version: 0,

@@ -194,7 +194,7 @@ impl Desk {
 
     /// Commits one change.
     pub(super) async fn commit(&self, write: EscalationWrite) -> Result<Outcome, StoreError> {
-        self.engine()?.commit(Write::Escalation(Box::new(write))).await
+        self.engine()?.commit(Write::Escalation(Arc::new(write))).await
     }
 
     /// The rules of a tenant.

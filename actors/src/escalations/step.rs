@@ -1,7 +1,5 @@
 //! One step of an event that there is: a command, decided on the event as it is and committed against its version.
 
-use std::sync::Arc;
-
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::escalation::{Command, Event, Failure};
 use core314_domain::ids::RowId;
@@ -89,8 +87,7 @@ struct EscalationChange {
 
 /// What an event is about, as it was told.
 pub(super) fn failure_of(stored: &StoredEscalation) -> Failure {
-    let described =
-        Failure::described(stored.event.reason, Arc::new(stored.context.clone()), stored.event.triggered_ms);
+    let described = Failure::described(stored.event.reason, stored.context.clone(), stored.event.triggered_ms);
     Failure { execution: stored.execution, log: stored.log, flow_id: stored.flow, run: stored.run, ..described }
 }
 

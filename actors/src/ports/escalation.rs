@@ -3,6 +3,9 @@
 //! What is written goes through the one verb of the store, in the commit that makes it so: an event, its tasks, the failure
 //! that it takes and the figures of its rule are one transaction.
 
+use std::sync::Arc;
+
+use core314_domain::Json;
 use core314_domain::audit::AuditEntry;
 use core314_domain::escalation::{
     EscalationStatus, Event, HeldBack, OnCall, OnCallDocument, Override, RuleDocument, RuleId, Shift, SilenceDocument,
@@ -59,16 +62,23 @@ pub struct StoredEscalation {
     pub run: Option<RunId>,
     pub event: Event,
     /// What conditions saw as `trigger`.
-    pub context: Value,
-    /// What the rules said, for those who ask why.
-    pub asked: Value,
-    /// Which filters and conditions held.
-    pub conditions_met: Value,
+    pub context: Json,
+    /// Absent when it is read: it is long, written once, and shown by the views.
+    pub verdicts: Option<Arc<Verdicts>>,
     pub tags: Vec<String>,
     /// When its service times end, as they count now.
     pub deadlines: (Option<i64>, Option<i64>),
     pub version: i64,
     pub wake_ms: Option<i64>,
+}
+
+/// Why there is an event, for those who ask.
+#[derive(Debug, PartialEq)]
+pub struct Verdicts {
+    /// What the rules said.
+    pub asked: Value,
+    /// Which filters and conditions held.
+    pub conditions_met: Value,
 }
 
 /// Something that an event wants done, as stored.

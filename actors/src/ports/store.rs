@@ -161,7 +161,7 @@ pub enum Write {
     SettleDeadLetter(Box<Settlement>),
     Signal(Box<SignalWrite>),
     Schedule(Box<ScheduleWrite>),
-    Escalation(Box<EscalationWrite>),
+    Escalation(Arc<EscalationWrite>),
     People(Box<PeopleWrite>),
 }
 

@@ -41,7 +41,7 @@ fn state<'a>(event: &Event) -> Cell<'a> {
 }
 
 pub(super) fn new_event_row(escalation: &StoredEscalation, at_ms: i64) -> [Cell<'_>; 40] {
-    let event = &escalation.event;
+    let (event, verdicts) = (&escalation.event, escalation.verdicts.as_deref());
     let [tenant, user, organization] = owned(&escalation.owner);
     let [ack_by, ack_at, end_by, end_at, notes, tried, mended, response, resolution, late, too_late] =
         course(escalation);
@@ -66,8 +66,8 @@ pub(super) fn new_event_row(escalation: &StoredEscalation, at_ms: i64) -> [Cell<
         Cell::Json(None),
         state(event),
         text(&escalation.context),
-        text(&escalation.asked),
-        text(&escalation.conditions_met),
+        verdicts.map_or(Cell::Json(None), |verdicts| text(&verdicts.asked)),
+        verdicts.map_or(Cell::Json(None), |verdicts| text(&verdicts.conditions_met)),
         ack_by,
         ack_at,
         end_by,
