@@ -178,8 +178,9 @@ impl SqlStore {
     }
 
     fn new(connector: Connector, readers: Pools, lanes: usize, lock: Option<FileLock>, options: &StoreOptions) -> Self {
-        // One more than lanes, where there are several: for what is committed apart from them.
-        let connections = if lanes > 1 { lanes + 1 } else { lanes };
+        // Beside the lanes, where there are several, one for each writer of the engine: for what is committed apart.
+        let writers = std::thread::available_parallelism().map_or(1, usize::from);
+        let connections = if lanes > 1 { lanes + lanes.min(writers) } else { lanes };
         let writers = (!options.read_only).then(|| Pool::new(connector.clone(), connections, options.busy_timeout));
         Self {
             writers,

@@ -1,13 +1,14 @@
 //! Partitions that are kept clear for tenants that start little, so that nobody's flood makes them wait.
 //!
 //! A flood fills the mailboxes, commits and slots of the partitions that its runs are given to. An eighth of the partitions
-//! takes only tenants' first runs of a second, and few of them at once, so that what these partitions commit is small; and
+//! takes only tenants' first runs of a second, small ones and few at once, so that what these partitions commit is small; and
 //! the writer commits it apart from what the others have gathered. (A bulkhead, as in Nygard, *Release It!*.)
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use core314_domain::ids::TenantId;
+use core314_domain::plan::FlowPlan;
 
 /// One partition of so many is kept clear.
 const OF: u16 = 8;
@@ -15,6 +16,10 @@ const OF: u16 = 8;
 const OF_ONE: u32 = 20;
 /// Runs that all tenants start there in a second and the one before.
 const OF_ALL: u32 = 200;
+/// Steps of a flow whose runs may start there.
+const STEPS: usize = 16;
+/// Writes that such a partition commits apart from the others: more are a flood of its own.
+pub(crate) const WRITES: usize = 32;
 const SECOND_MS: i64 = 1_000;
 
 /// How many partitions are kept clear, the last ones: none of fewer than eight.
@@ -25,6 +30,11 @@ fn kept(partitions: u16) -> u16 {
 /// Whether a partition is kept clear.
 pub(crate) fn is_kept(number: u16, partitions: u16) -> bool {
     number >= partitions - kept(partitions)
+}
+
+/// Whether runs of a flow are small: a loop may be of any size, and limits choose a partition by their key.
+pub(crate) fn is_small(plan: &FlowPlan) -> bool {
+    plan.limits.is_none() && plan.steps.len() <= STEPS && plan.steps.len() == plan.fixed
 }
 
 /// Chooses partitions for new runs.
@@ -55,16 +65,22 @@ impl Bulkhead {
         Self { partitions, state: Mutex::default() }
     }
 
-    /// A partition for so many runs of a tenant, which start at this time. `is_crowded` says whether entries wait for a slot
-    /// in a partition.
-    pub fn place(&self, tenant: TenantId, runs: u32, now_ms: i64, is_crowded: impl Fn(u16) -> bool) -> u16 {
+    /// A partition for so many runs of a tenant, which start at this time; only small ones may start where it is clear.
+    /// `is_crowded` says whether entries wait for a slot in a partition.
+    pub fn place(
+        &self,
+        (tenant, is_small): (TenantId, bool),
+        runs: u32,
+        now_ms: i64,
+        is_crowded: impl Fn(u16) -> bool,
+    ) -> u16 {
         let kept = kept(self.partitions);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.turn(now_ms);
         state.next += 1;
         let next = state.next;
         let started = state.started(tenant, runs);
-        if started <= OF_ONE && state.now.apart + state.before.apart + runs <= OF_ALL {
+        if is_small && started <= OF_ONE && state.now.apart + state.before.apart + runs <= OF_ALL {
             let clear = (0..kept)
                 .map(|n| self.partitions - kept + (next + u64::from(n)) as u16 % kept)
                 .find(|&n| !is_crowded(n));
@@ -105,8 +121,9 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    fn tenant(no: u128) -> TenantId {
-        TenantId(Uuid::from_u128(no))
+    /// A tenant, and that its run is small.
+    fn tenant(no: u128) -> (TenantId, bool) {
+        (TenantId(Uuid::from_u128(no)), true)
     }
 
     #[test]
@@ -123,6 +140,10 @@ mod tests {
             );
         }
         assert!(!is_kept(bulkhead.place(tenant(3), 21, 9_999, |_| false), 64), "many at once are many");
+        assert!(
+            !is_kept(bulkhead.place((tenant(4).0, false), 1, 9_999, |_| false), 64),
+            "a large one is a flood by itself"
+        );
         assert!(is_kept(bulkhead.place(tenant(1), 1, 12_100, |_| false), 64), "a flood that is over is forgotten");
     }
 

@@ -133,7 +133,8 @@ impl Behaviour for CommitWriter {
     fn handle(&mut self, msg: WriterMsg, ctx: &mut Ctx<'_, Self>) {
         let lane = match msg {
             WriterMsg::Commit { partition, writes, reply } => {
-                let goes_apart = bulkhead::is_kept(partition, self.runtime.settings.partitions);
+                let is_kept = bulkhead::is_kept(partition, self.runtime.settings.partitions);
+                let goes_apart = is_kept && writes.len() <= bulkhead::WRITES;
                 let several = self.lanes.len() - 1;
                 let lane = match usize::from(partition).checked_rem(several) {
                     Some(_) if goes_apart => several,

@@ -26,7 +26,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 pub(crate) use size::json_bytes;
 
-use crate::bulkhead::Bulkhead;
+use crate::bulkhead::{Bulkhead, is_small};
 use crate::failpoint;
 use crate::flow_run::{Accepting, Remark};
 use crate::plans::ReadyFlow;
@@ -254,7 +254,7 @@ impl Ingress {
             let run = self.runtime.run_id();
             let flow = self.for_run(flow, trigger, run)?;
             let (new, accepted, heard) =
-                self.new_run_in(run, self.place(trigger.owner, 1), &flow, trigger, also.clone())?;
+                self.new_run_in(run, self.place(trigger.owner, &flow, 1), &flow, trigger, also.clone())?;
             let partition = &self.partitions[usize::from(new.header.partition)];
             self.hand_over(partition, PartitionMsg::Accept(Box::new(new)))?;
             let answer = self.hear(heard).await?;
@@ -283,7 +283,7 @@ impl Ingress {
         };
         let _credits = self.credits_for(triggers.len() as u32)?;
         let flow = self.named_flow(first.owner.tenant, id).await?;
-        let number = self.place(first.owner, triggers.len() as u32);
+        let number = self.place(first.owner, &flow, triggers.len() as u32);
         let mut waiting = Vec::with_capacity(triggers.len());
         // Limits give each of their keys a home: then those of one home are stored in one commit.
         let mut homes: BTreeMap<u16, Vec<NewRun>> = BTreeMap::new();
@@ -360,9 +360,9 @@ impl Ingress {
     }
 
     /// A partition for so many new runs of this owner.
-    fn place(&self, owner: Owner, runs: u32) -> u16 {
+    fn place(&self, owner: Owner, flow: &ReadyFlow, runs: u32) -> u16 {
         let is_crowded = |number: u16| self.shared[usize::from(number)].ready.load(Ordering::Relaxed) > 0;
-        self.bulkhead.place(owner.tenant, runs, self.runtime.now_ms(), is_crowded)
+        self.bulkhead.place((owner.tenant, is_small(&flow.plan)), runs, self.runtime.now_ms(), is_crowded)
     }
 
     /// A run to accept, what its caller is told then, and where that is heard of.
