@@ -126,6 +126,10 @@ pub struct RunState {
     pub rollback: Option<RollbackState>,
     /// What a `stop` step has given.
     pub output: Option<Json>,
+    /// What steps that have ended sent in place of their ids, should they be done again. Of rounds only what may be made again.
+    pub keys: BTreeMap<StepNo, IdempotencyKey>,
+    /// The steps of the plan that a rollback has taken back which may do them again, with the number of the last, from 1.
+    pub taken_back: BTreeMap<StepNo, u32>,
     /// Steps whose outcomes it took over from the run that it repeats: it did not do them, and does not take them back.
     pub reused: Ranges,
     /// How the run will end once the attempts under way have.

@@ -228,7 +228,7 @@ impl fmt::Debug for Attempt {
 
 impl Attempt {
     /// The same in all attempts of an execution, so that a repetition does no double harm where the other side can tell:
-    /// what its step has computed, or its id.
+    /// what its step has computed, or its id. Another where the execution does again what a rollback has taken back.
     pub fn idempotency_key(&self) -> String {
         self.key.map_or_else(|| self.execution.to_string(), |key| key.to_string())
     }

@@ -333,6 +333,11 @@ fn what_the_runtime_does_by_itself_is_an_action_too_and_is_checked() {
     let mut cached = inside("delay", &json!({"seconds": 1}));
     cached["cache"] = json!({"key": "'k'", "seconds": 60});
     step_refused(&cached, "/cache", "only what an action gives is used again");
+    for (word, payload) in [("delay", json!({"seconds": 1})), ("set_variable", json!({"name": "n", "value": 1}))] {
+        let mut keyed = inside(word, &payload);
+        keyed["idempotency_key"] = json!("trigger.n");
+        step_refused(&keyed, "/idempotency_key", "only actions send one");
+    }
     let secret = inside("set_variable", &json!({"name": "n", "value": "{{ secrets.TOKEN }}"}));
     let found = problems(flow("sequential", &[step("a", &secret)], &json!({})));
     assert!(found.len() == 1 && found[0].0 == "/flow_steps/0/config/action_payload/value", "{found:?}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::rounds::Given;
 use super::step::{Step, StepStatus};
-use super::{Change, Decision, PlanRef, Run};
+use super::{Change, Decision, PlanRef, Run, UndoWay};
 use crate::expr::{Output, StepView};
 use crate::ids::StepNo;
 use crate::log::{LogEntry, OUTCOME_UNKNOWN};
@@ -70,6 +70,12 @@ impl Run {
                 self.leave_rounds(*base);
                 self.state.apply(change);
             }
+            Change::UndoSettled { step, way } => {
+                self.state.apply(change);
+                if *way == UndoWay::Done {
+                    self.renew_keys(*step);
+                }
+            }
             Change::RoundOpened { base, round } => self.open_round(*base, *round),
             Change::RoundClosed { base, round, is_bad, output } => self.close_round(*base, *round, *is_bad, output),
             _ => self.state.apply(change),
@@ -119,6 +125,11 @@ impl Run {
         let body = self.body(base);
         let first = base + round * body.len() as u32;
         (first..first + body.len() as u32).for_each(|no| self.leave(base, no));
+        // A loop that stops at a failure has no more bad rounds than go at once, and makes them again when it is taken up.
+        let is_made_again = is_bad && matches!(self.loop_kind(base), StepKind::ForEach(each) if each.stops_on_error);
+        if !is_made_again {
+            self.forget_keys(&(first..first + body.len() as u32));
+        }
         if let Some(frame) = self.state.frames.get_mut(&base).filter(|_| is_bad) {
             frame.bad.insert(round);
         }
@@ -151,6 +162,7 @@ impl Run {
         let end = base + self.body(base).len() as u32 * self.state.frames[&base].rounds;
         let left: Vec<StepNo> = self.state.loose.range(base..end).map(|(no, _)| *no).collect();
         left.into_iter().for_each(|no| self.leave(base, no));
+        self.forget_keys(&(base..end));
     }
 
     fn loop_kind(&self, base: StepNo) -> &StepKind {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::step::{Live, Step, StepStatus, is_zero};
-use super::{Closing, Frame, PhaseState, Place, Ranges, RequestName, RollbackState, Run, RunState};
+use super::{Closing, Frame, IdempotencyKey, PhaseState, Place, Ranges, RequestName, RollbackState, Run, RunState};
 use crate::Json;
 use crate::ids::{StepNo, UserId};
 use crate::words::RunStatus;
@@ -58,6 +58,10 @@ struct Saved {
     rollback: Option<RollbackState>,
     #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
     output: Option<Json>,
+    #[serde(rename = "j", default, skip_serializing_if = "BTreeMap::is_empty")]
+    keys: BTreeMap<StepNo, IdempotencyKey>,
+    #[serde(rename = "b", default, skip_serializing_if = "BTreeMap::is_empty")]
+    taken_back: BTreeMap<StepNo, u32>,
     /// Written by version 3 of the form: the steps whose outcomes it took over.
     #[serde(rename = "x", default, skip_serializing_if = "Ranges::is_empty")]
     reused: Ranges,
@@ -152,7 +156,9 @@ impl RunState {
             && self.unknown.is_empty()
             && self.phase == PhaseState::default()
             && self.rollback.is_none()
-            && self.output.is_none();
+            && self.output.is_none()
+            && self.keys.is_empty()
+            && self.taken_back.is_empty();
         waits || !is_plain
     }
 
@@ -183,6 +189,8 @@ impl RunState {
             phase: self.phase,
             rollback: self.rollback.clone(),
             output: self.output.clone(),
+            keys: self.keys.clone(),
+            taken_back: self.taken_back.clone(),
             reused: self.reused.clone(),
             is_gathering: self.is_gathering,
         };
@@ -230,6 +238,8 @@ impl RunState {
             phase: saved.phase,
             rollback: saved.rollback,
             output: saved.output,
+            keys: saved.keys,
+            taken_back: saved.taken_back,
             reused: saved.reused,
             closing: saved.c,
             error: saved.e,

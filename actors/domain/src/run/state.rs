@@ -152,6 +152,9 @@ impl RunState {
                 self.move_to(*step, StepStatus::AwaitingApproval);
             }
             Change::StepEnded { step, status } => {
+                // Whoever does it again sends the same, whatever is otherwise by then.
+                let key = self.get(*step).and_then(|step| step.live.as_deref()?.key);
+                self.keys.extend(key.map(|key| (*step, key)));
                 self.set(*step, *status, None);
                 self.event_keys.remove(step);
                 self.forms.remove(step);
