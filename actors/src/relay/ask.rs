@@ -22,13 +22,20 @@ impl Starter {
     /// Tells everybody whom a decision is for, or leaves it to another that tells of this one too. An error is one that
     /// passes: whoever has been told then is not told again.
     pub(super) async fn ask(&self, occurrence: &Occurrence) -> Result<Started, TriggerError> {
-        let key = Bursts::key(occurrence);
-        let turn = self.bursts.turn(key, occurrence.id, self.runtime.now_ms());
-        if turn == Turn::Waits {
+        let (key, id) = (Bursts::key(occurrence), occurrence.id);
+        let turn = || self.bursts.turn(key, id, expires_at_ms(occurrence), self.runtime.now_ms());
+        let mut now = turn();
+        if let Turn::Waits { held: Some(held) } = now
+            && is_all_that_waits(held, self.runtime.store.subject(occurrence).await?.as_ref())
+        {
+            self.bursts.end(key, id);
+            now = turn();
+        }
+        if matches!(now, Turn::Waits { .. }) {
             // It stays written down, and the relay looks again soon.
             return Err(TriggerError::Busy { retry_after_seconds: 1 });
         }
-        let asked = self.ask_now(occurrence, turn).await;
+        let asked = self.ask_now(occurrence, now).await;
         if asked.is_err() {
             self.bursts.forget(key);
         }
@@ -114,6 +121,16 @@ fn wanted(run: &Value) -> Option<i64> {
     run["approvals_wanted"].as_i64().filter(|wanted| *wanted > 0 && !is_over)
 }
 
+/// Whether a run waits for no more decisions than are held: whatever was told before has been decided, and nobody is kept
+/// from more messages by holding them. They were counted before the run was read, so that none of them is missed in it.
+fn is_all_that_waits(held: usize, run: Option<&Value>) -> bool {
+    run.and_then(wanted).unwrap_or(0) <= held as i64
+}
+
+fn expires_at_ms(occurrence: &Occurrence) -> Option<i64> {
+    occurrence.context["expires_at_ms"].as_i64()
+}
+
 fn role(role: Role) -> String {
     format!("role:{role}")
 }
@@ -194,6 +211,10 @@ mod tests {
         );
         let wants = |status: &str, count: i64| wanted(&json!({"run_status": status, "approvals_wanted": count}));
         assert_eq!([wants("running", 2), wants("running", 0), wants("cancelled", 2)], [Some(2), None, None]);
+        let run = |status: &str, count: i64| json!({"run_status": status, "approvals_wanted": count});
+        let is_all = |held, status, count| is_all_that_waits(held, Some(&run(status, count)));
+        assert_eq!((is_all(1, "running", 1), is_all(1, "running", 2)), (true, false), "what was told still waits");
+        assert!(is_all(1, "cancelled", 2) && is_all_that_waits(1, None), "nothing waits");
         assert_eq!(names(&step), ["on_call:web"]);
         assert_eq!(names(&json!({"approvers": []})), ["role:operator", "role:admin"]);
     }
