@@ -114,8 +114,8 @@ struct Extent {
     is_digest: bool,
 }
 
-/// Of how much a request tells now. One that was decided since stands for the others: nothing else tells of what was asked
-/// with it. One that is alone tells of itself, whatever was held with it. `None`: there is nothing to tell.
+/// Of how much a request tells now. One that was decided since stands for the others: nothing else tells of what was
+/// asked with it. One that is alone tells of itself, whatever was held with it. `None`: there is nothing to tell.
 fn extent(run: &Value, is_digest: bool) -> Option<Extent> {
     let wanted = wanted(run)?;
     let own_waits = run["own_waits"] == true;
@@ -129,8 +129,8 @@ fn wanted(run: &Value) -> Option<i64> {
     run["approvals_wanted"].as_i64().filter(|wanted| *wanted > 0 && !is_over)
 }
 
-/// Whether a run waits for no more decisions than are held: whatever was told before has been decided, and nobody is kept
-/// from more messages by holding them. They were counted before the run was read, so that none of them is missed in it.
+/// Whether a run waits for no more decisions than are held: whatever was told before has been decided, and holding them
+/// spares nobody a message. They were counted before the run was read, so that none of them is missed in it.
 fn is_all_that_waits(held: usize, run: Option<&Value>) -> bool {
     run.and_then(wanted).unwrap_or(0) <= held as i64
 }
