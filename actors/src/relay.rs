@@ -71,6 +71,8 @@ pub enum RelayMsg {
     Opened(TenantId),
     /// The time has come.
     Tick,
+    /// The time has come to look again at what was left.
+    Again,
     /// The look is over; whether something is left that may start later.
     Looked { is_left: bool },
 }
@@ -79,8 +81,23 @@ pub enum RelayMsg {
 pub struct Relay {
     starter: Arc<Starter>,
     is_looking: bool,
+    again: Again,
     /// What came while a look was under way.
     wanted: Wanted,
+}
+
+/// The look that follows upon what was left: there is one timer for it, however many looks leave something in its time.
+/// With one for each, every nudge would begin a chain of looks of its own, until they come back to back.
+#[derive(Default)]
+struct Again {
+    is_due: bool,
+}
+
+impl Again {
+    /// Whether its timer is to be set.
+    fn is_to_be_set(&mut self, is_left: bool) -> bool {
+        is_left && !std::mem::replace(&mut self.is_due, true)
+    }
 }
 
 #[derive(Default)]
@@ -110,7 +127,7 @@ impl Behaviour for Relay {
     fn start(args: &Self::Args, ctx: &mut Ctx<'_, Self>) -> Self {
         // What an earlier life left is taken up at once.
         ctx.after(Duration::ZERO, RelayMsg::Tick);
-        Self { starter: args.clone(), is_looking: false, wanted: Wanted::default() }
+        Self { starter: args.clone(), is_looking: false, again: Again::default(), wanted: Wanted::default() }
     }
 
     fn handle(&mut self, msg: RelayMsg, ctx: &mut Ctx<'_, Self>) {
@@ -125,11 +142,14 @@ impl Behaviour for Relay {
                 let pause = self.starter.runtime.settings.sweep_interval_ms;
                 ctx.after(Duration::from_millis(pause), RelayMsg::Tick);
             }
+            RelayMsg::Again => {
+                self.again.is_due = false;
+                (self.wanted.is_look, self.wanted.is_delivery) = (true, true);
+            }
             RelayMsg::Looked { is_left } => {
                 self.is_looking = false;
-                if is_left {
-                    ctx.after(SOON, RelayMsg::Look);
-                    ctx.after(SOON, RelayMsg::Deliver);
+                if self.again.is_to_be_set(is_left) {
+                    ctx.after(SOON, RelayMsg::Again);
                 }
             }
         }
@@ -278,5 +298,23 @@ impl Runtime {
             // A full mailbox means that it looks soon, and its timer does in any case.
             let _ = relay.tell(msg);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_look_follows_however_many_leave_something() {
+        let mut again = Again::default();
+        assert!(!again.is_to_be_set(false), "nothing is left");
+        assert!(again.is_to_be_set(true));
+        // Nudges look in between.
+        for is_left in [true, false, true] {
+            assert!(!again.is_to_be_set(is_left), "it is due already");
+        }
+        again.is_due = false;
+        assert!(again.is_to_be_set(true), "what it has left is looked at once more");
     }
 }

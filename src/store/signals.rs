@@ -11,15 +11,16 @@ use uuid::Uuid;
 use super::SqlStore;
 use super::cell::Fields;
 use super::engine::owner;
-use super::escalations::rows;
+use super::escalations::{one, rows};
 use super::failure::Failure;
 use super::views::row;
 
 const OCCURRENCES: &str = "SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
     created_at_ms FROM occurrences WHERE id > $1 ORDER BY id LIMIT $2";
 
-/// Decisions that a run waits for.
-const WANTED: &str = "SELECT COUNT(*) FROM approvals WHERE tenant_id = $1 AND run_id = $2 AND status = 'pending'";
+/// Decisions that a run waits for, and how many of them are about this step.
+const WANTED: &str = "SELECT COUNT(*), COUNT(CASE WHEN step_no IS NOT DISTINCT FROM $3 THEN 1 END) FROM approvals \
+    WHERE tenant_id = $1 AND run_id = $2 AND status = 'pending'";
 
 /// A page of occurrences, the oldest first.
 pub(super) async fn page(store: &SqlStore, after: Option<RowId>, limit: usize) -> Result<Vec<Occurrence>, Failure> {
@@ -41,7 +42,8 @@ fn occurrence(mut fields: Fields<'_>) -> Result<Occurrence, Failure> {
     })
 }
 
-/// What an occurrence is about, as answers show it; of a request for approval also how many its run waits for.
+/// What an occurrence is about, as answers show it; of a request for approval also how many its run waits for, and
+/// whether it is one of them.
 pub(super) async fn subject(store: &SqlStore, of: &Occurrence) -> Result<Option<Value>, StoreError> {
     let resource = match of.kind {
         OccurrenceKind::FlowFinished
@@ -60,9 +62,11 @@ pub(super) async fn subject(store: &SqlStore, of: &Occurrence) -> Result<Option<
     if of.kind == OccurrenceKind::ApprovalRequested
         && let Some(run) = subject.as_mut()
     {
-        let counted = rows(store, Scope::Tenant(tenant), WANTED, &[tenant.0.into(), of.subject.into()]).await?;
-        let wanted: i64 = counted.first().map_or(Ok(0), |row| row.fields().int())?;
+        let cells = [tenant.0.into(), of.subject.into(), of.asked_step().map(i64::from).into()];
+        let counted = rows(store, Scope::Tenant(tenant), WANTED, &cells).await?;
+        let (wanted, own) = one(&counted, |mut f| Ok((f.int()?, f.int()?)))?.unwrap_or((0, 0));
         run["approvals_wanted"] = wanted.into();
+        run["own_waits"] = (own > 0).into();
     }
     Ok(subject)
 }

@@ -60,6 +60,7 @@ on_both! {
     core314_actors::testkit::store_suite::people::names_of_live_runs_are_taken_and_freed => names_of_live_runs_are_taken_and_freed,
     core314_actors::testkit::store_suite::people::an_end_that_is_taken_back_counts_no_more => an_end_that_is_taken_back_counts_no_more,
     core314_actors::testkit::store_suite::people::a_single_action_keeps_its_definition => a_single_action_keeps_its_definition,
+    core314_actors::testkit::store_suite::people::a_request_knows_what_waits => a_request_knows_what_waits,
     core314_actors::testkit::store_suite::people::a_deleted_flow_leaves_its_versions => a_deleted_flow_leaves_its_versions,
     core314_actors::testkit::store_suite::people::a_review_is_noted_beside_the_log => a_review_is_noted_beside_the_log,
     core314_actors::testkit::store_suite::people::a_dead_letter_is_settled_once => a_dead_letter_is_settled_once,

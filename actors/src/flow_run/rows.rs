@@ -118,12 +118,13 @@ impl FlowRun {
             }
             Change::ApprovalRequested { step } => {
                 let live = step.and_then(|no| self.run.state.get(no)).and_then(|step| step.live.as_deref());
-                let told = self.asks(*step, write, now_ms).map(Box::new);
+                let expires_at_ms = live.and_then(|l| l.expires_at_ms);
+                let told = self.asks(*step, expires_at_ms, write, now_ms).map(Box::new);
                 write.approvals.push(ApprovalWrite::Requested {
                     id: RowId::new(now_ms, rand::random()),
                     step: *step,
                     at_ms: now_ms,
-                    expires_at_ms: live.and_then(|l| l.expires_at_ms),
+                    expires_at_ms,
                     told,
                 });
             }

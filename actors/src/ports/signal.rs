@@ -5,7 +5,7 @@
 //! between neither loses a run nor starts one twice, because a run's idempotency key is made of the occurrence's id.
 
 use core314_domain::audit::AuditEntry;
-use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, UserId};
+use core314_domain::ids::{ExecutionId, FlowId, Owner, RowId, RunId, StepNo, TenantId, UserId};
 use core314_domain::words::{MetricType, OccurrenceKind, Severity};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -46,6 +46,12 @@ impl Occurrence {
             by: format!("run:{run}"),
             at_ms: moved.at_ms,
         })
+    }
+
+    /// The step about which a request for approval is; none where it is about the run itself.
+    pub fn asked_step(&self) -> Option<StepNo> {
+        let execution = self.context["asked"]["execution_id"].as_str()?.parse::<ExecutionId>().ok()?;
+        execution.parts().map(|(_, step)| step)
     }
 }
 

@@ -94,7 +94,8 @@ pub trait Store: Send + Sync + 'static {
     fn occurrences(&self, after: Option<RowId>, limit: usize) -> BoxFuture<'_, Result<Vec<Occurrence>, StoreError>>;
 
     /// What an occurrence is about, as answers show it: the run, the decision or the recommendation. `None` when it is
-    /// gone. Of a request for approval it also has `approvals_wanted`: how many decisions its run waits for.
+    /// gone. Of a request for approval it also has `approvals_wanted`: how many decisions its run waits for, and
+    /// `own_waits`: whether the one that was requested is among them.
     fn subject<'a>(&'a self, of: &'a Occurrence) -> BoxFuture<'a, Result<Option<Value>, StoreError>>;
 
     /// Events that waiting steps are to be told of, in the order in which they came, after the given place.

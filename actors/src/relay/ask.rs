@@ -22,13 +22,20 @@ impl Starter {
     /// Tells everybody whom a decision is for, or leaves it to another that tells of this one too. An error is one that
     /// passes: whoever has been told then is not told again.
     pub(super) async fn ask(&self, occurrence: &Occurrence) -> Result<Started, TriggerError> {
-        let key = Bursts::key(occurrence);
-        let turn = self.bursts.turn(key, occurrence.id, self.runtime.now_ms());
-        if turn == Turn::Waits {
+        let (key, id) = (Bursts::key(occurrence), occurrence.id);
+        let turn = || self.bursts.turn(key, id, expires_at_ms(occurrence), self.runtime.now_ms());
+        let mut now = turn();
+        if let Turn::Waits { held: Some(held) } = now
+            && is_all_that_waits(held, self.runtime.store.subject(occurrence).await?.as_ref())
+        {
+            self.bursts.end(key, id);
+            now = turn();
+        }
+        if matches!(now, Turn::Waits { .. }) {
             // It stays written down, and the relay looks again soon.
             return Err(TriggerError::Busy { retry_after_seconds: 1 });
         }
-        let asked = self.ask_now(occurrence, turn).await;
+        let asked = self.ask_now(occurrence, now).await;
         if asked.is_err() {
             self.bursts.forget(key);
         }
@@ -38,11 +45,11 @@ impl Starter {
     async fn ask_now(&self, occurrence: &Occurrence, turn: Turn) -> Result<Started, TriggerError> {
         if let Turn::Tells { is_digest } = turn
             && let Some(run) = self.runtime.store.subject(occurrence).await?
-            && let Some(wanted) = wanted(&run)
+            && let Some(extent) = extent(&run, is_digest)
             && let Some(inbox) = self.runtime.inbox.as_ref()
         {
             for user in self.deciders(occurrence).await? {
-                let notification = self.request(occurrence, &run, user, Extent { wanted, is_digest });
+                let notification = self.request(occurrence, &run, user, extent);
                 let stands = inbox.deliver(notification.clone()).await?;
                 inbox.send_on(notification, stands).await?;
             }
@@ -77,7 +84,7 @@ impl Starter {
         let mut metadata = Map::new();
         metadata.insert("flow_run_id".to_owned(), json!(occurrence.subject));
         metadata.insert("flow_id".to_owned(), run["orchestration_flow_id"].clone());
-        // Of several it is none: the one of which all were held may have been decided since.
+        // Of several it is none.
         let execution = if extent.is_digest { Value::Null } else { asked["execution_id"].clone() };
         metadata.insert("execution_id".to_owned(), execution);
         metadata.insert("pending_approvals".to_owned(), extent.wanted.into());
@@ -101,10 +108,18 @@ impl Starter {
 /// Of how much a request tells.
 #[derive(Debug, Clone, Copy)]
 struct Extent {
-    /// Decisions that the run waits for, this one among them.
+    /// Decisions that the run waits for, this one among them unless it stands for others.
     wanted: i64,
-    /// It stands for all that came since the last.
+    /// It stands for all that came since the last, or for others that came with it.
     is_digest: bool,
+}
+
+/// Of how much a request tells now. One that was decided since stands for the others: nothing else tells of what was
+/// asked with it. One that is alone tells of itself, whatever was held with it. `None`: there is nothing to tell.
+fn extent(run: &Value, is_digest: bool) -> Option<Extent> {
+    let wanted = wanted(run)?;
+    let own_waits = run["own_waits"] == true;
+    Some(Extent { wanted, is_digest: !own_waits || (is_digest && wanted > 1) })
 }
 
 /// How many decisions a run waits for. `None`: it has ended, or nothing is left to decide.
@@ -112,6 +127,16 @@ fn wanted(run: &Value) -> Option<i64> {
     let status = run["run_status"].as_str().and_then(|word| word.parse::<RunStatus>().ok());
     let is_over = status.is_some_and(RunStatus::is_terminal);
     run["approvals_wanted"].as_i64().filter(|wanted| *wanted > 0 && !is_over)
+}
+
+/// Whether a run waits for no more decisions than are held: whatever was told before has been decided, and holding them
+/// spares nobody a message. They were counted before the run was read, so that none of them is missed in it.
+fn is_all_that_waits(held: usize, run: Option<&Value>) -> bool {
+    run.and_then(wanted).unwrap_or(0) <= held as i64
+}
+
+fn expires_at_ms(occurrence: &Occurrence) -> Option<i64> {
+    occurrence.context["expires_at_ms"].as_i64()
 }
 
 fn role(role: Role) -> String {
@@ -145,18 +170,18 @@ fn words(asked: &Value, run: &Value, extent: Extent) -> (String, String) {
     let said = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let flow = said(&run["flow_name"]).or_else(|| said(&asked["action_type"])).unwrap_or_else(|| "a run".to_owned());
     let id = said(&run["id"]).unwrap_or_default();
-    let Some(execution) = said(&asked["execution_id"]) else {
-        return (
-            cut(&format!("{flow} waits for approval"), MAX_TITLE_CHARS),
-            format!("Run {id} starts once it is approved."),
-        );
-    };
     if extent.is_digest {
         let count = extent.wanted;
         let (noun, verb) = if count == 1 { ("decision", "waits") } else { ("decisions", "wait") };
         let title = cut(&format!("{flow}: {count} {noun} {verb}"), MAX_TITLE_CHARS);
         return (title, format!("Run {id}: {count} {noun} {verb}. All are in the list of pending approvals."));
     }
+    let Some(execution) = said(&asked["execution_id"]) else {
+        return (
+            cut(&format!("{flow} waits for approval"), MAX_TITLE_CHARS),
+            format!("Run {id} starts once it is approved."),
+        );
+    };
     let step = said(&asked["step_id"]).unwrap_or_default();
     let what = if asked["takes_back"] == true { "taking back step" } else { "step" };
     let title = cut(&format!("{flow}: {what} '{step}' waits for approval"), MAX_TITLE_CHARS);
@@ -170,6 +195,25 @@ fn words(asked: &Value, run: &Value, extent: Extent) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_that_was_decided_tells_of_the_others_and_one_that_is_alone_of_itself() {
+        let said = |count: i64, own_waits: bool, is_digest: bool| {
+            let run = json!({"id": "r", "flow_name": "release", "run_status": "running", "approvals_wanted": count,
+                "own_waits": own_waits});
+            let asked = json!({"step_id": "a", "execution_id": "e"});
+            extent(&run, is_digest).map(|extent| words(&asked, &run, extent).0)
+        };
+        let (own, other) = ("release: step 'a' waits for approval", "release: 1 decision waits");
+        assert_eq!(said(1, false, false).as_deref(), Some(other), "the step that is named was decided");
+        assert_eq!(said(1, true, true).as_deref(), Some(own), "all others were decided");
+        assert_eq!(said(2, true, true).as_deref(), Some("release: 2 decisions wait"));
+        assert_eq!(said(2, true, false).as_deref(), Some(own));
+        assert_eq!((said(0, false, false), said(0, false, true)), (None, None));
+        let run = json!({"id": "r", "flow_name": "release", "approvals_wanted": 1, "own_waits": false});
+        let extent = extent(&run, false).expect("one waits");
+        assert_eq!(words(&json!({}), &run, extent).0, other, "the run itself was approved");
+    }
 
     #[test]
     fn a_request_says_what_waits_and_is_for_whoever_may_decide() {
@@ -194,6 +238,10 @@ mod tests {
         );
         let wants = |status: &str, count: i64| wanted(&json!({"run_status": status, "approvals_wanted": count}));
         assert_eq!([wants("running", 2), wants("running", 0), wants("cancelled", 2)], [Some(2), None, None]);
+        let run = |status: &str, count: i64| json!({"run_status": status, "approvals_wanted": count});
+        let is_all = |held, status, count| is_all_that_waits(held, Some(&run(status, count)));
+        assert_eq!((is_all(1, "running", 1), is_all(1, "running", 2)), (true, false), "what was told still waits");
+        assert!(is_all(1, "cancelled", 2) && is_all_that_waits(1, None), "nothing waits");
         assert_eq!(names(&step), ["on_call:web"]);
         assert_eq!(names(&json!({"approvers": []})), ["role:operator", "role:admin"]);
     }

@@ -186,9 +186,10 @@ impl Rows {
                 // Decisions are not kept: what is written down stands for what waits.
                 let asks = |other: &&Occurrence| (other.kind, other.subject) == (of.kind, of.subject);
                 let wanted = self.signals.occurrences.values().filter(asks).count();
+                let own_waits = self.signals.occurrences.contains_key(&of.id);
                 let (header, last) = (&run.header, run.attempts.iter().max_by_key(|attempt| attempt.step));
                 Some(json!({"id": header.id, "orchestration_flow_id": header.flow.id, "flow_name": *header.flow.name,
-                "flow_version": header.flow.version, "approvals_wanted": wanted, "run_status": run.state.status, "trigger_type": header.trigger_type,
+                "flow_version": header.flow.version, "approvals_wanted": wanted, "own_waits": own_waits, "run_status": run.state.status, "trigger_type": header.trigger_type,
                 "trigger_context": *header.trigger_context, "input": *header.input, "error": Value::Null,
                 "output": last.and_then(|attempt| attempt.result.clone()).and_then(|kept| match kept {
                     Kept::Here(value) => Some(Value::clone(&value)),

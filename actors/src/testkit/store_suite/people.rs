@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use core314_domain::document::FlowDocument;
-use core314_domain::ids::{FlowId, LogId, TenantId};
-use core314_domain::words::RunStatus;
+use core314_domain::ids::{FlowId, LogId, StepNo, TenantId};
+use core314_domain::words::{OccurrenceKind, RunStatus};
 use serde_json::{Value, json};
 
 use super::samples::{NOW_MS, Samples};
@@ -13,7 +13,10 @@ use super::{commit, commit_run, log_seq, take};
 use crate::ports::Scope;
 use crate::ports::catalog::Catalog;
 use crate::ports::resource::Resource;
-use crate::ports::store::{DeadLetter, FlowDeletion, Outcome, Review, RunEnd, RunWrite, Settlement, Store, Write};
+use crate::ports::signal::Occurrence;
+use crate::ports::store::{
+    ApprovalWrite, DeadLetter, FlowDeletion, Outcome, Review, RunEnd, RunWrite, Settlement, Store, Write,
+};
 use crate::ports::views::{Filter, Page, Views};
 
 /// A new run of a flow that has this name among its live runs, and the end that it will have.
@@ -155,6 +158,44 @@ pub async fn a_single_action_keeps_its_definition(store: &(impl Store + Catalog 
     assert_eq!(store.flow(Scope::Platform, of.id).await.expect("reads"), None);
     let flows = store.list(Scope::Platform, Resource::Flows, Filter::default(), Page { limit: 10, after: None }).await;
     assert_eq!(flows.expect("reads").items, Vec::<Value>::new());
+}
+
+/// Of a request for approval it is known how many decisions its run waits for, and whether it is one of them.
+pub async fn a_request_knows_what_waits(store: &dyn Store) {
+    let epoch = take(store).await;
+    let mut samples = Samples::new(47);
+    let mut run = samples.accept(0, epoch);
+    run.approvals = Vec::from([None, Some(0), Some(2)].map(|step| ApprovalWrite::Requested {
+        id: samples.row_id(),
+        step,
+        at_ms: NOW_MS,
+        expires_at_ms: None,
+        told: None,
+    }));
+    let (id, stranger, of) = (samples.row_id(), samples.owner(), run.id);
+    let owner = run.accept.as_ref().expect("a new run").header.owner;
+    let asked = |step: Option<StepNo>| Occurrence {
+        id,
+        owner,
+        kind: OccurrenceKind::ApprovalRequested,
+        subject: of.0,
+        context: json!({"asked": {"execution_id": step.map(|no| of.execution(no))}}),
+        by: String::new(),
+        at_ms: NOW_MS,
+    };
+    let waits = async |step: Option<StepNo>| {
+        let found = store.subject(&asked(step)).await.expect("reads").expect("it exists");
+        json!([found["approvals_wanted"], found["own_waits"]])
+    };
+    log_seq(&commit_run(store, &run).await);
+    for (step, own_waits) in [(None, true), (Some(0), true), (Some(1), false), (Some(2), true)] {
+        assert_eq!(waits(step).await, json!([3, own_waits]), "{step:?}");
+    }
+    // The last of them is decided.
+    log_seq(&commit_run(store, &samples.finish(&run, 0)).await);
+    assert_eq!([waits(Some(2)).await, waits(None).await], [json!([2, false]), json!([2, true])]);
+    let theirs = Occurrence { owner: stranger, ..asked(None) };
+    assert_eq!(store.subject(&theirs).await.expect("reads"), None, "it is another tenant's");
 }
 
 /// A deleted flow is gone, its versions stay for its runs, and its name is free.
