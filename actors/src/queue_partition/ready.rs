@@ -134,6 +134,11 @@ impl Turns {
         }
         Some((key, place, waits))
     }
+
+    fn is_first(&self, key: &Arc<str>, run: RunId) -> bool {
+        let first = self.keys.get(key).and_then(BTreeMap::first_key_value);
+        first.is_some_and(|((_, first, _), _)| *first == run)
+    }
 }
 
 impl ReadyQueue {
@@ -170,6 +175,12 @@ impl ReadyQueue {
             self.taken = 0;
         }
         Some(Entry { tenant, order, run, step, gate, turn })
+    }
+
+    /// Whether a run has the entry that starts when its key has its turn.
+    pub fn is_first_of_its_key(&self, tenant: TenantId, (flow, key): &Turn, run: RunId) -> bool {
+        let turns = self.tenants.get(&tenant).and_then(|entries| entries.turns.get(flow));
+        turns.is_some_and(|turns| turns.is_first(key, run))
     }
 
     /// Since when the entry waits that has waited longest. Looks at every entry.
@@ -265,6 +276,9 @@ mod tests {
         push(&mut queue, tenant, 3, run(3), 0);
         push(&mut queue, tenant, 10, run(10), 0);
         assert_eq!(queue.len(), 7, "an entry is there once");
+        let of_a = (FlowId(Uuid::from_u128(7)), "a".into());
+        assert!(queue.is_first_of_its_key(tenant, &of_a, run(1)));
+        assert!(!queue.is_first_of_its_key(tenant, &of_a, run(2)), "another is before it");
         let popped: Vec<RunId> = std::iter::from_fn(|| pop(&mut queue)).collect();
         assert_eq!(popped, [1, 9, 3, 2, 5, 4, 10].map(run));
         assert!(queue.tenants.is_empty() && queue.is_empty(), "nothing is left of whose turn it was");
