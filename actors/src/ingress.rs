@@ -377,8 +377,9 @@ impl Ingress {
         let input = input(flow, trigger)?;
         let mut header = self.header(run, flow, trigger, input, partition);
         let bytes = gathering::shape(&mut header, flow, trigger)?;
-        let claim = claim_of(&flow.plan, &header)
-            .map_err(|message| TriggerError::LimitKey { flow: flow.flow.name.to_string(), message })?;
+        let refuse = |message| TriggerError::LimitKey { flow: flow.flow.name.to_string(), message };
+        flow.plan.turn_of(&header).map_err(|error| refuse(error.to_string()))?;
+        let claim = claim_of(&flow.plan, &header).map_err(refuse)?;
         if let (Some(limits), Some(claim)) = (&flow.plan.limits, &claim) {
             header.partition = limits.home(claim, self.partitions.len() as u16);
         }

@@ -23,7 +23,7 @@ pub struct EngineSettings {
     pub accept_timeout_ms: u64,
     /// Attempts under way at once, per partition.
     pub slots_per_partition: usize,
-    /// Runs in memory at once, per partition; the rest waits in the store.
+    /// Runs in memory at once, per partition; the rest waits in the store. Up to as many again where they take turns by key.
     pub resident_runs_per_partition: usize,
     /// Runs that may wait for limits of their flows at once, per partition; more triggers are refused with 503.
     pub limited_runs_per_partition: usize,

@@ -112,8 +112,12 @@ impl World {
     }
 
     fn start(&self) -> Engine {
+        self.start_with(EngineSettings { partitions: 4, arbiters: 2, ..EngineSettings::default() })
+    }
+
+    fn start_with(&self, settings: EngineSettings) -> Engine {
         let parts = Parts {
-            settings: EngineSettings { partitions: 4, arbiters: 2, ..EngineSettings::default() },
+            settings,
             clock: self.clock.clone(),
             store: self.store.clone(),
             catalog: self.store.clone(),
@@ -348,4 +352,30 @@ fn a_rate_holds_by_the_clock_and_across_a_restart() {
     World::until("one more may go", || (ended(&world.store.snapshot()) == 3).then_some(()));
     assert_eq!(world.status(runs[3]), RunStatus::Pending);
     world.stop(&last);
+}
+
+#[test]
+fn the_first_of_a_key_has_its_turn_though_memory_is_full() {
+    const CROWD: usize = 40;
+    let world = World::new(Arc::new(SystemClock::default()));
+    let flow = world.flow(1, &json!({"fairness": {"key": "trigger.key"}}), &json!({"hold": true}));
+    let narrow = EngineSettings {
+        partitions: 1,
+        arbiters: 1,
+        slots_per_partition: 1,
+        resident_runs_per_partition: 8,
+        page_size: 4,
+        ..EngineSettings::default()
+    };
+    let engine = world.start_with(narrow);
+    for _ in 0..CROWD {
+        world.trigger(&engine, flow, "crowd").expect("it is taken");
+    }
+    let other = world.trigger(&engine, flow, "other").expect("it is taken");
+    // The one that has the slot, the next of the crowd, and the other one.
+    world.turnstile.gate.add_permits(3);
+    world.until_status(other, RunStatus::Completed);
+    world.turnstile.gate.add_permits(CROWD);
+    World::until("the crowd ends", || all_ended(&world.store.snapshot()).then_some(()));
+    world.stop(&engine);
 }

@@ -55,7 +55,7 @@ impl QueuePartition {
 
     /// Puts an execution into the queue.
     fn enqueue(&mut self, (run, step): (RunId, StepNo), order: i64, gate: Option<Arc<str>>) {
-        let Some(resident) = self.runs.get(&run) else { return };
+        let Some(resident) = self.runs.get_mut(&run) else { return };
         let Some(header) = &resident.header else { return };
         let turn = resident.plan.as_ref().map_or(Ok(None), |plan| plan.turn_of(header));
         let turn = turn.unwrap_or_else(|error| {
@@ -64,7 +64,8 @@ impl QueuePartition {
             None
         });
         let turn = turn.map(|key| (header.flow.id, key));
-        let entry = Entry { tenant: header.owner.tenant, order, run, step, gate, turn };
+        let entry = Entry { tenant: header.owner.tenant, order, run, step, gate, turn: turn.clone() };
+        resident.turn = turn;
         self.ready.push(entry, self.runtime.now_ms());
     }
 

@@ -2,11 +2,11 @@
 //!
 //! Deficit round robin with entries of one size: in its turn a tenant gets as many starts as its weight, and what it does not
 //! use is not saved up. Urgency, priority and ageing order a tenant's own entries, and no other's. Where a flow has a key for
-//! that, its entries take turns by key: the flow has the place of its first entry, and which of its entries starts there is
-//! the first of the key whose turn it is.
+//! that, its entries take turns by key: each start uses up the earliest place that they have, whichever of them it is that
+//! starts there, namely the first of the key whose turn it is. So turns delay no other flow.
 
 use std::collections::btree_map::Entry as Room;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use core314_domain::ids::{FlowId, RunId, StepNo, TenantId};
@@ -30,24 +30,26 @@ type Place = (i64, RunId, StepNo);
 /// The entries of a tenant.
 #[derive(Debug, Default)]
 struct Entries {
-    all: BTreeMap<Place, Waits>,
-    /// Of the flows whose entries take turns.
+    /// Those that are in nobody's turn.
+    plain: BTreeMap<Place, Waits>,
+    /// The places of the flows whose entries take turns, as many as they have entries. More than one at a place: an entry that
+    /// started at another's has come back.
+    places: BTreeMap<(Place, FlowId), u32>,
     turns: BTreeMap<FlowId, Turns>,
 }
 
 /// The entries of a flow by their keys. Each key that has one is in the ring once.
 #[derive(Debug, Default)]
 struct Turns {
-    keys: BTreeMap<Arc<str>, BTreeSet<Place>>,
+    keys: BTreeMap<Arc<str>, BTreeMap<Place, Waits>>,
     ring: VecDeque<Arc<str>>,
 }
 
-/// Since when an entry waits, the integration that its action names, and whose turn it waits for.
+/// Since when an entry waits, and the integration that its action names.
 #[derive(Debug)]
 struct Waits {
     since_ms: i64,
     gate: Option<Arc<str>>,
-    turn: Option<Turn>,
 }
 
 /// A flow, and one of the keys of it that take turns.
@@ -66,49 +68,76 @@ pub struct Entry {
 
 impl Entries {
     /// Adds an entry. False: it is there already, and stays.
-    fn push(&mut self, place: Place, waits: Waits) -> bool {
-        let Room::Vacant(room) = self.all.entry(place) else { return false };
-        if let Some((flow, key)) = &waits.turn {
-            self.turns.entry(*flow).or_default().push(key, place);
+    fn push(&mut self, place: Place, waits: Waits, turn: Option<Turn>) -> bool {
+        let Some((flow, key)) = turn else {
+            let Room::Vacant(room) = self.plain.entry(place) else { return false };
+            room.insert(waits);
+            return true;
+        };
+        let is_new = self.turns.entry(flow).or_default().push(key, place, waits);
+        if is_new {
+            *self.places.entry((place, flow)).or_default() += 1;
         }
-        room.insert(waits);
-        true
+        is_new
     }
 
-    fn pop(&mut self) -> Option<(Place, Waits)> {
-        let (first, waits) = self.all.first_key_value()?;
-        let mut place = *first;
-        if let Some((flow, _)) = &waits.turn
-            && let Some(turns) = self.turns.get_mut(flow)
-        {
-            place = turns.pop().unwrap_or(place);
-            if turns.ring.is_empty() {
-                self.turns.remove(flow);
-            }
+    /// What starts at the earliest place, which is used up.
+    fn pop(&mut self) -> Option<(Place, Waits, Option<Turn>)> {
+        let plain = self.plain.first_key_value().map(|(place, _)| *place);
+        let in_turn = self.places.first_entry().filter(|first| plain.is_none_or(|plain| first.key().0 < plain));
+        let Some(mut first) = in_turn else {
+            return self.plain.pop_first().map(|(place, waits)| (place, waits, None));
+        };
+        let (_, flow) = *first.key();
+        *first.get_mut() -= 1;
+        if *first.get() == 0 {
+            first.remove();
         }
-        self.all.remove_entry(&place)
+        let turns = self.turns.get_mut(&flow)?;
+        let popped = turns.pop();
+        if turns.ring.is_empty() {
+            self.turns.remove(&flow);
+        }
+        popped.map(|(key, place, waits)| (place, waits, Some((flow, key))))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.turns.is_empty()
+    }
+
+    fn waits(&self) -> impl Iterator<Item = &Waits> {
+        let in_turn = self.turns.values().flat_map(|turns| turns.keys.values()).flat_map(BTreeMap::values);
+        self.plain.values().chain(in_turn)
     }
 }
 
 impl Turns {
-    fn push(&mut self, key: &Arc<str>, place: Place) {
-        let places = self.keys.entry(key.clone()).or_default();
-        if places.is_empty() {
-            self.ring.push_back(key.clone());
-        }
-        places.insert(place);
-    }
-
-    fn pop(&mut self) -> Option<Place> {
-        let key = self.ring.pop_front()?;
-        let places = self.keys.get_mut(&key)?;
-        let place = places.pop_first();
-        if places.is_empty() {
-            self.keys.remove(&key);
-        } else {
+    fn push(&mut self, key: Arc<str>, place: Place, waits: Waits) -> bool {
+        let entries = self.keys.entry(key.clone()).or_default();
+        let is_first = entries.is_empty();
+        let Room::Vacant(room) = entries.entry(place) else { return false };
+        room.insert(waits);
+        if is_first {
             self.ring.push_back(key);
         }
-        place
+        true
+    }
+
+    fn pop(&mut self) -> Option<(Arc<str>, Place, Waits)> {
+        let key = self.ring.pop_front()?;
+        let entries = self.keys.get_mut(&key)?;
+        let (place, waits) = entries.pop_first()?;
+        if entries.is_empty() {
+            self.keys.remove(&key);
+        } else {
+            self.ring.push_back(key.clone());
+        }
+        Some((key, place, waits))
+    }
+
+    fn is_first(&self, key: &Arc<str>, run: RunId) -> bool {
+        let first = self.keys.get(key).and_then(BTreeMap::first_key_value);
+        first.is_some_and(|((_, first, _), _)| *first == run)
     }
 }
 
@@ -122,10 +151,10 @@ impl ReadyQueue {
     pub fn push(&mut self, entry: Entry, now_ms: i64) {
         let Entry { tenant, order, run, step, gate, turn } = entry;
         let entries = self.tenants.entry(tenant).or_default();
-        if entries.all.is_empty() {
+        if entries.is_empty() {
             self.ring.push_back(tenant);
         }
-        if entries.push((order, run, step), Waits { since_ms: now_ms, gate, turn }) {
+        if entries.push((order, run, step), Waits { since_ms: now_ms, gate }, turn) {
             self.len += 1;
         }
     }
@@ -134,10 +163,10 @@ impl ReadyQueue {
     pub fn pop(&mut self) -> Option<Entry> {
         let tenant = *self.ring.front()?;
         let entries = self.tenants.get_mut(&tenant)?;
-        let ((order, run, step), Waits { gate, turn, .. }) = entries.pop()?;
+        let ((order, run, step), Waits { gate, .. }, turn) = entries.pop()?;
         self.len -= 1;
         self.taken += 1;
-        if entries.all.is_empty() {
+        if entries.is_empty() {
             self.tenants.remove(&tenant);
             self.ring.pop_front();
             self.taken = 0;
@@ -148,9 +177,15 @@ impl ReadyQueue {
         Some(Entry { tenant, order, run, step, gate, turn })
     }
 
+    /// Whether a run has the entry that starts when its key has its turn.
+    pub fn is_first_of_its_key(&self, tenant: TenantId, (flow, key): &Turn, run: RunId) -> bool {
+        let turns = self.tenants.get(&tenant).and_then(|entries| entries.turns.get(flow));
+        turns.is_some_and(|turns| turns.is_first(key, run))
+    }
+
     /// Since when the entry waits that has waited longest. Looks at every entry.
     pub fn waits_since_ms(&self) -> Option<i64> {
-        self.tenants.values().flat_map(|entries| entries.all.values()).map(|waits| waits.since_ms).min()
+        self.tenants.values().flat_map(Entries::waits).map(|waits| waits.since_ms).min()
     }
 
     /// How many entries there are.
@@ -224,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_a_flow_take_turns_at_the_place_of_its_first() {
+    fn keys_of_a_flow_take_turns_at_its_places() {
         let tenant = TenantId(Uuid::from_u128(1));
         let run = |n: u128| RunId::new(n as i64, n << 24);
         let mut queue = ReadyQueue::default();
@@ -241,8 +276,11 @@ mod tests {
         push(&mut queue, tenant, 3, run(3), 0);
         push(&mut queue, tenant, 10, run(10), 0);
         assert_eq!(queue.len(), 7, "an entry is there once");
+        let of_a = (FlowId(Uuid::from_u128(7)), "a".into());
+        assert!(queue.is_first_of_its_key(tenant, &of_a, run(1)));
+        assert!(!queue.is_first_of_its_key(tenant, &of_a, run(2)), "another is before it");
         let popped: Vec<RunId> = std::iter::from_fn(|| pop(&mut queue)).collect();
-        assert_eq!(popped, [1, 9, 2, 3, 4, 5, 10].map(run));
+        assert_eq!(popped, [1, 9, 3, 2, 5, 4, 10].map(run));
         assert!(queue.tenants.is_empty() && queue.is_empty(), "nothing is left of whose turn it was");
     }
 
@@ -262,5 +300,30 @@ mod tests {
             let before = (0..2).position(|_| pop(&mut queue) == Some(run(n)));
             assert!(before.is_some(), "entry {n} waited for more than a turn");
         }
+    }
+
+    #[test]
+    fn turns_of_a_flow_delay_no_other_flow() {
+        let (tenant, flow) = (TenantId(Uuid::from_u128(1)), FlowId(Uuid::from_u128(7)));
+        let run = |n: i64| RunId::new(n, (n as u128) << 24);
+        let mut queue = ReadyQueue::default();
+        let wait = |queue: &mut ReadyQueue, order: i64, key: &str| {
+            let turn = Some((flow, key.into()));
+            queue.push(Entry { tenant, order, run: run(order), step: 0, gate: None, turn }, 0);
+        };
+        (1..=100).for_each(|order| wait(&mut queue, order, "old"));
+        (1_000..1_500).for_each(|order| wait(&mut queue, order, &format!("key {}", order % 50)));
+        push(&mut queue, tenant, 101, run(101), 0);
+
+        let before: Vec<RunId> = (0..100).filter_map(|_| pop(&mut queue)).collect();
+        assert_eq!(before.iter().filter(|popped| **popped <= run(100)).count(), 2, "51 keys take turns: {before:?}");
+        assert_eq!(pop(&mut queue), Some(run(101)), "a hundred of the flow's were before it");
+        // One that started at an earlier place comes back, and finds its own still there.
+        wait(&mut queue, 1_000, "key 0");
+        wait(&mut queue, 1_000, "key 0");
+        assert_eq!(queue.len(), 501, "an entry is there once");
+        let rest: std::collections::BTreeSet<RunId> = std::iter::from_fn(|| pop(&mut queue)).collect();
+        assert_eq!(rest.len(), 501, "each starts once");
+        assert!(queue.tenants.is_empty() && queue.is_empty(), "no place is left over");
     }
 }

@@ -11,6 +11,7 @@ use core314_domain::run::{Change, Command, Effect, Run, RunHeader, Timing};
 use serde_json::json;
 
 use super::outbox::Pending;
+use super::ready::Turn;
 use super::{Answer, AnswerTo, NewRun, News, PartitionMsg, QueuePartition};
 use crate::flow_run::{Accepting, Decide, Decided, FlowRun, FlowRunArgs, Remark, RunMsg};
 use crate::gates::Passes;
@@ -47,6 +48,8 @@ pub struct Resident {
     pub idle: bool,
     /// How many of its steps are queued; counted where its tenant has integrations, or limits.
     pub queued: u32,
+    /// Whose turn its queued steps wait for, once one was queued.
+    pub turn: Option<Turn>,
 }
 
 /// A command on its way.
@@ -278,7 +281,8 @@ impl QueuePartition {
     pub(super) fn leave_if_done(&mut self, run: RunId, ctx: &mut Ctx<'_, Self>) {
         let Some(resident) = self.runs.get(&run) else { return };
         let most = self.runtime.settings.resident_runs_per_partition;
-        let crowded = self.runs.len() > most;
+        // Whoever is next of its key stays, within reason: read again after all that are older, it would lose its turn.
+        let crowded = self.runs.len() > 2 * most || (self.runs.len() > most && !self.is_first_of_its_key(run));
         let done = resident.ended || resident.idle;
         // Runs that wait at gates leave the room in which the queue is read to others.
         let parks = !done && self.runs.len() > most / 4 && self.held.holds_all_of(run, resident.queued);
@@ -301,6 +305,11 @@ impl QueuePartition {
         if has_ended {
             self.give_place_back(run);
         }
+    }
+
+    fn is_first_of_its_key(&self, run: RunId) -> bool {
+        let Some(Resident { header: Some(header), turn: Some(turn), .. }) = self.runs.get(&run) else { return false };
+        self.ready.is_first_of_its_key(header.owner.tenant, turn, run)
     }
 
     fn runs_something(&self, run: RunId) -> bool {
