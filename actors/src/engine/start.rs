@@ -132,7 +132,7 @@ impl Engine {
         // Where the store's batches can be shared out evenly, each worker has its own writer: no commit waits for another
         // thread. Else all share one, on a thread of its own: a handler that blocks its worker holds up nobody's commits.
         let lanes = runtime.store.lanes();
-        let writers = if lanes >= workers && lanes % workers == 0 { 0..workers } else { workers..workers + 1 };
+        let writers = if lanes >= workers && lanes.is_multiple_of(workers) { 0..workers } else { workers..workers + 1 };
         let pool = ArbiterPool::open(writers.end).map_err(|e| actors(&e))?;
         let hooks = hooks(&runtime);
         // Writers go first and stop last: a partition that stops still commits.
