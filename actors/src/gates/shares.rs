@@ -21,6 +21,7 @@ use core314_domain::limits::Bucket;
 use core314_domain::run::GatedNames;
 
 use super::{CallPass, GateName, Gates};
+use crate::clock::{Clock, SystemClock};
 use crate::fairness::{ActionLimit, ActionLimits};
 
 /// How long a place is kept for a partition that was called.
@@ -127,7 +128,7 @@ struct State {
     ring: VecDeque<TenantId>,
     /// All calls, the oldest first; those that were answered are passed over.
     calls: VecDeque<(i64, TenantId, u16)>,
-    /// As it was when somebody last asked.
+    /// As it was when somebody last asked or gave something back.
     now_ms: i64,
     sweep_at: usize,
 }
@@ -152,13 +153,15 @@ impl State {
         now_ms: i64,
         calls: &mut Calls,
     ) -> Result<(), NoShare> {
+        // Whoever comes has its place, also where that lapses just now.
+        let called = self.tenants.get_mut(&tenant).and_then(|own| own.called.remove(&partition));
         self.tick(now_ms);
         self.sweep();
-        let own = self.tenants.entry(tenant).or_default();
-        if own.called.remove(&partition).is_some() {
+        if called.is_some() {
             self.serve(limits, None, calls);
             return Ok(());
         }
+        let own = self.tenants.entry(tenant).or_default();
         if !own.waiting.contains(&partition) {
             own.waiting.push_back(partition);
         }
@@ -255,16 +258,30 @@ impl State {
 }
 
 /// The limits, and what is used of them.
-#[derive(Debug, Default)]
 pub(super) struct Shares {
     limits: ActionLimits,
+    /// Places are kept from when they become free, whenever somebody asked last.
+    clock: Arc<dyn Clock>,
     state: Mutex<State>,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self { limits: ActionLimits::default(), clock: Arc::new(SystemClock::default()), state: Mutex::default() }
+    }
 }
 
 impl Shares {
     fn state(&self) -> MutexGuard<'_, State> {
         // The guarded code does not panic half-way: a poisoned lock still guards a whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As it is now: what has become free is kept from now on.
+    fn state_now(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        state.now_ms = state.now_ms.max(self.clock.now_ms());
+        state
     }
 
     /// Whether anything bounds the actions of a tenant.
@@ -280,9 +297,9 @@ pub fn no_gate() -> Arc<str> {
 
 impl Gates {
     /// Gates of a node whose actions are bounded so.
-    pub fn with_limits(limits: ActionLimits) -> Self {
+    pub fn with_limits(limits: ActionLimits, clock: Arc<dyn Clock>) -> Self {
         let unnamed = Arc::new(GatedNames { asks_all: true, ..GatedNames::default() });
-        Self { shares: Shares { limits, state: Mutex::default() }, unnamed, ..Self::default() }
+        Self { shares: Shares { limits, clock, state: Mutex::default() }, unnamed, ..Self::default() }
     }
 
     /// Whether anything bounds the actions of a tenant, beside its integrations.
@@ -342,7 +359,7 @@ impl Gates {
     /// A partition that was called has nobody any more who waits.
     pub fn pass_on(&self, tenant: TenantId, partition: u16) {
         let mut calls = Calls::new();
-        let mut state = self.shares.state();
+        let mut state = self.shares.state_now();
         if state.uncall(tenant, partition) {
             state.serve(&self.shares.limits, None, &mut calls);
         }
@@ -352,7 +369,7 @@ impl Gates {
 
     fn give_back(&self, tenant: TenantId) {
         let mut calls = Calls::new();
-        let mut state = self.shares.state();
+        let mut state = self.shares.state_now();
         state.free(tenant);
         state.serve(&self.shares.limits, None, &mut calls);
         drop(state);

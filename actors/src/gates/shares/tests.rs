@@ -1,6 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
+use crate::clock::TestClock;
 use crate::fairness::TenantLimits;
 
 type Called = Arc<Mutex<Vec<(u16, TenantId)>>>;
@@ -10,7 +11,11 @@ fn tenant(number: u128) -> TenantId {
 }
 
 fn gates(limits: ActionLimits) -> (Arc<Gates>, Called) {
-    let gates = Arc::new(Gates::with_limits(limits));
+    gates_at(limits, Arc::default())
+}
+
+fn gates_at(limits: ActionLimits, clock: Arc<TestClock>) -> (Arc<Gates>, Called) {
+    let gates = Arc::new(Gates::with_limits(limits, clock));
     let called = Called::default();
     let for_tell = called.clone();
     gates.tell_by(Box::new(move |partition, (tenant, name)| {
@@ -70,6 +75,33 @@ fn a_flood_of_one_tenant_takes_no_turn_of_another() {
         turns.push(tenant == other);
     }
     assert_eq!(turns, [false, true, false, true, false, true]);
+}
+
+#[test]
+fn actions_that_take_longer_than_a_place_is_kept_take_nobodys_turn() {
+    let (a, b) = (tenant(1), tenant(2));
+    let clock = Arc::new(TestClock::default());
+    let (gates, called) = gates_at(ActionLimits { overall_concurrent: 1, ..ActionLimits::default() }, clock.clone());
+    let mut held = ask(&gates, a, 1, 0).ok();
+    assert!(ask(&gates, a, 1, 0).is_err() && ask(&gates, b, 2, 0).is_err());
+    let mut turns = Vec::new();
+    for _ in 0..10 {
+        clock.advance(3_000);
+        drop(held.take());
+        let [(partition, tenant)] = taken(&called)[..] else { panic!("one is called") };
+        let now_ms = clock.now_ms();
+        held = ask(&gates, tenant, partition, now_ms).ok();
+        assert!(held.is_some(), "whoever is called comes in");
+        // It has more to do.
+        assert!(ask(&gates, tenant, partition, now_ms).is_err());
+        turns.push(tenant == b);
+    }
+    assert_eq!(turns, [false, true].repeat(5));
+    // Also who comes late has its place, where nobody else has asked meanwhile.
+    clock.advance(3_000);
+    drop(held.take());
+    let [(partition, tenant)] = taken(&called)[..] else { panic!("one is called") };
+    assert!(ask(&gates, tenant, partition, clock.now_ms() + CALL_MS).is_ok());
 }
 
 #[test]
