@@ -133,7 +133,7 @@ struct State {
     sweep_at: usize,
 }
 
-/// Whom to call: a partition, and for which tenant.
+/// Whom to call, or to tell that it is worth asking: a partition, and for which tenant.
 type Calls = Vec<(u16, TenantId)>;
 
 impl State {
@@ -181,6 +181,14 @@ impl State {
         let mut has_served = false;
         while let Some(tenant) = self.ring.front().copied() {
             let taken = self.with_one(limits, tenant, self.now_ms);
+            // Who was told that all places are taken does not know when there will be a token: it asks, and hears it. An
+            // asker that gets nothing hears it itself.
+            if (asker.is_none() || has_served)
+                && matches!(taken, Err(NoShare { full: Full::Rate { .. }, .. }))
+                && let Some(first) = self.tenants.get(&tenant).and_then(|own| own.waiting.front().copied())
+            {
+                calls.push((first, tenant));
+            }
             if taken.is_err_and(|no| no.is_overall) {
                 break;
             }

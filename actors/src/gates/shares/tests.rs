@@ -139,6 +139,38 @@ fn a_rate_says_when_and_a_tenant_may_have_its_own() {
 }
 
 #[test]
+fn a_limit_beside_a_rate_is_reached() {
+    let (a, clock) = (tenant(1), Arc::new(TestClock::default()));
+    let limits = ActionLimits { per_tenant_concurrent: 1, per_tenant_per_second: 5, ..ActionLimits::default() };
+    let (gates, called) = gates_at(limits, clock.clone());
+    let name = (a, no_gate());
+    let (mut due, mut under_way, mut starts) = ([0, 0], None, 0);
+    for now_ms in 0..10_000 {
+        if now_ms % 50 == 0 {
+            drop(under_way.take());
+        }
+        for (partition, _) in taken(&called) {
+            due[usize::from(partition)] = now_ms;
+        }
+        for partition in 0..2_u16 {
+            let due = &mut due[usize::from(partition)];
+            if *due > now_ms {
+                continue;
+            }
+            match gates.pass(&name, partition, now_ms) {
+                Ok(passes) => {
+                    assert!(under_way.replace(passes).is_none(), "one at once");
+                    starts += 1;
+                }
+                Err(wait) => *due = wait.until_ms.expect("a share's time is known"),
+            }
+        }
+        clock.advance(1);
+    }
+    assert!((50..=55).contains(&starts), "{starts} in ten seconds");
+}
+
+#[test]
 fn where_nothing_is_bounded_nobody_is_counted() {
     let (named, other) = (tenant(1), tenant(2));
     let tenants = TenantLimits::try_from(vec![format!("{named}=1/0")]).expect("limits");
