@@ -169,7 +169,7 @@ impl State {
         if self.serve(limits, Some((tenant, partition)), calls) {
             return Ok(());
         }
-        match self.with_one(limits, tenant, now_ms) {
+        match self.with_one(limits, tenant, self.now_ms) {
             Err(no) => Err(no),
             // Others had their turn with what was free.
             Ok(_) => Err(NoShare { is_overall: true, full: Full::Concurrent { max: limits.overall().concurrent } }),
@@ -222,10 +222,10 @@ impl State {
 
     /// Time goes on: places to which nobody has come are free again.
     fn tick(&mut self, now_ms: i64) {
+        // Two that read the clock one after the other may come here the other way round.
+        let now_ms = now_ms.max(self.now_ms);
         self.now_ms = now_ms;
-        // A clock that was set back keeps nobody's place for longer.
-        let is_over = |until_ms: i64| until_ms <= now_ms || until_ms > now_ms + CALL_MS;
-        while let Some((until_ms, tenant, partition)) = self.calls.front().copied().filter(|call| is_over(call.0)) {
+        while let Some((until_ms, tenant, partition)) = self.calls.front().copied().filter(|call| call.0 <= now_ms) {
             self.calls.pop_front();
             if self.tenants.get(&tenant).is_some_and(|own| own.called.get(&partition) == Some(&until_ms)) {
                 self.uncall(tenant, partition);

@@ -124,6 +124,18 @@ fn a_place_that_nobody_comes_to_is_passed_on() {
 }
 
 #[test]
+fn who_has_read_the_clock_earlier_takes_nobodys_place() {
+    let (a, clock) = (tenant(1), Arc::new(TestClock::at(100)));
+    let (gates, called) = gates_at(ActionLimits { overall_concurrent: 1, ..ActionLimits::default() }, clock);
+    let first = ask(&gates, a, 1, 100);
+    assert!(ask(&gates, a, 2, 100).is_err());
+    drop(first);
+    assert_eq!(taken(&called), [(2, a)]);
+    assert!(ask(&gates, a, 3, 99).is_err(), "the place is kept");
+    assert!(ask(&gates, a, 2, 100).is_ok());
+}
+
+#[test]
 fn a_rate_says_when_and_a_tenant_may_have_its_own() {
     let (a, named) = (tenant(1), tenant(2));
     let tenants = TenantLimits::try_from(vec![format!("{named}=1/0")]).expect("limits");
