@@ -8,7 +8,8 @@
 //! other and each tenant's partitions likewise: a flood of one tenant takes no turn of another.
 //!
 //! Invariants:
-//! - A share is given back once: when it is dropped, however its action ends.
+//! - A share is given back once: when it is dropped, however its action ends. What it took of a rate is given back only where
+//!   its action never starts.
 //! - A place to which a partition is called is taken, so that nobody slips in before it; where the partition does not come
 //!   within a second, the place is free again.
 //! - Where there is room, whoever waits waits for the limit of its own tenant.
@@ -60,11 +61,20 @@ pub struct Wait {
 pub struct Share {
     gates: Arc<Gates>,
     tenant: TenantId,
+    /// Its action never starts: what it took of a rate is given back, too.
+    is_unused: bool,
+}
+
+impl Share {
+    /// Its action does not start after all.
+    pub fn unused(mut self) {
+        self.is_unused = true;
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.gates.give_back(self.tenant);
+        self.gates.give_back(self.tenant, self.is_unused);
     }
 }
 
@@ -104,8 +114,13 @@ impl Used {
         Ok(Self { under_way: self.under_way + 1, bucket })
     }
 
-    const fn without_one(self) -> Self {
-        Self { under_way: self.under_way.saturating_sub(1), ..self }
+    /// The same with one action less, which has started or not.
+    fn without_one(self, limit: ActionLimit, is_unused: bool) -> Self {
+        let mut bucket = self.bucket;
+        if let Some(rate) = limit.rate().filter(|_| is_unused) {
+            bucket.give_back(rate);
+        }
+        Self { under_way: self.under_way.saturating_sub(1), bucket }
     }
 }
 
@@ -155,7 +170,7 @@ impl State {
     ) -> Result<(), NoShare> {
         // Whoever comes has its place, also where that lapses just now.
         let called = self.tenants.get_mut(&tenant).and_then(|own| own.called.remove(&partition));
-        self.tick(now_ms);
+        self.tick(limits, now_ms);
         self.sweep();
         if called.is_some() {
             self.serve(limits, None, calls);
@@ -221,32 +236,32 @@ impl State {
     }
 
     /// Time goes on: places to which nobody has come are free again.
-    fn tick(&mut self, now_ms: i64) {
+    fn tick(&mut self, limits: &ActionLimits, now_ms: i64) {
         // Two that read the clock one after the other may come here the other way round.
         let now_ms = now_ms.max(self.now_ms);
         self.now_ms = now_ms;
         while let Some((until_ms, tenant, partition)) = self.calls.front().copied().filter(|call| call.0 <= now_ms) {
             self.calls.pop_front();
             if self.tenants.get(&tenant).is_some_and(|own| own.called.get(&partition) == Some(&until_ms)) {
-                self.uncall(tenant, partition);
+                self.uncall(limits, tenant, partition);
             }
         }
     }
 
     /// A partition that was called does not come. False where it was not.
-    fn uncall(&mut self, tenant: TenantId, partition: u16) -> bool {
+    fn uncall(&mut self, limits: &ActionLimits, tenant: TenantId, partition: u16) -> bool {
         let called = self.tenants.get_mut(&tenant).and_then(|own| own.called.remove(&partition));
         if called.is_some() {
-            self.free(tenant);
+            self.free(limits, tenant, true);
         }
         called.is_some()
     }
 
-    /// One action less.
-    fn free(&mut self, tenant: TenantId) {
-        self.overall = self.overall.without_one();
+    /// One action less, which has started or not.
+    fn free(&mut self, limits: &ActionLimits, tenant: TenantId, is_unused: bool) {
+        self.overall = self.overall.without_one(limits.overall(), is_unused);
         if let Some(own) = self.tenants.get_mut(&tenant) {
-            own.used = own.used.without_one();
+            own.used = own.used.without_one(limits.of(tenant), is_unused);
         }
         self.join_ring(tenant);
     }
@@ -334,7 +349,13 @@ impl Gates {
             Full::Concurrent { .. } => Wait { until_ms: Some(now_ms + ASK_AGAIN_MS), is_share: true },
         })?;
         let call = if has_gate { self.enter(name, partition, now_ms).transpose() } else { Ok(None) };
-        Ok(Passes { call: call.map_err(|blocked| at_gate(blocked.until_ms()))?, share })
+        match call {
+            Ok(call) => Ok(Passes { call, share }),
+            Err(blocked) => {
+                share.into_iter().for_each(Share::unused);
+                Err(at_gate(blocked.until_ms()))
+            }
+        }
     }
 
     fn share(self: &Arc<Self>, tenant: TenantId, partition: u16, now_ms: i64) -> Result<Option<Share>, NoShare> {
@@ -344,7 +365,7 @@ impl Gates {
         let mut calls = Calls::new();
         let entered = self.shares.state().enter(&self.shares.limits, (tenant, partition), now_ms, &mut calls);
         self.call(&calls);
-        entered.map(|()| Some(Share { gates: self.clone(), tenant }))
+        entered.map(|()| Some(Share { gates: self.clone(), tenant, is_unused: false }))
     }
 
     /// A share for an action that cannot wait any more: it counts.
@@ -356,7 +377,7 @@ impl Gates {
         state.overall.under_way += 1;
         state.tenants.entry(tenant).or_default().used.under_way += 1;
         drop(state);
-        Some(Share { gates: self.clone(), tenant })
+        Some(Share { gates: self.clone(), tenant, is_unused: false })
     }
 
     /// Why no action of a tenant would start now.
@@ -368,17 +389,17 @@ impl Gates {
     pub fn pass_on(&self, tenant: TenantId, partition: u16) {
         let mut calls = Calls::new();
         let mut state = self.shares.state_now();
-        if state.uncall(tenant, partition) {
+        if state.uncall(&self.shares.limits, tenant, partition) {
             state.serve(&self.shares.limits, None, &mut calls);
         }
         drop(state);
         self.call(&calls);
     }
 
-    fn give_back(&self, tenant: TenantId) {
+    fn give_back(&self, tenant: TenantId, is_unused: bool) {
         let mut calls = Calls::new();
         let mut state = self.shares.state_now();
-        state.free(tenant);
+        state.free(&self.shares.limits, tenant, is_unused);
         state.serve(&self.shares.limits, None, &mut calls);
         drop(state);
         self.call(&calls);

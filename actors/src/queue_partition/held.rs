@@ -224,6 +224,8 @@ impl QueuePartition {
         for (no, pass) in passes {
             if effects.iter().any(|effect| matches!(effect, Effect::StartAttempt { step, .. } if *step == no)) {
                 self.passes.insert((run, no), pass);
+            } else if let Some(share) = pass.share {
+                share.unused();
             }
         }
     }

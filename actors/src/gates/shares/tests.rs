@@ -151,6 +151,27 @@ fn a_rate_says_when_and_a_tenant_may_have_its_own() {
 }
 
 #[test]
+fn what_never_starts_takes_nothing_of_a_rate() {
+    let a = tenant(1);
+    let limits = ActionLimits { per_tenant_concurrent: 1, overall_per_second: 2, ..ActionLimits::default() };
+    let (gates, called) = gates(limits);
+    for _ in 0..5 {
+        ask(&gates, a, 1, 0).unwrap_or_else(|no| panic!("{no:?}")).unused();
+    }
+    // Nor does a place to which nobody comes.
+    let first = ask(&gates, a, 1, 0);
+    assert!(first.is_ok() && ask(&gates, a, 2, 0).is_err());
+    drop(first);
+    assert_eq!(taken(&called), [(2, a)]);
+    gates.pass_on(a, 2);
+    let second = ask(&gates, a, 1, 0);
+    assert!(second.is_ok(), "one token was used");
+    drop(second);
+    let no_share = ask(&gates, a, 1, 0).err().expect("two are used");
+    assert!(matches!(no_share.full, Full::Rate { per_second: 2, .. }), "{no_share:?}");
+}
+
+#[test]
 fn a_limit_beside_a_rate_is_reached() {
     let (a, clock) = (tenant(1), Arc::new(TestClock::default()));
     let limits = ActionLimits { per_tenant_concurrent: 1, per_tenant_per_second: 5, ..ActionLimits::default() };
