@@ -6,7 +6,7 @@
 //! way: runs that only wait at gates leave memory once there are many, their entries stay, and they are read again when they may
 //! pass.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use core314_domain::ids::{RunId, StepNo, TenantId};
@@ -222,7 +222,7 @@ impl QueuePartition {
     /// Keeps the passes of the steps that start; the others are given back.
     pub(super) fn keep_passes(&mut self, run: RunId, passes: Vec<(StepNo, Passes)>, effects: &[Effect]) {
         for (no, pass) in passes {
-            if effects.iter().any(|effect| matches!(effect, Effect::StartAttempt { step, .. } if *step == no)) {
+            if starts(effects, no) {
                 self.passes.insert((run, no), pass);
             } else if let Some(share) = pass.share {
                 share.unused();
@@ -230,13 +230,33 @@ impl QueuePartition {
         }
     }
 
-    /// Gives back what was kept for a run's starts that do not happen.
-    pub(super) fn drop_passes(&mut self, run: RunId) {
-        let kept: Vec<(RunId, StepNo)> =
-            self.passes.range((run, 0)..=(run, StepNo::MAX)).map(|(place, _)| *place).collect();
-        for place in kept {
-            self.passes.remove(&place);
+    /// Gives a run that was read again what its starts were to start with: those that were stored, which happen now, and
+    /// those that it is told once more.
+    pub(super) fn return_passes(
+        &mut self,
+        run: RunId,
+        passes: Vec<(StepNo, Passes)>,
+        stored: &[Effect],
+        waiting: &mut VecDeque<Ask>,
+    ) {
+        let mut kept = Vec::new();
+        for (no, pass) in passes {
+            let is_told = |ask: &&mut Ask| matches!(&*ask.command, Command::Start { steps } if steps.contains(&no));
+            if starts(stored, no) {
+                kept.push((no, pass));
+            } else if let Some(ask) = waiting.iter_mut().find(is_told) {
+                ask.passes.push((no, pass));
+            } else if let Some(share) = pass.share {
+                share.unused();
+            }
         }
+        self.keep_passes(run, kept, stored);
+    }
+
+    /// Takes out what was kept for a run's starts.
+    pub(super) fn take_passes(&mut self, run: RunId) -> Vec<(StepNo, Passes)> {
+        let kept: Vec<StepNo> = self.passes.range((run, 0)..=(run, StepNo::MAX)).map(|((_, no), _)| *no).collect();
+        kept.into_iter().filter_map(|no| Some((no, self.passes.remove(&(run, no))?))).collect()
     }
 
     /// Something has changed at the gate of an integration; or, without a name, there is a share for whoever waits for one.
@@ -251,4 +271,9 @@ impl QueuePartition {
             self.runtime.gates.pass_on(tenant, self.number);
         }
     }
+}
+
+/// Whether one of these starts is the step's.
+fn starts(effects: &[Effect], no: StepNo) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::StartAttempt { step, .. } if *step == no))
 }
