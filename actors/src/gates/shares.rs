@@ -340,8 +340,7 @@ impl Gates {
             && self.blocked(name, now_ms).is_some()
             && let Some(Err(blocked)) = self.enter(name, partition, now_ms)
         {
-            // If it was called it does not come: whoever else waits in its partition asks anew.
-            self.pass_on(tenant, partition);
+            // Its partition, if that was called, may have another that comes instead.
             return Err(at_gate(blocked.until_ms()));
         }
         let share = self.share(tenant, partition, now_ms).map_err(|no| match no.full {
@@ -385,7 +384,7 @@ impl Gates {
         self.bind(tenant).then(|| self.shares.state().with_one(&self.shares.limits, tenant, now_ms).err())?
     }
 
-    /// A partition that was called has nobody any more who waits.
+    /// A partition that was called, if it was, has nobody who comes.
     pub fn pass_on(&self, tenant: TenantId, partition: u16) {
         let mut calls = Calls::new();
         let mut state = self.shares.state_now();

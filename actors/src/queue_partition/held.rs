@@ -127,6 +127,12 @@ impl Held {
         }
     }
 
+    /// Whether any entry of a tenant asks for a share: now, or once the call for which it waits is heard here.
+    fn may_come(&self, tenant: TenantId) -> bool {
+        let is_open = self.open.range((tenant, no_gate())..).next().is_some_and(|name| name.0 == tenant);
+        is_open || self.waits_for_share(tenant)
+    }
+
     /// There is a share for whoever of a tenant comes first, at whichever gate.
     fn shared(&mut self, tenant: TenantId) {
         for name in self.unshared_of(tenant).cloned().collect::<Vec<_>>() {
@@ -177,6 +183,7 @@ impl QueuePartition {
             Err(wait) => {
                 self.held.push(name.clone(), entry);
                 self.held.waits(&name, wait);
+                self.pass_on(name.0);
                 self.leave_if_done(run, ctx);
             }
         }
@@ -188,6 +195,7 @@ impl QueuePartition {
             let Some(name) = self.held.open.first().cloned() else { return false };
             let Some((_, run, step)) = self.held.first(&name) else {
                 self.held.open.remove(&name);
+                self.pass_on(name.0);
                 continue;
             };
             if !self.runs.contains_key(&run) {
@@ -204,6 +212,7 @@ impl QueuePartition {
                 Err(wait) => {
                     self.held.open.remove(&name);
                     self.held.waits(&name, wait);
+                    self.pass_on(name.0);
                 }
                 Ok(passes) => {
                     self.held.pop(&name);
@@ -211,6 +220,13 @@ impl QueuePartition {
                     return true;
                 }
             }
+        }
+    }
+
+    /// Leaves a place to which this partition was called to others, once nobody is left here who asks for it.
+    fn pass_on(&self, tenant: TenantId) {
+        if self.runtime.gates.bind(tenant) && !self.held.may_come(tenant) {
+            self.runtime.gates.pass_on(tenant, self.number);
         }
     }
 
@@ -264,8 +280,9 @@ impl QueuePartition {
         if !name.is_empty() {
             return self.held.opened((tenant, name));
         }
-        // Without a slot nobody comes: they ask again once there is one.
-        let comes = self.held.waits_for_share(tenant) && self.free() > 0;
+        // Without a slot, or behind a commit that is heavy, nobody comes: they ask again once somebody may.
+        let may = !self.draining && !self.outbox.is_heavy(self.runtime.settings.decision_bytes) && self.free() > 0;
+        let comes = may && self.held.waits_for_share(tenant);
         self.held.shared(tenant);
         if !comes {
             self.runtime.gates.pass_on(tenant, self.number);
@@ -276,4 +293,31 @@ impl QueuePartition {
 /// Whether one of these starts is the step's.
 fn starts(effects: &[Effect], no: StepNo) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::StartAttempt { step, .. } if *step == no))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn somebody_comes_until_the_last_gate_of_a_tenant_was_asked() {
+        let (own, other) = (TenantId(Uuid::from_u128(1)), TenantId(Uuid::from_u128(2)));
+        let mut held = Held::default();
+        for (tenant, gate) in [(own, "crm"), (own, ""), (other, "crm")] {
+            let gate: Arc<str> = gate.into();
+            let run = RunId::new(1, 1 << 24);
+            let entry = Entry { tenant, order: 1, run, step: 0, gate: Some(gate.clone()), turn: None };
+            held.push((tenant, gate.clone()), entry);
+            held.waits(&(tenant, gate), Wait { until_ms: None, is_share: true });
+        }
+        assert!(held.may_come(own), "the call is yet to be heard");
+        held.shared(own);
+        assert!(!held.waits_for_share(own) && held.may_come(own), "both gates are yet to be asked");
+        let [crm, unnamed]: [GateName; 2] = [(own, "crm".into()), (own, no_gate())];
+        assert!(held.open.remove(&unnamed) && held.may_come(own));
+        assert!(held.open.remove(&crm) && !held.may_come(own));
+        assert!(held.may_come(other));
+    }
 }
