@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use core314_actors::clock::{Clock, SystemClock, TestClock};
 use core314_actors::engine::{Engine, Parts};
+use core314_actors::fairness::ActionLimits;
 use core314_actors::feed::Feed;
 use core314_actors::flow_run::Remark;
 use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
@@ -246,6 +247,23 @@ fn ten_thousand_runs_at_three_by_key_never_overshoot_though_partitions_die_and_c
     let most = world.turnstile.most();
     assert_eq!(most.len(), 5);
     assert!(most.values().all(|most| *most == 3), "three at once and never a fourth: {most:?}");
+    world.stop(&engine);
+}
+
+#[test]
+fn actions_at_once_never_overshoot_though_outcomes_of_commits_are_lost() {
+    let world = World::new(Arc::new(SystemClock::default()));
+    let flow = world.flow(1, &json!({"concurrency": {"max": 1_000}}), &json!({}));
+    let action_limits = ActionLimits { per_tenant_concurrent: 2, ..ActionLimits::default() };
+    let engine =
+        world.start_with(EngineSettings { partitions: 4, arbiters: 2, action_limits, ..EngineSettings::default() });
+    for round in 0..200 {
+        world.store.lose_after(round % 4);
+        world.trigger(&engine, flow, "all").expect("accepted");
+    }
+    World::until("all runs have ended", || Some(world.store.snapshot()).filter(all_ended));
+    let most = world.turnstile.most();
+    assert!(most.values().all(|most| *most <= 2), "two at once and never a third: {most:?}");
     world.stop(&engine);
 }
 

@@ -96,7 +96,7 @@ impl Engine {
             environment: settings.environment.as_str().into(),
             known_keys: KnownKeys::default(),
             integrations: Integrations::new(parts.vault),
-            gates: Arc::new(Gates::with_limits(settings.action_limits.clone())),
+            gates: Arc::new(Gates::with_limits(settings.action_limits.clone(), parts.clock.clone())),
             plans: Plans::new(parts.executors, settings.plan_limits(), settings.cached_plans),
             settings,
             clock: parts.clock,

@@ -8,7 +8,8 @@
 //! other and each tenant's partitions likewise: a flood of one tenant takes no turn of another.
 //!
 //! Invariants:
-//! - A share is given back once: when it is dropped, however its action ends.
+//! - A share is given back once: when it is dropped, however its action ends. What it took of a rate is given back only where
+//!   its action never starts.
 //! - A place to which a partition is called is taken, so that nobody slips in before it; where the partition does not come
 //!   within a second, the place is free again.
 //! - Where there is room, whoever waits waits for the limit of its own tenant.
@@ -21,6 +22,7 @@ use core314_domain::limits::Bucket;
 use core314_domain::run::GatedNames;
 
 use super::{CallPass, GateName, Gates};
+use crate::clock::{Clock, SystemClock};
 use crate::fairness::{ActionLimit, ActionLimits};
 
 /// How long a place is kept for a partition that was called.
@@ -59,11 +61,20 @@ pub struct Wait {
 pub struct Share {
     gates: Arc<Gates>,
     tenant: TenantId,
+    /// Its action never starts: what it took of a rate is given back, too.
+    is_unused: bool,
+}
+
+impl Share {
+    /// Its action does not start after all.
+    pub fn unused(mut self) {
+        self.is_unused = true;
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.gates.give_back(self.tenant);
+        self.gates.give_back(self.tenant, self.is_unused);
     }
 }
 
@@ -103,8 +114,13 @@ impl Used {
         Ok(Self { under_way: self.under_way + 1, bucket })
     }
 
-    const fn without_one(self) -> Self {
-        Self { under_way: self.under_way.saturating_sub(1), ..self }
+    /// The same with one action less, which has started or not.
+    fn without_one(self, limit: ActionLimit, is_unused: bool) -> Self {
+        let mut bucket = self.bucket;
+        if let Some(rate) = limit.rate().filter(|_| is_unused) {
+            bucket.give_back(rate);
+        }
+        Self { under_way: self.under_way.saturating_sub(1), bucket }
     }
 }
 
@@ -127,12 +143,12 @@ struct State {
     ring: VecDeque<TenantId>,
     /// All calls, the oldest first; those that were answered are passed over.
     calls: VecDeque<(i64, TenantId, u16)>,
-    /// As it was when somebody last asked.
+    /// As it was when somebody last asked or gave something back.
     now_ms: i64,
     sweep_at: usize,
 }
 
-/// Whom to call: a partition, and for which tenant.
+/// Whom to call, or to tell that it is worth asking: a partition, and for which tenant.
 type Calls = Vec<(u16, TenantId)>;
 
 impl State {
@@ -152,13 +168,15 @@ impl State {
         now_ms: i64,
         calls: &mut Calls,
     ) -> Result<(), NoShare> {
-        self.tick(now_ms);
+        // Whoever comes has its place, also where that lapses just now.
+        let called = self.tenants.get_mut(&tenant).and_then(|own| own.called.remove(&partition));
+        self.tick(limits, now_ms);
         self.sweep();
-        let own = self.tenants.entry(tenant).or_default();
-        if own.called.remove(&partition).is_some() {
+        if called.is_some() {
             self.serve(limits, None, calls);
             return Ok(());
         }
+        let own = self.tenants.entry(tenant).or_default();
         if !own.waiting.contains(&partition) {
             own.waiting.push_back(partition);
         }
@@ -166,7 +184,7 @@ impl State {
         if self.serve(limits, Some((tenant, partition)), calls) {
             return Ok(());
         }
-        match self.with_one(limits, tenant, now_ms) {
+        match self.with_one(limits, tenant, self.now_ms) {
             Err(no) => Err(no),
             // Others had their turn with what was free.
             Ok(_) => Err(NoShare { is_overall: true, full: Full::Concurrent { max: limits.overall().concurrent } }),
@@ -178,6 +196,14 @@ impl State {
         let mut has_served = false;
         while let Some(tenant) = self.ring.front().copied() {
             let taken = self.with_one(limits, tenant, self.now_ms);
+            // Who was told that all places are taken does not know when there will be a token: it asks, and hears it. An
+            // asker that gets nothing hears it itself.
+            if (asker.is_none() || has_served)
+                && matches!(taken, Err(NoShare { full: Full::Rate { .. }, .. }))
+                && let Some(first) = self.tenants.get(&tenant).and_then(|own| own.waiting.front().copied())
+            {
+                calls.push((first, tenant));
+            }
             if taken.is_err_and(|no| no.is_overall) {
                 break;
             }
@@ -210,32 +236,32 @@ impl State {
     }
 
     /// Time goes on: places to which nobody has come are free again.
-    fn tick(&mut self, now_ms: i64) {
+    fn tick(&mut self, limits: &ActionLimits, now_ms: i64) {
+        // Two that read the clock one after the other may come here the other way round.
+        let now_ms = now_ms.max(self.now_ms);
         self.now_ms = now_ms;
-        // A clock that was set back keeps nobody's place for longer.
-        let is_over = |until_ms: i64| until_ms <= now_ms || until_ms > now_ms + CALL_MS;
-        while let Some((until_ms, tenant, partition)) = self.calls.front().copied().filter(|call| is_over(call.0)) {
+        while let Some((until_ms, tenant, partition)) = self.calls.front().copied().filter(|call| call.0 <= now_ms) {
             self.calls.pop_front();
             if self.tenants.get(&tenant).is_some_and(|own| own.called.get(&partition) == Some(&until_ms)) {
-                self.uncall(tenant, partition);
+                self.uncall(limits, tenant, partition);
             }
         }
     }
 
     /// A partition that was called does not come. False where it was not.
-    fn uncall(&mut self, tenant: TenantId, partition: u16) -> bool {
+    fn uncall(&mut self, limits: &ActionLimits, tenant: TenantId, partition: u16) -> bool {
         let called = self.tenants.get_mut(&tenant).and_then(|own| own.called.remove(&partition));
         if called.is_some() {
-            self.free(tenant);
+            self.free(limits, tenant, true);
         }
         called.is_some()
     }
 
-    /// One action less.
-    fn free(&mut self, tenant: TenantId) {
-        self.overall = self.overall.without_one();
+    /// One action less, which has started or not.
+    fn free(&mut self, limits: &ActionLimits, tenant: TenantId, is_unused: bool) {
+        self.overall = self.overall.without_one(limits.overall(), is_unused);
         if let Some(own) = self.tenants.get_mut(&tenant) {
-            own.used = own.used.without_one();
+            own.used = own.used.without_one(limits.of(tenant), is_unused);
         }
         self.join_ring(tenant);
     }
@@ -255,16 +281,30 @@ impl State {
 }
 
 /// The limits, and what is used of them.
-#[derive(Debug, Default)]
 pub(super) struct Shares {
     limits: ActionLimits,
+    /// Places are kept from when they become free, whenever somebody asked last.
+    clock: Arc<dyn Clock>,
     state: Mutex<State>,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self { limits: ActionLimits::default(), clock: Arc::new(SystemClock::default()), state: Mutex::default() }
+    }
 }
 
 impl Shares {
     fn state(&self) -> MutexGuard<'_, State> {
         // The guarded code does not panic half-way: a poisoned lock still guards a whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As it is now: what has become free is kept from now on.
+    fn state_now(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        state.now_ms = state.now_ms.max(self.clock.now_ms());
+        state
     }
 
     /// Whether anything bounds the actions of a tenant.
@@ -280,9 +320,9 @@ pub fn no_gate() -> Arc<str> {
 
 impl Gates {
     /// Gates of a node whose actions are bounded so.
-    pub fn with_limits(limits: ActionLimits) -> Self {
+    pub fn with_limits(limits: ActionLimits, clock: Arc<dyn Clock>) -> Self {
         let unnamed = Arc::new(GatedNames { asks_all: true, ..GatedNames::default() });
-        Self { shares: Shares { limits, state: Mutex::default() }, unnamed, ..Self::default() }
+        Self { shares: Shares { limits, clock, state: Mutex::default() }, unnamed, ..Self::default() }
     }
 
     /// Whether anything bounds the actions of a tenant, beside its integrations.
@@ -300,8 +340,7 @@ impl Gates {
             && self.blocked(name, now_ms).is_some()
             && let Some(Err(blocked)) = self.enter(name, partition, now_ms)
         {
-            // If it was called it does not come: whoever else waits in its partition asks anew.
-            self.pass_on(tenant, partition);
+            // Its partition, if that was called, may have another that comes instead.
             return Err(at_gate(blocked.until_ms()));
         }
         let share = self.share(tenant, partition, now_ms).map_err(|no| match no.full {
@@ -309,7 +348,13 @@ impl Gates {
             Full::Concurrent { .. } => Wait { until_ms: Some(now_ms + ASK_AGAIN_MS), is_share: true },
         })?;
         let call = if has_gate { self.enter(name, partition, now_ms).transpose() } else { Ok(None) };
-        Ok(Passes { call: call.map_err(|blocked| at_gate(blocked.until_ms()))?, share })
+        match call {
+            Ok(call) => Ok(Passes { call, share }),
+            Err(blocked) => {
+                share.into_iter().for_each(Share::unused);
+                Err(at_gate(blocked.until_ms()))
+            }
+        }
     }
 
     fn share(self: &Arc<Self>, tenant: TenantId, partition: u16, now_ms: i64) -> Result<Option<Share>, NoShare> {
@@ -319,7 +364,7 @@ impl Gates {
         let mut calls = Calls::new();
         let entered = self.shares.state().enter(&self.shares.limits, (tenant, partition), now_ms, &mut calls);
         self.call(&calls);
-        entered.map(|()| Some(Share { gates: self.clone(), tenant }))
+        entered.map(|()| Some(Share { gates: self.clone(), tenant, is_unused: false }))
     }
 
     /// A share for an action that cannot wait any more: it counts.
@@ -331,7 +376,7 @@ impl Gates {
         state.overall.under_way += 1;
         state.tenants.entry(tenant).or_default().used.under_way += 1;
         drop(state);
-        Some(Share { gates: self.clone(), tenant })
+        Some(Share { gates: self.clone(), tenant, is_unused: false })
     }
 
     /// Why no action of a tenant would start now.
@@ -339,21 +384,21 @@ impl Gates {
         self.bind(tenant).then(|| self.shares.state().with_one(&self.shares.limits, tenant, now_ms).err())?
     }
 
-    /// A partition that was called has nobody any more who waits.
+    /// A partition that was called, if it was, has nobody who comes.
     pub fn pass_on(&self, tenant: TenantId, partition: u16) {
         let mut calls = Calls::new();
-        let mut state = self.shares.state();
-        if state.uncall(tenant, partition) {
+        let mut state = self.shares.state_now();
+        if state.uncall(&self.shares.limits, tenant, partition) {
             state.serve(&self.shares.limits, None, &mut calls);
         }
         drop(state);
         self.call(&calls);
     }
 
-    fn give_back(&self, tenant: TenantId) {
+    fn give_back(&self, tenant: TenantId, is_unused: bool) {
         let mut calls = Calls::new();
-        let mut state = self.shares.state();
-        state.free(tenant);
+        let mut state = self.shares.state_now();
+        state.free(&self.shares.limits, tenant, is_unused);
         state.serve(&self.shares.limits, None, &mut calls);
         drop(state);
         self.call(&calls);

@@ -6,7 +6,7 @@
 //! way: runs that only wait at gates leave memory once there are many, their entries stay, and they are read again when they may
 //! pass.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use core314_domain::ids::{RunId, StepNo, TenantId};
@@ -127,6 +127,12 @@ impl Held {
         }
     }
 
+    /// Whether any entry of a tenant asks for a share: now, or once the call for which it waits is heard here.
+    fn may_come(&self, tenant: TenantId) -> bool {
+        let is_open = self.open.range((tenant, no_gate())..).next().is_some_and(|name| name.0 == tenant);
+        is_open || self.waits_for_share(tenant)
+    }
+
     /// There is a share for whoever of a tenant comes first, at whichever gate.
     fn shared(&mut self, tenant: TenantId) {
         for name in self.unshared_of(tenant).cloned().collect::<Vec<_>>() {
@@ -177,6 +183,7 @@ impl QueuePartition {
             Err(wait) => {
                 self.held.push(name.clone(), entry);
                 self.held.waits(&name, wait);
+                self.pass_on(name.0);
                 self.leave_if_done(run, ctx);
             }
         }
@@ -188,6 +195,7 @@ impl QueuePartition {
             let Some(name) = self.held.open.first().cloned() else { return false };
             let Some((_, run, step)) = self.held.first(&name) else {
                 self.held.open.remove(&name);
+                self.pass_on(name.0);
                 continue;
             };
             if !self.runs.contains_key(&run) {
@@ -204,6 +212,7 @@ impl QueuePartition {
                 Err(wait) => {
                     self.held.open.remove(&name);
                     self.held.waits(&name, wait);
+                    self.pass_on(name.0);
                 }
                 Ok(passes) => {
                     self.held.pop(&name);
@@ -211,6 +220,13 @@ impl QueuePartition {
                     return true;
                 }
             }
+        }
+    }
+
+    /// Leaves a place to which this partition was called to others, once nobody is left here who asks for it.
+    fn pass_on(&self, tenant: TenantId) {
+        if self.runtime.gates.bind(tenant) && !self.held.may_come(tenant) {
+            self.runtime.gates.pass_on(tenant, self.number);
         }
     }
 
@@ -222,19 +238,41 @@ impl QueuePartition {
     /// Keeps the passes of the steps that start; the others are given back.
     pub(super) fn keep_passes(&mut self, run: RunId, passes: Vec<(StepNo, Passes)>, effects: &[Effect]) {
         for (no, pass) in passes {
-            if effects.iter().any(|effect| matches!(effect, Effect::StartAttempt { step, .. } if *step == no)) {
+            if starts(effects, no) {
                 self.passes.insert((run, no), pass);
+            } else if let Some(share) = pass.share {
+                share.unused();
             }
         }
     }
 
-    /// Gives back what was kept for a run's starts that do not happen.
-    pub(super) fn drop_passes(&mut self, run: RunId) {
-        let kept: Vec<(RunId, StepNo)> =
-            self.passes.range((run, 0)..=(run, StepNo::MAX)).map(|(place, _)| *place).collect();
-        for place in kept {
-            self.passes.remove(&place);
+    /// Gives a run that was read again what its starts were to start with: those that were stored, which happen now, and
+    /// those that it is told once more.
+    pub(super) fn return_passes(
+        &mut self,
+        run: RunId,
+        passes: Vec<(StepNo, Passes)>,
+        stored: &[Effect],
+        waiting: &mut VecDeque<Ask>,
+    ) {
+        let mut kept = Vec::new();
+        for (no, pass) in passes {
+            let is_told = |ask: &&mut Ask| matches!(&*ask.command, Command::Start { steps } if steps.contains(&no));
+            if starts(stored, no) {
+                kept.push((no, pass));
+            } else if let Some(ask) = waiting.iter_mut().find(is_told) {
+                ask.passes.push((no, pass));
+            } else if let Some(share) = pass.share {
+                share.unused();
+            }
         }
+        self.keep_passes(run, kept, stored);
+    }
+
+    /// Takes out what was kept for a run's starts.
+    pub(super) fn take_passes(&mut self, run: RunId) -> Vec<(StepNo, Passes)> {
+        let kept: Vec<StepNo> = self.passes.range((run, 0)..=(run, StepNo::MAX)).map(|((_, no), _)| *no).collect();
+        kept.into_iter().filter_map(|no| Some((no, self.passes.remove(&(run, no))?))).collect()
     }
 
     /// Something has changed at the gate of an integration; or, without a name, there is a share for whoever waits for one.
@@ -242,11 +280,44 @@ impl QueuePartition {
         if !name.is_empty() {
             return self.held.opened((tenant, name));
         }
-        // Without a slot nobody comes: they ask again once there is one.
-        let comes = self.held.waits_for_share(tenant) && self.free() > 0;
+        // Without a slot, or behind a commit that is heavy, nobody comes: they ask again once somebody may.
+        let may = !self.draining && !self.outbox.is_heavy(self.runtime.settings.decision_bytes) && self.free() > 0;
+        let comes = may && self.held.waits_for_share(tenant);
         self.held.shared(tenant);
         if !comes {
             self.runtime.gates.pass_on(tenant, self.number);
         }
+    }
+}
+
+/// Whether one of these starts is the step's.
+fn starts(effects: &[Effect], no: StepNo) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::StartAttempt { step, .. } if *step == no))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn somebody_comes_until_the_last_gate_of_a_tenant_was_asked() {
+        let (own, other) = (TenantId(Uuid::from_u128(1)), TenantId(Uuid::from_u128(2)));
+        let mut held = Held::default();
+        for (tenant, gate) in [(own, "crm"), (own, ""), (other, "crm")] {
+            let gate: Arc<str> = gate.into();
+            let run = RunId::new(1, 1 << 24);
+            let entry = Entry { tenant, order: 1, run, step: 0, gate: Some(gate.clone()), turn: None };
+            held.push((tenant, gate.clone()), entry);
+            held.waits(&(tenant, gate), Wait { until_ms: None, is_share: true });
+        }
+        assert!(held.may_come(own), "the call is yet to be heard");
+        held.shared(own);
+        assert!(!held.waits_for_share(own) && held.may_come(own), "both gates are yet to be asked");
+        let [crm, unnamed]: [GateName; 2] = [(own, "crm".into()), (own, no_gate())];
+        assert!(held.open.remove(&unnamed) && held.may_come(own));
+        assert!(held.open.remove(&crm) && !held.may_come(own));
+        assert!(held.may_come(other));
     }
 }

@@ -196,6 +196,7 @@ impl QueuePartition {
         resident.version = stored.version;
         resident.ended = state.status.is_terminal();
         let held = resident.held.take();
+        let passes = std::mem::take(&mut resident.held_passes);
         let is_untold = held.is_some();
         let held: Vec<Effect> = held.into_iter().flatten().filter(|e| was_stored(&state, e)).collect();
         let state = Run::rehydrate(header, flow.plan, state, &stored.attempts);
@@ -206,9 +207,10 @@ impl QueuePartition {
             return self
                 .give_up(run, |ask| ask.answer(Answer::Failed("the run's actor could not be started".to_owned())));
         }
-        let waiting = self.runs.get_mut(&run).map(|r| std::mem::take(&mut r.waiting)).unwrap_or_default();
+        let mut waiting = self.runs.get_mut(&run).map(|r| std::mem::take(&mut r.waiting)).unwrap_or_default();
         // A run that is to be set aside hears nothing that could kill its actor once more.
         if !waiting.iter().any(|ask| matches!(&*ask.command, Command::Quarantine { .. })) {
+            self.return_passes(run, passes, &held, &mut waiting);
             self.catch_up(run, held, ctx);
         }
         waiting.into_iter().for_each(|ask| self.ask(run, ask));

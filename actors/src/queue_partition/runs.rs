@@ -41,6 +41,8 @@ pub struct Resident {
     /// Present when a write's outcome was unknown: once the run is loaded, the feed is told how it stands, and these
     /// starts are made up for if they turn out to be stored.
     pub held: Option<Vec<Effect>>,
+    /// What a run starts with that is read again, where its starts turn out to be stored or are told once more.
+    pub held_passes: Vec<(StepNo, Passes)>,
     pub deaths: u32,
     /// How many actors it has had.
     pub generation: u32,
@@ -300,7 +302,7 @@ impl QueuePartition {
         }
         let has_ended = resident.ended;
         self.drop_actor(run, ctx);
-        self.drop_passes(run);
+        drop(self.take_passes(run));
         self.runs.remove(&run);
         if has_ended {
             self.give_place_back(run);
@@ -331,7 +333,7 @@ impl QueuePartition {
     /// Forgets what is in memory of a run and loads it again: what it was told is told again.
     pub(super) fn reload(&mut self, run: RunId, mut first: Vec<Ask>, ctx: &mut Ctx<'_, Self>) {
         self.drop_actor(run, ctx);
-        self.drop_passes(run);
+        let passes = self.take_passes(run);
         if let Some(pending) = self.outbox.take(run) {
             self.starting -= pending.starts();
             first.extend(pending.asks);
@@ -343,6 +345,7 @@ impl QueuePartition {
         let Some(resident) = self.runs.get_mut(&run) else { return };
         // What an actor of before still says is not heard.
         resident.generation = 0;
+        resident.held_passes.extend(passes);
         first.extend(resident.asked.drain(..));
         first.extend(resident.waiting.drain(..));
         resident.waiting = first.into();

@@ -24,6 +24,11 @@ impl Bucket {
         Ok(())
     }
 
+    /// Puts a token back that was taken and not used.
+    pub const fn give_back(&mut self, rate: Rate) {
+        self.full_at_us = self.full_at_us.saturating_sub(rate.interval_us);
+    }
+
     /// Whether it holds all that it can: as good as no bucket.
     pub const fn is_full(self, now_us: i64) -> bool {
         self.full_at_us <= now_us

@@ -1,6 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
+use crate::clock::TestClock;
 use crate::fairness::TenantLimits;
 
 type Called = Arc<Mutex<Vec<(u16, TenantId)>>>;
@@ -10,7 +11,11 @@ fn tenant(number: u128) -> TenantId {
 }
 
 fn gates(limits: ActionLimits) -> (Arc<Gates>, Called) {
-    let gates = Arc::new(Gates::with_limits(limits));
+    gates_at(limits, Arc::default())
+}
+
+fn gates_at(limits: ActionLimits, clock: Arc<TestClock>) -> (Arc<Gates>, Called) {
+    let gates = Arc::new(Gates::with_limits(limits, clock));
     let called = Called::default();
     let for_tell = called.clone();
     gates.tell_by(Box::new(move |partition, (tenant, name)| {
@@ -73,6 +78,33 @@ fn a_flood_of_one_tenant_takes_no_turn_of_another() {
 }
 
 #[test]
+fn actions_that_take_longer_than_a_place_is_kept_take_nobodys_turn() {
+    let (a, b) = (tenant(1), tenant(2));
+    let clock = Arc::new(TestClock::default());
+    let (gates, called) = gates_at(ActionLimits { overall_concurrent: 1, ..ActionLimits::default() }, clock.clone());
+    let mut held = ask(&gates, a, 1, 0).ok();
+    assert!(ask(&gates, a, 1, 0).is_err() && ask(&gates, b, 2, 0).is_err());
+    let mut turns = Vec::new();
+    for _ in 0..10 {
+        clock.advance(3_000);
+        drop(held.take());
+        let [(partition, tenant)] = taken(&called)[..] else { panic!("one is called") };
+        let now_ms = clock.now_ms();
+        held = ask(&gates, tenant, partition, now_ms).ok();
+        assert!(held.is_some(), "whoever is called comes in");
+        // It has more to do.
+        assert!(ask(&gates, tenant, partition, now_ms).is_err());
+        turns.push(tenant == b);
+    }
+    assert_eq!(turns, [false, true].repeat(5));
+    // Also who comes late has its place, where nobody else has asked meanwhile.
+    clock.advance(3_000);
+    drop(held.take());
+    let [(partition, tenant)] = taken(&called)[..] else { panic!("one is called") };
+    assert!(ask(&gates, tenant, partition, clock.now_ms() + CALL_MS).is_ok());
+}
+
+#[test]
 fn a_place_that_nobody_comes_to_is_passed_on() {
     let a = tenant(1);
     let (gates, called) = gates(ActionLimits { overall_concurrent: 1, ..ActionLimits::default() });
@@ -92,6 +124,18 @@ fn a_place_that_nobody_comes_to_is_passed_on() {
 }
 
 #[test]
+fn who_has_read_the_clock_earlier_takes_nobodys_place() {
+    let (a, clock) = (tenant(1), Arc::new(TestClock::at(100)));
+    let (gates, called) = gates_at(ActionLimits { overall_concurrent: 1, ..ActionLimits::default() }, clock);
+    let first = ask(&gates, a, 1, 100);
+    assert!(ask(&gates, a, 2, 100).is_err());
+    drop(first);
+    assert_eq!(taken(&called), [(2, a)]);
+    assert!(ask(&gates, a, 3, 99).is_err(), "the place is kept");
+    assert!(ask(&gates, a, 2, 100).is_ok());
+}
+
+#[test]
 fn a_rate_says_when_and_a_tenant_may_have_its_own() {
     let (a, named) = (tenant(1), tenant(2));
     let tenants = TenantLimits::try_from(vec![format!("{named}=1/0")]).expect("limits");
@@ -104,6 +148,59 @@ fn a_rate_says_when_and_a_tenant_may_have_its_own() {
     let kept = ask(&gates, named, 1, 1_000);
     assert_eq!((kept.is_ok(), ask(&gates, named, 1, 1_000).err()), (true, Some(full(false, 1))));
     assert!(taken(&called).is_empty());
+}
+
+#[test]
+fn what_never_starts_takes_nothing_of_a_rate() {
+    let a = tenant(1);
+    let limits = ActionLimits { per_tenant_concurrent: 1, overall_per_second: 2, ..ActionLimits::default() };
+    let (gates, called) = gates(limits);
+    for _ in 0..5 {
+        ask(&gates, a, 1, 0).unwrap_or_else(|no| panic!("{no:?}")).unused();
+    }
+    // Nor does a place to which nobody comes.
+    let first = ask(&gates, a, 1, 0);
+    assert!(first.is_ok() && ask(&gates, a, 2, 0).is_err());
+    drop(first);
+    assert_eq!(taken(&called), [(2, a)]);
+    gates.pass_on(a, 2);
+    let second = ask(&gates, a, 1, 0);
+    assert!(second.is_ok(), "one token was used");
+    drop(second);
+    let no_share = ask(&gates, a, 1, 0).err().expect("two are used");
+    assert!(matches!(no_share.full, Full::Rate { per_second: 2, .. }), "{no_share:?}");
+}
+
+#[test]
+fn a_limit_beside_a_rate_is_reached() {
+    let (a, clock) = (tenant(1), Arc::new(TestClock::default()));
+    let limits = ActionLimits { per_tenant_concurrent: 1, per_tenant_per_second: 5, ..ActionLimits::default() };
+    let (gates, called) = gates_at(limits, clock.clone());
+    let name = (a, no_gate());
+    let (mut due, mut under_way, mut starts) = ([0, 0], None, 0);
+    for now_ms in 0..10_000 {
+        if now_ms % 50 == 0 {
+            drop(under_way.take());
+        }
+        for (partition, _) in taken(&called) {
+            due[usize::from(partition)] = now_ms;
+        }
+        for partition in 0..2_u16 {
+            let due = &mut due[usize::from(partition)];
+            if *due > now_ms {
+                continue;
+            }
+            match gates.pass(&name, partition, now_ms) {
+                Ok(passes) => {
+                    assert!(under_way.replace(passes).is_none(), "one at once");
+                    starts += 1;
+                }
+                Err(wait) => *due = wait.until_ms.expect("a share's time is known"),
+            }
+        }
+        clock.advance(1);
+    }
+    assert!((50..=55).contains(&starts), "{starts} in ten seconds");
 }
 
 #[test]
