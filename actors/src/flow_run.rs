@@ -333,7 +333,7 @@ impl FlowRun {
             write.audit.push(self.audit(AuditEvent::OrchestrationStarted, &header.triggered_by, now_ms));
         }
         for change in &decision.changes {
-            if matches!(change, Change::RunReopened) {
+            if matches!(change, Change::RunReopened { .. }) {
                 write.reopened = ended_before.cloned();
             }
             self.store(change, &msg.remark, ended_before, &mut write, now_ms);

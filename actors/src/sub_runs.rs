@@ -1,7 +1,7 @@
 //! Runs that steps of other runs start, and wait for.
 //!
-//! A step asks, after its commit, for its run to be started; the run's idempotency key is the step's execution id, so
-//! that asking again finds the same run. When a run ends that a step started, that step is told. Neither message is
+//! A step asks, after its commit, for its run to be started; the run's idempotency key is the step's execution id and the
+//! number of its attempt, so that asking again finds the same run, and doing the step again after that has ended starts another. When a run ends that a step started, that step is told. Neither message is
 //! durable: a step that has heard nothing asks again after a while, with the run's id where it has heard of that.
 
 use std::sync::{Arc, Weak};
@@ -44,6 +44,8 @@ pub enum SubRunMsg {
 pub struct StartRun {
     pub parent: Arc<RunHeader>,
     pub step: StepNo,
+    /// The step's present attempt.
+    pub attempt: u32,
     /// The run, where the step has heard of it before.
     pub known: Option<RunId>,
     pub flow: SubFlowRef,
@@ -106,7 +108,7 @@ impl Inner {
         }
         let Some(news) = self.trigger_sub_run(&start).await? else { return Ok(()) };
         let accepted = match &news {
-            SubRunNews::Accepted { run } => Some(*run),
+            SubRunNews::Accepted { run, .. } => Some(*run),
             _ => None,
         };
         self.tell(start.parent.id, start.parent.partition, start.step, news);
@@ -119,7 +121,8 @@ impl Inner {
 
     /// `None`: not now; the step asks again.
     async fn trigger_sub_run(&self, start: &StartRun) -> Result<Option<SubRunNews>, StoreError> {
-        let refused = |message: String| Ok(Some(SubRunNews::Refused { message }));
+        let attempt = start.attempt;
+        let refused = |message: String| Ok(Some(SubRunNews::Refused { attempt, message }));
         if self.depth(&start.parent).await? >= MAX_DEPTH {
             return refused(format!("runs start runs at most {MAX_DEPTH} deep"));
         }
@@ -140,12 +143,13 @@ impl Inner {
                 }
             }
         };
-        let key = format!("{SOURCE}{}", start.parent.id.execution(start.step));
+        let source = format!("{SOURCE}{}", start.parent.id.execution(start.step));
+        let key = if attempt == 0 { source.clone() } else { format!("{source}:{attempt}") };
         let trigger = Trigger {
             owner,
             target,
             trigger_type: TriggerType::Manual,
-            source: key.as_str().into(),
+            source: source.into(),
             context,
             webhook: Json::default(),
             triggered_by: start.parent.triggered_by.clone(),
@@ -153,12 +157,12 @@ impl Inner {
             recommendation_id: start.parent.recommendation_id,
             parent_run_id: Some(start.parent.id),
             run_key: None,
-            // The key says all: what a step asks for never changes.
+            // The key says all: what an attempt asks for never changes.
             idempotency: Some(IdempotencyRequest { key, body_hash: [0; 32] }),
         };
         match self.ingress.trigger(trigger).await {
             Ok(Triggered::Accepted(accepted) | Triggered::Repeated(accepted)) => {
-                Ok(Some(SubRunNews::Accepted { run: accepted.run }))
+                Ok(Some(SubRunNews::Accepted { run: accepted.run, attempt }))
             }
             Ok(Triggered::NoMatch(_)) => refused("the flow was not started".to_owned()),
             Err(TriggerError::Store(error)) => Err(error),
@@ -193,8 +197,7 @@ impl Inner {
     /// Tells a step of its run's end, if that has come.
     async fn look_at(&self, parent: &RunHeader, step: StepNo, run: RunId) -> Result<(), StoreError> {
         let Some(stored) = self.runtime.store.load_runs(vec![run]).await?.pop() else {
-            let message = format!("run {run} is gone");
-            self.tell(parent.id, parent.partition, step, SubRunNews::Refused { message });
+            self.tell(parent.id, parent.partition, step, SubRunNews::Gone { run });
             return Ok(());
         };
         if !stored.state.status.is_terminal() || stored.header.owner.tenant != parent.owner.tenant {

@@ -196,14 +196,14 @@ impl World for Mocked<'_> {
                 }
                 vec![ended(step, attempt, payload, outcome, now_ms)]
             }
-            Effect::StartRun { step, input, part, .. } => {
+            Effect::StartRun { step, attempt, input, part, .. } => {
                 let plan = run.plan.part(part);
                 let mock = self.trial.mocks.get(&*plan.id).cloned().unwrap_or_default();
                 self.payloads.insert(plan.id.to_string(), (*input).clone());
                 let status = if mock.error.is_some() { RunStatus::Failed } else { RunStatus::Completed };
                 let run = RunId::new(now_ms, u128::from(step) + 1);
                 let news = SubRunNews::Ended { run, status, output: Arc::new(mock.output), error: mock.error };
-                [SubRunNews::Accepted { run }, news].map(|news| Move::Tell(Command::SubRun { step, news })).into()
+                [SubRunNews::Accepted { run, attempt }, news].map(|news| Move::Tell(Command::SubRun { step, news })).into()
             }
             Effect::Enqueue { step, .. } => vec![Move::Tell(Command::Start { steps: vec![step] })],
             // It has ended already, as far as this world goes.

@@ -46,7 +46,9 @@ impl QueuePartition {
                 Effect::StartAttempt { step, attempt, payload, marked, part, key } => {
                     self.start_attempt(run, (step, part), (attempt, key), (payload, marked), ctx);
                 }
-                Effect::StartRun { step, known, input, part } => self.start_run(run, step, known, input, part),
+                Effect::StartRun { step, attempt, known, input, part } => {
+                    self.start_run(run, (step, attempt), known, input, part);
+                }
                 Effect::CancelAttempt { step, attempt } => self.cut_off(run, step, attempt),
                 Effect::Enqueue { step, order, gate } => self.enqueue((run, step), order, gate),
             }
@@ -70,12 +72,19 @@ impl QueuePartition {
     }
 
     /// A step wants a run of another flow.
-    fn start_run(&self, run: RunId, step: StepNo, known: Option<RunId>, input: Json, part: PlanRef) {
+    fn start_run(
+        &self,
+        run: RunId,
+        (step, attempt): (StepNo, u32),
+        known: Option<RunId>,
+        input: Json,
+        part: PlanRef,
+    ) {
         let Some(resident) = self.runs.get(&run) else { return };
         let (Some(header), Some(plan)) = (&resident.header, &resident.plan) else { return };
         let StepKind::SubFlow(sub) = &plan.part(part).kind else { return };
         let (flow, version) = (sub.flow.clone(), sub.version);
-        let start = StartRun { parent: header.clone(), step, known, flow, version, input };
+        let start = StartRun { parent: header.clone(), step, attempt, known, flow, version, input };
         self.runtime.sub_runs.ask(SubRunMsg::Start(Box::new(start)));
     }
 

@@ -118,7 +118,7 @@ fn changes_run(change: &Change) -> bool {
         Change::RunAwaitsApproval
         | Change::RunStarted { .. }
         | Change::RunPaused { .. }
-        | Change::RunReopened
+        | Change::RunReopened { .. }
         | Change::RunResumed
         | Change::RollbackBegan { .. }
         | Change::UndoSettled { .. }
@@ -180,7 +180,7 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         Change::RunAwaitsApproval
         | Change::RunStarted { .. }
         | Change::RunPaused { .. }
-        | Change::RunReopened
+        | Change::RunReopened { .. }
         | Change::RunHeld
         | Change::RunGathers
         | Change::RunGathered { .. }

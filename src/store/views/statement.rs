@@ -61,12 +61,14 @@ impl Statement {
     }
 
     /// Appends that a column is one of these ids. PostgreSQL gets one array, so that every number of ids is the same
-    /// statement, planned once.
+    /// statement, planned once; but for one id it gets that, because it knows then that a unique index has one row, and
+    /// without figures of a young table it may walk all rows of a tenant for an array.
     pub fn push_one_of(&mut self, column: &str, ids: &[Uuid]) -> &mut Self {
         self.push(column);
-        match self.dialect {
-            Dialect::Postgres => self.push(" = ANY(").bind(Arg::Ids(ids.to_vec())).push(")"),
-            Dialect::Sqlite => self.push(" IN (").bind_all(ids.iter().copied().map(Arg::Id)).push(")"),
+        match (self.dialect, ids) {
+            (Dialect::Postgres, [id]) => self.push(" = ").bind(Arg::Id(*id)),
+            (Dialect::Postgres, _) => self.push(" = ANY(").bind(Arg::Ids(ids.to_vec())).push(")"),
+            (Dialect::Sqlite, _) => self.push(" IN (").bind_all(ids.iter().copied().map(Arg::Id)).push(")"),
         }
     }
 

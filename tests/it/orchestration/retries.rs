@@ -133,7 +133,25 @@ async fn one_execution_is_retried(kind: StoreKind) {
         assert_eq!(pick(&flow, "total_executions successful_executions failed_executions"), json!([1, 1, 0]));
         let none = format!("/api/v1/executions/{}/retry", run.id());
         client.post(&none, json!({}), 404).await;
+        a_step_that_started_a_run_starts_another(&bed, &client).await;
     }
+}
+
+/// The run that it started has ended badly, and does so for good.
+async fn a_step_that_started_a_run_starts_another(bed: &Bed, client: &Client<'_>) {
+    let mut caller = bed.flow("caller", &["call"]);
+    caller["flow_steps"] = json!([{"id": "call", "type": "sub_flow", "config": {"flow_name": "parallel"}}]);
+    let caller = client.save(&caller).await;
+    bed.sink.answer(404);
+    let run = client.start(&caller).await;
+    let failed = client.run(run.id(), "failed").await;
+    bed.sink.answer(200);
+    client.post(&format!("/api/v1/runs/{}/retry", run.id()), json!({}), 200).await;
+    client.run(run.id(), "completed").await;
+    let result = client.execution(run.execution(0), "completed").await["execution_result"].clone();
+    let started = result["run_id"].as_str().expect("it names the run");
+    let was = failed["error"].as_str().expect("it says why");
+    assert!(was.contains("is failed") && !was.contains(started), "{was} {result}");
 }
 
 on_both_stores!(

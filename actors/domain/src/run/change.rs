@@ -24,7 +24,9 @@ pub enum Change {
     },
     RunResumed,
     /// A person takes it up again after its end, or after a failure that paused it.
-    RunReopened,
+    RunReopened {
+        at_ms: i64,
+    },
     /// A limit of its flow holds it: nothing of it starts until it begins.
     RunHeld,
     /// It gathers further triggers of its key before it begins.
@@ -211,9 +213,10 @@ pub enum Effect {
         /// By what a receiver knows a repetition; absent: by the execution's id.
         key: Option<IdempotencyKey>,
     },
-    /// A step starts another flow; done again, it finds the run that it started.
+    /// A step starts another flow. Asked for again by the same attempt, it is the run that was started.
     StartRun {
         step: StepNo,
+        attempt: u32,
         /// The run, where the step has heard of it before.
         known: Option<RunId>,
         input: Json,

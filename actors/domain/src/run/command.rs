@@ -151,6 +151,8 @@ impl std::fmt::Display for OnDuty {
 pub enum SubRunNews {
     Accepted {
         run: RunId,
+        /// By which attempt of the step it was asked for.
+        attempt: u32,
     },
     Ended {
         run: RunId,
@@ -160,7 +162,12 @@ pub enum SubRunNews {
     },
     /// It could not be started, and will not be.
     Refused {
+        attempt: u32,
         message: String,
+    },
+    /// Nothing is known of it any more.
+    Gone {
+        run: RunId,
     },
 }
 

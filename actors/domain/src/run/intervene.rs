@@ -36,7 +36,7 @@ impl Run {
         }
         let again = self.to_do_again(step)?;
         let mut decider = Decider::new(self, grant, now_ms);
-        decider.emit(Change::RunReopened);
+        decider.emit(Change::RunReopened { at_ms: now_ms });
         if is_held {
             decider.emit(Change::RunHeld);
         }
@@ -138,7 +138,7 @@ impl Decider<'_> {
         if again.is_empty() {
             return Err(Refusal::RunNotNow(self.state().status, "only a run that has ended badly is retried"));
         }
-        self.emit(Change::RunReopened);
+        self.emit(Change::RunReopened { at_ms: self.now_ms });
         self.do_again(&again);
         Ok(())
     }

@@ -24,7 +24,7 @@ impl RunState {
             Change::RunAwaitsApproval
             | Change::RunStarted { .. }
             | Change::RunPaused { .. }
-            | Change::RunReopened
+            | Change::RunReopened { .. }
             | Change::RunHeld
             | Change::RunGathers
             | Change::RunGathered { .. }
@@ -78,7 +78,9 @@ impl RunState {
                 self.status = RunStatus::Paused;
                 self.paused_by = Some(by.clone());
             }
-            Change::RunReopened => {
+            Change::RunReopened { at_ms } => {
+                // The time in which the run had ended is none of its phase's.
+                self.phase.started_at_ms += self.completed_at_ms.map_or(0, |ended| (at_ms - ended).max(0));
                 self.status = RunStatus::Running;
                 self.reopened += 1;
                 self.error = None;

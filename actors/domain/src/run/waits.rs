@@ -163,8 +163,8 @@ impl Decider<'_> {
         self.ask_for_run(no);
     }
 
-    /// Starts the step's run, or finds it: its key is the execution's id. Asked again after a while, so that no word of
-    /// its end can be lost.
+    /// Starts the step's run, or finds it: its key is the execution's id and the attempt, so that a step whose run ended
+    /// badly gets another when it is done again. Asked again after a while, so that no word of its end can be lost.
     pub(super) fn ask_for_run(&mut self, no: StepNo) {
         let live = self.live(no);
         let scope = self.draft.scope(no, live.released_at_ms);
@@ -173,26 +173,35 @@ impl Decider<'_> {
         let next_ms = self.now_ms + waited_ms.clamp(FIRST_LOOK_MS, LAST_LOOK_MS);
         self.emit(Change::StepAdjusted { step: no, live: Live { due_at_ms: Some(next_ms), ..live } });
         let part = self.draft.plan_ref(no);
-        self.decision.effects.push(Effect::StartRun { step: no, known: live.child, input: input.into(), part });
+        let (attempt, known, input) = (live.attempt, live.child, input.into());
+        self.decision.effects.push(Effect::StartRun { step: no, attempt, known, input, part });
     }
 
-    /// News of the run that a step started.
+    /// News of the run that a step started. Of one that an earlier attempt of it started it hears nothing.
     pub(super) fn sub_run(&mut self, no: StepNo, news: &SubRunNews) {
         let is_waiting = self.state().get(no).is_some_and(|step| step.status == StepStatus::Waiting);
         if !is_waiting || !matches!(self.plan(no).kind, StepKind::SubFlow(_)) {
             return;
         }
         let waits = matches!(&self.plan(no).kind, StepKind::SubFlow(SubFlowPlan { waits: true, .. }));
+        let live = self.live(no);
+        let is_old = match news {
+            SubRunNews::Accepted { attempt, .. } | SubRunNews::Refused { attempt, .. } => *attempt != live.attempt,
+            SubRunNews::Ended { run, .. } | SubRunNews::Gone { run } => live.child != Some(*run),
+        };
+        if is_old {
+            return;
+        }
         match news {
-            SubRunNews::Accepted { run } if waits => {
-                let live = Live { child: Some(*run), ..self.live(no) };
-                self.emit(Change::StepAdjusted { step: no, live });
+            SubRunNews::Accepted { run, .. } if waits => {
+                self.emit(Change::StepAdjusted { step: no, live: Live { child: Some(*run), ..live } });
             }
-            SubRunNews::Accepted { run } => self.completes(no, json!({"run_id": run})),
-            SubRunNews::Refused { message } => self.fails(no, Failure::fatal("not_started", message.clone())),
+            SubRunNews::Accepted { run, .. } => self.completes(no, json!({"run_id": run})),
+            SubRunNews::Refused { message, .. } => self.fails(no, Failure::fatal("not_started", message.clone())),
+            SubRunNews::Gone { run } => self.fails(no, Failure::fatal("run_gone", format!("run {run} is gone"))),
             SubRunNews::Ended { run, status, output, error } => {
                 let result = json!({"run_id": run, "run_status": status, "output": output});
-                if *status == RunStatus::Completed || !waits {
+                if *status == RunStatus::Completed {
                     return self.completes(no, result);
                 }
                 let error = error.as_deref().unwrap_or("it says no more");

@@ -26,7 +26,7 @@ impl World<'_> {
                         found.told_to_end = true;
                     }
                 }
-                Effect::StartRun { step, known, .. } => self.start_child(step, known)?,
+                Effect::StartRun { step, attempt, known, .. } => self.start_child(step, attempt, known)?,
                 Effect::Enqueue { .. } if self.script.mistake == Some(Mistake::LoseEntry) && self.rng.chance(200) => {}
                 Effect::Enqueue { step, order, .. } => {
                     self.ready.insert((order, step));

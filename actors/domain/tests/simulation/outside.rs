@@ -150,14 +150,14 @@ impl World<'_> {
         ensure(is_settled, || "a person could not settle an undo that has failed".into())
     }
 
-    /// A step asks for a run: it gets one, and always the same.
-    pub fn start_child(&mut self, step: StepNo, known: Option<RunId>) -> Check {
-        let run = RunId::new(super::shapes::START_MS, u128::from(step + 1) << 30);
+    /// An attempt of a step asks for a run: it gets one, and always the same.
+    pub fn start_child(&mut self, step: StepNo, attempt: u32, known: Option<RunId>) -> Check {
+        let run = RunId::new(super::shapes::START_MS, u128::from(step + 1) << 30 | u128::from(attempt));
         ensure(known.is_none_or(|known| known == run), || format!("step {step} knows another run than its own"))?;
-        let child = self.children.entry(step).or_insert(Child { run, end: None });
+        let child = self.children.entry((step, attempt)).or_insert(Child { run, end: None });
         let end = child.end;
         if known.is_none() {
-            self.news.push((step, SubRunNews::Accepted { run }));
+            self.news.push((step, SubRunNews::Accepted { run, attempt }));
         }
         if let Some(status) = end {
             self.news.push((step, ended(run, status)));
@@ -165,10 +165,10 @@ impl World<'_> {
         Ok(())
     }
 
-    pub fn end_child(&mut self, step: StepNo) {
+    pub fn end_child(&mut self, (step, attempt): (StepNo, u32)) {
         let fails = self.script.other_fates == super::script::Fate::Random && self.rng.chance(200);
         let status = if fails { RunStatus::Failed } else { RunStatus::Completed };
-        let child = self.children.get_mut(&step).expect("it was started");
+        let child = self.children.get_mut(&(step, attempt)).expect("it was started");
         child.end = Some(status);
         let run = child.run;
         self.news.push((step, ended(run, status)));

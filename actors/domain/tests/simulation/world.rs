@@ -59,8 +59,8 @@ pub struct World<'a> {
     pub started: BTreeSet<(StepNo, u32)>,
     /// What the attempts of a step were given, by when it was released.
     pub payloads: BTreeMap<(StepNo, u32, i64), Value>,
-    /// Runs that steps have started: others' runs, which do not die with this one's process.
-    pub children: BTreeMap<StepNo, Child>,
+    /// Runs that attempts of steps have started: others' runs, which do not die with this one's process.
+    pub children: BTreeMap<(StepNo, u32), Child>,
     /// What is on its way to steps from the runs that they started.
     pub news: Vec<(StepNo, SubRunNews)>,
     /// How often people have voted: each time it is another person.
@@ -91,7 +91,7 @@ enum Op {
     /// The limit lets the run begin.
     Admit,
     /// A run that a step started ends.
-    EndChild(StepNo),
+    EndChild((StepNo, u32)),
     /// The oldest news of such a run arrives.
     News,
 }
@@ -224,7 +224,7 @@ impl<'a> World<'a> {
         if self.can_tell() && !self.news.is_empty() {
             ops.push(Op::News);
         }
-        ops.extend(self.children.iter().filter(|(_, child)| child.end.is_none()).map(|(no, _)| Op::EndChild(*no)));
+        ops.extend(self.children.iter().filter(|(_, child)| child.end.is_none()).map(|(of, _)| Op::EndChild(*of)));
         ops
     }
 
@@ -251,8 +251,8 @@ impl<'a> World<'a> {
                 self.answered(effects)
             }
             Op::Admit => self.tell(&Command::Begin),
-            Op::EndChild(no) => {
-                self.end_child(no);
+            Op::EndChild(of) => {
+                self.end_child(of);
                 Ok(())
             }
             Op::News => {

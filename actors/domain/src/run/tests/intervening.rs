@@ -21,7 +21,7 @@ fn a_failed_run_goes_on_from_the_failed_step() {
     assert_eq!((bench.letters().as_str(), bench.run.state.status), ("CFX", RunStatus::Failed));
     let again = bench.at(9_000, &retry(None));
     let reset = |step| Change::StepReset { step };
-    assert_eq!(again.changes[..3], [Change::RunReopened, reset(1), reset(2)]);
+    assert_eq!(again.changes[..3], [Change::RunReopened { at_ms: 9_000 }, reset(1), reset(2)]);
     assert_eq!(
         (started(&again), bench.letters().as_str()),
         (vec![(1, 2)], "CIB"),
