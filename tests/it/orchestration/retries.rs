@@ -140,7 +140,8 @@ async fn one_execution_is_retried(kind: StoreKind) {
 /// The run that it started has ended badly, and does so for good.
 async fn a_step_that_started_a_run_starts_another(bed: &Bed, client: &Client<'_>) {
     let mut caller = bed.flow("caller", &["call"]);
-    caller["flow_steps"] = json!([{"id": "call", "type": "sub_flow", "config": {"flow_name": "parallel"}}]);
+    let config = json!({"flow_name": "parallel", "input": {"host": "{{ trigger.host }}"}});
+    caller["flow_steps"] = json!([{"id": "call", "type": "sub_flow", "config": config}]);
     let caller = client.save(&caller).await;
     bed.sink.answer(404);
     let run = client.start(&caller).await;
