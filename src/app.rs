@@ -10,6 +10,7 @@
 //! up, the process ends at once with a status of its own, so that whoever supervises it starts it again.
 
 mod development;
+mod installation;
 mod local_socket;
 mod node;
 mod reload;
@@ -28,10 +29,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, LogFormat, local};
-pub use crate::store::SchemaState;
 use crate::store::SqlStore;
+pub use crate::store::{SchemaState, TransferReport};
 use crate::telemetry::{self, LogFilter, Telemetry, TraceSettings};
 pub use development::Development;
+pub use installation::{StoreCopy, StoreReport, check_store, copy_store};
 use local_socket::LocalSocket;
 use node::{Front, Node};
 use reload::Reloader;

@@ -33,6 +33,7 @@ mod server;
 mod session;
 mod show;
 mod silence;
+mod store;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -193,6 +194,9 @@ enum Command {
     Actors(actors::ActorsArgs),
     /// Check configuration, secrets, data directory, store, clock, server and key, and say what to mend.
     Doctor,
+    /// The database: moved, looked through, backed up, restored.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -264,6 +268,7 @@ impl Command {
             Self::DeadLetters(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Actors(args) => online(global, printer, async |session| actors::perform(session, args).await),
             Self::Doctor => doctor::doctor(global, printer),
+            Self::Store(command) => command.perform(global, printer),
             Self::Config(ConfigCommand::Show(args)) => show::show(global, printer, &args),
             Self::Bench(args) => bench::bench(global, printer, &args),
             Self::Completions(args) => reference::completions(&args),

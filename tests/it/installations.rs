@@ -1,0 +1,71 @@
+//! An installation as a whole, by the real binary: backed up beside its server, looked through, moved, and going on there.
+
+use serde_json::{Value, json};
+
+use super::support::{Installation, Server, StoreKind, fresh_database};
+
+/// Something that runs to its end, and something that waits for a person.
+async fn with_work(server: &Server) -> (String, String) {
+    let flow = json!({
+        "flow_name": "history", "trigger_type": "webhook",
+        "flow_steps": [{"id": "a", "config": {"action_type": "transform", "action_payload": {"n": "{{ trigger.n }}"}}}],
+    });
+    let hook = server.flow_with_webhook(flow).await;
+    for n in 0..20 {
+        let sent = server.http.post(format!("{}{hook}", server.url)).json(&json!({"n": n})).send().await;
+        assert_eq!(sent.expect("an answer").status().as_u16(), 202);
+    }
+    let asking = json!({
+        "flow_name": "asking", "trigger_type": "manual",
+        "flow_steps": [{"id": "ask", "requires_approval": true,
+            "config": {"action_type": "transform", "action_payload": {"said": "{{ trigger.word }}"}}}],
+    });
+    server.create("/api/v1/flows", asking).await;
+    let path = "/api/v1/flows/asking/trigger";
+    let (status, run) =
+        server.request(reqwest::Method::POST, path, Some(json!({"word": "hello"}))).await.expect("an answer");
+    assert_eq!(status.as_u16(), 202, "{run}");
+    (hook, run["run_id"].as_str().expect("an id").to_owned())
+}
+
+fn done(installation: &Installation, arguments: &[&str]) -> String {
+    let (code, text) = installation.run(arguments);
+    assert_eq!(code, 0, "{arguments:?}: {text}");
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_installation_is_backed_up_looked_through_and_moved() {
+    let installation = Installation::new(StoreKind::Sqlite).await;
+    let mut server = Server::start(&installation);
+    let (hook, run) = with_work(&server).await;
+    let text = done(&installation, &["store", "backup", "copy.db"]);
+    assert!(text.contains("rows and ") && text.contains("the installation was written"), "{text}");
+    let (code, text) = installation.run(&["store", "backup", "copy.db"]);
+    assert!(code == 1 && text.contains("holds data"), "nothing is overwritten: {text}");
+    let text = done(&installation, &["store", "check", "sqlite:copy.db"]);
+    assert!(text.contains("runs that have not ended"), "{text}");
+    let from = format!("sqlite:{}", installation.data_dir().join("core314.db").display());
+    let moved = fresh_database().await;
+    let migrate = ["store", "migrate", "--from", &from, "--to", &moved];
+    let (code, text) = installation.run(&migrate);
+    assert!(code == 1 && text.contains("stop it first"), "its server runs: {text}");
+    assert_eq!(server.terminate(), Some(0));
+
+    let report: Value = serde_json::from_str(&done(&installation, &["store", "check", "-o", "json"])).expect("JSON");
+    assert_eq!((&report["runs"], &report["findings"]), (&json!(1), &json!([])), "{report:#}");
+    done(&installation, &migrate);
+    let elsewhere = Installation { dir: tempfile::tempdir().expect("a directory"), database_url: Some(moved) };
+    let mut server = Server::start(&elsewhere);
+    let sent = server.http.post(format!("{}{hook}", server.url)).json(&json!({"n": 20})).send().await;
+    assert_eq!(sent.expect("an answer").status().as_u16(), 202, "its webhook is there");
+    let pending = server.all("/api/v1/executions/pending-approvals").await;
+    assert_eq!(pending.len(), 1, "{pending:#?}");
+    assert_eq!(pending[0]["flow_run_id"], json!(run));
+    assert_eq!(server.terminate(), Some(0));
+    done(&elsewhere, &["log", "verify"]);
+    done(&elsewhere, &["store", "check"]);
+    elsewhere.meddle("ALTER TABLE runs NO FORCE ROW LEVEL SECURITY; DELETE FROM runs").await;
+    let (code, text) = elsewhere.run(&["store", "check"]);
+    assert!(code == 1 && text.contains("run_state"), "{text}");
+}
