@@ -27,6 +27,7 @@ mod ledger;
 mod limits;
 mod migrations;
 mod notifications;
+mod pause;
 mod people;
 mod plain_copy;
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub use check::StoreFinding;
 use connection::{Bulk, Connection, Connector, READ_ALL};
 use failure::Failure;
 use heads::Heads;
+pub use pause::{GoesOn, set_paused};
 pub use plain_copy::PlainCopy;
 use pool::Pool;
 pub use records::ForeignRecords;

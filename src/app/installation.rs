@@ -11,9 +11,11 @@ use core314_actors::run_check::RunCheck;
 use serde::Serialize;
 
 use super::{node, prepare};
-use crate::config::Config;
+use crate::config::{Config, local};
 use crate::executors::{self, Reach};
-use crate::store::{self, ForeignRecords, SchemaState, SqlStore, StoreFinding, StoreOptions, Transfer, TransferReport};
+use crate::store::{
+    self, ForeignRecords, GoesOn, Paused, SchemaState, SqlStore, StoreFinding, StoreOptions, Transfer, TransferReport,
+};
 
 /// No single statement of a copy or a look takes longer.
 const PATIENCE: Duration = Duration::from_hours(1);
@@ -35,6 +37,9 @@ pub struct StoreCopy {
 
 /// Copies an installation and proves the copy.
 pub fn copy_store(config: &Config, copy: StoreCopy, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<TransferReport> {
+    if copy.to.is_none() {
+        local::make_dir(&config.data_dir())?;
+    }
     let mut options = patient(config)?;
     options.owner_url = match &copy.to {
         Some(_) => copy.to_owner,
@@ -105,6 +110,30 @@ async fn look_through(config: &Config, store: Arc<SqlStore>) -> anyhow::Result<S
         rows: vec![run.to_string()],
     }));
     Ok(report)
+}
+
+/// By what the configured installation is paused, and what would go on; `None`: it is not.
+pub fn store_pause(config: &Config) -> anyhow::Result<Option<(Paused, GoesOn)>> {
+    let mut options = patient(config)?;
+    options.read_only = true;
+    prepare()?.block_on(async {
+        let store = SqlStore::open(&config.database_url(), options).await.context("the store cannot be opened")?;
+        let Some(paused) = store.paused().await? else { return Ok(None) };
+        Ok(Some((paused, store.goes_on().await?)))
+    })
+}
+
+/// Pauses the configured installation from the next start of its server on. Says whether that is a change.
+pub fn pause_store(config: &Config) -> anyhow::Result<bool> {
+    let paused = Paused { at_ms: SystemClock::default().now_ms(), by: "core314 store pause".to_owned() };
+    let (url, options) = (config.database_url(), patient(config)?);
+    Ok(prepare()?.block_on(store::set_paused(&url, &options, Some(&paused)))?)
+}
+
+/// Lets the configured installation go on, beside its server that waits for it. Says whether that is a change.
+pub fn resume_store(config: &Config) -> anyhow::Result<bool> {
+    let (url, options) = (config.database_url(), patient(config)?);
+    Ok(prepare()?.block_on(store::set_paused(&url, &options, None))?)
 }
 
 /// What flows are compiled with: the product's executors, which perform nothing here.

@@ -133,13 +133,13 @@ async fn hold(url: &str, store: &SqlStore, options: &StoreOptions) -> Result<Hel
     })
 }
 
-async fn check_schema(store: &SqlStore, end: &str) -> Result<(), StoreError> {
+pub(super) async fn check_schema(store: &SqlStore, end: &str) -> Result<(), StoreError> {
     let schema = store.schema().await?;
     if schema.applied == schema.known {
         return Ok(());
     }
     Err(StoreError::Refused(format!(
-        "the {end} has schema {} and this release copies schema {}: start the server of this release on it once, or use \
+        "the {end} has schema {} and this release has schema {}: start the server of this release on it once, or use \
          the release that it is of",
         schema.applied, schema.known
     )))

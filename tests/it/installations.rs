@@ -1,4 +1,5 @@
-//! An installation as a whole, by the real binary: backed up beside its server, looked through, moved, and going on there.
+//! An installation as a whole, by the real binary: backed up beside its server, looked through, moved, and going on there;
+//! restored, and waiting for a person.
 
 use serde_json::{Value, json};
 
@@ -22,10 +23,12 @@ async fn with_work(server: &Server) -> (String, String) {
     });
     server.create("/api/v1/flows", asking).await;
     let path = "/api/v1/flows/asking/trigger";
-    let (status, run) =
-        server.request(reqwest::Method::POST, path, Some(json!({"word": "hello"}))).await.expect("an answer");
-    assert_eq!(status.as_u16(), 202, "{run}");
-    (hook, run["run_id"].as_str().expect("an id").to_owned())
+    let (status, run) = server
+        .request(reqwest::Method::POST, path, Some(json!({"trigger_context": {"word": "hello"}})))
+        .await
+        .expect("an answer");
+    assert!(status.is_success(), "{run}");
+    (hook, run["id"].as_str().expect("an id").to_owned())
 }
 
 fn done(installation: &Installation, arguments: &[&str]) -> String {
@@ -68,4 +71,60 @@ async fn an_installation_is_backed_up_looked_through_and_moved() {
     elsewhere.meddle("ALTER TABLE runs NO FORCE ROW LEVEL SECURITY; DELETE FROM runs").await;
     let (code, text) = elsewhere.run(&["store", "check"]);
     assert!(code == 1 && text.contains("run_state"), "{text}");
+}
+
+async fn a_restored_installation_waits_for_a_person(kind: StoreKind) {
+    let installation = Installation::new(kind).await;
+    let mut server = Server::start(&installation);
+    let (_, run) = with_work(&server).await;
+    let nightly = json!({
+        "flow_name": "often", "trigger_type": "schedule", "trigger_config": {"every_seconds": 1},
+        "flow_steps": [{"id": "a", "config": {"action_type": "transform", "action_payload": {}}}],
+    });
+    let (status, answer) =
+        server.request(reqwest::Method::POST, "/api/v1/flows", Some(nightly)).await.expect("an answer");
+    assert!(status.is_success(), "{answer}");
+    assert_eq!(server.terminate(), Some(0));
+    done(&installation, &["store", "backup", "copy.db"]);
+    let copy = installation.dir.path().join("copy.db").display().to_string();
+
+    let restored = Installation::new(kind).await;
+    let text = done(&restored, &["store", "restore", &copy]);
+    assert!(text.contains("is paused"), "{text}");
+    let mut server = Server::start(&restored);
+    let counted = "SELECT CAST(count(*) AS text) FROM runs";
+    let runs = restored.rows(counted).await;
+    for path in ["/api/v1/flows", "/readyz"] {
+        let (status, problem) = server.request(reqwest::Method::GET, path, None).await.expect("an answer");
+        assert_eq!((status.as_u16(), &problem["code"]), (503, &json!("paused")), "{path}: {problem}");
+    }
+    assert_eq!(server.get("/healthz").await["status"], "alive", "nobody ends it for waiting");
+    let (code, text) = restored.run(&["store", "resume"]);
+    assert!(code == 2 && text.contains("1 runs of asking") && text.contains("schedules"), "{text}");
+    // A restart changes nothing, and no schedule has fired.
+    assert_eq!(server.terminate(), Some(0));
+    let server = Server::start(&restored);
+    assert_eq!(restored.rows(counted).await, runs);
+
+    done(&restored, &["store", "resume", "--yes"]);
+    let started = std::time::Instant::now();
+    let ready = || server.http.get(format!("{}/readyz", server.url)).send();
+    while !ready().await.is_ok_and(|answer| answer.status().is_success()) {
+        assert!(started.elapsed() < std::time::Duration::from_mins(1), "it does not go on");
+    }
+    let pending = server.all("/api/v1/executions/pending-approvals").await;
+    assert_eq!(pending[0]["flow_run_id"], json!(run), "{pending:#?}");
+    while restored.rows(counted).await == runs {
+        assert!(started.elapsed() < std::time::Duration::from_mins(2), "the schedule does not fire");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_restored_installation_waits_for_a_person_on_sqlite() {
+    a_restored_installation_waits_for_a_person(StoreKind::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_restored_installation_waits_for_a_person_on_postgres() {
+    a_restored_installation_waits_for_a_person(StoreKind::Postgres).await;
 }
