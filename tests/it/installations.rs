@@ -78,7 +78,7 @@ async fn a_restored_installation_waits_for_a_person(kind: StoreKind) {
     let mut server = Server::start(&installation);
     let (_, run) = with_work(&server).await;
     let nightly = json!({
-        "flow_name": "often", "trigger_type": "schedule", "trigger_config": {"every_seconds": 1},
+        "flow_name": "often", "trigger_type": "schedule", "trigger_config": {"every": "1s"},
         "flow_steps": [{"id": "a", "config": {"action_type": "transform", "action_payload": {}}}],
     });
     let (status, answer) =

@@ -151,7 +151,8 @@ fn digest(cells: &[Cell<'_>]) -> [u8; 32] {
             Cell::Uuid(id) => put(id.as_ref().map(|id| id.as_bytes().as_slice())),
             Cell::Int(number) => put(number.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice)),
             Cell::Real(number) => put(number.map(f64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice)),
-            Cell::Bool(is) => put(is.map(|is| [u8::from(is)]).as_ref().map(<[u8; 1]>::as_slice)),
+            // SQLite alone knows a truth as a number.
+            Cell::Bool(is) => put(is.map(|is| i64::from(is).to_be_bytes()).as_ref().map(<[u8; 8]>::as_slice)),
             Cell::Text(text) | Cell::Json(text) => put(text.as_deref().map(str::as_bytes)),
             Cell::Hash(hash) => put(Some(hash.as_slice())),
             Cell::Bytes(bytes) => put(bytes.as_deref()),
