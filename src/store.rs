@@ -9,6 +9,7 @@
 //! - The append-only tables only grow, and each row is linked to the one before it in its partition's chain.
 //! - A statement of a tenant carries the tenant; on PostgreSQL its role would stop it otherwise.
 
+mod aging;
 mod blobs;
 mod bulk;
 mod catalog;

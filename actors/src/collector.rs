@@ -1,4 +1,4 @@
-//! Drops, a little at a time, what the store keeps and nothing refers to any more.
+//! Drops, a little at a time, what the store keeps and nothing refers to any more, and what is older than it is to be kept.
 //!
 //! One look goes through all there is in small stretches, each a short transaction of its own with a pause behind it, so
 //! that nobody waits for it. A look that fails is no harm: the next one begins anew.
@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ports::StoreError;
+use crate::ports::aging::Aged;
 use crate::runtime::Runtime;
+use crate::settings::Retention;
 use crate::supervision::{Behaviour, Ctx};
 
 /// Rows of one stretch.
 const STRETCH: usize = 500;
 /// Between two stretches.
 const PAUSE: Duration = Duration::from_millis(50);
+const DAY_MS: i64 = 86_400_000;
 
 /// The actor.
 pub struct Collector {
@@ -77,5 +80,33 @@ async fn look(runtime: &Runtime) -> Result<(), StoreError> {
     while runtime.store.collect_cached(runtime.now_ms(), STRETCH).await? == STRETCH {
         tokio::time::sleep(PAUSE).await;
     }
+    for (what, days) in aging(&runtime.settings.retention) {
+        let before_ms = runtime.now_ms() - i64::from(days) * DAY_MS;
+        while runtime.store.drop_old(what, before_ms, STRETCH).await? == STRETCH {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
     Ok(())
+}
+
+/// What does not stay for ever, and how many days it does stay.
+fn aging(retention: &Retention) -> impl Iterator<Item = (Aged, u32)> + use<> {
+    let of_each = [
+        (Aged::Metrics, retention.metrics_days),
+        (Aged::ArchivedNotifications, retention.archived_notifications_days),
+        (Aged::IdempotencyKeys, retention.idempotency_keys_days),
+    ];
+    of_each.into_iter().filter(|(_, days)| *days > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_days_stays_for_ever() {
+        assert_eq!(aging(&Retention::default()).count(), 0);
+        let some = Retention { metrics_days: 30, ..Retention::default() };
+        assert_eq!(aging(&some).collect::<Vec<_>>(), [(Aged::Metrics, 30)]);
+    }
 }
