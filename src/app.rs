@@ -10,6 +10,7 @@
 //! up, the process ends at once with a status of its own, so that whoever supervises it starts it again.
 
 mod development;
+mod export;
 mod installation;
 mod local_socket;
 mod node;
@@ -34,6 +35,7 @@ use crate::store::SqlStore;
 pub use crate::store::{GoesOn, Paused, SchemaState, TransferReport};
 use crate::telemetry::{self, LogFilter, Telemetry, TraceSettings};
 pub use development::Development;
+pub use export::export_tenant;
 pub use installation::{StoreCopy, StoreReport, check_store, copy_store, pause_store, resume_store, store_pause};
 use local_socket::LocalSocket;
 use node::{Front, Node};

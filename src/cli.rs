@@ -15,6 +15,7 @@ mod doctor;
 mod escalation;
 mod event;
 mod execution;
+mod export;
 mod flow;
 mod integration;
 mod log;
@@ -197,6 +198,8 @@ enum Command {
     /// The database: moved, looked through, backed up, restored.
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Write everything that a tenant has into a file, as lines of JSON, beside a running server or without one.
+    Export(export::ExportArgs),
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -269,6 +272,7 @@ impl Command {
             Self::Actors(args) => online(global, printer, async |session| actors::perform(session, args).await),
             Self::Doctor => doctor::doctor(global, printer),
             Self::Store(command) => command.perform(global, printer),
+            Self::Export(args) => export::export(global, printer, &args),
             Self::Config(ConfigCommand::Show(args)) => show::show(global, printer, &args),
             Self::Bench(args) => bench::bench(global, printer, &args),
             Self::Completions(args) => reference::completions(&args),

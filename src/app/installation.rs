@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use core314_actors::clock::{Clock, SystemClock};
 use core314_actors::plans::Plans;
+use core314_actors::ports::executor::Executor;
 use core314_actors::ports::ledger::{Ledger, LedgerReport};
 use core314_actors::run_check::RunCheck;
 use serde::Serialize;
@@ -136,17 +137,21 @@ pub fn resume_store(config: &Config) -> anyhow::Result<bool> {
     Ok(prepare()?.block_on(store::set_paused(&url, &options, None))?)
 }
 
-/// What flows are compiled with: the product's executors, which perform nothing here.
+/// What flows are compiled with.
 fn plans(config: &Config, store: &Arc<SqlStore>) -> anyhow::Result<Plans> {
+    let settings = node::engine_settings(config)?;
+    Ok(Plans::new(executors(config, store)?, settings.plan_limits(), settings.cached_plans))
+}
+
+/// The product's executors, to be asked and not to perform.
+pub(super) fn executors(config: &Config, store: &Arc<SqlStore>) -> anyhow::Result<Vec<Arc<dyn Executor>>> {
     let reach = Reach { book: store.clone(), directory: None, codes: None, links: None };
     let settings = config.section("executors")?;
-    let executors = executors::all(&settings, store.clone(), Arc::new(ForeignRecords), reach, store.clone())?;
-    let settings = node::engine_settings(config)?;
-    Ok(Plans::new(executors, settings.plan_limits(), settings.cached_plans))
+    Ok(executors::all(&settings, store.clone(), Arc::new(ForeignRecords), reach, store.clone())?)
 }
 
 /// How a store is opened for work that reads all of it.
-fn patient(config: &Config) -> anyhow::Result<StoreOptions> {
+pub(super) fn patient(config: &Config) -> anyhow::Result<StoreOptions> {
     let options = node::store_options(config)?;
     Ok(StoreOptions { read_limit: PATIENCE, write_limit: PATIENCE, idle_limit: PATIENCE, ..options })
 }

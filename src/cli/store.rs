@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Global;
+use super::export::private_file;
 use super::outcome::{Exit, Failure};
 use super::print::{self, Columns, Printer};
 use super::progress::Progress;
@@ -106,6 +107,10 @@ fn migrate(global: &Global, printer: &Printer, args: MigrateArgs) -> Result<Exit
 }
 
 fn backup(global: &Global, printer: &Printer, args: &BackupArgs) -> Result<Exit, Failure> {
+    // Who may read the file may read everything: nobody else does.
+    if !args.path.exists() {
+        drop(private_file(&args.path)?);
+    }
     let copy = StoreCopy { to: Some(url_of(&args.path)?), restart: args.restart, ..StoreCopy::default() };
     let report = copied(global, copy)?;
     shown(printer, &report, "was written; `core314 store restore` fills an empty database from it")

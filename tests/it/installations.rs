@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Installation, Server, StoreKind, fresh_database};
+use super::support::{Installation, Server, StoreKind, USER, fresh_database};
 
 /// Something that runs to its end, and something that waits for a person.
 async fn with_work(server: &Server) -> (String, String) {
@@ -57,6 +57,14 @@ async fn an_installation_is_backed_up_looked_through_and_moved() {
 
     let report: Value = serde_json::from_str(&done(&installation, &["store", "check", "-o", "json"])).expect("JSON");
     assert_eq!((&report["runs"], &report["findings"]), (&json!(1), &json!([])), "{report:#}");
+    done(&installation, &["export", "--tenant", USER, "mine.jsonl"]);
+    let lines = std::fs::read_to_string(installation.dir.path().join("mine.jsonl")).expect("a file");
+    let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let of = |table: &str| rows.iter().filter(|row| row["table"] == table).count();
+    assert_eq!((of("orchestration_flows"), of("flow_runs"), of("execution_log")), (2, 21, 20), "{lines}");
+    assert!(rows.iter().all(|row| row["row"]["tenant_id"] == USER), "{lines}");
+    let nobody = "0190a000-0000-7000-8000-0000000000ff";
+    assert_eq!(done(&installation, &["export", "--tenant", nobody, "-"]), "", "nobody else's");
     done(&installation, &migrate);
     let elsewhere = Installation { dir: tempfile::tempdir().expect("a directory"), database_url: Some(moved) };
     let mut server = Server::start(&elsewhere);
