@@ -96,7 +96,7 @@ pub async fn transfer(plan: &Transfer, say: Say<'_>) -> Result<TransferReport, S
     let tables = prepare(plan, &mut source, &mut target).await?;
     let copied = fill(&mut source, &mut target, &tables.ours, say).await?;
     prove(&mut target, &tables.ours, &copied, say).await?;
-    say("the hash chains are verified");
+    say("the hash chains are being verified");
     let ledger = to.verify().await?;
     if !ledger.findings.is_empty() && from.verify().await?.findings != ledger.findings {
         let first = ledger.findings.first().map(|finding| finding.message.clone()).unwrap_or_default();

@@ -87,7 +87,7 @@ async fn a_restored_installation_waits_for_a_person(kind: StoreKind) {
     let (_, run) = with_work(&server).await;
     let nightly = json!({
         "flow_name": "often", "trigger_type": "schedule", "trigger_config": {"every": "1s"},
-        "flow_steps": [{"id": "a", "config": {"action_type": "transform", "action_payload": {}}}],
+        "flow_steps": [{"id": "a", "config": {"action_type": "transform", "action_payload": {"n": 1}}}],
     });
     let (status, answer) =
         server.request(reqwest::Method::POST, "/api/v1/flows", Some(nightly)).await.expect("an answer");
