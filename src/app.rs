@@ -36,7 +36,9 @@ pub use crate::store::{GoesOn, Paused, SchemaState, TransferReport};
 use crate::telemetry::{self, LogFilter, Telemetry, TraceSettings};
 pub use development::Development;
 pub use export::export_tenant;
-pub use installation::{StoreCopy, StoreReport, check_store, copy_store, pause_store, resume_store, store_pause};
+pub use installation::{
+    StoreCopy, StoreReport, check_store, copy_store, pause_store, resume_store, run_retention, store_pause,
+};
 use local_socket::LocalSocket;
 use node::{Front, Node};
 use reload::Reloader;

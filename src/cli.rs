@@ -28,6 +28,7 @@ mod print;
 mod progress;
 mod reference;
 mod replay;
+mod retention;
 mod run;
 mod secret;
 mod server;
@@ -198,6 +199,9 @@ enum Command {
     /// The database: moved, looked through, backed up, restored.
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// What is kept for a time and no longer.
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
     /// Write everything that a tenant has into a file, as lines of JSON, beside a running server or without one.
     Export(export::ExportArgs),
     /// The configuration.
@@ -272,6 +276,7 @@ impl Command {
             Self::Actors(args) => online(global, printer, async |session| actors::perform(session, args).await),
             Self::Doctor => doctor::doctor(global, printer),
             Self::Store(command) => command.perform(global, printer),
+            Self::Retention(command) => command.perform(global, printer),
             Self::Export(args) => export::export(global, printer, &args),
             Self::Config(ConfigCommand::Show(args)) => show::show(global, printer, &args),
             Self::Bench(args) => bench::bench(global, printer, &args),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ports::StoreError;
-use crate::ports::aging::Aged;
+use crate::ports::aging::{Aged, Aging};
 use crate::runtime::Runtime;
 use crate::settings::Retention;
 use crate::supervision::{Behaviour, Ctx};
@@ -80,33 +80,76 @@ async fn look(runtime: &Runtime) -> Result<(), StoreError> {
     while runtime.store.collect_cached(runtime.now_ms(), STRETCH).await? == STRETCH {
         tokio::time::sleep(PAUSE).await;
     }
-    for (what, days) in aging(&runtime.settings.retention) {
-        let before_ms = runtime.now_ms() - i64::from(days) * DAY_MS;
-        while runtime.store.drop_old(what, before_ms, STRETCH).await? == STRETCH {
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-    Ok(())
+    drop_aged(runtime.store.as_ref(), &runtime.settings.retention, runtime.now_ms()).await.map(drop)
 }
 
-/// What does not stay for ever, and how many days it does stay.
-fn aging(retention: &Retention) -> impl Iterator<Item = (Aged, u32)> + use<> {
-    let of_each = [
-        (Aged::Metrics, retention.metrics_days),
-        (Aged::ArchivedNotifications, retention.archived_notifications_days),
-        (Aged::IdempotencyKeys, retention.idempotency_keys_days),
-    ];
-    of_each.into_iter().filter(|(_, days)| *days > 0)
+/// Drops what is older than it is to be kept, a little at a time; says how many rows of each kind went. What stays for
+/// ever is left out.
+pub async fn drop_aged(
+    store: &(impl Aging + ?Sized),
+    retention: &Retention,
+    now_ms: i64,
+) -> Result<Vec<(Aged, u64)>, StoreError> {
+    let mut dropped = Vec::new();
+    for what in Aged::ALL {
+        let days = days(what, retention);
+        if days == 0 {
+            continue;
+        }
+        let before_ms = now_ms - i64::from(days) * DAY_MS;
+        let mut rows = 0;
+        loop {
+            let stretch = store.drop_old(what, before_ms, STRETCH).await?;
+            rows += stretch as u64;
+            if stretch < STRETCH {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        dropped.push((what, rows));
+    }
+    Ok(dropped)
+}
+
+/// How many days rows of a kind stay; 0: for ever.
+const fn days(what: Aged, retention: &Retention) -> u32 {
+    match what {
+        Aged::Metrics => retention.metrics_days,
+        Aged::ArchivedNotifications => retention.archived_notifications_days,
+        Aged::IdempotencyKeys => retention.idempotency_keys_days,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Mutex;
 
-    #[test]
-    fn what_has_no_days_stays_for_ever() {
-        assert_eq!(aging(&Retention::default()).count(), 0);
-        let some = Retention { metrics_days: 30, ..Retention::default() };
-        assert_eq!(aging(&some).collect::<Vec<_>>(), [(Aged::Metrics, 30)]);
+    use super::*;
+    use crate::ports::BoxFuture;
+
+    /// So many old metrics, and what was asked for.
+    struct Old {
+        metrics: Mutex<usize>,
+        asked: Mutex<Vec<(Aged, i64)>>,
+    }
+
+    impl Aging for Old {
+        fn drop_old(&self, what: Aged, before_ms: i64, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
+            self.asked.lock().unwrap().push((what, before_ms));
+            let mut metrics = self.metrics.lock().unwrap();
+            let dropped = limit.min(*metrics);
+            *metrics -= dropped;
+            Box::pin(std::future::ready(Ok(dropped)))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_old_goes_in_stretches_and_what_has_no_days_stays() {
+        let old = Old { metrics: Mutex::new(2 * STRETCH + 7), asked: Mutex::default() };
+        let retention = Retention { metrics_days: 2, ..Retention::default() };
+        let dropped = drop_aged(&old, &retention, 10 * DAY_MS).await.expect("it drops");
+        assert_eq!(dropped, [(Aged::Metrics, 2 * STRETCH as u64 + 7)]);
+        assert_eq!(*old.asked.lock().unwrap(), [(Aged::Metrics, 8 * DAY_MS); 3]);
+        assert_eq!(drop_aged(&old, &Retention::default(), DAY_MS).await.expect("it drops"), []);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use core314_actors::clock::{Clock, SystemClock};
+use core314_actors::collector::drop_aged;
 use core314_actors::plans::Plans;
 use core314_actors::ports::executor::Executor;
 use core314_actors::ports::ledger::{Ledger, LedgerReport};
@@ -111,6 +112,27 @@ async fn look_through(config: &Config, store: Arc<SqlStore>) -> anyhow::Result<S
         rows: vec![run.to_string()],
     }));
     Ok(report)
+}
+
+/// Drops what is older than it is to be kept, as the server does by itself; says how many rows of which table went. On
+/// PostgreSQL beside the server, as SQLite's file has one writer.
+pub fn run_retention(config: &Config) -> anyhow::Result<Vec<(&'static str, u64)>> {
+    let (url, retention) = (config.database_url(), node::engine_settings(config)?.retention);
+    let writing = StoreOptions { exclusive: false, ..patient(config)? };
+    let looking = StoreOptions { read_only: true, ..writing.clone() };
+    prepare()?.block_on(async {
+        // Opened for writing, an older schema would be brought up to date.
+        let store = SqlStore::open(&url, looking).await.context("the store cannot be opened")?;
+        let SchemaState { applied, known } = store.schema().await?;
+        anyhow::ensure!(
+            applied == known,
+            "the schema is {applied} and this release has {known}: start its server first"
+        );
+        drop(store);
+        let store = SqlStore::open(&url, writing).await.context("the store cannot be opened")?;
+        let dropped = drop_aged(&store, &retention, SystemClock::default().now_ms()).await?;
+        Ok(dropped.into_iter().map(|(what, rows)| (what.table(), rows)).collect())
+    })
 }
 
 /// By what the configured installation is paused, and what would go on; `None`: it is not.

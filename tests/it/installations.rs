@@ -63,6 +63,7 @@ async fn an_installation_is_backed_up_looked_through_and_moved() {
     let of = |table: &str| rows.iter().filter(|row| row["table"] == table).count();
     assert_eq!((of("orchestration_flows"), of("flow_runs"), of("execution_log")), (2, 21, 20), "{lines}");
     assert!(rows.iter().all(|row| row["row"]["tenant_id"] == USER), "{lines}");
+    assert!(done(&installation, &["retention", "run"]).contains("metrics_data"));
     let nobody = "0190a000-0000-7000-8000-0000000000ff";
     assert_eq!(done(&installation, &["export", "--tenant", nobody, "-"]), "", "nobody else's");
     done(&installation, &migrate);

@@ -13,6 +13,20 @@ pub enum Aged {
     IdempotencyKeys,
 }
 
+impl Aged {
+    /// Every kind, in the order in which they go.
+    pub const ALL: [Self; 3] = [Self::Metrics, Self::ArchivedNotifications, Self::IdempotencyKeys];
+
+    /// The contract's name of the table.
+    pub const fn table(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics_data",
+            Self::ArchivedNotifications => "notifications",
+            Self::IdempotencyKeys => "idempotency_keys",
+        }
+    }
+}
+
 /// A store whose rows age.
 pub trait Aging: Send + Sync + 'static {
     /// Drops at most so many of those that were as old as that before this time, the oldest first; says how many.
