@@ -51,7 +51,7 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
+    #[actix_web::test]
     async fn all_is_refused_with_what_to_do_and_the_process_lives() {
         let app = init_service(App::new().configure(configure)).await;
         for request in [TestRequest::post().uri("/hooks/x"), TestRequest::get().uri("/readyz")] {
