@@ -276,7 +276,7 @@ impl Command {
             Self::Actors(args) => online(global, printer, async |session| actors::perform(session, args).await),
             Self::Doctor => doctor::doctor(global, printer),
             Self::Store(command) => command.perform(global, printer),
-            Self::Retention(command) => command.perform(global, printer),
+            Self::Retention(retention::RetentionCommand::Run) => retention::run(global, printer),
             Self::Export(args) => export::export(global, printer, &args),
             Self::Config(ConfigCommand::Show(args)) => show::show(global, printer, &args),
             Self::Bench(args) => bench::bench(global, printer, &args),

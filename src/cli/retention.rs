@@ -16,15 +16,7 @@ pub enum RetentionCommand {
     Run,
 }
 
-impl RetentionCommand {
-    pub fn perform(self, global: &Global, printer: &Printer) -> Result<Exit, Failure> {
-        match self {
-            Self::Run => run(global, printer),
-        }
-    }
-}
-
-fn run(global: &Global, printer: &Printer) -> Result<Exit, Failure> {
+pub fn run(global: &Global, printer: &Printer) -> Result<Exit, Failure> {
     let dropped = app::run_retention(&global.load()?).map_err(|error| {
         Failure::from(error).hint("a running server does this by itself, every `engine.collect_interval_ms`")
     })?;

@@ -13,26 +13,24 @@ const GUARDS: &str = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'
 /// Removes all rows of these tables. On PostgreSQL `owner` does it.
 pub(super) async fn empty(target: &mut Connection, owner: Option<&Connector>, tables: &[Table]) -> Result<(), Failure> {
     let names: Vec<String> = tables.iter().map(|table| quoted(&table.name)).collect();
-    match owner {
-        Some(owner) => owner.connect().await?.run_made(on_postgres(&names)).await,
-        None => {
-            let mut statements = vec!["BEGIN IMMEDIATE".to_owned()];
-            let mut guards = Vec::new();
-            for row in target.fetch(GUARDS, &[]).await? {
-                let mut fields = row.fields();
-                statements.push(format!("DROP TRIGGER {}", quoted(&fields.text()?)));
-                guards.push(fields.text()?);
-            }
-            statements.extend(names.iter().map(|name| format!("DELETE FROM {name}")));
-            statements.extend(guards);
-            statements.push("COMMIT".to_owned());
-            // Each by itself: the text of a guard has semicolons of its own.
-            for statement in statements {
-                target.run_made(statement).await?;
-            }
-            Ok(())
-        }
+    if let Some(owner) = owner {
+        return owner.connect().await?.run_made(on_postgres(&names)).await;
     }
+    let mut statements = vec!["BEGIN IMMEDIATE".to_owned()];
+    let mut guards = Vec::new();
+    for row in target.fetch(GUARDS, &[]).await? {
+        let mut fields = row.fields();
+        statements.push(format!("DROP TRIGGER {}", quoted(&fields.text()?)));
+        guards.push(fields.text()?);
+    }
+    statements.extend(names.iter().map(|name| format!("DELETE FROM {name}")));
+    statements.extend(guards);
+    statements.push("COMMIT".to_owned());
+    // Each by itself: the text of a guard has semicolons of its own.
+    for statement in statements {
+        target.run_made(statement).await?;
+    }
+    Ok(())
 }
 
 fn on_postgres(names: &[String]) -> String {
