@@ -4,14 +4,17 @@
 //! main thread: actix System ── arbiters (actors) · HTTP workers · signals
 //! I/O threads: one tokio runtime ── store, executors
 //! ```
-//! Start: the listener is bound first, so that a taken port costs nothing; then the store is opened, the engine takes up
-//! its work, and the HTTP API answers. Only then is the server ready. End: a signal closes the way in, attempts under way
+//! Start: the listener is bound first, so that a taken port costs nothing; then the store is opened, a paused installation
+//! waits for a person, the engine takes up its work, and the HTTP API answers. Only then is the server ready. End: a signal closes the way in, attempts under way
 //! get their grace, what they did is committed, and the process ends with 0; when the root of the supervision tree gives
 //! up, the process ends at once with a status of its own, so that whoever supervises it starts it again.
 
 mod development;
+mod export;
+mod installation;
 mod local_socket;
 mod node;
+mod paused;
 mod reload;
 mod throwaway;
 
@@ -28,10 +31,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, LogFormat, local};
-pub use crate::store::SchemaState;
 use crate::store::SqlStore;
+pub use crate::store::{GoesOn, Paused, SchemaState, TransferReport};
 use crate::telemetry::{self, LogFilter, Telemetry, TraceSettings};
 pub use development::Development;
+pub use export::export_tenant;
+pub use installation::{
+    StoreCopy, StoreReport, check_store, copy_store, pause_store, resume_store, run_retention, store_pause,
+};
 use local_socket::LocalSocket;
 use node::{Front, Node};
 use reload::Reloader;
@@ -120,9 +127,7 @@ async fn live(
     let mut signals = Signals::listen()?;
     let hangup = signal(SignalKind::hangup()).context("signals cannot be listened to")?;
     let certificate = node::certificate(config)?;
-    let listen = config.listen();
-    let listener =
-        TcpListener::bind(listen).with_context(|| format!("server.listen: {listen} cannot be listened on"))?;
+    let listener = bind(config)?;
     let address = listener.local_addr()?;
     local::make_dir(&config.data_dir())?;
     let (told, mut root_failures) = mpsc::unbounded_channel();
@@ -131,6 +136,9 @@ async fn live(
         let _ = told.send(reason);
     });
     let store = node::open_store(config, &config.database_url(), io).await?;
+    if !paused::may_go_on(&store, &listener, certificate.clone(), io, &mut signals).await? {
+        return Ok(Ended::Drained);
+    }
     let node = Node::start(config, store, io, node::Extras::default(), on_root_failure).await?;
     let front = Front { certificate: certificate.clone(), dropped_spans: instruments.dropped, ..Front::default() };
     let (socket, _local_socket) = LocalSocket::listen(&config.data_dir());
@@ -179,6 +187,11 @@ async fn live(
         name = insisted => anyhow::bail!("{name} again: stopped before the drain was over"),
     }
     receiver.and(ended)
+}
+
+fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+    let listen = config.listen();
+    TcpListener::bind(listen).with_context(|| format!("server.listen: {listen} cannot be listened on"))
 }
 
 /// A signal that comes this soon after the first is its echo.

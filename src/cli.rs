@@ -15,6 +15,7 @@ mod doctor;
 mod escalation;
 mod event;
 mod execution;
+mod export;
 mod flow;
 mod integration;
 mod log;
@@ -27,12 +28,14 @@ mod print;
 mod progress;
 mod reference;
 mod replay;
+mod retention;
 mod run;
 mod secret;
 mod server;
 mod session;
 mod show;
 mod silence;
+mod store;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -193,6 +196,14 @@ enum Command {
     Actors(actors::ActorsArgs),
     /// Check configuration, secrets, data directory, store, clock, server and key, and say what to mend.
     Doctor,
+    /// The database: moved, looked through, backed up, restored.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+    /// What is kept for a time and no longer.
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
+    /// Write everything that a tenant has into a file, as lines of JSON, beside a running server or without one.
+    Export(export::ExportArgs),
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -264,6 +275,9 @@ impl Command {
             Self::DeadLetters(command) => online(global, printer, async |session| command.perform(&session).await),
             Self::Actors(args) => online(global, printer, async |session| actors::perform(session, args).await),
             Self::Doctor => doctor::doctor(global, printer),
+            Self::Store(command) => command.perform(global, printer),
+            Self::Retention(retention::RetentionCommand::Run) => retention::run(global, printer),
+            Self::Export(args) => export::export(global, printer, &args),
             Self::Config(ConfigCommand::Show(args)) => show::show(global, printer, &args),
             Self::Bench(args) => bench::bench(global, printer, &args),
             Self::Completions(args) => reference::completions(&args),

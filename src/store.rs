@@ -9,10 +9,12 @@
 //! - The append-only tables only grow, and each row is linked to the one before it in its partition's chain.
 //! - A statement of a tenant carries the tenant; on PostgreSQL its role would stop it otherwise.
 
+mod aging;
 mod blobs;
 mod bulk;
 mod catalog;
 mod cell;
+mod check;
 mod commit;
 mod connection;
 mod connections;
@@ -26,6 +28,7 @@ mod ledger;
 mod limits;
 mod migrations;
 mod notifications;
+mod pause;
 mod people;
 mod plain_copy;
 #[cfg(test)]
@@ -41,6 +44,7 @@ mod signals;
 mod sqlite;
 mod step_cache;
 mod sync_positions;
+mod transfer;
 mod views;
 
 use std::time::Duration;
@@ -50,14 +54,17 @@ use core314_domain::ids::RowId;
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 
 use cell::Rows;
+pub use check::StoreFinding;
 use connection::{Bulk, Connection, Connector, READ_ALL};
 use failure::Failure;
 use heads::Heads;
+pub use pause::{GoesOn, set_paused};
 pub use plain_copy::PlainCopy;
 use pool::Pool;
 pub use records::ForeignRecords;
 pub use schema::SchemaState;
 use sqlite::FileLock;
+pub use transfer::{CopiedTable, Paused, Transfer, TransferReport, transfer};
 
 /// The newest persisted formats that this release writes and reads.
 const FORMAT: i64 = 1;
@@ -136,6 +143,16 @@ impl SqlStore {
     /// Errors are [`StoreError::Unavailable`] where a later attempt may succeed and [`StoreError::Refused`] where a
     /// person must act; the message says how.
     pub async fn open(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
+        let writes = !options.read_only;
+        let store = Self::open_to_fill(url, options).await?;
+        if writes {
+            transfer::refuse_unfinished(&mut store.connector.connect().await?).await?;
+        }
+        Ok(store)
+    }
+
+    /// The same for whoever copies into the database: also where a copy into it was not finished.
+    async fn open_to_fill(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
         let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
         let mut store = match sqlite::path_of(url) {
             Some(path) => {

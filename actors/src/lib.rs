@@ -33,6 +33,7 @@ pub mod queue_partition;
 pub mod recipients;
 pub mod relay;
 pub mod rollouts;
+pub mod run_check;
 pub mod runtime;
 pub mod schedules;
 pub mod settings;

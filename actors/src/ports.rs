@@ -3,6 +3,7 @@
 //! Each has a fake in the testkit and a conformance suite that every adapter runs. Futures are boxed, because a port is
 //! a value that the composition root chooses.
 
+pub mod aging;
 pub mod bulk;
 pub mod catalog;
 pub mod consent;

@@ -125,8 +125,22 @@ pub struct EngineSettings {
     pub tenant_weights: TenantWeights,
     /// How many actions are under way at once and how fast they start, of each tenant and of all together.
     pub action_limits: ActionLimits,
+    /// How long rows are kept that no run depends on.
+    pub retention: Retention,
     /// What urgency and priority are worth.
     pub dispatch: Credits,
+}
+
+/// How many days rows are kept that no run depends on; 0: for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Since a value was written.
+    pub metrics_days: u32,
+    /// Since a notification was archived.
+    pub archived_notifications_days: u32,
+    /// Since a key expired.
+    pub idempotency_keys_days: u32,
 }
 
 impl Default for EngineSettings {
@@ -190,6 +204,7 @@ impl Default for EngineSettings {
             max_secret_overlap_seconds: 2_592_000,
             tenant_weights: TenantWeights::default(),
             action_limits: ActionLimits::default(),
+            retention: Retention::default(),
             dispatch: Credits::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! Fakes for every port, and the conformance suites that every adapter runs.
 
+mod memory_aging;
 mod memory_bulk;
 mod memory_catalog;
 mod memory_connections;

@@ -168,7 +168,7 @@ fn auth_settings(config: &Config) -> AuthSettings {
     }
 }
 
-fn engine_settings(config: &Config) -> Result<EngineSettings, ConfigError> {
+pub fn engine_settings(config: &Config) -> Result<EngineSettings, ConfigError> {
     config.section_with("engine", &[("drain_ms", config.grace().as_millis() as u64)])
 }
 

@@ -72,6 +72,8 @@ pub enum Problem {
     TooManyStreams { retry_after_seconds: u64 },
     #[error("the store cannot be reached just now: come back in {retry_after_seconds} s")]
     StoreUnavailable { retry_after_seconds: u64 },
+    #[error("the installation is paused: nothing goes on until a person runs `core314 store resume` on its machine")]
+    Paused { retry_after_seconds: u64 },
 }
 
 impl Problem {
@@ -118,6 +120,7 @@ impl Problem {
             Self::KeysUnavailable { .. } => Kind::KeysUnavailable,
             Self::TooManyStreams { .. } => Kind::TooManyStreams,
             Self::StoreUnavailable { .. } => Kind::StoreUnavailable,
+            Self::Paused { .. } => Kind::Paused,
         }
     }
 
@@ -155,7 +158,8 @@ impl Problem {
             | Self::Busy { retry_after_seconds }
             | Self::KeysUnavailable { retry_after_seconds }
             | Self::TooManyStreams { retry_after_seconds }
-            | Self::StoreUnavailable { retry_after_seconds } => (header::RETRY_AFTER, retry_after_seconds.to_string()),
+            | Self::StoreUnavailable { retry_after_seconds }
+            | Self::Paused { retry_after_seconds } => (header::RETRY_AFTER, retry_after_seconds.to_string()),
             _ => return None,
         };
         HeaderValue::from_str(&value).ok().map(|value| (name, value))

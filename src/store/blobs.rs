@@ -138,7 +138,7 @@ impl Parking {
         }
         let reference = Reference::to(run.id, &text);
         if self.known.insert(reference.id) {
-            let content = Cell::Bytes(text.into_bytes().into());
+            let content = Cell::Bytes(Some(text.into_bytes().into()));
             self.rows.push([reference.id.into(), run.tenant.0.into(), run.id.0.into(), content, at_ms.into()]);
         }
         reference.text()

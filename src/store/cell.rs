@@ -21,12 +21,12 @@ pub(super) enum Cell<'a> {
     Uuid(Option<Uuid>),
     Int(Option<i64>),
     Real(Option<f64>),
-    Bool(bool),
+    Bool(Option<bool>),
     Text(Option<Cow<'a, str>>),
     /// JSON as text; only in bulk statements, where PostgreSQL casts it.
     Json(Option<Cow<'a, str>>),
     Hash(Hash),
-    Bytes(Cow<'a, [u8]>),
+    Bytes(Option<Cow<'a, [u8]>>),
 }
 
 impl From<Uuid> for Cell<'_> {
@@ -66,7 +66,7 @@ impl From<u16> for Cell<'_> {
 }
 impl From<bool> for Cell<'_> {
     fn from(is: bool) -> Self {
-        Self::Bool(is)
+        Self::Bool(Some(is))
     }
 }
 impl<'a> From<&'a str> for Cell<'a> {
@@ -90,7 +90,7 @@ impl From<Hash> for Cell<'_> {
     }
 }
 
-/// SQLite takes at most 32,766 parameters a statement; our widest row has 28.
+/// SQLite takes at most 32,766 parameters a statement; our widest table has 41 columns.
 const MOST_ROWS: usize = 512;
 
 /// Many rows of the same columns, row after row.
@@ -107,6 +107,12 @@ impl<'a> Rows<'a> {
 
     pub fn push<const N: usize>(&mut self, row: [Cell<'a>; N]) {
         assert_eq!(N, self.width, "every row has the columns of its statement");
+        self.cells.extend(row);
+    }
+
+    /// Adds a row whose columns are known when the program runs, and no sooner.
+    pub fn extend(&mut self, row: Vec<Cell<'a>>) {
+        assert_eq!(row.len(), self.width, "every row has the columns of its statement");
         self.cells.extend(row);
     }
 
@@ -189,10 +195,10 @@ pub(super) fn sqlite_arguments(cells: &[Cell<'_>]) -> Result<SqliteArguments, Fa
             Cell::Uuid(id) => arguments.add(*id),
             Cell::Int(number) => arguments.add(*number),
             Cell::Real(number) => arguments.add(*number),
-            Cell::Bool(is) => arguments.add(i64::from(*is)),
+            Cell::Bool(is) => arguments.add(is.map(i64::from)),
             Cell::Text(text) | Cell::Json(text) => arguments.add(text.as_deref()),
             Cell::Hash(hash) => arguments.add(hash.as_slice()),
-            Cell::Bytes(bytes) => arguments.add(bytes.as_ref()),
+            Cell::Bytes(bytes) => arguments.add(bytes.as_deref()),
         }
         .map_err(unbindable)?;
     }
@@ -210,7 +216,7 @@ pub(super) fn postgres_arguments(cells: &[Cell<'_>]) -> Result<PgArguments, Fail
             Cell::Bool(is) => arguments.add(*is),
             Cell::Text(text) | Cell::Json(text) => arguments.add(text.as_deref()),
             Cell::Hash(hash) => arguments.add(hash.as_slice()),
-            Cell::Bytes(bytes) => arguments.add(bytes.as_ref()),
+            Cell::Bytes(bytes) => arguments.add(bytes.as_deref()),
         }
         .map_err(unbindable)?;
     }
@@ -246,7 +252,7 @@ fn add_array<'c, 'a: 'c>(
             cells.by_ref();
             array!(Cell::Hash(hash) => hash.as_slice())
         }
-        Some(Cell::Bytes(_)) => array!(Cell::Bytes(bytes) => bytes.as_ref()),
+        Some(Cell::Bytes(_)) => array!(Cell::Bytes(bytes) => bytes.as_deref()),
     }
 }
 
@@ -309,6 +315,14 @@ impl<'r> Fields<'r> {
         self.take()
     }
 
+    pub fn maybe_bool(&mut self) -> Result<Option<bool>, Failure> {
+        self.take()
+    }
+
+    pub fn maybe_real(&mut self) -> Result<Option<f64>, Failure> {
+        self.take()
+    }
+
     pub fn text(&mut self) -> Result<String, Failure> {
         self.take()
     }
@@ -328,6 +342,10 @@ impl<'r> Fields<'r> {
     }
 
     pub fn bytes(&mut self) -> Result<Vec<u8>, Failure> {
+        self.take()
+    }
+
+    pub fn maybe_bytes(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         self.take()
     }
 

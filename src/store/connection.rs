@@ -8,7 +8,7 @@ use std::ops::DerefMut;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Postgres, Sqlite};
+use sqlx::{AssertSqlSafe, ConnectOptions, Postgres, SqlSafeStr, Sqlite};
 
 use super::cell::{Cell, Row, Rows, postgres_arguments, sqlite_arguments};
 use super::failure::Failure;
@@ -116,6 +116,15 @@ impl Connection {
 
     /// Runs one statement and gives all its rows.
     pub async fn fetch(&mut self, sql: &'static str, cells: &[Cell<'_>]) -> Result<Vec<Row>, Failure> {
+        self.fetch_safe(sql, cells).await
+    }
+
+    /// The same for a statement that was made of names of the catalogue. Values come in as parameters, here too.
+    pub async fn fetch_made(&mut self, sql: String, cells: &[Cell<'_>]) -> Result<Vec<Row>, Failure> {
+        self.fetch_safe(AssertSqlSafe(sql), cells).await
+    }
+
+    async fn fetch_safe(&mut self, sql: impl SqlSafeStr, cells: &[Cell<'_>]) -> Result<Vec<Row>, Failure> {
         Ok(match self {
             Self::Sqlite(link) => {
                 let query = sqlx::query_with::<Sqlite, _>(sql, sqlite_arguments(cells)?);
@@ -126,6 +135,38 @@ impl Connection {
                 query.fetch_all(&mut ***link).await?.into_iter().map(Row::Postgres).collect()
             }
         })
+    }
+
+    /// Runs statements without parameters or results that were made of names of the catalogue.
+    pub async fn run_made(&mut self, sql: String) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(link) => sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut ***link).await.map(drop)?,
+            Self::Postgres(link) => sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut ***link).await.map(drop)?,
+        }
+        Ok(())
+    }
+
+    /// Inserts rows. `into` is a table of the catalogue with its columns: `"table" ("a", "b")`.
+    pub async fn insert(&mut self, into: &str, rows: &Rows<'_>) -> Result<(), Failure> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        match self {
+            Self::Postgres(link) => {
+                let sql = format!("INSERT INTO {into} SELECT * FROM unnest({})", rows.postgres_parameters(1));
+                let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), rows.postgres_arguments()?);
+                query.execute(&mut ***link).await?;
+            }
+            Self::Sqlite(link) => {
+                for (from, count) in rows.pieces() {
+                    let row = format!("({}),", vec!["?"; rows.width()].join(","));
+                    let sql = format!("INSERT INTO {into} VALUES {}", row.repeat(count).trim_end_matches(','));
+                    let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(sql), rows.sqlite_arguments(from, count)?);
+                    query.execute(&mut ***link).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Runs a bulk statement and gives all rows that it returns; without rows it does nothing.

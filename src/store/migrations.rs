@@ -66,6 +66,8 @@ migrations! {
     59 "0059_undo_of_its_own.sql",
     60 "0060_retries_of_integrations.sql",
     61 "0061_versions_of_silences.sql",
+    63 "0063_installation_marks.sql",
+    64 "0064_archived_notifications.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

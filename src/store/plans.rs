@@ -85,7 +85,7 @@ fn rows(types: &str, count: usize) -> Rows<'static> {
         rows.push([match letter {
             'u' => Cell::Uuid(None),
             'i' => Cell::Int(None),
-            'b' => Cell::Bool(false),
+            'b' => Cell::Bool(Some(false)),
             't' => Cell::Text(None),
             'j' => Cell::Json(None),
             'h' => Cell::Hash([0; 32]),

@@ -83,10 +83,14 @@ fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
     Ok(options.application_name("core314").statement_cache_capacity(256).disable_statement_logging())
 }
 
+/// How the schema's owner connects: the login itself where no other is named.
+pub(super) fn owner(url: &str, options: &StoreOptions) -> Result<Connector, StoreError> {
+    Ok(Connector::Postgres(Box::new(parse(options.owner_url.as_deref().unwrap_or(url))?)))
+}
+
 /// Brings the schema up to date and gives the program's login its roles.
 pub(super) async fn migrate(url: &str, options: &StoreOptions) -> Result<(), StoreError> {
-    let owner = Connector::Postgres(Box::new(parse(options.owner_url.as_deref().unwrap_or(url))?));
-    let mut connection = owner.connect().await?;
+    let mut connection = owner(url, options)?.connect().await?;
     let version = one_int(&mut connection, ABOUT_SERVER).await?;
     if version < OLDEST_VERSION {
         return Err(StoreError::Refused("PostgreSQL 15 or newer is needed".to_owned()));

@@ -79,6 +79,11 @@ pub(super) fn connector(path: &Path, options: &StoreOptions) -> Connector {
     }))
 }
 
+/// An empty database in memory, another one for each connection.
+pub(super) fn in_memory() -> Connector {
+    Connector::Sqlite(Box::new(SqliteConnectOptions::new().in_memory(true).disable_statement_logging()))
+}
+
 /// The readers. They connect when they are first used.
 pub(super) fn readers(path: &Path, options: &StoreOptions) -> SqlitePool {
     let connect = base(path, options)

@@ -12,6 +12,7 @@ mod exclusive;
 mod executors;
 mod fuzz;
 mod hostile;
+mod installations;
 mod integrations;
 mod limits;
 mod notify;

@@ -6,6 +6,8 @@ mod bed;
 mod isolation;
 #[path = "store/tampering.rs"]
 mod tampering;
+#[path = "store/transfers.rs"]
+mod transfers;
 
 use std::future::Future;
 use std::pin::pin;

@@ -14,6 +14,10 @@ pub fn reached(client: &Client, probe: Result<Probe, Failure>) -> Finding {
     let server = client.server();
     match probe {
         Err(failure) => Finding::wrong(failure.message, failure.hint.unwrap_or_default()),
+        Ok(probe) if is_paused(&probe) => Finding::wrong(
+            format!("the installation at {server} is paused"),
+            "`core314 store resume` shows what would go on, and lets it",
+        ),
         Ok(probe) if probe.body["ready"].is_null() => Finding::wrong(
             format!("what answers at {server} is no Core314 server"),
             "name the right one with --server or CORE314_SERVER",
@@ -23,6 +27,11 @@ pub fn reached(client: &Client, probe: Result<Probe, Failure>) -> Finding {
             None => Finding::well(format!("{server} answers")),
         },
     }
+}
+
+/// Whether the server waits for a person before it does anything.
+fn is_paused(probe: &Probe) -> bool {
+    !probe.is_success && probe.body["code"] == "paused"
 }
 
 /// The store as the server sees it. A server that answers has applied every migration it knows.
@@ -101,6 +110,12 @@ mod tests {
         assert!(matches!(store(&well), Finding::Well(_)));
         let ill = probe(json!({"ready": false, "parts": [{"name": "store", "ready": false, "detail": "no answer"}]}));
         assert!(matches!(store(&ill), Finding::Wrong { problem, .. } if problem == "no answer"));
+    }
+
+    #[test]
+    fn a_server_that_waits_for_a_person_is_no_stranger() {
+        assert!(is_paused(&probe(json!({"code": "paused", "status": 503}))));
+        assert!(!is_paused(&probe(json!({"code": "busy", "status": 503}))));
     }
 
     #[test]

@@ -64,6 +64,7 @@ kinds! {
     Busy = "busy", SERVICE_UNAVAILABLE, "The runtime takes no more work just now";
     KeysUnavailable = "keys-unavailable", SERVICE_UNAVAILABLE, "The keys of user tokens cannot be read";
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "The store cannot be reached";
+    Paused = "paused", SERVICE_UNAVAILABLE, "The installation is paused";
 }
 
 impl Kind {
@@ -107,7 +108,7 @@ mod tests {
             "malformed-body malformed-request unauthenticated forbidden not-found no-matching-flow method-not-allowed \
              request-timeout name-taken flow-inactive idempotency-key-reused limit-reached conflict precondition-failed \
              payload-too-large unsupported-media-type invalid-request invalid-flow condition-error rate-limited \
-             too-many-streams internal busy keys-unavailable store-unavailable"
+             too-many-streams internal busy keys-unavailable store-unavailable paused"
         );
     }
 }

@@ -36,13 +36,14 @@ impl Bed {
         self.store = Some(SqlStore::open(&self.url, options).await.expect("the store opens"));
     }
 
+    /// Closes the store; its database stays.
+    pub fn close(&mut self) {
+        self.store = None;
+    }
+
     /// A connection past the store.
     pub async fn raw(&self) -> Raw {
-        if self.url.starts_with("sqlite:") {
-            Raw::Sqlite(SqliteConnection::connect(&self.url).await.expect("a connection"))
-        } else {
-            Raw::Postgres(PgConnection::connect(&self.url).await.expect("a connection"))
-        }
+        Raw::connect(&self.url).await
     }
 }
 
@@ -60,6 +61,15 @@ pub enum Raw {
 }
 
 impl Raw {
+    /// To the database at a URL.
+    pub async fn connect(url: &str) -> Self {
+        if url.starts_with("sqlite:") {
+            Self::Sqlite(SqliteConnection::connect(url).await.expect("a connection"))
+        } else {
+            Self::Postgres(PgConnection::connect(url).await.expect("a connection"))
+        }
+    }
+
     /// Runs statements; an error is the database's message.
     pub async fn run(&mut self, sql: &str) -> Result<(), String> {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
