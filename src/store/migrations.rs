@@ -68,6 +68,7 @@ migrations! {
     61 "0061_versions_of_silences.sql",
     63 "0063_installation_marks.sql",
     64 "0064_archived_notifications.sql",
+    66 "0066_policies_ask_once.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

@@ -57,8 +57,8 @@ pub(super) async fn timeline(
     };
     let range = Range { width_ms, from_ms, to_ms };
     for bucket in buckets(reader, range).await? {
-        let (start_ms, stats) = stats(bucket)?;
-        stats.iter().for_each(|stat| add(start_ms, stat));
+        let (start_ms, stat) = of_bucket(bucket)?;
+        add(start_ms, &stat);
     }
     Ok(found.into_iter().collect())
 }
@@ -118,20 +118,18 @@ fn select(reader: &Reader, columns: &str, range: Range) -> Statement {
     statement
 }
 
-/// The start of a bucket, its figures, and its sketches.
-fn stats(bucket: Bucket) -> Result<(i64, Vec<Stat>), StoreError> {
+/// The start of a bucket and its figures.
+fn of_bucket(bucket: Bucket) -> Result<(i64, Stat), StoreError> {
     let (start_ms, executions, successful, failed, attempts, duration_sum_ms, sketches) = bucket;
-    let sketches: Vec<Sketch> =
-        serde_json::from_str(&sketches).map_err(|e| StoreError::Corrupt(format!("the sketches of a bucket: {e}")))?;
-    let figures = Stat { executions, successful, failed, attempts, duration_sum_ms, sketch: Sketch::default() };
-    let of_sketch = |sketch| Stat { sketch, ..Stat::default() };
-    Ok((start_ms, std::iter::once(figures).chain(sketches.into_iter().map(of_sketch)).collect()))
+    let sketch =
+        Sketch::stored(&sketches).map_err(|e| StoreError::Corrupt(format!("the sketches of a bucket: {e}")))?;
+    Ok((start_ms, Stat { executions, successful, failed, attempts, duration_sum_ms, sketch }))
 }
 
 fn stat(row: Row) -> Result<(String, Stat), StoreError> {
     let (_, action_type, executions, successful, failed, attempts, duration_sum_ms, sketch) = row;
-    let sketch: Sketch =
-        serde_json::from_str(&sketch).map_err(|e| StoreError::Corrupt(format!("a sketch of {action_type}: {e}")))?;
+    let sketch =
+        Sketch::stored(&sketch).map_err(|e| StoreError::Corrupt(format!("a sketch of {action_type}: {e}")))?;
     Ok((action_type, Stat { executions, successful, failed, attempts, duration_sum_ms, sketch }))
 }
 

@@ -1,0 +1,2 @@
+-- Why: SQLite has no policies: there is nothing to change.
+SELECT 1;
