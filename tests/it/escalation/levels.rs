@@ -39,7 +39,9 @@ fn done(event: &Value) -> Vec<String> {
 async fn a_halted_flow_and_its_runs_stand_still_until_a_level_lets_them_go_on(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     let [client, _] = bed.clients();
-    let checkout = client.save(&bed.flow("checkout", &["charge", "ship"])).await;
+    let mut checkout = bed.flow("checkout", &["charge", "ship"]);
+    checkout["limits"] = json!({"concurrency": {"max": 2}});
+    let checkout = client.save(&checkout).await;
     let checkout = format!("/api/v1/flows/{checkout}");
     let mut note = bed.call("note");
     note["config"]["action_payload"]["json"] = json!({"of": "{{ trigger.subject }}"});
@@ -51,11 +53,13 @@ async fn a_halted_flow_and_its_runs_stand_still_until_a_level_lets_them_go_on(ki
     bed.sink.hold(true);
     let runs = [client.start("checkout").await, client.start("checkout").await];
     bed.sink.until(2).await;
+    let in_line = client.start("checkout").await;
+    client.run(in_line.id(), "pending").await;
 
     let stop = report(&client, "stop").await;
     assert_eq!(done(&at_level(&client, &stop, 1).await), ["halt_flow sent"]);
     assert_eq!(client.get(&checkout).await["is_active"], false);
-    for run in &runs {
+    for run in runs.iter().chain([&in_line]) {
         client.run(run.id(), "paused").await;
     }
     // What is under way ends, and nothing begins behind it.
@@ -72,13 +76,13 @@ async fn a_halted_flow_and_its_runs_stand_still_until_a_level_lets_them_go_on(ki
     let go = report(&client, "go").await;
     assert_eq!(done(&at_level(&client, &go, 1).await), ["resume_flow sent", "run_flow sent"]);
     assert_eq!(client.get(&checkout).await["is_active"], true);
-    for run in &runs {
+    for run in runs.iter().chain([&in_line]) {
         client.run(run.id(), "completed").await;
     }
     let received = bed.sink.received();
     let mut paths: Vec<&str> = received.iter().map(|request| request.path.as_str()).collect();
     paths.sort_unstable();
-    assert_eq!(paths, ["/charge", "/charge", "/note", "/ship", "/ship"], "each once");
+    assert_eq!(paths, ["/charge", "/charge", "/charge", "/note", "/ship", "/ship", "/ship"], "each once");
     let note = received.iter().find(|request| request.path == "/note").expect("it is there");
     assert_eq!(note.body, json!({"of": "go"}), "the flow that is run hears what it is about");
     let all = client.items("/api/v1/runs?limit=100").await;
