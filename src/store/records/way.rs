@@ -29,7 +29,7 @@ pub enum NoWay {
     #[error(
         "no private socket can be made in this server's folder for temporary files ({}: {error}): set TMPDIR to a folder that \
          exists, has room, may be written to and has a path of at most 70 bytes, and start the server again",
-        folder.display()
+        .folder.display()
     )]
     Folder { folder: PathBuf, error: io::Error },
     /// Try again: nobody takes the connection.
