@@ -14,7 +14,7 @@ use core314_domain::run::{Command, RunHeader, RunState};
 use core314_domain::words::RunStatus;
 use tokio::sync::oneshot;
 
-use super::runs::Ask;
+use super::runs::{Ask, Resident};
 use super::{Answer, NewRun, PartitionMsg, QueuePartition};
 use crate::flow_run::Remark;
 use crate::ports::StoreError;
@@ -190,8 +190,17 @@ impl QueuePartition {
         }
     }
 
-    /// A run is paused that has yet to begin: a place that it was given meanwhile is another's.
-    pub(super) fn leave_line(&mut self, run: RunId) {
+    /// A run is paused that has yet to begin: its place in line is another's.
+    pub(super) fn step_aside(&mut self, run: RunId) {
+        // It may be resumed before it hears that it was admitted, and begin by that: then the place must be its own.
+        let is_begin = |ask: &Ask| matches!(&*ask.command, Command::Begin);
+        let is_admitted = |resident: &Resident| resident.waiting.iter().chain(&resident.asked).any(is_begin);
+        if !self.runs.get(&run).is_some_and(is_admitted) {
+            self.leave_line(run);
+        }
+    }
+
+    fn leave_line(&mut self, run: RunId) {
         if self.limits.book.knows(run) {
             self.limits.book.leave(run);
             self.start_admitted();
@@ -276,7 +285,7 @@ impl QueuePartition {
             (_, Some((since_ms, progress))) => (LimitStage::Gathers(progress), Some(since_ms)),
             _ if claim.is_free() => (LimitStage::Left, None),
             (RunStatus::Pending, None) => (LimitStage::Waits, None),
-            // Paused before it began.
+            // Paused before it began, and not admitted.
             (RunStatus::Paused, None) if !self.limits.book.knows(write.id) => (LimitStage::Left, None),
             _ => (LimitStage::Holds, None),
         };

@@ -259,7 +259,7 @@ impl QueuePartition {
                 self.has_gathered(run, header, is_aside);
             }
             if is_aside {
-                self.leave_line(run);
+                self.step_aside(run);
             } else if decided.news.changes.contains(&Change::RunLinesUp) {
                 self.line_up(run);
             }
