@@ -51,12 +51,14 @@ fuzz: ## Fuzz the parsers of expressions and documents, ten minutes each
 	done
 
 # Duplicate versions are only reported, and that by `cargo deny check bans` itself: a list that is
-# printed every time is not read.
+# printed every time is not read. The targets of the fuzzer stand outside of the workspace: they are only checked, so that
+# they follow what they call.
 lint: tools ## Formatting, clippy, licences and sources of dependencies
 	cargo fmt --all --check
 	cargo deny --locked check --hide-inclusion-graph --allow duplicate licenses bans sources
 	cargo clippy --locked --workspace --all-targets --features failpoints -- -D warnings
 	cargo clippy --locked --workspace -- -D warnings
+	cargo check --locked --manifest-path fuzz/Cargo.toml --no-default-features
 
 bench: ## Run the benchmarks, with PostgreSQL beside them
 	@scripts/provide.sh cargo cc postgres

@@ -42,11 +42,12 @@ alertmanager_bin() {
         { [ -x "$TOOLS_DIR/prometheus-alertmanager" ] && echo "$TOOLS_DIR/prometheus-alertmanager"; }
 }
 
-# Prints a Python that has aiosmtpd, an SMTP server that is not ours.
+# Prints a Python that has aiosmtpd, an SMTP server that is not ours. What tests/it/providers/foreign_smtp.py imports of it
+# decides: one from before 1.3 has no AuthResult, and is as good as none.
 aiosmtpd_python() {
     local python
     for python in python3 "$TOOLS_DIR/python-aiosmtpd"; do
-        "$python" -c 'import aiosmtpd.smtp' 2>/dev/null && command -v "$python" && return
+        "$python" -c 'from aiosmtpd.smtp import SMTP, AuthResult' 2>/dev/null && command -v "$python" && return
     done
     return 1
 }

@@ -342,6 +342,37 @@ fn a_run_that_is_taken_up_again_needs_a_place_like_any_other() {
 }
 
 #[test]
+fn a_run_that_is_paused_in_line_gives_its_place_to_the_next_and_lines_up_again_once_it_is_resumed() {
+    let world = World::new(Arc::new(SystemClock::default()));
+    let flow = world.flow(1, &json!({"concurrency": {"max": 1}}), &json!({"hold": true}));
+    let engine = world.start();
+    let begun =
+        |count| World::until("it has begun", || (world.turnstile.begun.load(Ordering::SeqCst) == count).then_some(()));
+    let runs: Vec<RunId> = (0..3).map(|_| world.trigger(&engine, flow, "a").expect("accepted")).collect();
+    begun(1);
+    world.tell(&engine, runs[1], Command::Pause { by: "user:7".into() });
+    assert_eq!(world.status(runs[1]), RunStatus::Paused);
+    let limited = |run| world.store.snapshot().limited.contains_key(&run);
+    assert_eq!(runs.iter().map(|run| limited(*run)).collect::<Vec<_>>(), [true, false, true]);
+    world.turnstile.gate.add_permits(1);
+    world.until_status(runs[0], RunStatus::Completed);
+    begun(2);
+    assert_eq!(world.status(runs[1]), RunStatus::Paused, "the one behind it goes first");
+
+    // The node goes and another comes: it knows who is in line, and who is not.
+    let next = world.start();
+    begun(3);
+    world.tell(&next, runs[1], Command::Resume);
+    assert_eq!(world.status(runs[1]), RunStatus::Pending, "the place is the other one's");
+    assert!(limited(runs[1]));
+    world.turnstile.gate.add_permits(10);
+    world.until_status(runs[2], RunStatus::Completed);
+    world.until_status(runs[1], RunStatus::Completed);
+    World::until("no claim is left", || world.store.snapshot().limited.is_empty().then_some(()));
+    world.stop(&next);
+}
+
+#[test]
 fn a_rate_holds_by_the_clock_and_across_a_restart() {
     let clock = Arc::new(TestClock::at(1_000_000));
     let world = World::new(clock.clone());

@@ -20,6 +20,12 @@ pub const SECRET_KEY: &str = "test-secret-key-0123456789-0123456789-abcdef";
 /// A user without an organization.
 pub const USER: &str = "0190a000-0000-7000-8000-000000000007";
 
+/// Limits of time on the store, in milliseconds. On a machine that is busy with other tests it may take longer to answer than
+/// one of a server's own; a test that is about such a limit sets it, over these. It is less than the tests' clients wait, so that a store
+/// that hangs is still told from a server that does.
+const PATIENT: [&str; 3] =
+    ["CORE314__HTTP__READY_TIMEOUT_MS", "CORE314__STORE__READ_LIMIT_MS", "CORE314__STORE__IDLE_LIMIT_MS"];
+
 /// Which store a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreKind {
@@ -58,6 +64,7 @@ impl Installation {
             .env("CORE314_KEY", SERVICE_KEY)
             .env("CORE314_LOG", "info")
             .env("CORE314__EXECUTORS__OUTBOUND__ALLOW_LOOPBACK", "true")
+            .envs(PATIENT.map(|key| (key, "20000")))
             .current_dir(self.dir.path());
         if let Some(url) = &self.database_url {
             command.env("CORE314_DATABASE_URL", url);

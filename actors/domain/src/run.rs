@@ -144,6 +144,8 @@ pub struct RunState {
     pub reopened: u32,
     /// Before it begins: it gathers further triggers of its key.
     pub is_gathering: bool,
+    /// It was paused before it began: its resume asks for its turn, as its accept did.
+    pub is_aside: bool,
 }
 
 impl RunState {

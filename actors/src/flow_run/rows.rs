@@ -37,7 +37,7 @@ impl FlowRun {
             }
             Change::StepEnded { step, status } => self.store_end(*step, *status, write, now_ms),
             Change::RunPaused { by } => write.audit.push(self.audit(AuditEvent::RunPaused, by, now_ms)),
-            Change::RunResumed => write.audit.push(self.audit(AuditEvent::RunResumed, by, now_ms)),
+            Change::RunResumed | Change::RunLinesUp => write.audit.push(self.audit(AuditEvent::RunResumed, by, now_ms)),
             Change::RunReopened { .. } => write.audit.push(self.audit(AuditEvent::RunRetried, by, now_ms)),
             Change::RunEnded { status, .. } => {
                 if self.run.header.needs_approval(&self.run.plan) && self.run.state.started_at_ms.is_none() {
@@ -52,6 +52,7 @@ impl FlowRun {
             Change::RunAwaitsApproval
             | Change::RunStarted { .. }
             | Change::RunHeld
+            | Change::RunStepsAside
             | Change::RunGathers
             | Change::RunGathered { .. }
             | Change::RunClosing { .. }

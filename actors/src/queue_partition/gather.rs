@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use core314_domain::ids::RunId;
-use core314_domain::limits::{Arrival, Brought, Joining};
+use core314_domain::limits::{Brought, Joining};
 use core314_domain::run::{Command, RunHeader};
 
 use super::runs::Ask;
@@ -196,7 +196,8 @@ impl QueuePartition {
     }
 
     /// A run has decided that it gathers no more: it asks for its place, by what its trigger is now.
-    pub(super) fn has_gathered(&mut self, run: RunId, header: &Arc<RunHeader>) {
+    /// One that is paused (`is_aside`) asks once it is resumed.
+    pub(super) fn has_gathered(&mut self, run: RunId, header: &Arc<RunHeader>, is_aside: bool) {
         self.stop_gathering(run);
         let Some(resident) = self.runs.get_mut(&run) else { return };
         resident.header = Some(header.clone());
@@ -209,20 +210,12 @@ impl QueuePartition {
                 return self.tell_end(run, reason);
             }
         }
-        let Some(claim) = resident.claim.clone() else { return };
-        match self.limits.book.arrive(run, &claim, self.runtime.now_ms()) {
-            Arrival::Admitted => self.deliver(run, Ask::quiet(Command::Begin)),
-            Arrival::Waits { cancel } => {
-                cancel.into_iter().for_each(|other| self.replace(other));
-                self.start_admitted();
-            }
-            Arrival::Skipped { .. } => {
-                self.tell_end(run, "the limit of its flow is full, and its strategy is to skip".to_owned());
-            }
+        if resident.claim.is_some() && !is_aside {
+            self.line_up(run);
         }
     }
 
-    fn tell_end(&mut self, run: RunId, reason: String) {
+    pub(super) fn tell_end(&mut self, run: RunId, reason: String) {
         let remark = Remark { by: Some("engine".into()), ..Remark::default() };
         self.tell(run, Box::new(Command::Cancel { reason }), remark, None);
     }

@@ -14,7 +14,7 @@ use core314_domain::run::{Command, RunHeader, RunState};
 use core314_domain::words::RunStatus;
 use tokio::sync::oneshot;
 
-use super::runs::Ask;
+use super::runs::{Ask, Resident};
 use super::{Answer, NewRun, PartitionMsg, QueuePartition};
 use crate::flow_run::Remark;
 use crate::ports::StoreError;
@@ -169,6 +169,44 @@ impl QueuePartition {
         Ok(own.map_or_else(|| Ask::quiet(held), |bucket| Ask { bucket, ..Ask::quiet(free) }))
     }
 
+    /// A run that lives, and has no place, asks for one.
+    pub(super) fn line_up(&mut self, run: RunId) {
+        if self.limits.gatherings.knows(run) {
+            // It asks once it has gathered.
+            return;
+        }
+        let claim = self.runs.get(&run).and_then(|resident| resident.claim.clone());
+        let now_ms = self.runtime.now_ms();
+        let arrival = claim.map_or(Arrival::Admitted, |claim| self.limits.book.arrive(run, &claim, now_ms));
+        match arrival {
+            Arrival::Admitted => self.deliver(run, Ask::quiet(Command::Begin)),
+            Arrival::Waits { cancel } => {
+                cancel.into_iter().for_each(|other| self.replace(other));
+                self.start_admitted();
+            }
+            Arrival::Skipped { .. } => {
+                self.tell_end(run, "the limit of its flow is full, and its strategy is to skip".to_owned());
+            }
+        }
+    }
+
+    /// A run is paused that has yet to begin: its place in line is another's.
+    pub(super) fn step_aside(&mut self, run: RunId) {
+        // It may be resumed before it hears that it was admitted, and begin by that: then the place must be its own.
+        let is_begin = |ask: &Ask| matches!(&*ask.command, Command::Begin);
+        let is_admitted = |resident: &Resident| resident.waiting.iter().chain(&resident.asked).any(is_begin);
+        if !self.runs.get(&run).is_some_and(is_admitted) {
+            self.leave_line(run);
+        }
+    }
+
+    fn leave_line(&mut self, run: RunId) {
+        if self.limits.book.knows(run) {
+            self.limits.book.leave(run);
+            self.start_admitted();
+        }
+    }
+
     /// A newer run of its key takes its place.
     pub(super) fn replace(&mut self, run: RunId) {
         let reason = "a newer run of its limit's key takes its place".to_owned();
@@ -179,10 +217,7 @@ impl QueuePartition {
     /// A run has ended for good, or was not taken: whoever waits for its place may have it.
     pub(super) fn give_place_back(&mut self, run: RunId) {
         self.stop_gathering(run);
-        if self.limits.book.knows(run) {
-            self.limits.book.leave(run);
-            self.start_admitted();
-        }
+        self.leave_line(run);
     }
 
     /// Starts whoever may start by now.
@@ -217,6 +252,8 @@ impl QueuePartition {
                 self.limits.gatherings.restore(run, claim.flow, gathers, since_ms, progress);
                 self.limits.gatherings.close(run);
             }
+            // Its resume asks for a place.
+            _ if state.is_aside => {}
             _ => self.limits.book.restore(run, claim.clone(), since_ms, state.status != RunStatus::Pending),
         }
     }
@@ -229,11 +266,13 @@ impl QueuePartition {
         bucket: Option<Bucket>,
         gathered: Option<Arc<RunHeader>>,
     ) {
+        let may_step_aside = matches!(command, Command::Pause { .. } | Command::Resume);
         let changes = write.accept.is_some()
             || write.ended.is_some()
             || write.reopened.is_some()
             || gathered.is_some()
-            || matches!(command, Command::Begin);
+            || matches!(command, Command::Begin)
+            || (may_step_aside && !self.limits.gatherings.knows(write.id));
         let Some(resident) = self.runs.get(&write.id).filter(|_| changes) else { return };
         let Some(claim) = resident.claim.clone() else { return };
         let gathers = self.limits.gatherings.progress(write.id);
@@ -246,6 +285,8 @@ impl QueuePartition {
             (_, Some((since_ms, progress))) => (LimitStage::Gathers(progress), Some(since_ms)),
             _ if claim.is_free() => (LimitStage::Left, None),
             (RunStatus::Pending, None) => (LimitStage::Waits, None),
+            // Paused before it began, and not admitted.
+            (RunStatus::Paused, None) if !self.limits.book.knows(write.id) => (LimitStage::Left, None),
             _ => (LimitStage::Holds, None),
         };
         if stage == LimitStage::Left {

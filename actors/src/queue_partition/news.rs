@@ -120,11 +120,13 @@ fn changes_run(change: &Change) -> bool {
         | Change::RunPaused { .. }
         | Change::RunReopened { .. }
         | Change::RunResumed
+        | Change::RunLinesUp
         | Change::RollbackBegan { .. }
         | Change::UndoSettled { .. }
         | Change::RollbackEnded { .. }
         | Change::RunEnded { .. } => true,
         Change::RunHeld
+        | Change::RunStepsAside
         | Change::RunGathers
         | Change::RunGathered { .. }
         | Change::RunClosing { .. }
@@ -182,6 +184,8 @@ fn step_change(change: &Change) -> Option<(StepNo, StepStatus)> {
         | Change::RunPaused { .. }
         | Change::RunReopened { .. }
         | Change::RunHeld
+        | Change::RunStepsAside
+        | Change::RunLinesUp
         | Change::RunGathers
         | Change::RunGathered { .. }
         | Change::StepAdjusted { .. }

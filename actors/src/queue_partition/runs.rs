@@ -254,8 +254,14 @@ impl QueuePartition {
             ask.answer(Answer::Refused(refusal));
         } else if let Some(mut write) = decided.write {
             let gathered = gathered(&decided.news);
+            let is_aside = decided.news.changes.contains(&Change::RunStepsAside);
             if let Some(header) = &gathered {
-                self.has_gathered(run, header);
+                self.has_gathered(run, header, is_aside);
+            }
+            if is_aside {
+                self.step_aside(run);
+            } else if decided.news.changes.contains(&Change::RunLinesUp) {
+                self.line_up(run);
             }
             self.note_claim(&mut write, &ask.command, ask.bucket.take(), gathered);
             let pending = Pending {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
-use super::way::Way;
+use super::way::{NoWay, Way};
 use super::{Rows, changed, quoted, table};
 
 const NOWHERE: &str = "the database has no address";
@@ -72,7 +72,7 @@ pub async fn connect(
     // Held until the driver has come.
     let way = match place.encryption {
         Encryption::Verified => {
-            Some(Way::open(&place.addresses, first.port()).await.map_err(|error| told(&error.into(), secrets))?)
+            Some(Way::open(&place.addresses, first.port()).await.map_err(|error| without_way(error, secrets))?)
         }
         Encryption::None => None,
     };
@@ -83,6 +83,14 @@ pub async fn connect(
     // Always said: where nothing is, sqlx takes PGPASSWORD of this server's own environment.
     options = options.password(place.password.as_deref().unwrap_or_default());
     PgConnection::connect_with(&options).await.map_err(|error| told(&error, secrets))
+}
+
+/// A host that does not answer may answer the next time; a folder of this server's does not mend itself.
+fn without_way(error: NoWay, secrets: &Secrets) -> RecordError {
+    match error {
+        NoWay::Far(error) => told(&error.into(), secrets),
+        NoWay::Folder { .. } => RecordError::Refused(secrets.redact(&error.to_string()).into_owned()),
+    }
 }
 
 fn statement(change: &Change, matching: &Map<String, Value>) -> String {
@@ -169,6 +177,16 @@ mod tests {
         // Whoever waits in vain waits no longer.
         drop(TcpStream::connect(address));
         assert_eq!(server.join().expect("the server was asked").as_deref(), Some("db.invalid"));
+    }
+
+    #[test]
+    fn a_folder_of_this_server_is_refused_and_a_host_is_waited_for() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let folder = NoWay::Folder { folder: "/full".into(), error: full() };
+        let refused = without_way(folder, &Secrets::default());
+        assert!(matches!(&refused, RecordError::Refused(said) if said.contains("/full")), "{refused}");
+        let away = without_way(NoWay::Far(full()), &Secrets::default());
+        assert!(matches!(away, RecordError::Unavailable(_)), "{away}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{ON_CALL, all_sent, on_call, outbox};
+use super::{ON_CALL, all_sent, on_call};
 use crate::orchestration::bed::{Bed, Client, pick};
 use crate::orchestration::on_both_stores;
 use crate::support::StoreKind;
@@ -30,6 +30,22 @@ async fn at_level(client: &Client<'_>, path: &str, level: i64) -> Value {
     client.until(path, |event| event["escalation_level"] == level && all_sent(event)).await
 }
 
+/// How many times longer a climb is made, one after the other, where it was over before this test could do what it must do
+/// in the middle of it: that happens on a slow machine.
+const LONGER: [f64; 3] = [1.0, 3.0, 8.0];
+
+/// Whether the climb has not yet come to the second level.
+async fn is_early(client: &Client<'_>, path: &str) -> bool {
+    client.get(path).await["escalation_level"] == 1
+}
+
+/// What people were sent of an event, once at least so many messages were.
+async fn told(client: &Client<'_>, path: &str, least: usize, fields: &str) -> Vec<Value> {
+    let sent = |event: &Value| event["notifications_sent"].as_array().cloned().unwrap_or_default();
+    let event = client.until(path, |event| all_sent(event) && sent(event).len() >= least).await;
+    sent(&event).iter().map(|row| pick(row, fields)).collect()
+}
+
 /// What an event has done, in short.
 fn done(event: &Value) -> Vec<String> {
     let actions = event["actions_performed"].as_array().cloned().unwrap_or_default();
@@ -39,7 +55,9 @@ fn done(event: &Value) -> Vec<String> {
 async fn a_halted_flow_and_its_runs_stand_still_until_a_level_lets_them_go_on(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     let [client, _] = bed.clients();
-    let checkout = client.save(&bed.flow("checkout", &["charge", "ship"])).await;
+    let mut checkout = bed.flow("checkout", &["charge", "ship"]);
+    checkout["limits"] = json!({"concurrency": {"max": 2}});
+    let checkout = client.save(&checkout).await;
     let checkout = format!("/api/v1/flows/{checkout}");
     let mut note = bed.call("note");
     note["config"]["action_payload"]["json"] = json!({"of": "{{ trigger.subject }}"});
@@ -51,11 +69,13 @@ async fn a_halted_flow_and_its_runs_stand_still_until_a_level_lets_them_go_on(ki
     bed.sink.hold(true);
     let runs = [client.start("checkout").await, client.start("checkout").await];
     bed.sink.until(2).await;
+    let in_line = client.start("checkout").await;
+    client.run(in_line.id(), "pending").await;
 
     let stop = report(&client, "stop").await;
     assert_eq!(done(&at_level(&client, &stop, 1).await), ["halt_flow sent"]);
     assert_eq!(client.get(&checkout).await["is_active"], false);
-    for run in &runs {
+    for run in runs.iter().chain([&in_line]) {
         client.run(run.id(), "paused").await;
     }
     // What is under way ends, and nothing begins behind it.
@@ -72,13 +92,13 @@ async fn a_halted_flow_and_its_runs_stand_still_until_a_level_lets_them_go_on(ki
     let go = report(&client, "go").await;
     assert_eq!(done(&at_level(&client, &go, 1).await), ["resume_flow sent", "run_flow sent"]);
     assert_eq!(client.get(&checkout).await["is_active"], true);
-    for run in &runs {
+    for run in runs.iter().chain([&in_line]) {
         client.run(run.id(), "completed").await;
     }
     let received = bed.sink.received();
     let mut paths: Vec<&str> = received.iter().map(|request| request.path.as_str()).collect();
     paths.sort_unstable();
-    assert_eq!(paths, ["/charge", "/charge", "/note", "/ship", "/ship"], "each once");
+    assert_eq!(paths, ["/charge", "/charge", "/charge", "/note", "/ship", "/ship", "/ship"], "each once");
     let note = received.iter().find(|request| request.path == "/note").expect("it is there");
     assert_eq!(note.body, json!({"of": "go"}), "the flow that is run hears what it is about");
     let all = client.items("/api/v1/runs?limit=100").await;
@@ -86,32 +106,68 @@ async fn a_halted_flow_and_its_runs_stand_still_until_a_level_lets_them_go_on(ki
     assert_eq!(pick(started, "trigger_type run_status"), json!(["escalation", "completed"]));
 }
 
+/// An event that somebody takes once two have been told of it again, and before its second level.
+async fn taken_in_time(client: &Client<'_>) -> (String, f64) {
+    for longer in LONGER {
+        let subject = format!("db {longer}");
+        let levels = json!([
+            {"level": 1, "actions": ["notify_user"], "repeat": {"every_minutes": 0.02, "times": 2}},
+            {"level": 2, "delay_minutes": 0.12 * longer, "actions": ["notify_user"]},
+            {"level": 3, "delay_minutes": 0.16 * longer, "actions": ["notify_user"], "until": "resolved"},
+        ]);
+        client.post(RULES, rule(&subject, levels), 201).await;
+        let path = report(client, &subject).await;
+        told(client, &path, 3, "level").await;
+        client.post(&format!("{path}/acknowledge"), json!({}), 200).await;
+        if is_early(client, &path).await {
+            return (path, longer);
+        }
+    }
+    panic!("no climb is long enough for this machine");
+}
+
 async fn people_are_told_again_and_what_lasts_until_the_end_is_reached_though_somebody_has_taken_it(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     let [client, _] = bed.clients();
-    let levels = json!([
-        {"level": 1, "actions": ["notify_user"], "repeat": {"every_minutes": 0.02, "times": 2}},
-        {"level": 2, "delay_minutes": 0.12, "actions": ["notify_user"]},
-        {"level": 3, "delay_minutes": 0.16, "actions": ["notify_user"], "until": "resolved"},
-    ]);
-    client.post(RULES, rule("db", levels), 201).await;
-    let path = report(&client, "db").await;
-    client.until(INBOX, |page| page["items"].as_array().is_some_and(|all| all.len() == 3)).await;
-    client.post(&format!("{path}/acknowledge"), json!({}), 200).await;
+    let (path, longer) = taken_in_time(&client).await;
     let event = at_level(&client, &path, 3).await;
     assert_eq!(event["status"], "acknowledged", "{event}");
-    let told = event["notifications_sent"].as_array().expect("a list").iter();
-    let told: Vec<Value> = told.map(|row| pick(row, "level purpose round status")).collect();
     let expected = [
         json!([1, "level", 0, "sent"]),
         json!([1, "repeat", 1, "sent"]),
         json!([1, "repeat", 2, "sent"]),
         json!([3, "level", 0, "sent"]),
     ];
+    let told = told(&client, &path, 4, "level purpose round status").await;
     assert_eq!(told, expected, "the second level is kept from being reached, the third is not");
-    assert_eq!(client.items(INBOX).await.len(), 4);
+    // Events that were not taken in time have told people as well.
+    let inbox = client.items(INBOX).await.len();
+    assert!(if longer > LONGER[0] { inbox >= 4 } else { inbox == 4 }, "{inbox}");
     client.post(&format!("{path}/resolve"), json!({"notes": "mended"}), 200).await;
     assert_eq!(pick(&client.get(&path).await, "status resolution_notes"), json!(["resolved", "mended"]));
+}
+
+/// An event that was silenced once it had begun to climb and before its second level, the subject of another one of the
+/// same rule, and the silence.
+async fn silenced_in_time(client: &Client<'_>) -> (String, String, String, f64) {
+    for longer in LONGER {
+        let [db, shop] = [format!("db {longer}"), format!("shop {longer}")];
+        let page = json!({"action": "page_oncall", "target": "primary"});
+        let levels = json!([{"level": 1, "actions": ["notify_user"]},
+            {"level": 2, "delay_minutes": 0.06 * longer, "actions": [page]}]);
+        let mut both = rule(&format!("climb {longer}"), levels);
+        both["trigger_conditions"] = json!(format!("trigger.subject in ['{db}', '{shop}']"));
+        client.post(RULES, both, 201).await;
+        let held = report(client, &db).await;
+        told(client, &held, 1, "level").await;
+        let silence = json!({"name": "works", "matcher": {"subject": db}, "ends_at": "2099-01-01T00:00:00Z"});
+        let silence = client.post("/api/v1/silences", silence, 201).await;
+        if is_early(client, &held).await {
+            let id = silence["id"].as_str().expect("an id");
+            return (held, shop, format!("/api/v1/silences/{id}"), longer);
+        }
+    }
+    panic!("no climb is long enough for this machine");
 }
 
 async fn a_silence_holds_a_climb_and_a_page_reaches_who_stands_in(kind: StoreKind) {
@@ -123,23 +179,15 @@ async fn a_silence_holds_a_climb_and_a_page_reaches_who_stands_in(kind: StoreKin
         "ends_at": "2099-01-01T00:00:00Z", "reason": "leave"});
     let overrides = format!("/api/v1/on-call/{}/overrides", schedule["id"].as_str().expect("an id"));
     client.post(&overrides, over, 201).await;
-    let page = json!({"action": "page_oncall", "target": "primary"});
-    let levels = json!([{"level": 1, "actions": ["notify_user"]},
-        {"level": 2, "delay_minutes": 0.06, "actions": [page]}]);
-    let mut both = rule("climb", levels);
-    both["trigger_conditions"] = json!("trigger.subject in ['db', 'shop']");
-    client.post(RULES, both, 201).await;
 
-    // It has begun to climb when it is silenced; another event of the rule shows that its time has come.
-    let held = report(&client, "db").await;
-    let silence = json!({"name": "works", "matcher": {"subject": "db"}, "ends_at": "2099-01-01T00:00:00Z"});
-    let silence = client.post("/api/v1/silences", silence, 201).await;
-    let free = report(&client, "shop").await;
+    // Another event of the rule shows that the time of the silenced one has come.
+    let (held, shop, silence, longer) = silenced_in_time(&client).await;
+    let free = report(&client, &shop).await;
     at_level(&client, &free, 2).await;
     let still = at_level(&client, &held, 1).await;
-    assert_eq!((&still["status"], outbox(&client).await.len()), (&json!("triggered"), 3), "{still}");
+    let only_first = told(&client, &held, 1, "level status").await;
+    assert_eq!((&still["status"], only_first), (&json!("triggered"), vec![json!([1, "sent"])]), "{still}");
 
-    let silence = format!("/api/v1/silences/{}", silence["id"].as_str().expect("an id"));
     let ended = client.ask(Method::DELETE, &silence, None, &[]).await;
     assert_eq!(ended.status.as_u16(), 204, "{}", ended.body);
     for path in [&held, &free] {
@@ -148,11 +196,11 @@ async fn a_silence_holds_a_climb_and_a_page_reaches_who_stands_in(kind: StoreKin
         let pages: Vec<Value> =
             pages.map(|page| pick(page, "target /found_by/on_call/schedule /found_by/on_call/layer")).collect();
         assert_eq!(pages, [json!([format!("user:{stand_in}"), "primary", "override"])], "and nobody else: {event}");
+        assert_eq!(told(&client, path, 2, "level status").await, [json!([1, "sent"]), json!([2, "sent"])]);
     }
-    let mut told = outbox(&client).await;
-    told.sort_unstable();
-    assert_eq!(told, ["1 in_app sent", "1 in_app sent", "2 in_app sent", "2 in_app sent"]);
-    assert_eq!(client.items(INBOX).await.len(), 4, "whoever stands in has got the pages");
+    // Events that were not silenced in time have told people as well.
+    let inbox = client.items(INBOX).await.len();
+    assert!(if longer > LONGER[0] { inbox >= 4 } else { inbox == 4 }, "whoever stands in has got the pages: {inbox}");
 }
 
 on_both_stores!(

@@ -29,6 +29,10 @@ pub enum Change {
     },
     /// A limit of its flow holds it: nothing of it starts until it begins.
     RunHeld,
+    /// It was paused before it began: it has no place any more, and waits for none.
+    RunStepsAside,
+    /// It is paused no more, and has yet to begin: it asks for its turn.
+    RunLinesUp,
     /// It gathers further triggers of its key before it begins.
     RunGathers,
     /// It gathers no more: what it has gathered is its trigger from now on.

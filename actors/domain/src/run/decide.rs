@@ -220,6 +220,10 @@ impl Decider<'_> {
             let (header, deadline_ms) = (&self.draft.header, self.draft.plan.deadline_ms);
             let header = Arc::new(Brought::gathered(header, terms, brought, self.now_ms, deadline_ms));
             self.emit(Change::RunGathered { header });
+            if self.state().is_aside {
+                // What it is now takes no place either.
+                self.emit(Change::RunStepsAside);
+            }
         }
     }
 

@@ -132,7 +132,7 @@ impl Decider<'_> {
             return Err(Refusal::RunNotNow(self.state().status, why));
         }
         let again = match self.state().status {
-            RunStatus::Paused => self.draft.to_do_again(step)?,
+            RunStatus::Paused if !self.state().is_aside => self.draft.to_do_again(step)?,
             _ => BTreeSet::new(),
         };
         if again.is_empty() {

@@ -107,16 +107,25 @@ impl Decider<'_> {
     }
 
     pub(super) fn pause(&mut self, by: &Arc<str>) -> Result<(), Refusal> {
-        if self.state().status != RunStatus::Running {
-            return Err(Refusal::RunNotNow(self.state().status, "only a running run can be paused"));
+        let status = self.state().status;
+        if !matches!(status, RunStatus::Running | RunStatus::Pending) {
+            return Err(Refusal::RunNotNow(status, "only a run that runs, or has yet to begin, can be paused"));
         }
         self.emit(Change::RunPaused { by: by.clone() });
+        if status == RunStatus::Pending {
+            self.emit(Change::RunStepsAside);
+        }
         Ok(())
     }
 
     pub(super) fn resume(&mut self) -> Result<(), Refusal> {
         if self.state().status != RunStatus::Paused {
             return Err(Refusal::RunNotNow(self.state().status, "only a paused run can be resumed"));
+        }
+        if self.state().is_aside {
+            // Whoever keeps its flow's limits tells it to begin.
+            self.emit(Change::RunLinesUp);
+            return Ok(());
         }
         self.emit(Change::RunResumed);
         self.wake();

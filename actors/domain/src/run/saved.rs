@@ -68,6 +68,9 @@ struct Saved {
     /// Written by version 4 of the form: it gathers triggers.
     #[serde(rename = "t", default, skip_serializing_if = "std::ops::Not::not")]
     is_gathering: bool,
+    /// Written by version 5 of the form: it was paused before it began.
+    #[serde(rename = "q", default, skip_serializing_if = "std::ops::Not::not")]
+    is_aside: bool,
 }
 
 fn is_null(value: &Json) -> bool {
@@ -121,7 +124,7 @@ struct Version {
 /// A stored state that this release cannot read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    #[error("the run's state has version {0}, this release reads versions 1 to 4: start the newer release again")]
+    #[error("the run's state has version {0}, this release reads versions 1 to 5: start the newer release again")]
     Newer(u32),
     #[error("the run's state cannot be read: {0}")]
     Damaged(String),
@@ -166,6 +169,7 @@ impl RunState {
     pub fn save(&self, loose: impl Fn(StepNo, &Step) -> Loose) -> SavedState {
         let saved = Saved {
             v: match (self.needs_more(), self.reused.is_empty()) {
+                _ if self.is_aside => 5,
                 _ if self.is_gathering => 4,
                 (_, false) => 3,
                 (true, true) => 2,
@@ -193,6 +197,7 @@ impl RunState {
             taken_back: self.taken_back.clone(),
             reused: self.reused.clone(),
             is_gathering: self.is_gathering,
+            is_aside: self.is_aside,
         };
         SavedState {
             status: self.status,
@@ -207,7 +212,7 @@ impl RunState {
         let damaged = |e: serde_json::Error| StateError::Damaged(e.to_string());
         // First of all, and alone: of a newer form nothing else is known.
         let Version { v } = serde_json::from_str(&columns.state).map_err(damaged)?;
-        if !(1..=4).contains(&v) {
+        if !(1..=5).contains(&v) {
             return Err(StateError::Newer(v));
         }
         let saved: Saved = serde_json::from_str(&columns.state).map_err(damaged)?;
@@ -248,6 +253,7 @@ impl RunState {
             paused_by: saved.p,
             reopened: saved.o,
             is_gathering: saved.is_gathering,
+            is_aside: saved.is_aside,
         })
     }
 }

@@ -26,6 +26,8 @@ impl RunState {
             | Change::RunPaused { .. }
             | Change::RunReopened { .. }
             | Change::RunHeld
+            | Change::RunStepsAside
+            | Change::RunLinesUp
             | Change::RunGathers
             | Change::RunGathered { .. }
             | Change::RunResumed
@@ -89,6 +91,12 @@ impl RunState {
                 self.ask_anew();
             }
             Change::RunHeld => self.status = RunStatus::Pending,
+            Change::RunStepsAside => self.is_aside = true,
+            Change::RunLinesUp => {
+                self.status = RunStatus::Pending;
+                self.paused_by = None;
+                self.is_aside = false;
+            }
             Change::RunGathers => self.is_gathering = true,
             Change::RunGathered { .. } => self.is_gathering = false,
             Change::RunResumed => {
@@ -109,6 +117,7 @@ impl RunState {
                 self.closing = None;
                 self.paused_by = None;
                 self.is_gathering = false;
+                self.is_aside = false;
                 self.completed_at_ms = Some(*at_ms);
             }
             _ => {}

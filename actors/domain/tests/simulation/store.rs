@@ -115,8 +115,9 @@ impl Store {
                 Change::RunStarted { .. }
                 | Change::RunAwaitsApproval
                 | Change::RunResumed
+                | Change::RunStepsAside
                 | Change::RunEnded { .. } => self.is_held = false,
-                Change::RunHeld => self.is_held = true,
+                Change::RunHeld | Change::RunLinesUp => self.is_held = true,
                 _ => {}
             }
         }

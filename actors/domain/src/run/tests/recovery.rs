@@ -136,12 +136,12 @@ fn a_state_that_this_release_does_not_know_is_refused() {
         let state = state.to_owned();
         RunState::load(&SavedState { status: RunStatus::Running, state, started_at_ms: None, completed_at_ms: None })
     };
-    for newer in [r#"{"v":5,"s":"BB"}"#, r#"{"v":5,"steps":[1],"s":[]}"#] {
+    for newer in [r#"{"v":6,"s":"BB"}"#, r#"{"v":6,"steps":[1],"s":[]}"#] {
         let error = load(newer).unwrap_err();
-        assert_eq!(error, StateError::Newer(5));
+        assert_eq!(error, StateError::Newer(6));
         assert_eq!(
             error.to_string(),
-            "the run's state has version 5, this release reads versions 1 to 4: start the newer release again"
+            "the run's state has version 6, this release reads versions 1 to 5: start the newer release again"
         );
     }
     for (damaged, words) in [

@@ -189,10 +189,42 @@ fn a_paused_run_lets_attempts_end_and_starts_nothing() {
     assert_eq!((bench.letters().as_str(), bench.timing(None)), ("CP", Timing::default()));
     assert!(bench.tell(&Command::Wake).effects.is_empty());
     let twice = bench.decide(&Command::Pause { by: "user:1".into() }).unwrap_err();
-    assert_eq!(twice.to_string(), "the run is paused: only a running run can be paused");
+    assert_eq!(twice.to_string(), "the run is paused: only a run that runs, or has yet to begin, can be paused");
     assert_eq!(started(&bench.tell(&Command::Resume)), [(1, 0)]);
     let resumed = bench.decide(&Command::Resume).unwrap_err();
     assert_eq!(resumed.to_string(), "the run is running: only a paused run can be resumed");
+}
+
+#[test]
+fn a_run_that_is_paused_before_it_begins_asks_for_its_turn_once_it_is_resumed() {
+    let mut bench = Bench::new(flow("sequential", &two(), json!({})));
+    let pause = Command::Pause { by: "user:1".into() };
+    bench.tell(&pause);
+    let saved = bench.run.save();
+    assert_eq!(saved.state, r#"{"v":5,"s":"BB","p":"user:1","q":true}"#);
+    assert_eq!(RunState::load(&saved).as_ref(), Ok(&bench.run.state));
+    assert_eq!(bench.run.why(0)[0].code, Waiting::Paused);
+    assert_eq!(bench.tell(&Command::Begin).changes, [], "its turn has come too late");
+    assert!(bench.decide(&Command::Retry { step: None }).is_err(), "there is nothing to take up again");
+    let resumed = bench.decide(&Command::Resume).unwrap();
+    assert_eq!(resumed.changes, [Change::RunLinesUp]);
+    bench.run.apply(&resumed);
+    assert_eq!((bench.run.state.status, bench.run.state.started_at_ms), (RunStatus::Pending, None));
+    assert_eq!(started(&bench.tell(&Command::Begin)), [(0, 0)]);
+
+    // The same of one that was taken up again and waits for a place.
+    bench.fails(0);
+    let held = bench.decide(&Command::RetryHeld { step: None }).unwrap();
+    bench.run.apply(&held);
+    bench.tell(&pause);
+    assert!(bench.tell(&Command::Begin).effects.is_empty());
+    let resumed = bench.decide(&Command::Resume).unwrap();
+    bench.run.apply(&resumed);
+    assert_eq!(bench.run.state.status, RunStatus::Pending);
+    assert_eq!(started(&bench.tell(&Command::Begin)), [(0, 1)]);
+    bench.completes(0);
+    bench.completes(1);
+    assert_eq!(bench.run.state.status, RunStatus::Completed);
 }
 
 #[test]
