@@ -49,23 +49,25 @@ const WRITTEN: [Keyed; 39] = [
     ("notifications::ARCHIVED", notifications::ARCHIVED, "uuui"),
     ("signals::NAMED", signals::NAMED, "uthj"),
     ("escalations::RULE_NEXT", escalations::RULE_NEXT, "uuitbijiui"),
-    ("escalations::FIGURES", escalations::FIGURES, "uiiiiiiiii"),
-    ("escalations::EVENT_NEXT", escalations::EVENT_NEXT, "uuititijuiuitbiiibbtii"),
+    ("escalations::FIGURES", escalations::steps::FIGURES, "uiiiiiiiii"),
+    ("escalations::EVENT_NEXT", escalations::steps::EVENT_NEXT, "uuititijuiuitbiiibbtii"),
     ("escalations::ON_CALL_NEXT", escalations::ON_CALL_NEXT, "uuitji"),
     ("escalations::SILENCE_NEXT", escalations::SILENCE_NEXT, "uutjiii"),
     ("outbox::TASKS_NEXT", escalations::outbox::TASKS_NEXT, "uutbutiii"),
     ("people::HABIT_NEXT", people::HABIT_NEXT, "uuiji"),
 ];
-/// What is noted only where somebody waits for it: in the words of each database, whose partial indexes need them.
-const NOTED: [Keyed; 3] = [
+/// What is noted only where somebody waits for it, and crossed out once that is settled: in the words of each database.
+const NOTED: [Keyed; 4] = [
+    ("signals::SETTLED", signals::SETTLED, "uu"),
     ("signals::ENDS", signals::ENDS, "uuuutujti"),
     ("escalations::FAILURES", escalations::FAILURES, "uuuutujti"),
-    ("escalations::OPENED", escalations::OPENED, "uuuutujti"),
+    ("escalations::OPENED", escalations::steps::OPENED, "uuuutujti"),
 ];
-const NOTED_BY_SQLITE: [Keyed; 3] = [
+const NOTED_BY_SQLITE: [Keyed; 4] = [
+    ("signals::SETTLED_SQLITE", signals::SETTLED_SQLITE, "uu"),
     ("signals::ENDS_SQLITE", signals::ENDS_SQLITE, "uuuutujti"),
     ("escalations::FAILURES_SQLITE", escalations::FAILURES_SQLITE, "uuuutujti"),
-    ("escalations::OPENED_SQLITE", escalations::OPENED_SQLITE, "uuuutujti"),
+    ("escalations::OPENED_SQLITE", escalations::steps::OPENED_SQLITE, "uuuutujti"),
 ];
 const READ: [Keyed; 9] = [
     ("blobs::TAKEN_OVER", blobs::TAKEN_OVER, "ui"),

@@ -4,6 +4,8 @@
 mod bed;
 #[path = "store/isolation.rs"]
 mod isolation;
+#[path = "store/steps.rs"]
+mod steps;
 #[path = "store/tampering.rs"]
 mod tampering;
 
