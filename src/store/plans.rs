@@ -10,7 +10,7 @@ use super::commit::{
     statistics, webhooks,
 };
 use super::connection::{Bulk, Connection};
-use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, step_cache};
+use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, step_cache, views};
 
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
@@ -69,7 +69,7 @@ const NOTED_BY_SQLITE: [Keyed; 4] = [
     ("escalations::FAILURES_SQLITE", escalations::FAILURES_SQLITE, "uuuutujti"),
     ("escalations::OPENED_SQLITE", escalations::steps::OPENED_SQLITE, "uuuutujti"),
 ];
-const READ: [Keyed; 9] = [
+const READ: [Keyed; 10] = [
     ("blobs::TAKEN_OVER", blobs::TAKEN_OVER, "ui"),
     ("blobs::RESULTS", blobs::RESULTS, "ui"),
     ("blobs::OF_RUN", blobs::OF_RUN, "uu"),
@@ -77,6 +77,7 @@ const READ: [Keyed; 9] = [
     ("engine::RUNS", engine::RUNS, "u"),
     ("engine::LAST_ATTEMPTS", engine::LAST_ATTEMPTS, "u"),
     ("engine::TAKEN_OVER", engine::TAKEN_OVER, "u"),
+    ("failures::LAST_ATTEMPTS", views::failures::LAST_ATTEMPTS, "uiu"),
     ("limits::GATHERED", super::limits::GATHERED, "u"),
     ("statistics::STORED", statistics::STORED, "iutii"),
 ];

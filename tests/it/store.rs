@@ -2,6 +2,8 @@
 
 #[path = "store/bed.rs"]
 mod bed;
+#[path = "store/failures.rs"]
+mod failures;
 #[path = "store/isolation.rs"]
 mod isolation;
 #[path = "store/steps.rs"]
