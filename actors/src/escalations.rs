@@ -15,6 +15,7 @@
 mod act;
 mod ask;
 mod desk;
+mod known_events;
 mod message;
 mod pagers;
 mod people;

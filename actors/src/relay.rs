@@ -21,6 +21,7 @@ mod ask;
 mod bursts;
 mod deliver;
 mod lineage;
+mod portion;
 mod start;
 mod tell;
 
@@ -30,13 +31,14 @@ use std::time::Duration;
 
 use core314_domain::ids::{RowId, TenantId};
 use core314_domain::words::TriggerType;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 
 use crate::commit_writer::CommitWriter;
 use crate::ingress::Ingress;
-use crate::ports::signal::Occurrence;
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, Ctx, Ref};
+
+use portion::{Next, portions};
 
 pub use bursts::Bursts;
 pub use start::{Started, action};
@@ -233,7 +235,8 @@ impl Starter {
             };
             after = page.last().map(|last| last.id);
             let is_last = page.len() < PAGE;
-            let started = futures_util::stream::iter(page).map(|occurrence| self.try_one(occurrence));
+            let read = stream::iter(portions(page)).then(|portion| self.read_of(portion));
+            let started = read.flat_map(stream::iter).map(|next| self.try_one(next));
             // Every one is tried: one that cannot be started just now keeps no other from it.
             is_left |= !started.buffer_unordered(AT_ONCE).fold(true, async |all, is_done| all && is_done).await;
             if is_last {
@@ -243,8 +246,9 @@ impl Starter {
     }
 
     /// Whether the occurrence is settled.
-    async fn try_one(&self, occurrence: Occurrence) -> bool {
-        match self.start(&occurrence).await {
+    async fn try_one(&self, next: Option<Next>) -> bool {
+        let Some(Next { occurrence, about }) = next else { return false };
+        match self.start_knowing(&occurrence, about.as_deref()).await {
             Ok(_) => true,
             Err(error) => {
                 tracing::debug!(occurrence = %occurrence.id, kind = %occurrence.kind, %error, "it is started later");

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use core314_actors::ports::escalation::{
-    EscalationBook, Figures, OutboxRow, StoredEscalation, StoredOnCall, StoredRule, StoredSilence, Waking,
+    AboutFailures, EscalationBook, Figures, OutboxRow, StoredEscalation, StoredOnCall, StoredRule, StoredSilence,
+    Waking,
 };
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
 use core314_domain::escalation::{Override, RuleDocument, RuleId};
@@ -290,6 +291,15 @@ impl EscalationBook for SqlStore {
             let cells = [run.0.into(), i64::from(step).into()];
             one(&rows(self, Scope::Platform, LAST_ATTEMPT, &cells).await?, |mut f| Ok(LogId(f.uuid()?)))
         })
+    }
+
+    fn about_failures(
+        &self,
+        tenant: TenantId,
+        runs: Vec<RunId>,
+        executions: Vec<ExecutionId>,
+    ) -> BoxFuture<'_, Result<AboutFailures, StoreError>> {
+        Box::pin(super::views::failures::about(self, tenant, runs, executions))
     }
 
     fn has_unknown(&self, run: RunId) -> BoxFuture<'_, Result<bool, StoreError>> {

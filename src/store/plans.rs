@@ -10,7 +10,7 @@ use super::commit::{
     statistics, webhooks,
 };
 use super::connection::{Bulk, Connection};
-use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, step_cache};
+use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, step_cache, views};
 
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
@@ -49,25 +49,27 @@ const WRITTEN: [Keyed; 39] = [
     ("notifications::ARCHIVED", notifications::ARCHIVED, "uuui"),
     ("signals::NAMED", signals::NAMED, "uthj"),
     ("escalations::RULE_NEXT", escalations::RULE_NEXT, "uuitbijiui"),
-    ("escalations::FIGURES", escalations::FIGURES, "uiiiiiiiii"),
-    ("escalations::EVENT_NEXT", escalations::EVENT_NEXT, "uuititijuiuitbiiibbtii"),
+    ("escalations::FIGURES", escalations::steps::FIGURES, "uiiiiiiiii"),
+    ("escalations::EVENT_NEXT", escalations::steps::EVENT_NEXT, "uuititijuiuitbiiibbtii"),
     ("escalations::ON_CALL_NEXT", escalations::ON_CALL_NEXT, "uuitji"),
     ("escalations::SILENCE_NEXT", escalations::SILENCE_NEXT, "uutjiii"),
     ("outbox::TASKS_NEXT", escalations::outbox::TASKS_NEXT, "uutbutiii"),
     ("people::HABIT_NEXT", people::HABIT_NEXT, "uuiji"),
 ];
-/// What is noted only where somebody waits for it: in the words of each database, whose partial indexes need them.
-const NOTED: [Keyed; 3] = [
+/// What is noted only where somebody waits for it, and crossed out once that is settled: in the words of each database.
+const NOTED: [Keyed; 4] = [
+    ("signals::SETTLED", signals::SETTLED, "uu"),
     ("signals::ENDS", signals::ENDS, "uuuutujti"),
     ("escalations::FAILURES", escalations::FAILURES, "uuuutujti"),
-    ("escalations::OPENED", escalations::OPENED, "uuuutujti"),
+    ("escalations::OPENED", escalations::steps::OPENED, "uuuutujti"),
 ];
-const NOTED_BY_SQLITE: [Keyed; 3] = [
+const NOTED_BY_SQLITE: [Keyed; 4] = [
+    ("signals::SETTLED_SQLITE", signals::SETTLED_SQLITE, "uu"),
     ("signals::ENDS_SQLITE", signals::ENDS_SQLITE, "uuuutujti"),
     ("escalations::FAILURES_SQLITE", escalations::FAILURES_SQLITE, "uuuutujti"),
-    ("escalations::OPENED_SQLITE", escalations::OPENED_SQLITE, "uuuutujti"),
+    ("escalations::OPENED_SQLITE", escalations::steps::OPENED_SQLITE, "uuuutujti"),
 ];
-const READ: [Keyed; 9] = [
+const READ: [Keyed; 10] = [
     ("blobs::TAKEN_OVER", blobs::TAKEN_OVER, "ui"),
     ("blobs::RESULTS", blobs::RESULTS, "ui"),
     ("blobs::OF_RUN", blobs::OF_RUN, "uu"),
@@ -75,6 +77,7 @@ const READ: [Keyed; 9] = [
     ("engine::RUNS", engine::RUNS, "u"),
     ("engine::LAST_ATTEMPTS", engine::LAST_ATTEMPTS, "u"),
     ("engine::TAKEN_OVER", engine::TAKEN_OVER, "u"),
+    ("failures::LAST_ATTEMPTS", views::failures::LAST_ATTEMPTS, "uiu"),
     ("limits::GATHERED", super::limits::GATHERED, "u"),
     ("statistics::STORED", statistics::STORED, "iutii"),
 ];

@@ -15,6 +15,7 @@
 mod deliveries;
 mod escalations;
 mod executions;
+pub(super) mod failures;
 mod flows;
 mod list;
 mod log;

@@ -2,8 +2,12 @@
 
 #[path = "store/bed.rs"]
 mod bed;
+#[path = "store/failures.rs"]
+mod failures;
 #[path = "store/isolation.rs"]
 mod isolation;
+#[path = "store/steps.rs"]
+mod steps;
 #[path = "store/tampering.rs"]
 mod tampering;
 #[path = "store/transfers.rs"]

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use core314_domain::escalation::{Admission, Command, Event, Failure, HeldBack, Recent, Rule, RuleId, Windows};
+use core314_domain::escalation::{
+    Admission, Command, EscalationReason, Event, Failure, HeldBack, Recent, Rule, RuleId, Windows,
+};
 use core314_domain::ids::{Owner, RowId};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::desk::{PATIENCE, TenantRules};
+use super::known_events::KnownEvents;
 use super::{Desk, EscalationError, Job, pagers};
 use crate::ports::StoreError;
 use crate::ports::escalation::{EscalationWrite, EventStep, HeldBackNote, StoredEscalation, Verdicts};
@@ -96,15 +99,22 @@ impl Desk {
         rule: &Arc<Rule>,
         version: i64,
         recent: &mut Recent,
+        known: &mut KnownEvents,
     ) -> Result<Taken, AskError> {
         let subject = rule.subject(&job.failure, &job.owner).unwrap_or_else(|error| {
             tracing::warn!(rule = %rule.id, %error, "the dedup_key cannot be evaluated: the flow is the subject");
             job.failure.subject()
         });
         for _ in 0..TRIES {
-            if let Some(open) = self.book.open_on(rule.id, subject.clone()).await? {
+            // As its last commit left it, or as it is: where that has moved on meanwhile it is read the next time.
+            let open = match known.take(&subject).filter(|open| !is_counted(job, open)) {
+                Some(open) => Some(open),
+                None => self.book.open_on(rule.id, subject.clone()).await?,
+            };
+            if let Some(open) = open {
                 match self.join(job, open).await? {
                     Some(escalation) => {
+                        known.keep(&escalation);
                         let escalation = Some(escalation);
                         return Ok(Taken { rule: rule.id, subject, admission: Admission::Join, escalation });
                     }
@@ -148,11 +158,7 @@ impl Desk {
 
     /// Counts the failure in an open event. `None` where that has moved on: look again.
     async fn join(&self, job: &AskJob, open: StoredEscalation) -> Result<Option<StoredEscalation>, AskError> {
-        let is_own_end = job.failure.run.is_some()
-            && job.failure.run == open.run
-            && job.failure.reason == core314_domain::escalation::EscalationReason::RunFailed;
-        if is_own_end || open.event.knows(job.cause) {
-            // The end of a run that one of its executions has brought about is the same failure.
+        if is_counted(job, &open) {
             self.settle(job).await?;
             return Ok(Some(open));
         }
@@ -285,6 +291,14 @@ impl Desk {
             other => Err(crate::engine::unexpected(other)),
         }
     }
+}
+
+/// Whether an event counts the failure already. The end of a run that one of its executions has brought about is the same
+/// failure.
+fn is_counted(job: &AskJob, open: &StoredEscalation) -> bool {
+    let is_own_end =
+        job.failure.run.is_some() && job.failure.run == open.run && job.failure.reason == EscalationReason::RunFailed;
+    is_own_end || open.event.knows(job.cause)
 }
 
 /// Which filters and conditions of a rule held.

@@ -11,6 +11,7 @@ use core314_domain::ids::{RowId, TenantId};
 use tokio::sync::oneshot;
 
 use super::ask::{AskError, AskJob, Taken};
+use super::known_events::KnownEvents;
 use super::rule_queue::RuleQueue;
 use super::{Desk, EscalationError, Escalations, EscalationsMsg, Job, TellResult};
 use crate::runtime::Counters;
@@ -34,10 +35,18 @@ pub(crate) struct RuleArgs {
 pub(crate) enum RuleMsg {
     /// Something to do; `told` counts what it was told.
     Do { job: Job, told: u64 },
-    /// What was done is over; the windows come back, unless the task died.
-    Over { recent: Option<Recent> },
+    /// What was done is over; what it was lent comes back, unless the task died.
+    Over { held: Held },
     /// Nothing may have come for a while.
     Idle { told: u64 },
+}
+
+/// What the actor holds, and lends to what it does.
+#[derive(Default)]
+pub(crate) struct Held {
+    /// Read from the rows when it is first needed.
+    recent: Option<Recent>,
+    known: KnownEvents,
 }
 
 /// The actor.
@@ -46,8 +55,7 @@ pub(crate) struct EscalationRule {
     queue: RuleQueue,
     is_busy: bool,
     told: u64,
-    /// Read from the rows when it is first needed.
-    recent: Option<Recent>,
+    held: Held,
 }
 
 impl Behaviour for EscalationRule {
@@ -56,7 +64,7 @@ impl Behaviour for EscalationRule {
     type Args = RuleArgs;
 
     fn start(args: &RuleArgs, _: &mut Ctx<'_, Self>) -> Self {
-        Self { args: args.clone(), queue: RuleQueue::default(), is_busy: false, told: 0, recent: None }
+        Self { args: args.clone(), queue: RuleQueue::default(), is_busy: false, told: 0, held: Held::default() }
     }
 
     fn handle(&mut self, msg: RuleMsg, ctx: &mut Ctx<'_, Self>) {
@@ -65,9 +73,9 @@ impl Behaviour for EscalationRule {
                 self.told = told;
                 self.queue.push(job);
             }
-            RuleMsg::Over { recent } => {
+            RuleMsg::Over { held } => {
                 self.is_busy = false;
-                self.recent = recent;
+                self.held = held;
                 if self.queue.is_empty() {
                     ctx.after(IDLE, RuleMsg::Idle { told: self.told });
                 }
@@ -94,11 +102,11 @@ impl EscalationRule {
         }
         let Some(job) = self.queue.pop() else { return };
         self.is_busy = true;
-        let (args, recent) = (self.args.clone(), self.recent.take());
+        let (args, held) = (self.args.clone(), std::mem::take(&mut self.held));
         self.args.desk.clone().io().spawn(async move {
             // Whatever happens to this task, the actor must not wait for it for ever.
-            let mut over = Over { me, recent: None };
-            over.recent = args.work(job, recent).await;
+            let mut over = Over { me, held: Held::default() };
+            over.held = args.work(job, held).await;
         });
     }
 }
@@ -106,36 +114,33 @@ impl EscalationRule {
 /// Tells the actor that its task is over, however it ended.
 struct Over {
     me: Ref<EscalationRule>,
-    recent: Option<Recent>,
+    held: Held,
 }
 
 impl Drop for Over {
     fn drop(&mut self) {
         // An actor that is gone reads its rows when it starts again.
-        let _ = self.me.tell_urgent(RuleMsg::Over { recent: self.recent.take() });
+        let _ = self.me.tell_urgent(RuleMsg::Over { held: std::mem::take(&mut self.held) });
     }
 }
 
 impl RuleArgs {
-    async fn work(&self, job: Job, recent: Option<Recent>) -> Option<Recent> {
+    async fn work(&self, job: Job, mut held: Held) -> Held {
         match job {
-            Job::Ask(job) => self.ask(*job, recent).await,
-            Job::Wake(escalation) => {
-                self.look(escalation).await;
-                recent
-            }
+            Job::Ask(job) => self.ask(*job, &mut held).await,
+            Job::Wake(escalation) => self.look(escalation, &mut held).await,
             Job::Tell { escalation, command, by, answer } => {
-                self.tell(escalation, &command, &by, answer).await;
-                recent
+                held.known.forget(escalation);
+                if self.tell(escalation, &command, &by, answer).await {
+                    self.look(escalation, &mut held).await;
+                }
             }
         }
+        held
     }
 
-    async fn ask(&self, job: AskJob, recent: Option<Recent>) -> Option<Recent> {
-        let (taken, recent) = match self.take(&job, recent).await {
-            Ok((taken, recent)) => (Ok(taken), Some(recent)),
-            Err(error) => (Err(error), None),
-        };
+    async fn ask(&self, job: AskJob, held: &mut Held) {
+        let taken = self.take(&job, held).await;
         let known = taken.as_ref().ok().and_then(|taken: &Taken| taken.escalation.as_ref());
         let known = known.map(|stored| (stored.id, stored.wake_ms));
         if let Ok(taken) = &taken {
@@ -153,36 +158,36 @@ impl RuleArgs {
             Some((escalation, wake_ms)) if wake_ms.is_some_and(|at_ms| at_ms > self.desk.now_ms()) => {
                 self.tell_next(escalation, wake_ms);
             }
-            Some((escalation, _)) => self.look(escalation).await,
+            Some((escalation, _)) => self.look(escalation, held).await,
             None => {}
         }
-        recent
     }
 
-    async fn take(&self, job: &AskJob, recent: Option<Recent>) -> Result<(Taken, Recent), AskError> {
+    async fn take(&self, job: &AskJob, held: &mut Held) -> Result<Taken, AskError> {
         let rules = self.desk.rules(self.tenant).await?;
         // Deleted since it was asked: it is asked again, and another may act.
         let (Some(rule), Some(facts)) = (rules.set.rule(self.rule), rules.facts(self.rule)) else {
             return Err(AskError::Busy);
         };
-        let mut recent = if let Some(recent) = recent {
+        // After an error they are read again.
+        let mut recent = if let Some(recent) = held.recent.take() {
             recent
         } else {
             let windows = Windows::of(&rule.document);
             let since_ms = self.desk.now_ms() - windows.longest_ms();
             Recent::new(self.desk.book.recent(self.rule, since_ms, windows.most()).await?)
         };
-        let taken = self.desk.take(job, rule, facts.version, &mut recent).await?;
-        Ok((taken, recent))
+        let taken = self.desk.take(job, rule, facts.version, &mut recent, &mut held.known).await?;
+        held.recent = Some(recent);
+        Ok(taken)
     }
 
-    async fn tell(&self, escalation: RowId, command: &Command, by: &str, answer: oneshot::Sender<TellResult>) {
+    /// Whether the event has taken it.
+    async fn tell(&self, escalation: RowId, command: &Command, by: &str, answer: oneshot::Sender<TellResult>) -> bool {
         let told = self.desk.decide_on(escalation, command, by).await;
         let is_told = told.is_ok();
         let _ = answer.send(told);
-        if is_told {
-            self.look(escalation).await;
-        }
+        is_told
     }
 
     fn tell_next(&self, escalation: RowId, wake_ms: Option<i64>) {
@@ -191,7 +196,8 @@ impl RuleArgs {
     }
 
     /// Looks at an event, and says when it is to be looked at again.
-    async fn look(&self, escalation: RowId) {
+    async fn look(&self, escalation: RowId, held: &mut Held) {
+        held.known.forget(escalation);
         let mut watch = Vec::new();
         let wake_ms = match self.desk.look(escalation, &mut watch).await {
             Ok(wake_ms) => wake_ms,

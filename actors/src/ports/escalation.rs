@@ -3,6 +3,7 @@
 //! What is written goes through the one verb of the store, in the commit that makes it so: an event, its tasks, the failure
 //! that it takes and the figures of its rule are one transaction.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use core314_domain::Json;
@@ -168,6 +169,15 @@ pub struct Figures {
     pub resolve_ms: Option<f64>,
 }
 
+/// What failures are about.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AboutFailures {
+    /// The runs, as answers show them.
+    pub runs: BTreeMap<RunId, Arc<Value>>,
+    /// The rows of the last attempts of executions.
+    pub attempts: BTreeMap<ExecutionId, LogId>,
+}
+
 /// What is read of escalations.
 pub trait EscalationBook: Send + Sync + 'static {
     /// The rules of a tenant, by priority: at most `limit`.
@@ -249,6 +259,15 @@ pub trait EscalationBook: Send + Sync + 'static {
 
     /// The row of an execution's last attempt.
     fn last_attempt(&self, execution: ExecutionId) -> BoxFuture<'_, Result<Option<LogId>, StoreError>>;
+
+    /// What failures of a tenant are about, of many in one read: as [`super::store::Store::subject`] shows these runs, and the
+    /// rows of the last attempts of these executions. What is not there, or not the tenant's, is left out.
+    fn about_failures(
+        &self,
+        tenant: TenantId,
+        runs: Vec<RunId>,
+        executions: Vec<ExecutionId>,
+    ) -> BoxFuture<'_, Result<AboutFailures, StoreError>>;
 
     /// Whether an attempt of a run has ended without anybody knowing what it did.
     fn has_unknown(&self, run: RunId) -> BoxFuture<'_, Result<bool, StoreError>>;

@@ -14,6 +14,7 @@ use crate::commit_writer;
 use crate::escalations::AskError;
 use crate::failpoint;
 use crate::ingress::{Accepted, IdempotencyRequest, Target, Trigger, TriggerError, Triggered, WhyNot};
+use crate::ports::escalation::AboutFailures;
 use crate::ports::signal::{Occurrence, SignalWrite};
 use crate::ports::store::Write;
 
@@ -28,11 +29,24 @@ pub struct Started {
 impl Starter {
     /// Starts what an occurrence starts, and crosses it out. An error is one that passes: it stays written down.
     pub async fn start(&self, occurrence: &Occurrence) -> Result<Started, TriggerError> {
+        self.start_knowing(occurrence, None).await
+    }
+
+    /// The same, with what was read of it together with others.
+    pub(super) async fn start_knowing(
+        &self,
+        occurrence: &Occurrence,
+        about: Option<&AboutFailures>,
+    ) -> Result<Started, TriggerError> {
         failpoint::hit("occurrence.before");
         if occurrence.kind == OccurrenceKind::ApprovalRequested {
             return self.ask(occurrence).await;
         }
-        let Some(subject) = self.runtime.store.subject(occurrence).await? else {
+        let subject = match about {
+            Some(about) => about.runs.get(&RunId(occurrence.subject)).cloned(),
+            None => self.runtime.store.subject(occurrence).await?.map(Arc::new),
+        };
+        let Some(subject) = subject else {
             self.settle(occurrence, None).await?;
             return Ok(Started::default());
         };
@@ -40,7 +54,7 @@ impl Starter {
             return self.refuse_circle(occurrence, &subject).await;
         }
         let trigger = match occurrence.kind {
-            OccurrenceKind::Failure => return self.escalate(occurrence, &subject).await,
+            OccurrenceKind::Failure => return self.escalate(occurrence, &subject, about).await,
             OccurrenceKind::BadEnd | OccurrenceKind::PhaseMoved => self.telling(occurrence, &subject).await?,
             _ => self.trigger(occurrence, &subject).map(Some),
         };
@@ -72,7 +86,12 @@ impl Starter {
     }
 
     /// Asks the tenant's escalation rules about a failure. Where none acts it is crossed out here, else by the last that does.
-    async fn escalate(&self, occurrence: &Occurrence, run: &Value) -> Result<Started, TriggerError> {
+    async fn escalate(
+        &self,
+        occurrence: &Occurrence,
+        run: &Value,
+        about: Option<&AboutFailures>,
+    ) -> Result<Started, TriggerError> {
         let busy = || TriggerError::Busy { retry_after_seconds: 1 };
         let desk = self.runtime.escalation.get().and_then(Weak::upgrade).ok_or_else(busy)?;
         let all = occurrence.context["failures"].as_array().map_or(&[][..], Vec::as_slice);
@@ -80,7 +99,10 @@ impl Starter {
         for (no, noted) in all.iter().enumerate() {
             let mut failure = failure(noted, run, occurrence.at_ms);
             if let Some(execution) = failure.execution {
-                failure.log = desk.book().last_attempt(execution).await?;
+                failure.log = match about {
+                    Some(about) => about.attempts.get(&execution).copied(),
+                    None => desk.book().last_attempt(execution).await?,
+                };
             }
             let is_last = no + 1 == all.len();
             let cause = if no == 0 { occurrence.id } else { Failure::nth_cause(occurrence.id, no) };

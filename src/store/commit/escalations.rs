@@ -7,23 +7,19 @@
 
 pub(in crate::store) mod outbox;
 mod rows;
+pub(in crate::store) mod steps;
 
-use core314_actors::ports::escalation::{
-    EscalationWrite, EventBefore, EventStep, HeldBackNote, StoredEscalation, StoredOnCall, StoredRule, StoredSilence,
-};
-use core314_actors::ports::signal::Occurrence;
+use core314_actors::ports::escalation::{EscalationWrite, StoredOnCall, StoredRule, StoredSilence};
 use core314_actors::ports::store::{FailureNote, Outcome, RejectCode, Write};
-use core314_domain::escalation::EscalationStatus;
 use core314_domain::ids::{RowId, RunId, TenantId};
-use core314_domain::words::OccurrenceKind;
 use serde_json::json;
 
 use super::batch::Batch;
-use super::signals::{SETTLED, occurrence_row};
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
-use rows::{held_row, new_event_row, next_event_row, override_row, owned, silence_row, text};
+use rows::{override_row, owned, silence_row, text};
+use steps::Steps;
 
 /// The failures among these whose tenant has a rule that may act.
 pub(in crate::store) const FAILURES: Bulk = Bulk {
@@ -38,22 +34,6 @@ pub(in crate::store) const FAILURES_SQLITE: Bulk = Bulk {
     after: ") INSERT INTO occurrences (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
             created_at_ms) SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
             created_at_ms FROM u WHERE EXISTS (SELECT 1 FROM rules r WHERE r.tenant_id = u.tenant_id AND r.is_active = 1)",
-};
-/// The events among these whose tenant has a flow that an escalation starts.
-pub(in crate::store) const OPENED: Bulk = Bulk {
-    before: FAILURES.before,
-    after: ") INSERT INTO occurrences (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
-            created_at_ms) SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
-            created_at_ms FROM u WHERE EXISTS (SELECT 1 FROM flows f WHERE f.tenant_id = u.tenant_id \
-            AND f.trigger_type = 'escalation' AND f.is_active)",
-};
-/// SQLite uses a partial index for its own words alone.
-pub(in crate::store) const OPENED_SQLITE: Bulk = Bulk {
-    before: FAILURES.before,
-    after: ") INSERT INTO occurrences (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
-            created_at_ms) SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
-            created_at_ms FROM u WHERE EXISTS (SELECT 1 FROM flows f WHERE f.tenant_id = u.tenant_id \
-            AND f.trigger_type = 'escalation' AND f.is_active = 1)",
 };
 const NAMED: &str = "SELECT id FROM rules WHERE tenant_id = $1 AND rule_name = $2 AND id <> $3";
 const RULE: Bulk = Bulk {
@@ -76,46 +56,6 @@ const RULE_GONE: &str = "DELETE FROM rules WHERE id = $1 AND tenant_id = $2 AND 
 const KNOWN_RULE: &str = "SELECT id FROM rules WHERE id = $1 AND tenant_id = $2";
 const HEARTBEAT: &str = "UPDATE rules SET heartbeat_due_ms = $3, heartbeat_at_ms = coalesce($4, heartbeat_at_ms) \
     WHERE id = $1 AND tenant_id = $2 AND heartbeat_due_ms IS NOT NULL AND ($5 IS NULL OR heartbeat_due_ms = $5) RETURNING id";
-pub(in crate::store) const FIGURES: Bulk = Bulk {
-    before: "WITH u (id, total, resolved, failed, resolution_ms, acknowledged, acknowledge_ms, suppressed, breaches, \
-             triggered_at_ms) AS (",
-    after: ") UPDATE rules SET total_escalations = rules.total_escalations + u.total, \
-            successful_resolutions = rules.successful_resolutions + u.resolved, \
-            failed_resolutions = rules.failed_resolutions + u.failed, \
-            resolution_sum_ms = rules.resolution_sum_ms + u.resolution_ms, acknowledged = rules.acknowledged + u.acknowledged, \
-            acknowledge_sum_ms = rules.acknowledge_sum_ms + u.acknowledge_ms, suppressed = rules.suppressed + u.suppressed, \
-            breaches = rules.breaches + u.breaches, \
-            last_triggered_at_ms = coalesce(u.triggered_at_ms, rules.last_triggered_at_ms) FROM u WHERE rules.id = u.id",
-};
-const EVENT: Bulk = Bulk {
-    before: "INSERT INTO escalations (id, tenant_id, user_id, organization_id, rule_id, rule_version, execution_id, log_id, \
-             flow_id, run_id, status, level, reason, subject, urgency, count, held_back, held_by, state, context, asked, \
-             conditions_met, acknowledged_by, acknowledged_at_ms, resolved_by, resolved_at_ms, resolution_notes, \
-             remediation_attempted, remediation_succeeded, response_deadline_ms, resolution_deadline_ms, response_breached, \
-             resolution_breached, tags, open_subject, version, wake_at_ms, triggered_at_ms, created_at_ms, updated_at_ms) ",
-    after: "",
-};
-/// Columns: what of an event changes.
-pub(in crate::store) const EVENT_NEXT: Bulk = Bulk {
-    before: "WITH u (id, tenant_id, version, status, level, urgency, count, state, acknowledged_by, acknowledged_at_ms, \
-             resolved_by, resolved_at_ms, resolution_notes, remediation_attempted, remediation_succeeded, \
-             response_deadline_ms, resolution_deadline_ms, response_breached, resolution_breached, open_subject, wake_at_ms, \
-             at_ms) AS (",
-    after: ") UPDATE escalations SET version = u.version + 1, status = u.status, level = u.level, urgency = u.urgency, \
-            count = u.count, state = u.state, acknowledged_by = u.acknowledged_by, \
-            acknowledged_at_ms = u.acknowledged_at_ms, resolved_by = u.resolved_by, resolved_at_ms = u.resolved_at_ms, \
-            resolution_notes = u.resolution_notes, remediation_attempted = u.remediation_attempted, \
-            remediation_succeeded = u.remediation_succeeded, response_deadline_ms = u.response_deadline_ms, \
-            resolution_deadline_ms = u.resolution_deadline_ms, response_breached = u.response_breached, \
-            resolution_breached = u.resolution_breached, open_subject = u.open_subject, wake_at_ms = u.wake_at_ms, \
-            updated_at_ms = u.at_ms FROM u WHERE escalations.id = u.id AND escalations.tenant_id = u.tenant_id \
-            AND escalations.version = u.version RETURNING escalations.id",
-};
-const OPEN_ALREADY: &str = "SELECT id FROM escalations WHERE id = $1 OR (rule_id = $2 AND open_subject = $3)";
-const BUNDLED: &str = "UPDATE escalations SET bundled_into = $1, updated_at_ms = $2 \
-    WHERE rule_id = $3 AND tenant_id = $4 AND status = 'suppressed' AND bundled_into IS NULL RETURNING id";
-const HELD_AGAIN: &str = "UPDATE escalations SET count = count + 1, updated_at_ms = $1 \
-    WHERE rule_id = $2 AND subject = $3 AND tenant_id = $4 AND status = 'suppressed' AND bundled_into IS NULL RETURNING id";
 const ON_CALL_NAMED: &str = "SELECT id FROM rotations WHERE tenant_id = $1 AND name = $2 AND id <> $3";
 const ON_CALL: Bulk = Bulk {
     before: "INSERT INTO rotations (id, tenant_id, user_id, organization_id, name, document, version, created_at_ms, \
@@ -183,14 +123,26 @@ fn failure_row<'a>(run: RunId, first: &FailureNote, all: &[FailureNote]) -> [Cel
     ]
 }
 
-/// Writes changes of escalations, one after the other.
+/// Writes changes of escalations in their order; steps of events that follow on each other, and are of different ones, at
+/// once.
 pub(super) async fn escalations(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+    let mut steps = Steps::default();
     for (i, write) in batch.survivors().collect::<Vec<_>>() {
-        if let Write::Escalation(write) = write {
-            batch.outcomes[i] = take(batch.connection, write).await?;
+        let Write::Escalation(write) = write else { continue };
+        match &**write {
+            EscalationWrite::Step(step) if step.before.is_some() => {
+                if !steps.takes(step) {
+                    steps.write(batch.connection, &mut batch.outcomes).await?;
+                }
+                steps.gather(i, step);
+            }
+            other => {
+                steps.write(batch.connection, &mut batch.outcomes).await?;
+                batch.outcomes[i] = take(batch.connection, other).await?;
+            }
         }
     }
-    Ok(())
+    steps.write(batch.connection, &mut batch.outcomes).await
 }
 
 async fn take(connection: &mut Connection, write: &EscalationWrite) -> Result<Option<Outcome>, Failure> {
@@ -213,8 +165,8 @@ async fn take(connection: &mut Connection, write: &EscalationWrite) -> Result<Op
                 [rule.0.into(), tenant.0.into(), (*due_ms).into(), (*came_ms).into(), (*expected_due_ms).into()];
             found(connection, HEARTBEAT, &cells, Outcome::Stale).await
         }
-        EscalationWrite::Step(step) => self::step(connection, step).await,
-        EscalationWrite::HeldBack(note) => held_back(connection, note).await.map(|()| None),
+        EscalationWrite::Step(step) => steps::begin(connection, step).await,
+        EscalationWrite::HeldBack(note) => steps::held_back(connection, note).await.map(|()| None),
         EscalationWrite::Outbox(step) => outbox::note(connection, step).await.map(|()| None),
         EscalationWrite::OnCall { schedule, expected_version, at_ms, audit: _ } => {
             on_call(connection, schedule, *expected_version, *at_ms).await
@@ -386,105 +338,4 @@ async fn on_call(
         return missing(connection, KNOWN_ON_CALL, schedule.id, tenant).await;
     }
     Ok(None)
-}
-
-async fn step(connection: &mut Connection, step: &EventStep) -> Result<Option<Outcome>, Failure> {
-    let (escalation, at_ms) = (&step.escalation, step.at_ms);
-    let (id, tenant) = (escalation.id, escalation.owner.tenant);
-    if step.before.is_none() {
-        let event = &escalation.event;
-        let cells = [id.0.into(), escalation.rule.0.into(), event.subject.as_str().into()];
-        if !connection.fetch(OPEN_ALREADY, &cells).await?.is_empty() {
-            return Ok(Some(Outcome::Conflict));
-        }
-        let mut rows = Rows::new(40);
-        rows.push(new_event_row(escalation, at_ms));
-        connection.bulk(EVENT, &rows).await?;
-        let cells = [id.0.into(), at_ms.into(), escalation.rule.0.into(), tenant.0.into()];
-        connection.fetch(BUNDLED, &cells).await?;
-        opened(connection, escalation, at_ms).await?;
-    } else {
-        let mut rows = Rows::new(22);
-        rows.push(next_event_row(escalation, at_ms));
-        if connection.bulk(EVENT_NEXT, &rows).await?.is_empty() {
-            return Ok(Some(Outcome::Conflict));
-        }
-    }
-    if let Some(stop) = step.stops {
-        outbox::stop(connection, stop, (id, tenant), at_ms).await?;
-    }
-    outbox::write(connection, step).await?;
-    if let Some(figures) = figures(step) {
-        let mut rows = Rows::new(10);
-        rows.push(figures);
-        connection.bulk(FIGURES, &rows).await?;
-    }
-    settle(connection, step.settles, tenant).await?;
-    Ok(None)
-}
-
-/// Notes that an event has opened, for the flows that start then.
-async fn opened(connection: &mut Connection, escalation: &StoredEscalation, at_ms: i64) -> Result<(), Failure> {
-    let mut rows = Rows::new(9);
-    rows.push(occurrence_row(&Occurrence {
-        id: RowId::new(at_ms, rand::random()),
-        owner: escalation.owner,
-        kind: OccurrenceKind::EscalationOpened,
-        subject: escalation.id.0,
-        context: json!({}),
-        by: format!("escalation:{}", escalation.id),
-        at_ms,
-    }));
-    let statement = if connection.is_postgres() { OPENED } else { OPENED_SQLITE };
-    connection.bulk(statement, &rows).await.map(drop)
-}
-
-async fn settle(connection: &mut Connection, failure: Option<RowId>, tenant: TenantId) -> Result<(), Failure> {
-    let Some(failure) = failure else { return Ok(()) };
-    connection.fetch(SETTLED, &[failure.0.into(), tenant.0.into()]).await.map(drop)
-}
-
-/// What the figures of the rule gain by a step; nothing by most: the rule's row is left alone.
-fn figures<'a>(step: &EventStep) -> Option<[Cell<'a>; 10]> {
-    let event = &step.escalation.event;
-    let now = EventBefore::of(event);
-    let before = step.before;
-    let ends = now.status.is_closed() && before.is_none_or(|before| !before.status.is_closed());
-    let resolves = ends && now.status == EscalationStatus::Resolved;
-    let acknowledges = now.is_acknowledged && before.is_none_or(|before| !before.is_acknowledged);
-    let breaches = now.breaches.saturating_sub(before.map_or(0, |before| before.breaches));
-    if before.is_some() && !ends && !acknowledges && breaches == 0 {
-        return None;
-    }
-    let since = |at_ms: Option<i64>| at_ms.map_or(0, |at_ms| (at_ms - event.triggered_ms).max(0));
-    let ended_ms = since(event.ended.as_ref().map(|deed| deed.at_ms));
-    let acknowledged_ms = since(event.acknowledged.as_ref().map(|deed| deed.at_ms));
-    Some([
-        step.escalation.rule.0.into(),
-        i64::from(before.is_none()).into(),
-        i64::from(resolves).into(),
-        i64::from(ends && !resolves).into(),
-        (if resolves { ended_ms } else { 0 }).into(),
-        i64::from(acknowledges).into(),
-        (if acknowledges { acknowledged_ms } else { 0 }).into(),
-        0_i64.into(),
-        i64::from(breaches).into(),
-        before.is_none().then_some(event.triggered_ms).into(),
-    ])
-}
-
-async fn held_back(connection: &mut Connection, note: &HeldBackNote) -> Result<(), Failure> {
-    let (tenant, at_ms) = (note.owner.tenant, note.at_ms);
-    let cells = [at_ms.into(), note.rule.0.into(), note.subject.as_str().into(), tenant.0.into()];
-    if connection.fetch(HELD_AGAIN, &cells).await?.is_empty() {
-        let mut rows = Rows::new(40);
-        rows.push(held_row(note));
-        connection.bulk(EVENT, &rows).await?;
-    }
-    let mut rows = Rows::new(10);
-    let zero = || Cell::from(0_i64);
-    let never = Cell::Int(None);
-    rows.push([note.rule.0.into(), zero(), zero(), zero(), zero(), zero(), zero(), 1_i64.into(), zero(), never]);
-    connection.bulk(FIGURES, &rows).await?;
-    settle(connection, note.settles, tenant).await
 }

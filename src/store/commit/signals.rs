@@ -42,7 +42,18 @@ pub(super) const OCCURRENCE: Bulk = Bulk {
              created_at_ms) ",
     after: "",
 };
-pub(super) const SETTLED: &str = "DELETE FROM occurrences WHERE id = $1 AND tenant_id = $2";
+/// By an array of ids, so that PostgreSQL walks no young table for them; each only with its own tenant.
+pub(in crate::store) const SETTLED: Bulk = Bulk {
+    before: "WITH u (id, tenant_id) AS (",
+    after: ") DELETE FROM occurrences WHERE id = ANY (ARRAY(SELECT u.id FROM u)) \
+            AND (id, tenant_id) IN (SELECT u.id, u.tenant_id FROM u)",
+};
+/// SQLite has no arrays.
+pub(in crate::store) const SETTLED_SQLITE: Bulk = Bulk {
+    before: SETTLED.before,
+    after: ") DELETE FROM occurrences WHERE id IN (SELECT o.id FROM u CROSS JOIN occurrences o \
+            WHERE o.id = u.id AND o.tenant_id = u.tenant_id)",
+};
 const METRICS: Bulk = Bulk {
     before: "INSERT INTO metrics (id, tenant_id, user_id, organization_id, metric_name, metric_type, value, labels, \
              recorded_at_ms, created_at_ms) ",
@@ -101,11 +112,13 @@ const MEMORIES: Bulk = Bulk {
     after: "",
 };
 
-/// Writes signals, one after the other: each is a person's, an engine's or a settled occurrence.
+/// Writes signals, one after the other: each is a person's or an engine's. Occurrences that are settled are crossed out
+/// together: nothing else here asks for them.
 pub(super) async fn signals(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+    let mut settled = Vec::new();
     for (i, write) in batch.survivors().collect::<Vec<_>>() {
         match write {
-            Write::Signal(signal) => batch.outcomes[i] = take(batch.connection, signal).await?,
+            Write::Signal(signal) => batch.outcomes[i] = take(batch.connection, signal, &mut settled).await?,
             // A flow that was changed watches anew.
             Write::Flow(flow) if flow.expected_version > 0 => {
                 forget(batch.connection, flow.id, flow.owner.tenant).await?;
@@ -114,14 +127,26 @@ pub(super) async fn signals(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
             _ => {}
         }
     }
-    Ok(())
+    cross_out(batch.connection, &settled).await
+}
+
+/// Crosses out occurrences that are settled.
+pub(super) async fn cross_out(connection: &mut Connection, settled: &[(RowId, TenantId)]) -> Result<(), Failure> {
+    let mut rows = Rows::new(2);
+    settled.iter().for_each(|(id, tenant)| rows.push([id.0.into(), tenant.0.into()]));
+    let statement = if connection.is_postgres() { SETTLED } else { SETTLED_SQLITE };
+    connection.bulk(statement, &rows).await.map(drop)
 }
 
 async fn forget(connection: &mut Connection, flow: FlowId, tenant: TenantId) -> Result<(), Failure> {
     connection.fetch(FORGETS, &[flow.0.into(), tenant.0.into()]).await.map(drop)
 }
 
-async fn take(connection: &mut Connection, signal: &SignalWrite) -> Result<Option<Outcome>, Failure> {
+async fn take(
+    connection: &mut Connection,
+    signal: &SignalWrite,
+    settled: &mut Vec<(RowId, TenantId)>,
+) -> Result<Option<Outcome>, Failure> {
     match signal {
         SignalWrite::Decision(new) => decision(connection, new).await,
         SignalWrite::Recommendation(new) => recommendation(connection, new).await,
@@ -145,7 +170,7 @@ async fn take(connection: &mut Connection, signal: &SignalWrite) -> Result<Optio
             Ok(None)
         }
         SignalWrite::Settled { id, tenant, .. } => {
-            connection.fetch(SETTLED, &[id.0.into(), tenant.0.into()]).await?;
+            settled.push((*id, *tenant));
             Ok(None)
         }
     }

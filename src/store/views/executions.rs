@@ -145,14 +145,15 @@ pub(super) async fn rows(reader: &mut Reader, ids: &[Uuid], filter: &Filter) -> 
     if runs.is_empty() {
         return Ok(Vec::new());
     }
-    let mut statement = reader.select("execution_queue");
-    statement.push_one_of("v.row_key", &runs).push(" AND ");
-    if statement.dialect == Dialect::Postgres {
-        statement.push_one_of("v.id", ids);
-    } else {
-        statement.push("v.id IN (").bind_all(ids.iter().map(|id| Arg::Text(id.to_string()))).push(")");
-    }
-    push_filter(&mut statement, Resource::Executions, filter);
+    let statement = reader.select("execution_queue", &runs, |statement| {
+        statement.push(" AND ");
+        if statement.dialect == Dialect::Postgres {
+            statement.push_one_of("v.id", ids);
+        } else {
+            statement.push("v.id IN (").bind_all(ids.iter().map(|id| Arg::Text(id.to_string()))).push(")");
+        }
+        push_filter(statement, Resource::Executions, filter);
+    });
     let mut items = reader.objects(statement).await?;
     items.sort_by_cached_key(|item| std::cmp::Reverse(item["id"].as_str().map(str::to_owned)));
     Ok(items)

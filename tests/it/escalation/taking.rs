@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{event, fail, flow, model, outbox};
+use super::{event, fail, flow, model, outbox, reported};
 use crate::orchestration::bed::{Bed, Client, pick};
 use crate::orchestration::on_both_stores;
 use crate::sink::Sink;
@@ -130,8 +130,32 @@ async fn the_command_line_takes_lists_and_says_why(kind: StoreKind) {
     assert_eq!(outbox(&client).await, ["1 in_app sent"]);
 }
 
+/// What the actor of a rule knows of an event saves a read, and no more: whatever has changed the event since is noticed.
+async fn what_became_of_an_event_elsewhere_is_noticed(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    let [client, _] = bed.clients();
+    let rule = json!({"rule_name": "slow", "trigger_conditions": "trigger.reason == 'reported'",
+        "escalation_levels": [{"level": 1, "delay_minutes": 30, "actions": ["notify_user"]}]});
+    client.post("/api/v1/escalation-rules", rule, 201).await;
+    let report = async || reported(&client, json!({"subject": "disk"})).await;
+    let path = report().await;
+    let service = if kind == StoreKind::Postgres { "SET ROLE core314_service;" } else { "" };
+    for changed in ["version = version + 1", "version = version + 1, open_subject = NULL, status = 'resolved'"] {
+        for _ in 0..2 {
+            assert_eq!(report().await, path);
+        }
+        bed.installation.meddle(&format!("{service} UPDATE escalations SET {changed}")).await;
+    }
+    let joined = client.get(&path).await;
+    assert_eq!(joined["failure_count"], 5, "{joined}");
+    let next = report().await;
+    assert_ne!(next, path, "the one that was ended takes no more");
+    assert_eq!(client.get(&next).await["failure_count"], 1);
+}
+
 on_both_stores!(
     an_acknowledgement_stops_the_climb_and_what_is_being_sent,
     a_link_asks_first_and_its_button_acknowledges_as_the_person,
     the_command_line_takes_lists_and_says_why,
+    what_became_of_an_event_elsewhere_is_noticed,
 );

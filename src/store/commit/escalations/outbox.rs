@@ -40,10 +40,12 @@ pub(in crate::store) const TASKS_NEXT: Bulk = Bulk {
 const WAKES: &str =
     "UPDATE escalations SET wake_at_ms = $1 WHERE id = $2 AND tenant_id = $3 AND version = $4 RETURNING id";
 
-/// Writes down what a step wants done: what has its key already is left as it is.
-pub(super) async fn write(connection: &mut Connection, step: &EventStep) -> Result<(), Failure> {
+/// Writes down what steps want done: what has its key already is left as it is.
+pub(super) async fn write(connection: &mut Connection, steps: &[&EventStep]) -> Result<(), Failure> {
     let mut rows = Rows::new(21);
-    step.outbox.iter().for_each(|row| rows.push(task_row(row, &step.escalation.owner, step.at_ms)));
+    for step in steps {
+        step.outbox.iter().for_each(|row| rows.push(task_row(row, &step.escalation.owner, step.at_ms)));
+    }
     connection.bulk(TASKS, &rows).await.map(drop)
 }
 

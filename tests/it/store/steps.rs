@@ -1,0 +1,245 @@
+//! Steps of events that are committed together: each gives what it would have given by itself.
+
+use std::sync::Arc;
+
+use core314_actors::ports::Scope;
+use core314_actors::ports::escalation::{
+    EscalationBook, EscalationWrite, EventBefore, EventStep, OutboxKind, OutboxRow, OutboxStatus, StoredEscalation,
+    StoredRule,
+};
+use core314_actors::ports::resource::Resource;
+use core314_actors::ports::signal::{NewRecommendation, Occurrence, SignalWrite};
+use core314_actors::ports::store::{Outcome, Store, Write};
+use core314_actors::ports::views::Views;
+use core314_actors::testkit::store_suite::commit;
+use core314_actors::testkit::store_suite::samples::{NOW_MS, Samples};
+use core314_domain::escalation::{
+    Command, EscalationReason, EscalationStatus, Event, Failure, Purpose, Rule, RuleDocument, Surroundings,
+};
+use core314_domain::ids::{Owner, RowId};
+use core314_domain::words::OccurrenceKind;
+use serde_json::json;
+
+use super::bed::Bed;
+
+const DONE: Outcome = Outcome::Committed { log_seq: None };
+
+/// A rule with open events, and failures that are written down.
+struct Scene<'b> {
+    bed: &'b Bed,
+    samples: Samples,
+    owner: Owner,
+    rule: Rule,
+}
+
+impl<'b> Scene<'b> {
+    async fn new(bed: &'b Bed) -> Self {
+        let mut samples = Samples::new(31);
+        let (owner, id) = (samples.owner(), samples.row_id());
+        let document = RuleDocument::from_value(json!({
+            "rule_name": "model", "escalation_levels": [{"level": 1, "actions": ["notify_user"]}],
+        }));
+        let rule = Rule::compile(id, document.expect("a document")).expect("a rule");
+        let stored = StoredRule {
+            id,
+            owner,
+            version: 0,
+            document: rule.document.clone(),
+            created_by: owner.user,
+            updated_by: owner.user,
+            heartbeat_due_ms: None,
+        };
+        let audit = samples.audit(owner, 0);
+        let write = EscalationWrite::Rule { rule: Box::new(stored), expected_version: 0, audit, at_ms: NOW_MS };
+        let scene = Self { bed, samples, owner, rule };
+        assert_eq!(scene.commit(vec![Write::Escalation(Arc::new(write))]).await, [DONE]);
+        scene
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Vec<Outcome> {
+        commit(&**self.bed, writes).await
+    }
+
+    /// An event on a subject, as its first commit leaves it.
+    async fn opened(&mut self, subject: &str) -> StoredEscalation {
+        let failure = Failure::described(EscalationReason::RunFailed, Arc::new(json!({})), NOW_MS);
+        let opening = (self.samples.row_id(), self.owner.user, subject.to_owned());
+        let decision = Event::open(&self.rule, &failure, opening, 0, &Surroundings::default(), NOW_MS);
+        let escalation = StoredEscalation {
+            id: self.samples.row_id(),
+            owner: self.owner,
+            rule: self.rule.id,
+            rule_version: 1,
+            execution: None,
+            log: None,
+            flow: None,
+            run: None,
+            event: decision.event,
+            context: Arc::new(json!({})),
+            verdicts: None,
+            tags: Vec::new(),
+            deadlines: (None, None),
+            version: 0,
+            wake_ms: None,
+        };
+        let step = EventStep {
+            escalation: escalation.clone(),
+            before: None,
+            outbox: Vec::new(),
+            stops: None,
+            settles: None,
+            audit: Vec::new(),
+            at_ms: NOW_MS,
+        };
+        let write = EscalationWrite::Step(Box::new(step));
+        assert_eq!(self.commit(vec![Write::Escalation(Arc::new(write))]).await, [DONE]);
+        StoredEscalation { version: 1, ..escalation }
+    }
+
+    /// A command's step on an event, which takes a failure and has something done.
+    fn step(&mut self, of: &StoredEscalation, command: &Command, settles: Option<RowId>) -> EventStep {
+        let (around, at_ms) = (Surroundings::default(), NOW_MS + 60_000);
+        let decision = of.event.decide(&self.rule, command, &around, at_ms).expect("it is taken");
+        let id = self.samples.row_id();
+        let task = OutboxRow {
+            id,
+            escalation: of.id,
+            level: 1,
+            round: 0,
+            purpose: Purpose::Level,
+            kind: OutboxKind::Notify,
+            channel: "in_app".to_owned(),
+            target: None,
+            payload: json!({}),
+            found_by: None,
+            key: id.to_string(),
+            status: OutboxStatus::Pending,
+            is_unknown: false,
+            is_stopped: false,
+            run: None,
+            error: None,
+            tries: 0,
+            not_before_ms: None,
+            sent_ms: None,
+        };
+        EventStep {
+            escalation: StoredEscalation { event: decision.event, ..of.clone() },
+            before: Some(EventBefore::of(&of.event)),
+            outbox: vec![task],
+            stops: None,
+            settles,
+            audit: Vec::new(),
+            at_ms,
+        }
+    }
+
+    fn join(&mut self, of: &StoredEscalation, settles: RowId) -> EventStep {
+        let cause = self.samples.row_id();
+        self.step(of, &Command::Join { cause, urgency: None }, Some(settles))
+    }
+
+    /// Something that is written down until it is settled.
+    async fn noted(&mut self) -> RowId {
+        let (id, audit) = (self.samples.row_id(), self.samples.audit(self.owner, 0));
+        let occurrence = Occurrence {
+            id: self.samples.row_id(),
+            owner: self.owner,
+            kind: OccurrenceKind::RecommendationCreated,
+            subject: id.0,
+            context: json!({}),
+            by: "user:1".to_owned(),
+            at_ms: NOW_MS,
+        };
+        let noted = occurrence.id;
+        let new = NewRecommendation {
+            id,
+            owner: self.owner,
+            decision: None,
+            title: "t".to_owned(),
+            action_type: "transform".to_owned(),
+            action_target: String::new(),
+            action_payload: json!({}),
+            priority: 1,
+            idempotency: None,
+            occurrence,
+            audit,
+            at_ms: NOW_MS,
+        };
+        let write = Write::Signal(Box::new(SignalWrite::Recommendation(new)));
+        assert_eq!(self.commit(vec![write]).await, [DONE]);
+        noted
+    }
+
+    async fn now(&self, of: &StoredEscalation) -> StoredEscalation {
+        let found = self.bed.escalation(Scope::Platform, of.id).await.expect("it is read");
+        found.expect("it is there")
+    }
+
+    async fn tasks(&self, of: &StoredEscalation) -> usize {
+        self.bed.outbox(of.id).await.expect("they are read").len()
+    }
+
+    /// What is still written down, of these.
+    async fn left(&self, noted: &[RowId]) -> Vec<RowId> {
+        let page = self.bed.occurrences(None, 100).await.expect("a page");
+        let left: Vec<RowId> = page.into_iter().map(|occurrence| occurrence.id).collect();
+        noted.iter().copied().filter(|id| left.contains(id)).collect()
+    }
+}
+
+fn write(step: EventStep) -> Write {
+    Write::Escalation(Arc::new(EscalationWrite::Step(Box::new(step))))
+}
+
+fn settled(id: RowId, by: Owner) -> Write {
+    Write::Signal(Box::new(SignalWrite::Settled { id, tenant: by.tenant, audit: Vec::new() }))
+}
+
+#[tokio::test]
+async fn steps_of_one_batch_are_each_as_if_alone() {
+    for bed in [Bed::sqlite().await, Bed::postgres().await] {
+        let mut scene = Scene::new(&bed).await;
+        let [a, b, c, d] =
+            [scene.opened("a").await, scene.opened("b").await, scene.opened("c").await, scene.opened("d").await];
+        let noted = [scene.noted().await, scene.noted().await, scene.noted().await];
+        let resolve = Command::Resolve { by: "user:1".to_owned(), notes: None, failed: false };
+        let joins = scene.join(&a, noted[0]);
+        let next = StoredEscalation { version: 2, ..joins.escalation.clone() };
+        let stale = scene.join(&StoredEscalation { version: 7, ..c.clone() }, noted[1]);
+        let steps = [
+            joins,
+            scene.step(&b, &resolve, None),
+            stale,
+            scene.step(&d, &resolve, None),
+            // Decided on what the first has left: it follows it.
+            scene.join(&next, noted[2]),
+        ];
+        let outcomes = scene.commit(Vec::from(steps.map(write))).await;
+        assert_eq!(outcomes, [DONE, DONE, Outcome::Conflict, DONE, DONE], "{}", bed.url);
+
+        let (a_now, c_now) = (scene.now(&a).await, scene.now(&c).await);
+        assert_eq!((a_now.version, a_now.event.count), (3, 3), "{}", bed.url);
+        assert_eq!((c_now.version, c_now.event.count), (1, 1), "{}", bed.url);
+        for ended in [&b, &d] {
+            assert_eq!(scene.now(ended).await.event.status, EscalationStatus::Resolved, "{}", bed.url);
+        }
+        assert_eq!((scene.tasks(&a).await, scene.tasks(&c).await), (2, 0), "nothing comes with a step that conflicts");
+        assert_eq!(scene.left(&noted).await, [noted[1]], "{}", bed.url);
+        let (scope, id) = (Scope::Tenant(scene.owner.tenant), scene.rule.id);
+        let rule = bed.one(scope, Resource::EscalationRules, id.0).await.expect("it is read").expect("it is there");
+        let figures = (&rule["total_escalations"], &rule["successful_resolutions"]);
+        assert_eq!(figures, (&json!(4), &json!(2)), "both of one statement count: {}", bed.url);
+    }
+}
+
+#[tokio::test]
+async fn occurrences_of_one_batch_are_crossed_out_by_their_own_tenants() {
+    for bed in [Bed::sqlite().await, Bed::postgres().await] {
+        let mut scene = Scene::new(&bed).await;
+        let noted = [scene.noted().await, scene.noted().await, scene.noted().await];
+        let (owner, stranger) = (scene.owner, scene.samples.owner());
+        let writes = vec![settled(noted[0], owner), settled(noted[1], stranger), settled(noted[2], owner)];
+        assert_eq!(scene.commit(writes).await, [DONE, DONE, DONE]);
+        assert_eq!(scene.left(&noted).await, [noted[1]], "{}", bed.url);
+    }
+}
