@@ -31,14 +31,14 @@ use std::time::Duration;
 
 use core314_domain::ids::{RowId, TenantId};
 use core314_domain::words::TriggerType;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 
 use crate::commit_writer::CommitWriter;
 use crate::ingress::Ingress;
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, Ctx, Ref};
 
-use portion::{Next, portions};
+use portion::Next;
 
 pub use bursts::Bursts;
 pub use start::{Started, action};
@@ -235,8 +235,7 @@ impl Starter {
             };
             after = page.last().map(|last| last.id);
             let is_last = page.len() < PAGE;
-            let read = stream::iter(portions(page)).then(|portion| self.read_of(portion));
-            let started = read.flat_map(stream::iter).map(|next| self.try_one(next));
+            let started = self.reads_of(page).map(|next| self.try_one(next));
             // Every one is tried: one that cannot be started just now keeps no other from it.
             is_left |= !started.buffer_unordered(AT_ONCE).fold(true, async |all, is_done| all && is_done).await;
             if is_last {

@@ -8,6 +8,8 @@ use std::sync::{Arc, Weak};
 
 use core314_domain::ids::{ExecutionId, RunId, TenantId};
 use core314_domain::words::OccurrenceKind;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use serde_json::Value;
 
 use super::Starter;
@@ -25,7 +27,7 @@ pub(super) struct Next {
 }
 
 /// A page in the order in which it is started: other occurrences each by itself, failures of a tenant together.
-pub(super) fn portions(page: Vec<Occurrence>) -> Vec<Vec<Occurrence>> {
+fn portions(page: Vec<Occurrence>) -> Vec<Vec<Occurrence>> {
     let mut portions: Vec<Vec<Occurrence>> = Vec::new();
     let mut growing: BTreeMap<TenantId, usize> = BTreeMap::new();
     for occurrence in page {
@@ -60,8 +62,13 @@ fn asked(portion: &[Occurrence]) -> (Vec<RunId>, Vec<ExecutionId>) {
 }
 
 impl Starter {
+    /// What a page has, in the order in which it is started, each with what was read of it.
+    pub(super) fn reads_of(&self, page: Vec<Occurrence>) -> BoxStream<'_, Option<Next>> {
+        stream::iter(portions(page)).then(|portion| self.read_of(portion)).flat_map(stream::iter).boxed()
+    }
+
     /// Reads what a portion is about. Nothing in place of what could not be read: it is left for the next look.
-    pub(super) async fn read_of(&self, portion: Vec<Occurrence>) -> Vec<Option<Next>> {
+    async fn read_of(&self, portion: Vec<Occurrence>) -> Vec<Option<Next>> {
         match self.about(&portion).await {
             Ok(about) => {
                 let next = |occurrence| Some(Next { occurrence, about: about.clone() });
