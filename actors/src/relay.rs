@@ -245,8 +245,7 @@ impl Starter {
     }
 
     /// Whether the occurrence is settled.
-    async fn try_one(&self, next: Option<Next>) -> bool {
-        let Some(Next { occurrence, about }) = next else { return false };
+    async fn try_one(&self, Next { occurrence, about }: Next) -> bool {
         match self.start_knowing(&occurrence, about.as_deref()).await {
             Ok(_) => true,
             Err(error) => {

@@ -262,8 +262,8 @@ mod tests {
         twice.merge(&sketch);
         twice.merge(&Sketch::default());
         assert_eq!((one, sum), (sketch, twice.clone()));
-        let escaped = Sketch::stored(r#"[{"b":{"\u0035":1}}]"#).expect("it is JSON all the same");
-        assert_eq!(serde_json::to_string(&escaped).expect("JSON"), r#"{"b":{"5":1}}"#);
+        let spaced = Sketch::stored("[\n{\"b\":{\"5\":1}}]").expect("it is JSON all the same");
+        assert_eq!(serde_json::to_string(&spaced).expect("JSON"), r#"{"b":{"5":1}}"#);
         for wrong in ["", "[", r#"{"b":{"x":1}}"#, r#"{"b":{"1":1.5}}"#, r#"{"b":{"1":99999999999999999999}}"#] {
             assert!(Sketch::stored(wrong).is_err(), "{wrong}");
         }

@@ -75,11 +75,14 @@ impl QueuePartition {
             Err(error) => return self.store_away(&error, ctx),
         };
         let Desk { book, gatherings, .. } = &mut self.limits;
+        let mut begins = Vec::new();
         for run in found.runs {
             match (run.gathers, &run.claim.gathers) {
                 (Some(progress), Some(gathers)) => {
                     gatherings.restore(run.run, run.claim.flow, gathers, run.since_ms, progress);
                 }
+                // It gathers no more, nothing else holds it, and whoever was to tell it so has died.
+                (None, Some(_)) if run.claim.is_free() && !run.holds => begins.push(run.run),
                 _ => book.restore(run.run, Arc::new(run.claim), run.since_ms, run.holds),
             }
         }
@@ -87,6 +90,7 @@ impl QueuePartition {
             book.restore_bucket(flow, key, bucket);
         }
         self.limits.is_read = true;
+        begins.into_iter().for_each(|run| self.deliver(run, Ask::quiet(Command::Begin)));
         for run in self.limits.book.all_overtaken() {
             self.replace(run);
         }
@@ -276,15 +280,16 @@ impl QueuePartition {
         let Some(resident) = self.runs.get(&write.id).filter(|_| changes) else { return };
         let Some(claim) = resident.claim.clone() else { return };
         let gathers = self.limits.gatherings.progress(write.id);
-        // Of one that gathers no more and is held by nothing else, nothing is kept.
-        if claim.is_free() && gathers.is_none() && gathered.is_none() {
+        // Of one that nothing holds, and that has never gathered, nothing is kept.
+        if claim.is_free() && claim.gathers.is_none() {
             return;
         }
         let (stage, since_ms) = match (write.state.status, gathers) {
             (status, _) if status.is_terminal() => (LimitStage::Left, None),
             (_, Some((since_ms, progress))) => (LimitStage::Gathers(progress), Some(since_ms)),
-            _ if claim.is_free() => (LimitStage::Left, None),
+            // Where nothing holds it, it waits to be told so: by the row, if whoever was to tell it dies.
             (RunStatus::Pending, None) => (LimitStage::Waits, None),
+            _ if claim.is_free() => (LimitStage::Left, None),
             // Paused before it began, and not admitted.
             (RunStatus::Paused, None) if !self.limits.book.knows(write.id) => (LimitStage::Left, None),
             _ => (LimitStage::Holds, None),
@@ -292,7 +297,8 @@ impl QueuePartition {
         if stage == LimitStage::Left {
             self.stop_gathering(write.id);
         }
-        let since_ms = since_ms.or_else(|| self.limits.book.since_ms(write.id)).unwrap_or_default();
+        let since_ms =
+            since_ms.or_else(|| self.limits.book.since_ms(write.id)).unwrap_or_else(|| self.runtime.now_ms());
         let at_ms = self.runtime.now_ms();
         write.limit = Some(Box::new(LimitWrite { claim, since_ms, stage, bucket, gathered, at_ms }));
     }

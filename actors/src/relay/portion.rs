@@ -13,7 +13,6 @@ use futures_util::stream::{self, BoxStream};
 use serde_json::Value;
 
 use super::Starter;
-use crate::ports::StoreError;
 use crate::ports::escalation::AboutFailures;
 use crate::ports::signal::Occurrence;
 
@@ -63,37 +62,28 @@ fn asked(portion: &[Occurrence]) -> (Vec<RunId>, Vec<ExecutionId>) {
 
 impl Starter {
     /// What a page has, in the order in which it is started, each with what was read of it.
-    pub(super) fn reads_of(&self, page: Vec<Occurrence>) -> BoxStream<'_, Option<Next>> {
+    pub(super) fn reads_of(&self, page: Vec<Occurrence>) -> BoxStream<'_, Next> {
         stream::iter(portions(page)).then(|portion| self.read_of(portion)).flat_map(stream::iter).boxed()
     }
 
-    /// Reads what a portion is about. Nothing in place of what could not be read: it is left for the next look.
-    async fn read_of(&self, portion: Vec<Occurrence>) -> Vec<Option<Next>> {
-        match self.about(&portion).await {
-            Ok(about) => {
-                let next = |occurrence| Some(Next { occurrence, about: about.clone() });
-                portion.into_iter().map(next).collect()
-            }
-            Err(error) => {
-                tracing::warn!(%error, failures = portion.len(), "what failures are about could not be read");
-                portion.iter().map(|_| None).collect()
-            }
-        }
+    /// Reads what a portion is about.
+    async fn read_of(&self, portion: Vec<Occurrence>) -> Vec<Next> {
+        let about = self.about(&portion).await;
+        portion.into_iter().map(|occurrence| Next { occurrence, about: about.clone() }).collect()
     }
 
     /// `None` where each is to be read by itself.
-    async fn about(&self, portion: &[Occurrence]) -> Result<Option<Arc<AboutFailures>>, StoreError> {
-        let [first, _, ..] = portion else { return Ok(None) };
-        let Some(desk) = self.runtime.escalation.get().and_then(Weak::upgrade) else { return Ok(None) };
+    async fn about(&self, portion: &[Occurrence]) -> Option<Arc<AboutFailures>> {
+        let [first, _, ..] = portion else { return None };
+        let desk = self.runtime.escalation.get().and_then(Weak::upgrade)?;
         let (runs, executions) = asked(portion);
         match desk.book().about_failures(first.owner.tenant, runs, executions).await {
-            Ok(about) => Ok(Some(Arc::new(about))),
-            // One that is damaged keeps no other from being told.
-            Err(StoreError::Corrupt(what)) => {
-                tracing::warn!(%what, "what failures are about is read one by one");
-                Ok(None)
+            Ok(about) => Some(Arc::new(about)),
+            // One that is damaged, or is too much beside the others, keeps none of them from being told.
+            Err(error) => {
+                tracing::warn!(%error, "what failures are about is read one by one");
+                None
             }
-            Err(error) => Err(error),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use tempfile::TempDir;
 use tokio::io::copy;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
@@ -44,8 +45,11 @@ impl Way {
     }
 
     async fn open_in(temporary: &Path, addresses: &[SocketAddr], port: u16) -> Result<Self, NoWay> {
-        let (folder, socket) =
-            socket_in(temporary, port).map_err(|error| NoWay::Folder { folder: temporary.to_owned(), error })?;
+        let (folder, socket) = socket_in(temporary, port).map_err(|error| match error.raw_os_error() {
+            // As many files are open as may be: that passes.
+            Some(code) if [Errno::EMFILE, Errno::ENFILE].contains(&Errno::from_raw(code)) => NoWay::Far(error),
+            _ => NoWay::Folder { folder: temporary.to_owned(), error },
+        })?;
         let far = TcpStream::connect(addresses).await?;
         far.set_nodelay(true)?;
         let waits = tokio::spawn(async move {

@@ -10,7 +10,6 @@ use core314_domain::ids::{ExecutionId, LogId, RunId, TenantId};
 use uuid::Uuid;
 
 use super::reader::Reader;
-use super::whole;
 use crate::store::SqlStore;
 use crate::store::cell::Rows;
 use crate::store::connection::Bulk;
@@ -22,7 +21,7 @@ pub(in crate::store) const LAST_ATTEMPTS: Bulk = Bulk {
             AND l.tenant_id = u.tenant_id ORDER BY l.attempt DESC LIMIT 1) FROM u",
 };
 
-/// Reads it, of one tenant; what is not there is left out.
+/// Reads it, of one tenant; what is not there is left out. Large values stay references: rules are not asked about them.
 pub(in crate::store) async fn about(
     store: &SqlStore,
     tenant: TenantId,
@@ -33,7 +32,6 @@ pub(in crate::store) async fn about(
     let mut about = AboutFailures::default();
     let ids: Vec<Uuid> = runs.into_iter().map(|run| run.0).collect();
     for row in reader.by_keys(Resource::Runs, &ids, &Filter::default()).await? {
-        let row = whole::whole(&mut reader, row).await?;
         let id = row["id"].as_str().and_then(|id| id.parse().ok());
         let id = id.ok_or_else(|| StoreError::Corrupt("a run is shown without its id".to_owned()))?;
         about.runs.insert(id, Arc::new(row));

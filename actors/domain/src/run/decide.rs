@@ -198,6 +198,10 @@ impl Decider<'_> {
     }
 
     fn begin(&mut self) {
+        if self.state().is_aside {
+            // Its turn came while it was being paused: the place that was kept for it is another's.
+            return self.emit(Change::RunStepsAside);
+        }
         if self.state().status != RunStatus::Pending || self.state().is_gathering {
             return;
         }

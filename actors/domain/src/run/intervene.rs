@@ -135,6 +135,9 @@ impl Decider<'_> {
             RunStatus::Paused if !self.state().is_aside => self.draft.to_do_again(step)?,
             _ => BTreeSet::new(),
         };
+        if self.state().is_aside {
+            return Err(Refusal::RunNotNow(self.state().status, "it has yet to begin: resume it"));
+        }
         if again.is_empty() {
             return Err(Refusal::RunNotNow(self.state().status, "only a run that has ended badly is retried"));
         }

@@ -82,7 +82,9 @@ impl RunState {
             }
             Change::RunReopened { at_ms } => {
                 // The time in which the run had ended is none of its phase's.
-                self.phase.started_at_ms += self.completed_at_ms.map_or(0, |ended| (at_ms - ended).max(0));
+                if self.phase.current > 0 && !self.phase.is_over {
+                    self.phase.started_at_ms += self.completed_at_ms.map_or(0, |ended| (at_ms - ended).max(0));
+                }
                 self.status = RunStatus::Running;
                 self.reopened += 1;
                 self.error = None;

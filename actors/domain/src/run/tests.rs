@@ -32,6 +32,7 @@ mod phases;
 mod reasons;
 mod recovery;
 mod results;
+mod sub_flows;
 mod waiting;
 
 const BY: UserId = UserId(Uuid::from_u128(9));

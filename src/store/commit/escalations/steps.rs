@@ -110,7 +110,9 @@ impl<'a> Steps<'a> {
         if self.gathered.is_empty() {
             return Ok(());
         }
-        let gathered = std::mem::take(&mut self.gathered);
+        let mut gathered = std::mem::take(&mut self.gathered);
+        // Whoever writes the same events at the same time, on another node, comes to their rows in the same order.
+        gathered.sort_unstable_by_key(|(_, step)| step.escalation.id);
         self.events.clear();
         let moved = move_on(connection, &gathered).await?;
         let mut taken = Vec::with_capacity(moved.len());

@@ -28,6 +28,7 @@ fn a_failed_run_goes_on_from_the_failed_step() {
         "its attempts go on where they ended"
     );
     assert_eq!((bench.run.state.completed_at_ms, bench.error(), bench.run.state.reopened), (None, "", 1));
+    assert!(bench.run.save().state.starts_with(r#"{"v":1,"#), "a flow without phases keeps no time of one");
     assert_eq!(bench.run.results["a"].output, json!({"n": 0}).into(), "what was done stays done");
     // The whole budget of three attempts anew.
     bench.fails_for_now(1, Some(0));

@@ -204,7 +204,8 @@ fn a_run_that_is_paused_before_it_begins_asks_for_its_turn_once_it_is_resumed() 
     assert_eq!(saved.state, r#"{"v":5,"s":"BB","p":"user:1","q":true}"#);
     assert_eq!(RunState::load(&saved).as_ref(), Ok(&bench.run.state));
     assert_eq!(bench.run.why(0)[0].code, Waiting::Paused);
-    assert_eq!(bench.tell(&Command::Begin).changes, [], "its turn has come too late");
+    assert_eq!(bench.tell(&Command::Begin).changes, [Change::RunStepsAside], "its turn has come too late: it leaves");
+    assert_eq!(bench.run.state.status, RunStatus::Paused);
     assert!(bench.decide(&Command::Retry { step: None }).is_err(), "there is nothing to take up again");
     let resumed = bench.decide(&Command::Resume).unwrap();
     assert_eq!(resumed.changes, [Change::RunLinesUp]);
