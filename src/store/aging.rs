@@ -79,11 +79,9 @@ mod tests {
         }
         connection.commit().await.expect("commits");
         connection.give_back();
-        for (what, dropped) in [
-            (Aged::Metrics, [2, 1, 0]),
-            (Aged::ArchivedNotifications, [2, 1, 0]),
-            (Aged::IdempotencyKeys, [2, 2, 0]),
-        ] {
+        for (what, dropped) in
+            [(Aged::Metrics, [2, 1, 0]), (Aged::ArchivedNotifications, [2, 1, 0]), (Aged::IdempotencyKeys, [2, 2, 0])]
+        {
             for expected in dropped {
                 assert_eq!(store.drop_old(what, 4, 2).await.expect("it drops"), expected, "{what:?}");
             }
