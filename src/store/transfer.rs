@@ -288,7 +288,7 @@ mod tests {
         }
         let options = StoreOptions::default();
         let plan = Transfer { from, to, options, moves: false, restart: false, paused_by: None };
-        let refused = transfer(&plan, &|_| {}).await.expect_err("a row is another").to_string();
+        let refused = Box::pin(transfer(&plan, &|_| {})).await.expect_err("a row is another").to_string();
         assert!(refused.contains("idempotency_keys: the source has 1 rows"), "{refused}");
         let Err(refused) = SqlStore::open(&plan.to, StoreOptions::default()).await else {
             panic!("nobody starts on it");
