@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn deliveries_are_asked_for_by_each_webhook_and_webhooks_come_first() {
-        let place = |resource| Resource::ALL.iter().position(|one| *one == resource);
+        let place = |resource: Resource| Resource::ALL.iter().position(|one| *one == resource);
         assert!(place(Resource::Webhooks) < place(Resource::Deliveries));
         let asked = filters(Resource::Deliveries, &[json!("a"), json!("b")]);
         assert_eq!(asked, ["a", "b"].map(|id| Filter::of([("webhook_id", json!(id))])));

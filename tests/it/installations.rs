@@ -80,6 +80,10 @@ async fn an_installation_is_backed_up_looked_through_and_moved() {
     let nobody = "0190a000-0000-7000-8000-0000000000ff";
     assert_eq!(done(&installation, &["export", "--tenant", nobody, "-"]), "", "nobody else's");
     assert!(done(&installation, &migrate).contains("core314 store pause --database-url"), "so that it is left alone");
+    let unreadable = "UPDATE run_state SET run_status = 'unheard of', wake_at_ms = 1 WHERE completed_at_ms IS NULL";
+    installation.meddle(unreadable).await;
+    let (code, text) = installation.run(&["store", "check", "-o", "json"]);
+    assert!(code == 1 && text.contains(&run), "a run that cannot be read is named: {text}");
     let elsewhere = Installation { dir: tempfile::tempdir().expect("a directory"), database_url: Some(moved) };
     let mut server = Server::start(&elsewhere);
     let sent = server.http.post(format!("{}{hook}", server.url)).json(&json!({"n": 20})).send().await;
