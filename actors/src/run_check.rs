@@ -220,4 +220,14 @@ mod tests {
         assert_eq!(broken, [queued.id, waiting.id, idle.id]);
         assert!(checked.broken[0].1.message.contains("has no version"), "{:?}", checked.broken[0].1);
     }
+
+    #[test]
+    fn a_run_that_stands_in_two_lists_is_named_once() {
+        let (mut checked, run) = (Checked::default(), Samples::new(51).run_id());
+        for message in ["first", "again"] {
+            checked.note(run, Violation { number: 8, message: message.to_owned() });
+        }
+        assert_eq!(checked.broken.len(), 1);
+        assert_eq!(checked.broken[0].1.message, "first");
+    }
 }
