@@ -202,7 +202,7 @@ enum Command {
     /// What is kept for a time and no longer.
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
-    /// Write everything that a tenant has into a file, as lines of JSON, beside a running server or without one.
+    /// Write everything that the API lists of a tenant into a file, as lines of JSON, beside a running server or without one.
     Export(export::ExportArgs),
     /// The configuration.
     #[command(subcommand)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use core314_domain::ids::RunId;
 use core314_domain::invariants::{self, Violation};
 use core314_domain::run::{Run, RunState, Timing};
+use uuid::Uuid;
 
 use crate::plans::Plans;
 use crate::ports::StoreError;
@@ -107,16 +108,51 @@ impl RunCheck<'_> {
         if runs.is_empty() {
             return Ok(());
         }
-        let loaded = self.store.load_runs(runs.iter().map(|(run, _)| *run).collect()).await?;
+        let loaded = self.load(runs, checked).await?;
         for stored in loaded.iter().filter(|stored| is_meant(&stored.timing)) {
             let id = stored.header.id;
             checked.runs += 1;
             let is_held = runs.iter().any(|(run, is_held)| *run == id && *is_held);
-            if let Err(violation) = self.judge_one(stored, is_held).await? {
+            if self.judge_one(stored, is_held).await?.is_ok() || checked.is_full() {
+                continue;
+            }
+            if let Err(violation) = self.judge_again(id).await? {
                 checked.note(id, violation);
             }
         }
         Ok(())
+    }
+
+    /// One that cannot be read is named, and keeps no other from being looked at.
+    async fn load(&self, runs: &[(RunId, bool)], checked: &mut Checked) -> Result<Vec<StoredRun>, StoreError> {
+        match self.store.load_runs(runs.iter().map(|(run, _)| *run).collect()).await {
+            Err(StoreError::Corrupt(_)) => {}
+            answer => return answer,
+        }
+        let mut loaded = Vec::with_capacity(runs.len());
+        for (run, _) in runs {
+            match self.store.load_runs(vec![*run]).await {
+                Ok(found) => loaded.extend(found),
+                Err(StoreError::Corrupt(message)) => checked.note(*run, Violation { number: 8, message }),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Beside a server a run may have moved since its list was read, such as from the queue to where a limit holds it.
+    async fn judge_again(&self, run: RunId) -> Result<Result<(), Violation>, StoreError> {
+        let before = RunId(Uuid::from_u128(run.0.as_u128().saturating_sub(1)));
+        let idle = self.store.idle_runs(Some(before), 1).await?;
+        let is_held = idle.first().is_some_and(|idle| idle.id == run && idle.is_held);
+        match self.store.load_runs(vec![run]).await {
+            Ok(found) => match found.first() {
+                Some(stored) => self.judge_one(stored, is_held).await,
+                None => Ok(Ok(())),
+            },
+            Err(StoreError::Corrupt(message)) => Ok(Err(Violation { number: 8, message })),
+            Err(error) => Err(error),
+        }
     }
 
     async fn judge_one(&self, stored: &StoredRun, is_held: bool) -> Result<Result<(), Violation>, StoreError> {
@@ -141,8 +177,13 @@ impl RunCheck<'_> {
 }
 
 impl Checked {
+    fn is_full(&self) -> bool {
+        self.broken.len() >= MOST_BROKEN
+    }
+
+    /// Each run is named once: one that cannot be read may stand in two lists.
     fn note(&mut self, run: RunId, violation: Violation) {
-        if self.broken.len() < MOST_BROKEN {
+        if !self.is_full() && self.broken.iter().all(|(noted, _)| *noted != run) {
             self.broken.push((run, violation));
         }
     }
@@ -178,5 +219,15 @@ mod tests {
         let broken: Vec<RunId> = checked.broken.iter().map(|(run, _)| *run).collect();
         assert_eq!(broken, [queued.id, waiting.id, idle.id]);
         assert!(checked.broken[0].1.message.contains("has no version"), "{:?}", checked.broken[0].1);
+    }
+
+    #[test]
+    fn a_run_that_stands_in_two_lists_is_named_once() {
+        let (mut checked, run) = (Checked::default(), Samples::new(51).run_id());
+        for message in ["first", "again"] {
+            checked.note(run, Violation { number: 8, message: message.to_owned() });
+        }
+        assert_eq!(checked.broken.len(), 1);
+        assert_eq!(checked.broken[0].1.message, "first");
     }
 }

@@ -1,4 +1,4 @@
-//! A tenant's rows as lines of JSON: what its people see through the API, all of it.
+//! A tenant's rows as lines of JSON: what its people see through the API, all that it lists.
 //!
 //! The store is read without a server or beside one, a page at a time, so that what changes meanwhile is read as it is then.
 //! Values that lists only refer to, because they are large, are read one by one.
@@ -25,7 +25,7 @@ const PAGE: usize = 200;
 /// Tables, each with how many of its rows were written.
 pub type Exported = Vec<(&'static str, u64)>;
 
-/// Writes everything that a tenant has, a line each: `{"table", "row"}`.
+/// Writes everything that the API lists of a tenant, a line each: `{"table", "row"}`.
 pub fn export_tenant(
     config: &Config,
     tenant: Uuid,
@@ -51,26 +51,41 @@ async fn write_all(
 ) -> anyhow::Result<Exported> {
     let scope = Scope::Tenant(tenant);
     let mut exported = Exported::new();
+    let mut webhooks: Vec<Value> = Vec::new();
     for resource in Resource::ALL.iter().copied() {
-        let (mut count, mut after) = (0, None);
-        loop {
-            let paged = views.list(scope, resource, Filter::default(), Page { limit: PAGE, after }).await?;
-            for row in paged.items {
-                let row = whole(views, scope, resource, row).await?;
-                serde_json::to_writer(&mut *out, &json!({"table": resource.view(), "row": row}))?;
-                out.write_all(b"\n")?;
-                count += 1;
-            }
-            say(&format!("{}: {count} rows", resource.view()));
-            after = paged.next;
-            if after.is_none() {
-                break;
+        let mut count = 0;
+        for filter in filters(resource, &webhooks) {
+            let mut after = None;
+            loop {
+                let paged = views.list(scope, resource, filter.clone(), Page { limit: PAGE, after }).await?;
+                for row in paged.items {
+                    if resource == Resource::Webhooks {
+                        webhooks.push(row["id"].clone());
+                    }
+                    let row = whole(views, scope, resource, row).await?;
+                    serde_json::to_writer(&mut *out, &json!({"table": resource.view(), "row": row}))?;
+                    out.write_all(b"\n")?;
+                    count += 1;
+                }
+                say(&format!("{}: {count} rows", resource.view()));
+                after = paged.next;
+                if after.is_none() {
+                    break;
+                }
             }
         }
         exported.push((resource.view(), count));
     }
     out.flush()?;
     Ok(exported)
+}
+
+/// What is asked for to list all rows. Deliveries are listed by their webhook alone, and webhooks come before them.
+fn filters(resource: Resource, webhooks: &[Value]) -> Vec<Filter> {
+    if resource == Resource::Deliveries {
+        return webhooks.iter().map(|id| Filter::of([("webhook_id", id.clone())])).collect();
+    }
+    vec![Filter::default()]
 }
 
 /// The row with the values to which its list only refers.
@@ -95,6 +110,15 @@ fn refers(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deliveries_are_asked_for_by_each_webhook_and_webhooks_come_first() {
+        let place = |resource: Resource| Resource::ALL.iter().position(|one| *one == resource);
+        assert!(place(Resource::Webhooks) < place(Resource::Deliveries));
+        let asked = filters(Resource::Deliveries, &[json!("a"), json!("b")]);
+        assert_eq!(asked, ["a", "b"].map(|id| Filter::of([("webhook_id", json!(id))])));
+        assert_eq!(filters(Resource::Flows, &[json!("a")]), [Filter::default()]);
+    }
 
     #[test]
     fn references_are_found_wherever_they_stand() {

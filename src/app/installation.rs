@@ -123,16 +123,29 @@ pub fn run_retention(config: &Config) -> anyhow::Result<Vec<(&'static str, u64)>
     prepare()?.block_on(async {
         // Opened for writing, an older schema would be brought up to date.
         let store = SqlStore::open(&url, looking).await.context("the store cannot be opened")?;
-        let SchemaState { applied, known } = store.schema().await?;
-        anyhow::ensure!(
-            applied == known,
-            "the schema is {applied} and this release has {known}: start its server first"
-        );
+        is_of_this_release(&store).await?;
+        if let Some(paused) = store.paused().await? {
+            anyhow::bail!(
+                "the installation is paused by {}, and nothing of it goes: run `core314 store resume` first",
+                paused.by
+            );
+        }
         drop(store);
         let store = SqlStore::open(&url, writing).await.context("the store cannot be opened")?;
         let dropped = drop_aged(&store, &retention, SystemClock::default().now_ms()).await?;
         Ok(dropped.into_iter().map(|(what, rows)| (what.table(), rows)).collect())
     })
+}
+
+/// Refuses another schema, which may lack what is asked for.
+async fn is_of_this_release(store: &SqlStore) -> anyhow::Result<()> {
+    let SchemaState { applied, known } = store.schema().await?;
+    anyhow::ensure!(
+        applied == known,
+        "the schema is {applied} and this release has {known}: start the server of this release on it once, or use the \
+         release that it is of"
+    );
+    Ok(())
 }
 
 /// By what the configured installation is paused, and what would go on; `None`: it is not.
@@ -141,6 +154,7 @@ pub fn store_pause(config: &Config) -> anyhow::Result<Option<(Paused, GoesOn)>> 
     options.read_only = true;
     prepare()?.block_on(async {
         let store = SqlStore::open(&config.database_url(), options).await.context("the store cannot be opened")?;
+        is_of_this_release(&store).await?;
         let Some(paused) = store.paused().await? else { return Ok(None) };
         Ok(Some((paused, store.goes_on().await?)))
     })

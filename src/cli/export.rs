@@ -1,4 +1,4 @@
-//! `core314 export`: everything that a tenant has, to take along. It reads the store itself, as its people see it.
+//! `core314 export`: everything that the API lists of a tenant, to take along. It reads the store itself, as its people see it.
 
 use std::fs::File;
 use std::io::{self, BufWriter};

@@ -1,6 +1,8 @@
 //! `core314 store`: the database as a whole. These commands open it themselves: none of them speaks with a server.
 
+use std::fs::{self, Permissions};
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -103,13 +105,23 @@ fn migrate(global: &Global, printer: &Printer, args: MigrateArgs) -> Result<Exit
         paused_by: None,
     };
     let report = copied(global, copy)?;
-    shown(printer, &report, "was moved; let the server use --to from now on, and keep the source until it has")
+    shown(
+        printer,
+        &report,
+        "was moved; let the server use --to from now on, keep the source until it has, and pause it before anything starts \
+         it again: `core314 store pause --database-url FROM`",
+    )
 }
 
 fn backup(global: &Global, printer: &Printer, args: &BackupArgs) -> Result<Exit, Failure> {
     // Who may read the file may read everything: nobody else does.
-    if !args.path.exists() {
-        drop(private_file(&args.path)?);
+    match args.path.metadata() {
+        // Somebody made it, to whatever mode.
+        Ok(found) if found.is_file() && found.len() == 0 => {
+            fs::set_permissions(&args.path, Permissions::from_mode(0o600))?;
+        }
+        Ok(_) => {}
+        Err(_) => drop(private_file(&args.path)?),
     }
     let copy = StoreCopy { to: Some(url_of(&args.path)?), restart: args.restart, ..StoreCopy::default() };
     let report = copied(global, copy)?;
@@ -170,6 +182,8 @@ fn would_go_on(goes_on: &GoesOn) -> Vec<String> {
         (goes_on.schedules, "schedules that fire when they are due; instants that have passed, as each of them says"),
         (goes_on.escalations, "escalations with something to do"),
         (goes_on.messages, "messages and actions of escalations that are not sent"),
+        (goes_on.bulk_jobs, "bulk jobs that are under way"),
+        (goes_on.occurrences, "occurrences that may start runs or escalations"),
     ] {
         if count > 0 {
             lines.push(format!("{count} {what}"));
@@ -285,11 +299,11 @@ mod tests {
 
     #[test]
     fn what_would_go_on_is_said_by_flow() {
-        let nothing = GoesOn { runs: Vec::new(), other_runs: 0, schedules: 0, escalations: 0, messages: 0 };
-        assert_eq!(would_go_on(&nothing), ["nothing is under way"]);
-        let some = GoesOn { runs: vec![("nightly".to_owned(), 3)], schedules: 2, ..nothing };
+        assert_eq!(would_go_on(&GoesOn::default()), ["nothing is under way"]);
+        let some = GoesOn { runs: vec![("nightly".to_owned(), 3)], schedules: 2, bulk_jobs: 1, ..GoesOn::default() };
         let lines = would_go_on(&some);
         assert_eq!(lines[0], "3 runs of nightly that have not ended");
-        assert!(lines.len() == 2 && lines[1].starts_with("2 schedules"), "{lines:?}");
+        assert!(lines.len() == 3 && lines[1].starts_with("2 schedules"), "{lines:?}");
+        assert_eq!(lines[2], "1 bulk jobs that are under way");
     }
 }

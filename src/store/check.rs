@@ -3,7 +3,8 @@
 //! Rows that lost what they belong to, that are another tenant's than what they belong to, or whose tenant is not their
 //! owner's; attempts that are missing in the log; names that runs hold which have ended. The chains are proven by the
 //! ledger, and the runs themselves are judged by the numbered functions of the domain (`core314_actors::run_check`).
-//! Everything is read in one snapshot, beside a running server or without one, and nothing is changed.
+//! The tables are read in one snapshot, the chains and the runs each in their own way behind it, beside a running server or
+//! without one, and nothing is changed.
 
 use core314_actors::ports::StoreError;
 use serde::Serialize;

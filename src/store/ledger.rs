@@ -27,7 +27,14 @@ const MOST_FINDINGS: usize = 100;
 
 impl Ledger for SqlStore {
     fn verify(&self) -> BoxFuture<'_, Result<LedgerReport, StoreError>> {
-        Box::pin(async move { Ok(verify(self).await?) })
+        Box::pin(async move {
+            // A connection of its own: no reader's time limit is meant for this.
+            let mut connection = self.connector.connect().await?;
+            connection.begin_read().await?;
+            let report = verify(&mut connection).await?;
+            connection.commit().await?;
+            Ok(report)
+        })
     }
 }
 
@@ -39,12 +46,10 @@ struct Proof<'c> {
     ends: BTreeMap<Key, Head>,
 }
 
-async fn verify(store: &SqlStore) -> Result<LedgerReport, Failure> {
-    // A connection of its own: no reader's time limit is meant for this.
-    let mut connection = store.connector.connect().await?;
-    connection.begin_read().await?;
-    let stored = heads::stored(&mut connection).await?;
-    let mut proof = Proof { connection: &mut connection, report: LedgerReport::default(), ends: BTreeMap::new() };
+/// Verifies what the transaction sees that the connection is in.
+pub(super) async fn verify(connection: &mut Connection) -> Result<LedgerReport, Failure> {
+    let stored = heads::stored(connection).await?;
+    let mut proof = Proof { connection, report: LedgerReport::default(), ends: BTreeMap::new() };
     for chain in Chain::ALL {
         chain::walk(&mut proof, chain).await?;
     }
@@ -65,7 +70,6 @@ async fn verify(store: &SqlStore) -> Result<LedgerReport, Failure> {
     let partitions: BTreeSet<u16> = proof.ends.keys().map(|(_, partition)| *partition).collect();
     let mut report = proof.report;
     report.partitions = partitions.len() as u64;
-    connection.commit().await?;
     Ok(report)
 }
 

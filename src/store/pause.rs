@@ -21,10 +21,13 @@ const RUNS: &str = "SELECT r.flow_name, count(*) FROM run_state s JOIN runs r ON
     GROUP BY r.flow_name ORDER BY 2 DESC, 1";
 const SCHEDULES: &str = "SELECT count(*) FROM schedules WHERE due_at_ms IS NOT NULL";
 const MESSAGES: &str = "SELECT count(*) FROM outbox WHERE status IN ('pending', 'sending')";
+const BULK_JOBS: &str = "SELECT count(*) FROM bulk_jobs WHERE status = 'running'";
+/// What is settled is crossed out: its row goes.
+const OCCURRENCES: &str = "SELECT count(*) FROM occurrences";
 const ESCALATIONS: &str = "SELECT count(*) FROM escalations WHERE wake_at_ms IS NOT NULL";
 
 /// What goes on as soon as an installation does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct GoesOn {
     /// Runs that have not ended, by the name of their flow, the most first.
     pub runs: Vec<(String, i64)>,
@@ -35,6 +38,10 @@ pub struct GoesOn {
     /// Escalations that have something to do, and messages of theirs that are not sent.
     pub escalations: i64,
     pub messages: i64,
+    /// Bulk jobs that are under way.
+    pub bulk_jobs: i64,
+    /// What has happened and was not yet asked what it starts.
+    pub occurrences: i64,
 }
 
 impl SqlStore {
@@ -48,7 +55,7 @@ impl SqlStore {
     pub async fn goes_on(&self) -> Result<GoesOn, StoreError> {
         let mut connection = self.connector.connect().await?;
         connection.begin_read().await?;
-        let mut found = GoesOn { runs: Vec::new(), other_runs: 0, schedules: 0, escalations: 0, messages: 0 };
+        let mut found = GoesOn::default();
         for row in connection.fetch(RUNS, &[]).await? {
             let mut fields = row.fields();
             let (flow, count) = (fields.text()?, fields.int()?);
@@ -61,6 +68,8 @@ impl SqlStore {
         found.schedules = count(&mut connection, SCHEDULES).await?;
         found.escalations = count(&mut connection, ESCALATIONS).await?;
         found.messages = count(&mut connection, MESSAGES).await?;
+        found.bulk_jobs = count(&mut connection, BULK_JOBS).await?;
+        found.occurrences = count(&mut connection, OCCURRENCES).await?;
         connection.commit().await?;
         Ok(found)
     }
@@ -116,7 +125,15 @@ mod tests {
             assert_eq!(set_paused(&url, &options, wanted).await.expect("it is set"), changes);
             assert_eq!(store.paused().await.expect("it reads").as_ref(), wanted);
         }
-        let nothing = GoesOn { runs: Vec::new(), other_runs: 0, schedules: 0, escalations: 0, messages: 0 };
-        assert_eq!(store.goes_on().await.expect("it reads"), nothing);
+        assert_eq!(store.goes_on().await.expect("it reads"), GoesOn::default());
+        let mut connection = store.connector.connect().await.expect("a connection");
+        let rows = "INSERT INTO bulk_jobs (id, tenant_id, user_id, status, plan, progress, version, created_at_ms, \
+            updated_at_ms) VALUES (zeroblob(16), zeroblob(16), zeroblob(16), 'running', '{}', '{}', 1, 0, 0), \
+            (x'01', zeroblob(16), zeroblob(16), 'done', '{}', '{}', 1, 0, 0); \
+            INSERT INTO occurrences (id, tenant_id, user_id, kind, subject_id, context, triggered_by, created_at_ms) \
+            VALUES (zeroblob(16), zeroblob(16), zeroblob(16), 'k', zeroblob(16), '{}', 't', 0)";
+        connection.run(rows).await.expect("rows");
+        let expected = GoesOn { bulk_jobs: 1, occurrences: 1, ..GoesOn::default() };
+        assert_eq!(store.goes_on().await.expect("it reads"), expected);
     }
 }

@@ -24,7 +24,7 @@ use serde::Serialize;
 use super::connection::Connection;
 use super::failure::Failure;
 use super::sqlite::FileLock;
-use super::{SqlStore, StoreOptions, migrations, postgres, sqlite};
+use super::{SqlStore, StoreOptions, ledger, migrations, postgres, sqlite};
 use catalogue::{Table, Tables, quoted};
 use copy::Tally;
 pub use mark::Paused;
@@ -98,7 +98,8 @@ pub async fn transfer(plan: &Transfer, say: Say<'_>) -> Result<TransferReport, S
     prove(&mut target, &tables.ours, &copied, say).await?;
     say("the hash chains are being verified");
     let ledger = to.verify().await?;
-    if !ledger.findings.is_empty() && from.verify().await?.findings != ledger.findings {
+    // The source goes on beside a backup: what is compared is what was copied.
+    if !ledger.findings.is_empty() && ledger::verify(&mut source).await?.findings != ledger.findings {
         let first = ledger.findings.first().map(|finding| finding.message.clone()).unwrap_or_default();
         return Err(StoreError::Corrupt(format!("a chain that holds at the source does not in the copy: {first}")));
     }
@@ -266,4 +267,32 @@ async fn fold(target: &mut Connection) -> Result<(), StoreError> {
 
 fn now_ms() -> i64 {
     UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_destination_that_differs_is_refused_and_keeps_its_mark() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let [from, to] = ["from.db", "to.db"].map(|name| format!("sqlite:{}", dir.path().join(name).display()));
+        let row = "INSERT INTO idempotency_keys (tenant_id, key, body_hash, answer, expires_at_ms) \
+            VALUES (zeroblob(16), 'k', zeroblob(32), '{}', 1)";
+        let alters = "CREATE TRIGGER alters AFTER INSERT ON idempotency_keys BEGIN \
+            UPDATE idempotency_keys SET expires_at_ms = 2 WHERE key = NEW.key; END";
+        for (url, sql) in [(&from, row), (&to, alters)] {
+            let store = SqlStore::open(url, StoreOptions::default()).await.expect("it opens");
+            let mut connection = store.connector.connect().await.expect("a connection");
+            connection.run(sql).await.expect("the statement holds");
+        }
+        let options = StoreOptions::default();
+        let plan = Transfer { from, to, options, moves: false, restart: false, paused_by: None };
+        let refused = Box::pin(transfer(&plan, &|_| {})).await.expect_err("a row is another").to_string();
+        assert!(refused.contains("idempotency_keys: the source has 1 rows"), "{refused}");
+        let Err(refused) = SqlStore::open(&plan.to, StoreOptions::default()).await else {
+            panic!("nobody starts on it");
+        };
+        assert!(refused.to_string().contains("the same command and `--restart`"), "{refused}");
+    }
 }

@@ -1,6 +1,9 @@
 //! An installation as a whole, by the real binary: backed up beside its server, looked through, moved, and going on there;
 //! restored, and waiting for a person.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 
 use super::support::{Installation, Server, StoreKind, USER, fresh_database};
@@ -42,7 +45,12 @@ async fn an_installation_is_backed_up_looked_through_and_moved() {
     let installation = Installation::new(StoreKind::Sqlite).await;
     let mut server = Server::start(&installation);
     let (hook, run) = with_work(&server).await;
+    // Somebody has made the file, for everybody to read.
+    let copy = installation.dir.path().join("copy.db");
+    std::fs::write(&copy, "").expect("an empty file");
+    std::fs::set_permissions(&copy, Permissions::from_mode(0o644)).expect("its mode is changed");
     let text = done(&installation, &["store", "backup", "copy.db"]);
+    assert_eq!(copy.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
     assert!(text.contains("rows and ") && text.contains("the installation was written"), "{text}");
     let (code, text) = installation.run(&["store", "backup", "copy.db"]);
     assert!(code == 1 && text.contains("holds data"), "nothing is overwritten: {text}");
@@ -53,6 +61,10 @@ async fn an_installation_is_backed_up_looked_through_and_moved() {
     let migrate = ["store", "migrate", "--from", &from, "--to", &moved];
     let (code, text) = installation.run(&migrate);
     assert!(code == 1 && text.contains("stop it first"), "its server runs: {text}");
+    let started = std::time::Instant::now();
+    while server.all("/api/v1/runs?run_status=completed").await.len() < 20 {
+        assert!(started.elapsed() < std::time::Duration::from_mins(1), "its runs do not end");
+    }
     assert_eq!(server.terminate(), Some(0));
 
     let report: Value = serde_json::from_str(&done(&installation, &["store", "check", "-o", "json"])).expect("JSON");
@@ -62,11 +74,16 @@ async fn an_installation_is_backed_up_looked_through_and_moved() {
     let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let of = |table: &str| rows.iter().filter(|row| row["table"] == table).count();
     assert_eq!((of("orchestration_flows"), of("flow_runs"), of("execution_log")), (2, 21, 20), "{lines}");
+    assert_eq!(of("webhook_deliveries"), 20, "{lines}");
     assert!(rows.iter().all(|row| row["row"]["tenant_id"] == USER), "{lines}");
     assert!(done(&installation, &["retention", "run"]).contains("metrics_data"));
     let nobody = "0190a000-0000-7000-8000-0000000000ff";
     assert_eq!(done(&installation, &["export", "--tenant", nobody, "-"]), "", "nobody else's");
-    done(&installation, &migrate);
+    assert!(done(&installation, &migrate).contains("core314 store pause --database-url"), "so that it is left alone");
+    let unreadable = "UPDATE run_state SET run_status = 'unheard of', wake_at_ms = 1 WHERE completed_at_ms IS NULL";
+    installation.meddle(unreadable).await;
+    let (code, text) = installation.run(&["store", "check", "-o", "json"]);
+    assert!(code == 1 && text.contains(&run), "a run that cannot be read is named: {text}");
     let elsewhere = Installation { dir: tempfile::tempdir().expect("a directory"), database_url: Some(moved) };
     let mut server = Server::start(&elsewhere);
     let sent = server.http.post(format!("{}{hook}", server.url)).json(&json!({"n": 20})).send().await;
@@ -108,6 +125,8 @@ async fn a_restored_installation_waits_for_a_person(kind: StoreKind) {
         assert_eq!((status.as_u16(), &problem["code"]), (503, &json!("paused")), "{path}: {problem}");
     }
     assert_eq!(server.get("/healthz").await["status"], "alive", "nobody ends it for waiting");
+    let (code, text) = restored.run(&["retention", "run"]);
+    assert!(code == 1 && text.contains("is paused by core314 store restore"), "{text}");
     let (code, text) = restored.run(&["store", "resume"]);
     assert!(code == 2 && text.contains("1 runs of asking") && text.contains("schedules"), "{text}");
     // A restart changes nothing, and no schedule has fired.

@@ -168,6 +168,25 @@ impl Table {
             _ => quoted(name),
         };
         let columns: Vec<String> = self.columns.iter().map(column).collect();
+        format!("SELECT {} FROM {}", columns.join(", "), self.next_rows(is_first))
+    }
+
+    /// How long the values of the same rows are, in bytes, those left out that are never long; absent: all are.
+    pub fn lengths(&self, is_postgres: bool, is_first: bool) -> Option<String> {
+        let long = self.columns.iter().filter(|(_, kind)| matches!(kind, Kind::Bytes | Kind::Text | Kind::Json));
+        let length = |(name, kind): &(String, Kind)| match kind {
+            Kind::Json if is_postgres => {
+                format!("coalesce(CAST(octet_length(CAST({} AS text)) AS bigint), 0)", quoted(name))
+            }
+            _ => format!("coalesce(CAST(octet_length({}) AS bigint), 0)", quoted(name)),
+        };
+        let lengths: Vec<String> = long.map(length).collect();
+        let sum = lengths.join(" + ");
+        (!sum.is_empty()).then(|| format!("SELECT {sum} FROM {}", self.next_rows(is_first)))
+    }
+
+    /// The table, from where a page begins, in the order of its key.
+    fn next_rows(&self, is_first: bool) -> String {
         let key: Vec<String> = self.key.iter().map(|place| quoted(&self.columns[*place].0)).collect();
         let key = key.join(", ");
         let parameters: Vec<String> = (1..=self.key.len()).map(|number| format!("${number}")).collect();
@@ -176,8 +195,7 @@ impl Table {
         } else {
             (format!(" WHERE ({key}) > ({})", parameters.join(", ")), self.key.len() + 1)
         };
-        let (columns, name) = (columns.join(", "), quoted(&self.name));
-        format!("SELECT {columns} FROM {name}{behind} ORDER BY {key} LIMIT ${limit}")
+        format!("{}{behind} ORDER BY {key} LIMIT ${limit}", quoted(&self.name))
     }
 
     /// A row of a page. JSON is written anew, in the form that both databases give back.
@@ -262,6 +280,12 @@ mod tests {
             table.page(true, false),
             r#"SELECT "b", "a""", CAST("j" AS text) FROM "t" WHERE ("a""", "b") > ($1, $2) ORDER BY "a""", "b" LIMIT $3"#
         );
+        assert_eq!(
+            table.lengths(true, true).expect("JSON may be long"),
+            r#"SELECT coalesce(CAST(octet_length(CAST("j" AS text)) AS bigint), 0) FROM "t" ORDER BY "a""", "b" LIMIT $1"#
+        );
+        let narrow = Table::new("t", &[column("a", "uuid", 1)]).expect("known types");
+        assert_eq!(narrow.lengths(true, true), None, "nothing of it is long");
         assert!(Table::new("t", &[column("a", "uuid", 0)]).is_err(), "nothing to page by");
         assert!(Table::new("t", &[column("a", "money", 1)]).is_err(), "an unknown type");
     }

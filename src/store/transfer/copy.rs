@@ -1,8 +1,9 @@
 //! One table's rows: from one database into another, and what they come to.
 //!
 //! Pages follow the primary key, and the next one begins behind the last key of the one before, so that a page costs what
-//! it holds and no more. How many rows it has follows from how large the last ones were: memory holds about a page of
-//! [`PAGE_BYTES`], whatever the size of the table. Each page is a transaction of its own at the destination.
+//! it holds and no more. Before a page is read its rows are measured, and it ends where they come to [`PAGE_BYTES`]: memory
+//! holds no more than that, or one row. How many are measured follows from how large the last ones were, so that large ones
+//! are not measured again and again. Each page is a transaction of its own at the destination.
 //!
 //! What a table comes to is the number of its rows and the sum of their digests. A sum, because the two databases sort
 //! texts in orders of their own and each is read in its own; a row that is missing, altered or there twice changes it.
@@ -15,7 +16,7 @@ use crate::store::cell::{Cell, Rows};
 use crate::store::connection::Connection;
 use crate::store::failure::Failure;
 
-/// What the rows of a page should come to in memory, in bytes.
+/// What the rows of a page come to in memory at most, in bytes, unless it is a single one.
 const PAGE_BYTES: usize = 1 << 20;
 /// Rows of a page at most.
 const MOST_ROWS: usize = 512;
@@ -82,7 +83,7 @@ pub(super) async fn tally(
 struct Pages {
     /// The key of the last row that was read.
     after: Option<Vec<Cell<'static>>>,
-    /// How many rows the next page has.
+    /// How many rows the next page has at most.
     size: usize,
     is_over: bool,
 }
@@ -103,21 +104,45 @@ impl Pages {
         if self.is_over {
             return Ok(None);
         }
-        let sql = table.page(connection.is_postgres(), self.after.is_none());
+        let is_first = self.after.is_none();
         let mut cells = self.after.take().unwrap_or_default();
         cells.push((self.size as i64).into());
-        let found = connection.fetch_made(sql, &cells).await?;
+        let mut count = self.size;
+        if let Some(sql) = table.lengths(connection.is_postgres(), is_first) {
+            let mut lengths: Vec<usize> = Vec::new();
+            for row in connection.fetch_made(sql, &cells).await? {
+                lengths.push(row.fields().small()?);
+            }
+            count = fitting(&lengths, table.width() * size_of::<Cell<'_>>());
+            cells.pop();
+            cells.push((count as i64).into());
+        }
+        if count == 0 {
+            self.is_over = true;
+            return Ok(None);
+        }
+        let found = connection.fetch_made(table.page(connection.is_postgres(), is_first), &cells).await?;
         let mut rows = Vec::with_capacity(found.len());
         for row in &found {
             rows.push(table.read(row)?);
         }
-        self.is_over = rows.len() < self.size;
+        self.is_over = rows.len() < count;
         let Some(last) = rows.last() else { return Ok(None) };
         self.after = Some(table.key_of(last));
         let bytes: usize = rows.iter().flatten().map(size).sum();
         self.size = next_size(self.size, bytes / rows.len());
         Ok(Some(rows))
     }
+}
+
+/// How many of the first rows of these lengths a page takes: one at least, where there is one.
+fn fitting(lengths: &[usize], beside: usize) -> usize {
+    let mut sum = 0;
+    let fitting = lengths.iter().take_while(|length| {
+        sum += **length + beside;
+        sum <= PAGE_BYTES
+    });
+    lengths.len().min(fitting.count().max(1))
 }
 
 /// No more than twice as many as before: rows behind may be larger than those that were seen.
@@ -164,6 +189,8 @@ fn digest(cells: &[Cell<'_>]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::transfer::catalogue;
+    use crate::store::{migrations, sqlite};
 
     fn tally(rows: &[&[Cell<'_>; 2]]) -> Tally {
         let mut tally = Tally::default();
@@ -195,5 +222,39 @@ mod tests {
         assert_eq!(next_size(512, 200), 512);
         assert_eq!(next_size(512, 100_000), 10);
         assert_eq!(next_size(64, 50 << 20), 1, "a single row may be larger than a page");
+    }
+
+    #[test]
+    fn a_page_ends_before_it_is_too_large() {
+        assert_eq!(fitting(&[], 10), 0);
+        assert_eq!(fitting(&[5, 5, 5], 10), 3);
+        assert_eq!(fitting(&[5, PAGE_BYTES, 5], 10), 1);
+        assert_eq!(fitting(&[PAGE_BYTES / 2 - 10, PAGE_BYTES / 2 - 10, 0], 10), 2);
+        assert_eq!(fitting(&[2 * PAGE_BYTES, 5], 10), 1, "a single row may be larger than a page");
+    }
+
+    #[tokio::test]
+    async fn large_rows_behind_small_ones_make_no_large_page() {
+        let mut ends = Vec::new();
+        for _ in 0..2 {
+            let mut connection = sqlite::in_memory().connect().await.expect("it connects");
+            connection.migrate(&migrations::sqlite()).await.expect("it migrates");
+            ends.push(connection);
+        }
+        let [source, target] = ends.as_mut_slice() else { panic!("there are two") };
+        let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 640) \
+            INSERT INTO idempotency_keys (tenant_id, key, body_hash, answer, expires_at_ms) \
+            SELECT zeroblob(16), printf('%04d', i), zeroblob(32), \
+            CASE WHEN i <= 600 THEN '{}' ELSE '\"' || hex(zeroblob(50000)) || '\"' END, i FROM n";
+        source.run(rows).await.expect("rows");
+        let tables = catalogue::tables(source, target).await.expect("both have them").ours;
+        let table = tables.iter().find(|table| table.name == "idempotency_keys").expect("it is one of them");
+        let (mut pages, mut count) = (Pages::default(), 0);
+        while let Some(rows) = pages.next(source, table).await.expect("it reads") {
+            let bytes: usize = rows.iter().flatten().map(size).sum();
+            assert!(bytes <= PAGE_BYTES, "{} rows of {bytes} bytes", rows.len());
+            count += rows.len();
+        }
+        assert_eq!(count, 640);
     }
 }

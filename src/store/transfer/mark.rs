@@ -52,7 +52,7 @@ pub(in crate::store) async fn refuse_unfinished(connection: &mut Connection) -> 
         None => Ok(()),
         Some(_) => Err(StoreError::Refused(
             "a copy into this database was begun and not finished, so it is no whole installation: copy into it again \
-             with `core314 store migrate --restart`, or use another database"
+             with the same command and `--restart`, or use another database"
                 .to_owned(),
         )),
     }
