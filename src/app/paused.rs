@@ -46,7 +46,7 @@ pub(super) async fn may_go_on(
             Ok(true) => {}
             Ok(false) => break true,
             Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "whether it may go on cannot be read; it is tried again")
+                tracing::warn!(error = format!("{error:#}"), "whether it may go on cannot be read; it is tried again");
             }
         }
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use core314_actors::ports::Scope;
 use core314_actors::ports::escalation::{
     EscalationBook, EscalationWrite, EventBefore, EventStep, OutboxKind, OutboxRow, OutboxStatus, StoredEscalation,
-    StoredRule,
+    StoredRule, Verdicts,
 };
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::signal::{NewRecommendation, Occurrence, SignalWrite};
@@ -76,7 +76,7 @@ impl<'b> Scene<'b> {
             run: None,
             event: decision.event,
             context: Arc::new(json!({})),
-            verdicts: None,
+            verdicts: Some(Arc::new(Verdicts { asked: json!({}), conditions_met: json!({}) })),
             tags: Vec::new(),
             deadlines: (None, None),
             version: 0,
