@@ -203,7 +203,9 @@ impl World for Mocked<'_> {
                 let status = if mock.error.is_some() { RunStatus::Failed } else { RunStatus::Completed };
                 let run = RunId::new(now_ms, u128::from(step) + 1);
                 let news = SubRunNews::Ended { run, status, output: Arc::new(mock.output), error: mock.error };
-                [SubRunNews::Accepted { run, attempt }, news].map(|news| Move::Tell(Command::SubRun { step, news })).into()
+                [SubRunNews::Accepted { run, attempt }, news]
+                    .map(|news| Move::Tell(Command::SubRun { step, news }))
+                    .into()
             }
             Effect::Enqueue { step, .. } => vec![Move::Tell(Command::Start { steps: vec![step] })],
             // It has ended already, as far as this world goes.

@@ -72,14 +72,7 @@ impl QueuePartition {
     }
 
     /// A step wants a run of another flow.
-    fn start_run(
-        &self,
-        run: RunId,
-        (step, attempt): (StepNo, u32),
-        known: Option<RunId>,
-        input: Json,
-        part: PlanRef,
-    ) {
+    fn start_run(&self, run: RunId, (step, attempt): (StepNo, u32), known: Option<RunId>, input: Json, part: PlanRef) {
         let Some(resident) = self.runs.get(&run) else { return };
         let (Some(header), Some(plan)) = (&resident.header, &resident.plan) else { return };
         let StepKind::SubFlow(sub) = &plan.part(part).kind else { return };

@@ -23,7 +23,7 @@ use super::statement::{Arg, Dialect};
 /// The most runs that are fetched at once. A page begins with as many as it shows executions, and doubles.
 const MOST_RUNS: usize = 1_000;
 /// The most runs that a page looks at for a status that no index leads to.
-pub(super) const SCAN_RUNS: usize = 2_000;
+pub(super) const SCAN_RUNS: usize = 1_000;
 
 /// Which runs are walked, and which of their steps are wanted.
 pub(super) struct Walk {

@@ -128,8 +128,7 @@ fn of_bucket(bucket: Bucket) -> Result<(i64, Stat), StoreError> {
 
 fn stat(row: Row) -> Result<(String, Stat), StoreError> {
     let (_, action_type, executions, successful, failed, attempts, duration_sum_ms, sketch) = row;
-    let sketch =
-        Sketch::stored(&sketch).map_err(|e| StoreError::Corrupt(format!("a sketch of {action_type}: {e}")))?;
+    let sketch = Sketch::stored(&sketch).map_err(|e| StoreError::Corrupt(format!("a sketch of {action_type}: {e}")))?;
     Ok((action_type, Stat { executions, successful, failed, attempts, duration_sum_ms, sketch }))
 }
 
