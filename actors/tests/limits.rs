@@ -246,7 +246,9 @@ fn ten_thousand_runs_at_three_by_key_never_overshoot_though_partitions_die_and_c
     assert!(rows.limited.is_empty(), "no claim is left behind: {:?}", rows.limited);
     let most = world.turnstile.most();
     assert_eq!(most.len(), 5);
-    assert!(most.values().all(|most| *most == 3), "three at once and never a fourth: {most:?}");
+    assert!(most.values().all(|most| *most <= 3), "never a fourth: {most:?}");
+    // An action here takes no time, so that three of a key are seen at once by chance, now and then.
+    assert!(most.values().any(|most| *most == 3), "three at once: {most:?}");
     world.stop(&engine);
 }
 
