@@ -11,7 +11,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-long fuzz bench lint fmt clean tools
+.PHONY: help run build test test-long fuzz mutants bench lint fmt clean tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ fuzz: ## Fuzz the parsers of expressions and documents, ten minutes each
 			"fuzz/corpus/$$target" "fuzz/seeds/$$target" -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=2 -rss_limit_mb=2048 -malloc_limit_mb=512; \
 	done
+
+# One part of many, at most two hours; scripts/mutants.sh says how to choose others.
+mutants: ## Change the pure domain in many places, and see whether its tests notice
+	@scripts/provide.sh cargo cc
+	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
+	scripts/mutants.sh
 
 # Duplicate versions are only reported, and that by `cargo deny check bans` itself: a list that is
 # printed every time is not read. The targets of the fuzzer stand outside of the workspace: they are only checked, so that
