@@ -42,7 +42,10 @@ export async function open(variant) {
     },
     add: (payload) => boss.send(QUEUE, payload),
     /** Starts to work. A batch ends in one statement, so one failure fails the batch. */
-    start: (job) => boss.work(QUEUE, options, (jobs) => Promise.all(jobs.map(({ data }) => job(data)))),
+    start: (job) =>
+      boss.work(QUEUE, options, async (jobs) => {
+        await Promise.all(jobs.map(({ data }) => job(data)));
+      }),
     /** Resolves once that many jobs are stored as completed. */
     completed: (count) =>
       eventually("jobs are not completed", 60, async () => {

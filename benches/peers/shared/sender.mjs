@@ -13,6 +13,7 @@ const PATIENCE_MS = 60_000;
 
 let calls = 0;
 let lastAt = 0;
+/** @type {(value?: unknown) => void} */
 let wake = () => {};
 
 const receiver = http.createServer((request, response) => {
