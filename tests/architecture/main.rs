@@ -14,6 +14,7 @@ mod docs;
 mod hygiene;
 mod layers;
 mod migrations;
+mod peers;
 mod size;
 mod source;
 mod sql;
