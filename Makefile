@@ -11,7 +11,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-long fuzz mutants bench lint fmt clean tools
+.PHONY: help run build test test-long fuzz mutants bench peers lint fmt clean tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,11 @@ lint: tools ## Formatting, clippy, licences and sources of dependencies
 bench: ## Run the benchmarks, with PostgreSQL beside them
 	@scripts/provide.sh cargo cc postgres
 	scripts/with-postgres.sh cargo bench --workspace
+
+# As released, since that is what the peers are; see docs/peers.md.
+peers: build ## Measure graphile-worker, pg-boss, DBOS and Restate beside us, in a table
+	@scripts/provide.sh postgres
+	benches/peers/run
 
 fmt: ## Format all Rust code
 	cargo fmt --all

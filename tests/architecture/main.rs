@@ -15,6 +15,7 @@ mod hygiene;
 mod layers;
 mod migrations;
 mod packaging;
+mod peers;
 mod size;
 mod source;
 mod sql;
