@@ -5,9 +5,10 @@
 //! I/O threads: one tokio runtime ── store, executors
 //! ```
 //! Start: the listener is bound first, so that a taken port costs nothing; then the store is opened, a paused installation
-//! waits for a person, the engine takes up its work, and the HTTP API answers. Only then is the server ready. End: a signal closes the way in, attempts under way
-//! get their grace, what they did is committed, and the process ends with 0; when the root of the supervision tree gives
-//! up, the process ends at once with a status of its own, so that whoever supervises it starts it again.
+//! waits for a person, the engine takes up its work, and the HTTP API answers. Only then is the server ready. End: a signal
+//! closes the way in, attempts under way get their grace, what they did is committed, and the process ends with 0; when the
+//! root of the supervision tree gives up, the process ends at once with a status of its own, so that whoever supervises it
+//! starts it again.
 
 mod development;
 mod export;

@@ -2,7 +2,8 @@
 //!
 //! A step asks, after its commit, for its run to be started; the run's idempotency key is the step's execution id and the
 //! number of its attempt, so that asking again finds the same run, and doing the step again after that has ended starts
-//! another. When a run ends that a step started, that step is told. Neither message is durable: a step that has heard nothing asks again after a while, with the run's id where it has heard of that.
+//! another. When a run ends that a step started, that step is told. Neither message is durable: a step that has heard
+//! nothing asks again after a while, with the run's id where it has heard of that.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - What is taken is gone: an event that has moved on meanwhile refuses the commit by its version, and is read the next time.
-//! - Whoever looks at an event, or tells it something, has it forgotten first: notes of what is sent move its time to wake
-//!   without another version.
+//! - Whoever looks at an event here, or tells it something, has it forgotten first: notes of what is sent move its time to
+//!   wake without another version. Where that happens elsewhere, an event is at most looked at too early or too late once.
 //! - There are at most so many, and nothing of it is needed after a crash.
 
 use std::collections::VecDeque;

@@ -131,13 +131,13 @@ impl Decider<'_> {
             let why = "it is ending: resume it if it is paused, and retry it once it has ended";
             return Err(Refusal::RunNotNow(self.state().status, why));
         }
-        let again = match self.state().status {
-            RunStatus::Paused if !self.state().is_aside => self.draft.to_do_again(step)?,
-            _ => BTreeSet::new(),
-        };
         if self.state().is_aside {
             return Err(Refusal::RunNotNow(self.state().status, "it has yet to begin: resume it"));
         }
+        let again = match self.state().status {
+            RunStatus::Paused => self.draft.to_do_again(step)?,
+            _ => BTreeSet::new(),
+        };
         if again.is_empty() {
             return Err(Refusal::RunNotNow(self.state().status, "only a run that has ended badly is retried"));
         }

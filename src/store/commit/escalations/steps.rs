@@ -253,7 +253,8 @@ impl Gain {
     }
 }
 
-/// In the order of the rules, so that two batches do not wait for each other in a circle.
+/// In the order of the rules, so that two such statements do not wait for each other in a circle; where several of them make
+/// up batches that do, the database breaks the circle and the batch is tried again.
 async fn write_figures(connection: &mut Connection, gains: &BTreeMap<RuleId, Gain>) -> Result<(), Failure> {
     let mut rows = Rows::new(10);
     for (rule, gain) in gains {
