@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use core314_domain::ids::RunId;
 use core314_domain::invariants::{self, Violation};
+use core314_domain::plan::FlowPlan;
 use core314_domain::run::{Run, RunState, Timing};
 use uuid::Uuid;
 
@@ -156,16 +157,9 @@ impl RunCheck<'_> {
     }
 
     async fn judge_one(&self, stored: &StoredRun, is_held: bool) -> Result<Result<(), Violation>, StoreError> {
-        let unreadable = |message: String| Ok(Err(Violation { number: 8, message }));
-        let flow = &stored.header.flow;
-        let plan = match self.plans.version(self.catalog, flow.id, flow.version).await {
-            Ok(ready) => ready.plan,
-            Err(StoreError::Corrupt(message)) => return unreadable(message),
-            Err(error) => return Err(error),
-        };
-        let state = match RunState::load(&stored.state) {
-            Ok(state) => state,
-            Err(error) => return unreadable(error.to_string()),
+        let (plan, state) = match readable(self.plans, self.catalog, stored).await? {
+            Ok(read) => read,
+            Err(violation) => return Ok(Err(violation)),
         };
         let run = Run::rehydrate(Arc::new(stored.header.clone()), plan, state, &stored.attempts);
         Ok(invariants::steps_wait_for_their_inputs(&run, self.now_ms)
@@ -173,6 +167,25 @@ impl RunCheck<'_> {
             .and_then(|()| invariants::ends_with_its_steps(&run))
             .and_then(|()| invariants::nothing_waits_in_vain(&run, stored.timing, is_held))
             .and_then(|()| invariants::every_step_names_its_reason(&run, self.now_ms)))
+    }
+}
+
+/// The plan and the state of a stored run; one that this release cannot read breaks the promise that it goes on.
+pub(crate) async fn readable(
+    plans: &Plans,
+    catalog: &dyn Catalog,
+    stored: &StoredRun,
+) -> Result<Result<(Arc<FlowPlan>, RunState), Violation>, StoreError> {
+    let unreadable = |message: String| Ok(Err(Violation { number: 8, message }));
+    let flow = &stored.header.flow;
+    let plan = match plans.version(catalog, flow.id, flow.version).await {
+        Ok(ready) => ready.plan,
+        Err(StoreError::Corrupt(message)) => return unreadable(message),
+        Err(error) => return Err(error),
+    };
+    match RunState::load(&stored.state) {
+        Ok(state) => Ok(Ok((plan, state))),
+        Err(error) => unreadable(error.to_string()),
     }
 }
 

@@ -17,12 +17,13 @@ use std::time::Duration;
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::ids::RunId;
 use core314_domain::invariants::{self, Violation};
-use core314_domain::run::{Run, RunState};
+use core314_domain::run::Run;
 use serde_json::json;
 
 use crate::commit_writer::{CommitWriter, commit_one};
 use crate::ports::StoreError;
 use crate::ports::store::{StoredRun, Write};
+use crate::run_check::readable;
 use crate::runtime::{Counters, Runtime};
 use crate::supervision::{Behaviour, Ctx, Ref};
 
@@ -198,16 +199,9 @@ async fn look(runtime: &Runtime, after: Option<RunId>) -> Result<Looked, StoreEr
 
 /// The numbered functions, on a run as it is stored.
 async fn judge(runtime: &Runtime, stored: &StoredRun, is_held: bool) -> Result<Result<(), Violation>, StoreError> {
-    let flow = &stored.header.flow;
-    let unreadable = |message: String| Ok(Err(Violation { number: 8, message }));
-    let plan = match runtime.plans.version(runtime.catalog.as_ref(), flow.id, flow.version).await {
-        Ok(ready) => ready.plan,
-        Err(StoreError::Corrupt(message)) => return unreadable(message),
-        Err(error) => return Err(error),
-    };
-    let state = match RunState::load(&stored.state) {
-        Ok(state) => state,
-        Err(error) => return unreadable(error.to_string()),
+    let (plan, state) = match readable(&runtime.plans, runtime.catalog.as_ref(), stored).await? {
+        Ok(read) => read,
+        Err(violation) => return Ok(Err(violation)),
     };
     let run = Run::without_results(Arc::new(stored.header.clone()), plan, state);
     let judged = invariants::nothing_waits_in_vain(&run, stored.timing, is_held)
