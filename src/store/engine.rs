@@ -383,11 +383,11 @@ pub(super) fn owner(fields: &mut Fields<'_>) -> Result<Owner, Failure> {
     })
 }
 
-/// On a connection of its own: after a crash the search may take longer than a read is allowed to.
+/// A partition whose counters are up to date is known by its last row alone. Otherwise rows are sought on a connection of
+/// their own: after a crash the search may take longer than a read is allowed to.
 async fn log_tail(store: &SqlStore, partition: u16, after_seq: i64, limit: usize) -> Result<Vec<TailRow>, Failure> {
-    let mut connection = store.connector.connect().await?;
-    connection.begin_read().await?;
-    let end = connection.fetch(LOG_END, &[Chain::Log.as_str().into(), partition.into()]).await?;
+    let of_partition = [Chain::Log.as_str().into(), partition.into()];
+    let end = store.read(Scope::Platform).await?.fetch(LOG_END, &of_partition).await?;
     let Some(end) = end.first() else { return Ok(Vec::new()) };
     let mut fields = end.fields();
     let missing = fields.int()? - after_seq;
@@ -395,6 +395,8 @@ async fn log_tail(store: &SqlStore, partition: u16, after_seq: i64, limit: usize
         return Ok(Vec::new());
     }
     let cells = [partition.into(), fields.uuid()?.into(), missing.into(), (limit as i64).into()];
+    let mut connection = store.connector.connect().await?;
+    connection.begin_read().await?;
     let rows = connection.fetch(TAIL, &cells).await?;
     rows.iter().map(|row| tail_row(row.fields())).collect()
 }
