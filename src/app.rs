@@ -17,6 +17,7 @@ mod local_socket;
 mod node;
 mod paused;
 mod reload;
+mod safety;
 mod throwaway;
 
 use std::net::TcpListener;
@@ -31,7 +32,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::config::{Config, LogFormat, local};
+use crate::config::{Config, LogFormat, local, rights};
 use crate::store::SqlStore;
 pub use crate::store::{GoesOn, Paused, SchemaState, TransferReport};
 use crate::telemetry::{self, LogFilter, Telemetry, TraceSettings};
@@ -43,6 +44,7 @@ pub use installation::{
 use local_socket::LocalSocket;
 use node::{Front, Node};
 use reload::Reloader;
+pub use safety::check_safety;
 pub use throwaway::{BenchStore, bench};
 
 /// Supervision catches panics; a build that aborts on them cannot heal anything.
@@ -62,6 +64,9 @@ pub fn run(config: &Config, development: Option<Development>) -> anyhow::Result<
     let Telemetry { log_filter, traces } = start_telemetry(config)?;
     for note in config.notes() {
         tracing::warn!("{note}");
+    }
+    if development.is_none() && rights::is_root() {
+        tracing::warn!("{}: {}", rights::AS_ROOT, rights::MEND);
     }
     let io = prepare()?;
     let dropped = traces.as_ref().map(|traces| traces.dropped.clone());

@@ -10,6 +10,7 @@
 
 mod layers;
 pub mod local;
+pub mod rights;
 mod rules;
 mod safety;
 mod show;
@@ -210,6 +211,11 @@ impl Config {
         self.value(key).as_array().expect("its rule is a list").is_empty()
     }
 
+    /// A list of texts by its key.
+    pub fn texts(&self, key: &str) -> Vec<&str> {
+        self.value(key).as_array().expect("its rule is a list").iter().filter_map(Value::as_str).collect()
+    }
+
     /// Every key with its value and source, secrets masked.
     pub fn shown(&self) -> Vec<Shown> {
         self.values.iter().map(|(key, value)| show::shown(key, value, self.source(key))).collect()
@@ -223,7 +229,8 @@ impl Config {
         layers::source(&self.figment, key)
     }
 
-    fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
+    /// What is wrong with a key, and where its value was said.
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
         Problem { key: key.to_owned(), source: self.source(key), message: message.into() }
     }
 }

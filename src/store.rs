@@ -46,6 +46,7 @@ mod step_cache;
 mod sync_positions;
 mod transfer;
 mod views;
+mod way;
 
 use std::time::Duration;
 
@@ -65,6 +66,12 @@ pub use records::ForeignRecords;
 pub use schema::SchemaState;
 use sqlite::FileLock;
 pub use transfer::{CopiedTable, Paused, Transfer, TransferReport, transfer};
+pub use way::{UnprovenServer, unproven_server};
+
+/// Whether an address is one of PostgreSQL.
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
 
 /// The newest persisted formats that this release writes and reads.
 const FORMAT: i64 = 1;
@@ -153,7 +160,7 @@ impl SqlStore {
 
     /// The same for whoever copies into the database: also where a copy into it was not finished.
     async fn open_to_fill(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
-        let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        let is_postgres = is_postgres(url);
         let mut store = match sqlite::path_of(url) {
             Some(path) => {
                 if options.read_only {

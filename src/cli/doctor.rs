@@ -1,7 +1,8 @@
 //! `core314 doctor`: looks at everything an installation stands on, and says what to mend.
 //!
-//! Each check is a line: it is well, or what is wrong and what to do. A check that another one's finding makes pointless is
-//! skipped, so that one cause is said once. Nothing is changed.
+//! Each check is a line: it is well, or what is wrong and what to do; of the configuration and the secrets each problem has its
+//! own. A warning is no problem: the server works with it. A check that another one's finding makes pointless is skipped, so
+//! that one cause is said once. Nothing is changed.
 
 mod machine;
 mod server;
@@ -24,6 +25,8 @@ pub enum Finding {
     Well(String),
     /// What is wrong, and what to do.
     Wrong { problem: String, mend: String },
+    /// What should not be so, and what to do.
+    Doubtful { doubt: String, mend: String },
     /// Why it could not be looked at.
     Skipped(String),
 }
@@ -35,6 +38,10 @@ impl Finding {
 
     fn wrong(problem: impl Display, mend: impl Into<String>) -> Self {
         Self::Wrong { problem: problem.to_string(), mend: mend.into() }
+    }
+
+    fn doubtful(doubt: impl Display, mend: impl Into<String>) -> Self {
+        Self::Doubtful { doubt: doubt.to_string(), mend: mend.into() }
     }
 }
 
@@ -52,8 +59,8 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<Exit, Failure> {
     let wrong = found.iter().filter(|(_, finding)| matches!(finding, Finding::Wrong { .. })).count();
     match wrong {
         0 => Ok(Exit::Done),
-        1 => Err(Failure::new(Exit::Failed, "1 check has found a problem")),
-        _ => Err(Failure::new(Exit::Failed, format!("{wrong} checks have found problems"))),
+        1 => Err(Failure::new(Exit::Failed, "1 problem has been found")),
+        _ => Err(Failure::new(Exit::Failed, format!("{wrong} problems have been found"))),
     }
 }
 
@@ -62,7 +69,7 @@ fn look(global: &Global) -> Vec<Checked> {
         Ok(config) => config,
         Err(failure) => {
             let mend = failure.hint.unwrap_or_default();
-            let rest = ["secrets", "data directory", "store", "server", "key"];
+            let rest = ["secrets", "user", "data directory", "store", "server", "key"];
             let skipped = rest.map(|name| (name, Finding::Skipped("the configuration cannot be used".to_owned())));
             return [("configuration", Finding::wrong(failure.message, mend)), ("clock", machine::clock())]
                 .into_iter()
@@ -70,11 +77,11 @@ fn look(global: &Global) -> Vec<Checked> {
                 .collect();
         }
     };
-    let mut found = vec![
-        ("configuration", machine::configuration(&config)),
-        ("secrets", machine::secrets(&config)),
-        ("data directory", machine::data_directory(&config.data_dir())),
-    ];
+    let mut found: Vec<Checked> =
+        machine::configuration(&config).into_iter().map(|finding| ("configuration", finding)).collect();
+    found.extend(machine::secrets(&config).into_iter().map(|finding| ("secrets", finding)));
+    found.push(("user", machine::user(&config.data_dir())));
+    found.push(("data directory", machine::data_directory(&config.data_dir())));
     match Client::new(global) {
         Ok(client) => found.extend(with_server(&config, &client)),
         Err(failure) => {
@@ -136,6 +143,7 @@ fn line(name: &str, finding: &Finding) -> String {
     match finding {
         Finding::Well(what) => format!("ok       {name}: {}", flat(what)),
         Finding::Wrong { problem, mend } => format!("problem  {name}: {}; {}", flat(problem), flat(mend)),
+        Finding::Doubtful { doubt, mend } => format!("warning  {name}: {}; {}", flat(doubt), flat(mend)),
         Finding::Skipped(why) => format!("skipped  {name}: {}", flat(why)),
     }
 }
@@ -145,6 +153,9 @@ fn shown(name: &str, finding: &Finding) -> Value {
         Finding::Well(what) => json!({"check": name, "result": "ok", "finding": what, "what_to_do": null}),
         Finding::Wrong { problem, mend } => {
             json!({"check": name, "result": "problem", "finding": problem, "what_to_do": mend})
+        }
+        Finding::Doubtful { doubt, mend } => {
+            json!({"check": name, "result": "warning", "finding": doubt, "what_to_do": mend})
         }
         Finding::Skipped(why) => json!({"check": name, "result": "skipped", "finding": why, "what_to_do": null}),
     }
@@ -160,6 +171,9 @@ mod tests {
         assert_eq!(line("clock", &wrong), "problem  clock: a b; mend it");
         assert_eq!(shown("clock", &wrong)["what_to_do"], "mend it");
         assert_eq!(line("key", &Finding::well("fine")), "ok       key: fine");
+        let doubtful = Finding::doubtful("as root", "do not");
+        assert_eq!(line("user", &doubtful), "warning  user: as root; do not");
+        assert_eq!(shown("user", &doubtful)["result"], "warning");
         assert_eq!(line("key", &Finding::Skipped("why".to_owned())), "skipped  key: why");
     }
 }

@@ -39,7 +39,7 @@ pub struct DevArgs {
 
 pub fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
     let config = Config::load(&args.inputs(global))?;
-    config.check_safety(Mode::Serve)?;
+    app::check_safety(&config)?;
     Ok(app::run(&config, None)?.into())
 }
 

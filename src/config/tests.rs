@@ -213,7 +213,9 @@ fn an_identity_providers_keys_stand_in_for_the_secret_and_come_from_one_place() 
     let serve = |environment: &[(&str, &str)]| load("", environment).unwrap().check_safety(Mode::Serve);
     let url = ("CORE314__AUTH__JWKS_URL", "https://id.example/keys");
     let file = ("CORE314__AUTH__JWKS_FILE", "keys.json");
-    assert_eq!((serve(&[url]), serve(&[file])), (Ok(()), Ok(())));
+    let issuer = ("CORE314__AUTH__ISSUER", "https://id.example");
+    let audience = ("CORE314__AUTH__AUDIENCE", "core314");
+    assert_eq!((serve(&[url, issuer, audience]), serve(&[file, issuer, audience])), (Ok(()), Ok(())));
     let both = serve(&[url, file]).expect_err("two places").to_string();
     assert!(both.contains("auth.jwks_url") && both.contains("must be empty where auth.jwks_file is set"), "{both}");
     let weak = serve(&[url, ("CORE314_JWT_SECRET", "short")]).expect_err("a weak secret stays one").to_string();

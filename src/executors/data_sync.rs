@@ -62,6 +62,8 @@ pub struct SyncSettings {
     pub folders: Vec<String>,
     /// Ids of tenants that may use them; `*` for all.
     pub tenants: Vec<String>,
+    /// Whether `*` is meant. Asked at the start of a server for production, before there are executors.
+    pub allow_all_tenants: bool,
     /// Rows of a portion, where a payload says nothing, and at most.
     pub batch_rows: usize,
     /// About the bytes of a portion.

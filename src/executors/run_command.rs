@@ -328,6 +328,7 @@ mod tests {
         CommandSettings {
             programs: vec!["ops/greet=/bin/echo".to_owned()],
             tenants: vec!["*".to_owned()],
+            allow_all_tenants: false,
             allowed_environment: vec!["TOKEN".to_owned()],
             pass_environment: vec![],
             directory: "/".to_owned(),

@@ -76,7 +76,7 @@ fn session(url: &str, limit: Duration, options: &StoreOptions) -> Result<PgConne
     ]))
 }
 
-fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
+pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
     // The driver's error may show parts of the address.
     let options = PgConnectOptions::from_str(url)
         .map_err(|_| StoreError::Refused("the database's address is not a valid postgres:// URL".to_owned()))?;

@@ -304,6 +304,11 @@ async fn the_doctor_looks_with_a_server_and_without() {
     for name in ["store", "clock", "server", "key", "configuration"] {
         assert_eq!(result(name), Some(json!("ok")), "{text}");
     }
+    // A server that runs as root says so itself; it is no problem that would make the command fail.
+    let is_root = nix::unistd::geteuid().is_root();
+    assert_eq!(result("user"), Some(json!(if is_root { "warning" } else { "ok" })), "{text}");
+    let log = std::fs::read_to_string(installation.dir.path().join("server.log")).expect("a log");
+    assert_eq!(log.contains("the server runs as root"), is_root, "{log}");
     // The secrets of tests say so.
     assert_eq!((code, result("secrets")), (1, Some(json!("problem"))), "{text}");
     let (_, text) = installation.run(&["doctor", "--server", &server.url, "--key", "wrong"]);

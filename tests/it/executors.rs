@@ -61,6 +61,7 @@ fn settings() -> ExecutorSettings {
         commands: CommandSettings {
             programs: vec!["ops/restart-host=/bin/true".to_owned()],
             tenants: vec!["*".to_owned()],
+            allow_all_tenants: false,
             allowed_environment: vec!["TOKEN".to_owned()],
             pass_environment: vec![],
             directory: "/".to_owned(),
@@ -76,10 +77,17 @@ fn settings() -> ExecutorSettings {
             model: String::new(),
             tenants: vec![],
         },
-        records: RecordSettings { sqlite: vec![], tables: vec![], queries: vec![], tenants: vec![] },
+        records: RecordSettings {
+            sqlite: vec![],
+            tables: vec![],
+            queries: vec![],
+            tenants: vec![],
+            allow_all_tenants: false,
+        },
         sync: SyncSettings {
             folders: vec!["drop=/srv/drop/{tenant}".to_owned()],
             tenants: vec!["*".to_owned()],
+            allow_all_tenants: false,
             batch_rows: 1_000,
             batch_bytes: 1_000_000,
             max_row_bytes: 10_000,

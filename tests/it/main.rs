@@ -20,6 +20,7 @@ mod orchestration;
 mod people;
 mod promises;
 mod providers;
+mod refusals;
 mod schedules;
 mod scripted;
 mod sink;

@@ -1,15 +1,16 @@
-//! What can be checked without a server: configuration, secrets, data directory, clock.
+//! What can be checked without a server: configuration, secrets, user, data directory, clock.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use nix::sys::statvfs::statvfs;
 
 use super::Finding;
-use crate::config::local::DevFile;
-use crate::config::{Config, ConfigError, Mode, Problem};
+use crate::app;
+use crate::config::local::{self, DevFile};
+use crate::config::{Config, ConfigError, Mode, Problem, rights};
 
 /// With less, a busy hour may fill the disk, and a full disk stops every commit.
 const ENOUGH_BYTES: u128 = 1 << 30;
@@ -17,37 +18,51 @@ const ENOUGH_BYTES: u128 = 1 << 30;
 const EARLIEST_MS: i64 = 1_767_225_600_000;
 /// And nobody runs it after this (2100-01-01).
 const LATEST_MS: i64 = 4_102_444_800_000;
+/// The keys that hold secrets of the server itself.
+const SECRETS: [&str; 4] = ["auth.jwt_secret", "auth.service_key", "secrets.key", "secrets.previous_key"];
 /// Words of examples and of haste; a random secret has none of them.
 const EXAMPLES: [&str; 6] = ["change", "default", "example", "password", "secret", "123456"];
 
-/// Whether what is in force can be served. Secrets have a check of their own.
-pub fn configuration(config: &Config) -> Finding {
-    if let Some(problem) = unsafe_parts(config).iter().find(|problem| !is_secret(problem)) {
-        return Finding::wrong(format!("{} ({})", problem.key, problem.source), problem.message.clone());
+/// Whether what is in force can be served: a finding for each thing that cannot. Secrets have a check of their own.
+pub fn configuration(config: &Config) -> Vec<Finding> {
+    let mut found: Vec<Finding> = refused(config).iter().filter(|problem| !is_secret(problem)).map(told).collect();
+    found.extend(config.notes().iter().map(|note| Finding::wrong(note, "correct it, so that it says what is meant")));
+    if found.is_empty() {
+        let changed = config.shown().iter().filter(|shown| shown.source != "default").count();
+        let what = format!("keys that differ from the defaults: {changed} (`core314 config show --changed`)");
+        found.push(Finding::well(what));
     }
-    if let Some(note) = config.notes().first() {
-        return Finding::wrong(note, "correct it, so that it says what is meant");
-    }
-    let changed = config.shown().iter().filter(|shown| shown.source != "default").count();
-    Finding::well(format!("keys that differ from the defaults: {changed} (`core314 config show --changed`)"))
+    found
 }
 
-/// Whether secrets are set, long enough, and not somebody's example.
-pub fn secrets(config: &Config) -> Finding {
-    let dev_file = config.data_dir().join("dev.json");
-    if config.secret("auth.jwt_secret").is_none() && dev_file.exists() {
-        return development(&config.data_dir(), &dev_file);
+/// Whether secrets are set, long enough, and not somebody's example: a finding for each that is not.
+pub fn secrets(config: &Config) -> Vec<Finding> {
+    if is_development(config) {
+        return vec![development(&config.data_dir(), &dev_file(config))];
     }
-    if let Some(problem) = unsafe_parts(config).iter().find(|problem| is_secret(problem)) {
-        return Finding::wrong(format!("{} ({})", problem.key, problem.source), problem.message.clone());
-    }
-    for key in ["auth.jwt_secret", "auth.service_key"] {
+    let mut found: Vec<Finding> = refused(config).iter().filter(|problem| is_secret(problem)).map(told).collect();
+    for key in SECRETS {
         let secret = config.secret(key).unwrap_or_default().to_lowercase();
         if EXAMPLES.iter().any(|word| secret.contains(word)) {
-            return Finding::wrong(format!("{key} looks like an example"), "make one with `openssl rand -hex 32`");
+            let example =
+                Finding::wrong(format!("{key} looks like an example"), "make one with `openssl rand -hex 32`");
+            found.push(example);
         }
     }
-    Finding::well("set, long enough, and no known example")
+    if found.is_empty() {
+        found.push(Finding::well("set, long enough, and no known example"));
+    }
+    found
+}
+
+/// As whom the server runs: whose the socket is that it has made; where there is none, who asks would be it.
+pub fn user(data_dir: &Path) -> Finding {
+    let socket = fs::symlink_metadata(local::socket_path(data_dir));
+    user_who(socket.map_or_else(|_| rights::is_root(), |metadata| metadata.uid() == 0))
+}
+
+fn user_who(is_root: bool) -> Finding {
+    if is_root { Finding::doubtful(rights::AS_ROOT, rights::MEND) } else { Finding::well("not root") }
 }
 
 /// The secrets that `core314 dev` has made.
@@ -65,12 +80,27 @@ fn development(data_dir: &Path, dev_file: &Path) -> Finding {
     }
 }
 
-fn unsafe_parts(config: &Config) -> Vec<Problem> {
-    config.check_safety(Mode::Serve).err().map_or_else(Vec::new, |ConfigError(problems)| problems)
+/// What the server would refuse: `core314 dev` where its credentials are and no others, else `core314 serve`.
+fn refused(config: &Config) -> Vec<Problem> {
+    let checked = if is_development(config) { config.check_safety(Mode::Dev) } else { app::check_safety(config) };
+    checked.err().map_or_else(Vec::new, |ConfigError(problems)| problems)
+}
+
+fn is_development(config: &Config) -> bool {
+    let for_production = ["auth.jwt_secret", "auth.jwks_url", "auth.jwks_file"];
+    for_production.iter().all(|key| config.text(key).is_empty()) && dev_file(config).exists()
+}
+
+fn dev_file(config: &Config) -> PathBuf {
+    config.data_dir().join("dev.json")
 }
 
 fn is_secret(problem: &Problem) -> bool {
-    problem.key.starts_with("auth.")
+    SECRETS.contains(&problem.key.as_str())
+}
+
+fn told(problem: &Problem) -> Finding {
+    Finding::wrong(format!("{} ({})", problem.key, problem.source), problem.message.clone())
 }
 
 /// Whether the data directory can be written, and has room.
@@ -126,6 +156,8 @@ mod tests {
     use super::*;
     use crate::config::{Inputs, Setting};
 
+    const STRONG: &str = "b1946ac92492d2347c6235b4d2611184aa";
+
     fn config(settings: &[(&str, &str)], data_dir: &Path) -> Config {
         let mut flags: Vec<Setting> = settings.iter().map(|(key, text)| Setting::new(key, *text, "test")).collect();
         flags.push(Setting::new("data.dir", data_dir.display().to_string(), "test"));
@@ -139,17 +171,20 @@ mod tests {
         }
     }
 
+    /// The one problem that was found.
+    fn only(found: Vec<Finding>) -> String {
+        let [one] = <[Finding; 1]>::try_from(found).expect("one finding");
+        problem(one)
+    }
+
     #[test]
     fn secrets_must_be_set_long_and_nobodys_example() {
         let scratch = tempfile::tempdir().unwrap();
         let found = |secret: &str| secrets(&config(&[("auth.jwt_secret", secret)], scratch.path()));
-        assert!(problem(found("")).contains("must be set"));
-        assert!(problem(found("short")).contains("has 5 characters"));
-        assert!(problem(found("please-Change-me-0123456789-abcdefgh")).contains("looks like an example"));
-        assert_eq!(
-            found("b1946ac92492d2347c6235b4d2611184aa"),
-            Finding::well("set, long enough, and no known example")
-        );
+        assert!(only(found("")).contains("must be set"));
+        assert!(only(found("short")).contains("has 5 characters"));
+        assert!(only(found("please-Change-me-0123456789-abcdefgh")).contains("looks like an example"));
+        assert_eq!(found(STRONG), [Finding::well("set, long enough, and no known example")]);
     }
 
     #[test]
@@ -157,20 +192,64 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         DevFile::fresh().write(scratch.path()).unwrap();
         let found = || secrets(&config(&[], scratch.path()));
-        assert!(matches!(found(), Finding::Well(_)), "{:?}", found());
+        assert!(matches!(found()[..], [Finding::Well(_)]), "{:?}", found());
         let file = scratch.path().join("dev.json");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(problem(found()).contains("chmod 600"));
+        assert!(only(found()).contains("chmod 600"));
         fs::write(&file, "{}").unwrap();
-        assert!(problem(found()).contains("delete it"));
+        assert!(only(found()).contains("delete it"));
     }
 
     #[test]
     fn listening_in_the_clear_beyond_this_machine_is_a_problem() {
         let scratch = tempfile::tempdir().unwrap();
         let found = configuration(&config(&[("server.listen", "0.0.0.0:3140")], scratch.path()));
-        assert!(problem(found).starts_with("server.listen (test); 0.0.0.0:3140 can be reached"));
-        assert!(matches!(configuration(&config(&[], scratch.path())), Finding::Well(_)));
+        assert!(only(found).starts_with("server.listen (test); 0.0.0.0:3140 can be reached"));
+        assert!(matches!(configuration(&config(&[], scratch.path()))[..], [Finding::Well(_)]));
+    }
+
+    #[test]
+    fn whatever_serve_refuses_is_shown_each_by_itself() {
+        let scratch = tempfile::tempdir().unwrap();
+        let unsafe_ones = [
+            ("auth.jwks_url", "https://id.example/keys"),
+            ("store.database_url", "postgres://core314@db.example/core314?sslmode=require"),
+            ("executors.commands.programs", "ops/restart=/bin/true"),
+            ("secrets.key", STRONG),
+            ("secrets.previous_key", STRONG),
+            ("auth.service_key", "short"),
+        ];
+        let given = config(&unsafe_ones, scratch.path());
+        let told: Vec<String> = configuration(&given).into_iter().chain(secrets(&given)).map(problem).collect();
+        let keys: Vec<&str> = told.iter().filter_map(|text| text.split(' ').next()).collect();
+        let expected = [
+            "auth.issuer",
+            "auth.audience",
+            "executors.commands.tenants",
+            "store.database_url",
+            "auth.service_key",
+            "secrets.previous_key",
+        ];
+        assert_eq!(keys, expected, "{told:?}");
+    }
+
+    #[test]
+    fn what_development_may_is_no_problem_of_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        DevFile::fresh().write(scratch.path()).unwrap();
+        let given = config(&[("executors.commands.programs", "ops/restart=/bin/true")], scratch.path());
+        assert!(matches!(configuration(&given)[..], [Finding::Well(_)]), "{:?}", configuration(&given));
+    }
+
+    #[test]
+    fn root_is_warned_of_and_whoever_made_the_socket_is_the_server() {
+        assert_eq!(user_who(false), Finding::well("not root"));
+        assert!(matches!(user_who(true), Finding::Doubtful { doubt, .. } if doubt.contains("runs as root")));
+        let scratch = tempfile::tempdir().unwrap();
+        fs::write(local::socket_path(scratch.path()), "").unwrap();
+        let owner = fs::metadata(scratch.path()).unwrap().uid();
+        assert_eq!(user(scratch.path()), user_who(owner == 0));
+        assert_eq!(user(&scratch.path().join("none")), user_who(rights::is_root()));
     }
 
     #[test]

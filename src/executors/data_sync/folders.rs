@@ -94,6 +94,7 @@ mod tests {
         let settings = SyncSettings {
             folders: vec![entry],
             tenants: vec![tenants.to_owned()],
+            allow_all_tenants: false,
             batch_rows: 1,
             batch_bytes: 1,
             max_row_bytes: 1,

@@ -16,6 +16,8 @@ pub struct CommandSettings {
     pub programs: Vec<String>,
     /// Ids of tenants that may run them; `*` for all.
     pub tenants: Vec<String>,
+    /// Whether `*` is meant. Asked at the start of a server for production, before there are executors.
+    pub allow_all_tenants: bool,
     /// Variables that a payload may set.
     pub allowed_environment: Vec<String>,
     /// Variables of this server that programs get.
@@ -100,6 +102,7 @@ mod tests {
         let settings = CommandSettings {
             programs: texts(entries),
             tenants: texts(tenants),
+            allow_all_tenants: false,
             allowed_environment: vec![],
             pass_environment: vec![],
             directory: "/".to_owned(),

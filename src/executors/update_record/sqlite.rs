@@ -23,6 +23,8 @@ pub struct RecordSettings {
     pub queries: Vec<String>,
     /// Ids of tenants that may change rows of them; `*` for all.
     pub tenants: Vec<String>,
+    /// Whether `*` is meant. Asked at the start of a server for production, before there are executors.
+    pub allow_all_tenants: bool,
 }
 
 /// What the configuration says cannot be: stop the start and say so.
@@ -101,6 +103,7 @@ mod tests {
             tables: texts(tables),
             queries: texts(&[]),
             tenants: texts(&["*"]),
+            allow_all_tenants: false,
         };
         Databases::new(&settings).map_err(|error| error.to_string())
     }

@@ -166,8 +166,9 @@ async fn an_issuer_whose_keys_cannot_be_trusted_stops_the_start() {
         ("CORE314__AUTH__JWKS_FILE", &empty, "it has no key for RS256"),
         ("CORE314__AUTH__JWKS_URL", "http://id.example/keys", "auth.jwks_url: must begin with https://"),
     ] {
-        let output = installation.command(&["serve"]).env("CORE314_LISTEN", "127.0.0.1:0").env(key, value).output();
-        let output = output.expect("the binary runs");
+        let mut command = installation.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.env("CORE314__AUTH__ISSUER", "https://id.example").env("CORE314__AUTH__AUDIENCE", "core314");
+        let output = command.env(key, value).output().expect("the binary runs");
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{told}");
         assert!(told.contains(words), "{told}");

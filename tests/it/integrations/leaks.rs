@@ -287,6 +287,7 @@ async fn nothing_is_to_be_seen(kind: StoreKind) {
         // Messages have links only then.
         ("CORE314__HTTP__PUBLIC_URL", "https://core.example".to_owned()),
         ("CORE314__EXECUTORS__COMMANDS__PROGRAMS", "ops/cat=/bin/cat,ops/env=/usr/bin/env".to_owned()),
+        ("CORE314__EXECUTORS__COMMANDS__ALLOW_ALL_TENANTS", "true".to_owned()),
         ("CORE314__EXECUTORS__COMMANDS__ALLOWED_ENVIRONMENT", "TOKEN".to_owned()),
     ];
     let (installation, server) = start_with(kind, &more).await;

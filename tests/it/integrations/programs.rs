@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{done, refused, run, secret, start_with, step};
-use crate::support::{Installation, SECRET_KEY, Server, StoreKind};
+use crate::support::{Installation, SECRET_KEY, Server, StoreKind, USER};
 
 const SECRET: &str = "planted-program-secret-0001";
 /// Programs by their names, as scripts. `$1` of most is a folder to leave traces in.
@@ -41,6 +41,7 @@ fn programs(installation: &Installation) -> Vec<(&'static str, String)> {
     vec![
         ("CORE314_SECRET_KEY", SECRET_KEY.to_owned()),
         ("CORE314__EXECUTORS__COMMANDS__PROGRAMS", list.join(",")),
+        ("CORE314__EXECUTORS__COMMANDS__TENANTS", USER.to_owned()),
         ("CORE314__EXECUTORS__COMMANDS__ALLOWED_ENVIRONMENT", "TOKEN,COLOUR".to_owned()),
         ("CORE314__EXECUTORS__COMMANDS__MAX_OUTPUT_BYTES", "20000".to_owned()),
     ]
@@ -218,11 +219,15 @@ async fn off_unless_named(kind: StoreKind) {
     drop(server);
     let installation = Installation::new(kind).await;
     let mut environment = programs(&installation);
+    // What comes last counts.
     environment.push(("CORE314__EXECUTORS__COMMANDS__TENANTS", "0190a000-0000-7000-8000-0000000000ff".to_owned()));
     let server = Server::start_with(&installation, &environment).expect("the server becomes ready");
     let log = run(&server, "stranger", vec![command("a", &json!({"program": "json"}))], json!({})).await;
     assert_eq!(log[0]["execution_error_code"], "command_refused", "{}", log[0]);
-    let bad = [("CORE314__EXECUTORS__COMMANDS__PROGRAMS", "ops/sh=bin/sh".to_owned())];
+    let bad = [
+        ("CORE314__EXECUTORS__COMMANDS__PROGRAMS", "ops/sh=bin/sh".to_owned()),
+        ("CORE314__EXECUTORS__COMMANDS__TENANTS", USER.to_owned()),
+    ];
     let other = Installation::new(StoreKind::Sqlite).await;
     assert!(Server::start_with(&other, &bad).is_none(), "a path that is not whole keeps the server from starting");
     let said = std::fs::read_to_string(other.dir.path().join("server.log")).expect("a log");

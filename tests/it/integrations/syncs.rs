@@ -71,7 +71,9 @@ pub async fn machine(installation: &Installation) -> Machine {
             "shop/even=SELECT id, at, name FROM orders WHERE id % 2 = 0; shop/write=DELETE FROM orders RETURNING id"
                 .to_owned(),
         ),
+        ("CORE314__EXECUTORS__RECORDS__ALLOW_ALL_TENANTS", "true".to_owned()),
         ("CORE314__EXECUTORS__SYNC__FOLDERS", format!("drop={}", folder.display())),
+        ("CORE314__EXECUTORS__SYNC__ALLOW_ALL_TENANTS", "true".to_owned()),
     ];
     Machine { folder, file, environment }
 }

@@ -6,6 +6,7 @@ fn settings() -> SyncSettings {
     SyncSettings {
         folders: vec![],
         tenants: vec![],
+        allow_all_tenants: false,
         batch_rows: 5_000,
         batch_bytes: 1_000_000,
         max_row_bytes: 10_000,
