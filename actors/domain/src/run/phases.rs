@@ -52,6 +52,26 @@ impl Run {
         // As long as it may be is not too long.
         Some(phase.started_at_ms.saturating_add(sla_ms).saturating_add(1))
     }
+
+    /// The phase that a step of the flow belongs to, or else counts as of. `None`: it has not begun.
+    pub(super) fn phase_of(&self, no: StepNo) -> Option<u32> {
+        let joined = || self.state.joined.iter().find(|(_, steps)| steps.contains(no)).map(|(phase, _)| *phase);
+        self.plan.steps[no as usize].phase.or_else(joined)
+    }
+
+    /// Notes of a step that belongs to no phase when it came, once: while a phase was under way, or after all of that had
+    /// ended, which is with the next. For a run that goes back to the end of a phase this is a question of what came
+    /// after it, so that nothing but the order of what has happened can say it.
+    pub(super) fn join_phase(&mut self, no: StepNo) {
+        let PhaseState { current, is_over, .. } = self.state.phase;
+        let has_place = self.plan.steps[..self.plan.fixed].get(no as usize).is_some_and(|step| step.parent.is_none());
+        if current == 0 || !has_place || self.phase_of(no).is_some() {
+            return;
+        }
+        let mut of_phase = (0..self.plan.fixed).filter(|at| self.plan.steps[*at].phase == Some(current));
+        let has_ended = is_over || of_phase.all(|at| self.state.steps[at].status.is_terminal());
+        self.state.joined.entry(current + u32::from(has_ended)).or_default().insert(no);
+    }
 }
 
 impl Decider<'_> {

@@ -142,6 +142,8 @@ impl RunState {
                 }
                 self.votes.remove(step);
                 self.reused.remove(*step);
+                self.joined.values_mut().for_each(|steps| steps.remove(*step));
+                self.joined.retain(|_, steps| !steps.is_empty());
                 self.forms.remove(step);
             }
             Change::StepReleased { step, status, live } => self.set(*step, *status, Some(*live)),

@@ -33,6 +33,7 @@ mod reasons;
 mod recovery;
 mod results;
 mod sub_flows;
+mod unphased;
 mod waiting;
 
 const BY: UserId = UserId(Uuid::from_u128(9));
