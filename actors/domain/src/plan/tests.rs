@@ -418,9 +418,14 @@ fn what_stands_together_comes_together() {
         "a result that is used again was not made by this run, and `undo` would take it back: leave one of them out",
     );
     step_refused(&json!({"cache": {"key": "1", "seconds": 0}}), "/cache/seconds", "must be 1 to 2592000 (30 days)");
-    let verify = "on_unknown_outcome: verify and the action `verify` come together";
-    step_refused(&json!({"on_unknown_outcome": "verify"}), "/verify", verify);
+    let verify = "is asked only with on_unknown_outcome: verify";
     step_refused(&json!({"verify": {"action_type": "transform"}}), "/verify", verify);
+    let alone = step("a", &json!({"on_unknown_outcome": "verify"}));
+    let plan = compiled(flow("sequential", &[alone], &json!({}))).unwrap();
+    assert_eq!(plan.steps[0].on_unknown_outcome, OnUnknownOutcome::Park, "a person is asked");
+    let [warning] = &plan.warnings[..] else { panic!("{:?}", plan.warnings) };
+    assert_eq!(warning.pointer, "/flow_steps/0/on_unknown_outcome");
+    assert!(warning.message.contains("waits for a person"), "{warning:?}");
 }
 
 #[test]

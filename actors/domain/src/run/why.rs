@@ -134,9 +134,15 @@ impl Run {
                 (Waiting::Schedule, "it is scheduled for later".to_owned(), later, Vec::new())
             }
             StepStatus::Retrying if later.is_some() => {
-                let made = live.attempt - live.base;
                 let most = retry_of(plan, gates).max_attempts;
-                let message = format!("attempt {made} of {most} has failed; the next one is due");
+                let message = if live.verifying {
+                    let made = live.probes;
+                    format!(
+                        "probe {made} of {most} could not tell whether the attempt before took effect; the next one is due"
+                    )
+                } else {
+                    format!("attempt {} of {most} has failed; the next one is due", live.attempt - live.base)
+                };
                 (Waiting::Retry, message, later, Vec::new())
             }
             StepStatus::Pending | StepStatus::Retrying => {
