@@ -140,6 +140,21 @@ impl Decider<'_> {
         }
     }
 
+    /// The run has ended well. A `stop` may have ended it in the middle of a phase, which has then done what it was to do.
+    pub(super) fn phase_completed(&mut self) {
+        let phase = self.state().phase;
+        if phase.current > 0 && !phase.is_over {
+            self.moves(PhaseStatus::Completed, phase.current, None, None, None);
+        }
+    }
+
+    /// The run ends otherwise. Where it was cut off, all of the phase may have been done before it heard of that.
+    pub(super) fn phase_cut_off(&mut self, status: RunStatus, error: Option<&str>) {
+        let current = self.state().phase.current;
+        let is_done = self.steps_of(current).all(|no| self.status(no).is_terminal() && !self.has_failed(no));
+        if status != RunStatus::Failed && is_done { self.phase_completed() } else { self.phase_failed(error) }
+    }
+
     /// What was done after the end of a phase has been taken back.
     pub(super) fn phase_rolled_back(&mut self, phase: u32, to: u32) {
         if phase > 0 {

@@ -19,6 +19,7 @@ use crate::words::{ApprovalStatus, ExecutionStatus, Role, TriggerType};
 
 mod again;
 mod cache;
+mod cut_phases;
 mod events;
 mod fallback;
 mod gates;
