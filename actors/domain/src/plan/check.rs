@@ -361,8 +361,14 @@ impl<'a> Checker<'a> {
         if !is_action && step.verify.is_some() {
             self.problem(format!("{at}/verify"), "only actions are looked after by another");
         }
-        if step.on_error == OnError::Fallback && slot.parent.is_some() {
-            let message = "a step that stands in another fails that one: say fallback there";
+        // What was saved when the other words were taken there goes on: they meant nothing.
+        let is_refused = |word| match word {
+            OnError::Fallback => true,
+            OnError::Pause | OnError::Compensate => self.types.is_some(),
+            OnError::Fail | OnError::Continue => false,
+        };
+        if slot.parent.is_some() && is_refused(step.on_error) {
+            let message = format!("a step that stands in another fails that one: say {} there", step.on_error);
             self.problem(format!("{at}/on_error"), message);
         } else if step.on_error == OnError::Fallback && !self.has_fallback {
             self.problem(format!("{at}/on_error"), NO_FALLBACK);

@@ -428,6 +428,25 @@ fn what_stands_together_comes_together() {
     assert!(warning.message.contains("waits for a person"), "{warning:?}");
 }
 
+/// A step in another only fails that one: what is to become of the run is said there.
+#[test]
+fn what_becomes_of_a_run_is_not_said_within_a_step() {
+    let lanes = |word: &str| {
+        let inner = step("in", &json!({"on_error": word}));
+        let config = json!({"action_type": null, "branches": [{"id": "l", "steps": [inner]}]});
+        let outer = step("p", &json!({"type": "parallel", "config": config}));
+        flow("sequential", &[outer], &json!({"fallback_flow_id": uuid::Uuid::from_u128(1).to_string()}))
+    };
+    for word in ["pause", "compensate", "fallback"] {
+        let message = format!("a step that stands in another fails that one: say {word} there");
+        refused(lanes(word), "/flow_steps/0/config/branches/0/steps/0/on_error", &message);
+    }
+    compiled(lanes("continue")).unwrap();
+    // One that an earlier release has saved still runs.
+    let saved = FlowDocument::from_value(lanes("pause")).unwrap();
+    FlowPlan::load(&saved, ACTIONS, &PlanLimits::default()).unwrap();
+}
+
 #[test]
 fn all_problems_are_told_at_once() {
     let document =
