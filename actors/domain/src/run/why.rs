@@ -185,6 +185,16 @@ impl Run {
         (Waiting::Event, message, vec![format!("event:{kind}:{key}")])
     }
 
+    /// The run that the step has started is known to it from when it has heard that it was accepted.
+    fn awaits_run(&self, no: StepNo) -> (Waiting, String, Vec<String>) {
+        let child = self.state.get(no).and_then(|step| step.live.as_deref()?.child);
+        let message = child.map_or_else(
+            || "it has asked for its run, and has yet to hear that it was accepted".to_owned(),
+            |run| format!("it waits for the end of run {run}, which it started"),
+        );
+        (Waiting::SubFlow, message, child.iter().map(ToString::to_string).collect())
+    }
+
     fn waiting_reason(&self, no: StepNo) -> Reason {
         let (code, message, held_by) = match &self.step_plan(no).kind {
             StepKind::Wait(wait) => match &wait.what {
@@ -196,7 +206,7 @@ impl Run {
                 }
                 WaitFor::Event { kind, .. } => self.awaits_event(no, kind),
             },
-            StepKind::SubFlow(_) => (Waiting::SubFlow, "it waits for the run that it started".to_owned(), Vec::new()),
+            StepKind::SubFlow(_) => self.awaits_run(no),
             _ => {
                 let open: Vec<String> = self
                     .state
