@@ -123,6 +123,8 @@ pub struct RunState {
     /// Steps that can be taken back and had an attempt whose outcome is not known.
     pub unknown: BTreeSet<StepNo>,
     pub phase: PhaseState,
+    /// The steps that belong to no phase, by the one as of which they count: with it they are taken back and done again.
+    pub joined: BTreeMap<u32, Ranges>,
     pub rollback: Option<RollbackState>,
     /// What a `stop` step has given.
     pub output: Option<Json>,

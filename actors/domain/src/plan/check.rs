@@ -198,7 +198,7 @@ impl<'a> Checker<'a> {
             retry_is_own,
             timeout_ms: step.timeout_seconds.map(timeout_ms),
             on_error: step.on_error,
-            on_unknown_outcome: step.on_unknown_outcome,
+            on_unknown_outcome: on_unknown_outcome(step),
             requires_approval: step.requires_approval,
             inputs: slot.inputs.clone(),
             needed,
@@ -347,15 +347,28 @@ impl<'a> Checker<'a> {
         if !is_action && step.retry.is_some() {
             self.problem(format!("{at}/retry"), "only actions are tried again");
         }
-        if step.verify.is_some() != (step.on_unknown_outcome == OnUnknownOutcome::Verify) {
-            let message = "on_unknown_outcome: verify and the action `verify` come together";
-            self.problem(format!("{at}/verify"), message);
+        match (step.on_unknown_outcome, &step.verify) {
+            (OnUnknownOutcome::Verify, None) => {
+                let message = "nothing finds out whether an attempt that was cut off took effect: without the action \
+                               `verify` the step waits for a person then, as with park";
+                self.warnings.push(Problem::new(format!("{at}/on_unknown_outcome"), message));
+            }
+            (OnUnknownOutcome::Retry | OnUnknownOutcome::Park, Some(_)) => {
+                self.problem(format!("{at}/verify"), "is asked only with on_unknown_outcome: verify");
+            }
+            _ => {}
         }
         if !is_action && step.verify.is_some() {
             self.problem(format!("{at}/verify"), "only actions are looked after by another");
         }
-        if step.on_error == OnError::Fallback && slot.parent.is_some() {
-            let message = "a step that stands in another fails that one: say fallback there";
+        // What was saved when the other words were taken there goes on: they meant nothing.
+        let is_refused = |word| match word {
+            OnError::Fallback => true,
+            OnError::Pause | OnError::Compensate => self.types.is_some(),
+            OnError::Fail | OnError::Continue => false,
+        };
+        if slot.parent.is_some() && is_refused(step.on_error) {
+            let message = format!("a step that stands in another fails that one: say {} there", step.on_error);
             self.problem(format!("{at}/on_error"), message);
         } else if step.on_error == OnError::Fallback && !self.has_fallback {
             self.problem(format!("{at}/on_error"), NO_FALLBACK);
@@ -379,6 +392,14 @@ impl<'a> Checker<'a> {
             self.problem(at, format!("must be all, any or a number from 1 to {all}"));
             all
         })
+    }
+}
+
+/// Where nothing finds out what became of an attempt, a person must.
+fn on_unknown_outcome(step: &StepDocument) -> OnUnknownOutcome {
+    match step.on_unknown_outcome {
+        OnUnknownOutcome::Verify if step.verify.is_none() => OnUnknownOutcome::Park,
+        word => word,
     }
 }
 

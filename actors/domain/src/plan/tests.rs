@@ -418,9 +418,33 @@ fn what_stands_together_comes_together() {
         "a result that is used again was not made by this run, and `undo` would take it back: leave one of them out",
     );
     step_refused(&json!({"cache": {"key": "1", "seconds": 0}}), "/cache/seconds", "must be 1 to 2592000 (30 days)");
-    let verify = "on_unknown_outcome: verify and the action `verify` come together";
-    step_refused(&json!({"on_unknown_outcome": "verify"}), "/verify", verify);
+    let verify = "is asked only with on_unknown_outcome: verify";
     step_refused(&json!({"verify": {"action_type": "transform"}}), "/verify", verify);
+    let alone = step("a", &json!({"on_unknown_outcome": "verify"}));
+    let plan = compiled(flow("sequential", &[alone], &json!({}))).unwrap();
+    assert_eq!(plan.steps[0].on_unknown_outcome, OnUnknownOutcome::Park, "a person is asked");
+    let [warning] = &plan.warnings[..] else { panic!("{:?}", plan.warnings) };
+    assert_eq!(warning.pointer, "/flow_steps/0/on_unknown_outcome");
+    assert!(warning.message.contains("waits for a person"), "{warning:?}");
+}
+
+/// A step in another only fails that one: what is to become of the run is said there.
+#[test]
+fn what_becomes_of_a_run_is_not_said_within_a_step() {
+    let lanes = |word: &str| {
+        let inner = step("in", &json!({"on_error": word}));
+        let config = json!({"action_type": null, "branches": [{"id": "l", "steps": [inner]}]});
+        let outer = step("p", &json!({"type": "parallel", "config": config}));
+        flow("sequential", &[outer], &json!({"fallback_flow_id": uuid::Uuid::from_u128(1).to_string()}))
+    };
+    for word in ["pause", "compensate", "fallback"] {
+        let message = format!("a step that stands in another fails that one: say {word} there");
+        refused(lanes(word), "/flow_steps/0/config/branches/0/steps/0/on_error", &message);
+    }
+    compiled(lanes("continue")).unwrap();
+    // One that an earlier release has saved still runs.
+    let saved = FlowDocument::from_value(lanes("pause")).unwrap();
+    FlowPlan::load(&saved, ACTIONS, &PlanLimits::default()).unwrap();
 }
 
 #[test]

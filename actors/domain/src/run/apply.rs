@@ -39,8 +39,13 @@ impl Run {
                 let error = entry.failure.as_ref().map(|f| Arc::<str>::from(f.message.as_str()));
                 self.remember(entry.step, entry.result.clone().map(Output::Here), error.as_deref());
             }
+            Change::StepReleased { step, .. } => {
+                self.state.apply(change);
+                self.join_phase(*step);
+            }
             Change::StepEnded { step, status } => {
                 self.state.apply(change);
+                self.join_phase(*step);
                 let Some((results, id)) = self.results_of(*step) else { return };
                 let view = results.entry(id).or_insert_with(|| StepView {
                     status: "",

@@ -8,9 +8,6 @@ use crate::ids::StepNo;
 use crate::log::{Failure, LogEntry, OUTCOME_UNKNOWN};
 use crate::words::{ExecutionStatus, OnUnknownOutcome};
 
-/// How long after a probe that could not tell another one follows.
-const PROBE_AGAIN_MS: i64 = 5_000;
-
 impl Decider<'_> {
     /// An executor reports. A report of another attempt than the present one is old news.
     pub(super) fn attempt_ended(&mut self, no: StepNo, attempt: u32, report: &AttemptReport) {
@@ -46,7 +43,8 @@ impl Decider<'_> {
     }
 
     /// A probe has ended. Where it succeeds the attempt before it took effect, and what the probe found is the step's
-    /// result; where it fails for good there was no effect, and the step is tried again.
+    /// result; where it fails for good there was no effect, and the step is tried again. One that cannot tell is repeated as
+    /// the step's policy says, in a count of its own; after the last a person must say.
     fn verified(&mut self, no: StepNo, report: &AttemptReport) {
         let live = self.live(no);
         let next_attempt = live.attempt + 1;
@@ -63,11 +61,21 @@ impl Decider<'_> {
                 if !goes_on {
                     return self.end(no, StepStatus::Cancelled);
                 }
-                let wait_ms = failure.retry_after_ms.unwrap_or(PROBE_AGAIN_MS);
-                let due_at_ms = if failure.retryable { self.now_ms + wait_ms } else { self.now_ms };
-                self.emit(Change::StepRetrying { step: no, next_attempt, due_at_ms });
-                let live = Live { verifying: failure.retryable, base: live.base + 1, ..self.live(no) };
+                let again_at_ms = if failure.retryable { self.next_probe_ms(no, failure.retry_after_ms) } else { None };
+                let parks = failure.retryable && again_at_ms.is_none();
+                if parks {
+                    self.emit(Change::StepParked { step: no, next_attempt });
+                } else {
+                    let due_at_ms = again_at_ms.unwrap_or(self.now_ms);
+                    self.emit(Change::StepRetrying { step: no, next_attempt, due_at_ms });
+                }
+                let verifying = again_at_ms.is_some();
+                let probes = if verifying { live.probes + 1 } else { 0 };
+                let live = Live { verifying, probes, base: live.base + 1, ..self.live(no) };
                 self.emit(Change::StepAdjusted { step: no, live });
+                if parks {
+                    self.emit(Change::ApprovalRequested { step: Some(no) });
+                }
             }
             Outcome::Cancelled => {}
         }
@@ -107,6 +115,14 @@ impl Decider<'_> {
             self.now_ms,
             retry_after_ms,
         )
+    }
+
+    /// When the probe under way, which could not tell, may be made again; `None` when it may not.
+    fn next_probe_ms(&self, no: StepNo, retry_after_ms: Option<i64>) -> Option<i64> {
+        let live = self.live(no);
+        let execution = self.draft.header.id.execution(no);
+        let policy = retry_of(self.plan(no), self.grant.gates);
+        policy.next_at_ms(execution, live.probes, live.released_at_ms, self.now_ms, retry_after_ms)
     }
 
     fn emit_log(&mut self, entry: LogEntry, report: &AttemptReport) {

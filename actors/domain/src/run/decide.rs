@@ -374,6 +374,7 @@ impl Decider<'_> {
             (None, None) => RunStatus::Completed,
         };
         if status == RunStatus::Completed {
+            self.phase_completed();
             // All that was to be done is done: nothing is taken back for what only its output lacks.
             let error = self.give().err();
             let status = if error.is_some() { RunStatus::Failed } else { status };
@@ -381,8 +382,8 @@ impl Decider<'_> {
         }
         let blamed = failed.or_else(|| self.cancelled_step());
         let error = self.state().error.clone().or_else(|| blamed.map(|no| self.step_error(no)));
+        self.phase_cut_off(status, error.as_deref());
         if status == RunStatus::Failed {
-            self.phase_failed(error.as_deref());
             let action = failed.map_or(self.draft.plan.on_error_action, |no| self.draft.on_error(no));
             if let Some(to_phase) = self.rolls_back(action)
                 && self.begin_rollback(to_phase, error.as_deref().unwrap_or_default())

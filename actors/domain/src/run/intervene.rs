@@ -47,7 +47,7 @@ impl Run {
     /// The steps of the flow that a retry begins anew: what stands in others follows these.
     fn to_do_again(&self, step: Option<StepNo>) -> Result<BTreeSet<StepNo>, Refusal> {
         match step {
-            None => Ok(self.outer().filter(|no| self.did_not_do(*no) && !self.was_tolerated(*no)).collect()),
+            None => Ok(self.outer().filter(|no| self.is_to_do_again(*no)).collect()),
             Some(no) => {
                 let mut outer = Some(no).filter(|no| self.state.get(*no).is_some()).ok_or(Refusal::NoSuchStep(no))?;
                 while let Some(container) = self.container(outer) {
@@ -62,6 +62,11 @@ impl Run {
     pub(super) fn did_not_do(&self, no: StepNo) -> bool {
         let Some(status) = self.state.get(no).map(|step| step.status) else { return false };
         status.fails_the_run() || matches!(status, StepStatus::Cancelled | StepStatus::SkippedUpstream)
+    }
+
+    /// Whether a step of the flow ended without doing what it should, and the run could not go on from that.
+    pub(super) fn is_to_do_again(&self, no: StepNo) -> bool {
+        self.did_not_do(no) && !self.was_tolerated(no)
     }
 
     /// Whether the step failed and its dependents went on: they have its failure for a result.

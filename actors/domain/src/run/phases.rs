@@ -52,6 +52,26 @@ impl Run {
         // As long as it may be is not too long.
         Some(phase.started_at_ms.saturating_add(sla_ms).saturating_add(1))
     }
+
+    /// The phase that a step of the flow belongs to, or else counts as of. `None`: it has not begun.
+    pub(super) fn phase_of(&self, no: StepNo) -> Option<u32> {
+        let joined = || self.state.joined.iter().find(|(_, steps)| steps.contains(no)).map(|(phase, _)| *phase);
+        self.plan.steps[no as usize].phase.or_else(joined)
+    }
+
+    /// Notes of a step that belongs to no phase when it came, once: while a phase was under way, or after all of that had
+    /// ended, which is with the next. For a run that goes back to the end of a phase this is a question of what came
+    /// after it, so that nothing but the order of what has happened can say it.
+    pub(super) fn join_phase(&mut self, no: StepNo) {
+        let PhaseState { current, is_over, .. } = self.state.phase;
+        let has_place = self.plan.steps[..self.plan.fixed].get(no as usize).is_some_and(|step| step.parent.is_none());
+        if current == 0 || !has_place || self.phase_of(no).is_some() {
+            return;
+        }
+        let mut of_phase = (0..self.plan.fixed).filter(|at| self.plan.steps[*at].phase == Some(current));
+        let has_ended = is_over || of_phase.all(|at| self.state.steps[at].status.is_terminal());
+        self.state.joined.entry(current + u32::from(has_ended)).or_default().insert(no);
+    }
 }
 
 impl Decider<'_> {
@@ -118,6 +138,21 @@ impl Decider<'_> {
         if phase.current > 0 && !phase.is_over {
             self.moves(PhaseStatus::Failed, phase.current, None, error, None);
         }
+    }
+
+    /// The run has ended well. A `stop` may have ended it in the middle of a phase, which has then done what it was to do.
+    pub(super) fn phase_completed(&mut self) {
+        let phase = self.state().phase;
+        if phase.current > 0 && !phase.is_over {
+            self.moves(PhaseStatus::Completed, phase.current, None, None, None);
+        }
+    }
+
+    /// The run ends otherwise. Where it was cut off, all of the phase may have been done before it heard of that.
+    pub(super) fn phase_cut_off(&mut self, status: RunStatus, error: Option<&str>) {
+        let current = self.state().phase.current;
+        let is_done = self.steps_of(current).all(|no| self.status(no).is_terminal() && !self.has_failed(no));
+        if status != RunStatus::Failed && is_done { self.phase_completed() } else { self.phase_failed(error) }
     }
 
     /// What was done after the end of a phase has been taken back.

@@ -75,13 +75,20 @@ impl Run {
         let mut targets = Vec::new();
         // What it took over is not this run's to take back.
         for no in self.outer().filter(|no| !self.state.reused.contains(*no)) {
-            if to_phase == 0 || self.plan.steps[no as usize].phase.is_some_and(|phase| phase > to_phase) {
+            if self.came_after(no, to_phase) {
                 self.undoable(no, &mut targets);
             }
         }
         targets.sort_by_key(|no| self.depth_key(*no));
         targets.reverse();
         targets
+    }
+
+    /// Whether a step of the flow came after the end of a phase; 0: the start. One that belongs to no phase and has not done
+    /// what it should is done again with what did, whenever it began: what there may be of it goes first.
+    fn came_after(&self, no: StepNo, to_phase: u32) -> bool {
+        let is_open = || self.plan.steps[no as usize].phase.is_none() && self.is_to_do_again(no);
+        to_phase == 0 || self.phase_of(no).is_some_and(|phase| phase > to_phase) || is_open()
     }
 
     /// A step, and what stands in it, as far as it can be taken back and there is something to take back.
@@ -249,7 +256,7 @@ impl Decider<'_> {
             .draft
             .outer()
             .filter(|no| !self.state().reused.contains(*no))
-            .filter(|no| phase == 0 || self.plan(*no).phase.is_some_and(|p| p > phase) || self.never_came(*no))
+            .filter(|no| self.draft.came_after(*no, phase) || self.never_came(*no))
             .collect();
         again.iter().for_each(|no| self.reset(*no, true));
         self.enter_phase(phase + 1);

@@ -54,6 +54,9 @@ struct Saved {
     unknown: BTreeSet<StepNo>,
     #[serde(rename = "h", default, skip_serializing_if = "is_none")]
     phase: PhaseState,
+    /// Absent in what earlier releases wrote: there such a step is taken back only by whoever goes back to the start.
+    #[serde(rename = "m", default, skip_serializing_if = "BTreeMap::is_empty")]
+    joined: BTreeMap<u32, Ranges>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     rollback: Option<RollbackState>,
     #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
@@ -191,6 +194,7 @@ impl RunState {
             event_keys: self.event_keys.clone(),
             unknown: self.unknown.clone(),
             phase: self.phase,
+            joined: self.joined.clone(),
             rollback: self.rollback.clone(),
             output: self.output.clone(),
             keys: self.keys.clone(),
@@ -241,6 +245,7 @@ impl RunState {
             event_keys: saved.event_keys,
             unknown: saved.unknown,
             phase: saved.phase,
+            joined: saved.joined,
             rollback: saved.rollback,
             output: saved.output,
             keys: saved.keys,

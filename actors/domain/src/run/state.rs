@@ -81,7 +81,7 @@ impl RunState {
                 self.paused_by = Some(by.clone());
             }
             Change::RunReopened { at_ms } => {
-                // The time in which the run had ended is none of its phase's.
+                // The time in which the run had ended is none of its phase's, where a release before this one left that open.
                 if self.phase.current > 0 && !self.phase.is_over {
                     self.phase.started_at_ms += self.completed_at_ms.map_or(0, |ended| (at_ms - ended).max(0));
                 }
@@ -142,6 +142,8 @@ impl RunState {
                 }
                 self.votes.remove(step);
                 self.reused.remove(*step);
+                self.joined.values_mut().for_each(|steps| steps.remove(*step));
+                self.joined.retain(|_, steps| !steps.is_empty());
                 self.forms.remove(step);
             }
             Change::StepReleased { step, status, live } => self.set(*step, *status, Some(*live)),

@@ -169,6 +169,9 @@ pub struct Live {
     /// Whether the present attempt asks if the one before, whose outcome is unknown, took effect.
     #[serde(rename = "v", default, skip_serializing_if = "is_false")]
     pub verifying: bool,
+    /// How many such attempts before the present one could not tell; one that was cut off itself does not count.
+    #[serde(rename = "vp", default, skip_serializing_if = "is_zero")]
+    pub probes: u32,
     /// Under which the result of the present attempt may be used again.
     #[serde(rename = "ck", default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheKey>,

@@ -19,6 +19,7 @@ use crate::words::{ApprovalStatus, ExecutionStatus, Role, TriggerType};
 
 mod again;
 mod cache;
+mod cut_phases;
 mod events;
 mod fallback;
 mod gates;
@@ -33,6 +34,7 @@ mod reasons;
 mod recovery;
 mod results;
 mod sub_flows;
+mod unphased;
 mod waiting;
 
 const BY: UserId = UserId(Uuid::from_u128(9));

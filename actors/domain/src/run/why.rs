@@ -134,9 +134,15 @@ impl Run {
                 (Waiting::Schedule, "it is scheduled for later".to_owned(), later, Vec::new())
             }
             StepStatus::Retrying if later.is_some() => {
-                let made = live.attempt - live.base;
                 let most = retry_of(plan, gates).max_attempts;
-                let message = format!("attempt {made} of {most} has failed; the next one is due");
+                let message = if live.verifying {
+                    let made = live.probes;
+                    format!(
+                        "probe {made} of {most} could not tell whether the attempt before took effect; the next one is due"
+                    )
+                } else {
+                    format!("attempt {} of {most} has failed; the next one is due", live.attempt - live.base)
+                };
                 (Waiting::Retry, message, later, Vec::new())
             }
             StepStatus::Pending | StepStatus::Retrying => {
@@ -179,6 +185,16 @@ impl Run {
         (Waiting::Event, message, vec![format!("event:{kind}:{key}")])
     }
 
+    /// The run that the step has started is known to it from when it has heard that it was accepted.
+    fn awaits_run(&self, no: StepNo) -> (Waiting, String, Vec<String>) {
+        let child = self.state.get(no).and_then(|step| step.live.as_deref()?.child);
+        let message = child.map_or_else(
+            || "it has asked for its run, and has yet to hear that it was accepted".to_owned(),
+            |run| format!("it waits for the end of run {run}, which it started"),
+        );
+        (Waiting::SubFlow, message, child.iter().map(ToString::to_string).collect())
+    }
+
     fn waiting_reason(&self, no: StepNo) -> Reason {
         let (code, message, held_by) = match &self.step_plan(no).kind {
             StepKind::Wait(wait) => match &wait.what {
@@ -190,7 +206,7 @@ impl Run {
                 }
                 WaitFor::Event { kind, .. } => self.awaits_event(no, kind),
             },
-            StepKind::SubFlow(_) => (Waiting::SubFlow, "it waits for the run that it started".to_owned(), Vec::new()),
+            StepKind::SubFlow(_) => self.awaits_run(no),
             _ => {
                 let open: Vec<String> = self
                     .state

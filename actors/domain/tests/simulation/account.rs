@@ -1,13 +1,14 @@
 //! What took effect outside, and was taken back: an account that is kept of the log alone, and knows nothing of how a
 //! run keeps its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use core314_domain::ids::StepNo;
 use core314_domain::log::{LogEntry, OUTCOME_UNKNOWN};
 use core314_domain::plan::FlowPlan;
+use core314_domain::run::step::StepStatus;
 use core314_domain::run::{Change, Place, PlanRef, Run, UndoWay};
-use core314_domain::words::{ExecutionStatus, PhaseStatus};
+use core314_domain::words::{ExecutionStatus, OnError, PhaseStatus};
 
 use super::checks::{Check, ensure};
 
@@ -27,6 +28,10 @@ pub struct Account {
     pub undone: usize,
     /// The last transition of a phase.
     moved: Option<(u32, PhaseStatus)>,
+    /// Steps of the flow that have ended, and how.
+    ended: BTreeMap<StepNo, StepStatus>,
+    /// Steps of the flow that belong to no phase, with the one that they came in: the next, where all of one had ended.
+    came_in: BTreeMap<StepNo, u32>,
 }
 
 impl Account {
@@ -46,6 +51,15 @@ impl Account {
                 ensure(open == 0, || format!("a rollback is over and {open} of its undos are not"))?;
             }
             Change::PhaseMoved(moved) => self.moved(moved.phase, moved.status, before, after)?,
+            Change::StepReleased { step, .. } => self.came(*step, &after.plan),
+            Change::StepEnded { step, status } if (*step as usize) < after.plan.fixed => {
+                self.ended.insert(*step, *status);
+                self.came(*step, &after.plan);
+            }
+            Change::StepReset { step } => {
+                self.ended.remove(step);
+                self.came_in.remove(step);
+            }
             _ => {}
         }
         Ok(())
@@ -70,9 +84,33 @@ impl Account {
         }
     }
 
+    /// A step of the flow has begun, or has ended without that.
+    fn came(&mut self, no: StepNo, plan: &FlowPlan) {
+        let is_free =
+            plan.steps[..plan.fixed].get(no as usize).is_some_and(|s| s.parent.is_none() && s.phase.is_none());
+        let Some((phase, status)) = self.moved.filter(|_| is_free) else { return };
+        let of_phase = |no: &StepNo| plan.steps[*no as usize].phase == Some(phase);
+        let all_over = (0..plan.fixed as StepNo).filter(of_phase).all(|no| self.ended.contains_key(&no));
+        let is_over = status != PhaseStatus::Started || all_over;
+        self.came_in.entry(no).or_insert(phase + u32::from(is_over));
+    }
+
+    /// Whether an execution stands in a step that came after the end of a phase, or, belonging to none, has yet to do what it
+    /// should.
+    fn is_after(&self, run: &Run, no: StepNo, to_phase: u32) -> bool {
+        let outer = path(run, no)[0];
+        let plan = &run.plan.steps[outer as usize];
+        let came_in = || self.came_in.get(&outer).copied();
+        let ended = self.ended.get(&outer).copied();
+        let tolerated = |status: StepStatus| status.fails_the_run() && plan.on_error == OnError::Continue;
+        let is_bad = |status: StepStatus| !status.satisfies() && !tolerated(status);
+        let is_open = plan.phase.is_none() && ended.is_some_and(is_bad);
+        to_phase == 0 || is_open || plan.phase.or_else(came_in).is_some_and(|phase| phase > to_phase)
+    }
+
     /// Exactly what completed or may have, after the phase; and nothing before what came of it.
     fn began(&mut self, base: StepNo, targets: &[StepNo], to_phase: u32, after: &Run) -> Check {
-        let belongs = |no: &StepNo| to_phase == 0 || outer_phase(after, *no).is_some_and(|phase| phase > to_phase);
+        let belongs = |no: &StepNo| self.is_after(after, *no, to_phase);
         let expected: BTreeSet<StepNo> = self.done.union(&self.unknown).copied().filter(belongs).collect();
         let found: BTreeSet<StepNo> = targets.iter().copied().collect();
         ensure(found.len() == targets.len(), || format!("{targets:?} would be undone, one of them twice"))?;
@@ -141,7 +179,7 @@ impl Account {
 
     /// What is left of what took effect after a phase.
     pub fn left(&self, run: &Run, to_phase: u32) -> Vec<StepNo> {
-        let belongs = |no: &StepNo| to_phase == 0 || outer_phase(run, *no).is_some_and(|phase| phase > to_phase);
+        let belongs = |no: &StepNo| self.is_after(run, *no, to_phase);
         self.done.union(&self.unknown).copied().filter(belongs).collect()
     }
 }
@@ -161,10 +199,6 @@ fn path(run: &Run, no: StepNo) -> Vec<StepNo> {
     }
     path.reverse();
     path
-}
-
-fn outer_phase(run: &Run, no: StepNo) -> Option<u32> {
-    run.plan.steps[path(run, no)[0] as usize].phase
 }
 
 /// Whether one execution could only begin once the other was over.

@@ -213,6 +213,10 @@ pub fn end(run: &Run, store: &Store) -> Check {
         format!("the run is {status} and does not say why")
     })?;
     ensure(run.state.completed_at_ms.is_some(), || "the run ended at no time".into())?;
+    let phase = run.state.phase;
+    ensure(phase.current == 0 || phase.is_over, || {
+        format!("the run is {status} and phase {} is not over", phase.current)
+    })?;
     let is_stuck = run.state.rollback.as_ref().is_some_and(|rollback| rollback.is_stuck);
     let is_bad = matches!(status, RunStatus::Failed | RunStatus::RolledBack) && !is_stuck;
     let asks = |plan: &StepPlan| match plan.on_error {

@@ -245,6 +245,12 @@ pub fn rolling_back() -> Vec<Shape> {
         ];
         Shape::new(name, flow("mixed", &steps, &json!({"rollback": rollback})))
     };
+    let between = |name: &str, rollback: Value| {
+        let of = |id: &str, phase: u32| undoable(id, &json!({"phase": phase}));
+        let free = |id: &str| undoable(id, &json!({}));
+        let steps = [of("a", 1), free("u"), of("b", 2), free("w"), of("c", 2), free("z")];
+        Shape::new(name, flow("sequential", &steps, &json!({"rollback": rollback})))
+    };
     let then_retry = |to: &str| json!({"to": to, "then": "retry", "retries": 2});
     let mut shapes = vec![
         pipeline("to the phase before", json!({"to": "previous"})),
@@ -253,6 +259,8 @@ pub fn rolling_back() -> Vec<Shape> {
         pipeline("never back", json!({"to": "off"})),
         pipeline("to the phase before, and again", then_retry("previous")),
         pipeline("to the start, and again", then_retry("start")),
+        between("steps of no phase, to the phase before", json!({"to": "previous"})),
+        between("steps of no phase, and again", then_retry("previous")),
         // How far one is when the other fails depends on how long things take.
         two("two steps a phase, to the start", json!({"to": "start"})).timed(),
         two("two steps a phase, and again", then_retry("start")).timed(),

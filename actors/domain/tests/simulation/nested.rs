@@ -65,7 +65,7 @@ impl Maker<'_> {
         add(self.rng, 80, &json!({"requires_approval": true}));
         let on_error = self.rng.pick(&["continue", "continue", "compensate", "pause", "fallback"]);
         // A step that stands in another fails that one.
-        let fits = depth == 0 || on_error != "fallback";
+        let fits = depth == 0 || on_error == "continue";
         add(self.rng, 250 * usize::from(fits), &json!({"on_error": on_error}));
         made
     }

@@ -77,6 +77,67 @@ fn an_unknown_outcome_can_wait_for_a_person() {
     assert_eq!((bench.letters().as_str(), bench.error()), ("NX", "step 'a': a person refused it"));
 }
 
+/// A run whose first step is looked after by a probe, which has just started: its attempt was cut off.
+fn probing(retry: &Value) -> Bench {
+    let verify = json!({"action_type": "noop", "action_payload": {"ask": 1}});
+    let pays = step("a", json!({"on_unknown_outcome": "verify", "verify": verify, "retry": retry}));
+    let mut bench = Bench::begun(flow("sequential", &[pays, step("b", json!({}))], json!({})));
+    assert_eq!(started(&bench.tell(&Command::Recover { under_way: vec![] })), [(0, 1)]);
+    bench
+}
+
+#[test]
+fn a_probe_that_cannot_tell_is_made_again_as_the_policy_says_and_then_a_person_is_asked() {
+    let mut bench = probing(&json!({"max_attempts": 3, "backoff_seconds": 10.0, "multiplier": 3.0, "jitter": "none"}));
+    bench.fails_for_now(0, None);
+    assert_eq!((bench.letters().as_str(), bench.timing(None).wake_at_ms), ("RB", Some(10_000)));
+    let told = "probe 1 of 3 could not tell whether the attempt before took effect; the next one is due";
+    assert_eq!(bench.run.why(0)[0].message, told);
+    assert_eq!(RunState::load(&bench.run.save()).as_ref(), Ok(&bench.run.state), "the count survives");
+    assert_eq!(started(&bench.at(10_000, &Command::Wake)), [(0, 2)]);
+    bench.fails_for_now(0, None);
+    assert_eq!(bench.timing(None).wake_at_ms, Some(40_000), "further apart each time");
+    assert_eq!(started(&bench.at(40_000, &Command::Wake)), [(0, 3)]);
+    let last = bench.fails_for_now(0, None);
+    assert!(last.changes.contains(&Change::ApprovalRequested { step: Some(0) }), "{last:?}");
+    assert_eq!((bench.letters().as_str(), bench.timing(None).wake_at_ms), ("AB", None));
+    assert_eq!(bench.run.why(40_000)[0].code, Waiting::OutcomeUnknown);
+
+    let mut refused = bench.run.clone();
+    let again = bench.tell(&Command::Approve { step: Some(0), by: person() });
+    let [Effect::StartAttempt { attempt: 4, part: PlanRef::Step(0), .. }] = &again.effects[..] else {
+        panic!("{again:?}")
+    };
+    bench.completes(0);
+    assert_eq!(bench.letters(), "CI");
+    std::mem::swap(&mut bench.run, &mut refused);
+    bench.log.truncate(4);
+    bench.tell(&Command::Reject { step: Some(0), by: person() });
+    assert_eq!((bench.letters().as_str(), bench.run.state.status), ("NX", RunStatus::Failed));
+}
+
+#[test]
+fn a_probe_that_is_cut_off_itself_does_not_count() {
+    let mut bench = probing(&json!({"max_attempts": 1}));
+    let died = Command::Recover { under_way: vec![] };
+    for attempt in 2..5 {
+        assert_eq!(started(&bench.tell(&died)), [(0, attempt)], "it has told nothing yet");
+    }
+    bench.fails_for_now(0, None);
+    assert_eq!(bench.letters(), "AB");
+    let mut asked = probing(&json!({"max_attempts": 2, "jitter": "none"}));
+    asked.fails_for_now(0, Some(60_000));
+    assert_eq!(asked.timing(None).wake_at_ms, Some(60_000), "who is asked may name a later time");
+}
+
+#[test]
+fn without_a_probe_a_person_finds_out() {
+    let steps = [step("a", json!({"on_unknown_outcome": "verify"})), step("b", json!({}))];
+    let mut bench = Bench::begun(flow("sequential", &steps, json!({})));
+    bench.tell(&Command::Recover { under_way: vec![] });
+    assert_eq!((bench.letters().as_str(), bench.run.why(0)[0].code), ("AB", Waiting::OutcomeUnknown));
+}
+
 #[test]
 fn what_was_under_way_when_a_closing_run_died_is_over() {
     let mut bench = Bench::begun(parks());

@@ -57,3 +57,17 @@ fn a_sub_flow_that_is_done_again_starts_another_run() {
     bench.tell(&ended(second, RunStatus::Completed));
     assert_eq!(output(&bench, "s")["run_id"], json!(second));
 }
+
+#[test]
+fn whoever_waits_for_a_run_names_it() {
+    let mut bench =
+        Bench::begun(flow("sequential", &[kind("s", "sub_flow", json!({"flow_name": "other"}))], json!({})));
+    let reason = bench.run.why(0).remove(0);
+    assert_eq!((reason.code, reason.held_by.len(), reason.wakes_at_ms), (Waiting::SubFlow, 0, Some(30_000)));
+    let child = RunId::new(5, 9 << 24);
+    bench.tell(&Command::SubRun { step: 0, news: SubRunNews::Accepted { run: child, attempt: 0 } });
+    reload(&mut bench);
+    let reason = bench.run.why(0).remove(0);
+    assert_eq!((reason.code, reason.held_by), (Waiting::SubFlow, vec![child.to_string()]));
+    assert!(reason.message.contains(&child.to_string()), "{}", reason.message);
+}
