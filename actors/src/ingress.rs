@@ -48,7 +48,7 @@ pub struct Trigger {
     pub context: Json,
     /// Headers and query of a webhook; null otherwise.
     pub webhook: Json,
-    /// `user:ID`, `service:ID` or `webhook:ID`.
+    /// As a run's header keeps it.
     pub triggered_by: Arc<str>,
     pub decision_event_id: Option<RowId>,
     pub recommendation_id: Option<RowId>,
