@@ -158,9 +158,10 @@ pub enum TriggerError {
     /// The flow takes no triggers at the moment.
     #[error("flow '{0}' is not active")]
     Inactive(String),
-    /// Change the flow: its condition cannot be evaluated on this trigger.
+    /// Change the flow: its condition cannot be evaluated on this trigger, which starts no other flow either; for each flow
+    /// that was asked, why not.
     #[error("the conditions of flow '{flow}' cannot be evaluated: {message}")]
-    Condition { flow: String, message: String },
+    Condition { flow: String, message: String, why_not: Vec<WhyNot> },
     /// Send less.
     #[error("the trigger has {bytes} bytes, at most {limit} are taken")]
     TooLarge { bytes: usize, limit: usize },

@@ -124,7 +124,8 @@ impl Starter {
     async fn failed(&self, occurrence: &Occurrence, error: &TriggerError) -> Result<Started, TriggerError> {
         let summary = format!("{} started nothing: {error}", occurrence.kind.as_str().replace('_', " "));
         self.settle(occurrence, Some((AuditEvent::TriggerFailed, summary, json!({"kind": occurrence.kind})))).await?;
-        Ok(Started::default())
+        let why_not = if let TriggerError::Condition { why_not, .. } = error { why_not.clone() } else { Vec::new() };
+        Ok(Started { runs: Vec::new(), why_not })
     }
 
     async fn refuse_chain(
