@@ -48,7 +48,7 @@ pub struct Trigger {
     pub context: Json,
     /// Headers and query of a webhook; null otherwise.
     pub webhook: Json,
-    /// `user:ID`, `service:ID` or `webhook:ID`.
+    /// As a run's header keeps it.
     pub triggered_by: Arc<str>,
     pub decision_event_id: Option<RowId>,
     pub recommendation_id: Option<RowId>,
@@ -158,9 +158,10 @@ pub enum TriggerError {
     /// The flow takes no triggers at the moment.
     #[error("flow '{0}' is not active")]
     Inactive(String),
-    /// Change the flow: its condition cannot be evaluated on this trigger.
+    /// Change the flow: its condition cannot be evaluated on this trigger, which starts no other flow either; for each flow
+    /// that was asked, why not.
     #[error("the conditions of flow '{flow}' cannot be evaluated: {message}")]
-    Condition { flow: String, message: String },
+    Condition { flow: String, message: String, why_not: Vec<WhyNot> },
     /// Send less.
     #[error("the trigger has {bytes} bytes, at most {limit} are taken")]
     TooLarge { bytes: usize, limit: usize },

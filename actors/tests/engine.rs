@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use core314_actors::clock::SystemClock;
-use core314_actors::engine::{Engine, Parts};
+use core314_actors::engine::{DecisionDraft, Engine, Parts, VerdictDraft};
 use core314_actors::feed::{Feed, Limits, Subscription};
 use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
 use core314_actors::ports::Scope;
@@ -70,6 +70,36 @@ impl World {
         let id = FlowId(Uuid::from_u128(id));
         self.store.add_flow(id, owner(), FlowDocument::from_value(document).expect("a flow"));
         id
+    }
+
+    /// A flow that carries out the decisions for which its conditions hold.
+    fn deciding(&self, id: u128, conditions: &str) -> FlowId {
+        let step = json!({"id": "s", "config": {"action_type": "scripted", "action_payload": {}}});
+        let document = json!({"flow_name": format!("flow-{id}"), "trigger_type": "decision_approved",
+            "conditions": conditions, "flow_steps": [step]});
+        let id = FlowId(Uuid::from_u128(id));
+        self.store.add_flow(id, owner(), FlowDocument::from_value(document).expect("a flow"));
+        id
+    }
+
+    /// The flows that an approved decision of this source starts, and the clauses of those that it does not.
+    fn approve(&self, engine: &Engine, source: &str) -> (Vec<FlowId>, Vec<String>) {
+        let draft = DecisionDraft {
+            owner: owner(),
+            source: source.to_owned(),
+            title: "Do it".to_owned(),
+            summary: None,
+            confidence: None,
+            risk: None,
+            payload: json!({}),
+            idempotency: None,
+            by: "user:7".to_owned(),
+        };
+        let id = self.io.block_on(engine.take_decision(draft)).expect("taken");
+        let draft = VerdictDraft { owner: owner(), id, is_yes: true, notes: None, by: "user:7".to_owned() };
+        let started = self.io.block_on(engine.judge_decision(draft)).expect("approved").expect("at once");
+        let runs = started.runs.iter().map(|run| run.flow_id).collect();
+        (runs, started.why_not.into_iter().map(|why_not| why_not.clause).collect())
     }
 
     fn trigger(&self, engine: &Engine, flow: FlowId, key: Option<(&str, u8)>) -> Result<Triggered, TriggerError> {
@@ -210,6 +240,22 @@ fn an_idempotency_key_starts_one_run() {
     assert_eq!(first, again);
     let other = world.trigger(&engine, flow, Some(("k", 2)));
     assert!(matches!(other, Err(TriggerError::KeyReused)), "{other:?}");
+    assert_eq!(world.until("the run ends", all_ended).runs.len(), 1);
+    world.stop(&engine);
+}
+
+#[test]
+fn a_flow_whose_conditions_cannot_be_evaluated_keeps_no_older_one_from_starting() {
+    let world = World::new();
+    let wanted = world.deciding(1, "trigger.source == 'planner'");
+    // The newer one is asked first, and the member is not there.
+    world.deciding(2, "trigger.payload.region == 'eu'");
+    let engine = world.start();
+    assert_eq!(world.approve(&engine, "planner"), (vec![wanted], Vec::new()));
+    let (runs, clauses) = world.approve(&engine, "other");
+    assert_eq!((runs.len(), clauses.len()), (0, 2), "{clauses:?}");
+    assert!(clauses[0].starts_with("it cannot be evaluated: "), "whoever approves is told why: {clauses:?}");
+    assert_eq!(clauses[1], "trigger.source == 'planner'");
     assert_eq!(world.until("the run ends", all_ended).runs.len(), 1);
     world.stop(&engine);
 }

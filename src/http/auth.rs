@@ -26,6 +26,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use core314_actors::engine::Engine;
 use core314_actors::ports::Scope;
 use core314_domain::ids::{OrganizationId, Owner, UserId};
+use core314_domain::run::on_behalf;
 use core314_domain::words::KeyScope;
 pub use core314_domain::words::Role;
 use uuid::Uuid;
@@ -92,7 +93,7 @@ pub struct Caller {
     pub scope: Scope,
     /// Who owns what is written; absent for a platform key that names no user.
     owner: Option<Owner>,
-    /// For logs and the audit: `user:ID` or `service:KEY`.
+    /// For logs and the audit: `user:ID`, `service:KEY/user:ID`, or `service:KEY` where it acts for nobody.
     pub by: String,
     /// What the caller may do.
     pub role: Role,
@@ -236,7 +237,13 @@ fn as_service(key: &str, user: Option<UserId>, organization: Option<Organization
         return Err(Problem::header(USER_HEADER, format!("is required beside {ORGANIZATION_HEADER}")));
     }
     let scope = owner.map_or(Scope::Platform, |owner| Scope::Tenant(owner.tenant));
-    Ok(Caller { scope, owner, by: format!("service:{key}"), role: Role::Viewer })
+    Ok(Caller { scope, owner, by: by_service(key, user), role: Role::Viewer })
+}
+
+/// A key by its name, and for whom it acts: what it does is theirs, such as to start a run that they may not approve then.
+fn by_service(key: &str, user: Option<UserId>) -> String {
+    let by = format!("service:{key}");
+    user.map_or_else(|| by.clone(), |user| on_behalf(&by, user))
 }
 
 /// Within an organization a key may act for any of its users; a user without one is alone in their tenant.
@@ -256,7 +263,7 @@ fn as_tenant_key(
     Ok(Caller {
         scope: Scope::Tenant(owner.tenant),
         owner: Some(owner),
-        by: format!("service:{key}"),
+        by: by_service(key, Some(owner.user)),
         role: Role::Viewer,
     })
 }

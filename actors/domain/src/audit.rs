@@ -95,7 +95,7 @@ pub struct AuditEntry {
     /// Whose chain it joins.
     pub partition: u16,
     pub event: AuditEvent,
-    /// `user:ID`, `service:ID`, `webhook:ID`, `node:ID` or an actor's path.
+    /// `user:ID`, `service:ID/user:ID`, `webhook:ID`, `node:ID` or an actor's path.
     pub actor: String,
     /// What it is about, such as `flow_run`.
     pub subject_type: &'static str,

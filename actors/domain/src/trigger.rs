@@ -44,6 +44,9 @@ pub struct TriggerPlan {
 enum Kind {
     /// The flow's conditions say all there is to say.
     Any,
+    /// It is for a webhook of its own, by this name. That one names the flow by its id; whatever looks for flows passes it
+    /// over, so that nobody reaches it by an endpoint that asks for less proof.
+    Endpoint(String),
     Event {
         event_type: String,
         source: Option<String>,
@@ -87,6 +90,7 @@ impl TriggerPlan {
                 TriggerType::FlowFinished | TriggerType::ThresholdExceeded => {
                     Kind::Unreadable(format!("{}: {}", problem.pointer, problem.message))
                 }
+                TriggerType::Webhook => endpoint(doc.trigger_config.get("webhook").and_then(Value::as_str)),
                 _ => Kind::Any,
             };
             Self { matching: Matching::First, kind }
@@ -99,6 +103,7 @@ impl TriggerPlan {
         match &self.kind {
             Kind::Any | Kind::Threshold(_) => Ok(None),
             Kind::Unreadable(message) => Ok(Some(message.clone())),
+            Kind::Endpoint(name) => Ok(Some(format!("trigger_config.webhook: {name}"))),
             Kind::Event { event_type, source, filter } => {
                 for (name, wanted) in [("type", Some(event_type)), ("source", source.as_ref())] {
                     let Some(wanted) = wanted else { continue };
@@ -138,7 +143,7 @@ fn compiled(doc: &FlowDocument) -> Result<TriggerPlan, Problem> {
     let config = &doc.trigger_config;
     let (matching, kind) = match doc.trigger_type {
         TriggerType::Schedule => (None, Kind::Any),
-        TriggerType::Webhook => (typed::<Hook>(config)?.matching, Kind::Any),
+        TriggerType::Webhook => hook(typed(config)?)?,
         TriggerType::Event => event(typed(config)?)?,
         TriggerType::FlowFinished => finished(typed(config)?)?,
         // Nothing is watched: it is for those who say themselves that a threshold was exceeded.
@@ -159,6 +164,17 @@ fn typed<T: serde::de::DeserializeOwned>(config: &Map<String, Value>) -> Result<
 
 fn problem(pointer: &str, message: impl Into<String>) -> Problem {
     Problem::new(format!("/trigger_config{pointer}"), message)
+}
+
+fn hook(config: Hook) -> Result<(Option<Matching>, Kind), Problem> {
+    if let Some(name) = &config.webhook {
+        named("/webhook", name)?;
+    }
+    Ok((config.matching, endpoint(config.webhook.as_deref())))
+}
+
+fn endpoint(name: Option<&str>) -> Kind {
+    name.map_or(Kind::Any, |name| Kind::Endpoint(name.to_owned()))
 }
 
 fn event(config: Event) -> Result<(Option<Matching>, Kind), Problem> {
@@ -244,6 +260,13 @@ mod tests {
     }
 
     #[test]
+    fn a_flow_with_a_webhook_of_its_own_is_found_by_no_other() {
+        let own = json!({"webhook": "alerts", "verification": "github", "match": "all"});
+        assert_eq!(failing("webhook", &own, json!({})).as_deref(), Some("trigger_config.webhook: alerts"));
+        assert_eq!(failing("webhook", &json!({"match": "all"}), json!({})), None);
+    }
+
+    #[test]
     fn the_end_of_a_flow_is_found_by_its_name_or_id_and_status() {
         let id = Uuid::from_u128(7).to_string();
         let end = |status: &str| json!({"flow_id": id, "flow_name": "nightly", "run_status": status});
@@ -261,6 +284,7 @@ mod tests {
     fn what_is_wrong_with_a_config_is_named_with_its_place() {
         for (trigger, config, pointer, words) in [
             ("webhook", json!({"mach": "all"}), "/trigger_config/mach", "unknown field"),
+            ("webhook", json!({"webhook": ""}), "/trigger_config/webhook", "1 to 200"),
             ("manual", json!({"match": "some"}), "/trigger_config/match", "unknown variant"),
             ("event", json!({}), "/trigger_config", "missing field `type`"),
             ("event", json!({"type": ""}), "/trigger_config/type", "1 to 200"),
@@ -286,6 +310,8 @@ mod tests {
         let scope = matching_scope(Arc::default(), Arc::default(), &owner, 0);
         let failing = |trigger: &str, config: &Value| TriggerPlan::compile(&document(trigger, config)).failing(&scope);
         assert_eq!(failing("webhook", &json!({"path": "/x"})), Ok(None));
+        let own = failing("webhook", &json!({"webhook": "alerts", "path": "/x"}));
+        assert_eq!(own, Ok(Some("trigger_config.webhook: alerts".to_owned())), "it is not opened to others by that");
         assert_eq!(failing("event", &json!({})), Ok(None));
         let never = failing("flow_finished", &json!({})).expect("evaluates").expect("never");
         assert!(never.contains("missing field `flow`"), "{never}");

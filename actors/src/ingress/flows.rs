@@ -57,5 +57,5 @@ impl Ingress {
 
 /// An expression of a flow cannot be evaluated on a trigger.
 fn condition(flow: &ReadyFlow, error: &ExprError) -> TriggerError {
-    TriggerError::Condition { flow: flow.flow.name.to_string(), message: error.to_string() }
+    TriggerError::Condition { flow: flow.flow.name.to_string(), message: error.to_string(), why_not: Vec::new() }
 }

@@ -1,7 +1,8 @@
 //! Which flows a trigger starts.
 //!
 //! Active flows of its type are asked, the newest first. Every one that says `match: all` starts when its trigger's config
-//! and its conditions hold; of the others the newest alone. The first of them carries the trigger's idempotency key, and
+//! and its conditions hold; of the others the newest alone. One whose conditions cannot be evaluated is passed over, so that
+//! a mistake in it keeps no other flow from being started; where nothing starts, the trigger is refused for it. The first of them carries the trigger's idempotency key, and
 //! its answer names the others, each of which has a key of its own made of that one: whoever sends the trigger again,
 //! after a crash in between too, starts what is missing and nothing else.
 
@@ -48,7 +49,7 @@ impl Ingress {
         let scope =
             matching_scope(trigger.context.clone(), trigger.webhook.clone(), &trigger.owner, self.runtime.now_ms());
         let mut found = Found { flows: Vec::new(), why_not: Vec::new() };
-        let mut has_first = false;
+        let (mut has_first, mut failed) = (false, None);
         for flow in candidates.iter() {
             let is_first = flow.plan.trigger.matching == Matching::First;
             if is_first && has_first {
@@ -64,16 +65,17 @@ impl Ingress {
                     found.flows.push(flow.clone());
                 }
                 Ok(Some(clause)) => found.why_not.push(why_not(flow, clause)),
-                // What was found already starts, whatever is wrong with a flow that is older.
-                Err(error) if !found.flows.is_empty() => {
-                    found.why_not.push(why_not(flow, format!("it cannot be evaluated: {error}")));
-                }
                 Err(error) => {
-                    let flow = flow.flow.name.to_string();
-                    return Err(TriggerError::Condition { flow, message: error.to_string() });
+                    found.why_not.push(why_not(flow, format!("it cannot be evaluated: {error}")));
+                    failed.get_or_insert_with(|| (flow.flow.name.to_string(), error.to_string()));
                 }
             }
         }
+        let Some((flow, message)) = failed else { return Ok(found) };
+        if found.flows.is_empty() {
+            return Err(TriggerError::Condition { flow, message, why_not: found.why_not });
+        }
+        tracing::warn!(%flow, %message, "the conditions of a flow cannot be evaluated; others are started");
         Ok(found)
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Weak;
 
 use core314_domain::ids::{NotificationId, Owner, UserId};
+use core314_domain::run::starter;
 use core314_domain::words::{NotificationType, Role, RunStatus, Severity, Urgency};
 use serde_json::{Map, Value, json};
 
@@ -65,9 +66,7 @@ impl Starter {
         let directory = desk.ok_or(TriggerError::Busy { retry_after_seconds: 1 })?.directory()?;
         let (owner, now_ms) = (occurrence.owner, self.runtime.now_ms());
         let asked = &occurrence.context["asked"];
-        let may = |user: &UserId| {
-            asked["allow_self"] != false || occurrence.context["triggered_by"] != format!("user:{user}")
-        };
+        let may = |user: &UserId| asked["allow_self"] != false || started_by(occurrence) != Some(*user);
         let mut users = people(directory.who(owner, &names(asked), now_ms).await?);
         users.retain(may);
         if users.is_empty() {
@@ -135,6 +134,11 @@ fn is_all_that_waits(held: usize, run: Option<&Value>) -> bool {
     run.and_then(wanted).unwrap_or(0) <= held as i64
 }
 
+/// Who has started the run that asks.
+fn started_by(occurrence: &Occurrence) -> Option<UserId> {
+    starter(occurrence.context["triggered_by"].as_str().unwrap_or_default(), occurrence.owner.user)
+}
+
 fn expires_at_ms(occurrence: &Occurrence) -> Option<i64> {
     occurrence.context["expires_at_ms"].as_i64()
 }
@@ -194,7 +198,34 @@ fn words(asked: &Value, run: &Value, extent: Extent) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use core314_domain::ids::RowId;
+    use core314_domain::run::on_behalf;
+    use core314_domain::words::OccurrenceKind;
+    use uuid::Uuid;
+
     use super::*;
+
+    #[test]
+    fn whoever_started_the_run_is_known_by_whatever_way_they_did() {
+        let [owner, other] = [1, 2].map(|n| UserId(Uuid::from_u128(n)));
+        let asks = |triggered_by: &str| Occurrence {
+            id: RowId(Uuid::nil()),
+            owner: Owner::new(owner, None),
+            kind: OccurrenceKind::ApprovalRequested,
+            subject: Uuid::nil(),
+            context: json!({"triggered_by": triggered_by, "asked": {"allow_self": false}}),
+            by: "run:1".to_owned(),
+            at_ms: 0,
+        };
+        for (by, expected) in [
+            (format!("user:{other}"), Some(other)),
+            (on_behalf("service:key", other), Some(other)),
+            ("service:key".to_owned(), Some(owner)),
+            ("webhook:1".to_owned(), None),
+        ] {
+            assert_eq!(started_by(&asks(&by)), expected, "{by}");
+        }
+    }
 
     #[test]
     fn a_request_that_was_decided_tells_of_the_others_and_one_that_is_alone_of_itself() {

@@ -6,6 +6,7 @@ use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
 use core314_domain::escalation::{EscalationReason, Failure, about_run};
 use core314_domain::ids::{FlowId, RowId, RunId};
+use core314_domain::run::{on_behalf, starter};
 use core314_domain::words::{OccurrenceKind, TriggerType};
 use serde_json::{Value, json};
 
@@ -123,7 +124,8 @@ impl Starter {
     async fn failed(&self, occurrence: &Occurrence, error: &TriggerError) -> Result<Started, TriggerError> {
         let summary = format!("{} started nothing: {error}", occurrence.kind.as_str().replace('_', " "));
         self.settle(occurrence, Some((AuditEvent::TriggerFailed, summary, json!({"kind": occurrence.kind})))).await?;
-        Ok(Started::default())
+        let why_not = if let TriggerError::Condition { why_not, .. } = error { why_not.clone() } else { Vec::new() };
+        Ok(Started { runs: Vec::new(), why_not })
     }
 
     async fn refuse_chain(
@@ -229,7 +231,7 @@ impl Starter {
             source: occurrence.kind.as_str().into(),
             context: Arc::new(context),
             webhook: Arc::default(),
-            triggered_by: occurrence.by.as_str().into(),
+            triggered_by: if is_end { by_end(occurrence, subject) } else { occurrence.by.as_str().into() },
             decision_event_id: own(&[OccurrenceKind::DecisionApproved]).or_else(|| of_others("decision_event_id")),
             recommendation_id: own(&[OccurrenceKind::RecommendationCreated, OccurrenceKind::RecommendationAccepted]),
             parent_run_id: is_end.then_some(RunId(occurrence.subject)),
@@ -258,6 +260,16 @@ fn subject_type(kind: OccurrenceKind) -> &'static str {
         OccurrenceKind::RecommendationCreated | OccurrenceKind::RecommendationAccepted => "recommendation",
         OccurrenceKind::ThresholdExceeded => "flow",
         OccurrenceKind::EscalationOpened => "escalation_event",
+    }
+}
+
+/// What starts a flow at the end of another: the run, and whoever is behind it, so that nobody decides in the second about
+/// what they have started by the first.
+fn by_end(occurrence: &Occurrence, run: &Value) -> Arc<str> {
+    let before = run["triggered_by"].as_str().unwrap_or_default();
+    match starter(before, occurrence.owner.user) {
+        Some(user) => on_behalf(&occurrence.by, user).into(),
+        None => occurrence.by.as_str().into(),
     }
 }
 
@@ -341,6 +353,16 @@ mod tests {
         );
         let cut = end_context(&end(), &run("manual"), 20);
         assert_eq!((&cut["output"], &cut["is_cut"], &cut["run_id"]), (&Value::Null, &json!(true), &json!("r")));
+    }
+
+    #[test]
+    fn whoever_started_a_run_is_behind_what_its_end_starts() {
+        let (owner, other) = (UserId(Uuid::from_u128(2)), UserId(Uuid::from_u128(4)));
+        let by = |before: &str| by_end(&end(), &json!({"triggered_by": before})).to_string();
+        assert_eq!(by(&format!("user:{other}")), format!("run:3/user:{other}"));
+        assert_eq!(by(&format!("run:1/user:{other}")), format!("run:3/user:{other}"), "along the whole chain");
+        assert_eq!(by("service:key"), format!("run:3/user:{owner}"));
+        assert_eq!(by("webhook:1"), "run:3");
     }
 
     #[test]

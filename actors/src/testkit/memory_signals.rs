@@ -190,6 +190,7 @@ impl Rows {
                 let (header, last) = (&run.header, run.attempts.iter().max_by_key(|attempt| attempt.step));
                 Some(json!({"id": header.id, "orchestration_flow_id": header.flow.id, "flow_name": *header.flow.name,
                 "flow_version": header.flow.version, "approvals_wanted": wanted, "own_waits": own_waits, "run_status": run.state.status, "trigger_type": header.trigger_type,
+                "triggered_by": *header.triggered_by,
                 "trigger_context": *header.trigger_context, "input": *header.input, "error": Value::Null,
                 "output": last.and_then(|attempt| attempt.result.clone()).and_then(|kept| match kept {
                     Kept::Here(value) => Some(Value::clone(&value)),

@@ -275,6 +275,7 @@ fn a_service_key_acts_for_whom_header_or_body_name() {
     let by_header = service().act(&headers(&[("x-user-id", &user)]), None).expect("named");
     let by_body = service().act(&headers(&[]), Some(USER)).expect("named");
     assert_eq!(by_header, by_body);
+    assert_eq!(by_header.by, format!("service:key/user:{USER}"));
     assert_eq!(by_header.owner(), Ok(Owner::new(USER, None)));
     assert_eq!(by_header.scope, Scope::Tenant(TenantId(USER.0)));
     let pairs = [("x-user-id", user.as_str()), ("x-organization-id", &ORGANIZATION.to_string())];
@@ -332,13 +333,14 @@ fn a_tenant_key_stays_in_its_tenant() {
     let own = act(Some(ORGANIZATION), &[], None).expect("itself");
     assert_eq!(
         (own.scope, own.owner(), own.by.as_str()),
-        (within, Ok(Owner::new(USER, Some(ORGANIZATION))), "service:key")
+        (within, Ok(Owner::new(USER, Some(ORGANIZATION))), format!("service:key/user:{USER}").as_str())
     );
     for (pairs, body) in
         [(&[("x-user-id", other.as_str())][..], None), (&[("x-organization-id", &organization)], Some(OTHER))]
     {
         let caller = act(Some(ORGANIZATION), pairs, body).expect("a colleague");
         assert_eq!((caller.scope, caller.owner()), (within, Ok(Owner::new(OTHER, Some(ORGANIZATION)))));
+        assert_eq!(caller.by, format!("service:key/user:{OTHER}"), "it is they who do it");
     }
     for pairs in [&[("x-organization-id", other.as_str())][..], &[("x-user-id", &other), ("x-organization-id", &other)]]
     {

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpResponse, web};
 use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered, WhyNot};
-use core314_actors::ports::store::{Delivery, Webhook, WebhookTarget};
+use core314_actors::ports::store::{Delivery, WebhookTarget};
 use core314_actors::webhooks::ReadyWebhook;
 use core314_domain::Json;
 use core314_domain::event;
 use core314_domain::hex::hex;
-use core314_domain::ids::RunId;
+use core314_domain::ids::{RunId, UserId};
 use core314_domain::json::without_nul;
+use core314_domain::run::on_behalf;
 use core314_domain::words::{DeliveryStatus, TriggerType};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -61,13 +62,16 @@ pub struct Incoming<'a> {
 /// Where a delivery comes from.
 pub enum Origin {
     Outside,
-    /// A tenant's own people try the webhook: the delivery has no name but the one that they give it.
-    Test(Option<IdempotencyRequest>),
+    /// Somebody of the tenant tries the webhook: the delivery has no name but the one that they give it.
+    Test {
+        user: UserId,
+        named: Option<IdempotencyRequest>,
+    },
 }
 
 impl Origin {
     fn is_test(&self) -> bool {
-        matches!(self, Self::Test(_))
+        matches!(self, Self::Test { .. })
     }
 }
 
@@ -109,7 +113,7 @@ pub async fn take(state: &State, incoming: Incoming<'_>) -> Result<HttpResponse,
         }
     };
     let key = idempotency.as_ref().map(|named| named.key.clone());
-    let trigger = trigger(&incoming.ready.webhook, payload.clone(), request.clone(), idempotency);
+    let trigger = trigger(&incoming, payload.clone(), request.clone(), idempotency);
     match state.engine.trigger(trigger).await {
         Ok(Triggered::Accepted(run)) => Ok(answer::of_run(state, incoming.ready, &run, &request).await),
         Ok(Triggered::Repeated(run)) => {
@@ -136,20 +140,26 @@ pub async fn take(state: &State, incoming: Incoming<'_>) -> Result<HttpResponse,
     }
 }
 
-fn trigger(webhook: &Webhook, context: Json, request: Json, idempotency: Option<IdempotencyRequest>) -> Trigger {
+fn trigger(incoming: &Incoming<'_>, context: Json, request: Json, idempotency: Option<IdempotencyRequest>) -> Trigger {
+    let webhook = &incoming.ready.webhook;
     let (target, trigger_type) = match webhook.target {
         WebhookTarget::Flow(flow) => (Target::Flow(flow), TriggerType::Webhook),
         WebhookTarget::Trigger(trigger) => (Target::Matching, trigger),
     };
-    let source: Arc<str> = format!("webhook:{}", webhook.id).into();
+    let source = format!("webhook:{}", webhook.id);
+    // Whoever tries it has started what comes of it.
+    let triggered_by = match &incoming.origin {
+        Origin::Outside => source.clone(),
+        Origin::Test { user, .. } => on_behalf(&source, *user),
+    };
     Trigger {
         owner: webhook.owner,
         target,
         trigger_type,
-        source: source.clone(),
+        source: source.into(),
         context,
         webhook: request,
-        triggered_by: source,
+        triggered_by: triggered_by.into(),
         decision_event_id: None,
         recommendation_id: None,
         parent_run_id: None,
@@ -195,8 +205,8 @@ fn named(
     request: &Json,
     event: Option<String>,
 ) -> Result<Option<IdempotencyRequest>, Problem> {
-    if let Origin::Test(given) = &incoming.origin {
-        return Ok(given.clone());
+    if let Origin::Test { named, .. } = &incoming.origin {
+        return Ok(named.clone());
     }
     let webhook = &incoming.ready.webhook;
     let computed = incoming.ready.key_of(context.clone(), request.clone(), state.engine.now_ms());

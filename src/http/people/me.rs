@@ -24,7 +24,7 @@ struct View {
     organization_id: Option<OrganizationId>,
     /// What the credential may do.
     role: Role,
-    /// As logs and the audit name the caller: `user:ID` or `service:KEY`.
+    /// As logs and the audit name the caller: `user:ID`, `service:KEY/user:ID`, or `service:KEY` that acts for nobody.
     acts_as: String,
     /// The caller's row in the directory, as `/users` shows it; null where there is none.
     user: Option<Value>,

@@ -79,7 +79,7 @@ impl From<TriggerError> for Problem {
             TriggerError::Busy { retry_after_seconds } => Self::Busy { retry_after_seconds },
             TriggerError::NoSuchFlow => Self::no_row("flow"),
             TriggerError::Inactive(flow) => Self::FlowInactive(flow),
-            TriggerError::Condition { flow, message } | TriggerError::LimitKey { flow, message } => {
+            TriggerError::Condition { flow, message, .. } | TriggerError::LimitKey { flow, message } => {
                 Self::ConditionError { flow, message }
             }
             TriggerError::Skipped { .. } => Self::LimitReached(error.to_string()),

@@ -55,7 +55,7 @@ pub async fn handle(
     let (bytes, value) = body::read_json_or_nothing(&req, payload, &state.settings).await?;
     let input: Input = input::read(value)?;
     let caller = credential.act(req.headers(), input.user_id)?;
-    caller.owner()?;
+    let user = caller.owner()?.user;
     let webhook = find(&state, caller.scope, &id).await?;
     let idempotency = idempotency::of_request(&req, &bytes)?;
     let ready = ReadyWebhook::compile(webhook).map_err(|error| {
@@ -70,7 +70,7 @@ pub async fn handle(
         query: "",
         body: &sent,
         proof: Proof { id: None, replay: None },
-        origin: Origin::Test(idempotency),
+        origin: Origin::Test { user, named: idempotency },
     };
     taking::take(&state, incoming).await
 }

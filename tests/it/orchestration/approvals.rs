@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::bed::{Bed, Client, pick};
+use super::bed::{Bed, Client, Started, pick};
 use super::on_both_stores;
 use crate::support::{JWT_SECRET, StoreKind};
 
@@ -122,6 +122,7 @@ async fn a_run_waits_before_it_begins(kind: StoreKind) {
 async fn what_an_approver_fills_in_is_checked_and_kept(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     for client in bed.clients() {
+        nobody_decides_what_they_started(&client).await;
         let form = json!({"type": "object", "required": ["ticket"], "additionalProperties": false, "properties": {
             "ticket": {"type": "string", "pattern": "^OPS-[0-9]+$"}, "grace": {"type": "integer", "default": 30}}});
         let config = json!({"allow_self": true, "form": form});
@@ -162,6 +163,25 @@ async fn what_an_approver_fills_in_is_checked_and_kept(kind: StoreKind) {
     let rows = bed.installation.rows("SELECT CAST(form AS text) FROM approvals WHERE form IS NOT NULL").await;
     assert_eq!(rows.len(), 2, "{rows:?}");
     assert!(rows.iter().all(|form| form.contains("OPS-17") && form.contains("30")), "as it was completed: {rows:?}");
+}
+
+/// Whoever started a run, or starts it again, decides nothing in it, with a key as with a token.
+async fn nobody_decides_what_they_started(client: &Client<'_>) {
+    let ask = json!({"id": "ask", "type": "approval", "config": {}});
+    let flow = client.save(&json!({"flow_name": "own", "trigger_type": "manual", "flow_steps": [ask]})).await;
+    let first = client.start(&flow).await;
+    client.execution(first.execution(0), "awaiting_approval").await;
+    client.post(&format!("/api/v1/runs/{}/cancel", first.id()), json!({}), 200).await;
+    let restart = format!("/api/v1/runs/{}/restart", first.id());
+    for run in [client.start(&flow).await, Started(client.post(&restart, json!({}), 202).await)] {
+        client.execution(run.execution(0), "awaiting_approval").await;
+        for verb in ["approve", "reject"] {
+            let path = format!("/api/v1/executions/{}/{verb}", run.execution(0));
+            let refused = client.post(&path, json!({}), 409).await;
+            assert!(refused["detail"].as_str().is_some_and(|why| why.contains("started the run")), "{refused}");
+        }
+        client.post(&format!("/api/v1/runs/{}/cancel", run.id()), json!({}), 200).await;
+    }
 }
 
 /// Asks as a member of an organization.

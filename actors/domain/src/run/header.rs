@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::Json;
 use crate::expr::{Scope, StepViews, Type, Types};
-use crate::ids::{FlowId, Owner, RowId, RunId};
+use crate::ids::{FlowId, Owner, RowId, RunId, UserId};
 use crate::plan::FlowPlan;
 use crate::words::TriggerType;
 
@@ -39,7 +39,7 @@ pub struct RunHeader {
     /// Headers and query of the webhook that started it; null where none did.
     pub webhook: Json,
     pub input: Json,
-    /// `user:ID`, `service:ID` or `webhook:ID`.
+    /// `user:ID`, `service:ID` or `webhook:ID`, with `/user:ID` where it was [on behalf](on_behalf) of somebody.
     pub triggered_by: Arc<str>,
     pub environment: Arc<str>,
     pub decision_event_id: Option<RowId>,
@@ -65,6 +65,11 @@ impl RunHeader {
         plan.requires_approval || (is_of_decision && plan.approval_threshold.is_some_and(is_uncertain))
     }
 
+    /// The user who started it, by whatever way; `None` where none did, such as for a webhook or a schedule.
+    pub fn starter(&self) -> Option<UserId> {
+        starter(&self.triggered_by, self.owner.user)
+    }
+
     /// What the run's expressions may name, as of `now_ms`.
     pub fn scope(&self, steps: Arc<std::collections::BTreeMap<Arc<str>, crate::expr::StepView>>, now_ms: i64) -> Scope {
         Scope {
@@ -83,6 +88,21 @@ impl RunHeader {
             now: time(now_ms),
             secrets: Json::default(),
         }
+    }
+}
+
+/// Who acts, and the user for whom: a key, a run that has ended, a trial of a webhook.
+pub fn on_behalf(by: &str, user: UserId) -> String {
+    format!("{by}/user:{user}")
+}
+
+/// The user behind a `triggered_by`, where there is one: the last part names them. A service key that names nobody (rows of
+/// releases before this was written down) acted for whoever owns what it started.
+pub fn starter(triggered_by: &str, owner: UserId) -> Option<UserId> {
+    let last = triggered_by.rsplit('/').next().unwrap_or_default();
+    match last.strip_prefix("user:").map(str::parse) {
+        Some(Ok(user)) => Some(user),
+        Some(Err(_)) | None => triggered_by.starts_with("service:").then_some(owner),
     }
 }
 
@@ -136,6 +156,18 @@ fn tenant(owner: &Owner) -> Value {
 mod tests {
     use super::*;
     use crate::expr::{Condition, Names};
+
+    #[test]
+    fn the_user_behind_a_start_is_known_whatever_the_way() {
+        let [owner, other] = [1, 2].map(|n| UserId(uuid::Uuid::from_u128(n)));
+        let of = |by: &str| starter(by, owner);
+        assert_eq!((of(&format!("user:{other}")), of(&on_behalf("service:key", other))), (Some(other), Some(other)));
+        assert_eq!(of(&on_behalf("run:9", other)), Some(other), "the end of a run that they started");
+        assert_eq!(of("service:key"), Some(owner), "as releases before wrote it");
+        for nobody in ["webhook:1", "schedule:1", "escalation:1", "run:9", "user:9", ""] {
+            assert_eq!(of(nobody), None, "{nobody}");
+        }
+    }
 
     /// The types say of every field that it is there, and of no other.
     #[test]

@@ -19,9 +19,8 @@ pub(super) struct Any {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Hook {
-    /// The name of the webhook that goes with the flow, for whoever makes both at once.
-    #[serde(rename = "webhook")]
-    _webhook: Option<String>,
+    /// The name of the webhook that goes with the flow, for whoever makes both at once: no other starts it.
+    pub webhook: Option<String>,
     /// How that webhook verifies its callers.
     #[serde(rename = "verification")]
     _verification: Option<String>,

@@ -368,15 +368,25 @@ fn an_approval_may_be_for_whoever_is_on_call() {
 
 #[test]
 fn whoever_starts_a_run_does_not_approve_it() {
-    let approval = |allow: bool| {
+    let decided = |allow: bool, triggered_by: &str, approved: bool| {
         let config = json!({"allow_self": allow});
         let mut bench = Bench::new(flow("sequential", &[kind("ok", "approval", config)], json!({})));
-        Arc::get_mut(&mut bench.run.header).unwrap().triggered_by = format!("user:{BY}").into();
+        Arc::get_mut(&mut bench.run.header).unwrap().triggered_by = triggered_by.into();
         bench.tell(&Command::Begin);
-        bench.decide(&Command::Approve { step: Some(0), by: person() })
+        let (step, by) = (Some(0), person());
+        bench.decide(&if approved { Command::Approve { step, by } } else { Command::Reject { step, by } }).map(drop)
     };
-    assert!(matches!(approval(false), Err(Refusal::NotYours(..))));
-    approval(true).unwrap();
+    let other = UserId(Uuid::from_u128(8));
+    // The run is owned by who decides, in each of these.
+    for own in [format!("user:{BY}"), on_behalf("service:key", BY), on_behalf("run:1", BY), "service:key".to_owned()] {
+        for approved in [true, false] {
+            assert!(matches!(decided(false, &own, approved), Err(Refusal::NotYours(..))), "{own}");
+            decided(true, &own, approved).unwrap();
+        }
+    }
+    for others in [format!("user:{other}"), on_behalf("service:key", other), "webhook:1".to_owned()] {
+        decided(false, &others, true).unwrap();
+    }
 }
 
 #[test]
