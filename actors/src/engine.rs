@@ -8,6 +8,7 @@ mod events;
 mod integrations;
 mod keys;
 mod look;
+mod named_flows;
 mod names;
 mod on_duty;
 pub mod people;
@@ -216,11 +217,7 @@ impl Engine {
             let message = "it takes over from itself, until engine.max_chain_depth ends that";
             found.push(Problem::new("/fallback_flow_id", message));
         }
-        for (pointer, name) in warnings::started_flows(document) {
-            if name != document.flow_name && catalog.flow_by_name(tenant, name.clone()).await?.is_none() {
-                found.push(Problem::new(pointer, format!("there is no flow '{name}' yet")));
-            }
-        }
+        found.extend(self.missing_flows(tenant, id, document).await?);
         Ok(found)
     }
 

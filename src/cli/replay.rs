@@ -84,14 +84,20 @@ fn lines(replay: &Value) -> String {
         if step["before"] != step["after"] && !step["before"].is_null() {
             let _ = write!(told, " ({})", status(step));
         }
-        for place in step["differences"].as_array().into_iter().flatten() {
-            let _ = write!(told, "\n    {}: {} -> {}", text(&place["place"]), place["before"], place["after"]);
-        }
+        places(&mut told, "    ", &step["differences"]);
     }
     if replay["more_steps"].as_u64().is_some_and(|more| more > 0) {
         let _ = write!(told, "\n  and {} more", replay["more_steps"]);
     }
+    places(&mut told, "  ", &replay["output"]);
     told
+}
+
+/// Where two values differ, a line each.
+fn places(told: &mut String, indent: &str, differences: &Value) {
+    for place in differences.as_array().into_iter().flatten() {
+        let _ = write!(told, "\n{indent}{}: {} -> {}", text(&place["place"]), place["before"], place["after"]);
+    }
 }
 
 /// Many runs for people.
@@ -132,6 +138,9 @@ mod tests {
             lines(&other),
             "completed -> unknown\n  tell                 payload\n    /payload/text: \"a\" -> \"b\""
         );
+        let given = json!({"same": false, "faithful": true, "refused": null, "more_steps": 0, "steps": [],
+            "run_status": {"before": "completed", "after": "completed"}, "output": [{"place": "/output/n", "before": 1, "after": 2}]});
+        assert_eq!(lines(&given), "completed -> completed\n  /output/n: 1 -> 2");
         let many = json!({"replayed": 3, "same": 2, "different": 1, "unknown": 1, "refused": 0, "out_of_time": false,
             "ends": [{"before": "completed", "after": null, "runs": 1}], "steps": [{"step": "tell", "change": "unknown", "runs": 1}]});
         assert!(summary(&many).starts_with("3 replayed: 2 as they went, 1 otherwise, 1 of these with an end that nobody knows\n  run completed -> unknown: 1 run(s)"));

@@ -57,10 +57,35 @@ fn what_is_misspelt_does_not_fit() {
         ("/flow_steps/0/config/action_typ", json!("x")),
         ("/flow_steps/0/on_error", json!("shrug")),
         ("/max_execution_time_seconds", json!(0)),
+        // Each type of step and of trigger has fields of its own.
+        ("/flow_steps/0/config", json!({"steps": [], "nobody": 1})),
+        ("/trigger_config", json!({"crn": "* * * * *"})),
     ] {
         let mut wrong = document.to_value();
         let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
         wrong.pointer_mut(parent).expect("it is there")[key] = value;
         assert!(fits(&wrong).is_some(), "{pointer}");
+    }
+}
+
+#[test]
+fn a_type_has_its_own_fields_and_no_other_s() {
+    let each = json!({"collection": "[1]", "steps": [{"id": "in", "config": {"action_type": "transform"}}]});
+    let flow = |kind: &str, trigger: &str, config: Value| {
+        json!({"flow_name": "x", "trigger_type": trigger, "trigger_config": config,
+            "flow_steps": [{"id": "a", "type": kind, "config": each}]})
+    };
+    for (document, is_right) in [
+        (flow("for_each", "manual", json!({})), true),
+        (flow("wait", "manual", json!({})), false),
+        (flow("for_each", "schedule", json!({"cron": "0 6 * * *"})), true),
+        (flow("for_each", "schedule", json!({"crn": "0 6 * * *"})), false),
+        (flow("for_each", "event", json!({"cron": "0 6 * * *"})), false),
+        (flow("for_each", "flow_finished", json!({"flow": "b"})), true),
+        (flow("for_each", "flow_finished", json!({"flow_name": "b"})), true),
+        (flow("for_each", "flow_finished", json!({})), false),
+        (flow("for_each", "threshold_exceeded", json!({})), true),
+    ] {
+        assert_eq!(fits(&document).is_none(), is_right, "{document}: {:?}", fits(&document));
     }
 }

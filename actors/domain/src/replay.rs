@@ -8,6 +8,8 @@
 //! What a replay does not know of: time that attempts took, retries, pauses, deadlines, and people who cancelled. A run
 //! that its own version does not lead to the same end says so (`is_faithful`).
 
+mod compare;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ words! {
         Skipped = "skipped", Runs = "runs",
         // It would end otherwise; a branch would take another way; it would be given something else.
         Status = "status", Way = "way", Payload = "payload",
+        // What the run itself computes there, or what a loop gathers, would be something else.
+        Value = "value",
         // Nothing is on record of what it would come to, or of what comes before.
         Unknown = "unknown",
     }
@@ -47,6 +51,8 @@ pub struct Replayed {
     /// What its end would say.
     pub error: Option<String>,
     pub steps: Vec<ReplayedStep>,
+    /// What the run gave and would give, where that differs.
+    pub outputs: Option<(Json, Json)>,
     /// Whether its own version, played with what is on record, ends as the run did.
     pub is_faithful: bool,
 }
@@ -54,7 +60,8 @@ pub struct Replayed {
 impl Replayed {
     /// Whether nothing would be otherwise.
     pub fn is_same(&self) -> bool {
-        self.refused.is_none() && self.steps.is_empty() && self.after == Some(self.before)
+        let goes_alike = self.steps.is_empty() && self.outputs.is_none();
+        self.refused.is_none() && goes_alike && self.after == Some(self.before)
     }
 }
 
@@ -72,6 +79,8 @@ pub struct ReplayedStep {
     pub ways: Option<(Value, Value)>,
     /// What it was given, and what it would be.
     pub payloads: Option<(Given, Given)>,
+    /// What the run computed there, and what it would.
+    pub values: Option<(Json, Json)>,
 }
 
 /// What an action is given.
@@ -92,14 +101,16 @@ pub fn replay(old: &Run, log: &[LastAttempt], plan: &Arc<FlowPlan>) -> Replayed 
         Ok(header) => header,
         Err(refused) => {
             let refused = Some(refused);
-            return Replayed { refused, before, after: None, error: None, steps: nothing, is_faithful };
+            let (steps, outputs) = (nothing, None);
+            return Replayed { refused, before, after: None, error: None, steps, outputs, is_faithful };
         }
     };
     let new = record.play(&header, plan);
-    let steps = compare(old, &own, &new);
+    let steps = compare::steps(old, &own, &new);
+    let outputs = compare::outputs(&own.run, &new.run);
     let state = &new.run.state;
     let after = Some(state.status).filter(|status| status.is_terminal());
-    Replayed { refused: None, before, after, error: state.error.clone(), steps, is_faithful }
+    Replayed { refused: None, before, after, error: state.error.clone(), steps, outputs, is_faithful }
 }
 
 /// The run's header as the version would have begun it.
@@ -284,72 +295,6 @@ impl World for Recorded<'_> {
     }
 }
 
-/// Where two versions lead the run apart.
-fn compare(old: &Run, own: &Played, new: &Played) -> Vec<ReplayedStep> {
-    let old_numbers: BTreeMap<&str, StepNo> =
-        (0..).zip(&old.plan.steps[..old.plan.fixed]).map(|(no, step)| (&*step.id, no)).collect();
-    let mut found = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (no, plan) in (0..).zip(&new.run.plan.steps[..new.run.plan.fixed]) {
-        seen.insert(&*plan.id);
-        let old_no = old_numbers.get(&*plan.id).copied();
-        let before = old_no.map(|no| old.state.steps[no as usize].status.execution_status());
-        let after = Some(new.run.state.steps[no as usize].status).filter(|status| status.is_terminal());
-        let after = after.map(StepStatus::execution_status);
-        let ways = ways(old, &new.run, &plan.id);
-        let payloads = payloads(own, new, &plan.id);
-        let change = match (before, after) {
-            (None, _) => StepChange::Added,
-            (Some(_), None) => StepChange::Unknown,
-            (Some(ExecutionStatus::Skipped), Some(after)) if after != ExecutionStatus::Skipped => StepChange::Runs,
-            (Some(before), Some(ExecutionStatus::Skipped)) if before != ExecutionStatus::Skipped => StepChange::Skipped,
-            (Some(before), Some(after)) if before != after => StepChange::Status,
-            _ if ways.is_some() => StepChange::Way,
-            _ if payloads.is_some() => StepChange::Payload,
-            _ => continue,
-        };
-        found.push(ReplayedStep { step: plan.id.to_string(), change, before, after, ways, payloads });
-    }
-    for (id, no) in old_numbers.iter().filter(|(id, _)| !seen.contains(*id)) {
-        let before = Some(old.state.steps[*no as usize].status.execution_status());
-        let (step, change) = ((*id).to_owned(), StepChange::Gone);
-        found.push(ReplayedStep { step, change, before, after: None, ways: None, payloads: None });
-    }
-    let is_of_round = |name: &&String| name.contains('[');
-    for name in new.given.keys().chain(&new.unknown).filter(is_of_round).collect::<BTreeSet<_>>() {
-        let payloads = payloads(own, new, name);
-        let change = match (new.unknown.contains(name), &payloads) {
-            (true, _) => StepChange::Unknown,
-            (false, Some(_)) => StepChange::Payload,
-            (false, None) => continue,
-        };
-        found.push(ReplayedStep { step: name.clone(), change, before: None, after: None, ways: None, payloads });
-    }
-    found
-}
-
-/// What a step was given and would be, where that differs.
-fn payloads(own: &Played, new: &Played, name: &str) -> Option<(Given, Given)> {
-    let (before, after) = (own.given.get(name)?, new.given.get(name)?);
-    (before != after).then(|| (before.clone(), after.clone()))
-}
-
-/// Which way a branch took and would take, where that differs.
-fn ways(old: &Run, new: &Run, id: &str) -> Option<(Value, Value)> {
-    let is_branch = |run: &Run| {
-        run.plan.steps[..run.plan.fixed].iter().any(|s| &*s.id == id && matches!(s.kind, StepKind::Branch(_)))
-    };
-    if !is_branch(old) || !is_branch(new) {
-        return None;
-    }
-    let way = |run: &Run| {
-        let output = run.results.get(id).and_then(|view| view.output.get().ok());
-        output.map_or(Value::Null, |output| output["case"].clone())
-    };
-    let (before, after) = (way(old), way(new));
-    (before != after && !before.is_null() && !after.is_null()).then_some((before, after))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -460,6 +405,38 @@ flow_steps:
         let (run, log) = ran(back, trigger(), &[("tell", Err("no chat"))]);
         let asks = plan(&back.replace("lb/undrain", "lb/undrain, requires_approval: true"));
         assert_eq!(told(&replay(&run, &log, &asks)), (vec![], Some(RunStatus::RolledBack)));
+    }
+
+    /// What nobody else answers: values, loops, and the run's output.
+    const COMPUTED: &str = r#"
+flow_name: f
+trigger: {webhook: alerts}
+flow_steps:
+  - ask: {get: "cmdb/count"}
+  - {id: more, type: transform, config: {values: {n: "steps.ask.output.status + 1"}}}
+  - {id: each, type: for_each, config: {collection: "[1, 2, 3]", steps: [{id: twice, type: transform, config: {values: {n: "loop.item * 2"}}}]}}
+output_schema: {x-value: "steps.ask.output.status"}
+"#;
+
+    #[test]
+    fn what_would_be_computed_otherwise_is_named() {
+        let (run, log) = ran(COMPUTED, trigger(), &[]);
+        assert_eq!(run.state.status, RunStatus::Completed, "{:?}", run.state.error);
+        let against = |from: &str, to: &str| replay(&run, &log, &plan(&COMPUTED.replace(from, to)));
+        assert!(against("", "").is_same(), "{:#?}", against("", ""));
+        let added = against("+ 1\"", "+ 1000\"");
+        assert_eq!(told(&added), (vec![("more", StepChange::Value)], Some(RunStatus::Completed)));
+        let (before, after) = added.steps[0].values.clone().unwrap();
+        assert_eq!((&*before, &*after), (&json!({"n": 2}), &json!({"n": 1001})));
+        for (from, to) in [("[1, 2, 3]", "[1, 2, 3, 4]"), ("loop.item * 2", "loop.item * 3")] {
+            let replayed = against(from, to);
+            assert!(!replayed.is_same());
+            assert_eq!(told(&replayed).0, [("each", StepChange::Value)], "{to}");
+        }
+        let given = against("{x-value: \"steps.ask.output.status\"}", "{x-value: \"steps.more.output.n\"}");
+        assert_eq!((given.steps.len(), given.is_same()), (0, false), "the run gives something else");
+        let (before, after) = given.outputs.unwrap();
+        assert_eq!((&*before, &*after), (&json!(1), &json!(2)));
     }
 
     #[test]

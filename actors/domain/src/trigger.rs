@@ -13,11 +13,13 @@
 mod config;
 mod threshold;
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
 use crate::document::{FlowDocument, read};
 use crate::expr::{Condition, ExprError, Names, Scope};
 use crate::plan::Problem;
+use crate::schedule::ScheduleConfig;
 use crate::words::{RunStatus, TriggerType, words};
 
 use config::{Any, Event, Finished, Hook};
@@ -63,6 +65,11 @@ pub fn problems(doc: &FlowDocument) -> Vec<Problem> {
     compiled(doc).err().into_iter().collect()
 }
 
+/// The flow whose ends start a document's, by its id or its name.
+pub fn followed(doc: &FlowDocument) -> Option<String> {
+    compiled(doc).ok()?.follows().map(str::to_owned)
+}
+
 /// The keys that the config of a type of trigger has; `None` where whatever stands there is kept.
 pub fn known_keys(trigger: TriggerType) -> Option<std::collections::BTreeSet<String>> {
     use schemars::schema_for;
@@ -80,6 +87,25 @@ pub fn known_keys(trigger: TriggerType) -> Option<std::collections::BTreeSet<Str
     };
     let properties = schema.get("properties").and_then(Value::as_object);
     Some(properties.into_iter().flat_map(|properties| properties.keys().cloned()).collect())
+}
+
+/// The shape of the config of a type of trigger, for those who write documents.
+pub fn config_schema(trigger: TriggerType, generator: &mut SchemaGenerator) -> Schema {
+    match trigger {
+        TriggerType::Schedule => generator.subschema_for::<ScheduleConfig>(),
+        TriggerType::Webhook => generator.subschema_for::<Hook>(),
+        TriggerType::Event => generator.subschema_for::<Event>(),
+        TriggerType::FlowFinished => generator.subschema_for::<Finished>(),
+        // Without any it watches nothing.
+        TriggerType::ThresholdExceeded => {
+            json_schema!({"anyOf": [{"const": {}}, generator.subschema_for::<Threshold>()]})
+        }
+        TriggerType::Manual
+        | TriggerType::DecisionApproved
+        | TriggerType::RecommendationCreated
+        | TriggerType::AnomalyDetected
+        | TriggerType::Escalation => generator.subschema_for::<Any>(),
+    }
 }
 
 impl TriggerPlan {

@@ -92,6 +92,8 @@ pub struct Replay {
     pub steps: Vec<StepReplay>,
     /// How many more there are than are shown.
     pub more_steps: usize,
+    /// Where what the run gives would differ: places in `{output}`.
+    pub output: Vec<Difference>,
 }
 
 /// How a run ended, and how it would.
@@ -113,7 +115,7 @@ pub struct StepReplay {
     /// Null where the version does not have it, or nobody knows.
     pub after: Option<ExecutionStatus>,
     /// Where what it is given differs, without secrets: places in `{action_type, action_target, payload}`. For a branch the
-    /// place `/case`.
+    /// place `/case`; for what the run computes itself, such as a value or what a loop gathers, places in `{value}`.
     pub differences: Vec<Difference>,
 }
 
@@ -269,6 +271,7 @@ impl Engine {
             error: replayed.error,
             steps: steps.collect(),
             more_steps: count.saturating_sub(MOST_STEPS),
+            output: replayed.outputs.map(|outputs| differing("output", &outputs)).unwrap_or_default(),
         })
     }
 
@@ -278,7 +281,9 @@ impl Engine {
             let found = differing_values(&self.shown_given(&before), &self.shown_given(&after));
             if found.is_empty() { vec![hidden()] } else { found }
         });
-        let all = case.into_iter().chain(given.into_iter().flatten());
+        // What is computed names no secrets: only payloads may.
+        let values = step.values.map(|values| differing("value", &values)).unwrap_or_default();
+        let all = case.into_iter().chain(given.into_iter().flatten()).chain(values);
         StepReplay {
             step: step.step,
             change: step.change,
@@ -300,6 +305,12 @@ fn version_of(against: &Against) -> i64 {
         Against::Version(version) => *version,
         Against::Document(_) => 0,
     }
+}
+
+/// The places at which two values of one name differ.
+fn differing(name: &str, (before, after): &(Arc<Value>, Arc<Value>)) -> Vec<Difference> {
+    let named = |value: &Arc<Value>| json!({(name): &**value});
+    differing_values(&named(before), &named(after)).into_iter().take(MOST_PLACES).map(bounded).collect()
 }
 
 /// What differs is a secret.

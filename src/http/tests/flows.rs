@@ -1,7 +1,7 @@
 //! Flows: saved, changed, seen.
 
 use actix_web::http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::support::{STRANGER, Server, USER, admin, bearing, flow_document, platform, token};
 
@@ -71,6 +71,36 @@ async fn what_is_wrong_with_an_expression_is_said_with_line_character_and_mark()
     assert!(error["message"].as_str().unwrap().contains("did you mean `id`?"), "{refused}");
     let saved = send("/api/v1/flows", wrong).await;
     assert_eq!((saved.status, &saved.json()["errors"][0]), (StatusCode::UNPROCESSABLE_ENTITY, error));
+}
+
+#[actix_web::test]
+async fn flows_and_versions_that_are_not_there_are_warned_of() {
+    let server = Server::start().await;
+    server.flow(&flow_document("orders")).await;
+    let nobody = "00000000-0000-7000-8000-000000000007";
+    let sub = |id: &str, config: Value| json!({"id": id, "type": "sub_flow", "config": config});
+    let mut document = flow_document("caller");
+    document["trigger_type"] = json!("flow_finished");
+    document["trigger_config"] = json!({"flow": "nightly"});
+    document["flow_steps"] = json!([
+        sub("a", json!({"flow_name": "orders", "version": 1})),
+        sub("b", json!({"flow_name": "orders", "version": 99})),
+        sub("c", json!({"flow_id": nobody})),
+        sub("d", json!({"flow_name": "caller"})),
+    ]);
+    let checked = server.post("/api/v1/flows/validate", &document).await.json();
+    let warnings = checked["warnings"].as_array().unwrap();
+    let told: Vec<[&str; 2]> =
+        warnings.iter().map(|found| ["pointer", "message"].map(|key| found[key].as_str().unwrap())).collect();
+    let missing = format!("there is no flow '{nobody}' yet");
+    assert_eq!(
+        told,
+        [
+            ["/trigger_config/flow", "there is no flow 'nightly' yet"],
+            ["/flow_steps/1/config/version", "flow 'orders' has no version 99 yet: its newest is 1"],
+            ["/flow_steps/2/config/flow_id", missing.as_str()],
+        ]
+    );
 }
 
 #[actix_web::test]

@@ -32,6 +32,11 @@ pub fn misfit(root: &Value, schema: &Value, value: &Value, place: &str) -> Optio
             "properties" | "items" | "prefixItems" => below(root, keyword, rule, value, place),
             "additionalProperties" => others(root, keywords, rule, value, place),
             "anyOf" | "oneOf" | "allOf" => combined(root, keyword, rule, value, place),
+            "if" => match keywords.get("then") {
+                Some(then) if misfit(root, rule, value, place).is_none() => misfit(root, then, value, place),
+                _ => None,
+            },
+            "then" => None,
             _ if NOTES.contains(&keyword.as_str()) => None,
             _ => (!holds(keyword, rule, value)?).then(|| format!("{place}: {} is not {keyword} {rule}", short(value))),
         })
@@ -40,8 +45,8 @@ pub fn misfit(root: &Value, schema: &Value, value: &Value, place: &str) -> Optio
 
 /// The first keyword that nothing here looks at.
 fn unknown(keywords: &Map<String, Value>, place: &str) -> Option<String> {
-    const LOOKED_AT: [&str; 7] =
-        ["$ref", "properties", "items", "prefixItems", "additionalProperties", "anyOf", "oneOf"];
+    const LOOKED_AT: [&str; 9] =
+        ["$ref", "properties", "items", "prefixItems", "additionalProperties", "anyOf", "oneOf", "if", "then"];
     let is_known = |keyword: &str| {
         LOOKED_AT.contains(&keyword)
             || keyword == "allOf"
@@ -171,5 +176,8 @@ fn what_fits_passes_and_what_does_not_is_named() {
     ] {
         assert!(of(value.clone()).contains(words), "{value}");
     }
+    let by_type = json!({"if": {"properties": {"t": {"const": "a"}}}, "then": {"required": ["n"]}});
+    let fits = |value: Value| misfit(&root, &by_type, &value, "").is_none();
+    assert_eq!([json!({"t": "a"}), json!({"t": "a", "n": 1}), json!({"t": "b"})].map(fits), [false, true, true]);
     assert!(misfit(&root, &json!({"pattern": "x"}), &json!("x"), "").expect("refused").contains("pattern"));
 }

@@ -9,6 +9,7 @@ use super::within::each_step;
 use super::{FlowDocument, channels, parameters};
 use crate::ids::FlowId;
 use crate::plan::Problem;
+use crate::trigger;
 use crate::words::{OnError, OnErrorAction, TriggerType};
 
 /// What the document alone shows.
@@ -42,13 +43,32 @@ pub fn warnings(document: &FlowDocument) -> Vec<Problem> {
     found
 }
 
-/// The flows that steps start by name, wherever they stand, each with its place.
-pub fn started_flows(document: &FlowDocument) -> Vec<(String, String)> {
+/// A flow that a document names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedFlow {
+    /// The place that names it.
+    pub pointer: String,
+    /// Its name or its id.
+    pub flow: String,
+    /// The version that is wanted of it, where one is.
+    pub version: Option<i64>,
+}
+
+/// The flows that its steps start, wherever they stand, and the one whose ends start it.
+pub fn named_flows(document: &FlowDocument) -> Vec<NamedFlow> {
     let mut found = Vec::new();
+    if let Some(flow) = trigger::followed(document) {
+        let key = if document.trigger_config.contains_key("flow") { "flow" } else { "flow_name" };
+        found.push(NamedFlow { pointer: format!("/trigger_config/{key}"), flow, version: None });
+    }
     each_step(document, &mut |at, step| {
-        let name = step.get("config").and_then(|config| config.get("flow_name")).and_then(Value::as_str);
-        if let (Some("sub_flow"), Some(name)) = (step.get("type").and_then(Value::as_str), name) {
-            found.push((format!("{at}/config/flow_name"), name.to_owned()));
+        let (Some("sub_flow"), Some(config)) = (step.get("type").and_then(Value::as_str), step.get("config")) else {
+            return;
+        };
+        let named = |key: &'static str| Some((key, config.get(key)?.as_str()?));
+        if let Some((key, flow)) = named("flow_name").or_else(|| named("flow_id")) {
+            let version = config.get("version").and_then(Value::as_i64);
+            found.push(NamedFlow { pointer: format!("{at}/config/{key}"), flow: flow.to_owned(), version });
         }
     });
     found
@@ -184,16 +204,24 @@ mod tests {
     }
 
     #[test]
-    fn flows_that_are_started_are_found_wherever_they_are() {
-        let text = "flow_name: a\ntrigger: manual\nflow_steps:\n  - one: {type: sub_flow, flow_name: b}\n  \
-            - two: {type: branch, config: {cases: [{when: 'true', steps: [{in: {type: sub_flow, flow_name: c}}]}]}}\n";
-        let found = started_flows(&FlowDocument::from_text(text).unwrap());
-        let pair = |place: &str, name: &str| (place.to_owned(), name.to_owned());
+    fn flows_that_are_named_are_found_wherever_they_are() {
+        let id = Uuid::from_u128(7).to_string();
+        let text = format!(
+            "flow_name: a\ntrigger: {{flow_finished: d}}\nflow_steps:\n  - one: {{type: sub_flow, flow_name: b, version: 99}}\n  \
+            - two: {{type: branch, config: {{cases: [{{when: 'true', steps: [{{in: {{type: sub_flow, flow_id: {id}}}}}]}}]}}}}\n"
+        );
+        let found = named_flows(&FlowDocument::from_text(&text).unwrap());
+        let named = |pointer: &str, flow: &str, version| NamedFlow {
+            pointer: pointer.to_owned(),
+            flow: flow.to_owned(),
+            version,
+        };
         assert_eq!(
             found,
             [
-                pair("/flow_steps/0/config/flow_name", "b"),
-                pair("/flow_steps/1/config/cases/0/steps/0/config/flow_name", "c")
+                named("/trigger_config/flow_name", "d", None),
+                named("/flow_steps/0/config/flow_name", "b", Some(99)),
+                named("/flow_steps/1/config/cases/0/steps/0/config/flow_id", &id, None)
             ]
         );
     }

@@ -25,6 +25,11 @@ impl Expression {
         Program::parse(source, names, Demand::Key).map(|program| Self(Arc::new(program)))
     }
 
+    /// The same of a text that computes what a loop goes over: what is known to give no list is refused.
+    pub fn parse_list(source: &str, names: &Names) -> Result<Self, ExprError> {
+        Program::parse(source, names, Demand::List).map(|program| Self(Arc::new(program)))
+    }
+
     /// The value of a key, as a text.
     pub fn key(&self, scope: &Scope) -> Result<String, ExprError> {
         let found = match self.evaluate(scope)? {

@@ -51,6 +51,8 @@ pub(super) enum Demand {
     Truth,
     /// A key.
     Key,
+    /// What a loop goes over.
+    List,
 }
 
 /// What is said of one that is none.
@@ -117,8 +119,12 @@ impl Program {
                 let message = format!("{NO_KEY}: expected string or int, found {}", inferred.kind);
                 return Err(ExprError::new(source, message).at_char(Some(0)));
             }
+            if demand == Demand::List && !inferred.kind.may_be_list() {
+                let message = format!("a loop goes over a list, and this never is one: found {}", inferred.kind);
+                return Err(ExprError::new(source, message).at_char(Some(0)));
+            }
             warnings.extend(inferred.warnings.into_iter().map(|fault| (fault.message, position(fault.node))));
-            if demand != Demand::Any && !checked.names_anything() {
+            if matches!(demand, Demand::Truth | Demand::Key) && !checked.names_anything() {
                 warnings.push(("it names nothing of the run, so it never changes".to_owned(), Some(0)));
             }
         }

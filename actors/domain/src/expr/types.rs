@@ -169,6 +169,11 @@ fn step(output: Type) -> Type {
 impl Type {
     /// An object with these fields and no others.
     pub fn object<const N: usize>(fields: [(&str, Self); N]) -> Self {
+        Self::closed(fields)
+    }
+
+    /// The same of fields that a document names.
+    pub fn closed<'a>(fields: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
         let known = fields.into_iter().map(|(name, field)| (name.into(), field)).collect();
         Self::Object(Arc::new(Fields { known, is_closed: true }))
     }
@@ -213,6 +218,14 @@ impl Type {
             Self::Optional(inner) => inner.may_be_key(),
             Self::Int | Self::Uint | Self::Number => true,
             other => other.is_unknown() || other.is_text(),
+        }
+    }
+
+    /// Whether a value of it may be a list.
+    pub(super) fn may_be_list(&self) -> bool {
+        match self {
+            Self::Optional(inner) => inner.may_be_list(),
+            other => other.is_unknown() || matches!(other, Self::List(_)),
         }
     }
 

@@ -5,11 +5,11 @@
 
 use serde_json::Value;
 
-use super::StepKind;
 use super::check::Checker;
 use super::kinds::MAX_VALUES;
+use super::{StepKind, typing};
 use crate::document::{ActionDocument, WaitDocument};
-use crate::expr::{Names, Template};
+use crate::expr::{Names, Template, Type};
 use crate::words::OnWaitTimeout;
 
 const DELAY: &str = "delay";
@@ -20,6 +20,17 @@ pub(super) const ACTION_TYPES: [&str; 2] = [DELAY, SET_VARIABLE];
 /// Whether the runtime performs actions of this type by itself.
 pub(super) fn performs(action_type: &str) -> bool {
     ACTION_TYPES.contains(&action_type)
+}
+
+/// What one gives, as far as its payload says it.
+pub(super) fn output(action: &ActionDocument) -> Option<Type> {
+    let payload = &action.action_payload;
+    match (action.action_type.as_str(), payload.get("name"), payload.get("values")) {
+        (DELAY, ..) => Some(typing::waited()),
+        (SET_VARIABLE, Some(Value::String(name)), None) => Some(typing::named([name.as_str()])),
+        (SET_VARIABLE, None, Some(Value::Object(values))) => Some(typing::named(values.keys().map(String::as_str))),
+        _ => None,
+    }
 }
 
 impl Checker<'_> {

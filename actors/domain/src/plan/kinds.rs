@@ -151,7 +151,8 @@ impl Checker<'_> {
         if each.batch_size.is_some_and(|size| !(1..=100_000).contains(&size)) {
             self.problem(format!("{at}/batch_size"), "must be 1 to 100000");
         }
-        let collection = self.expression(&format!("{at}/collection"), || Expression::parse(&each.collection, names))?;
+        let collection =
+            self.expression(&format!("{at}/collection"), || Expression::parse_list(&each.collection, names))?;
         Some(StepKind::ForEach(ForEachPlan {
             collection,
             concurrency: each.concurrency,
@@ -251,7 +252,7 @@ impl Checker<'_> {
         let what = if given[0] {
             self.wait_seconds(at, &wait.seconds, names)?
         } else if let Some(until) = &wait.until {
-            WaitFor::Until(self.text(&format!("{at}/until"), until, names)?)
+            self.wait_until(at, until, names)?
         } else if let Some(signal) = &wait.signal {
             self.length(&format!("{at}/signal"), signal, 100);
             WaitFor::Signal(signal.as_str().into())
@@ -267,6 +268,18 @@ impl Checker<'_> {
             WaitFor::Event { kind: event.kind.as_str().into(), key: key?, matches }
         };
         Some(StepKind::Wait(WaitPlan { what, timeout_ms, on_timeout: wait.on_timeout }))
+    }
+
+    /// A time that is no template can be read now. One that was saved when nobody looked fails its step, as then.
+    fn wait_until(&mut self, at: &str, until: &str, names: &Names<'_>) -> Option<WaitFor> {
+        let pointer = format!("{at}/until");
+        let is_template = until.contains("{{") || until.contains("{%");
+        if self.types.is_some() && !is_template && chrono::DateTime::parse_from_rfc3339(until).is_err() {
+            let message = format!("'{until}' is not an RFC 3339 time, such as 2030-01-31T08:00:00Z, nor a template");
+            self.problem(pointer, message);
+            return None;
+        }
+        self.text(&pointer, until, names).map(WaitFor::Until)
     }
 
     fn wait_seconds(&mut self, at: &str, seconds: &Value, names: &Names<'_>) -> Option<WaitFor> {

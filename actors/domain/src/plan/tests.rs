@@ -1,5 +1,7 @@
 //! What a document is refused for, and where; and what is taken.
 
+mod certain;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

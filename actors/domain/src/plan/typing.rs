@@ -1,9 +1,11 @@
 //! What is known of the names in a document's expressions before there is a run.
 
+use super::inside;
 use super::layout::Slot;
 use crate::document::{FlowDocument, StepConfig};
 use crate::expr::{Type, Types};
 use crate::run;
+use crate::words::RunStatus;
 
 /// Actions that make an HTTP request, and so have its answer for an output.
 const HTTP_ACTIONS: [&str; 2] = ["api_call", "trigger_webhook"];
@@ -32,17 +34,41 @@ fn batch(event: Type) -> Type {
 
 /// The output of a step that has one of a known shape; null where it was skipped or has failed.
 fn output(config: &StepConfig) -> Option<Type> {
-    match config {
+    let given = match config {
         StepConfig::Action(action) if HTTP_ACTIONS.contains(&action.action_type.as_str()) => {
-            let answer = [("status", Type::Int), ("headers", Type::Dyn), ("body", Type::Dyn)];
-            Some(Type::optional(Type::object(answer)))
+            Type::object([("status", Type::Int), ("headers", Type::Dyn), ("body", Type::Dyn)])
         }
+        StepConfig::Action(action) => inside::output(action)?,
         StepConfig::Approval(approval) => {
             let form = Type::optional(Type::of_schema(&approval.form));
             let (approved, more) = (("approved", Type::Bool), ("forms", Type::Dyn));
-            let fields = [approved, ("approved_by", Type::Dyn), ("notes", Type::Dyn), ("form", form), more];
-            Some(Type::optional(Type::object(fields)))
+            Type::object([approved, ("approved_by", Type::Dyn), ("notes", Type::Dyn), ("form", form), more])
         }
-        _ => None,
-    }
+        StepConfig::Branch(_) => Type::object([("case", Type::Dyn), ("output", Type::Dyn)]),
+        StepConfig::ForEach(_) => {
+            Type::object([("count", Type::Int), ("failed", Type::Int), ("results", Type::list(Type::Dyn))])
+        }
+        StepConfig::While(_) => Type::object([("iterations", Type::Int), ("output", Type::Dyn)]),
+        // A branch that did not complete is not among them.
+        StepConfig::Parallel(parallel) => named(parallel.branches.iter().map(|lane| lane.id.as_str())),
+        StepConfig::SubFlow(sub) if sub.wait => {
+            let status = Type::Word(RunStatus::WORDS);
+            Type::object([("run_id", Type::Text), ("run_status", status), ("output", Type::Dyn)])
+        }
+        StepConfig::SubFlow(_) => Type::object([("run_id", Type::Text)]),
+        StepConfig::Wait(_) => waited(),
+        StepConfig::Transform(values) | StepConfig::Set(values) => named(values.values.keys().map(String::as_str)),
+        StepConfig::Raise(_) | StepConfig::Stop(_) => return None,
+    };
+    Some(Type::optional(given))
+}
+
+/// What a wait gives.
+pub(super) fn waited() -> Type {
+    Type::object([("timed_out", Type::Bool), ("payload", Type::Dyn)])
+}
+
+/// An object of these names, whose values nobody knows.
+pub(super) fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Type {
+    Type::closed(names.into_iter().map(|name| (name, Type::Dyn)))
 }

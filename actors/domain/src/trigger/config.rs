@@ -10,6 +10,7 @@ use crate::words::RunStatus;
 /// Of a trigger that has nothing of its own to say.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "PlainTrigger")]
 pub(super) struct Any {
     #[serde(rename = "match")]
     pub matching: Option<Matching>,
@@ -18,6 +19,7 @@ pub(super) struct Any {
 /// Of a webhook.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "WebhookTrigger")]
 pub(super) struct Hook {
     /// The name of the webhook that goes with the flow, for whoever makes both at once: no other starts it.
     pub webhook: Option<String>,
@@ -31,6 +33,7 @@ pub(super) struct Hook {
 /// Of an event.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "EventTrigger")]
 pub(super) struct Event {
     /// The event's type; with a `*` at its end, how it begins.
     #[serde(rename = "type")]
@@ -47,6 +50,7 @@ pub(super) struct Event {
 /// Of the end of another flow's run.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "FlowFinishedTrigger")]
 pub(super) struct Finished {
     /// The flow's id or name.
     #[serde(alias = "flow_name")]

@@ -44,6 +44,7 @@ const MAX_LABELS: usize = 20;
 /// Of a threshold: each flow watches its own, so there is nothing to match.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ThresholdTrigger")]
 pub struct Threshold {
     /// The metric's name.
     pub metric: String,
