@@ -1,5 +1,7 @@
 //! Triggers: by flow, and by what happened.
 
+use std::time::Duration;
+
 use actix_web::http::{Method, StatusCode};
 use core314_actors::flow_run::Remark;
 use core314_actors::ports::Scope;
@@ -82,6 +84,28 @@ async fn many_triggers_are_answered_one_by_one() {
         let answer = server.post("/api/v1/flows/orders/trigger/bulk", &bad).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
     }
+}
+
+#[actix_web::test]
+async fn who_waits_while_the_server_stops_is_answered_with_the_run() {
+    let server = Server::start().await;
+    let mut document = flow_document("orders");
+    document["requires_approval"] = json!(true);
+    server.flow(&document).await;
+    // The wait has begun once it has looked whether the run has ended.
+    server.views.show([json!({"run_status": "awaiting_approval"})]);
+    let engine = server.engine.clone();
+    let stops = async {
+        while server.views.unshown() > 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(actix_web::rt::spawn(async move { engine.stop().await }));
+    };
+    let body = json!({"wait_seconds": 300});
+    let both = async { tokio::join!(server.post("/api/v1/flows/orders/trigger", &body), stops).0 };
+    let answer = tokio::time::timeout(Duration::from_mins(1), both).await.expect("it is not held up");
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    assert_eq!(answer.header("location"), format!("/api/v1/runs/{}", answer.json()["id"].as_str().unwrap()));
 }
 
 #[actix_web::test]
