@@ -29,7 +29,7 @@ use core314_domain::document::warnings::{self, Neighbour};
 use core314_domain::ids::{FlowId, Owner, TenantId};
 use core314_domain::plan::Problem;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::bulk::{BulkArgs, BulkDesk, BulkDriver};
 use crate::commit_writer::{CommitWriter, commit_one};
@@ -79,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) partitions: Vec<Arc<PartitionShared>>,
     /// How many more rows of deliveries may wait for their commit.
     pub(crate) delivery_credits: Arc<Semaphore>,
+    /// Turns true once the engine stops: whoever waits for an end is answered.
+    pub(crate) stopping: watch::Sender<bool>,
     /// How many more runs may be replayed at once.
     pub(crate) replay_credits: Arc<Semaphore>,
     /// Jobs that tell many runs the same; absent where nobody keeps them.

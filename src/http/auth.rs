@@ -169,6 +169,11 @@ impl Credential {
         self.act(headers, None).map(|caller| caller.scope)
     }
 
+    /// The same of a request that was let in and is still being answered: it proves itself again, and counts no more.
+    pub fn still_reads(self, headers: &HeaderMap) -> Result<Scope, Problem> {
+        self.identity.act(headers, None).map(|caller| caller.scope)
+    }
+
     /// For whom the credential acts in this request; `body_user` is the body's `user_id`. Counts against the rate of the
     /// tenant, so it is called once in a request.
     pub fn act(self, headers: &HeaderMap, body_user: Option<UserId>) -> Result<Caller, Problem> {

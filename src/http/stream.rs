@@ -18,7 +18,7 @@ use futures_util::stream::unfold;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Shared;
-use super::auth::Role;
+use super::auth::{Credential, Role};
 use super::openapi::Doc;
 use super::problem::Problem;
 use super::query::Query;
@@ -39,7 +39,7 @@ pub fn doc() -> Doc {
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {
-    let scope = proven(&req, &state).await?;
+    let scope = proven(&req, &state).await?.read(req.headers())?;
     let mut query = Query::of(&req)?;
     let topics = query.optional::<Topics>("topics");
     query.finish()?;
@@ -65,11 +65,16 @@ pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Pro
     })))
 }
 
-/// Whose rows the request may see.
-async fn proven(req: &HttpRequest, state: &Shared) -> Result<Scope, Problem> {
+/// The credential, if it may listen.
+async fn proven(req: &HttpRequest, state: &Shared) -> Result<Credential, Problem> {
     let credential = state.keys.identify(req).await?;
     credential.allows(Role::Viewer)?;
-    credential.read(req.headers())
+    Ok(credential)
+}
+
+/// Whose rows the caller may still see. A stream is one request, so that a tenant at its rate limit keeps it.
+async fn still_proven(req: &HttpRequest, state: &Shared) -> Result<Scope, Problem> {
+    proven(req, state).await?.still_reads(req.headers())
 }
 
 /// The topics that were asked for, if the caller may hear of them.
@@ -109,7 +114,7 @@ impl Stream {
         tokio::select! {
             block = self.subscription.next() => block.map(Bytes::from_owner),
             now = self.heartbeat.tick() => {
-                let may_go_on = now < self.ends_at && proven(&self.req, &self.state).await == Ok(self.scope);
+                let may_go_on = now < self.ends_at && still_proven(&self.req, &self.state).await == Ok(self.scope);
                 may_go_on.then(|| Bytes::from_owner(self.subscription.heartbeat()))
             }
         }

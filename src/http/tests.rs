@@ -2,6 +2,7 @@
 
 mod description;
 mod edge;
+mod execute_action;
 mod flows;
 mod hooks;
 mod hostile;

@@ -346,10 +346,15 @@ async fn a_stream_ends_with_its_token() {
     let often = [
         ("CORE314__HTTP__STREAM__HEARTBEAT_SECONDS", "1".to_owned()),
         ("CORE314__AUTH__JWT_LEEWAY_SECONDS", "0".to_owned()),
+        // To open both is all that the tenant may ask at once, and two heartbeats a second would be too many.
+        ("CORE314__HTTP__RATE_LIMIT__PER_SECOND", "1".to_owned()),
+        ("CORE314__HTTP__RATE_LIMIT__BURST", "2".to_owned()),
     ];
     let server = Server::start_with(&installation, &often).expect("it becomes ready");
     let mut lasting = Events::with_token(&server, &token(60)).await;
     let mut events = Events::with_token(&server, &token(3)).await;
+    let started = Instant::now();
     assert!(events.event().await.is_none(), "it ends, and in order");
+    assert!(started.elapsed() >= Duration::from_millis(1_500), "its tenant's rate limit does not end it");
     assert!(events.heartbeats() > 0 && lasting.is_open().await);
 }

@@ -67,7 +67,7 @@ impl Engine {
     }
 
     /// Waits for the end of a run or an execution. `ended` looks whether it has ended already: it is asked once, after
-    /// the wait has begun, so that an end in between is not missed. False when the time is over first.
+    /// the wait has begun, so that an end in between is not missed. False when the time is over first, or the engine stops.
     pub async fn wait_for_end<E>(
         &self,
         id: Uuid,
@@ -79,7 +79,13 @@ impl Engine {
         if ended.await? {
             return Ok(true);
         }
-        let in_time = tokio::time::timeout(patience, heard).await.is_ok();
+        let mut stopping = self.inner.stopping.subscribe();
+        let in_time = tokio::select! {
+            biased;
+            heard = heard => heard.is_ok(),
+            _ = stopping.wait_for(|is_stopping| *is_stopping) => false,
+            () = tokio::time::sleep(patience) => false,
+        };
         ends.forget(id);
         Ok(in_time)
     }

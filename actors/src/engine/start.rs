@@ -9,7 +9,7 @@ use core314_domain::ids::{Owner, RowId};
 use serde::Serialize;
 use serde_json::json;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::webhooks::MAX_PENDING_DELIVERIES;
 use super::{Engine, Inner};
@@ -186,6 +186,7 @@ impl Engine {
             schedules,
             partitions: shared,
             delivery_credits,
+            stopping: watch::Sender::new(false),
             replay_credits: Arc::new(Semaphore::new(super::replay::MOST_AT_ONCE)),
             bulk: OnceLock::new(),
             escalation: OnceLock::new(),
@@ -198,8 +199,9 @@ impl Engine {
     /// then is cut off: its outcome is unknown, and the next start treats it so.
     pub async fn stop(&self) -> Exit {
         self.inner.ingress.close();
-        // Streams would hold up the HTTP server's end.
+        // Streams would hold up the HTTP server's end, and those who wait would be cut off by it.
         self.inner.runtime.feed.close();
+        self.inner.stopping.send_replace(true);
         let remembered = self.remember(AuditEvent::NodeStopped, "node stopped", json!({})).await;
         if let Err(error) = remembered {
             tracing::warn!(%error, "the node's end could not be written to the audit log");

@@ -38,8 +38,8 @@ pub trait Views: Send + Sync + 'static {
         now_ms: i64,
         interval_ms: i64,
     ) -> BoxFuture<'_, Result<Vec<(i64, Stat)>, StoreError>>;
-    /// The slowest attempts since a time, the slowest first. Of attempts under a tenth of a second only the newest are
-    /// looked at.
+    /// The slowest attempts since a time, the slowest first. Of attempts under a tenth of a second, and over all tenants, only
+    /// the newest are looked at.
     fn slowest(&self, scope: Scope, since_ms: i64, limit: usize) -> BoxFuture<'_, Result<Vec<Value>, StoreError>>;
 }
 

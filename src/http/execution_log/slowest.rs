@@ -13,12 +13,14 @@ use crate::http::{Shared, page, resources};
 
 const DEFAULT_ITEMS: usize = 10;
 const MOST_ITEMS: usize = 100;
+const BOUNDS: &str = "The attempts, in one page: of a tenant among its 5,000 slowest of all time and the newest 600 of these \
+                      hours, over all tenants among those 600 alone.";
 
 pub fn doc() -> Doc {
     Doc::role("Lists the attempts of the last hours that took longest, the slowest first.", Role::Viewer)
         .number("hours", "How many hours back, by default 24.", 1, MAX_HOURS)
         .number("limit", "How many items, by default 10.", 1, MOST_ITEMS)
-        .ok_as("The attempts, in one page.", resources::page_schema(Resource::Log))
+        .ok_as(BOUNDS, resources::page_schema(Resource::Log))
 }
 
 pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Problem> {

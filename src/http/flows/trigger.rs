@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use core314_actors::ingress::{IdempotencyRequest, OnConflict, RunKey, Target, Trigger, Triggered};
+use core314_actors::ingress::{IdempotencyRequest, OnConflict, RunKey, Target, Trigger, TriggerError, Triggered};
 use core314_domain::ids::{FlowId, RowId, TenantId};
 use core314_domain::words::TriggerType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::http::ask::{self, Asked};
 use crate::http::auth::Role;
+use crate::http::idempotency::{self, First};
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
 use crate::http::runs::{self, AcceptedView};
@@ -163,13 +164,34 @@ pub async fn bulk(
             .map(|request| IdempotencyRequest { key: format!("{} {no}", request.key), body_hash: request.body_hash });
         triggers.push(trigger(&asked.caller.by, asked.owner, flow, input, idempotency)?);
     }
+    // The whole request takes its name before any of its runs does. After a crash half-way a repetition finds the runs that
+    // there are by their own names, and starts the others.
+    let (tenant, request) = (asked.owner.tenant, asked.idempotency.as_ref());
+    let First { made, answer } = idempotency::first(&state, tenant, request, Value::Null).await?;
+    if let Some(answer) = answer {
+        return Ok(HttpResponse::Accepted().json(answer));
+    }
     let answers = state.engine.trigger_all(triggers).await?;
+    let is_kept = must_be_kept(&answers);
     let results: Vec<BulkResult> = answers.into_iter().map(result).collect();
     let accepted = results.iter().filter(|result| result.run.is_some()).count();
-    Ok(HttpResponse::Accepted().json(BulkView { accepted, results }))
+    let answer = json!(BulkView { accepted, results });
+    if is_kept {
+        idempotency::answered(&state, tenant, request, &made, &answer).await?;
+    }
+    Ok(HttpResponse::Accepted().json(answer))
 }
 
-fn result(answer: Result<Triggered, core314_actors::ingress::TriggerError>) -> BulkResult {
+/// Whether a repetition would be answered otherwise, because a trigger was refused or has found a live run. What only came
+/// at a bad time is tried again.
+fn must_be_kept(answers: &[Result<Triggered, TriggerError>]) -> bool {
+    let is_passing = |answer: &Result<_, _>| {
+        matches!(answer, Err(TriggerError::Busy { .. } | TriggerError::Failed(_) | TriggerError::Store(_)))
+    };
+    !answers.iter().any(is_passing) && !answers.iter().all(|answer| matches!(answer, Ok(Triggered::Accepted(_))))
+}
+
+fn result(answer: Result<Triggered, TriggerError>) -> BulkResult {
     match answer {
         Ok(Triggered::Accepted(run) | Triggered::Repeated(run)) => {
             BulkResult { run: Some(AcceptedView::of(run)), error: None }

@@ -1,5 +1,6 @@
 //! A server without a socket: real routes, envelope and engine, over a store in memory.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use actix_web::dev::ServiceResponse;
@@ -94,7 +95,12 @@ impl Server {
         })
         .await
         .expect("the engine starts on an empty store");
-        let views = Arc::new(RecordingViews { store, asked: Mutex::default() });
+        let views = Arc::new(RecordingViews {
+            store,
+            asked: Mutex::default(),
+            rows: Mutex::default(),
+            lists: Mutex::default(),
+        });
         let inbox = Arc::new(MemoryInbox::default());
         let auth = AuthSettings {
             service_key_sha256: vec![KeyDigest::of(KEY)],
@@ -175,10 +181,12 @@ pub fn flow_document(name: &str) -> Value {
     json!({"flow_name": name, "trigger_type": "manual", "flow_steps": [step("one"), step("two")]})
 }
 
-/// Views that know flows, and otherwise remember what they were asked.
+/// Views that know flows, and otherwise remember what they were asked and answer as they are told.
 pub struct RecordingViews {
     store: Arc<MemoryStore>,
     asked: Mutex<Vec<(Scope, String)>>,
+    rows: Mutex<VecDeque<Value>>,
+    lists: Mutex<Vec<(Resource, VecDeque<Paged>)>>,
 }
 
 impl RecordingViews {
@@ -186,24 +194,42 @@ impl RecordingViews {
     pub fn asked(&self) -> Vec<(Scope, String)> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
+
+    /// What single rows are from now on, one after the other.
+    pub fn show(&self, rows: impl IntoIterator<Item = Value>) {
+        self.rows.lock().unwrap().extend(rows);
+    }
+
+    /// How many of them nobody has asked for.
+    pub fn unshown(&self) -> usize {
+        self.rows.lock().unwrap().len()
+    }
+
+    /// What a list is from now on, page for page.
+    pub fn page(&self, resource: Resource, pages: impl IntoIterator<Item = Paged>) {
+        self.lists.lock().unwrap().push((resource, pages.into_iter().collect()));
+    }
 }
 
 impl Views for RecordingViews {
     fn list(
         &self,
         scope: Scope,
-        _resource: Resource,
+        resource: Resource,
         filter: Filter,
         page: Page,
     ) -> BoxFuture<'_, Result<Paged, StoreError>> {
         self.asked.lock().unwrap().push((scope, format!("{filter:?} {page:?}")));
-        Box::pin(async { Ok(Paged { items: vec![json!({"n": 1})], next: Some(Uuid::from_u128(5)) }) })
+        let mut lists = self.lists.lock().unwrap();
+        let told = lists.iter_mut().filter(|(of, _)| *of == resource).find_map(|(_, pages)| pages.pop_front());
+        let page = told.unwrap_or_else(|| Paged { items: vec![json!({"n": 1})], next: Some(Uuid::from_u128(5)) });
+        Box::pin(async { Ok(page) })
     }
 
     fn one(&self, scope: Scope, resource: Resource, id: Uuid) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(async move {
             if resource != Resource::Flows {
-                return Ok(None);
+                return Ok(self.rows.lock().unwrap().pop_front());
             }
             let found = Catalog::flow(&*self.store, scope, FlowId(id)).await?;
             Ok(found.map(|flow| json!({"id": id, "flow_version": flow.version, "avg_execution_time_ms": 12.6})))

@@ -1,9 +1,15 @@
 //! Triggers: by flow, and by what happened.
 
+use std::time::Duration;
+
 use actix_web::http::{Method, StatusCode};
+use core314_actors::flow_run::Remark;
+use core314_actors::ports::Scope;
+use core314_domain::ids::{RunId, TenantId};
+use core314_domain::run::Command;
 use serde_json::{Value, json};
 
-use super::support::{Server, admin, flow_document};
+use super::support::{Server, USER, admin, flow_document};
 
 #[actix_web::test]
 async fn a_flow_is_triggered_by_its_id_or_its_name() {
@@ -81,6 +87,28 @@ async fn many_triggers_are_answered_one_by_one() {
 }
 
 #[actix_web::test]
+async fn who_waits_while_the_server_stops_is_answered_with_the_run() {
+    let server = Server::start().await;
+    let mut document = flow_document("orders");
+    document["requires_approval"] = json!(true);
+    server.flow(&document).await;
+    // The wait has begun once it has looked whether the run has ended.
+    server.views.show([json!({"run_status": "awaiting_approval"})]);
+    let engine = server.engine.clone();
+    let stops = async {
+        while server.views.unshown() > 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(actix_web::rt::spawn(async move { engine.stop().await }));
+    };
+    let body = json!({"wait_seconds": 300});
+    let both = async { tokio::join!(server.post("/api/v1/flows/orders/trigger", &body), stops).0 };
+    let answer = tokio::time::timeout(Duration::from_mins(1), both).await.expect("it is not held up");
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    assert_eq!(answer.header("location"), format!("/api/v1/runs/{}", answer.json()["id"].as_str().unwrap()));
+}
+
+#[actix_web::test]
 async fn an_inactive_flow_takes_no_triggers() {
     let server = Server::start().await;
     let mut document = flow_document("orders");
@@ -105,6 +133,53 @@ async fn the_same_key_and_body_start_one_run() {
     assert_eq!((other.status, &other.json()["code"]), (StatusCode::CONFLICT, &json!("idempotency_key_reused")));
     assert_ne!(send("k2", json!({"trigger_context": {"n": 1}})).await.text, first.text);
     assert_eq!(send("a b", json!({})).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[actix_web::test]
+async fn a_key_of_many_triggers_stands_for_all_of_them() {
+    let server = Server::start().await;
+    server.flow(&flow_document("orders")).await;
+    let send = async |uri: &str, key: &str, body: &Value| {
+        let request = admin(Method::POST, uri).insert_header(("Idempotency-Key", key));
+        server.send(request.set_payload(body.to_string())).await
+    };
+    let bulk = "/api/v1/flows/orders/trigger/bulk";
+    let body = |numbers: std::ops::Range<u8>| {
+        let triggers: Vec<Value> = numbers.map(|n| json!({"trigger_context": {"n": n}})).collect();
+        json!({"triggers": triggers})
+    };
+    let first = send(bulk, "k1", &body(0..3)).await;
+    assert_eq!((first.status, &first.json()["accepted"]), (StatusCode::ACCEPTED, &json!(3)), "{}", first.text);
+    let again = send(bulk, "k1", &body(0..3)).await;
+    assert_eq!((again.status, again.text), (StatusCode::ACCEPTED, first.text));
+    for (uri, other) in
+        [(bulk, body(0..4)), (bulk, body(3..6)), ("/api/v1/flows/orders/trigger", json!({"trigger_context": {"n": 9}}))]
+    {
+        let refused = send(uri, "k1", &other).await;
+        let code = refused.json()["code"].clone();
+        assert_eq!((refused.status, code), (StatusCode::CONFLICT, json!("idempotency_key_reused")), "{}", refused.text);
+    }
+    assert_eq!(send(bulk, "k2", &body(3..6)).await.status, StatusCode::ACCEPTED);
+}
+
+#[actix_web::test]
+async fn many_triggers_are_answered_the_same_again_when_what_refused_one_is_gone() {
+    let server = Server::start().await;
+    let mut document = flow_document("orders");
+    document["requires_approval"] = json!(true);
+    server.flow(&document).await;
+    let body = json!({"triggers": [{"run_key": "a"}, {"run_key": "a", "on_conflict": "reject"}, {"run_key": "b"}]});
+    let send = async || {
+        let request = admin(Method::POST, "/api/v1/flows/orders/trigger/bulk").insert_header(("Idempotency-Key", "k"));
+        server.send(request.set_payload(body.to_string())).await
+    };
+    let first = send().await;
+    assert_eq!(first.json()["accepted"], 2, "{}", first.text);
+    let run: RunId = first.json()["results"][0]["run"]["id"].as_str().unwrap().parse().unwrap();
+    let scope = Scope::Tenant(TenantId(USER.0));
+    let cancel = Command::Cancel { reason: "to free its name".to_owned() };
+    server.engine.tell(scope, run, cancel, Remark::default()).await.unwrap();
+    assert_eq!(send().await.text, first.text, "the name is free again");
 }
 
 #[actix_web::test]

@@ -25,7 +25,7 @@ use super::statement::{Arg, Statement};
 use super::{SqlStore, executions, list, notifications, slowest, statistics};
 use crate::store::connection::Connection;
 use bed::Bed;
-use rows::filled;
+use rows::{filled, second_attempt};
 
 const SHORT_RUNS: i64 = 20_000;
 const LONG_RUNS: i64 = 1_000_000;
@@ -322,6 +322,7 @@ async fn every_list_reads_by_index() {
             answers_are_quick(&bed, &store).await;
         }
         a_filter_without_an_index_looks_at_a_bounded_number_of_rows(&store).await;
+        the_slowest_of_a_window_are_found_behind_slower_ones(&bed, &store).await;
     }
 }
 
@@ -358,4 +359,15 @@ async fn a_filter_without_an_index_looks_at_a_bounded_number_of_rows(store: &Sql
     let expired = Filter::of([("execution_status", "expired".into())]);
     let paged = list::page(&mut reader, Resource::Executions, expired, FIRST).await.expect("a page");
     assert_eq!(paged, Paged { items: Vec::new(), next: Some(run(runs() - SCAN_RUNS as i64).0) });
+}
+
+/// The window has more attempts than are looked at one by one, and more slower ones before it.
+async fn the_slowest_of_a_window_are_found_behind_slower_ones(bed: &Bed, store: &SqlStore) {
+    let slower = (1_000..9_000).step_by(4).map(|no| second_attempt(no, 10_000));
+    let slow = (10_000..10_020).step_by(4).map(|no| second_attempt(no, no - 9_500));
+    bed.insert(&slower.chain(slow).collect::<Vec<_>>()).await;
+    let mut reader = Reader::begin(store, Scope::Tenant(tenant(1))).await.expect("a read");
+    let found = slowest::since(&mut reader, T0 + 10_000, 5).await.expect("attempts");
+    let durations: Vec<_> = found.iter().map(|row| row["execution_duration_ms"].as_i64()).collect();
+    assert_eq!(durations, [516, 512, 508, 504, 500].map(Some), "{}", bed.url);
 }

@@ -1,7 +1,8 @@
 //! The slowest attempts of a window.
 //!
-//! Attempts that took a tenth of a second or more have an index by their duration. Where it holds too few, the newest
-//! attempts make up the rest. Both looks are bounded.
+//! Attempts that took a tenth of a second or more have an index by their duration, of each tenant. It is walked from the
+//! slowest on, past those that are older than the window. Where it holds too few, the newest attempts make up the rest; they
+//! are all that is looked at over all tenants, which have no index in common. Both looks are bounded, and docs/api.md says so.
 
 use core314_actors::ports::StoreError;
 use core314_actors::ports::resource::Resource;
@@ -12,6 +13,9 @@ use uuid::Uuid;
 
 use super::reader::{Reader, SCAN_ROWS};
 use super::statement::Arg;
+
+/// The most entries of the index that are walked. Each holds all that is asked, and costs a tenth of a row.
+const WALK_ENTRIES: usize = 5_000;
 
 /// An attempt: its id and how long it took.
 type Found = (Uuid, Option<i64>);
@@ -38,7 +42,7 @@ async fn slow(reader: &mut Reader, from: Uuid, limit: usize) -> Result<Vec<Found
     let mut statement = reader.statement("SELECT id, duration_ms FROM (SELECT id, duration_ms FROM log WHERE ");
     statement.push("duration_ms >= 100");
     reader.push_tenant(&mut statement, "tenant_id");
-    statement.push(&format!(" ORDER BY duration_ms DESC, id DESC LIMIT {SCAN_ROWS}) slow WHERE id >= "));
+    statement.push(&format!(" ORDER BY duration_ms DESC, id DESC LIMIT {WALK_ENTRIES}) slow WHERE id >= "));
     statement.bind(Arg::Id(from)).push(&format!(" LIMIT {limit}"));
     reader.rows(statement).await
 }

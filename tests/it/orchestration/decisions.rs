@@ -81,6 +81,8 @@ async fn an_uncertain_decision_waits_for_a_person(kind: StoreKind) {
             let run = approved["run_ids"][0].as_str().expect("a run");
             client.run(run, status).await;
             if status == "awaiting_approval" {
+                let pending = client.items("/api/v1/executions/pending-approvals").await;
+                assert_eq!((pending.len(), pick(&pending[0], "id run_status")), (1, json!([run, status])));
                 client.post(&format!("/api/v1/runs/{run}/approve"), json!({}), 200).await;
                 client.run(run, "completed").await;
             }

@@ -66,6 +66,21 @@ fn run_rows(no: i64) -> [Narrow; 3] {
         .map(|(table, columns)| Narrow { table, columns })
 }
 
+/// Another attempt of a run's step, which took so long.
+pub(super) fn second_attempt(no: i64, duration_ms: i64) -> Narrow {
+    let [_, _, mut log] = run_rows(no);
+    for (name, value) in &mut log.columns {
+        match *name {
+            "id" => *value = LogId::new(T0 + no, (1 << 60) | no as u128).0.into(),
+            "attempt" => *value = 1.into(),
+            "seq" => *value = (runs() + no).into(),
+            _ => {}
+        }
+    }
+    log.columns.push(("duration_ms", duration_ms.into()));
+    log
+}
+
 fn flow_rows(no: i64) -> [Narrow; 2] {
     let document = json!({"execution_mode": "sequential", "flow_steps": [{"id": "a", "config": {}}]});
     let of = tenant(no % 5).0;
