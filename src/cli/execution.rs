@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::args::{self, Id, Limit, query, word};
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
+use super::run::RUNS;
 use super::session::Session;
 use super::wait::{self, Watched};
 
@@ -131,8 +132,18 @@ async fn run(session: &Session<'_>, args: &RunArgs) -> Result<Exit, Failure> {
         body.insert("action_payload".to_owned(), args::object("--payload", payload)?);
     }
     let started = session.client.post(&["executions"], &Value::Object(body)).await?;
-    let (Some(seconds), Some(id)) = (args.wait, started["id"].as_str()) else {
-        return session.outcome(&started, EXECUTIONS);
+    // What was accepted is a run of one step: the action is that step's execution.
+    let Some(id) = started["execution_queue_ids"][0].as_str() else {
+        return session.outcome(&started, RUNS);
+    };
+    let Some(seconds) = args.wait else {
+        return match session.client.get(&["executions", id], &[]).await {
+            Ok(execution) => session.outcome(&execution, EXECUTIONS),
+            Err(failure) => {
+                let message = format!("execution {id} goes on, but cannot be shown: {}", failure.message);
+                Err(Failure { message, ..failure })
+            }
+        };
     };
     let is_terminal = |status: &str| status.parse::<ExecutionStatus>().is_ok_and(ExecutionStatus::is_terminal);
     let watched = Watched { noun: "execution", resource: "executions", id, status: "execution_status", is_terminal };

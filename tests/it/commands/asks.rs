@@ -74,13 +74,6 @@ async fn runs_and_executions() {
         case(&["execution", "show", ID], "GET /api/v1/executions/ID", execution(), "step_id: greet"),
         post(&["execution", "cancel", ID], "POST /api/v1/executions/ID/cancel", nothing(), execution(), "greet"),
         post(&["execution", "retry", ID], "POST /api/v1/executions/ID/retry", nothing(), execution(), "greet"),
-        post(
-            &["execution", "run", "api_call", "lb", "--payload", "{\"a\": 1}"],
-            "POST /api/v1/executions",
-            json!({"action_type": "api_call", "action_target": "lb", "action_payload": {"a": 1}}),
-            execution(),
-            "pending",
-        ),
         case(&["approvals"], "GET /api/v1/executions/pending-approvals?limit=50", list(execution()), "greet"),
         post(
             &["approve", ID, "--notes", "seen", "--form", "{\"n\": 2}"],
