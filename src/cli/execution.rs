@@ -1,6 +1,7 @@
 //! `core314 execution`: steps of runs and single actions; and what people decide on them: `approve`, `reject`,
 //! `approvals`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -34,6 +35,9 @@ const APPROVALS: Columns<'_> = &[
     ("EXPIRES", "expires_at"),
     ("RUN", "flow_run_id"),
 ];
+
+/// The names of so many flows are asked for, one after the other; those of more stay ids.
+const MOST_NAMED: usize = 50;
 
 #[derive(Debug, Subcommand)]
 pub enum ExecutionCommand {
@@ -108,7 +112,37 @@ impl ExecutionCommand {
 
 /// What waits for a person.
 pub async fn approvals(session: &Session<'_>, page: &Limit) -> Result<Exit, Failure> {
-    session.list(&["executions", "pending-approvals"], &Vec::new(), page.limit, APPROVALS).await
+    let mut rows = session.client.list(&["executions", "pending-approvals"], &[], page.limit).await?;
+    if session.printer.is_table() {
+        name_flows(session, &mut rows).await?;
+    }
+    session.printer.rows(APPROVALS, &rows)?;
+    Ok(Exit::Done)
+}
+
+/// Rows have the ids of flows; people know them by their names.
+async fn name_flows(session: &Session<'_>, rows: &mut [Value]) -> Result<(), Failure> {
+    let mut names: BTreeMap<String, Value> = BTreeMap::new();
+    for row in rows {
+        let Some(id) = row["orchestration_flow_id"].as_str().map(str::to_owned) else { continue };
+        let name = match names.get(&id) {
+            Some(name) => name.clone(),
+            None if names.len() < MOST_NAMED => flow_name(session, &id).await?,
+            None => json!(id),
+        };
+        row["flow_name"] = name.clone();
+        names.insert(id, name);
+    }
+    Ok(())
+}
+
+/// The name of a flow; what is no flow, or no more, such as that of a single action, stays an id.
+async fn flow_name(session: &Session<'_>, id: &str) -> Result<Value, Failure> {
+    match session.client.get(&["flows", id], &[]).await {
+        Ok(mut flow) => Ok(flow["flow_name"].take()),
+        Err(failure) if failure.exit == Exit::NotFound => Ok(json!(id)),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Gives a decision: `approve` or `reject`.

@@ -17,7 +17,7 @@ const TOKENS: Columns<'_> = &[
     ("ROLES", "roles"),
     ("CREATED", "created_at"),
     ("EXPIRES", "expires_at"),
-    ("LAST USED", "last_used_at"),
+    ("REVOKED", "revoked_at"),
     ("TOKEN", "id"),
 ];
 /// A key that lives longer than a century lives for ever, which is the default.
