@@ -315,9 +315,10 @@ async fn log_webhooks_and_keys() {
             "POST /api/v1/tokens",
             json!({"name": "ci", "roles": ["operator", "viewer"], "expires_at": "2027-01-31T00:00:00Z"}),
             made,
-            "key  sk_secret",
+            "sk_secret\nThe key's id is",
         ),
         case(&["token", "list"], "GET /api/v1/tokens?limit=50", attempts(), ID),
+        case(&["token", "list", "--platform"], "GET /api/v1/tokens?scope=platform&limit=50", attempts(), ID),
         case(&["token", "revoke", ID], "DELETE /api/v1/tokens/ID", Value::Null, "is deleted"),
         post(
             &["webhook", "create", "shop", "--flow", "hello", "--verification", "github"],
