@@ -79,7 +79,8 @@ use core314_actors::ports::views::Views;
 use tokio::sync::Semaphore;
 
 use crate::vault::Vault;
-use auth::{KeySourceError, Keys, note_local_socket};
+pub use auth::{KeySource, KeySourceError};
+use auth::{Keys, note_local_socket};
 use envelope::envelope;
 use operations::HttpMetrics;
 pub use paused::serve_paused;

@@ -151,7 +151,7 @@ fn signing_secret(config: &Config) -> Option<&str> {
     config.secret("secrets.key").or_else(|| config.secret("auth.jwt_secret")).filter(|secret| !secret.is_empty())
 }
 
-fn auth_settings(config: &Config) -> AuthSettings {
+pub fn auth_settings(config: &Config) -> AuthSettings {
     AuthSettings {
         service_key_sha256: config.secret("auth.service_key").map(KeyDigest::of).into_iter().collect(),
         jwt_secret: config.secret("auth.jwt_secret").unwrap_or_default().to_owned(),
@@ -178,10 +178,9 @@ pub fn certificate(config: &Config) -> anyhow::Result<Option<Arc<Certificate>>> 
 }
 
 /// The section, and what no key alone can say: whether the values go together.
-fn http_settings(config: &Config) -> Result<HttpSettings, ConfigError> {
+pub fn http_settings(config: &Config) -> Result<HttpSettings, ConfigError> {
     let settings: HttpSettings = config.section("http")?;
-    let source = "the values together";
-    let problem = |message| Problem { key: "http".to_owned(), source: source.to_owned(), message };
+    let problem = |(key, message): (String, String)| config.problem(&key, message);
     let problems: Vec<Problem> = settings.problems().into_iter().map(problem).collect();
     if problems.is_empty() { Ok(settings) } else { Err(ConfigError(problems)) }
 }
@@ -235,6 +234,6 @@ mod tests {
     #[test]
     fn values_that_do_not_go_together_are_refused() {
         let error = http_settings(&config(&[("http.max_page_items", "10")])).expect_err("the default is 50");
-        assert!(error.to_string().contains("http.default_page_items is 50, must be 1 to 10"), "{error}");
+        assert!(error.to_string().contains("http.default_page_items (default): is 50, must be 1 to 10"), "{error}");
     }
 }

@@ -1,13 +1,39 @@
-//! What `core314 serve` refuses: what the configuration says of itself, and what the driver makes of the database's address.
+//! What `core314 serve` and `dev` refuse: what the configuration says of itself, what the driver makes of the database's address,
+//! and what the files that it names hold.
+//!
+//! All of it is a mistake in the configuration, found before anything is made or listened on, so that whoever supervises the
+//! process sees by the exit code that another start will not help.
 
+use super::node;
 use crate::config::{Config, ConfigError, Mode, Problem};
+use crate::http::{Certificate, KeySource};
 use crate::store::{UnprovenServer, unproven_server};
 
-/// Whether this may be served for production.
-pub fn check_safety(config: &Config) -> Result<(), ConfigError> {
-    let mut problems = config.check_safety(Mode::Serve).err().map_or_else(Vec::new, |ConfigError(problems)| problems);
-    problems.extend(insecure_connections(config));
+/// Whether this may be served.
+pub fn check_safety(config: &Config, mode: Mode) -> Result<(), ConfigError> {
+    let mut problems = config.check_safety(mode).err().map_or_else(Vec::new, |ConfigError(problems)| problems);
+    if mode == Mode::Serve {
+        problems.extend(insecure_connections(config));
+    }
+    problems.extend(issuer_keys(config));
+    problems.extend(front(config));
     if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+}
+
+/// Keys of an identity provider by which nobody could be let in, or anybody.
+fn issuer_keys(config: &Config) -> Option<Problem> {
+    let error = KeySource::new(&node::auth_settings(config)).err()?;
+    Some(config.problem(error.key, error.why))
+}
+
+/// Values of the section `http` that do not go together, and a certificate that cannot be shown.
+fn front(config: &Config) -> Vec<Problem> {
+    let settings = match node::http_settings(config) {
+        Ok(settings) => settings,
+        Err(ConfigError(problems)) => return problems,
+    };
+    let error = Certificate::load(&settings.tls).err();
+    error.map(|error| config.problem(error.configured_by(&settings.tls), error.to_string())).into_iter().collect()
 }
 
 /// Addresses of databases to which whoever is on the way could pose as the database, and get its login with all that is stored.
@@ -34,11 +60,13 @@ mod tests {
     use crate::config::{Inputs, Setting};
 
     fn refused(settings: &[(&str, &str)]) -> String {
+        // The default provider may have been installed by another test of this process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let secret = ("auth.jwt_secret", "b1946ac92492d2347c6235b4d2611184aa");
         let given = [secret].into_iter().chain(settings.iter().copied());
         let flags = given.map(|(key, text)| Setting::new(key, text, "test")).collect();
         let config = Config::load(&Inputs { flags, ..Inputs::default() }).unwrap();
-        check_safety(&config).err().map_or_else(String::new, |error| error.to_string())
+        check_safety(&config, Mode::Serve).err().map_or_else(String::new, |error| error.to_string())
     }
 
     #[test]
@@ -56,6 +84,41 @@ mod tests {
         }
         assert!(!said.contains("hunter2"), "{said}");
         assert_eq!(refused(&[("store.database_url", far), ("store.allow_insecure_connection", "true")]), "");
+    }
+
+    #[test]
+    fn what_would_stop_the_start_later_is_refused_by_its_key() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = |name: &str| scratch.path().join(name).display().to_string();
+        let pair = |name: &str| {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            std::fs::write(path(&format!("{name}.crt")), made.cert.pem()).unwrap();
+            std::fs::write(path(&format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+        };
+        pair("a");
+        pair("b");
+        let [own, other, certificate, none, empty] = ["a.key", "b.key", "a.crt", "none", "empty.json"].map(path);
+        std::fs::write(&empty, "{\"keys\": []}").unwrap();
+        let named = [("auth.issuer", "https://id.example"), ("auth.audience", "core314")];
+        for (settings, words) in [
+            (vec![("http.cors_origins", "*")], "http.cors_origins (test): has '*'"),
+            (
+                vec![("http.trusted_proxies", "0.0.0.0/0")],
+                "http.trusted_proxies (test): has a network of all addresses",
+            ),
+            (vec![("http.tls.certificate", &*certificate)], "http.tls.certificate (test): http.tls.certificate and "),
+            (vec![("http.tls.certificate", &*certificate), ("http.tls.key", &*none)], "http.tls.key (test): "),
+            (vec![("http.tls.certificate", &*none), ("http.tls.key", &*own)], "http.tls.certificate (test): "),
+            (vec![("http.tls.certificate", &*certificate), ("http.tls.key", &*other)], "do not make a pair"),
+            (vec![("auth.jwks_url", "http://id.example/keys")], "auth.jwks_url (test): must begin with https://"),
+            (vec![("auth.jwks_file", &*none)], "auth.jwks_file (test): "),
+            (vec![("auth.jwks_file", &*empty)], "it has no key for RS256"),
+        ] {
+            let given: Vec<(&str, &str)> = named.into_iter().chain(settings).collect();
+            let said = refused(&given);
+            assert!(said.contains(words) && said.lines().count() == 2, "'{words}' alone is to be in: {said}");
+        }
+        assert_eq!(refused(&[("http.tls.certificate", &*certificate), ("http.tls.key", &*own)]), "");
     }
 
     #[test]

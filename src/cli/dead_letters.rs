@@ -10,10 +10,11 @@ use super::session::Session;
 
 const DEAD_LETTERS: Columns<'_> = &[
     ("SET ASIDE", "created_at"),
-    ("KIND", "kind"),
-    ("STATUS", "status"),
-    ("REASON", "reason"),
-    ("ERROR", "error"),
+    ("BY", "actor_path"),
+    ("MESSAGE", "message"),
+    ("FAILURE", "failure"),
+    ("RUN", "flow_run_id"),
+    ("SETTLED", "settlement"),
     ("DEAD LETTER", "id"),
 ];
 

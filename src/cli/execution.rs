@@ -1,6 +1,7 @@
 //! `core314 execution`: steps of runs and single actions; and what people decide on them: `approve`, `reject`,
 //! `approvals`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use super::args::{self, Id, Limit, query, word};
 use super::outcome::{Exit, Failure};
 use super::print::Columns;
+use super::run::RUNS;
 use super::session::Session;
 use super::wait::{self, Watched};
 
@@ -33,6 +35,9 @@ const APPROVALS: Columns<'_> = &[
     ("EXPIRES", "expires_at"),
     ("RUN", "flow_run_id"),
 ];
+
+/// The names of so many flows are asked for, one after the other; those of more stay ids.
+const MOST_NAMED: usize = 50;
 
 #[derive(Debug, Subcommand)]
 pub enum ExecutionCommand {
@@ -107,7 +112,37 @@ impl ExecutionCommand {
 
 /// What waits for a person.
 pub async fn approvals(session: &Session<'_>, page: &Limit) -> Result<Exit, Failure> {
-    session.list(&["executions", "pending-approvals"], &Vec::new(), page.limit, APPROVALS).await
+    let mut rows = session.client.list(&["executions", "pending-approvals"], &[], page.limit).await?;
+    if session.printer.is_table() {
+        name_flows(session, &mut rows).await?;
+    }
+    session.printer.rows(APPROVALS, &rows)?;
+    Ok(Exit::Done)
+}
+
+/// Rows have the ids of flows; people know them by their names.
+async fn name_flows(session: &Session<'_>, rows: &mut [Value]) -> Result<(), Failure> {
+    let mut names: BTreeMap<String, Value> = BTreeMap::new();
+    for row in rows {
+        let Some(id) = row["orchestration_flow_id"].as_str().map(str::to_owned) else { continue };
+        let name = match names.get(&id) {
+            Some(name) => name.clone(),
+            None if names.len() < MOST_NAMED => flow_name(session, &id).await?,
+            None => json!(id),
+        };
+        row["flow_name"] = name.clone();
+        names.insert(id, name);
+    }
+    Ok(())
+}
+
+/// The name of a flow; what is no flow, or no more, such as that of a single action, stays an id.
+async fn flow_name(session: &Session<'_>, id: &str) -> Result<Value, Failure> {
+    match session.client.get(&["flows", id], &[]).await {
+        Ok(mut flow) => Ok(flow["flow_name"].take()),
+        Err(failure) if failure.exit == Exit::NotFound => Ok(json!(id)),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Gives a decision: `approve` or `reject`.
@@ -131,8 +166,18 @@ async fn run(session: &Session<'_>, args: &RunArgs) -> Result<Exit, Failure> {
         body.insert("action_payload".to_owned(), args::object("--payload", payload)?);
     }
     let started = session.client.post(&["executions"], &Value::Object(body)).await?;
-    let (Some(seconds), Some(id)) = (args.wait, started["id"].as_str()) else {
-        return session.outcome(&started, EXECUTIONS);
+    // What was accepted is a run of one step: the action is that step's execution.
+    let Some(id) = started["execution_queue_ids"][0].as_str() else {
+        return session.outcome(&started, RUNS);
+    };
+    let Some(seconds) = args.wait else {
+        return match session.client.get(&["executions", id], &[]).await {
+            Ok(execution) => session.outcome(&execution, EXECUTIONS),
+            Err(failure) => {
+                let message = format!("execution {id} goes on, but cannot be shown: {}", failure.message);
+                Err(Failure { message, ..failure })
+            }
+        };
     };
     let is_terminal = |status: &str| status.parse::<ExecutionStatus>().is_ok_and(ExecutionStatus::is_terminal);
     let watched = Watched { noun: "execution", resource: "executions", id, status: "execution_status", is_terminal };

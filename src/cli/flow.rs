@@ -6,6 +6,7 @@ pub mod documents;
 mod export;
 mod plan;
 mod schedule;
+mod shape;
 mod start;
 mod templates;
 mod test;

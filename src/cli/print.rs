@@ -88,6 +88,12 @@ impl Printer {
     }
 }
 
+/// Says something beside the result, on the standard error.
+pub fn aside(text: &str) {
+    // Whoever has closed it reads none of it; the result and the exit code stay what they are.
+    let _ = writeln!(io::stderr().lock(), "{}", harmless_lines(text));
+}
+
 /// Colours are for terminals, unless `NO_COLOR` (no-color.org) says something.
 fn is_coloured(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -39,7 +39,7 @@ pub struct DevArgs {
 
 pub fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
     let config = Config::load(&args.inputs(global))?;
-    app::check_safety(&config)?;
+    app::check_safety(&config, Mode::Serve)?;
     Ok(app::run(&config, None)?.into())
 }
 
@@ -57,7 +57,7 @@ pub fn dev(global: &Global, args: &DevArgs) -> Result<Exit, Failure> {
     inputs.presets.push(Setting::new("auth.service_key", &*credentials.key, &*source));
     inputs.presets.push(Setting::new("secrets.key", &*credentials.secret_key, &*source));
     let config = Config::load(&inputs)?;
-    config.check_safety(Mode::Dev)?;
+    app::check_safety(&config, Mode::Dev)?;
     let receiver_port = args.demo.then_some(args.receiver_port);
     Ok(app::run(&config, Some(Development { credentials, receiver_port }))?.into())
 }

@@ -1,5 +1,7 @@
 //! The tree of commands as a whole: that it is sound, says what it says everywhere, and is documented.
 
+mod columns;
+
 use std::collections::BTreeSet;
 
 use super::*;

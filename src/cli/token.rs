@@ -1,14 +1,17 @@
 //! `core314 token`: keys with which programs reach the server.
 
+use std::io::{self, IsTerminal};
+
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
+use core314_domain::words::KeyScope;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::args::Limit;
+use super::args::{Limit, query};
 use super::client::Client;
 use super::outcome::{Exit, Failure};
-use super::print::Columns;
+use super::print::{self, Columns};
 use super::session::Session;
 
 const TOKENS: Columns<'_> = &[
@@ -17,7 +20,7 @@ const TOKENS: Columns<'_> = &[
     ("ROLES", "roles"),
     ("CREATED", "created_at"),
     ("EXPIRES", "expires_at"),
-    ("LAST USED", "last_used_at"),
+    ("REVOKED", "revoked_at"),
     ("TOKEN", "id"),
 ];
 /// A key that lives longer than a century lives for ever, which is the default.
@@ -78,7 +81,11 @@ impl TokenCommand {
         let session = Session { client, ..session };
         match self {
             Self::Create(args) => create(&session, args).await,
-            Self::List(args) => session.list(&["tokens"], &Vec::new(), args.page.limit, TOKENS).await,
+            Self::List(args) => {
+                // Whoever is the platform sees the keys of all tenants, too.
+                let scope = args.platform.then(|| KeyScope::Platform.to_string());
+                session.list(&["tokens"], &query([("scope", scope)]), args.page.limit, TOKENS).await
+            }
             Self::Revoke(args) => {
                 let id = args.id.to_string();
                 session.delete(&["tokens", &id], &id).await
@@ -99,11 +106,22 @@ async fn create(session: &Session<'_>, args: CreateArgs) -> Result<Exit, Failure
     if !session.printer.is_table() {
         return session.printer.value(&made).map(|()| Exit::Done);
     }
-    for member in ["id", "key"] {
-        session.printer.line(&format!("{member:<5}{}", made[member].as_str().unwrap_or_default()))?;
-    }
-    eprintln!("Keep the key now: it is not shown again. Use it with --key or CORE314_KEY.");
+    let (shown, beside) = told(&made, io::stdout().is_terminal());
+    session.printer.line(&shown)?;
+    print::aside(&beside);
     Ok(Exit::Done)
+}
+
+/// What is said of a key that was made, as the result and beside it. Whoever takes the result into a variable or a file wants the
+/// key and nothing else.
+fn told(made: &Value, is_for_a_person: bool) -> (String, String) {
+    const KEEP: &str = "Keep the key now: it is not shown again. Use it with --key or CORE314_KEY.";
+    let [id, key] = ["id", "key"].map(|member| made[member].as_str().unwrap_or_default());
+    if is_for_a_person {
+        (format!("id   {id}\nkey  {key}"), KEEP.to_owned())
+    } else {
+        (key.to_owned(), format!("The key's id is {id}. {KEEP}"))
+    }
 }
 
 /// A time that is given as such, or as a distance from now.
@@ -128,6 +146,15 @@ fn end(text: &str) -> Result<DateTime<Utc>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_gets_the_key_alone() {
+        let made = json!({"id": "7", "key": "sk_x"});
+        assert_eq!(told(&made, true).0, "id   7\nkey  sk_x");
+        let (shown, beside) = told(&made, false);
+        assert_eq!(shown, "sk_x");
+        assert!(beside.starts_with("The key's id is 7. Keep the key now"), "{beside}");
+    }
 
     #[test]
     fn an_end_is_a_time_or_a_distance() {

@@ -20,9 +20,9 @@ const WEBHOOKS: Columns<'_> = &[
     ("WEBHOOK", "id"),
 ];
 const DELIVERIES: Columns<'_> = &[
-    ("RECEIVED", "created_at"),
-    ("STATUS", "status"),
-    ("PROVIDER'S ID", "delivery_id"),
+    ("RECEIVED", "received_at"),
+    ("STATUS", "delivery_status"),
+    ("PROVIDER'S ID", "delivery_key"),
     ("RUNS", "run_ids"),
     ("ERROR", "error"),
     ("DELIVERY", "id"),

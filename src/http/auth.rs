@@ -35,7 +35,7 @@ use super::problem::Problem;
 use super::rate_limit::RateLimit;
 use super::settings::{AuthSettings, KeyDigest};
 use failures::Failures;
-pub use key_source::KeySourceError;
+pub use key_source::{KeySource, KeySourceError};
 use local_socket::is_local_socket;
 pub use local_socket::{client_address, note_local_socket};
 pub use service_key::fresh_key;

@@ -59,7 +59,7 @@ pub fn problem(entry: &str) -> Option<String> {
     let is_origin = !host.is_empty() && host.bytes().all(is_host);
     (entry != LOCALHOST && !is_origin).then(|| {
         format!(
-            "http.cors_origins has '{entry}': an origin is https://HOST or https://HOST:PORT in lower case, without a \
+            "has '{entry}': an origin is https://HOST or https://HOST:PORT in lower case, without a \
              path and without *; `{LOCALHOST}` stands for all pages of this machine"
         )
     })

@@ -114,8 +114,8 @@ impl Default for HttpSettings {
 }
 
 impl HttpSettings {
-    /// What is wrong with the values: the key and what is allowed. Empty when they can be used.
-    pub fn problems(&self) -> Vec<String> {
+    /// What is wrong with the values: each key and what is allowed. Empty when they can be used.
+    pub fn problems(&self) -> Vec<(String, String)> {
         let bounds = [
             ("max_connections_per_worker", self.max_connections_per_worker, 1, 1_000_000),
             ("max_in_flight", self.max_in_flight, 1, 1_000_000),
@@ -139,18 +139,24 @@ impl HttpSettings {
         ];
         let times = times.map(|(key, value, least, most)| (key, value as usize, least, most));
         let out = bounds.into_iter().chain(times).filter(|(_, value, least, most)| value < least || value > most);
-        let mut found: Vec<String> =
-            out.map(|(key, value, least, most)| format!("http.{key} is {value}, must be {least} to {most}")).collect();
+        let mut found: Vec<(String, String)> = out
+            .map(|(key, value, least, most)| (format!("http.{key}"), format!("is {value}, must be {least} to {most}")))
+            .collect();
+        let mut add = |key: &str, message: String| found.push((key.to_owned(), message));
         let is_url = self.public_url.starts_with("http://") || self.public_url.starts_with("https://");
         if !(self.public_url.is_empty() || is_url) {
-            found.push("http.public_url must begin with http:// or https://".to_owned());
+            add("http.public_url", "must begin with http:// or https://".to_owned());
         }
-        found.extend(self.cors_origins.iter().filter_map(|entry| cors::problem(entry)));
+        for problem in self.cors_origins.iter().filter_map(|entry| cors::problem(entry)) {
+            add("http.cors_origins", problem);
+        }
         if self.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
-            found.push("http.trusted_proxies has a network of all addresses: name those of the proxies".to_owned());
+            add("http.trusted_proxies", "has a network of all addresses: name those of the proxies".to_owned());
         }
-        if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
-            found.push("http.tls.certificate and http.tls.key go together: set both, or neither".to_owned());
+        let has_certificate = !self.tls.certificate.as_os_str().is_empty();
+        if has_certificate == self.tls.key.as_os_str().is_empty() {
+            let set = if has_certificate { "http.tls.certificate" } else { "http.tls.key" };
+            add(set, "http.tls.certificate and http.tls.key go together: set both, or neither".to_owned());
         }
         found
     }
@@ -238,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_defaults_can_be_used_and_bad_values_name_their_key() {
-        assert_eq!(HttpSettings::default().problems(), Vec::<String>::new());
+        assert!(HttpSettings::default().problems().is_empty());
         let mut bad = HttpSettings {
             max_page_items: 501,
             public_url: "example.org".to_owned(),
@@ -247,13 +253,14 @@ mod tests {
             ..HttpSettings::default()
         };
         bad.tls.key = "tls.key".into();
-        let problems = bad.problems();
+        let problems: Vec<String> =
+            bad.problems().into_iter().map(|(key, message)| format!("{key} {message}")).collect();
         let expected = [
             "http.max_page_items is 501, must be 1 to 500",
             "http.public_url must begin with http:// or https://",
             "http.cors_origins has '*'",
             "http.trusted_proxies has a network of all addresses",
-            "http.tls.certificate and http.tls.key go together",
+            "http.tls.key http.tls.certificate and http.tls.key go together",
         ];
         assert_eq!(problems.len(), expected.len(), "{problems:?}");
         for (problem, beginning) in problems.iter().zip(expected) {

@@ -56,6 +56,19 @@ pub enum CertificateError {
     NoPair { certificate: PathBuf, key: PathBuf, source: rustls::Error },
 }
 
+impl CertificateError {
+    /// The key of the configuration that names the file to mend.
+    pub fn configured_by(&self, settings: &TlsSettings) -> &'static str {
+        let path = match self {
+            Self::Unreadable { path, .. } | Self::TooLarge(path) | Self::NoCertificate(path) | Self::NoKey(path) => {
+                path
+            }
+            Self::NoPair { key, .. } => key,
+        };
+        if *path == settings.key { "http.tls.key" } else { "http.tls.certificate" }
+    }
+}
+
 /// What a look at the files has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reloaded {

@@ -147,6 +147,28 @@ async fn a_wait_outlives_a_server_that_is_busy_for_a_moment() {
 }
 
 #[tokio::test]
+async fn a_single_action_is_shown_as_the_execution_of_its_run() {
+    let installation = installation().await;
+    let action = "0190a000-0000-7000-8000-0000000000bb";
+    let server = Scripted::start(move |asked| match asked.what.as_str() {
+        "POST /api/v1/executions" => (202, json!({"id": ID, "run_status": "running", "execution_queue_ids": [action]})),
+        what if what == format!("GET /api/v1/executions/{action}") => {
+            (200, json!({"id": action, "action_type": "api_call", "execution_status": "failed"}))
+        }
+        _ => (404, Value::Null),
+    });
+    let words = ["execution", "run", "api_call", "lb", "--payload", "{\"a\": 1}"];
+    let (code, text) = cli(&installation, &server.url, &words);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("api_call") && text.contains(action) && !text.contains(ID), "{text}");
+    let body = json!({"action_type": "api_call", "action_target": "lb", "action_payload": {"a": 1}});
+    assert_eq!(server.take()[0].body, body);
+    let (code, text) = cli(&installation, &server.url, &["execution", "run", "api_call", "--wait", "60"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("the execution is failed") && text.contains(&format!("--execution {action}")), "{text}");
+}
+
+#[tokio::test]
 async fn a_document_is_judged_by_the_server_after_its_shape() {
     let installation = installation().await;
     let write = |name: &str, text: &str| std::fs::write(installation.dir.path().join(name), text).expect("a file");
@@ -257,6 +279,9 @@ async fn from_a_document_to_its_run_on_the_real_server() {
     let attempts = text.split("Attempts").nth(1).expect("attempts");
     assert!(attempts.contains("greet"), "the step's own name: {attempts}");
     assert_eq!(cli(&["log", "list", "--run", id]).0, 0);
+    let (code, text) = cli(&["execution", "run", "transform", "--wait"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("transform  completed"), "{text}");
     std::fs::write(&file, format!("{FLOW}tags: [b]\n")).expect("a file");
     let (code, text) = cli(&["flow", "plan", "hello.yaml"]);
     assert_eq!(code, 0, "{text}");

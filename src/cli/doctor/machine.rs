@@ -82,8 +82,8 @@ fn development(data_dir: &Path, dev_file: &Path) -> Finding {
 
 /// What the server would refuse: `core314 dev` where its credentials are and no others, else `core314 serve`.
 fn refused(config: &Config) -> Vec<Problem> {
-    let checked = if is_development(config) { config.check_safety(Mode::Dev) } else { app::check_safety(config) };
-    checked.err().map_or_else(Vec::new, |ConfigError(problems)| problems)
+    let mode = if is_development(config) { Mode::Dev } else { Mode::Serve };
+    app::check_safety(config, mode).err().map_or_else(Vec::new, |ConfigError(problems)| problems)
 }
 
 fn is_development(config: &Config) -> bool {
@@ -159,6 +159,8 @@ mod tests {
     const STRONG: &str = "b1946ac92492d2347c6235b4d2611184aa";
 
     fn config(settings: &[(&str, &str)], data_dir: &Path) -> Config {
+        // The default provider may have been installed by another test of this process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut flags: Vec<Setting> = settings.iter().map(|(key, text)| Setting::new(key, *text, "test")).collect();
         flags.push(Setting::new("data.dir", data_dir.display().to_string(), "test"));
         Config::load(&Inputs { flags, ..Inputs::default() }).unwrap()
@@ -213,6 +215,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let unsafe_ones = [
             ("auth.jwks_url", "https://id.example/keys"),
+            ("http.cors_origins", "*"),
             ("store.database_url", "postgres://core314@db.example/core314?sslmode=require"),
             ("executors.commands.programs", "ops/restart=/bin/true"),
             ("secrets.key", STRONG),
@@ -227,6 +230,7 @@ mod tests {
             "auth.audience",
             "executors.commands.tenants",
             "store.database_url",
+            "http.cors_origins",
             "auth.service_key",
             "secrets.previous_key",
         ];

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use core314_domain::document::FlowDocument;
 use core314_domain::document::short::Places;
+use core314_domain::document::{FlowDocument, ShapeError};
 
 use crate::cli::args::read_text;
 use crate::cli::outcome::{Exit, Failure};
@@ -29,7 +29,7 @@ pub struct Read {
     pub path: PathBuf,
     /// What is in it: only the text knows the lines of what is wrong.
     pub text: String,
-    pub document: Result<FlowDocument, String>,
+    pub document: Result<FlowDocument, ShapeError>,
     /// Where the document's parts stand in the file.
     pub places: Places,
 }
@@ -45,7 +45,7 @@ impl Paths {
         let read = self.read()?;
         let found = read.into_iter().map(|Read { path, document, .. }| match document {
             Ok(document) => Ok((path, document)),
-            Err(why) => Err(in_file(&path, &why)),
+            Err(why) => Err(in_file(&path, &why.to_string())),
         });
         found.collect()
     }
@@ -64,11 +64,14 @@ impl Paths {
             let text = read_text(&path).map_err(|error| in_file(&path, &error.to_string()))?;
             let (document, places) = match FlowDocument::from_text_with_places(&text) {
                 Ok((document, places)) => (Ok(document), places),
-                Err(error) => (Err(error.to_string()), Places::default()),
+                Err(error) => (Err(error), Places::default()),
             };
             let document = document.and_then(|document| match first_of_its_name(&found, &document) {
                 None => Ok(document),
-                Some(other) => Err(format!("flow '{}' is in {} too", document.flow_name, other.display())),
+                Some(other) => {
+                    let message = format!("flow '{}' is in {} too", document.flow_name, other.display());
+                    Err(ShapeError { pointer: "/flow_name".to_owned(), message })
+                }
             });
             found.push(Read { path, text, document, places });
         }
@@ -137,6 +140,6 @@ mod tests {
         assert!(message.contains("c.json: ") && message.contains("line 1"), "{message}");
         write("c.json", &FLOW.replace("NAME", "b"));
         let message = names(&[root]).expect_err("twice").message;
-        assert!(message.contains("c.json: flow 'b' is in") && message.contains("b.yaml too"), "{message}");
+        assert!(message.contains("c.json: /flow_name: flow 'b' is in") && message.contains("b.yaml too"), "{message}");
     }
 }

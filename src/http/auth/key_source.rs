@@ -20,8 +20,12 @@ const MOST_BYTES: usize = 256 << 10;
 
 /// The keys cannot be had, now or ever: mend what is named.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct KeySourceError(String);
+#[error("{key}: {why}")]
+pub struct KeySourceError {
+    /// The key of the configuration that names the source.
+    pub key: &'static str,
+    pub why: String,
+}
 
 /// A source and what came from it last.
 pub struct KeySource {
@@ -66,7 +70,7 @@ impl KeySource {
             ("", url) => (web(url, times.limit)?, Known::default()),
             (path, _) => {
                 let path = PathBuf::from(path);
-                let wrong = |why| KeySourceError(format!("auth.jwks_file {}: {why}", path.display()));
+                let wrong = |why| KeySourceError { key: "auth.jwks_file", why: format!("{}: {why}", path.display()) };
                 let set = read_file(&path).and_then(|text| KeySet::parse(&text)).map_err(wrong)?;
                 let now = Some(Instant::now());
                 (Place::File(path), Known { set: Some(Arc::new(set)), read_at: now, tried_at: now })
@@ -157,7 +161,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 
 /// HTTPS, or this machine itself; no redirects, because they could lead anywhere.
 fn web(url: &str, limit: Duration) -> Result<Place, KeySourceError> {
-    let wrong = |why: String| KeySourceError(format!("auth.jwks_url: {why}"));
+    let wrong = |why: String| KeySourceError { key: "auth.jwks_url", why };
     let url = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
     let is_here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     if url.scheme() != "https" && !(url.scheme() == "http" && is_here) {

@@ -45,6 +45,7 @@ async fn runs_and_executions() {
         "step_id": "greet", "wakes_at": "2030-01-01T00:00:00Z", "held_by": null}]});
     let events = json!({"items": [{"at": "2026-01-01T00:00:00Z", "event": "run_started"}], "next_cursor": null});
     let list = |row: Value| json!({"items": [row], "next_cursor": null});
+    let letter = json!({"id": ID, "message": "drive", "failure": "the disk is full", "settlement": null});
     check(vec![
         post(
             &["run", "cancel", ID, "--reason", "why not"],
@@ -74,13 +75,6 @@ async fn runs_and_executions() {
         case(&["execution", "show", ID], "GET /api/v1/executions/ID", execution(), "step_id: greet"),
         post(&["execution", "cancel", ID], "POST /api/v1/executions/ID/cancel", nothing(), execution(), "greet"),
         post(&["execution", "retry", ID], "POST /api/v1/executions/ID/retry", nothing(), execution(), "greet"),
-        post(
-            &["execution", "run", "api_call", "lb", "--payload", "{\"a\": 1}"],
-            "POST /api/v1/executions",
-            json!({"action_type": "api_call", "action_target": "lb", "action_payload": {"a": 1}}),
-            execution(),
-            "pending",
-        ),
         case(&["approvals"], "GET /api/v1/executions/pending-approvals?limit=50", list(execution()), "greet"),
         post(
             &["approve", ID, "--notes", "seen", "--form", "{\"n\": 2}"],
@@ -90,7 +84,7 @@ async fn runs_and_executions() {
             "greet",
         ),
         post(&["reject", ID], "POST /api/v1/executions/ID/reject", nothing(), Value::Null, "done"),
-        case(&["dead-letters", "list"], "GET /api/v1/dead-letters?limit=50", list(run()), ID),
+        case(&["dead-letters", "list"], "GET /api/v1/dead-letters?limit=50", list(letter), "the disk is full"),
         post(&["dead-letters", "retry", ID], "POST /api/v1/dead-letters/ID/retry", nothing(), run(), ID),
         post(&["dead-letters", "discard", ID], "POST /api/v1/dead-letters/ID/discard", nothing(), run(), ID),
     ])
@@ -280,6 +274,7 @@ async fn flows() {
 async fn log_webhooks_and_keys() {
     let attempts = || json!({"items": [{"id": ID, "action_type": "api_call"}]});
     let made = json!({"id": ID, "key": "sk_secret"});
+    let delivery = json!({"items": [{"id": ID, "delivery_status": "accepted", "delivery_key": "k1"}]});
     let hook = json!({"id": ID, "url": "http://h/hooks/x", "secret": "s3cret"});
     check(vec![
         case(
@@ -320,9 +315,10 @@ async fn log_webhooks_and_keys() {
             "POST /api/v1/tokens",
             json!({"name": "ci", "roles": ["operator", "viewer"], "expires_at": "2027-01-31T00:00:00Z"}),
             made,
-            "key  sk_secret",
+            "sk_secret\nThe key's id is",
         ),
         case(&["token", "list"], "GET /api/v1/tokens?limit=50", attempts(), ID),
+        case(&["token", "list", "--platform"], "GET /api/v1/tokens?scope=platform&limit=50", attempts(), ID),
         case(&["token", "revoke", ID], "DELETE /api/v1/tokens/ID", Value::Null, "is deleted"),
         post(
             &["webhook", "create", "shop", "--flow", "hello", "--verification", "github"],
@@ -333,7 +329,7 @@ async fn log_webhooks_and_keys() {
         ),
         case(&["webhook", "list"], "GET /api/v1/webhooks?limit=50", attempts(), ID),
         case(&["webhook", "show", ID], "GET /api/v1/webhooks/ID", json!({"name": "shop"}), "name: shop"),
-        case(&["webhook", "deliveries", ID], "GET /api/v1/webhooks/ID/deliveries?limit=50", attempts(), ID),
+        case(&["webhook", "deliveries", ID], "GET /api/v1/webhooks/ID/deliveries?limit=50", delivery, "accepted"),
         post(&["webhook", "test", ID], "POST /api/v1/webhooks/ID/test", json!({}), json!({"run_ids": []}), "run_ids"),
         case(&["webhook", "delete", ID], "DELETE /api/v1/webhooks/ID", Value::Null, "is deleted"),
     ])
