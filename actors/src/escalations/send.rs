@@ -11,6 +11,7 @@ use core314_domain::ids::{RowId, RunId, uuid_ms};
 use core314_domain::words::RunStatus;
 
 use super::act::{Done, NotDone, short};
+use super::remedies::{is_remedy, remedied};
 use super::{Desk, EscalationError};
 use crate::failpoint;
 use crate::ports::escalation::{EscalationWrite, OutboxKind, OutboxRow, OutboxStatus, OutboxStep, StoredEscalation};
@@ -241,40 +242,4 @@ fn look_ms(row: &OutboxRow, now_ms: i64) -> i64 {
 fn is_wanted(stored: &StoredEscalation, row: &OutboxRow) -> bool {
     let outlasts = matches!(row.purpose, Purpose::SlaWarning | Purpose::SlaBreach | Purpose::FollowUp);
     !row.is_stopped && (outlasts || !stored.event.status.is_closed())
-}
-
-/// What a remediation that has ended means: the first success mends; a failure says, once, that it is still broken.
-fn remedied(rows: &[OutboxRow], stored: &StoredEscalation, now_ms: i64) -> Option<Command> {
-    let is_proof = |row: &&OutboxRow| row.status == OutboxStatus::Sent && mends(row) && !prepares(row, rows);
-    if let Some(row) = rows.iter().filter(|row| is_remedy(row)).find(is_proof) {
-        return Some(Command::Remedied { purpose: row.purpose, success: true });
-    }
-    let failed = |row: &&OutboxRow| is_remedy(row) && row.status == OutboxStatus::Failed;
-    // Those who wait for what was tried first hear it, whatever had failed before.
-    let is_waited_for =
-        |row: &&OutboxRow| row.purpose == Purpose::FixFirst && stored.event.waits_for_remedy(row.level, now_ms);
-    let is_news = stored.event.remediation_successful.is_none();
-    let failed = rows.iter().filter(failed).find(|row| is_news || is_waited_for(row))?;
-    Some(Command::Remedied { purpose: failed.purpose, success: false })
-}
-
-/// Whether a row is there to mend what had failed.
-fn is_remedy(row: &OutboxRow) -> bool {
-    match row.purpose {
-        Purpose::Remediation | Purpose::FixFirst => true,
-        Purpose::Level => row.kind == OutboxKind::Act && LevelAction::names_remedy(&row.channel),
-        Purpose::Repeat | Purpose::SlaWarning | Purpose::SlaBreach | Purpose::FollowUp => false,
-    }
-}
-
-/// Whether the success of an action shows that what had failed is mended.
-fn mends(row: &OutboxRow) -> bool {
-    row.channel.parse::<LevelAction>().map_or(true, LevelAction::mends)
-}
-
-/// A switch to a backup makes the way for what is tried beside it: that shows whether it has helped.
-fn prepares(row: &OutboxRow, rows: &[OutboxRow]) -> bool {
-    let is_switch = |row: &OutboxRow| row.channel == LevelAction::SwitchToBackup.as_str();
-    let is_beside = |other: &OutboxRow| (other.purpose, other.level) == (row.purpose, row.level);
-    is_switch(row) && rows.iter().any(|other| is_beside(other) && is_remedy(other) && mends(other) && !is_switch(other))
 }
