@@ -99,7 +99,8 @@ pub(super) fn single_at(
     payload: &Value,
     at_ms: Option<i64>,
 ) -> Result<FlowDocument, ShapeError> {
-    Single { name: "escalation", action_type, target, payload, urgency: Urgency::Critical, at_ms }.document()
+    let (name, urgency, insists) = ("escalation", Urgency::Critical, LevelAction::names_message(action_type));
+    Single { name, action_type, target, payload, urgency, at_ms, insists }.document()
 }
 
 /// The action type that a level's action is performed by; `None` where the runtime does it itself.
@@ -165,4 +166,19 @@ pub fn level_action_types(document: &RuleDocument) -> Vec<(String, Result<FlowDo
         found.push((at, single("send_notification", word, &given)));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_tried_for_longer_than_what_is_done() {
+        let attempts = |action_type: &str| {
+            let document = single(action_type, "target", &json!({})).expect("a document");
+            document.retry_policy.max_attempts
+        };
+        assert!(attempts("send_notification") > attempts("api_call"));
+        assert_eq!(attempts(TICKETS), attempts("api_call"));
+    }
 }
