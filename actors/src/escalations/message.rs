@@ -89,18 +89,8 @@ pub(super) fn ticket(own: &Map<String, Value>, title: &str, message: &str) -> Ma
 
 /// A single action as a flow of one step.
 pub(super) fn single(action_type: &str, target: &str, payload: &Value) -> Result<FlowDocument, ShapeError> {
-    single_at(action_type, target, payload, None)
-}
-
-/// The same, not before an instant.
-pub(super) fn single_at(
-    action_type: &str,
-    target: &str,
-    payload: &Value,
-    at_ms: Option<i64>,
-) -> Result<FlowDocument, ShapeError> {
     let (name, urgency, insists) = ("escalation", Urgency::Critical, LevelAction::names_message(action_type));
-    Single { name, action_type, target, payload, urgency, at_ms, insists }.document()
+    Single { name, action_type, target, payload, urgency, at_ms: None, insists }.document()
 }
 
 /// The action type that a level's action is performed by; `None` where the runtime does it itself.

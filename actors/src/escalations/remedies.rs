@@ -47,7 +47,7 @@ fn prepares(row: &OutboxRow, rows: &[OutboxRow]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use core314_domain::escalation::{EscalationReason, Event, Failure, Rule, RuleDocument, Surroundings};
@@ -84,7 +84,13 @@ mod tests {
         }
     }
 
-    fn row(purpose: Purpose, kind: OutboxKind, channel: &str, status: OutboxStatus) -> OutboxRow {
+    /// A row of a level.
+    pub(in crate::escalations) fn row(
+        purpose: Purpose,
+        kind: OutboxKind,
+        channel: &str,
+        status: OutboxStatus,
+    ) -> OutboxRow {
         OutboxRow {
             id: RowId(Uuid::from_u128(3)),
             escalation: RowId(Uuid::from_u128(1)),

@@ -26,6 +26,8 @@ const LONGEST_RETRY_MS: i64 = 60_000;
 /// looked at sooner, so that what a crash has left unknown is soon seen to be.
 const LOOK_SOON_MS: i64 = 1_000;
 const LOOK_MS: i64 = 30_000;
+/// How often what is held is looked at, though nobody has said that it goes on.
+const HELD_LOOK_MS: i64 = 60_000;
 /// Turns of one look: sending may mend, mending may resolve, and that may stop or send.
 const TURNS: usize = 8;
 
@@ -63,7 +65,8 @@ impl Desk {
                 }
             }
             let next_ms = if stored.event.status.is_closed() { None } else { stored.wake_ms };
-            let (changed, later_ms) = self.send(&stored, &mut rows).await;
+            let held_until_ms = self.held_until(&stored, &rows).await?;
+            let (changed, later_ms) = self.send(&stored, &mut rows, held_until_ms).await;
             watch.clear();
             watch.extend(rows.iter().filter(|row| !row.status.is_final()).filter_map(|row| row.run).map(|run| run.0));
             // A new event's time is the moment of its first look: from here on it is when it has something to do.
@@ -107,6 +110,21 @@ impl Desk {
         }))
     }
 
+    /// Until when what is pending waits for the end of a silence, or of what the rule depends on; `None`: it is done now. It is
+    /// looked for at the moment of sending, also where the event has ended: a breach of its service time may still be told.
+    async fn held_until(&self, stored: &StoredEscalation, rows: &[OutboxRow]) -> Result<Option<i64>, StoreError> {
+        if rows.iter().all(|row| row.status != OutboxStatus::Pending) {
+            return Ok(None);
+        }
+        let rule = self.rule_of(stored).await?;
+        let failure = super::step::failure_of(stored);
+        let hold = self.around(&rule, &failure, &stored.owner, Some(&stored.event)).await?.hold;
+        let look_ms = self.now_ms() + HELD_LOOK_MS;
+        // Whoever ends a silence early has open events looked at; one that has ended looks itself.
+        let most_ms = if stored.event.status.is_closed() { look_ms } else { i64::MAX };
+        Ok(hold.map(|hold| hold.until_ms.unwrap_or(look_ms).min(most_ms)))
+    }
+
     /// What has become of what is being sent.
     async fn observe(&self, rows: &mut [OutboxRow]) -> Result<Vec<OutboxRow>, StoreError> {
         let mut changed = Vec::new();
@@ -147,20 +165,27 @@ impl Desk {
         Ok(changed)
     }
 
-    /// Sends what is pending. The rows that changed, and when to look again because of them.
-    async fn send(&self, stored: &StoredEscalation, rows: &mut [OutboxRow]) -> (Vec<OutboxRow>, Option<i64>) {
+    /// Sends what is pending and is not held. The rows that changed, and when to look again because of them.
+    async fn send(
+        &self,
+        stored: &StoredEscalation,
+        rows: &mut [OutboxRow],
+        held_until_ms: Option<i64>,
+    ) -> (Vec<OutboxRow>, Option<i64>) {
         let mut changed = Vec::new();
         let mut later_ms = None;
         // What stands behind a switch to a backup that is tried again waits for it.
         let mut behind: Option<(Purpose, u32)> = None;
         let mut wait = |at_ms: i64| later_ms = Some(later_ms.map_or(at_ms, |other: i64| other.min(at_ms)));
         for row in rows.iter_mut() {
+            let waits_ms = waits_until(row, held_until_ms, self.now_ms());
             match row.status {
                 OutboxStatus::Sending | OutboxStatus::MaybeSent => wait(look_ms(row, self.now_ms())),
                 OutboxStatus::Pending if !is_wanted(stored, row) => {
                     row.status = OutboxStatus::Cancelled;
                     changed.push(row.clone());
                 }
+                OutboxStatus::Pending if waits_ms.is_some() => waits_ms.into_iter().for_each(&mut wait),
                 OutboxStatus::Pending if is_remedy(row) && behind == Some((row.purpose, row.level)) => {}
                 OutboxStatus::Pending => {
                     failpoint::hit("escalation.before_send");
@@ -232,6 +257,13 @@ impl Desk {
     }
 }
 
+/// Until when a row is not done though it is wanted: while its event is held, and before somebody's quiet hours are over. What
+/// follows up on an alert that is open elsewhere disturbs nobody.
+fn waits_until(row: &OutboxRow, held_until_ms: Option<i64>, now_ms: i64) -> Option<i64> {
+    let held_ms = held_until_ms.filter(|_| row.purpose != Purpose::FollowUp);
+    held_ms.max(row.not_before_ms).filter(|at_ms| *at_ms > now_ms)
+}
+
 /// When what is being sent is looked at again: the older it is, the later.
 fn look_ms(row: &OutboxRow, now_ms: i64) -> i64 {
     now_ms + (now_ms - uuid_ms(row.id.0)).clamp(LOOK_SOON_MS, LOOK_MS)
@@ -242,4 +274,26 @@ fn look_ms(row: &OutboxRow, now_ms: i64) -> i64 {
 fn is_wanted(stored: &StoredEscalation, row: &OutboxRow) -> bool {
     let outlasts = matches!(row.purpose, Purpose::SlaWarning | Purpose::SlaBreach | Purpose::FollowUp);
     !row.is_stopped && (outlasts || !stored.event.status.is_closed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::remedies::tests::row;
+    use super::*;
+
+    #[test]
+    fn a_hold_keeps_back_all_but_what_follows_up_and_quiet_hours_end_in_their_time() {
+        let pending = |purpose: Purpose, not_before_ms: Option<i64>| OutboxRow {
+            not_before_ms,
+            ..row(purpose, OutboxKind::Notify, "slack", OutboxStatus::Pending)
+        };
+        for purpose in [Purpose::Level, Purpose::Repeat, Purpose::SlaBreach, Purpose::Remediation, Purpose::FixFirst] {
+            assert_eq!(waits_until(&pending(purpose, None), Some(50), 10), Some(50), "{purpose}");
+            assert_eq!(waits_until(&pending(purpose, None), None, 10), None, "{purpose}");
+        }
+        assert_eq!(waits_until(&pending(Purpose::FollowUp, None), Some(50), 10), None);
+        assert_eq!(waits_until(&pending(Purpose::Level, Some(30)), None, 10), Some(30), "quiet hours");
+        assert_eq!(waits_until(&pending(Purpose::Level, Some(30)), None, 30), None, "they are over");
+        assert_eq!(waits_until(&pending(Purpose::Level, Some(30)), Some(50), 30), Some(50), "within a silence");
+    }
 }

@@ -36,17 +36,26 @@ impl Work<'_> {
         if gone.contains(&true) { Ok(()) } else { Err(Refused::NotPaused) }
     }
 
-    /// Looks at the service clocks: what they find is found once.
-    pub(super) fn clocks(&mut self) {
-        let warn_ms = self.rule.document.sla_warning_minutes.map(minutes_ms);
+    /// Looks at the service clocks: what they find is found once. A breach is marked in its time, also of an event that is
+    /// held; nobody is told of it, or that it comes near, before that is over.
+    pub(super) fn clocks(&mut self, is_held: bool) {
+        let warn_ms = self.rule.document.sla_warning_minutes.map(minutes_ms).filter(|_| !is_held);
         let (calendar, now_ms) = (&self.rule.calendar, self.now_ms);
         let found = self.event.clocks().map(|clock| clock.map(|clock| clock.look(calendar, warn_ms, now_ms)));
         for (no, found) in found.into_iter().enumerate() {
             match found {
+                Some(Found::Breached) if is_held => self.event.untold_breaches.push(no as u32),
                 Some(Found::Breached) => self.breach(no as u32),
                 Some(Found::Near { .. }) => self.warn(no as u32),
                 Some(Found::Nothing) | None => {}
             }
+        }
+    }
+
+    /// What breaches want done that were marked while the event was held.
+    pub(super) fn tell_breaches(&mut self) {
+        for clock in std::mem::take(&mut self.event.untold_breaches) {
+            self.breach(clock);
         }
     }
 

@@ -34,3 +34,56 @@ fn service_clocks_announce_and_breach_once_and_keep_paused_time() {
     let clock = event.response.expect("a clock");
     assert_eq!(clock.breached_ms, Some(START + 45 * MINUTE), "whoever comes late has come late");
 }
+
+fn watched() -> Rule {
+    rule(json!({
+        "rule_name": "sla", "sla_enabled": true, "sla_response_time_minutes": 30, "sla_warning_minutes": 10,
+        "sla_breach_actions": ["notify_admin"], "escalation_levels": [{"level": 1, "actions": ["notify_user"]}],
+    }))
+}
+
+fn silent(until: i64) -> Surroundings {
+    let hold = Hold { reason: "works".to_owned(), since_ms: START, until_ms: Some(START + until * MINUTE) };
+    Surroundings { hold: Some(hold), next_hold_ms: None }
+}
+
+/// Decides a command at a minute, on the event as it is stored, and says what it wants done.
+fn at(rule: &Rule, event: &Event, command: &Command, around: &Surroundings, minute: i64) -> (Decision, Vec<String>) {
+    let now_ms = START + minute * MINUTE;
+    let decision = reloaded(event).decide(rule, command, around, now_ms).expect("it is open");
+    let told = decision.tasks.iter().map(|task| said(task, now_ms)).collect();
+    (decision, told)
+}
+
+#[test]
+fn a_breach_in_a_silence_is_marked_in_its_time_and_told_at_its_end() {
+    let rule = watched();
+    let (held, told) = at(&rule, &opened(&rule).event, &Command::Look, &silent(60), 10);
+    assert_eq!((told.len(), held.next_wake_ms), (0, Some(START + 30 * MINUTE)), "no warning wakes it");
+    let (late, told) = at(&rule, &held.event, &Command::Look, &silent(60), 30);
+    let breached_ms = late.event.response.as_ref().and_then(|clock| clock.breached_ms);
+    assert_eq!((told.len(), breached_ms), (0, Some(START + 30 * MINUTE)), "it is marked, and nobody is told");
+    assert_eq!(late.next_wake_ms, Some(START + 60 * MINUTE));
+    let (over, told) = at(&rule, &late.event, &Command::Look, &Surroundings::default(), 60);
+    assert_eq!(told, ["60 sla_breach 0.0 in_app"]);
+    let (_, told) = at(&rule, &over.event, &Command::Look, &Surroundings::default(), 61);
+    assert_eq!(told.len(), 0, "once");
+}
+
+#[test]
+fn a_breach_in_a_silence_is_told_though_the_event_ends_in_it() {
+    let rule = watched();
+    let (held, _) = at(&rule, &opened(&rule).event, &Command::Look, &silent(60), 10);
+    let resolve = Command::Resolve { by: "user:a".to_owned(), notes: None, failed: false };
+    let (ended, told) = at(&rule, &held.event, &resolve, &silent(60), 40);
+    assert_eq!((ended.event.status, told), (EscalationStatus::Resolved, vec!["40 sla_breach 0.0 in_app".to_owned()]));
+}
+
+#[test]
+fn what_is_announced_waits_for_the_end_of_a_silence() {
+    let rule = watched();
+    let (held, told) = at(&rule, &opened(&rule).event, &Command::Look, &silent(25), 21);
+    assert_eq!(told.len(), 0, "it was due at 20, and the look came later");
+    let (_, told) = at(&rule, &held.event, &Command::Look, &Surroundings::default(), 25);
+    assert_eq!(told, ["25 sla_warning 0.0 in_app"]);
+}
