@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use core314_domain::escalation::{Command, LevelAction, Purpose};
+use core314_domain::escalation::{Command, Event, LevelAction, Purpose};
 use core314_domain::ids::{RowId, RunId, uuid_ms};
 use core314_domain::words::RunStatus;
 
@@ -14,7 +14,9 @@ use super::act::{Done, NotDone, short};
 use super::remedies::{is_remedy, remedied};
 use super::{Desk, EscalationError};
 use crate::failpoint;
-use crate::ports::escalation::{EscalationWrite, OutboxKind, OutboxRow, OutboxStatus, OutboxStep, StoredEscalation};
+use crate::ports::escalation::{
+    EscalationWrite, EventBefore, OutboxKind, OutboxRow, OutboxStatus, OutboxStep, StoredEscalation,
+};
 use crate::ports::store::{Outcome, StoredRun};
 use crate::ports::{Scope, StoreError};
 use crate::runtime::Counters;
@@ -104,9 +106,11 @@ impl Desk {
         let failure = super::step::failure_of(stored);
         let around = self.around(&rule, &failure, &stored.owner, Some(&stored.event)).await?;
         let decided = stored.event.decide(&rule, &Command::Look, &around, self.now_ms());
+        let breaches = |event: &Event| EventBefore::of(event).breaches;
         Ok(decided.map_or(next_ms, |decision| {
-            // What has become due in this very moment is decided by the next look.
-            if decision.tasks.is_empty() { decision.next_wake_ms } else { Some(self.now_ms()) }
+            // What has become due in this very moment is decided by the next look; a breach may be due that tells nobody.
+            let is_due = !decision.tasks.is_empty() || breaches(&decision.event) != breaches(&stored.event);
+            if is_due { Some(self.now_ms()) } else { decision.next_wake_ms }
         }))
     }
 

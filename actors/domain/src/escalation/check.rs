@@ -138,8 +138,7 @@ impl Check {
 
     fn levels(&mut self, document: &RuleDocument) {
         let levels = &document.escalation_levels;
-        let records_only = document.urgency == crate::words::Urgency::Low;
-        if levels.is_empty() && !records_only && !document.auto_remediation_enabled {
+        if levels.is_empty() && !document.records_only() && !document.auto_remediation_enabled {
             self.wrong::<()>(
                 "/escalation_levels",
                 "must have at least one level, or urgency low, or auto_remediation_enabled: the rule would do nothing",

@@ -346,7 +346,7 @@ impl Work<'_> {
     fn next_level(&self) -> Option<&LevelDocument> {
         let document = &self.rule.document;
         // People of the level before are told first.
-        if self.event.grace.is_some() || document.urgency == Urgency::Low {
+        if self.event.grace.is_some() || document.records_only() {
             return None;
         }
         let is_kept = |level: &&LevelDocument| self.event.acknowledged.is_some() && level.until == Until::Acknowledged;

@@ -2,8 +2,9 @@
 
 use super::{Refused, Work};
 use crate::escalation::clock::{Found, Pause, ServiceClock};
-use crate::escalation::minutes_ms;
+use crate::escalation::document::ActionDocument;
 use crate::escalation::tasks::Purpose;
+use crate::escalation::{LevelAction, minutes_ms};
 use crate::words::Urgency;
 
 impl Work<'_> {
@@ -62,7 +63,10 @@ impl Work<'_> {
     /// A clock has run out. The round says which one, so that both may tell.
     pub(super) fn breach(&mut self, clock: u32) {
         let before = self.tasks.len();
-        let actions = self.rule.document.sla_breach_actions.clone();
+        let document = &self.rule.document;
+        let is_told =
+            |action: &&ActionDocument| !document.records_only() || !LevelAction::names_message(&action.action);
+        let actions: Vec<ActionDocument> = document.sla_breach_actions.iter().filter(is_told).cloned().collect();
         self.act(Purpose::SlaBreach, &actions);
         for (place, task) in self.tasks[before..].iter_mut().enumerate() {
             (task.level, task.round, task.place) = (0, clock, place as u32);
@@ -72,6 +76,9 @@ impl Work<'_> {
     /// A clock will soon run out: those who are told of the present level hear it.
     pub(super) fn warn(&mut self, clock: u32) {
         let document = &self.rule.document;
+        if document.records_only() {
+            return;
+        }
         let present = (self.event.level as usize).saturating_sub(1);
         let Some(level) = document.escalation_levels.get(present).cloned() else { return };
         let before = self.tasks.len();

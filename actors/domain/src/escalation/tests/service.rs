@@ -87,3 +87,17 @@ fn what_is_announced_waits_for_the_end_of_a_silence() {
     let (_, told) = at(&rule, &held.event, &Command::Look, &Surroundings::default(), 25);
     assert_eq!(told, ["25 sla_warning 0.0 in_app"]);
 }
+
+#[test]
+fn a_rule_of_low_urgency_marks_its_breaches_and_tells_nobody() {
+    let mut document = watched().document;
+    document.urgency = Urgency::Low;
+    let call = json!({"action": "api_call", "target": "receiver"});
+    let names = ["notify_user", "page_oncall", "send_notification"].map(|name| json!({"action": name, "target": "x"}));
+    let actions: Vec<Value> = names.into_iter().chain([call]).collect();
+    document.sla_breach_actions = serde_json::from_value(json!(actions)).expect("actions");
+    let rule = Rule::stored(RowId(Uuid::from_u128(1)), document).expect("a rule");
+    let (event, told) = live(&rule, opened(&rule), START + 60 * MINUTE);
+    assert_eq!(told, ["30 sla_breach 0.0 api_call"], "what is done is done, and nobody is told");
+    assert!(event.response.is_some_and(|clock| clock.breached_ms.is_some()));
+}
