@@ -13,10 +13,16 @@ impl Work<'_> {
         let (response, resolution) = self.rule.document.service_times(urgency);
         let start_ms = self.event.triggered_ms;
         let has_ended = self.event.acknowledged.is_some();
+        let there = self.event.response.as_ref().or(self.event.resolution.as_ref()).cloned();
+        // Time that stood still is the event's, though the urgency before counted only one of the two.
+        let begin = |target_ms: i64| match &there {
+            Some(there) => ServiceClock::beside(there, target_ms),
+            None => ServiceClock::new(start_ms, target_ms),
+        };
         for (clock, minutes) in [(&mut self.event.response, response), (&mut self.event.resolution, resolution)] {
             match (clock.as_mut(), minutes) {
                 (Some(clock), Some(minutes)) => clock.retarget(minutes_ms(minutes)),
-                (None, Some(minutes)) => *clock = Some(ServiceClock::new(start_ms, minutes_ms(minutes))),
+                (None, Some(minutes)) => *clock = Some(begin(minutes_ms(minutes))),
                 (_, None) => {}
             }
         }

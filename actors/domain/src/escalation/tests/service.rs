@@ -101,3 +101,29 @@ fn a_rule_of_low_urgency_marks_its_breaches_and_tells_nobody() {
     assert_eq!(told, ["30 sla_breach 0.0 api_call"], "what is done is done, and nobody is told");
     assert!(event.response.is_some_and(|clock| clock.breached_ms.is_some()));
 }
+
+#[test]
+fn a_clock_that_an_urgency_adds_stood_still_with_the_one_that_was_there() {
+    let rule = rule(json!({
+        "rule_name": "sla", "sla_enabled": true, "sla_resolution_time_minutes": 120,
+        "sla_by_urgency": {"critical": {"response_minutes": 15}},
+        "escalation_levels": [{"level": 1, "actions": ["notify_user"]}],
+    }));
+    let none = Surroundings::default();
+    let pause = Command::PauseClocks { by: "user:a".to_owned(), reason: "the vendor's turn".to_owned() };
+    let critical = Command::SetUrgency { urgency: Urgency::Critical };
+    let paused = at(&rule, &opened(&rule).event, &pause, &none, 5).0.event;
+
+    let gone_on = at(&rule, &paused, &Command::ResumeClocks, &none, 17).0.event;
+    let raised = at(&rule, &gone_on, &critical, &none, 18).0.event;
+    assert_eq!(raised.deadlines(&rule), (Some(START + 27 * MINUTE), Some(START + 132 * MINUTE)));
+    assert_eq!(raised.response.and_then(|clock| clock.breached_ms), None, "twelve of its minutes stood still");
+
+    // While they stand still the new one stands still as well, and both go on together.
+    let (raised, told) = at(&rule, &paused, &critical, &none, 40);
+    assert_eq!((told.len(), raised.event.response.as_ref().is_some_and(|clock| clock.paused.is_some())), (0, true));
+    let (still, _) = at(&rule, &raised.event, &Command::Look, &none, 60);
+    assert_eq!(still.event.response.as_ref().and_then(|clock| clock.breached_ms), None);
+    let gone_on = at(&rule, &still.event, &Command::ResumeClocks, &none, 65).0.event;
+    assert_eq!(gone_on.deadlines(&rule).0, Some(START + 75 * MINUTE), "five of its minutes had passed");
+}
