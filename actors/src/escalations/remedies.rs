@@ -58,13 +58,19 @@ pub(super) mod tests {
     use super::*;
 
     fn stored() -> StoredEscalation {
-        let (id, user) = (RowId(Uuid::from_u128(1)), UserId(Uuid::from_u128(7)));
         let document = RuleDocument::from_value(json!({
             "rule_name": "r", "escalation_levels": [{"level": 1, "actions": ["notify_user"]}],
         }));
         let rule = Rule::compile(RowId(Uuid::from_u128(2)), document.expect("a document")).expect("a rule");
+        stored_of(&rule)
+    }
+
+    /// An event of a rule, at the beginning of time.
+    pub(in crate::escalations) fn stored_of(rule: &Rule) -> StoredEscalation {
+        let (id, user) = (RowId(Uuid::from_u128(1)), UserId(Uuid::from_u128(7)));
         let failure = Failure::described(EscalationReason::RunFailed, Arc::new(json!({})), 0);
         let opening = (id, user, "subject".to_owned());
+        let event = Event::open(rule, &failure, opening, 0, &Surroundings::default(), 0).event;
         StoredEscalation {
             id,
             owner: Owner::new(user, None),
@@ -74,11 +80,11 @@ pub(super) mod tests {
             log: None,
             flow: None,
             run: None,
-            event: Event::open(&rule, &failure, opening, 0, &Surroundings::default(), 0).event,
+            deadlines: event.deadlines(rule),
+            event,
             context: Arc::new(json!({})),
             verdicts: None,
             tags: Vec::new(),
-            deadlines: (None, None),
             version: 1,
             wake_ms: None,
         }
