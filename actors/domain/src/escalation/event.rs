@@ -15,7 +15,7 @@ mod tell;
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::ServiceClock;
+use super::clock::{Pause, ServiceClock};
 use super::document::{LevelDocument, Until};
 use super::rule::{Failure, Rule};
 use super::tasks::{Purpose, Task};
@@ -257,6 +257,11 @@ impl Event {
     pub fn deadlines(&self, rule: &Rule) -> (Option<i64>, Option<i64>) {
         let deadline = |clock: &Option<ServiceClock>| clock.as_ref().map(|clock| clock.deadline_ms(&rule.calendar));
         (deadline(&self.response), deadline(&self.resolution))
+    }
+
+    /// Why its service clocks stand still, where they do: both do at once.
+    pub fn pause(&self) -> Option<&Pause> {
+        [&self.response, &self.resolution].into_iter().flatten().find_map(|clock| clock.paused.as_ref())
     }
 
     /// When a level is due, as far as nothing holds the event.
