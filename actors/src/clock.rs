@@ -16,6 +16,11 @@ pub fn rfc3339(ms: i64) -> String {
     DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
+/// A time as people are told it, to the second.
+pub fn to_the_second(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
 /// The machine's clock. When that is set back, this one stands still until it has caught up.
 #[derive(Debug, Default)]
 pub struct SystemClock {

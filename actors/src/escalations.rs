@@ -19,6 +19,7 @@ mod known_events;
 mod message;
 mod pagers;
 mod people;
+mod remedies;
 mod rule_actor;
 mod rule_queue;
 mod send;

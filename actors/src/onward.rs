@@ -83,7 +83,8 @@ async fn send(
         }
     };
     let (target, urgency) = (contact.channel(), Urgency::High);
-    let single = Single { name: "notification", action_type: SEND, target, payload: &payload, urgency, at_ms };
+    let (name, insists) = ("notification", true);
+    let single = Single { name, action_type: SEND, target, payload: &payload, urgency, at_ms, insists };
     let mut sent = SentOn {
         contact_method_id: contact.id.to_string(),
         kind: contact.kind.as_str(),

@@ -1,5 +1,7 @@
 //! Reading escalations back: rules, events and what they want done, schedules and silences.
 
+mod outbox;
+
 use std::sync::Arc;
 
 use core314_actors::ports::escalation::{
@@ -17,6 +19,7 @@ use super::catalog::tenant_of;
 use super::cell::{Cell, Fields, Row};
 use super::engine::owner;
 use super::failure::Failure;
+use outbox::{BEGUN, MESSAGES_SENT, OUTBOX, task};
 
 macro_rules! rules {
     ($which:literal) => {
@@ -50,16 +53,6 @@ macro_rules! silences {
         )
     };
 }
-/// As [`task`] reads them.
-macro_rules! messages {
-    ($which:literal) => {
-        concat!(
-            "SELECT id, escalation_id, level, round, purpose, kind, channel, target, payload, found_by, idempotency_key, status, \
-             is_unknown, is_stopped, run_id, error, tries, not_before_ms, sent_at_ms FROM outbox ",
-            $which
-        )
-    };
-}
 const RULES: &str = rules!("WHERE tenant_id = $1 ORDER BY priority, id LIMIT $2");
 const RULE: &str = rules!("WHERE id = $1 AND ($2 IS NULL OR tenant_id = $2)");
 const MISSED: &str = rules!(
@@ -82,22 +75,6 @@ const SUPPRESSED: &str = "SELECT id FROM escalations WHERE rule_id = $1 AND subj
     AND status = 'suppressed' AND bundled_into IS NULL LIMIT 1";
 const OPEN_AMONG: &str = "SELECT r.rule_name FROM rules r JOIN escalations e ON e.rule_id = r.id \
     WHERE r.tenant_id = $1 AND r.rule_name = $2 AND e.open_subject IS NOT NULL LIMIT 1";
-/// What is not over yet, and what was tried to mend it: of a level what its actions are called says which that is. Messages that
-/// are under way come last: somebody's quiet hours may hold many for long, and those keep nothing new from being sent.
-const OUTBOX: &str = messages!(
-    "WHERE escalation_id = $1 AND (status IN ('pending', 'sending', 'maybe_sent') \
-    OR purpose IN ('remediation', 'fix_first') OR (purpose = 'level' \
-    AND channel IN ('retry', 'retry_with_fallback', 'rollback_changes', 'switch_to_backup', 'recover'))) \
-    ORDER BY CASE WHEN kind = 'notify' AND status <> 'pending' AND NOT is_stopped THEN 1 ELSE 0 END, id LIMIT 1000"
-);
-const MESSAGES_SENT: &str = messages!(
-    "WHERE escalation_id = $1 AND tenant_id = $2 AND (kind = 'notify' OR channel = 'send_notification') \
-    AND run_id IS NOT NULL AND purpose <> 'follow_up' ORDER BY id DESC LIMIT 1000"
-);
-/// The key of a run is that of its row, behind a word of its own: a client's key cannot hold a space.
-const BEGUN: &str = "SELECT o.id, k.answer FROM outbox o JOIN idempotency_keys k ON k.tenant_id = o.tenant_id \
-    AND k.key = 'escalation ' || o.idempotency_key WHERE o.escalation_id = $1 AND o.tenant_id = $2 \
-    AND o.status = 'pending' AND o.run_id IS NULL ORDER BY o.id LIMIT 1000";
 const WAKING: &str = "SELECT wake_at_ms, id, rule_id, tenant_id FROM escalations WHERE wake_at_ms IS NOT NULL \
     AND (wake_at_ms, id) > ($1, $2) AND wake_at_ms < $3 ORDER BY wake_at_ms, id LIMIT $4";
 const OPEN_OF: &str = "SELECT coalesce(wake_at_ms, 0), id, rule_id, tenant_id FROM escalations \
@@ -416,30 +393,6 @@ fn escalation(mut f: Fields<'_>) -> Result<StoredEscalation, Failure> {
     })
 }
 
-fn task(mut f: Fields<'_>) -> Result<OutboxRow, Failure> {
-    Ok(OutboxRow {
-        id: RowId(f.uuid()?),
-        escalation: RowId(f.uuid()?),
-        level: f.small()?,
-        round: f.small()?,
-        purpose: f.word()?,
-        kind: f.word()?,
-        channel: f.text()?,
-        target: f.maybe_text()?,
-        payload: f.json()?,
-        found_by: f.maybe_json()?,
-        key: f.text()?,
-        status: f.word()?,
-        is_unknown: f.bool()?,
-        is_stopped: f.bool()?,
-        run: f.maybe_uuid()?.map(RunId),
-        error: f.maybe_text()?,
-        tries: f.small()?,
-        not_before_ms: f.maybe_int()?,
-        sent_ms: f.maybe_int()?,
-    })
-}
-
 fn waking(mut f: Fields<'_>) -> Result<Waking, Failure> {
     Ok(Waking { at_ms: f.int()?, escalation: RowId(f.uuid()?), rule: RowId(f.uuid()?), tenant: TenantId(f.uuid()?) })
 }
@@ -482,19 +435,4 @@ fn figures(mut f: Fields<'_>, interval_ms: i64) -> Result<Figures, Failure> {
         acknowledge_ms: f.maybe_int()?.map(|ms| ms as f64),
         resolve_ms: f.maybe_int()?.map(|ms| ms as f64),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use core314_domain::escalation::LevelAction;
-
-    use super::*;
-
-    #[test]
-    fn what_was_tried_by_a_level_is_read_whatever_it_was() {
-        let remedies = LevelAction::ALL.iter().filter(|action| action.is_remedy());
-        let listed: Vec<String> = remedies.map(|action| format!("'{action}'")).collect();
-        let listed = format!("channel IN ({})", listed.join(", "));
-        assert!(OUTBOX.contains(&listed), "{listed}");
-    }
 }

@@ -108,11 +108,24 @@ impl LevelAction {
         }
     }
 
+    /// Whether an action by this name tells somebody: however well it is delivered, nothing is mended by it.
+    pub fn names_message(action: &str) -> bool {
+        action == SEND || action.parse().is_ok_and(Self::is_notice)
+    }
+
+    /// Whether it is a notice, which its channel delivers.
+    const fn is_notice(self) -> bool {
+        matches!(self, Self::NotifyUser | Self::NotifyAdmin | Self::PageOncall)
+    }
+
     /// Whether an action by this name is made to mend.
     pub fn names_remedy(action: &str) -> bool {
         action.parse().is_ok_and(Self::is_remedy)
     }
 }
+
+/// The action type that is a message.
+const SEND: &str = "send_notification";
 
 /// A number of minutes, whole or not, in ms.
 fn minutes_ms(minutes: f64) -> i64 {

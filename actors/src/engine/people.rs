@@ -289,8 +289,8 @@ impl Engine {
     pub async fn answer_press(&self, owner: Owner, url: &str, key: &str, said: &str) -> Result<(), PeopleError> {
         let payload = json!({"url": literal(url), "response_type": "ephemeral", "replace_original": false,
             "text": literal(said)});
-        let (name, target, urgency) = ("button", "webhook", Urgency::High);
-        let single = Single { name, action_type: SEND, target, payload: &payload, urgency, at_ms: None };
+        let (name, target, urgency, insists) = ("button", "webhook", Urgency::High, false);
+        let single = Single { name, action_type: SEND, target, payload: &payload, urgency, at_ms: None, insists };
         let trigger = single.trigger(owner, "slack", format!("button {key}"));
         let trigger = trigger.map_err(|error| invalid("", error.message))?;
         self.trigger(trigger).await.map(drop).map_err(PeopleError::NotSent)
@@ -358,6 +358,7 @@ fn code_payload(contact: &ContactMethod) -> Value {
 }
 
 fn code_message<'a>(contact: &'a ContactMethod, payload: &'a Value) -> Single<'a> {
-    let (target, urgency) = (contact.channel(), Urgency::High);
-    Single { name: "contact code", action_type: SEND, target, payload, urgency, at_ms: None }
+    // Whoever waits for a code asks for another one.
+    let (target, urgency, insists) = (contact.channel(), Urgency::High, false);
+    Single { name: "contact code", action_type: SEND, target, payload, urgency, at_ms: None, insists }
 }

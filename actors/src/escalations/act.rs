@@ -92,8 +92,8 @@ impl Desk {
         action_type: &str,
         target: &str,
     ) -> Result<Done, NotDone> {
-        let document: FlowDocument = message::single_at(action_type, target, &row.payload, row.not_before_ms)
-            .map_err(|e| NotDone::Never(e.to_string()))?;
+        let document: FlowDocument =
+            message::single(action_type, target, &row.payload).map_err(|e| NotDone::Never(e.to_string()))?;
         self.run(escalation, row, Target::Action(Arc::new(document))).await
     }
 

@@ -100,7 +100,7 @@ impl TenantRules {
                 rules.push(rule.clone());
                 continue;
             }
-            match Rule::compile(id, document) {
+            match Rule::stored(id, document) {
                 Ok(rule) => rules.push(Arc::new(rule)),
                 Err(problems) => {
                     let problem = &problems[0].message;
@@ -264,7 +264,7 @@ impl Desk {
         let unreadable = |problems: Vec<Problem>| {
             StoreError::Corrupt(format!("the escalation rule {id} cannot be read: {}", problems[0].message))
         };
-        Rule::compile(id, document).map(Arc::new).map_err(unreadable)
+        Rule::stored(id, document).map(Arc::new).map_err(unreadable)
     }
 
     /// Hands something to the actor of a rule.
@@ -385,7 +385,7 @@ impl Desk {
             Some(at_ms) => {
                 let most = self.runtime.settings.escalation_rules_per_tenant;
                 let found: Vec<(RuleId, RuleDocument)> = self.book.rules_at(owner.tenant, at_ms, most).await?;
-                found.into_iter().filter_map(|(id, document)| Rule::compile(id, document).ok()).map(Arc::new).collect()
+                found.into_iter().filter_map(|(id, document)| Rule::stored(id, document).ok()).map(Arc::new).collect()
             }
         };
         let asked = core314_domain::escalation::ask(&rules, failure, &owner);

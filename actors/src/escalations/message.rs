@@ -1,12 +1,13 @@
 //! What people are told, and the actions that levels are made of, as single executions.
 
 use core314_domain::document::{FlowDocument, ShapeError};
-use core314_domain::escalation::{ActionDocument, LevelAction, LevelDocument, Purpose, Rule, RuleDocument};
+use core314_domain::escalation::{ActionDocument, LevelAction, LevelDocument, Purpose, Rule, RuleDocument, Task};
 use core314_domain::people::ContactKind;
 use core314_domain::words::Urgency;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use crate::clock::to_the_second;
 use crate::engine::people::{CONTACT, KIND};
 use crate::ports::escalation::StoredEscalation;
 use crate::single::Single;
@@ -17,19 +18,23 @@ const MESSAGE_CHARS: usize = 3_000;
 const TICKETS: &str = "create_task";
 
 /// The title and the text of a message.
-pub(super) fn words(rule: &Rule, escalation: &StoredEscalation, purpose: Purpose, level: u32) -> (String, String) {
+pub(super) fn words(rule: &Rule, escalation: &StoredEscalation, task: &Task, now_ms: i64) -> (String, String) {
     let (event, context) = (&escalation.event, &escalation.context);
     let said = |name: &str| context.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let what = event.reason.as_str().replace('_', " ");
     let about = said("flow_name").or(said("action_type")).unwrap_or(&event.subject);
-    let lead = match purpose {
-        Purpose::SlaWarning => "Service time nearly over: ",
-        Purpose::SlaBreach => "Service time exceeded: ",
+    let service = of_service(escalation, task, now_ms);
+    let lead = match task.purpose {
+        Purpose::SlaWarning | Purpose::SlaBreach => service.as_ref().map_or("", |(lead, _)| lead.as_str()),
         Purpose::Repeat => "Still open: ",
         Purpose::Level | Purpose::FixFirst | Purpose::Remediation | Purpose::FollowUp => "",
     };
     let title: String = format!("{lead}{what}: {about}").chars().take(200).collect();
-    let mut lines = vec![format!("{title} (rule {}, level {}).", rule.document.rule_name, level.max(1))];
+    // What belongs to no level, as a service time, says which was reached.
+    let level = if task.level == 0 { event.level } else { task.level };
+    let level = if level == 0 { String::new() } else { format!(", level {level}") };
+    let mut lines = vec![format!("{title} (rule {}{level}).", rule.document.rule_name)];
+    lines.extend(service.map(|(_, line)| line));
     lines.extend(said("step_id").map(|step| format!("Step: {step}.")));
     lines.extend(said("error").or(said("escalation_reason")).map(|error| format!("Error: {error}")));
     if event.count > 1 {
@@ -41,6 +46,33 @@ pub(super) fn words(rule: &Rule, escalation: &StoredEscalation, purpose: Purpose
     lines.extend(escalation.run.map(|run| format!("Run: {run}.")));
     lines.push(format!("Escalation: {}.", escalation.id));
     (title, lines.join("\n").chars().take(MESSAGE_CHARS).collect())
+}
+
+/// What is said of a service time: the beginning of the title, and a line with the deadline.
+fn of_service(escalation: &StoredEscalation, task: &Task, now_ms: i64) -> Option<(String, String)> {
+    let (response, resolution) = escalation.deadlines;
+    // The round of such a task says which clock it is about.
+    let (clock, deadline_ms) = if task.round == 0 { ("Response", response?) } else { ("Resolution", resolution?) };
+    let at = to_the_second(deadline_ms);
+    match task.purpose {
+        Purpose::SlaWarning => {
+            let left = left(deadline_ms - now_ms);
+            Some((format!("{clock} due in {left}: "), format!("{clock} due in {left}, at {at}.")))
+        }
+        Purpose::SlaBreach => Some((format!("{clock} overdue: "), format!("{clock} was due at {at}."))),
+        Purpose::Level | Purpose::Repeat | Purpose::FixFirst | Purpose::Remediation | Purpose::FollowUp => None,
+    }
+}
+
+/// A time as it is said, in the largest unit of which there are two, to the nearest.
+fn left(ms: i64) -> String {
+    let (unit_ms, unit) = match ms {
+        ..120_000 => (1_000, "s"),
+        120_000..7_200_000 => (60_000, "min"),
+        7_200_000..172_800_000 => (3_600_000, "h"),
+        _ => (86_400_000, "days"),
+    };
+    format!("{} {unit}", (ms.max(0) + unit_ms / 2) / unit_ms)
 }
 
 /// The payload of `send_notification` for a channel: what the channel needs, and the message where it names none itself.
@@ -89,17 +121,8 @@ pub(super) fn ticket(own: &Map<String, Value>, title: &str, message: &str) -> Ma
 
 /// A single action as a flow of one step.
 pub(super) fn single(action_type: &str, target: &str, payload: &Value) -> Result<FlowDocument, ShapeError> {
-    single_at(action_type, target, payload, None)
-}
-
-/// The same, not before an instant.
-pub(super) fn single_at(
-    action_type: &str,
-    target: &str,
-    payload: &Value,
-    at_ms: Option<i64>,
-) -> Result<FlowDocument, ShapeError> {
-    Single { name: "escalation", action_type, target, payload, urgency: Urgency::Critical, at_ms }.document()
+    let (name, urgency, insists) = ("escalation", Urgency::Critical, LevelAction::names_message(action_type));
+    Single { name, action_type, target, payload, urgency, at_ms: None, insists }.document()
 }
 
 /// The action type that a level's action is performed by; `None` where the runtime does it itself.
@@ -165,4 +188,53 @@ pub fn level_action_types(document: &RuleDocument) -> Vec<(String, Result<FlowDo
         found.push((at, single("send_notification", word, &given)));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use core314_domain::escalation::{ChannelDocument, What};
+    use core314_domain::ids::RowId;
+
+    use super::super::remedies::tests::stored_of;
+    use super::*;
+
+    #[test]
+    fn a_notice_of_a_service_time_says_which_and_how_much_is_left() {
+        let document = RuleDocument::from_value(json!({
+            "rule_name": "sla", "sla_enabled": true, "sla_response_time_minutes": 30, "sla_resolution_time_minutes": 240,
+            "escalation_levels": [{"level": 1, "delay_minutes": 60, "actions": ["notify_user"]}],
+        }));
+        let rule = Rule::compile(RowId(Uuid::from_u128(2)), document.expect("a document")).expect("a rule");
+        let escalation = stored_of(&rule);
+        let told = |purpose: Purpose, clock: u32, minute: i64| {
+            let channel = ChannelDocument { channel: "in_app".to_owned(), payload: Map::new() };
+            let what = What::Notify { channel, recipients: Vec::new(), is_page: false };
+            let task = Task { purpose, level: 0, round: clock, place: 0, what };
+            let (title, text) = words(&rule, &escalation, &task, minute * 60_000 + 20);
+            text.lines().take(2).map(str::to_owned).chain([title]).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(Purpose::SlaWarning, 0, 27),
+            [
+                "Response due in 3 min: run failed: subject (rule sla).",
+                "Response due in 3 min, at 1970-01-01T00:30:00Z.",
+                "Response due in 3 min: run failed: subject",
+            ]
+        );
+        assert_eq!(told(Purpose::SlaWarning, 1, 27)[1], "Resolution due in 4 h, at 1970-01-01T04:00:00Z.");
+        assert_eq!(told(Purpose::SlaBreach, 0, 31)[1], "Response was due at 1970-01-01T00:30:00Z.");
+        assert_eq!(left(-5), "0 s");
+        assert_eq!(left(119_400), "119 s");
+        assert_eq!(left(172_800_000), "2 days");
+    }
+
+    #[test]
+    fn messages_are_tried_for_longer_than_what_is_done() {
+        let attempts = |action_type: &str| {
+            let document = single(action_type, "target", &json!({})).expect("a document");
+            document.retry_policy.max_attempts
+        };
+        assert!(attempts("send_notification") > attempts("api_call"));
+        assert_eq!(attempts(TICKETS), attempts("api_call"));
+    }
 }

@@ -43,7 +43,7 @@ impl Desk {
     ) -> Result<Vec<OutboxRow>, StoreError> {
         let mut rows: Vec<OutboxRow> = Vec::new();
         for task in tasks {
-            let (title, text) = message::words(rule, escalation, task.purpose, task.level);
+            let (title, text) = message::words(rule, escalation, task, self.now_ms());
             match &task.what {
                 What::Act { action } => {
                     let mut row = self.row(escalation, task, OutboxKind::Act, &action.action, task.key(escalation.id));

@@ -6,14 +6,17 @@
 
 use std::collections::HashMap;
 
-use core314_domain::escalation::{Command, LevelAction, Purpose};
+use core314_domain::escalation::{Command, Event, LevelAction, Purpose};
 use core314_domain::ids::{RowId, RunId, uuid_ms};
 use core314_domain::words::RunStatus;
 
 use super::act::{Done, NotDone, short};
+use super::remedies::{is_remedy, remedied};
 use super::{Desk, EscalationError};
 use crate::failpoint;
-use crate::ports::escalation::{EscalationWrite, OutboxKind, OutboxRow, OutboxStatus, OutboxStep, StoredEscalation};
+use crate::ports::escalation::{
+    EscalationWrite, EventBefore, OutboxKind, OutboxRow, OutboxStatus, OutboxStep, StoredEscalation,
+};
 use crate::ports::store::{Outcome, StoredRun};
 use crate::ports::{Scope, StoreError};
 use crate::runtime::Counters;
@@ -25,6 +28,8 @@ const LONGEST_RETRY_MS: i64 = 60_000;
 /// looked at sooner, so that what a crash has left unknown is soon seen to be.
 const LOOK_SOON_MS: i64 = 1_000;
 const LOOK_MS: i64 = 30_000;
+/// How often what is held is looked at, though nobody has said that it goes on.
+const HELD_LOOK_MS: i64 = 60_000;
 /// Turns of one look: sending may mend, mending may resolve, and that may stop or send.
 const TURNS: usize = 8;
 
@@ -62,7 +67,8 @@ impl Desk {
                 }
             }
             let next_ms = if stored.event.status.is_closed() { None } else { stored.wake_ms };
-            let (changed, later_ms) = self.send(&stored, &mut rows).await;
+            let held_until_ms = self.held_until(&stored, &rows).await?;
+            let (changed, later_ms) = self.send(&stored, &mut rows, held_until_ms).await;
             watch.clear();
             watch.extend(rows.iter().filter(|row| !row.status.is_final()).filter_map(|row| row.run).map(|run| run.0));
             // A new event's time is the moment of its first look: from here on it is when it has something to do.
@@ -100,10 +106,27 @@ impl Desk {
         let failure = super::step::failure_of(stored);
         let around = self.around(&rule, &failure, &stored.owner, Some(&stored.event)).await?;
         let decided = stored.event.decide(&rule, &Command::Look, &around, self.now_ms());
+        let breaches = |event: &Event| EventBefore::of(event).breaches;
         Ok(decided.map_or(next_ms, |decision| {
-            // What has become due in this very moment is decided by the next look.
-            if decision.tasks.is_empty() { decision.next_wake_ms } else { Some(self.now_ms()) }
+            // What has become due in this very moment is decided by the next look; a breach may be due that tells nobody.
+            let is_due = !decision.tasks.is_empty() || breaches(&decision.event) != breaches(&stored.event);
+            if is_due { Some(self.now_ms()) } else { decision.next_wake_ms }
         }))
+    }
+
+    /// Until when what is pending waits for the end of a silence, or of what the rule depends on; `None`: it is done now. It is
+    /// looked for at the moment of sending, also where the event has ended: a breach of its service time may still be told.
+    async fn held_until(&self, stored: &StoredEscalation, rows: &[OutboxRow]) -> Result<Option<i64>, StoreError> {
+        if rows.iter().all(|row| row.status != OutboxStatus::Pending) {
+            return Ok(None);
+        }
+        let rule = self.rule_of(stored).await?;
+        let failure = super::step::failure_of(stored);
+        let hold = self.around(&rule, &failure, &stored.owner, Some(&stored.event)).await?.hold;
+        let look_ms = self.now_ms() + HELD_LOOK_MS;
+        // Whoever ends a silence early has open events looked at; one that has ended looks itself.
+        let most_ms = if stored.event.status.is_closed() { look_ms } else { i64::MAX };
+        Ok(hold.map(|hold| hold.until_ms.unwrap_or(look_ms).min(most_ms)))
     }
 
     /// What has become of what is being sent.
@@ -146,20 +169,27 @@ impl Desk {
         Ok(changed)
     }
 
-    /// Sends what is pending. The rows that changed, and when to look again because of them.
-    async fn send(&self, stored: &StoredEscalation, rows: &mut [OutboxRow]) -> (Vec<OutboxRow>, Option<i64>) {
+    /// Sends what is pending and is not held. The rows that changed, and when to look again because of them.
+    async fn send(
+        &self,
+        stored: &StoredEscalation,
+        rows: &mut [OutboxRow],
+        held_until_ms: Option<i64>,
+    ) -> (Vec<OutboxRow>, Option<i64>) {
         let mut changed = Vec::new();
         let mut later_ms = None;
         // What stands behind a switch to a backup that is tried again waits for it.
         let mut behind: Option<(Purpose, u32)> = None;
         let mut wait = |at_ms: i64| later_ms = Some(later_ms.map_or(at_ms, |other: i64| other.min(at_ms)));
         for row in rows.iter_mut() {
+            let waits_ms = waits_until(row, held_until_ms, self.now_ms());
             match row.status {
                 OutboxStatus::Sending | OutboxStatus::MaybeSent => wait(look_ms(row, self.now_ms())),
                 OutboxStatus::Pending if !is_wanted(stored, row) => {
                     row.status = OutboxStatus::Cancelled;
                     changed.push(row.clone());
                 }
+                OutboxStatus::Pending if waits_ms.is_some() => waits_ms.into_iter().for_each(&mut wait),
                 OutboxStatus::Pending if is_remedy(row) && behind == Some((row.purpose, row.level)) => {}
                 OutboxStatus::Pending => {
                     failpoint::hit("escalation.before_send");
@@ -231,6 +261,13 @@ impl Desk {
     }
 }
 
+/// Until when a row is not done though it is wanted: while its event is held, and before somebody's quiet hours are over. What
+/// follows up on an alert that is open elsewhere disturbs nobody.
+fn waits_until(row: &OutboxRow, held_until_ms: Option<i64>, now_ms: i64) -> Option<i64> {
+    let held_ms = held_until_ms.filter(|_| row.purpose != Purpose::FollowUp);
+    held_ms.max(row.not_before_ms).filter(|at_ms| *at_ms > now_ms)
+}
+
 /// When what is being sent is looked at again: the older it is, the later.
 fn look_ms(row: &OutboxRow, now_ms: i64) -> i64 {
     now_ms + (now_ms - uuid_ms(row.id.0)).clamp(LOOK_SOON_MS, LOOK_MS)
@@ -243,38 +280,24 @@ fn is_wanted(stored: &StoredEscalation, row: &OutboxRow) -> bool {
     !row.is_stopped && (outlasts || !stored.event.status.is_closed())
 }
 
-/// What a remediation that has ended means: the first success mends; a failure says, once, that it is still broken.
-fn remedied(rows: &[OutboxRow], stored: &StoredEscalation, now_ms: i64) -> Option<Command> {
-    let is_proof = |row: &&OutboxRow| row.status == OutboxStatus::Sent && mends(row) && !prepares(row, rows);
-    if let Some(row) = rows.iter().filter(|row| is_remedy(row)).find(is_proof) {
-        return Some(Command::Remedied { purpose: row.purpose, success: true });
+#[cfg(test)]
+mod tests {
+    use super::super::remedies::tests::row;
+    use super::*;
+
+    #[test]
+    fn a_hold_keeps_back_all_but_what_follows_up_and_quiet_hours_end_in_their_time() {
+        let pending = |purpose: Purpose, not_before_ms: Option<i64>| OutboxRow {
+            not_before_ms,
+            ..row(purpose, OutboxKind::Notify, "slack", OutboxStatus::Pending)
+        };
+        for purpose in [Purpose::Level, Purpose::Repeat, Purpose::SlaBreach, Purpose::Remediation, Purpose::FixFirst] {
+            assert_eq!(waits_until(&pending(purpose, None), Some(50), 10), Some(50), "{purpose}");
+            assert_eq!(waits_until(&pending(purpose, None), None, 10), None, "{purpose}");
+        }
+        assert_eq!(waits_until(&pending(Purpose::FollowUp, None), Some(50), 10), None);
+        assert_eq!(waits_until(&pending(Purpose::Level, Some(30)), None, 10), Some(30), "quiet hours");
+        assert_eq!(waits_until(&pending(Purpose::Level, Some(30)), None, 30), None, "they are over");
+        assert_eq!(waits_until(&pending(Purpose::Level, Some(30)), Some(50), 30), Some(50), "within a silence");
     }
-    let failed = |row: &&OutboxRow| is_remedy(row) && row.status == OutboxStatus::Failed;
-    // Those who wait for what was tried first hear it, whatever had failed before.
-    let is_waited_for =
-        |row: &&OutboxRow| row.purpose == Purpose::FixFirst && stored.event.waits_for_remedy(row.level, now_ms);
-    let is_news = stored.event.remediation_successful.is_none();
-    let failed = rows.iter().filter(failed).find(|row| is_news || is_waited_for(row))?;
-    Some(Command::Remedied { purpose: failed.purpose, success: false })
-}
-
-/// Whether a row is there to mend what had failed.
-fn is_remedy(row: &OutboxRow) -> bool {
-    match row.purpose {
-        Purpose::Remediation | Purpose::FixFirst => true,
-        Purpose::Level => row.kind == OutboxKind::Act && LevelAction::names_remedy(&row.channel),
-        Purpose::Repeat | Purpose::SlaWarning | Purpose::SlaBreach | Purpose::FollowUp => false,
-    }
-}
-
-/// Whether the success of an action shows that what had failed is mended.
-fn mends(row: &OutboxRow) -> bool {
-    row.channel.parse::<LevelAction>().map_or(true, LevelAction::mends)
-}
-
-/// A switch to a backup makes the way for what is tried beside it: that shows whether it has helped.
-fn prepares(row: &OutboxRow, rows: &[OutboxRow]) -> bool {
-    let is_switch = |row: &OutboxRow| row.channel == LevelAction::SwitchToBackup.as_str();
-    let is_beside = |other: &OutboxRow| (other.purpose, other.level) == (row.purpose, row.level);
-    is_switch(row) && rows.iter().any(|other| is_beside(other) && is_remedy(other) && mends(other) && !is_switch(other))
 }

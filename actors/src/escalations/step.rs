@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Desk, EscalationError};
+use crate::clock::rfc3339;
 use crate::feed::Topic;
 use crate::ports::Scope;
 use crate::ports::escalation::{EventBefore, Stop, StoredEscalation};
@@ -96,7 +97,8 @@ pub(super) fn stop_of(event: &Event) -> Stop {
     if event.status.is_closed() { Stop::All } else { Stop::Climb }
 }
 
-/// What the audit log says of a step: its beginning, acknowledgement and end.
+/// What the audit log says of a step: its beginning, acknowledgement and end, and what changes between: the status, the urgency,
+/// breaches, and whether the service clocks stand still.
 pub(super) fn audit(
     escalation: &StoredEscalation,
     before: Option<EventBefore>,
@@ -109,7 +111,7 @@ pub(super) fn audit(
         None => AuditEvent::EscalationTriggered,
         Some(before) if now.status.is_closed() && !before.status.is_closed() => AuditEvent::EscalationEnded,
         Some(before) if now.is_acknowledged && !before.is_acknowledged => AuditEvent::EscalationAcknowledged,
-        Some(before) if now.status != before.status || now.breaches != before.breaches => AuditEvent::EscalationChanged,
+        Some(before) if now != before => AuditEvent::EscalationChanged,
         Some(_) => return Vec::new(),
     };
     let what = kind.as_str().replace('_', " ");
@@ -124,8 +126,46 @@ pub(super) fn audit(
         summary: format!("{what}: {} {}", event.reason.as_str().replace('_', " "), event.subject),
         details: json!({
             "status": event.status, "level": event.level, "rule_id": escalation.rule, "failures": event.count,
-            "notes": event.notes, "breaches": now.breaches,
+            "notes": event.notes, "breaches": now.breaches, "urgency": event.urgency,
+            "pause": event.pause().map(|pause| json!({"reason": pause.reason, "by": pause.by, "since": rfc3339(pause.since_ms)})),
         }),
         at_ms,
     }]
+}
+
+#[cfg(test)]
+mod tests {
+    use core314_domain::escalation::{Rule, RuleDocument, Surroundings};
+    use core314_domain::words::Urgency;
+    use uuid::Uuid;
+
+    use super::super::remedies::tests::stored_of;
+    use super::*;
+
+    #[test]
+    fn pauses_and_urgencies_of_service_clocks_are_audited_each_once() {
+        let document = RuleDocument::from_value(json!({
+            "rule_name": "sla", "sla_enabled": true, "sla_response_time_minutes": 30,
+            "escalation_levels": [{"level": 1, "actions": ["notify_user"]}],
+        }));
+        let rule = Rule::compile(RowId(Uuid::from_u128(2)), document.expect("a document")).expect("a rule");
+        let mut stored = stored_of(&rule);
+        let (by, reason) = ("user:a".to_owned(), "the vendor's turn".to_owned());
+        let commands = [
+            (Command::PauseClocks { by, reason }, Some("the vendor's turn")),
+            (Command::ResumeClocks, None),
+            (Command::SetUrgency { urgency: Urgency::Critical }, None),
+        ];
+        for (command, said) in commands {
+            let before = Some(EventBefore::of(&stored.event));
+            let decided = stored.event.decide(&rule, &command, &Surroundings::default(), 1_000);
+            stored.event = decided.expect("it is open").event;
+            let audited = audit(&stored, before, "user:a", 1_000);
+            let [entry] = &audited[..] else { panic!("{command:?}: one entry, and not {audited:?}") };
+            assert_eq!((entry.event, entry.actor.as_str()), (AuditEvent::EscalationChanged, "user:a"));
+            assert_eq!(entry.details["pause"]["reason"].as_str(), said, "{command:?}");
+        }
+        let before = Some(EventBefore::of(&stored.event));
+        assert_eq!(audit(&stored, before, "rules", 1_000).len(), 0, "a look changes nothing of it");
+    }
 }

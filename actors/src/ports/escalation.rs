@@ -12,7 +12,7 @@ use core314_domain::escalation::{
     EscalationStatus, Event, HeldBack, OnCall, OnCallDocument, Override, RuleDocument, RuleId, Shift, SilenceDocument,
 };
 use core314_domain::ids::{ExecutionId, FlowId, LogId, Owner, RowId, RunId, TenantId, UserId};
-use core314_domain::words::words;
+use core314_domain::words::{Urgency, words};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -411,12 +411,15 @@ pub struct EventStep {
     pub at_ms: i64,
 }
 
-/// What the figures of a rule need to know of an event as it was.
+/// What the figures of a rule, and the audit log, need to know of an event as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventBefore {
     pub status: EscalationStatus,
     pub is_acknowledged: bool,
     pub breaches: u32,
+    pub urgency: Urgency,
+    /// Its service clocks stand still.
+    pub is_paused: bool,
 }
 
 impl EventBefore {
@@ -426,7 +429,13 @@ impl EventBefore {
             u32::from(clock.as_ref().is_some_and(|clock| clock.breached_ms.is_some()))
         };
         let breaches = is_late(&event.response) + is_late(&event.resolution);
-        Self { status: event.status, is_acknowledged: event.acknowledged.is_some(), breaches }
+        Self {
+            status: event.status,
+            is_acknowledged: event.acknowledged.is_some(),
+            breaches,
+            urgency: event.urgency,
+            is_paused: event.pause().is_some(),
+        }
     }
 }
 
@@ -451,7 +460,7 @@ pub struct HeldBackNote {
     pub run: Option<RunId>,
     pub reason: core314_domain::escalation::EscalationReason,
     pub subject: String,
-    pub urgency: core314_domain::words::Urgency,
+    pub urgency: Urgency,
     pub by: HeldBack,
     pub context: Value,
     pub asked: Value,

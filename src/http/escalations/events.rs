@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::ports::Scope;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page};
-use core314_domain::escalation::{Admission, Command, EscalationReason, EscalationStatus, Failure};
+use core314_domain::escalation::{Admission, Command, EscalationReason, EscalationStatus, Failure, ServiceClock};
 use core314_domain::ids::RowId;
 use core314_domain::words::Urgency;
 use schemars::JsonSchema;
@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::{cause_of, not_asked, not_told};
 use crate::http::ask::{self, Asked, Nothing};
 use crate::http::auth::Role;
+use crate::http::flows::rfc3339;
 use crate::http::idempotency::{self, First};
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
@@ -239,9 +240,40 @@ struct Why {
     held_back_by: Value,
     /// What holds it now.
     held: Value,
+    /// Its service clocks; null: it has none.
+    response_clock: Option<ClockView>,
+    resolution_clock: Option<ClockView>,
     /// Who was told by what, and what became of it: on-call schedules as they stood.
     outbox: Value,
     next_wake_at: Value,
+}
+
+/// A service clock as it counts now.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ServiceClock")]
+struct ClockView {
+    /// While it stands still: if it went on now.
+    deadline: Option<String>,
+    /// When what it waited for came.
+    met_at: Option<String>,
+    breached_at: Option<String>,
+    /// Since when it stands still, why, and by whom.
+    paused_since: Option<String>,
+    pause_reason: Option<String>,
+    paused_by: Option<String>,
+}
+
+impl ClockView {
+    fn of(clock: &ServiceClock, deadline_ms: Option<i64>) -> Self {
+        Self {
+            deadline: deadline_ms.and_then(rfc3339),
+            met_at: clock.met_ms.and_then(rfc3339),
+            breached_at: clock.breached_ms.and_then(rfc3339),
+            paused_since: clock.paused.as_ref().and_then(|pause| rfc3339(pause.since_ms)),
+            pause_reason: clock.paused.as_ref().map(|pause| pause.reason.clone()),
+            paused_by: clock.paused.as_ref().map(|pause| pause.by.clone()),
+        }
+    }
 }
 
 pub fn why_doc() -> Doc {
@@ -255,6 +287,11 @@ pub async fn why(req: HttpRequest, id: web::Path<String>, state: Shared) -> Resu
     let row = state.views.one(scope, Resource::EscalationEvents, id.0).await?.ok_or_else(missing)?;
     let stored = state.engine.escalations()?.book().escalation(scope, id).await?;
     let held = stored.as_ref().and_then(|stored| stored.event.held.as_ref());
+    let clocks = stored.as_ref().map(|stored| (&stored.event, stored.deadlines));
+    let response_clock =
+        clocks.and_then(|(event, (at_ms, _))| event.response.as_ref().map(|clock| ClockView::of(clock, at_ms)));
+    let resolution_clock =
+        clocks.and_then(|(event, (_, at_ms))| event.resolution.as_ref().map(|clock| ClockView::of(clock, at_ms)));
     let sent = [&row["notifications_sent"], &row["actions_performed"]];
     let outbox: Vec<Value> = sent.into_iter().filter_map(Value::as_array).flatten().cloned().collect();
     Ok(HttpResponse::Ok().json(Why {
@@ -263,6 +300,8 @@ pub async fn why(req: HttpRequest, id: web::Path<String>, state: Shared) -> Resu
         trigger_conditions_met: row["trigger_conditions_met"].clone(),
         held_back_by: row["held_back_by"].clone(),
         held: json!(held),
+        response_clock,
+        resolution_clock,
         outbox: json!(outbox),
         next_wake_at: row["next_wake_at"].clone(),
     }))

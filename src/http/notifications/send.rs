@@ -93,6 +93,7 @@ pub async fn send(state: &State, asked: Asked<Draft>) -> Result<Sent, Problem> {
         payload: &payload,
         urgency: Urgency::Medium,
         at_ms: None,
+        insists: false,
     };
     let trigger = single.asked(asked.owner, &asked.caller.by, asked.idempotency).map_err(misshapen)?;
     let run = match state.engine.trigger(trigger).await.map_err(|error| at_the_field(error.into()))? {

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{all_sent, event, reported};
-use crate::orchestration::bed::{Bed, Client};
+use crate::orchestration::bed::{Bed, Client, pick};
 use crate::orchestration::on_both_stores;
 use crate::support::StoreKind;
 
@@ -95,6 +95,13 @@ async fn a_clock_that_stands_still_is_not_breached(kind: StoreKind) {
     let answer = client.ask(Method::PATCH, &paused, Some(&reason), &[]).await;
     assert_eq!(answer.status.as_u16(), 200, "{}", answer.body);
     let before_ms = ms(&answer.body["sla_response_deadline"]);
+    let why = client.get(&format!("{paused}/why")).await;
+    let shown = pick(&why, "/response_clock/pause_reason /response_clock/paused_by resolution_clock");
+    assert_eq!(shown, json!(["the vendor's turn", format!("user:{}", client.user), null]), "{why:#}");
+    assert!(why["response_clock"]["paused_since"].is_string(), "{why:#}");
+    let audited = client.items("/api/v1/audit-log?event_type=escalation_changed").await;
+    assert_eq!(audited.len(), 1, "{audited:#?}");
+    assert!(audited[0].to_string().contains("the vendor's turn"), "{audited:#?}");
     let other = reported(&client, json!({"subject": "own"})).await;
     client.until(&other, |event| event["sla_response_breached"] == true).await;
     let still = client.get(&paused).await;

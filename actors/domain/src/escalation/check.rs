@@ -36,32 +36,42 @@ pub(super) fn check(document: &RuleDocument) -> Result<Parts, Vec<Problem>> {
     check.levels(document);
     check.service(document);
     check.restraint(document);
-    let names = Names::new(ROOTS, &[]);
-    let condition = check.expression("/trigger_conditions", Condition::parse(&document.trigger_conditions, &names));
-    let dedup_key =
-        document.dedup_key.as_deref().map(|key| check.expression("/dedup_key", Expression::parse(key, &names)));
-    let calendar = match &document.sla_calendar {
-        None => Some(WorkingCalendar::always()),
-        Some(calendar) => match WorkingCalendar::compile(calendar) {
-            Ok(calendar) => Some(calendar),
-            Err((pointer, message)) => check.wrong(format!("/sla_calendar{pointer}"), message),
-        },
-    };
-    match (condition, calendar, dedup_key) {
-        (Some(condition), Some(calendar), None) if check.0.is_empty() => {
-            Ok(Parts { condition, dedup_key: None, calendar })
-        }
-        (Some(condition), Some(calendar), Some(Some(key))) if check.0.is_empty() => {
-            Ok(Parts { condition, dedup_key: Some(key), calendar })
-        }
-        _ => Err(check.0),
-    }
+    check.compile(document)
+}
+
+/// Compiles the parts of a rule, whatever else may be wrong with it.
+pub(super) fn parts(document: &RuleDocument) -> Result<Parts, Vec<Problem>> {
+    Check::default().compile(document)
 }
 
 #[derive(Default)]
 struct Check(Vec<Problem>);
 
 impl Check {
+    /// The parts, where neither they nor what was checked before has problems.
+    fn compile(mut self, document: &RuleDocument) -> Result<Parts, Vec<Problem>> {
+        let names = Names::new(ROOTS, &[]);
+        let condition = self.expression("/trigger_conditions", Condition::parse(&document.trigger_conditions, &names));
+        let dedup_key =
+            document.dedup_key.as_deref().map(|key| self.expression("/dedup_key", Expression::parse(key, &names)));
+        let calendar = match &document.sla_calendar {
+            None => Some(WorkingCalendar::always()),
+            Some(calendar) => match WorkingCalendar::compile(calendar) {
+                Ok(calendar) => Some(calendar),
+                Err((pointer, message)) => self.wrong(format!("/sla_calendar{pointer}"), message),
+            },
+        };
+        match (condition, calendar, dedup_key) {
+            (Some(condition), Some(calendar), None) if self.0.is_empty() => {
+                Ok(Parts { condition, dedup_key: None, calendar })
+            }
+            (Some(condition), Some(calendar), Some(Some(key))) if self.0.is_empty() => {
+                Ok(Parts { condition, dedup_key: Some(key), calendar })
+            }
+            _ => Err(self.0),
+        }
+    }
+
     fn wrong<T>(&mut self, pointer: impl Into<String>, message: impl Into<String>) -> Option<T> {
         self.0.push(Problem::new(pointer, message));
         None
@@ -128,8 +138,7 @@ impl Check {
 
     fn levels(&mut self, document: &RuleDocument) {
         let levels = &document.escalation_levels;
-        let records_only = document.urgency == crate::words::Urgency::Low;
-        if levels.is_empty() && !records_only && !document.auto_remediation_enabled {
+        if levels.is_empty() && !document.records_only() && !document.auto_remediation_enabled {
             self.wrong::<()>(
                 "/escalation_levels",
                 "must have at least one level, or urgency low, or auto_remediation_enabled: the rule would do nothing",
@@ -155,6 +164,9 @@ impl Check {
         }
         self.channels("/notification_channels", &document.notification_channels);
         self.actions("/remediation_actions", &document.remediation_actions);
+        for (no, action) in document.remediation_actions.iter().enumerate() {
+            self.remedy(&format!("/remediation_actions/{no}"), action);
+        }
         self.actions("/sla_breach_actions", &document.sla_breach_actions);
         self.minutes("/give_up_after_minutes", document.give_up_after_minutes, 1.0);
     }
@@ -188,6 +200,7 @@ impl Check {
         if let Some(remediation) = &level.remediation {
             self.minutes(&format!("{pointer}/remediation/grace_minutes"), remediation.grace_minutes, 0.0);
             self.action(&format!("{pointer}/remediation/action"), &remediation.action);
+            self.remedy(&format!("{pointer}/remediation/action"), &remediation.action);
         }
     }
 
@@ -219,6 +232,14 @@ impl Check {
                     self.wrong::<()>(pointer, format!("{name} needs a target: the flow's name or id"));
                 }
             }
+        }
+    }
+
+    /// Whoever is told has mended nothing yet: a message that is delivered must not resolve the event.
+    fn remedy(&mut self, pointer: &str, action: &ActionDocument) {
+        if LevelAction::names_message(&action.action) {
+            let message = format!("{} tells people and mends nothing: name it among a level's actions", action.action);
+            self.wrong::<()>(pointer, message);
         }
     }
 

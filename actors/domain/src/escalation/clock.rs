@@ -52,6 +52,12 @@ impl ServiceClock {
         Self { started_ms, target_ms, paused_ms: 0, paused: None, met_ms: None, breached_ms: None, is_announced: false }
     }
 
+    /// A clock that has begun with another one of the same event and stood still with it: as long, and as it does now.
+    pub fn beside(other: &Self, target_ms: i64) -> Self {
+        let (paused_ms, paused) = (other.paused_ms, other.paused.clone());
+        Self { paused_ms, paused, ..Self::new(other.started_ms, target_ms) }
+    }
+
     /// When it is breached; for one that stands still, if it went on now.
     pub fn deadline_ms(&self, calendar: &WorkingCalendar) -> i64 {
         calendar.add(self.started_ms, self.target_ms.saturating_add(self.paused_ms))

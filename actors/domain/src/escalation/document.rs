@@ -288,6 +288,11 @@ impl RuleDocument {
         serde_json::to_value(self).expect("a document has text keys and finite numbers")
     }
 
+    /// Whether it tells nobody: it records, and may act.
+    pub fn records_only(&self) -> bool {
+        self.urgency == Urgency::Low
+    }
+
     /// Service times of an event of this urgency, in minutes: until the response, and until the resolution.
     pub fn service_times(&self, urgency: Urgency) -> (Option<f64>, Option<f64>) {
         if !self.sla_enabled {

@@ -15,7 +15,7 @@ mod tell;
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::ServiceClock;
+use super::clock::{Pause, ServiceClock};
 use super::document::{LevelDocument, Until};
 use super::rule::{Failure, Rule};
 use super::tasks::{Purpose, Task};
@@ -91,6 +91,9 @@ pub struct Event {
     pub remediation_successful: Option<bool>,
     pub response: Option<ServiceClock>,
     pub resolution: Option<ServiceClock>,
+    /// Clocks that ran out while it was held: what a breach wants done waits for the end of that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    untold_breaches: Vec<u32>,
 }
 
 /// What an event is told.
@@ -198,6 +201,7 @@ impl Event {
             remediation_successful: None,
             response: clock(response),
             resolution: clock(resolution),
+            untold_breaches: Vec::new(),
         };
         let mut work = Work { rule, event, tasks: Vec::new(), stops: false, now_ms };
         if rule.document.auto_remediation_enabled && !work.event.is_hands_off {
@@ -221,7 +225,7 @@ impl Event {
         }
         let mut work = Work { rule, event: self.clone(), tasks: Vec::new(), stops: false, now_ms };
         // What was due before the command came is done first: a clock that had run out is breached, whoever comes late.
-        work.clocks();
+        work.clocks(around.hold.is_some());
         match command {
             Command::Look => {}
             Command::Join { cause, urgency } => work.join(*cause, *urgency)?,
@@ -255,6 +259,11 @@ impl Event {
         (deadline(&self.response), deadline(&self.resolution))
     }
 
+    /// Why its service clocks stand still, where they do: both do at once.
+    pub fn pause(&self) -> Option<&Pause> {
+        [&self.response, &self.resolution].into_iter().flatten().find_map(|clock| clock.paused.as_ref())
+    }
+
     /// When a level is due, as far as nothing holds the event.
     fn due_ms(&self, level: &LevelDocument) -> i64 {
         self.triggered_ms + minutes_ms(level.delay_minutes) + self.held_ms
@@ -285,9 +294,10 @@ impl Work<'_> {
         if self.event.status.is_closed() {
             return;
         }
-        self.clocks();
+        self.clocks(around.hold.is_some());
         self.hold(around);
         if self.event.held.is_none() {
+            self.tell_breaches();
             self.grace();
             self.climb();
             self.repeat();
@@ -341,7 +351,7 @@ impl Work<'_> {
     fn next_level(&self) -> Option<&LevelDocument> {
         let document = &self.rule.document;
         // People of the level before are told first.
-        if self.event.grace.is_some() || document.urgency == Urgency::Low {
+        if self.event.grace.is_some() || document.records_only() {
             return None;
         }
         let is_kept = |level: &&LevelDocument| self.event.acknowledged.is_some() && level.until == Until::Acknowledged;
@@ -389,6 +399,7 @@ impl Work<'_> {
         self.event.status = status;
         self.event.ended = Some(Deed { by: by.to_owned(), at_ms: self.now_ms });
         self.event.notes = notes;
+        self.tell_breaches();
         self.event.held = None;
         let now_ms = self.now_ms;
         self.event.clocks().into_iter().flatten().for_each(|clock| clock.meet(now_ms));
@@ -425,7 +436,7 @@ impl Work<'_> {
             return None;
         }
         let document = &self.rule.document;
-        let warn_ms = document.sla_warning_minutes.map(minutes_ms);
+        let warn_ms = document.sla_warning_minutes.map(minutes_ms).filter(|_| self.event.held.is_none());
         let clocks = [&self.event.response, &self.event.resolution];
         let clocks = clocks.map(|clock| clock.as_ref().and_then(|clock| clock.next_ms(&self.rule.calendar, warn_ms)));
         let mut times: Vec<i64> = clocks.into_iter().flatten().collect();

@@ -81,8 +81,19 @@ impl Rule {
     /// Checks a document and compiles it. All that is wrong with it is told at once.
     pub fn compile(id: RuleId, document: RuleDocument) -> Result<Self, Vec<Problem>> {
         let parts = check::check(&document)?;
+        Ok(Self::of(id, document, parts))
+    }
+
+    /// Compiles a document that is stored. An earlier release has checked it: what is refused only since then does not keep a
+    /// rule that people rely on from being asked.
+    pub fn stored(id: RuleId, document: RuleDocument) -> Result<Self, Vec<Problem>> {
+        let parts = check::parts(&document)?;
+        Ok(Self::of(id, document, parts))
+    }
+
+    fn of(id: RuleId, document: RuleDocument, parts: check::Parts) -> Self {
         let check::Parts { condition, dedup_key, calendar } = parts;
-        Ok(Self { id, document, condition, dedup_key, calendar })
+        Self { id, document, condition, dedup_key, calendar }
     }
 
     /// What a failure is about, for this rule: failures of one subject join one event.

@@ -52,7 +52,9 @@ impl Task {
     /// Whether its success shows that what had failed is mended.
     pub fn mends(&self) -> bool {
         match (self.purpose, &self.what) {
-            (Purpose::Remediation | Purpose::FixFirst, _) => true,
+            (Purpose::Remediation | Purpose::FixFirst, What::Act { action }) => {
+                !LevelAction::names_message(&action.action)
+            }
             (Purpose::Level, What::Act { action }) => LevelAction::names_remedy(&action.action),
             _ => false,
         }

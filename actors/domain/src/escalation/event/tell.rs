@@ -74,8 +74,10 @@ impl Work<'_> {
 
     /// Actions that belong to no level's notices.
     pub(super) fn act(&mut self, purpose: Purpose, actions: &[ActionDocument]) {
-        if matches!(purpose, Purpose::Remediation | Purpose::FixFirst) && !actions.is_empty() {
-            self.event.remediation_attempted = true;
+        // A rule of an earlier release may name messages here, which try nothing.
+        if matches!(purpose, Purpose::Remediation | Purpose::FixFirst) {
+            self.event.remediation_attempted |=
+                actions.iter().any(|action| !LevelAction::names_message(&action.action));
         }
         let (user, is_hands_off) = (format!("user:{}", self.event.user), self.event.is_hands_off);
         let allowed = actions.iter().filter(|action| !(is_hands_off && LevelAction::names_remedy(&action.action)));
