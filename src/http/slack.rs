@@ -144,11 +144,17 @@ async fn pressed(state: &State, owner: Owner, (user, role): (UserId, Role), pres
     }
     let (scope, by) = (Scope::Tenant(owner.tenant), format!("user:{user}"));
     match press.verb {
-        Some(ButtonVerb::Acknowledge) => {
+        Some(verb @ (ButtonVerb::Acknowledge | ButtonVerb::Resolve)) => {
             let Ok(id) = press.id.parse::<RowId>() else { return Ok("there is no such escalation".to_owned()) };
-            let command = EscalationCommand::Acknowledge { by: by.clone() };
+            let (command, said) = if verb == ButtonVerb::Acknowledge {
+                let command = EscalationCommand::Acknowledge { by: by.clone() };
+                (command, "Acknowledged: nobody else is told any more.")
+            } else {
+                let command = EscalationCommand::Resolve { by: by.clone(), notes: None, failed: false };
+                (command, "Resolved: the escalation has ended.")
+            };
             match state.engine.escalations()?.tell(scope, id, command, by).await {
-                Ok(_) => Ok("Acknowledged: nobody else is told any more.".to_owned()),
+                Ok(_) => Ok(said.to_owned()),
                 Err(error @ (EscalationError::NotFound | EscalationError::Refused(_))) => Ok(error.to_string()),
                 Err(EscalationError::Busy) => Err(Problem::Busy { retry_after_seconds: 1 }),
                 Err(EscalationError::Store(error)) => Err(error.into()),

@@ -326,7 +326,9 @@ fn slack(address: &str, message: &Message, link: Option<&str>) -> Value {
     let fallback = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let mut payload = json!({"channel": address, "text": fallback, "blocks": blocks});
     if let Some(escalation) = message.escalation.filter(|_| message.has_buttons) {
-        payload[slack_api::BUTTONS] = json!([{"action": ButtonVerb::Acknowledge, "id": escalation}]);
+        let buttons =
+            [ButtonVerb::Acknowledge, ButtonVerb::Resolve].map(|verb| json!({"action": verb, "id": escalation}));
+        payload[slack_api::BUTTONS] = json!(buttons);
     }
     payload
 }
@@ -449,6 +451,11 @@ mod tests {
         let slack = payload(ContactKind::Slack, "U012AB3CD", &message);
         assert_eq!((&slack["channel"], &slack["text"]), (&json!("U012AB3CD"), &json!("Disk\nfull &lt;web-1&gt;")));
         assert_eq!(slack["blocks"][1]["elements"][0]["url"], "https://core.example/api/v1/ack/t");
+        assert!(slack.get(slack_api::BUTTONS).is_none(), "nobody takes what is pressed");
+        let id = RowId(Uuid::from_u128(1));
+        let taken = Message { escalation: Some(id), has_buttons: true, ..Message::default() };
+        let buttons = payload(ContactKind::Slack, "U012AB3CD", &taken)[slack_api::BUTTONS].clone();
+        assert_eq!(buttons, json!([{"action": "acknowledge", "id": id}, {"action": "resolve", "id": id}]));
         let bare = Message { link: Some("/runs/1".to_owned()), ..message };
         assert_eq!(payload(ContactKind::Webhook, "https://x.example/", &bare)["action_url"], json!(null));
         assert_eq!(payload(ContactKind::Slack, "U1", &bare)["blocks"].as_array().map(Vec::len), Some(1));
