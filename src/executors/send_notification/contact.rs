@@ -18,7 +18,7 @@ use core314_actors::ports::people::{Codes, ContactMethod, PeopleBook};
 use core314_actors::recipients::{self, Directory};
 use core314_domain::ids::{NotificationId, RowId};
 use core314_domain::log::Failure;
-use core314_domain::people::{ButtonVerb, ContactKind, SIGNING_SECRET, When};
+use core314_domain::people::{ButtonVerb, ContactKind, SIGNING_SECRET, When, word_for_word};
 use core314_domain::plan::Problem;
 use core314_domain::secret::Secrets;
 use core314_domain::words::Severity;
@@ -323,7 +323,7 @@ fn slack(address: &str, message: &Message, link: Option<&str>) -> Value {
         json!({"type": "actions", "elements": [open]})
     }));
     // Shown where blocks are not, as on a watch; there it is markup (https://docs.slack.dev/messaging/formatting-message-text).
-    let fallback = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let fallback = word_for_word(ContactKind::Slack.as_str(), title);
     let mut payload = json!({"channel": address, "text": fallback, "blocks": blocks});
     if let Some(escalation) = message.escalation.filter(|_| message.has_buttons) {
         let buttons =
