@@ -16,6 +16,7 @@ mod replay;
 mod rerun;
 mod rollouts;
 mod rotation;
+mod rule_warnings;
 mod schedules;
 mod signals;
 mod start;

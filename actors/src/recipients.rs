@@ -3,7 +3,8 @@
 //! ```text
 //! user:ID · role:ROLE · on_call:NAME ── Directory::who ──> people ── ways ──> verified contact methods, now or later
 //! ```
-//! Both are looked up at the moment of sending: whoever is on call then, and has proven an address by then, is told.
+//! Both are looked up at the moment of sending: whoever is on call then, and has proven an address by then, is told. What
+//! somebody may do by a link or a button is looked up when they use it: the message may be older than their role.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,9 +20,9 @@ use serde_json::{Value, json};
 
 use crate::clock::rfc3339;
 use crate::engine::people::{CONTACT, KIND};
-use crate::ports::StoreError;
 use crate::ports::escalation::EscalationBook;
 use crate::ports::people::{ContactMethod, PeopleBook};
+use crate::ports::{Scope, StoreError};
 
 /// Somebody who is told, or why nobody is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Directory {
             match of.parse::<Recipient>() {
                 Ok(Recipient::User(user)) => found.push(Told::User { user, of, duty: None }),
                 Ok(Recipient::Role(role)) => found.extend(self.with_role(owner, role, of).await?),
-                Ok(Recipient::OnCall(name)) => found.push(self.on_call(owner.tenant, &name, of, now_ms).await?),
+                Ok(Recipient::OnCall(name)) => found.push(self.on_call(owner, &name, of, now_ms).await?),
                 Err(why) => found.push(Told::Nobody { of, why }),
             }
         }
@@ -108,12 +109,41 @@ impl Directory {
         Ok(vec![Told::Nobody { of, why: format!("nobody in the directory has the role {role}") }])
     }
 
-    async fn on_call(&self, tenant: TenantId, name: &str, of: String, now_ms: i64) -> Result<Told, StoreError> {
-        Ok(match on_shift(self.rota.as_ref(), tenant, name, now_ms).await? {
-            Ok((user, duty)) => Told::User { user, of, duty: Some(duty) },
-            Err(why) => Told::Nobody { of, why },
-        })
+    async fn on_call(&self, owner: Owner, name: &str, of: String, now_ms: i64) -> Result<Told, StoreError> {
+        let (user, duty) = match on_shift(self.rota.as_ref(), owner.tenant, name, now_ms).await? {
+            Ok(found) => found,
+            Err(why) => return Ok(Told::Nobody { of, why }),
+        };
+        if has_left(self.people.as_ref(), owner, user).await? {
+            // Nobody reads what goes there, and it must not look as if it was sent.
+            let why = format!("{user}, who is on call in '{name}', is not in the directory any more");
+            return Ok(Told::Nobody { of, why });
+        }
+        Ok(Told::User { user, of, duty: Some(duty) })
     }
+}
+
+/// What somebody may do in a tenant; `None`: they are nobody there. A user without organization is alone, and their own admin.
+pub async fn role_of(people: &dyn PeopleBook, owner: Owner, user: UserId) -> Result<Option<Role>, StoreError> {
+    if owner.organization.is_none() && user.0 == owner.tenant.0 {
+        return Ok(Some(Role::Admin));
+    }
+    // A row may be found by its own id, too.
+    let found = people.member(Scope::Tenant(owner.tenant), user.0).await?.filter(|found| found.owner.user == user);
+    Ok(found.map(|found| found.role))
+}
+
+/// Whether the directory of an organization names others, and not them. One that names nobody is not kept, and says nothing.
+async fn has_left(people: &dyn PeopleBook, owner: Owner, user: UserId) -> Result<bool, StoreError> {
+    if owner.organization.is_none() || role_of(people, owner, user).await?.is_some() {
+        return Ok(false);
+    }
+    for role in Role::ALL {
+        if !people.with_role(owner.tenant, *role, 1).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Who is on call now on a schedule of a tenant, or why nobody is.
@@ -213,7 +243,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::ports::people::StoredPreferences;
+    use crate::ports::people::{Member, StoredPreferences};
     use crate::testkit::memory_people::MemoryPeople;
 
     fn contact(owner: Owner, no: u128, kind: ContactKind, verified_ms: Option<i64>) -> ContactMethod {
@@ -258,5 +288,35 @@ mod tests {
             let ids: Vec<u128> = found.iter().map(|way| way.contact.id.0.as_u128()).collect();
             assert_eq!(ids, expected, "{severity}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_somebody_may_do_is_what_the_directory_says_of_them_now() {
+        let group = Some(OrganizationId(Uuid::from_u128(2)));
+        let of = |no: u128| Owner::new(UserId(Uuid::from_u128(no)), group);
+        let (people, ada, bob) = (MemoryPeople::default(), of(1), of(3));
+        assert!(!has_left(&people, ada, bob.user).await.unwrap(), "no directory is kept");
+        people.know(Member {
+            id: RowId(Uuid::from_u128(7)),
+            owner: ada,
+            email: "ada@example.com".to_owned(),
+            name: "Ada".to_owned(),
+            role: Role::Viewer,
+            version: 1,
+        });
+        assert_eq!(role_of(&people, bob, ada.user).await.unwrap(), Some(Role::Viewer));
+        assert!(!has_left(&people, bob, ada.user).await.unwrap());
+        // Bob is not there, and the id of a row is no person.
+        for user in [bob.user, UserId(Uuid::from_u128(7))] {
+            assert_eq!(role_of(&people, ada, user).await.unwrap(), None);
+            assert!(has_left(&people, ada, user).await.unwrap());
+        }
+        let alone = Owner::new(bob.user, None);
+        assert_eq!(role_of(&people, alone, bob.user).await.unwrap(), Some(Role::Admin));
+        assert_eq!(
+            role_of(&people, alone, ada.user).await.unwrap(),
+            None,
+            "another tenant's directory says nothing here"
+        );
     }
 }

@@ -44,12 +44,22 @@ pub async fn apply<D: Applied>(session: &Session<'_>, files: &[PathBuf]) -> Resu
         let done = document.save(session).await.map_err(|failure| about(path, failure))?;
         let word = done["result"].as_str().unwrap_or_default();
         session.printer.line(&format!("{word} {} (version {})", document.name(), done["version"]))?;
+        say_warnings(session, &done)?;
         applied.push(done);
     }
     if !session.printer.is_table() {
         session.printer.value(&Value::Array(applied))?;
     }
     Ok(Exit::Done)
+}
+
+/// A line for each thing that is doubtful about what was saved.
+pub fn say_warnings(session: &Session<'_>, done: &Value) -> Result<(), Failure> {
+    for warning in done["warnings"].as_array().into_iter().flatten() {
+        let [place, message] = ["pointer", "message"].map(|key| warning[key].as_str().unwrap_or_default());
+        session.printer.line(&format!("    warning: {place}: {message}"))?;
+    }
+    Ok(())
 }
 
 /// A row with what was done: `created`, `updated` or `unchanged`.

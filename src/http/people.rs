@@ -14,6 +14,8 @@ use actix_web::HttpRequest;
 use core314_actors::engine::PeopleError;
 use core314_actors::ports::Scope;
 use core314_actors::ports::resource::Resource;
+use core314_actors::recipients::role_of;
+use core314_domain::ids::{Owner, UserId};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -39,6 +41,17 @@ pub fn refused(error: PeopleError, noun: &str) -> Problem {
         PeopleError::NotSent(error) => error.into(),
         PeopleError::Store(error) => error.into(),
     }
+}
+
+/// The role of somebody who is known by a link or a button, as the directory says now; or why they are nobody here.
+pub async fn standing(state: &State, owner: Owner, user: UserId) -> Result<Result<Role, &'static str>, Problem> {
+    let role = role_of(state.engine.people()?.as_ref(), owner, user).await?;
+    Ok(role.ok_or("you are not in the directory of this organization: an admin can add you"))
+}
+
+/// Why this role does not suffice for what operators may do, where it does not.
+pub fn below_operator(role: Role) -> Option<String> {
+    (role < Role::Operator).then(|| format!("this needs the role operator, yours is {role}"))
 }
 
 /// The caller, whoever they are: all may look after themselves.

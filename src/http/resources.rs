@@ -9,7 +9,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use core314_actors::ports::resource::{Column, Kind, Resource};
 use core314_actors::ports::views::Filter;
-use schemars::{Schema, json_schema};
+use schemars::{JsonSchema, Schema, json_schema};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -149,6 +149,18 @@ pub fn row_schema(resource: Resource) -> SchemaOf {
             generator.definitions_mut().insert(name.to_owned(), row(resource));
         }
         json_schema!({"$ref": format!("#/components/schemas/{name}")})
+    })
+}
+
+/// The schema of a row with one more member, which it has where it was just written.
+pub fn row_schema_with<T: JsonSchema>(resource: Resource, member: &'static str) -> SchemaOf {
+    Arc::new(move |generator| {
+        let mut schema = row(resource);
+        schema["properties"][member] = generator.subschema_for::<T>().to_value();
+        if let Some(required) = schema["required"].as_array_mut() {
+            required.push(member.into());
+        }
+        value_schema(&schema)
     })
 }
 

@@ -27,6 +27,7 @@ use super::hooks::scheme::{Scheme, Verification};
 use super::hooks::{content, signature};
 use super::openapi::{Access, Doc};
 use super::operations::HttpMetrics;
+use super::people::{below_operator, standing};
 use super::problem::Problem;
 use super::{Shared, State};
 
@@ -133,27 +134,27 @@ async fn person(state: &State, owner: Owner, member: &str) -> Result<Result<(Use
         }
         _ => return Ok(Err("several users of Core314 have your Slack member id: whose button is it?")),
     };
-    if owner.organization.is_none() && user.0 == owner.tenant.0 {
-        return Ok(Ok((user, Role::Admin)));
-    }
-    match people.member(Scope::Tenant(owner.tenant), user.0).await? {
-        Some(found) => Ok(Ok((user, found.role))),
-        None => Ok(Err("you are not in the directory of this organization: an admin can add you")),
-    }
+    Ok(standing(state, owner, user).await?.map(|role| (user, role)))
 }
 
 /// Does what the button says, and says what came of it.
 async fn pressed(state: &State, owner: Owner, (user, role): (UserId, Role), press: &Press) -> Result<String, Problem> {
-    if role < Role::Operator {
-        return Ok(format!("this needs the role operator, yours is {role}"));
+    if let Some(why) = below_operator(role) {
+        return Ok(why);
     }
     let (scope, by) = (Scope::Tenant(owner.tenant), format!("user:{user}"));
     match press.verb {
-        Some(ButtonVerb::Acknowledge) => {
+        Some(verb @ (ButtonVerb::Acknowledge | ButtonVerb::Resolve)) => {
             let Ok(id) = press.id.parse::<RowId>() else { return Ok("there is no such escalation".to_owned()) };
-            let command = EscalationCommand::Acknowledge { by: by.clone() };
+            let (command, said) = if verb == ButtonVerb::Acknowledge {
+                let command = EscalationCommand::Acknowledge { by: by.clone() };
+                (command, "Acknowledged: nobody else is told any more.")
+            } else {
+                let command = EscalationCommand::Resolve { by: by.clone(), notes: None, failed: false };
+                (command, "Resolved: the escalation has ended.")
+            };
             match state.engine.escalations()?.tell(scope, id, command, by).await {
-                Ok(_) => Ok("Acknowledged: nobody else is told any more.".to_owned()),
+                Ok(_) => Ok(said.to_owned()),
                 Err(error @ (EscalationError::NotFound | EscalationError::Refused(_))) => Ok(error.to_string()),
                 Err(EscalationError::Busy) => Err(Problem::Busy { retry_after_seconds: 1 }),
                 Err(EscalationError::Store(error)) => Err(error.into()),

@@ -21,6 +21,7 @@ mod check;
 mod clock;
 mod context;
 mod document;
+mod effect;
 mod event;
 mod matching;
 mod on_call;
@@ -41,6 +42,7 @@ pub use document::{
     ActionDocument, ChannelDocument, HeartbeatDocument, LevelDocument, RemediationDocument, RepeatDocument,
     RuleDocument, ServiceTimes, ThrottleDocument, Until,
 };
+pub use effect::without_effect;
 pub use event::{Command, Decision, Deed, Event, Hold, Refused, Surroundings};
 pub use matching::{Asked, RuleSet, Verdict, acting, ask};
 pub use on_call::{Layer, OnCall, OnCallDocument, Override, Shift};

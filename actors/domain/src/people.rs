@@ -6,11 +6,13 @@
 mod button;
 mod code;
 mod contact;
+mod markup;
 mod preferences;
 
 pub use button::{ButtonVerb, SIGNING_SECRET};
 pub use code::{CodeError, CodeRules, CodeState};
 pub use contact::{address_problem, channel};
+pub use markup::{word_for_word, word_for_word_of};
 pub use preferences::{Delivery, Preferences, PreferencesDocument, QuietDocument, RouteDocument, When, Wish};
 
 use crate::plan::Problem;

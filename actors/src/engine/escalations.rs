@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::escalation::{
-    LevelAction, OnCall, OnCallDocument, Override, Rule, RuleDocument, RuleId, Silence, SilenceDocument,
+    LevelAction, OnCall, OnCallDocument, Override, Rule, RuleDocument, RuleId, Silence, SilenceDocument, without_effect,
 };
 use core314_domain::ids::{Owner, RowId, TenantId};
 use core314_domain::plan::Problem;
@@ -97,8 +97,8 @@ impl Engine {
         let known = self.connections(tenant).await?;
         let switches =
             rule_actions(document).into_iter().filter(|(_, a)| a.action == LevelAction::SwitchToBackup.as_str());
-        let mut problems: Vec<Problem> =
-            switches.filter_map(|(at, action)| no_backup(&known, &at, action.target.as_deref()?)).collect();
+        let mut problems = without_effect(document);
+        problems.extend(switches.filter_map(|(at, action)| no_backup(&known, &at, action.target.as_deref()?)));
         for (at, action) in level_action_types(document) {
             match action {
                 Err(error) => problems.push(Problem::new(at, error.message)),

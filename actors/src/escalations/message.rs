@@ -2,7 +2,8 @@
 
 use core314_domain::document::{FlowDocument, ShapeError};
 use core314_domain::escalation::{ActionDocument, LevelAction, LevelDocument, Purpose, Rule, RuleDocument, Task};
-use core314_domain::people::ContactKind;
+use core314_domain::expr::literal;
+use core314_domain::people::{ContactKind, word_for_word};
 use core314_domain::words::Urgency;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -75,8 +76,17 @@ fn left(ms: i64) -> String {
     format!("{} {unit}", (ms.max(0) + unit_ms / 2) / unit_ms)
 }
 
-/// The payload of `send_notification` for a channel: what the channel needs, and the message where it names none itself.
-pub(super) fn payload(channel: &str, own: &Map<String, Value>, title: &str, message: &str) -> Map<String, Value> {
+/// The payload of `send_notification` for a channel, which is a word or the name of an integration of this kind: what the
+/// channel needs, and the message where it names none itself. What has failed cannot write the message: nothing in it is a
+/// template, nor markup of the chat.
+pub(super) fn payload(
+    channel: &str,
+    kind: &str,
+    own: &Map<String, Value>,
+    title: &str,
+    message: &str,
+) -> Map<String, Value> {
+    let [title, message] = [title, message].map(|text| literal(&word_for_word(kind, text)));
     let mut payload = own.clone();
     let mut default = |name: &str, value: Value| {
         payload.entry(name.to_owned()).or_insert(value);
@@ -183,7 +193,7 @@ pub fn level_action_types(document: &RuleDocument) -> Vec<(String, Result<FlowDo
         let word = &channel.channel;
         let given = match personal(word, &channel.payload, recipients) {
             Some(kind) => sample(kind),
-            None => Value::Object(payload(word, &channel.payload, "title", "message")),
+            None => Value::Object(payload(word, word, &channel.payload, "title", "message")),
         };
         found.push((at, single("send_notification", word, &given)));
     }
@@ -236,5 +246,20 @@ mod tests {
         };
         assert!(attempts("send_notification") > attempts("api_call"));
         assert_eq!(attempts(TICKETS), attempts("api_call"));
+    }
+
+    #[test]
+    fn what_has_failed_writes_no_markup_into_a_chat() {
+        let said = "<!channel> <https://evil.example|sign in> [sign in](https://evil.example) {{ secrets.BOT }}";
+        let text = |channel: &str, kind: &str| payload(channel, kind, &Map::new(), "title", said)["text"].to_string();
+        for channel in ["slack", "our-chat"] {
+            let slack = text(channel, "slack");
+            assert!(slack.contains("&lt;!channel&gt;") && !slack.contains('<'), "{slack}");
+        }
+        assert!(!text("teams", "teams").contains("]("));
+        assert!(text("pager", "pagerduty").contains("<!channel>"), "no chat: it is shown as it is");
+        // What the rule itself says is its author's.
+        let own = Map::from_iter([("text".to_owned(), json!("<!here> {{ trigger.subject }}"))]);
+        assert_eq!(payload("slack", "slack", &own, "title", said)["text"], own["text"]);
     }
 }

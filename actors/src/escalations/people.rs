@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use core314_domain::escalation::{LevelAction, Rule, Task, What};
 use core314_domain::expr::literal;
-use core314_domain::ids::UserId;
+use core314_domain::ids::{TenantId, UserId};
 use core314_domain::people::{ContactKind, When};
 use core314_domain::words::{NotificationType, Severity};
 use serde_json::{Map, Value, json};
@@ -57,8 +57,9 @@ impl Desk {
                 }
                 What::Notify { channel, recipients, is_page } => {
                     let (recipients, is_page) = (recipients.as_slice(), *is_page);
-                    let payload =
-                        message::payload(&channel.channel, &channel.payload, &literal(&title), &literal(&text));
+                    let (word, own) = (channel.channel.as_str(), &channel.payload);
+                    let kind = self.kind_of(escalation.owner.tenant, word).await?;
+                    let payload = message::payload(word, &kind, own, &title, &text);
                     let notice = Notice { rule, escalation, task, recipients, title, text, payload, is_page };
                     if is_inbox(&channel.channel) {
                         rows.extend(self.inboxes(&notice).await?);
@@ -82,6 +83,15 @@ impl Desk {
             row.id = core314_domain::ids::RowId::new(now_ms, random);
         }
         Ok(rows)
+    }
+
+    /// What a channel is: the kind of the integration of this name, or the word itself.
+    async fn kind_of(&self, tenant: TenantId, channel: &str) -> Result<String, StoreError> {
+        if is_inbox(channel) {
+            return Ok(channel.to_owned());
+        }
+        let known = self.engine()?.connections(tenant).await?;
+        Ok(known.integration(channel).map_or_else(|| channel.to_owned(), |found| found.kind.clone()))
     }
 
     fn row(

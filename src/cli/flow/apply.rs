@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::change::{Change, marked, row, without_document};
 use super::documents::Paths;
+use crate::cli::applied::say_warnings;
 use crate::cli::outcome::{Exit, Failure};
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
@@ -102,11 +103,7 @@ async fn apply_all(
 fn say(session: &Session<'_>, done: &Value) -> Result<(), Failure> {
     let words = [&done["result"], &done["flow_name"]].map(|word| word.as_str().unwrap_or_default());
     session.printer.line(&format!("{} (version {})", words.join(" "), done["flow_version"]))?;
-    for warning in done["warnings"].as_array().into_iter().flatten() {
-        let [place, message] = ["pointer", "message"].map(|key| warning[key].as_str().unwrap_or_default());
-        session.printer.line(&format!("    warning: {place}: {message}"))?;
-    }
-    Ok(())
+    say_warnings(session, done)
 }
 
 /// Asks a person whether flows may go.

@@ -18,7 +18,7 @@ use core314_actors::ports::people::{Codes, ContactMethod, PeopleBook};
 use core314_actors::recipients::{self, Directory};
 use core314_domain::ids::{NotificationId, RowId};
 use core314_domain::log::Failure;
-use core314_domain::people::{ButtonVerb, ContactKind, SIGNING_SECRET, When};
+use core314_domain::people::{ButtonVerb, ContactKind, SIGNING_SECRET, When, word_for_word};
 use core314_domain::plan::Problem;
 use core314_domain::secret::Secrets;
 use core314_domain::words::Severity;
@@ -323,10 +323,12 @@ fn slack(address: &str, message: &Message, link: Option<&str>) -> Value {
         json!({"type": "actions", "elements": [open]})
     }));
     // Shown where blocks are not, as on a watch; there it is markup (https://docs.slack.dev/messaging/formatting-message-text).
-    let fallback = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let fallback = word_for_word(ContactKind::Slack.as_str(), title);
     let mut payload = json!({"channel": address, "text": fallback, "blocks": blocks});
     if let Some(escalation) = message.escalation.filter(|_| message.has_buttons) {
-        payload[slack_api::BUTTONS] = json!([{"action": ButtonVerb::Acknowledge, "id": escalation}]);
+        let buttons =
+            [ButtonVerb::Acknowledge, ButtonVerb::Resolve].map(|verb| json!({"action": verb, "id": escalation}));
+        payload[slack_api::BUTTONS] = json!(buttons);
     }
     payload
 }
@@ -449,6 +451,11 @@ mod tests {
         let slack = payload(ContactKind::Slack, "U012AB3CD", &message);
         assert_eq!((&slack["channel"], &slack["text"]), (&json!("U012AB3CD"), &json!("Disk\nfull &lt;web-1&gt;")));
         assert_eq!(slack["blocks"][1]["elements"][0]["url"], "https://core.example/api/v1/ack/t");
+        assert!(slack.get(slack_api::BUTTONS).is_none(), "nobody takes what is pressed");
+        let id = RowId(Uuid::from_u128(1));
+        let taken = Message { escalation: Some(id), has_buttons: true, ..Message::default() };
+        let buttons = payload(ContactKind::Slack, "U012AB3CD", &taken)[slack_api::BUTTONS].clone();
+        assert_eq!(buttons, json!([{"action": "acknowledge", "id": id}, {"action": "resolve", "id": id}]));
         let bare = Message { link: Some("/runs/1".to_owned()), ..message };
         assert_eq!(payload(ContactKind::Webhook, "https://x.example/", &bare)["action_url"], json!(null));
         assert_eq!(payload(ContactKind::Slack, "U1", &bare)["blocks"].as_array().map(Vec::len), Some(1));

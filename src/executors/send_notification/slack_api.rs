@@ -58,8 +58,7 @@ fn read(reader: &mut Reader<'_>, settings: &Map<String, Value>) {
     }
     judge_message(reader, &TEXTS, &FLAGS);
     for (place, button) in reader.list(BUTTONS, MAX_BUTTONS) {
-        let is_open = button.as_object().is_some_and(|members| members.values().any(|value| reader.is_open(value)));
-        if !is_open && let Err(problem) = Button::of(button) {
+        if let Err(problem) = Button::judge(button, |value| reader.is_open(value)) {
             reader.problem(&[BUTTONS, &place], problem);
         }
     }
@@ -73,24 +72,53 @@ struct Button {
 
 impl Button {
     fn of(value: &Value) -> Result<Self, String> {
-        let form =
-            || "must be {action, id}: acknowledge with an escalation's id, approve or reject with an execution's";
-        let members = value.as_object().filter(|members| members.len() == 2).ok_or_else(form)?;
-        let text = |name: &str| members.get(name).and_then(Value::as_str).ok_or_else(form);
-        let verb = text("action")?.parse::<ButtonVerb>().map_err(|error| error.to_string())?;
-        let id = text("id")?.parse().map_err(|_| format!("'{}' is no id", text("id").unwrap_or_default()))?;
-        Ok(Self { verb, id })
+        let [verb, id] = Self::members(value)?;
+        Ok(Self { verb: Self::verb(verb)?, id: Self::id(id)? })
+    }
+
+    /// What is wrong with each member that can be read already: an id is often a template, what the button does seldom.
+    fn judge(value: &Value, is_open: impl Fn(&Value) -> bool) -> Result<(), String> {
+        let [verb, id] = Self::members(value)?;
+        if !is_open(verb) {
+            Self::verb(verb)?;
+        }
+        if !is_open(id) {
+            Self::id(id)?;
+        }
+        Ok(())
+    }
+
+    fn members(value: &Value) -> Result<[&Value; 2], String> {
+        let members = value.as_object().filter(|members| members.len() == 2);
+        let found = members.and_then(|members| Some([members.get("action")?, members.get("id")?]));
+        let form = "must be {action, id}: acknowledge or resolve with an escalation's id, approve or reject with an \
+                    execution's";
+        found.filter(|members| members.iter().all(|value| value.is_string())).ok_or_else(|| form.to_owned())
+    }
+
+    fn verb(value: &Value) -> Result<ButtonVerb, String> {
+        value.as_str().unwrap_or_default().parse::<ButtonVerb>().map_err(|error| error.to_string())
+    }
+
+    fn id(value: &Value) -> Result<Uuid, String> {
+        let text = value.as_str().unwrap_or_default();
+        text.parse().map_err(|_| format!("'{text}' is no id"))
     }
 
     /// As Block Kit has it (<https://docs.slack.dev/reference/block-kit/block-elements/button-element>).
     fn element(&self) -> Value {
         let (label, style) = match self.verb {
-            ButtonVerb::Acknowledge => ("Acknowledge", "primary"),
-            ButtonVerb::Approve => ("Approve", "primary"),
-            ButtonVerb::Reject => ("Reject", "danger"),
+            ButtonVerb::Acknowledge => ("Acknowledge", Some("primary")),
+            ButtonVerb::Resolve => ("Resolve", None),
+            ButtonVerb::Approve => ("Approve", Some("primary")),
+            ButtonVerb::Reject => ("Reject", Some("danger")),
         };
-        json!({"type": "button", "action_id": self.verb.action_id(), "value": self.id, "style": style,
-            "text": {"type": "plain_text", "text": label}})
+        let mut element = json!({"type": "button", "action_id": self.verb.action_id(), "value": self.id,
+            "text": {"type": "plain_text", "text": label}});
+        if let Some(style) = style {
+            element["style"] = json!(style);
+        }
+        element
     }
 }
 
@@ -170,6 +198,7 @@ fn refusal(answer: &Value) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::executors::payload::Reading;
 
     #[test]
     fn buttons_are_a_block_under_what_a_message_says() {
@@ -185,11 +214,32 @@ mod tests {
             of(json!({"text": "x", "blocks": [{"type": "divider"}], BUTTONS: [{"action": "acknowledge", "id": id}]}));
         assert_eq!((&own["blocks"][0]["type"], own["blocks"].as_array().map(Vec::len)), (&json!("divider"), Some(2)));
         assert_eq!(of(json!({"text": "x"})), json!({"text": "x"}));
+        let ends = of(json!({"text": "x", BUTTONS: [{"action": "resolve", "id": id}]}));
+        let element = &ends["blocks"][1]["elements"][0];
+        assert_eq!((&element["action_id"], element.get("style")), (&json!("core314_resolve"), None), "{element}");
         for wrong in
             [json!({}), json!("x"), json!({"action": "dance", "id": id}), json!({"action": "approve", "id": "1"})]
         {
             assert!(Button::of(&wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_a_button_does_is_judged_also_where_its_id_is_a_template() {
+        let problems = |payload: Value| {
+            let mut reader = Reader::new(&payload, Reading::Document).expect("an object");
+            read(&mut reader, &Map::new());
+            reader.problems.into_iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect::<Vec<_>>()
+        };
+        let of = |button: Value| problems(json!({"channel": "#x", "text": "t", BUTTONS: [button]}));
+        let id = "{{ trigger.escalation_event_id }}";
+        for good in [json!({"action": "resolve", "id": id}), json!({"action": "{{ trigger.verb }}", "id": id})] {
+            assert_eq!(of(good), [] as [String; 0]);
+        }
+        let dance = of(json!({"action": "dance", "id": id}));
+        assert!(dance[0].starts_with("/buttons/0: 'dance' is not one of: acknowledge, resolve, approve"), "{dance:?}");
+        assert!(of(json!({"action": "{{ trigger.verb }}", "id": "1"}))[0].contains("'1' is no id"));
+        assert!(of(json!({"action": "resolve", "id": id, "text": "Done"}))[0].contains("must be {action, id}"));
     }
 
     #[test]

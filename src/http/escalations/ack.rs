@@ -1,5 +1,6 @@
-//! `/api/v1/ack/{token}`: acknowledging from a message. The page asks, and its button tells: whoever only follows links, as
-//! scanners of mail and chat do, acknowledges nothing.
+//! `/api/v1/ack/{token}`: acknowledging and resolving from a message. The page asks, and its buttons tell: whoever only follows
+//! links, as scanners of mail and chat do, changes nothing. Whose link it is stands in it; what they may do is what the directory
+//! says when it is used, as for the API: by then they may have left, or have become a viewer.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -10,17 +11,25 @@ use core314_domain::escalation::{Command, Refused};
 
 use super::not_told;
 use crate::http::openapi::{Access, Doc};
+use crate::http::people::{below_operator, standing};
 use crate::http::problem::Problem;
+use crate::http::query::Query;
 use crate::http::{Shared, State};
 
+core314_domain::words! {
+    /// What a button of the page does.
+    Deed { Acknowledge = "acknowledge", Resolve = "resolve" }
+}
+
 pub fn show_doc() -> Doc {
-    Doc::new("Asks a person, who followed the link of a message, whether to acknowledge.", Access::Open)
+    Doc::new("Asks a person, who followed the link of a message, whether to acknowledge or resolve.", Access::Open)
+        .problem(StatusCode::FORBIDDEN)
         .problem(StatusCode::NOT_FOUND)
-        .text("text/html", "A page with a button.")
+        .text("text/html", "A page with buttons.")
 }
 
 pub async fn show(_: HttpRequest, token: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
-    let (_, stored) = find(&state, &token).await?;
+    let Opened { stored, refusal, .. } = find(&state, &token).await?;
     let event = &stored.event;
     let about = format!(
         "{}: {} (level {}, {} failures, {})",
@@ -30,43 +39,79 @@ pub async fn show(_: HttpRequest, token: web::Path<String>, state: Shared) -> Re
         event.count,
         event.status
     );
-    let form = if event.status.is_closed() || event.acknowledged.is_some() {
-        "<p>Nothing is left to acknowledge.</p>".to_owned()
-    } else {
-        "<form method=\"post\"><button type=\"submit\">Acknowledge</button></form>".to_owned()
+    let form = match refusal {
+        _ if event.status.is_closed() => "<p>Nothing is left to do: it has ended.</p>".to_owned(),
+        Some(why) => format!("<p>{}</p>", escaped(&why)),
+        None => buttons(event.acknowledged.is_some()),
     };
-    Ok(page("Acknowledge this escalation?", &about, &form))
+    Ok(page("Escalation", &about, &form))
+}
+
+/// The buttons that have a meaning now. What is taken can still be ended.
+fn buttons(is_acknowledged: bool) -> String {
+    let button =
+        |deed: Deed, label: &str| format!("<button type=\"submit\" formaction=\"?do={deed}\">{label}</button>");
+    let acknowledge = if is_acknowledged { String::new() } else { button(Deed::Acknowledge, "Acknowledge") };
+    format!("<form method=\"post\">{acknowledge}{}</form>", button(Deed::Resolve, "Resolve"))
 }
 
 pub fn confirm_doc() -> Doc {
-    Doc::new("Acknowledges in the name of the person whom the link was sent to.", Access::Open)
+    Doc::new("Acknowledges, or resolves, in the name of the person whom the link was sent to.", Access::Open)
+        .word("do", "What it does, by default `acknowledge`.", Deed::WORDS)
+        .problem(StatusCode::FORBIDDEN)
         .problem(StatusCode::NOT_FOUND)
         .problem(StatusCode::CONFLICT)
+        .problem(StatusCode::UNPROCESSABLE_ENTITY)
         .text("text/html", "A page that says so.")
 }
 
-pub async fn confirm(_: HttpRequest, token: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
-    let (who, stored) = find(&state, &token).await?;
-    let by = format!("user:{}", who.user);
-    let scope = Scope::Tenant(who.tenant);
-    let command = Command::Acknowledge { by: by.clone() };
-    match state.engine.escalations()?.tell(scope, who.escalation, command, by.clone()).await {
-        Ok(_) => Ok(page("Acknowledged", &stored.event.subject, "<p>Nobody else is told any more.</p>")),
-        // The button was pressed twice.
-        Err(EscalationError::Refused(Refused::Acknowledged(other))) if other == by => {
-            Ok(page("Acknowledged", &stored.event.subject, "<p>It was acknowledged by you before.</p>"))
-        }
-        Err(error) => Err(not_told(error)),
+pub async fn confirm(req: HttpRequest, token: web::Path<String>, state: Shared) -> Result<HttpResponse, Problem> {
+    let mut query = Query::of(&req)?;
+    let deed = query.optional::<Deed>("do").unwrap_or(Deed::Acknowledge);
+    query.finish()?;
+    let Opened { who, stored, refusal } = find(&state, &token).await?;
+    if let Some(why) = refusal {
+        return Err(Problem::Forbidden(why));
     }
+    let by = format!("user:{}", who.user);
+    let command = match deed {
+        Deed::Acknowledge => Command::Acknowledge { by: by.clone() },
+        Deed::Resolve => Command::Resolve { by: by.clone(), notes: None, failed: false },
+    };
+    let told = state.engine.escalations()?.tell(Scope::Tenant(who.tenant), who.escalation, command, by.clone()).await;
+    let (title, rest) = match (deed, told) {
+        (Deed::Acknowledge, Ok(_)) => ("Acknowledged", "<p>Nobody else is told any more.</p>"),
+        (Deed::Resolve, Ok(_)) => ("Resolved", "<p>The escalation has ended.</p>"),
+        // The button was pressed twice.
+        (Deed::Acknowledge, Err(EscalationError::Refused(Refused::Acknowledged(other)))) if other == by => {
+            ("Acknowledged", "<p>It was acknowledged by you before.</p>")
+        }
+        (Deed::Resolve, Err(EscalationError::Refused(Refused::Ended(_, other)))) if other == by => {
+            ("Resolved", "<p>It was ended by you before.</p>")
+        }
+        (_, Err(error)) => return Err(not_told(error)),
+    };
+    Ok(page(title, &stored.event.subject, rest))
 }
 
-async fn find(state: &State, token: &str) -> Result<(Acknowledger, StoredEscalation), Problem> {
+/// What a link opens.
+struct Opened {
+    who: Acknowledger,
+    stored: StoredEscalation,
+    /// Why its person may look and not act, where that is so.
+    refusal: Option<String>,
+}
+
+/// Whoever is of the tenant no more sees nothing.
+async fn find(state: &State, token: &str) -> Result<Opened, Problem> {
     // One answer, whether it was forged, is over, or belongs to what is gone.
     let missing = || Problem::NotFound("this link is not valid, or its time is over".to_owned());
     let desk = state.engine.escalations()?;
     let who = desk.opened(token).ok_or_else(missing)?;
     let stored = desk.book().escalation(Scope::Tenant(who.tenant), who.escalation).await?;
-    Ok((who, stored.ok_or_else(missing)?))
+    let stored = stored.ok_or_else(missing)?;
+    let role = standing(state, stored.owner, who.user).await?.map_err(|why| Problem::Forbidden(why.to_owned()))?;
+    Ok(Opened { who, stored, refusal: below_operator(role) })
 }
 
 /// A page for a person who followed a link; `rest` is HTML.
@@ -99,6 +144,13 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_taken_can_still_be_ended() {
+        assert_eq!(buttons(false).matches("<button").count(), 2);
+        let left = buttons(true);
+        assert!(left.contains("?do=resolve") && !left.contains("?do=acknowledge"), "{left}");
+    }
 
     #[test]
     fn what_has_failed_cannot_write_the_page() {

@@ -12,15 +12,15 @@ use core314_domain::ids::RowId;
 use core314_domain::json::merge_patch;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::refused;
 use super::written::{MEDIA_TYPES, Written};
 use crate::http::ask::{self, Asked, Nothing};
 use crate::http::auth::Role;
-use crate::http::flows::etag;
 use crate::http::flows::patch::check_version;
-use crate::http::openapi::Doc;
+use crate::http::flows::{FindingView, etag};
+use crate::http::openapi::{Doc, SchemaOf};
 use crate::http::problem::Problem;
 use crate::http::{Shared, State, body, resources};
 
@@ -30,7 +30,7 @@ pub fn create_doc() -> Doc {
     Doc::role("Saves a new escalation rule.", Role::Admin)
         .body_in::<RuleDocument>(MEDIA_TYPES)
         .problem(StatusCode::CONFLICT)
-        .answer_as(StatusCode::CREATED, "The rule.", resources::row_schema(Resource::EscalationRules))
+        .answer_as(StatusCode::CREATED, "The rule.", saved_schema())
 }
 
 pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> Result<HttpResponse, Problem> {
@@ -41,7 +41,7 @@ pub async fn create(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let written = Written::of(&req, payload, &state).await?;
     let draft = RuleDraft { owner, document: written.read()?, by: caller.by };
     let rule = state.engine.save_rule(None, draft).await.map_err(|error| written.refused(error, NOUN))?;
-    let row = row(&state, caller.scope, rule.id).await?;
+    let row = saved_row(&state, caller.scope, &rule).await?;
     let location = format!("/api/v1/escalation-rules/{}", rule.id);
     Ok(HttpResponse::Created().insert_header((LOCATION, location)).insert_header(etag(rule.version)).json(row))
 }
@@ -51,7 +51,7 @@ pub fn patch_doc() -> Doc {
         .body_in::<Map<String, Value>>(&["application/json", "application/merge-patch+json"])
         .if_match()
         .problem(StatusCode::CONFLICT)
-        .ok_as("The rule as it is now.", resources::row_schema(Resource::EscalationRules))
+        .ok_as("The rule as it is now.", saved_schema())
 }
 
 pub async fn patch(
@@ -85,7 +85,7 @@ pub async fn patch(
             saved => break saved?,
         }
     };
-    let row = row(&state, caller.scope, rule.id).await?;
+    let row = saved_row(&state, caller.scope, &rule).await?;
     Ok(HttpResponse::Ok().insert_header(etag(rule.version)).json(row))
 }
 
@@ -146,6 +146,16 @@ pub async fn find(state: &State, scope: Scope, id: &str) -> Result<StoredRule, P
     state.engine.rule(scope, id).await?.ok_or_else(missing)
 }
 
-async fn row(state: &State, scope: Scope, id: RowId) -> Result<Value, Problem> {
-    state.views.one(scope, Resource::EscalationRules, id.0).await?.ok_or_else(|| Problem::no_row(NOUN))
+/// The row of a rule that was just saved, with what is legal in it and surely not meant.
+async fn saved_row(state: &State, scope: Scope, rule: &StoredRule) -> Result<Value, Problem> {
+    let row = state.views.one(scope, Resource::EscalationRules, rule.id.0).await?;
+    let mut row = row.ok_or_else(|| Problem::no_row(NOUN))?;
+    let found = state.engine.rule_warnings(rule.owner.tenant, &rule.document).await?;
+    let warnings: Vec<FindingView> = found.into_iter().map(FindingView::from).collect();
+    row["warnings"] = json!(warnings);
+    Ok(row)
+}
+
+fn saved_schema() -> SchemaOf {
+    resources::row_schema_with::<Vec<FindingView>>(Resource::EscalationRules, "warnings")
 }

@@ -217,11 +217,25 @@ async fn schedules_say_who_is_on_call(kind: StoreKind) {
     // Nobody is on call: the page says so, instead of being dropped in silence.
     let mut page = rule("page");
     page["escalation_levels"] = json!([{"level": 1, "actions": [{"action": "page_oncall", "target": "nobody"}]}]);
-    client.post("/api/v1/escalation-rules", page, 201).await;
+    let saved = client.post("/api/v1/escalation-rules", page, 201).await;
+    let warned = json!([{"pointer": "/escalation_levels/0/actions/0/target",
+        "message": "there is no on-call schedule 'nobody' yet"}]);
+    assert_eq!(saved["warnings"], warned, "who saves it hears of it before the incident tells");
     report(&client, "a", "high").await;
     let paged = event(&client, |event| event["escalation_level"] == 1).await;
     let sent = &paged["notifications_sent"][0];
     assert_eq!(pick(sent, "status error"), json!(["failed", "there is no on-call schedule 'nobody'"]));
+    let path = format!("/api/v1/escalation-rules/{}", saved["id"].as_str().expect("an id"));
+    let run = json!({"depends_on": ["db"], "escalation_levels": [
+        {"level": 1, "recipients": ["on_call:primary"], "actions": [{"action": "run_flow", "target": "mend"}]}]});
+    let patched = client.ask(Method::PATCH, &path, Some(&run), &[]).await;
+    let places: Vec<&Value> =
+        patched.body["warnings"].as_array().expect("a list").iter().map(|warning| &warning["pointer"]).collect();
+    assert_eq!(places, ["/depends_on/0", "/escalation_levels/0/actions/0/target"], "{}", patched.body);
+    let idle = json!({"sla_breach_actions": ["page_oncall", {"action": "notify_user", "target": "user:x"}]});
+    let refused = client.ask(Method::PATCH, &path, Some(&idle), &[]).await;
+    let errors = refused.body["errors"].to_string();
+    assert!(errors.contains("/sla_breach_actions/0") && errors.contains("/sla_breach_actions/1/target"), "{errors}");
 }
 
 on_both_stores!(

@@ -65,7 +65,7 @@ async fn an_acknowledgement_stops_the_climb_and_what_is_being_sent(kind: StoreKi
     }
 }
 
-async fn a_link_asks_first_and_its_button_acknowledges_as_the_person(kind: StoreKind) {
+async fn a_link_asks_first_and_its_buttons_act_as_the_person(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     let [client, _] = bed.clients();
     client.post("/api/v1/escalation-rules", model(&bed, "model", 10.0, 20.0), 201).await;
@@ -92,7 +92,20 @@ async fn a_link_asks_first_and_its_button_acknowledges_as_the_person(kind: Store
     }
     let acked = event(&client, |event| event["status"] == "acknowledged").await;
     assert_eq!(acked["acknowledged_by"], client.user.to_string());
-    assert_eq!(ask(Method::GET, &url).await.1.matches("<form").count(), 0, "nothing is left to acknowledge");
+    let page = ask(Method::GET, &url).await.1;
+    assert!(
+        page.contains("?do=resolve") && !page.contains("?do=acknowledge"),
+        "nothing is left to acknowledge: {page}"
+    );
+    let (status, odd) = ask(Method::POST, &format!("{url}?do=dance")).await;
+    assert_eq!(status, 422, "{odd}");
+    for _ in 0..2 {
+        let (status, page) = ask(Method::POST, &format!("{url}?do=resolve")).await;
+        assert!(status == 200 && page.contains("Resolved"), "{status} {page}");
+    }
+    let ended = event(&client, |event| event["status"] == "resolved").await;
+    assert_eq!(ended["resolved_by"], client.user.to_string());
+    assert!(!ask(Method::GET, &url).await.1.contains("<form"), "nothing is left to do");
 }
 
 async fn the_command_line_takes_lists_and_says_why(kind: StoreKind) {
@@ -155,7 +168,7 @@ async fn what_became_of_an_event_elsewhere_is_noticed(kind: StoreKind) {
 
 on_both_stores!(
     an_acknowledgement_stops_the_climb_and_what_is_being_sent,
-    a_link_asks_first_and_its_button_acknowledges_as_the_person,
+    a_link_asks_first_and_its_buttons_act_as_the_person,
     the_command_line_takes_lists_and_says_why,
     what_became_of_an_event_elsewhere_is_noticed,
 );

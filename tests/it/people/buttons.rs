@@ -93,6 +93,7 @@ async fn a_button_acts_in_the_name_of_whoever_presses_it(kind: StoreKind) {
     let message = shown(&town.slack, 1).await;
     let buttons = message["blocks"].as_array().and_then(|blocks| blocks.last()).expect("blocks")["elements"].clone();
     assert_eq!(pick(&buttons[0], "action_id value"), json!(["core314_acknowledge", event]));
+    assert_eq!(pick(&buttons[1], "action_id value"), json!(["core314_resolve", event]));
 
     // Neither a stranger, nor a late one, nor another tenant's path.
     let good = slack.payload(slack_api::MEMBER, "acknowledge", &event, 1);
@@ -124,6 +125,8 @@ async fn a_button_acts_in_the_name_of_whoever_presses_it(kind: StoreKind) {
 
     approves(&town, &slack).await;
     approves_what_a_flow_asks(&town, &slack).await;
+    assert!(slack.press(slack_api::MEMBER, "resolve", &event, 8).await.starts_with("Resolved"));
+    assert_eq!(pick(&admin.get(&path).await, "status resolved_by"), json!(["resolved", ada.0.user]));
     let listed = json!(admin.items("/api/v1/execution-log?limit=100").await).to_string();
     assert!(!listed.contains(slack_api::MEMBER) && !listed.contains(SIGNING), "{listed}");
 }

@@ -1,5 +1,6 @@
 //! Recipients by role and schedule, and how each is told: inbox, contact methods, quiet hours, digest.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Member, Town, code_in, shown};
@@ -160,7 +161,7 @@ async fn an_escalation_reaches_its_people(kind: StoreKind) {
         {"level": 2, "delay_minutes": 600, "recipients": ["role:operator"], "notify_channels": ["email"]}]});
     admin.make("/api/v1/escalation-rules", rule).await;
     let unknown = json!({"rule_name": "x", "escalation_levels": [{"level": 1, "recipients": ["role:boss"]}]});
-    admin.refused(reqwest::Method::POST, "/api/v1/escalation-rules", unknown, 422).await;
+    admin.refused(Method::POST, "/api/v1/escalation-rules", unknown, 422).await;
     let (mails, texts) = (town.mail.taken().len(), town.sms.shown().len());
     let asked = json!({"escalation_reason": "reported", "context": {"subject": "disk", "error": "{{ secrets.BOT }}"}});
     let event = admin.make("/api/v1/escalation-events", asked).await;
@@ -183,15 +184,11 @@ async fn an_escalation_reaches_its_people(kind: StoreKind) {
     let rota = format!("/api/v1/on-call/{}", schedule["id"].as_str().expect("an id"));
     let changed = json!({"name": "primary", "time_zone": "UTC",
         "layers": [{"name": "nights", "users": [ada.0.user], "starts_at": "2026-01-05T09:00"}]});
-    let changed = admin.ask(reqwest::Method::PATCH, &rota, Some(changed)).await;
+    let changed = admin.ask(Method::PATCH, &rota, Some(changed)).await;
     assert!(changed.status.is_success(), "{}", changed.body);
     why_keeps_the_schedule(&admin, &event, &schedule, &json!(format!("user:{}", bob.0.user))).await;
 
-    // Bob's own link, in Bob's name.
-    let answer = town.bed.server.http.post(format!("{}{link}", town.bed.server.url)).send().await.expect("an answer");
-    assert!(answer.status().is_success());
-    let row = admin.get(&format!("/api/v1/escalation-events/{event}")).await;
-    assert_eq!(pick(&row, "status acknowledged_by"), json!(["acknowledged", bob.0.user]));
+    bob_acknowledges(&town, &bob, &link, &event).await;
     let started = std::time::Instant::now();
     loop {
         let rows = self::outbox(&admin, 5).await;
@@ -201,6 +198,45 @@ async fn an_escalation_reaches_its_people(kind: StoreKind) {
         assert!(started.elapsed().as_secs() < 60, "what was held is not stopped: {rows:?}");
     }
     assert_eq!((town.mail.taken().len(), town.sms.shown().len()), (mails, texts + 1));
+    whoever_has_left_is_not_paged(&town, &event, &of_ada).await;
+}
+
+/// Bob's own link, in Bob's name, and as far as his role goes when he uses it.
+async fn bob_acknowledges(town: &Town, bob: &Member<'_>, link: &str, event: &str) {
+    let (admin, server) = (town.client(1), &town.bed.server);
+    let ask = async |method: Method| {
+        let answer = server.http.request(method, format!("{}{link}", server.url)).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a text"))
+    };
+    let (row, path) = (format!("/api/v1/users/{}", bob.0.user), format!("/api/v1/escalation-events/{event}"));
+    for (role, status) in [("viewer", 403), ("operator", 200)] {
+        let changed = admin.ask(Method::PATCH, &row, Some(json!({"role": role}))).await;
+        assert!(changed.status.is_success(), "{}", changed.body);
+        let (shown, page) = ask(Method::GET).await;
+        assert_eq!((shown, page.contains("<form")), (200, status == 200), "{page}");
+        let (told, page) = ask(Method::POST).await;
+        assert_eq!(told, status, "{page}");
+        let is_taken = admin.get(&path).await["status"] == "acknowledged";
+        assert_eq!(is_taken, status == 200, "{role}");
+    }
+    assert_eq!(admin.get(&path).await["acknowledged_by"], json!(bob.0.user));
+}
+
+/// Neither does an old link of theirs act, nor is a page sent to somebody whom the directory does not name any more.
+async fn whoever_has_left_is_not_paged(town: &Town, event: &str, of_ada: &str) {
+    let admin = town.client(1);
+    let ada = of_ada.strip_prefix("user:").expect("a person");
+    let gone = admin.ask(Method::DELETE, &format!("/api/v1/users/{ada}"), None).await;
+    assert!(gone.status.is_success(), "{}", gone.body);
+    admin.make(&format!("/api/v1/escalation-events/{event}/resolve"), json!({})).await;
+    let asked = json!({"escalation_reason": "reported", "context": {"subject": "disk"}});
+    let event = admin.make("/api/v1/escalation-events", asked).await["taken"][0]["escalation_event_id"].clone();
+    let rows = outbox(&admin, 7).await;
+    let paged = rows.iter().find(|row| row["target"] == "on_call:primary" && row["escalation_event_id"] == event);
+    let paged = paged.unwrap_or_else(|| panic!("no page: {rows:?}"));
+    assert_eq!(paged["status"], "failed", "{paged}");
+    assert!(paged["error"].as_str().is_some_and(|why| why.contains("not in the directory")), "{paged}");
+    assert!(!rows.iter().any(|row| row["target"] == of_ada && row["escalation_event_id"] == event), "{rows:?}");
 }
 
 /// Who asks why hears of the schedule as it stood when it named somebody, whatever it says by now.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{FlowDocument, ShapeError};
 use crate::escalation::Recipient;
 use crate::integration::name_problem;
-use crate::people::ContactKind;
+use crate::people::{ContactKind, word_for_word_of};
 use crate::plan::Problem;
 use crate::words::{OnErrorAction, Severity, TriggerType};
 
@@ -128,12 +128,12 @@ pub fn way(text: &str, severity: Severity, kind_of: impl Fn(&str) -> Option<Stri
     Ok(match channel(text).ok_or_else(|| untold(text))? {
         Channel::InApp => send("in_app", inbox(None)),
         Channel::People(who) => send("in_app", inbox(Some(who))),
-        Channel::Slack(at) => send("slack", url(at, chat())),
+        Channel::Slack(at) => send("slack", url(at, chat("slack"))),
         Channel::Teams(at) => send("teams", url(at, card())),
         Channel::Integration(name) => {
             let contacts = |kind| Way::Contacts { kind, target: name.to_owned() };
             match kind_of(name).ok_or_else(|| untold(name))?.as_str() {
-                "slack" | "discord" => send(name, chat()),
+                kind @ ("slack" | "discord") => send(name, chat(kind)),
                 "teams" => send(name, card()),
                 "pagerduty" => send(name, alert(severity)),
                 "smtp" | "sendgrid" => contacts(ContactKind::Email),
@@ -148,6 +148,11 @@ pub fn way(text: &str, severity: Severity, kind_of: impl Fn(&str) -> Option<Stri
 const TITLE: &str = "{{ trigger.title }}";
 const MESSAGE: &str = "{{ trigger.message }}";
 
+/// Title and message for what takes a text for markup: an error says whatever came from outside.
+fn shown(kind: &str) -> [String; 2] {
+    ["trigger.title", "trigger.message"].map(|name| word_for_word_of(kind, name))
+}
+
 fn inbox(who: Option<&str>) -> Value {
     let mut payload = json!({"title": TITLE, "message": MESSAGE, "type": "alert", "severity": "{{ trigger.severity }}",
         "action_url": "/runs/{{ trigger.run_id }}",
@@ -158,12 +163,13 @@ fn inbox(who: Option<&str>) -> Value {
     payload
 }
 
-fn chat() -> Value {
-    json!({"text": format!("{TITLE}\n{MESSAGE}")})
+fn chat(kind: &str) -> Value {
+    json!({"text": shown(kind).join("\n")})
 }
 
 fn card() -> Value {
-    json!({"title": TITLE, "text": MESSAGE})
+    let [title, message] = shown("teams");
+    json!({"title": title, "text": message})
 }
 
 /// As PagerDuty calls severities.
@@ -264,6 +270,9 @@ mod tests {
             let Ok(Way::Action(action)) = told(name) else { panic!("{name} is told by an action") };
             assert_eq!((action.action_type, action.target.as_str()), (action_type, name));
             assert!(action.payload.get(member).is_some(), "{name}: {}", action.payload);
+            // What is markup there is none.
+            let is_chat = ["our-slack", "our-discord", "our-teams"].contains(&name);
+            assert_eq!(action.payload.to_string().contains("|replace("), is_chat, "{name}: {}", action.payload);
         }
         for (name, kind) in
             [("smtp", ContactKind::Email), ("sendgrid", ContactKind::Email), ("our-twilio", ContactKind::Sms)]

@@ -9,7 +9,7 @@ const OURS: &str = "core314_";
 
 words! {
     /// What a button does.
-    ButtonVerb { Acknowledge = "acknowledge", Approve = "approve", Reject = "reject" }
+    ButtonVerb { Acknowledge = "acknowledge", Resolve = "resolve", Approve = "approve", Reject = "reject" }
 }
 
 impl ButtonVerb {
