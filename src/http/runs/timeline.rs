@@ -157,7 +157,10 @@ mod tests {
                 "completed_at": format!("2026-01-01T00:00:00.00{to}Z"), "context_data": {"step_id": step},
                 "execution_status": "completed"})
         };
-        let deed = |event: &str, at: u8| json!({"created_at": format!("2026-01-01T00:00:00.00{at}Z"), "event_type": event, "actor": "user:2"});
+        let deed = |event: &str, at: u8| {
+            let at = format!("2026-01-01T00:00:00.00{at}Z");
+            json!({"created_at": at, "event_type": event, "actor": "user:2"})
+        };
         let deeds = [deed("run_resumed", 5), deed("run_paused", 4), deed("orchestration_started", 0)];
         let items = items(&run, &[attempt("b", 5, 9), attempt("a", 2, 5)], &deeds);
         let events: Vec<_> = items.iter().map(|i| (i.event, i.step_id.as_deref().unwrap_or("-"))).collect();

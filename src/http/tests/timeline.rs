@@ -14,7 +14,11 @@ use super::support::{Server, USER, platform};
 async fn what_was_done_to_a_run_is_looked_for_in_its_tenant_and_time() {
     let server = Server::start().await;
     let (run, other) = (RunId::new(1_750_000_000_000, 7 << 24), RunId::new(1_750_000_000_000, 8 << 24));
-    let entry = |event: &str, kind: &str, subject: Uuid, at: &str| json!({"event_type": event, "subject_type": kind, "subject_id": subject, "actor": "user:1", "created_at": at});
+    let entry = |event: &str, kind: &str, subject: Uuid, at: &str| {
+        let mut entry = json!({"event_type": event, "subject_type": kind, "subject_id": subject});
+        entry["created_at"] = json!(at);
+        entry
+    };
     let accepted = "2025-06-15T15:06:40.000Z";
     server.views.show([json!({"id": run, "tenant_id": USER, "created_at": accepted, "run_status": "running"})]);
     server.views.page(Resource::Log, [Paged { items: Vec::new(), next: None }]);
