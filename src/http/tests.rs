@@ -12,4 +12,5 @@ mod operations;
 mod prometheus;
 mod support;
 mod surface;
+mod timeline;
 mod triggers;

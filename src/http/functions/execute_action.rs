@@ -102,7 +102,7 @@ async fn next_due(state: &State, scope: Scope, user: UserId) -> Result<Execution
 }
 
 fn rank(row: &Value, held: &HashSet<String>) -> Option<Rank> {
-    let id = row["id"].as_str()?.parse().ok()?;
+    let id: ExecutionId = row["id"].as_str()?.parse().ok()?;
     let is_held = row["flow_run_id"].as_str().is_some_and(|run| held.contains(run));
     let urgency = ["critical", "high", "medium", "low"].iter().position(|word| row["urgency"] == *word);
     Some((is_held, urgency, row["priority"].as_i64(), row["execute_after"].as_str().map(str::to_owned), id))

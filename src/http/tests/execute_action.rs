@@ -61,7 +61,10 @@ async fn an_end_that_the_row_does_not_show_yet_is_awaited() {
 async fn the_next_due_entry_is_the_user_s_and_found_behind_many_that_are_not_due() {
     let server = Server::start().await;
     let run = RunId(Uuid::from_u128(1 << 80));
-    let entry = |step: u32, urgency: &str, at: &str| json!({"id": run.execution(step), "flow_run_id": run, "urgency": urgency, "priority": 5, "execute_after": at});
+    let entry = |step: u32, urgency: &str, at: &str| {
+        let id = run.execution(step);
+        json!({"id": id, "flow_run_id": run, "urgency": urgency, "priority": 5, "execute_after": at})
+    };
     let tomorrow = (0..500).map(|step| entry(step, "critical", "2999-01-01T00:00:00.000Z"));
     let due = [entry(600, "low", "2001-01-01T00:00:00.000Z"), entry(601, "high", "2002-01-01T00:00:00.000Z")];
     let next = Uuid::from_u128(77);

@@ -34,12 +34,11 @@ async fn a_paused_run_lets_attempts_end_and_goes_on_when_resumed(kind: StoreKind
         }
         let timeline = client.get(&path("timeline")).await;
         let events: Vec<&Value> = timeline["items"].as_array().expect("a list").iter().map(|i| &i["event"]).collect();
+        let [first, second] =
+            [["attempt_started", "run_paused", "attempt_ended"], ["run_resumed", "attempt_started", "attempt_ended"]];
+        assert_eq!(events, [&["accepted", "started"][..], &first, &second, &["ended"]].concat());
         assert_eq!(
-            events,
-            ["accepted", "started", "attempt_started", "attempt_ended", "attempt_started", "attempt_ended", "ended"]
-        );
-        assert_eq!(
-            pick(&timeline["items"][5], "step_id execution_id detail"),
+            pick(&timeline["items"][7], "step_id execution_id detail"),
             json!(["second", run.execution(1), "completed"])
         );
         let audit = client.items(&format!("/api/v1/audit-log?subject_id={}", run.id())).await;
