@@ -139,10 +139,10 @@ fn decode(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
+    use core314_domain::webhook::Verification;
     use serde_json::{Value, json};
 
     use super::*;
-    use core314_domain::webhook::Verification;
 
     /// A delivery as a provider's documentation shows it.
     struct Sample {
