@@ -117,6 +117,8 @@ struct State {
     limit: Arc<RateLimit>,
     /// A permit for each request that may be under way.
     in_flight: Semaphore,
+    /// How this machine reaches the server by the network: who comes by the socket does not say.
+    own_url: String,
 }
 
 impl State {
@@ -141,6 +143,7 @@ impl State {
             limit,
             in_flight: Semaphore::new(settings.max_in_flight),
             settings,
+            own_url: String::new(),
         })
     }
 }
@@ -451,7 +454,8 @@ pub fn serve(api: Api, listener: TcpListener, socket: Option<UnixListener>) -> i
     let settings = api.settings.clone();
     let state = State::new(api.engine, api.vault, api.views, api.notifications, api.syncs, api.settings, &api.auth)
         .map_err(io::Error::other)?;
-    let state = Shared::new(state);
+    let own_url = webhooks::own_url(listener.local_addr()?, api.certificate.is_some());
+    let state = Shared::new(State { own_url, ..state });
     let metrics = web::Data::new(HttpMetrics::new(&routes().paths(), api.dropped_spans));
     let server =
         HttpServer::new(move || App::new().configure(|app| configure(app, &state, &metrics)).wrap(from_fn(envelope)));

@@ -1,20 +1,15 @@
 //! A webhook with its expressions compiled: kept beside the compiled flows, so that a delivery costs no parsing.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use core314_domain::Json;
-use core314_domain::expr::{ExprError, Expression, Names, Scope, Template, Type, Types};
-use core314_domain::run::{known_types, matching_scope};
-use core314_domain::words::RunStatus;
+use core314_domain::expr::{ExprError, Expression, Scope, Template};
+use core314_domain::run::matching_scope;
+use core314_domain::webhook::delivery_key;
 use serde_json::Value;
 
-use crate::ports::webhook::{MAX_WAIT_SECONDS, Webhook};
+use crate::ports::webhook::Webhook;
 
-/// What the key of a delivery may name: there is no run yet.
-const KEY_ROOTS: &[&str] = &["trigger", "webhook", "tenant", "now"];
-/// What an answer may name: the run is over.
-const ANSWER_ROOTS: &[&str] = &["trigger", "webhook", "input", "steps", "flow", "run", "tenant", "now"];
 /// So many deliveries may be kept before the webhook's older ones are looked through.
 const TRIM_EVERY: u64 = 64;
 
@@ -39,50 +34,23 @@ pub struct WebhookError {
 impl ReadyWebhook {
     /// Compiles the expressions of a webhook that is about to be saved: they are checked by type too.
     pub fn check(webhook: Webhook) -> Result<Self, WebhookError> {
-        let key_types = known_types();
-        // What an answer is made of: the run is over.
-        let ended = Type::object([
-            ("id", Type::Text),
-            ("status", Type::Word(RunStatus::WORDS)),
-            ("output", Type::Dyn),
-            ("error", Type::Dyn),
-        ]);
-        let answer_types = Types { run: ended, ..known_types() };
-        Self::with_types(webhook, Some(&key_types), Some(&answer_types))
+        Self::read(webhook, true)
     }
 
     /// Compiles the expressions of a webhook that was checked when it was saved.
     pub fn compile(webhook: Webhook) -> Result<Self, WebhookError> {
-        Self::with_types(webhook, None, None)
+        Self::read(webhook, false)
     }
 
-    fn with_types(
-        webhook: Webhook,
-        key_types: Option<&Types>,
-        answer_types: Option<&Types>,
-    ) -> Result<Self, WebhookError> {
+    fn read(webhook: Webhook, is_new: bool) -> Result<Self, WebhookError> {
         let wrong = |pointer: String, message: String| WebhookError { pointer, message };
         let dedup_key = webhook.dedup_key.as_deref().map(|source| {
-            Expression::parse(source, &Names { types: key_types, ..Names::new(KEY_ROOTS, &[]) })
-                .map_err(|error| wrong("/dedup_key".to_owned(), error.to_string()))
+            delivery_key(source, is_new).map_err(|error| wrong("/dedup_key".to_owned(), error.to_string()))
         });
-        let dedup_key = dedup_key.transpose()?;
-        let mut answer = None;
-        if let Some(respond) = &webhook.respond {
-            if !(1..=MAX_WAIT_SECONDS).contains(&respond.wait_seconds) {
-                let message = format!("must be 1 to {MAX_WAIT_SECONDS}");
-                return Err(wrong("/respond/wait_seconds".to_owned(), message));
-            }
-            if let Some(body) = &respond.body {
-                let steps = step_names(body);
-                let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-                let template =
-                    Template::parse(body, &Names { types: answer_types, ..Names::new(ANSWER_ROOTS, &steps) });
-                answer = Some(
-                    template.map_err(|error| wrong(format!("/respond/body{}", error.pointer), error.to_string()))?,
-                );
-            }
-        }
+        let answer = webhook.respond.as_ref().map(|respond| {
+            respond.template(is_new).map_err(|(pointer, message)| wrong(format!("/respond{pointer}"), message))
+        });
+        let (dedup_key, answer) = (dedup_key.transpose()?, answer.transpose()?.flatten());
         Ok(Self { webhook, dedup_key, answer, kept: AtomicU64::new(0) })
     }
 
@@ -105,39 +73,6 @@ impl ReadyWebhook {
     /// every so often after it.
     pub fn is_time_to_trim(&self) -> bool {
         self.kept.fetch_add(1, Ordering::Relaxed).is_multiple_of(TRIM_EVERY)
-    }
-}
-
-/// The steps that a template names. Which steps there are is known only by the run that is answered with: one that it
-/// does not have makes the answer fail then, by name.
-fn step_names(body: &Value) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    collect(body, &mut names);
-    names
-}
-
-fn collect(value: &Value, names: &mut BTreeSet<String>) {
-    match value {
-        Value::String(text) => {
-            for (at, word) in text.match_indices("steps") {
-                let rest = &text[at + word.len()..];
-                let name: String = if let Some(rest) = rest.strip_prefix('.') {
-                    rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-                } else {
-                    let quoted =
-                        rest.strip_prefix("['").map(|r| (r, '\'')).or(rest.strip_prefix("[\"").map(|r| (r, '"')));
-                    quoted
-                        .and_then(|(rest, quote)| rest.split_once(quote))
-                        .map_or_else(String::new, |(n, _)| n.to_owned())
-                };
-                if !name.is_empty() {
-                    names.insert(name);
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, names)),
-        Value::Object(members) => members.values().for_each(|member| collect(member, names)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -205,7 +140,6 @@ mod tests {
     fn an_answer_may_name_any_step_and_nothing_unknown() {
         let body =
             json!({"a": "{{ steps.one.output }}", "b": ["{{ steps['two-b'].status }}"], "c": "{{ run.output }}"});
-        assert_eq!(step_names(&body).into_iter().collect::<Vec<_>>(), ["one", "two-b"]);
         assert!(ReadyWebhook::compile(webhook(None, Some(body))).is_ok());
         let error = ReadyWebhook::compile(webhook(None, Some(json!({"a": "{{ secret.x }}"})))).expect_err("unknown");
         assert_eq!(error.pointer, "/respond/body/a");

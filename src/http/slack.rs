@@ -19,11 +19,12 @@ use core314_domain::escalation::Command as EscalationCommand;
 use core314_domain::ids::{ExecutionId, Owner, RowId, TenantId, UserId};
 use core314_domain::people::{ButtonVerb, ContactKind, SIGNING_SECRET};
 use core314_domain::run::{Command, Voter};
+use core314_domain::webhook::Verification;
 use core314_domain::words::Role;
 use serde_json::Value;
 
 use super::body;
-use super::hooks::scheme::{Scheme, Verification};
+use super::hooks::scheme::Scheme;
 use super::hooks::{content, signature};
 use super::openapi::{Access, Doc};
 use super::operations::HttpMetrics;

@@ -10,20 +10,23 @@ mod secret;
 pub mod test;
 pub mod why_not;
 
+use std::net::SocketAddr;
+
 use actix_web::HttpRequest;
 use core314_actors::engine::SaveError;
 use core314_actors::ports::Scope;
 use core314_actors::ports::webhook::{Respond, Webhook, WebhookTarget};
 use core314_actors::webhooks::ReadyWebhook;
 use core314_domain::ids::{FlowId, WebhookId};
+use core314_domain::webhook::Verification;
 use core314_domain::words::TriggerType;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::State;
+use super::auth::is_local_socket;
 use super::flows::rfc3339;
-use super::hooks::scheme::Verification;
 use super::problem::{FieldError, Problem};
 use crate::http::client::Client;
 
@@ -118,9 +121,11 @@ fn not_saved(error: SaveError) -> Problem {
     }
 }
 
-/// How callers reach this server: as it is configured, else as this request did.
+/// How callers reach this server: as it is configured, else as this request did. What comes by the socket names a host that
+/// nobody resolves: then it is the address that is listened on.
 pub fn base_url(req: &HttpRequest, state: &State) -> String {
     match state.settings.public_url.trim_end_matches('/') {
+        "" if is_local_socket(req) => state.own_url.clone(),
         "" => {
             let client = Client::of(req);
             let scheme = if client.as_ref().is_some_and(|client| client.is_secure) { "https" } else { "http" };
@@ -128,5 +133,31 @@ pub fn base_url(req: &HttpRequest, state: &State) -> String {
             format!("{scheme}://{}", host.as_deref().unwrap_or(req.app_config().host()))
         }
         configured => configured.to_owned(),
+    }
+}
+
+/// The URL of an address that is listened on; of one that stands for every address, as this machine reaches it.
+pub fn own_url(address: SocketAddr, is_tls: bool) -> String {
+    let scheme = if is_tls { "https" } else { "http" };
+    if address.ip().is_unspecified() {
+        return format!("{scheme}://localhost:{}", address.port());
+    }
+    format!("{scheme}://{address}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_that_is_listened_on_is_named_with_its_port() {
+        for (address, is_tls, url) in [
+            ("127.0.0.1:3141", false, "http://127.0.0.1:3141"),
+            ("0.0.0.0:3141", true, "https://localhost:3141"),
+            ("[::]:80", false, "http://localhost:80"),
+            ("[::1]:3141", false, "http://[::1]:3141"),
+        ] {
+            assert_eq!(own_url(address.parse().expect("an address"), is_tls), url);
+        }
     }
 }

@@ -117,7 +117,17 @@ pub struct FlowDocument {
     pub metadata: Map<String, Value>,
 }
 
+/// Where `metadata` says from which file a flow was applied: one whose file is gone may be pruned.
+pub const APPLIED_FROM: &str = "applied_from";
+
 impl FlowDocument {
+    /// The document for another flow than the one that was applied from its file: no file stands for that one.
+    #[must_use]
+    pub fn apart_from_files(mut self) -> Self {
+        self.metadata.remove(APPLIED_FROM);
+        self
+    }
+
     /// Reads a document from JSON or YAML text. An error names the line, and the place where that is known.
     pub fn from_text(text: &str) -> Result<Self, ShapeError> {
         Self::from_text_with_places(text).map(|(document, _)| document)

@@ -37,6 +37,7 @@ mod suggest;
 pub mod trace;
 pub mod trial;
 pub mod trigger;
+pub mod webhook;
 pub mod words;
 
 /// Shared, immutable JSON.

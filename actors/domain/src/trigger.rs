@@ -196,6 +196,7 @@ fn hook(config: Hook) -> Result<(Option<Matching>, Kind), Problem> {
     if let Some(name) = &config.webhook {
         named("/webhook", name)?;
     }
+    config.check().map_err(|(pointer, message)| problem(&pointer, message))?;
     Ok((config.matching, endpoint(config.webhook.as_deref())))
 }
 
@@ -307,9 +308,35 @@ mod tests {
     }
 
     #[test]
+    fn a_webhook_of_its_own_is_described_beside_its_name() {
+        let config = json!({"webhook": "alerts", "verification": "hmac", "hmac": {"preset": "stripe"},
+            "dedup_key": "trigger.id", "respond": {"wait_seconds": 5, "body": {"state": "{{ steps.a.status }}"}}});
+        assert_eq!(problems(&document("webhook", &config)), []);
+    }
+
+    #[test]
     fn what_is_wrong_with_a_config_is_named_with_its_place() {
+        let hmac = |form: &Value| json!({"webhook": "a", "verification": "hmac", "hmac": form});
         for (trigger, config, pointer, words) in [
             ("webhook", json!({"mach": "all"}), "/trigger_config/mach", "unknown field"),
+            ("webhook", json!({"verification": "github"}), "/trigger_config/verification", "name it by `webhook`"),
+            ("webhook", json!({"webhook": "a", "verification": "guthib"}), "/trigger_config/verification", "github"),
+            ("webhook", json!({"webhook": "a", "verification": "hmac"}), "/trigger_config/hmac", "is required"),
+            ("webhook", hmac(&json!({"header": "x", "signed": "v0"})), "/trigger_config/hmac/signed", "{body}"),
+            ("webhook", hmac(&json!({"heder": "x"})), "/trigger_config/hmac/heder", "unknown field"),
+            ("webhook", json!({"webhook": "a", "dedup_key": "steps.a"}), "/trigger_config/dedup_key", "steps"),
+            (
+                "webhook",
+                json!({"webhook": "a", "respond": {"wait_seconds": 61}}),
+                "/trigger_config/respond/wait_seconds",
+                "1 to 60",
+            ),
+            (
+                "webhook",
+                json!({"webhook": "a", "respond": {"wait_seconds": 1, "body": {"s": "{{ run.statu }}"}}}),
+                "/trigger_config/respond/body/s",
+                "status",
+            ),
             ("webhook", json!({"webhook": ""}), "/trigger_config/webhook", "1 to 200"),
             ("manual", json!({"match": "some"}), "/trigger_config/match", "unknown variant"),
             ("event", json!({}), "/trigger_config", "missing field `type`"),

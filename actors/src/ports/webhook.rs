@@ -7,8 +7,8 @@
 use core314_domain::Json;
 use core314_domain::audit::AuditEntry;
 use core314_domain::ids::{FlowId, Owner, RowId, RunId, TenantId, WebhookId};
+pub use core314_domain::webhook::Respond;
 use core314_domain::words::{DeliveryStatus, TriggerType};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A webhook endpoint.
@@ -62,21 +62,6 @@ pub fn purpose(id: WebhookId) -> String {
 pub enum WebhookTarget {
     Trigger(TriggerType),
     Flow(FlowId),
-}
-
-/// The longest time for which a caller waits for the flow's answer.
-pub const MAX_WAIT_SECONDS: u32 = 60;
-
-/// A webhook's answer that waits for the run's end.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Respond {
-    /// How long callers wait: 1 to 60 seconds. A run that takes longer is answered as if nothing waited for it.
-    #[schemars(range(min = 1, max = 60))]
-    pub wait_seconds: u32,
-    /// A template over `trigger`, `webhook`, `steps` and `run` (its `status`, `output`, `error`); absent: the run's output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<Value>,
 }
 
 /// A webhook that is to be there no more; its deliveries go with it.

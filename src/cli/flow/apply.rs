@@ -127,6 +127,18 @@ fn confirm(prune: Prune, pruned: &[Value]) -> Result<(), Failure> {
 /// Keys of a webhook that a trigger may give.
 const PASSED_ON: [&str; 4] = ["verification", "hmac", "dedup_key", "respond"];
 
+/// What a webhook that is there already does otherwise than the trigger of this flow says.
+fn doubt(config: &Map<String, Value>, webhook: &Value, flow: &Value) -> Option<String> {
+    if webhook["flow_id"] != *flow {
+        return Some("does not start this flow".to_owned());
+    }
+    let [wanted, found] = [config.get("verification")?, &webhook["verification"]].map(Value::as_str);
+    (wanted != found).then(|| {
+        let [wanted, found] = [wanted, found].map(Option::unwrap_or_default);
+        format!("verifies its callers by {found}, not by {wanted}: once it is deleted, apply makes it anew")
+    })
+}
+
 /// Makes the webhook that a flow's trigger names, where there is none of the name, and shows its address.
 async fn webhook(session: &Session<'_>, document: &FlowDocument, applied: &Value) -> Result<Option<Value>, Failure> {
     let config = &document.trigger_config;
@@ -136,9 +148,8 @@ async fn webhook(session: &Session<'_>, document: &FlowDocument, applied: &Value
     };
     let found = session.client.list(&["webhooks"], &[("name", name.to_owned())], 1).await?;
     if let Some(found) = found.into_iter().next() {
-        if found["flow_id"] != applied["id"] {
-            let message = format!("    warning: webhook '{name}' is there already and does not start this flow");
-            session.printer.line(&message)?;
+        if let Some(doubt) = doubt(config, &found, &applied["id"]) {
+            session.printer.line(&format!("    warning: webhook '{name}' is there already and {doubt}"))?;
         }
         return Ok(None);
     }
@@ -153,4 +164,22 @@ async fn webhook(session: &Session<'_>, document: &FlowDocument, applied: &Value
         session.printer.line(&format!("    secret (shown this once): {}", text("secret")))?;
     }
     Ok(Some(made))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_that_is_there_and_asks_for_less_proof_is_doubtful() {
+        let config = |given: Value| given.as_object().cloned().unwrap_or_default();
+        let signed = config(json!({"webhook": "alerts", "verification": "github"}));
+        let webhook = |flow: &str, way: &str| json!({"flow_id": flow, "verification": way});
+        let flow = json!("a");
+        assert_eq!(doubt(&signed, &webhook("a", "github"), &flow), None);
+        assert_eq!(doubt(&config(json!({"webhook": "alerts"})), &webhook("a", "github"), &flow), None);
+        assert!(doubt(&signed, &webhook("b", "github"), &flow).expect("another's").contains("does not start"));
+        let less = doubt(&signed, &webhook("a", "url_secret"), &flow).expect("another way");
+        assert!(less.contains("by url_secret, not by github"), "{less}");
+    }
 }

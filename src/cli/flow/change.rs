@@ -7,15 +7,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use core314_domain::document::FlowDocument;
 use core314_domain::document::diff::{self, Difference, comparable};
+use core314_domain::document::{APPLIED_FROM, FlowDocument};
 use serde_json::{Map, Value, json};
 
 use crate::cli::client::Client;
 use crate::cli::outcome::{Exit, Failure};
 
-/// Where `metadata` says from which file a flow came.
-pub const ORIGIN: &str = "applied_from";
 /// More flows than a tenant has.
 const MOST_FLOWS: usize = 100_000;
 
@@ -90,7 +88,7 @@ async fn as_saved(client: &Client, stored: &mut Value, document: &FlowDocument) 
 /// The document as it is applied from this file.
 pub fn marked(mut document: FlowDocument, path: &Path) -> FlowDocument {
     let name = path.file_name().map_or_else(|| "-".to_owned(), |name| name.to_string_lossy().into_owned());
-    document.metadata.insert(ORIGIN.to_owned(), name.into());
+    document.metadata.insert(APPLIED_FROM.to_owned(), name.into());
     document
 }
 
@@ -102,7 +100,8 @@ pub async fn without_document<'a>(
     let named: BTreeSet<&str> = documents.map(|document| document.flow_name.as_str()).collect();
     let mut flows = client.list(&["flows"], &[], MOST_FLOWS).await?;
     flows.retain(|flow| {
-        flow["metadata"][ORIGIN].is_string() && flow["flow_name"].as_str().is_some_and(|name| !named.contains(name))
+        flow["metadata"][APPLIED_FROM].is_string()
+            && flow["flow_name"].as_str().is_some_and(|name| !named.contains(name))
     });
     Ok(flows)
 }
@@ -164,6 +163,6 @@ mod tests {
     #[test]
     fn a_flow_says_from_which_file_it_came_and_not_from_which_folder() {
         let applied = marked(flow(FLOW), Path::new("/home/me/flows/a.yaml"));
-        assert_eq!(applied.metadata[ORIGIN], "a.yaml");
+        assert_eq!(applied.metadata[APPLIED_FROM], "a.yaml");
     }
 }

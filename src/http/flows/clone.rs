@@ -45,6 +45,7 @@ pub async fn handle(
     let stored = state.engine.flow(asked.caller.scope, id).await?.ok_or_else(missing)?;
     let same = stored.document.flow_name == asked.input.flow_name;
     let document = FlowDocument { flow_name: asked.input.flow_name, ..stored.document };
+    let document = if same { document } else { document.apart_from_files() };
     let draft = FlowDraft { owner: asked.owner, document, by: asked.caller.by };
     let flow = if same {
         state.engine.update_flow(id, stored.version, draft).await?

@@ -10,9 +10,10 @@ use core314_actors::ports::webhook::purpose;
 use core314_actors::ports::webhook::{Kept, Webhook};
 use core314_actors::webhooks::ReadyWebhook;
 use core314_domain::ids::WebhookId;
+use core314_domain::webhook::Verification;
 use subtle::{Choice, ConstantTimeEq};
 
-use super::scheme::{Scheme, Verification};
+use super::scheme::Scheme;
 use super::signature::{self, Proof};
 use crate::http::State;
 use crate::http::problem::Problem;

@@ -3,12 +3,13 @@
 use actix_web::http::header::HeaderMap;
 use base64::Engine as _;
 use core314_domain::hex::hex;
+use core314_domain::webhook::{Algorithm, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::scheme::{Algorithm, Encoding, IdAt, LENIENT_BASE64, Scheme, TimestampAt};
+use super::scheme::{IdAt, LENIENT_BASE64, Scheme, TimestampAt};
 
 /// The most parts that a header's list may have; more are not looked at.
 const MAX_PARTS: usize = 32;
@@ -138,9 +139,9 @@ fn decode(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
+    use core314_domain::webhook::Verification;
     use serde_json::{Value, json};
 
-    use super::super::scheme::Verification;
     use super::*;
 
     /// A delivery as a provider's documentation shows it.

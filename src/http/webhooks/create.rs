@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::ports::webhook::{Respond, Webhook};
 use core314_domain::audit::AuditEvent;
 use core314_domain::ids::{FlowId, UserId};
+use core314_domain::webhook::{HmacForm, Verification, check_proof};
 use core314_domain::words::TriggerType;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,7 +15,6 @@ use serde_json::{Value, json};
 use super::{View, base_url, check, not_saved, secret, target};
 use crate::http::auth::Role;
 use crate::http::flows::etag;
-use crate::http::hooks::scheme::{HmacForm, Verification};
 use crate::http::openapi::Doc;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::{Shared, body, input};
@@ -90,20 +90,9 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
 
 /// The form of signatures as it is stored: as the client gave it, once it is known to be sound.
 fn options(verification: Verification, form: Option<HmacForm>) -> Result<Value, Problem> {
-    match (verification, form) {
-        (Verification::Hmac, None) => {
-            Err(Problem::field("hmac", "is required for the verification hmac: a preset, or a header and the rest"))
-        }
-        (Verification::Hmac, Some(form)) => {
-            let stored = json!(form);
-            let wrong =
-                |(field, message)| Problem::InvalidRequest(vec![FieldError::at(&format!("/hmac/{field}"), message)]);
-            form.scheme().map_err(wrong)?;
-            Ok(stored)
-        }
-        (_, Some(_)) => Err(Problem::field("hmac", "is for the verification hmac alone")),
-        (_, None) => Ok(json!({})),
-    }
+    check_proof(verification, form.as_ref())
+        .map_err(|(pointer, message)| Problem::InvalidRequest(vec![FieldError::at(&pointer, message)]))?;
+    Ok(form.map_or_else(|| json!({}), |form| json!(form)))
 }
 
 #[cfg(test)]

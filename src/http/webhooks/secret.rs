@@ -4,8 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use core314_actors::ports::webhook::{Kept, WebhookSecret, purpose};
 use core314_domain::ids::WebhookId;
+use core314_domain::webhook::Verification;
 
-use crate::http::hooks::scheme::{LENIENT_BASE64, Verification};
+use crate::http::hooks::scheme::LENIENT_BASE64;
 use crate::http::problem::Problem;
 use crate::http::settings::KeyDigest;
 use crate::vault::{Vault, VaultError};

@@ -39,10 +39,19 @@ async fn the_first_key_needs_no_key(kind: StoreKind) {
     let remembered = installation.rows("SELECT actor FROM audit WHERE event_type = 'service_key_created'").await;
     assert_eq!(remembered, ["service:local"]);
 
+    // Who comes by the socket is told of the address that others reach.
+    let socket = Client::builder().unix_socket(path(&installation)).build().expect("a client");
+    let request =
+        socket.post("http://localhost/api/v1/webhooks").header("X-User-Id", uuid::Uuid::from_u128(7).to_string());
+    let made =
+        request.json(&serde_json::json!({"name": "shop", "trigger_type": "webhook"})).send().await.expect("answers");
+    let made: Value = made.json().await.expect("JSON");
+    let url = made["url"].as_str().unwrap_or_default();
+    assert!(url.starts_with(&format!("{}/hooks/", server.url)), "{made}");
+
     // Over TCP nobody is the local user, and a token on the socket counts for what it is.
     let anybody = server.http.get(format!("{}/api/v1/actors", server.url)).send().await.expect("an answer");
     assert_eq!(anybody.status(), StatusCode::UNAUTHORIZED);
-    let socket = Client::builder().unix_socket(path(&installation)).build().expect("a client");
     let ask = |bearer: Option<&str>| {
         let request = socket.get("http://localhost/api/v1/actors");
         bearer.map_or(request.try_clone().expect("no body"), |bearer| request.bearer_auth(bearer)).send()

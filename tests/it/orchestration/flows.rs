@@ -10,7 +10,9 @@ use crate::support::StoreKind;
 async fn a_flow_is_changed_by_whoever_has_read_it(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     for client in bed.clients() {
-        let flow = client.save(&bed.flow("versioned", &["call"])).await;
+        let mut flow = bed.flow("versioned", &["call"]);
+        flow["metadata"] = json!({"applied_from": "v.yaml"});
+        let flow = client.save(&flow).await;
         let path = format!("/api/v1/flows/{flow}");
         let change = async |etag: &str, patch: Value| {
             client.ask(Method::PATCH, &path, Some(&patch), &[("If-Match", etag)]).await
@@ -35,8 +37,10 @@ async fn a_flow_is_changed_by_whoever_has_read_it(kind: StoreKind) {
 
         let clone = client.post(&format!("{path}/clone"), json!({"flow_name": "copy"}), 201).await;
         assert_eq!(pick(&clone, "flow_name flow_version flow_description"), json!(["copy", 1, "second"]));
+        assert_eq!(clone["metadata"]["applied_from"], Value::Null, "it came from no file, and pruning leaves it alone");
         assert_ne!(clone["id"], flow);
         let same = client.post(&format!("{path}/clone"), json!({"flow_name": "versioned"}), 201).await;
+        assert_eq!(same["metadata"]["applied_from"], "v.yaml");
         assert_eq!(same["id"], flow, "under its own name it is a version of the same flow");
         client.post(&format!("{path}/clone"), json!({"flow_name": "copy"}), 409).await;
         client.post(&format!("{path}/clone"), json!({}), 422).await;

@@ -127,7 +127,7 @@ pub fn instantiate(
         return Err(problems);
     }
     filled(template, &values)
-        .map(|flow| FlowDocument { flow_name, ..flow })
+        .map(|flow| FlowDocument { flow_name, ..flow }.apart_from_files())
         .map_err(|error| vec![Problem::new(error.pointer, error.message)])
 }
 
@@ -311,6 +311,20 @@ flow_steps:
         assert_eq!(flow.conditions, "trigger.severity == \"high\"");
         let payload = &flow.to_value()["flow_steps"][0]["config"]["action_payload"];
         assert_eq!(payload, &json!({"url": "http://h/{{ trigger.id }}", "expected_status": [200], "body": "5 tries"}));
+    }
+
+    #[test]
+    fn what_a_template_becomes_stands_in_no_file() {
+        let mut applied = template();
+        for (key, value) in [("applied_from", "page.yaml"), ("owner", "ops")] {
+            applied.metadata.insert(key.to_owned(), value.into());
+        }
+        let flow = instantiate(&applied, "mine".to_owned(), &given(&json!({"url": "http://h"}))).unwrap();
+        assert_eq!(
+            flow.metadata,
+            given(&json!({"owner": "ops"})),
+            "nobody prunes it when the template's file is there"
+        );
     }
 
     #[test]

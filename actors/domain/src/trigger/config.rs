@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Matching;
+use crate::webhook::{Fault, HmacForm, Respond, Verification, check_proof, delivery_key};
 use crate::words::RunStatus;
 
 /// Of a trigger that has nothing of its own to say.
@@ -23,11 +24,42 @@ pub(super) struct Any {
 pub(super) struct Hook {
     /// The name of the webhook that goes with the flow, for whoever makes both at once: no other starts it.
     pub webhook: Option<String>,
-    /// How that webhook verifies its callers.
-    #[serde(rename = "verification")]
-    _verification: Option<String>,
+    /// How that webhook verifies its callers; `url_secret` where nothing is said.
+    pub verification: Option<Verification>,
+    /// The form of its signatures, for the verification `hmac`.
+    pub hmac: Option<HmacForm>,
+    /// CEL over `trigger` and `webhook`: deliveries for which it gives the same value are one.
+    pub dedup_key: Option<String>,
+    /// Makes its callers wait for the flow's own answer.
+    pub respond: Option<Respond>,
     #[serde(rename = "match")]
     pub matching: Option<Matching>,
+}
+
+impl Hook {
+    /// What is wrong with what it says of its webhook, as it would be when that is made.
+    pub fn check(&self) -> Result<(), Fault> {
+        let given = [
+            ("verification", self.verification.is_some()),
+            ("hmac", self.hmac.is_some()),
+            ("dedup_key", self.dedup_key.is_some()),
+            ("respond", self.respond.is_some()),
+        ];
+        if self.webhook.is_none()
+            && let Some((key, _)) = given.iter().find(|(_, is_given)| *is_given)
+        {
+            let message = "is for the webhook that goes with the flow: name it by `webhook`, too";
+            return Err((format!("/{key}"), message.to_owned()));
+        }
+        check_proof(self.verification.unwrap_or(Verification::UrlSecret), self.hmac.as_ref())?;
+        if let Some(source) = &self.dedup_key {
+            delivery_key(source, true).map_err(|error| ("/dedup_key".to_owned(), error.to_string()))?;
+        }
+        if let Some(respond) = &self.respond {
+            respond.template(true).map_err(|(pointer, message)| (format!("/respond{pointer}"), message))?;
+        }
+        Ok(())
+    }
 }
 
 /// Of an event.
