@@ -415,7 +415,7 @@ flow_steps:
   - ask: {get: "cmdb/count"}
   - {id: more, type: transform, config: {values: {n: "steps.ask.output.status + 1"}}}
   - {id: each, type: for_each, config: {collection: "[1, 2, 3]", steps: [{id: twice, type: transform, config: {values: {n: "loop.item * 2"}}}]}}
-output_schema: {x-value: "steps.ask.output.status"}
+output_schema: {type: integer, x-value: "steps.ask.output.status"}
 "#;
 
     #[test]
@@ -433,7 +433,7 @@ output_schema: {x-value: "steps.ask.output.status"}
             assert!(!replayed.is_same());
             assert_eq!(told(&replayed).0, [("each", StepChange::Value)], "{to}");
         }
-        let given = against("{x-value: \"steps.ask.output.status\"}", "{x-value: \"steps.more.output.n\"}");
+        let given = against("x-value: \"steps.ask.output.status\"", "x-value: \"steps.more.output.n\"");
         assert_eq!((given.steps.len(), given.is_same()), (0, false), "the run gives something else");
         let (before, after) = given.outputs.unwrap();
         assert_eq!((&*before, &*after), (&json!(1), &json!(2)));

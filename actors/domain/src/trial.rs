@@ -1,8 +1,8 @@
 //! Trying a flow out: a run of it in simulated time, in which actions answer what a test case says.
 //!
 //! The run is the very state machine that real runs are; only the world is made up. Nothing is sent, nothing waits: where a
-//! run waits for a time, the time comes; where it waits for a person, an admin agrees. A document declares its cases in
-//! `metadata.tests`, so that they travel with it.
+//! run waits for a time, the time comes; where it waits for a person, an admin agrees; where a step of it waits for what
+//! comes from outside, its mock has come. A document declares its cases in `metadata.tests`, so that they travel with it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +17,11 @@ use crate::dispatch::Credits;
 use crate::document::{FlowDocument, ShapeError, read};
 use crate::ids::{FlowId, Owner, RunId};
 use crate::log::Failure;
-use crate::plan::{FlowPlan, PlanLimits, Problem};
-use crate::run::{Command, Effect, FlowRef, Outcome, PlanRef, Run, RunHeader, SubRunNews, matching_scope};
+use crate::plan::{FlowPlan, PlanLimits, Problem, StepKind};
+use crate::run::step::StepStatus;
+use crate::run::{Command, Effect, Ending, FlowRef, Outcome, PlanRef, Run, RunHeader, SubRunNews, matching_scope};
 use crate::stage::{Move, PERSON, Stage, World, asked, ended, transformed, verdict};
+use crate::suggest::did_you_mean;
 use crate::words::{ExecutionStatus, RunStatus};
 
 /// Where a document declares its test cases.
@@ -52,6 +54,7 @@ pub struct Trial {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mock {
+    /// What the step gives. A wait gives `{timed_out, payload}`, of which one that is not named is false, or null.
     pub output: Value,
     /// It fails with this message, and no attempt would mend it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,7 +131,7 @@ pub fn perform(document: &FlowDocument, trial: &Trial) -> Result<Report, Vec<Pro
     let trigger: Json = Arc::new(Value::Object(trial.trigger.clone()));
     let owner = Owner::new(PERSON, None);
     let scope = matching_scope(trigger.clone(), Arc::default(), &owner, now_ms);
-    let mut failures = Vec::new();
+    let mut failures = mocks_of_nothing(trial, &plan);
     let starts = plan.condition.holds(&scope).unwrap_or_else(|error| {
         failures.push(format!("the conditions cannot be evaluated: {error}"));
         false
@@ -154,6 +157,15 @@ pub fn perform(document: &FlowDocument, trial: &Trial) -> Result<Report, Vec<Pro
     let mut mocked = Mocked { trial, payloads: BTreeMap::new() };
     stage.play(&mut mocked);
     Ok(mocked.report(stage))
+}
+
+/// A mock of no step would be asked by nobody, and the case would say less than it seems to.
+fn mocks_of_nothing(trial: &Trial, plan: &FlowPlan) -> Vec<String> {
+    let ids = || plan.steps.iter().map(|step| &*step.id);
+    let unknown = trial.mocks.keys().filter(|id| !ids().any(|known| known == id.as_str()));
+    unknown
+        .map(|id| format!("there is no step '{id}', of which the case has a mock{}", did_you_mean(id, ids())))
+        .collect()
 }
 
 fn header(document: &FlowDocument, plan: &FlowPlan, trigger: Json, owner: Owner, now_ms: i64) -> RunHeader {
@@ -213,7 +225,7 @@ impl World for Mocked<'_> {
         }
     }
 
-    /// A person's word first, then time.
+    /// A person's word first, then what a mock says has come, then time.
     fn next(&mut self, run: &Run, now_ms: i64) -> Result<Move, String> {
         if run.state.status == RunStatus::AwaitingApproval {
             return Ok(verdict(run, None, true));
@@ -221,6 +233,9 @@ impl World for Mocked<'_> {
         if let Some(step) = asked(run).next() {
             let mock = self.trial.mocks.get(&*run.step_plan(step).id);
             return Ok(verdict(run, Some(step), mock.and_then(|mock| mock.approve).unwrap_or(true)));
+        }
+        if let Some(end) = self.end_of_a_wait(run) {
+            return Ok(end);
         }
         run.timing(&Credits::default(), None, now_ms).wake_at_ms.map(Move::Until).ok_or_else(|| {
             let why: Vec<String> = run.why(now_ms).into_iter().map(|reason| reason.message).collect();
@@ -230,6 +245,16 @@ impl World for Mocked<'_> {
 }
 
 impl Mocked<'_> {
+    /// The end of a step that waits, whatever for, and has a mock.
+    fn end_of_a_wait(&self, run: &Run) -> Option<Move> {
+        let mut waiting = run.state.all().filter(|(_, step)| step.status == StepStatus::Waiting);
+        waiting.find_map(|(no, _)| {
+            let plan = run.step_plan(no);
+            let mock = self.trial.mocks.get(&*plan.id).filter(|_| matches!(plan.kind, StepKind::Wait(_)))?;
+            Some(Move::End(no, end_of_wait(mock)))
+        })
+    }
+
     fn report(self, played: Stage) -> Report {
         let trial = self.trial;
         let mut failures: Vec<String> = played.stuck.into_iter().collect();
@@ -283,6 +308,20 @@ fn outcome(mock: Option<&Mock>, action_type: &str, payload: &Json) -> Outcome {
         _ if action_type == "transform" => Outcome::Completed(transformed(payload)),
         _ => Outcome::Completed(Arc::new(json!({"status": 200, "headers": {}, "body": null}))),
     }
+}
+
+/// How a wait ends: as its mock says, with what came.
+fn end_of_wait(mock: &Mock) -> Ending {
+    if let Some(message) = &mock.error {
+        return Ending::Failed(Failure::fatal("mocked", message.clone()));
+    }
+    let mut given = json!({"timed_out": false, "payload": null});
+    match (&mut given, &mock.output) {
+        (_, Value::Null) => {}
+        (Value::Object(given), Value::Object(output)) => given.extend(output.clone()),
+        (given, output) => *given = output.clone(),
+    }
+    Ending::Completed(Arc::new(given))
 }
 
 /// Whether a value is what is wanted: of objects, the members that are named.
@@ -367,6 +406,27 @@ metadata:
         assert!(report.failures[0].starts_with("the run stands still: "), "{report:#?}");
         trial.signals.insert("go".to_owned(), json!(1));
         assert_eq!(perform(&flow, &trial).unwrap().failures, [""; 0]);
+    }
+
+    #[test]
+    fn a_mock_is_what_a_wait_waits_for_and_one_of_no_step_is_said() {
+        let text = "flow_name: w\ntrigger: manual\nflow_steps:\n  \
+            - paid: {type: wait, event: {type: a.b, key: trigger.order}}\n  \
+            - each: {type: for_each, collection: '[1, 2]', steps: [{told: {type: wait, signal: go}}]}\n  \
+            - {id: last, type: transform, config: {values: {by: steps.paid.output.payload.by, n: steps.each.output.count}}}\n";
+        let flow = FlowDocument::from_text(text).unwrap();
+        let case = |mocks: Value, expect: Value| {
+            let case = json!({"name": "w", "trigger": {"order": "7"}, "mocks": mocks, "expect": expect});
+            perform(&flow, &serde_json::from_value(case).unwrap()).unwrap().failures
+        };
+        let paid = json!({"output": {"payload": {"by": "card"}}});
+        let given = json!({"output": {"by": "card", "n": 2}});
+        assert_eq!(case(json!({"paid": paid, "told": {}}), given), [""; 0]);
+        let failed = json!({"status": "failed", "steps": {"paid": "failed", "last": "cancelled"}});
+        assert_eq!(case(json!({"paid": {"error": "nobody paid"}}), failed), [""; 0]);
+        assert!(case(json!({"paid": paid}), json!({}))[0].starts_with("the run stands still: "));
+        let unknown = case(json!({"piad": paid}), json!({}));
+        assert_eq!(unknown, ["there is no step 'piad', of which the case has a mock; did you mean `paid`?"]);
     }
 
     #[test]

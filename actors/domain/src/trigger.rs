@@ -16,6 +16,7 @@ mod threshold;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
+use crate::document::warnings::is_always;
 use crate::document::{FlowDocument, read};
 use crate::expr::{Condition, ExprError, Names, Scope};
 use crate::plan::Problem;
@@ -66,7 +67,7 @@ pub fn problems(doc: &FlowDocument) -> Vec<Problem> {
 }
 
 /// The flow whose ends start a document's, by its id or its name.
-pub fn followed(doc: &FlowDocument) -> Option<String> {
+pub(crate) fn followed(doc: &FlowDocument) -> Option<String> {
     compiled(doc).ok()?.follows().map(str::to_owned)
 }
 
@@ -163,6 +164,28 @@ impl TriggerPlan {
 /// Whether a pattern covers a text: they are equal, or the pattern ends with `*` and the text begins with the rest.
 fn covers(pattern: &str, text: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == text, |start| text.starts_with(start))
+}
+
+/// Whether whatever the second's `trigger_config` takes, the first's takes too.
+pub(crate) fn takes_all_of(first: &FlowDocument, second: &FlowDocument) -> bool {
+    let config = |doc: &FlowDocument| {
+        let mut config = doc.trigger_config.clone();
+        // How many start of those that match says nothing of which do.
+        config.remove("match");
+        config
+    };
+    let (one, other) = (config(first), config(second));
+    if first.trigger_type != second.trigger_type {
+        return false;
+    }
+    if one == other || first.trigger_type != TriggerType::Event {
+        return one == other;
+    }
+    let (Ok(one), Ok(other)) = (typed::<Event>(&one), typed::<Event>(&other)) else { return false };
+    let takes_source = |wanted: &String| other.source.as_ref().is_some_and(|source| covers(wanted, source));
+    covers(&one.kind, &other.kind)
+        && one.source.as_ref().is_none_or(takes_source)
+        && (is_always(&one.filter) || one.filter == other.filter)
 }
 
 fn compiled(doc: &FlowDocument) -> Result<TriggerPlan, Problem> {
