@@ -20,6 +20,7 @@ mod reload;
 mod safety;
 mod throwaway;
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -170,7 +171,8 @@ async fn live(
             }
             Some(reason) = root_failures.recv() => {
                 tracing::error!(reason, "the supervision tree has given up");
-                eprintln!("error: the supervision tree has given up: {reason}");
+                // Where nobody reads it, the exit code says it all the same.
+                let _ = writeln!(std::io::stderr(), "error: the supervision tree has given up: {reason}");
                 return Ok(Ended::GaveUp);
             }
             outcome = &mut answering => Err(stopped_answering(outcome)),

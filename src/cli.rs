@@ -17,6 +17,7 @@ mod event;
 mod execution;
 mod export;
 mod flow;
+mod init;
 mod integration;
 mod log;
 mod notification;
@@ -115,6 +116,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a configuration for `core314 serve` with fresh secrets; never over another file.
+    Init,
     /// Run the server for one developer: embedded store, a user and a key made and printed.
     Dev(server::DevArgs),
     /// Run the server, for production: weak or absent secrets are refused.
@@ -239,6 +242,7 @@ pub fn main() -> ExitCode {
 impl Command {
     fn perform(self, global: &Global, printer: &Printer) -> Result<Exit, Failure> {
         match self {
+            Self::Init => init::init(global, printer),
             Self::Serve(args) => server::serve(global, &args),
             Self::Dev(args) => server::dev(global, &args),
             Self::Flow(command) => online(global, printer, async |session| command.perform(&session).await),

@@ -356,6 +356,29 @@ async fn the_doctor_and_the_proof_read_postgresql_without_a_server() {
 }
 
 #[tokio::test]
+async fn who_closes_the_standard_error_gets_the_exit_code_all_the_same() {
+    let installation = installation().await;
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut doctor = installation.command(&["doctor", "--server", "http://127.0.0.1:1"]);
+    let output = doctor.stderr(writer).output().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("problem  server: "));
+}
+
+#[tokio::test]
+async fn a_configuration_is_written_once_and_says_what_comes_next() {
+    let installation = installation().await;
+    let path = installation.dir.path().join("own.toml").display().to_string();
+    let (code, text) = installation.run(&["init", "--config", &path]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(&format!("core314 serve --config {path}")), "{text}");
+    let (code, text) = installation.run(&["init", "--config", &path]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("is there already"), "{text}");
+}
+
+#[tokio::test]
 async fn what_is_generated_goes_to_the_standard_output() {
     let installation = installation().await;
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
