@@ -133,9 +133,9 @@ enum Command {
     Execution(execution::ExecutionCommand),
     /// List what waits for a person's decision.
     Approvals(args::Limit),
-    /// Let an execution that waits for a decision go on.
+    /// Let an execution, or a run that has yet to begin, go on that waits for a decision.
     Approve(execution::DecideArgs),
-    /// Refuse an execution that waits for a decision.
+    /// Refuse an execution, or a run that has yet to begin, that waits for a decision.
     Reject(execution::DecideArgs),
     /// Escalations: what has failed, and who was told.
     #[command(subcommand)]
