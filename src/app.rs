@@ -20,6 +20,7 @@ mod reload;
 mod safety;
 mod throwaway;
 
+use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -170,7 +171,8 @@ async fn live(
             }
             Some(reason) = root_failures.recv() => {
                 tracing::error!(reason, "the supervision tree has given up");
-                eprintln!("error: the supervision tree has given up: {reason}");
+                // Where nobody reads it, the exit code says it all the same.
+                let _ = writeln!(std::io::stderr(), "error: the supervision tree has given up: {reason}");
                 return Ok(Ended::GaveUp);
             }
             outcome = &mut answering => Err(stopped_answering(outcome)),
@@ -197,7 +199,18 @@ async fn live(
 
 fn bind(config: &Config) -> anyhow::Result<TcpListener> {
     let listen = config.listen();
-    TcpListener::bind(listen).with_context(|| format!("server.listen: {listen} cannot be listened on"))
+    TcpListener::bind(listen).map_err(|error| {
+        let next = match error.kind() {
+            ErrorKind::AddrInUse => "another program has this port, perhaps another server: stop it, or name another",
+            ErrorKind::AddrNotAvailable => "this machine has no such address: name one of its own",
+            ErrorKind::PermissionDenied => "ports below 1024 need a right (CAP_NET_BIND_SERVICE): give it, or name another",
+            _ => "name another",
+        };
+        anyhow::anyhow!(
+            "server.listen: {listen} cannot be listened on: {error}\n{next} with --listen ADDRESS:PORT or CORE314_LISTEN; port \
+             0 is any free one"
+        )
+    })
 }
 
 /// A signal that comes this soon after the first is its echo.
@@ -247,6 +260,24 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Inputs, Setting};
+
+    #[test]
+    fn a_port_that_is_taken_is_said_with_what_to_do() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap().to_string();
+        let flags = vec![Setting::new("server.listen", &*address, "test")];
+        let config = Config::load(&Inputs { flags, ..Inputs::default() }).unwrap();
+        let said = bind(&config).expect_err("it is taken").to_string();
+        for words in [&*address, "another program has this port", "--listen ADDRESS:PORT"] {
+            assert!(said.contains(words), "'{words}' is missing in: {said}");
         }
     }
 }

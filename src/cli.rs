@@ -17,6 +17,7 @@ mod event;
 mod execution;
 mod export;
 mod flow;
+mod init;
 mod integration;
 mod log;
 mod notification;
@@ -115,6 +116,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a configuration for `core314 serve` with fresh secrets; never over another file.
+    Init,
     /// Run the server for one developer: embedded store, a user and a key made and printed.
     Dev(server::DevArgs),
     /// Run the server, for production: weak or absent secrets are refused.
@@ -130,9 +133,9 @@ enum Command {
     Execution(execution::ExecutionCommand),
     /// List what waits for a person's decision.
     Approvals(args::Limit),
-    /// Let an execution that waits for a decision go on.
+    /// Let an execution, or a run that has yet to begin, go on that waits for a decision.
     Approve(execution::DecideArgs),
-    /// Refuse an execution that waits for a decision.
+    /// Refuse an execution, or a run that has yet to begin, that waits for a decision.
     Reject(execution::DecideArgs),
     /// Escalations: what has failed, and who was told.
     #[command(subcommand)]
@@ -239,6 +242,7 @@ pub fn main() -> ExitCode {
 impl Command {
     fn perform(self, global: &Global, printer: &Printer) -> Result<Exit, Failure> {
         match self {
+            Self::Init => init::init(global, printer),
             Self::Serve(args) => server::serve(global, &args),
             Self::Dev(args) => server::dev(global, &args),
             Self::Flow(command) => online(global, printer, async |session| command.perform(&session).await),

@@ -44,6 +44,13 @@ pub struct Inputs {
     pub flags: Vec<Setting>,
 }
 
+impl Inputs {
+    /// The configuration file, where one is named.
+    pub fn named_file(&self) -> Option<PathBuf> {
+        layers::file(self)
+    }
+}
+
 /// One value that is given as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {

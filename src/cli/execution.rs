@@ -26,7 +26,8 @@ pub const EXECUTIONS: Columns<'_> = &[
     ("EXECUTION", "id"),
 ];
 const APPROVALS: Columns<'_> = &[
-    ("EXECUTION", "id"),
+    ("ID", "id"),
+    ("WAITS", "waits"),
     ("FLOW", "flow_name"),
     ("STEP", "step_id"),
     ("ACTION", "action_type"),
@@ -82,7 +83,7 @@ pub struct RunArgs {
 /// A decision on what waits for one.
 #[derive(Debug, Args)]
 pub struct DecideArgs {
-    /// The execution, as `core314 approvals` shows it.
+    /// The execution or run, as `core314 approvals` shows it.
     id: Uuid,
     /// Why, for the log and whoever asks later.
     #[arg(long, value_name = "TEXT")]
@@ -115,15 +116,28 @@ pub async fn approvals(session: &Session<'_>, page: &Limit) -> Result<Exit, Fail
     let mut rows = session.client.list(&["executions", "pending-approvals"], &[], page.limit).await?;
     if session.printer.is_table() {
         name_flows(session, &mut rows).await?;
+        rows.iter_mut().for_each(say_what_waits);
     }
     session.printer.rows(APPROVALS, &rows)?;
     Ok(Exit::Done)
 }
 
-/// Rows have the ids of flows; people know them by their names.
+/// A run that has yet to begin waits as a whole, and stands in the list as it is.
+fn say_what_waits(row: &mut Value) {
+    let is_run = !row["run_status"].is_null();
+    row["waits"] = json!(if is_run { "run" } else { "execution" });
+    if is_run {
+        row["flow_run_id"] = row["id"].clone();
+    }
+}
+
+/// Executions have the ids of flows; people know them by their names, which runs have.
 async fn name_flows(session: &Session<'_>, rows: &mut [Value]) -> Result<(), Failure> {
     let mut names: BTreeMap<String, Value> = BTreeMap::new();
     for row in rows {
+        if !row["flow_name"].is_null() {
+            continue;
+        }
         let Some(id) = row["orchestration_flow_id"].as_str().map(str::to_owned) else { continue };
         let name = match names.get(&id) {
             Some(name) => name.clone(),
@@ -152,7 +166,19 @@ pub async fn decide(session: &Session<'_>, verb: &str, args: DecideArgs) -> Resu
     if let Some(form) = &args.form {
         body.insert("form".to_owned(), args::object("--form", form)?);
     }
-    act(session, args.id, verb, &Value::Object(body)).await
+    let (id, body) = (args.id, Value::Object(body));
+    match act(session, id, verb, &body).await {
+        // Then it is a run that waits as a whole, or nothing.
+        Err(failure) if failure.exit == Exit::NotFound => {
+            match session.act(&["runs", &id.to_string(), verb], &body, RUNS).await {
+                Err(other) if other.exit == Exit::NotFound => {
+                    Err(failure.hint("`core314 approvals` shows what waits for a decision"))
+                }
+                decided => decided,
+            }
+        }
+        decided => decided,
+    }
 }
 
 async fn act(session: &Session<'_>, execution: Uuid, verb: &str, body: &Value) -> Result<Exit, Failure> {

@@ -81,17 +81,23 @@ impl Printer {
     /// Says what went wrong, whatever form results have.
     pub fn failure(failure: &Failure) {
         let (on, off) = if is_coloured(&io::stderr()) { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-        eprintln!("{on}error:{off} {}", harmless_lines(&failure.message));
+        let mut text = format!("{on}error:{off} {}\n", harmless_lines(&failure.message));
         if let Some(hint) = &failure.hint {
-            eprintln!("       {}", harmless_lines(hint));
+            let _ = writeln!(text, "       {}", harmless_lines(hint));
         }
+        warn(&text);
     }
 }
 
 /// Says something beside the result, on the standard error.
 pub fn aside(text: &str) {
-    // Whoever has closed it reads none of it; the result and the exit code stay what they are.
-    let _ = writeln!(io::stderr().lock(), "{}", harmless_lines(text));
+    warn(&format!("{}\n", harmless_lines(text)));
+}
+
+/// Writes to the standard error. Whoever has closed it reads nothing; the result and the exit code stay what they are, where the
+/// macro would panic.
+fn warn(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Colours are for terminals, unless `NO_COLOR` (no-color.org) says something.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::args::{Limit, read_text};
 use super::client::Client;
 use super::outcome::{Exit, Failure};
-use super::print::Columns;
+use super::print::{Columns, aside};
 use super::session::Session;
 
 const SECRETS: Columns<'_> = &[
@@ -98,7 +98,7 @@ async fn rotate(session: &Session<'_>) -> Result<Exit, Failure> {
         resealed += step["resealed"].as_u64().unwrap_or_default();
         unreadable += step["unreadable"].as_u64().unwrap_or_default();
         let Some(next) = step["next"].as_str() else { break };
-        eprintln!("{resealed} secrets encrypted anew ...");
+        aside(&format!("{resealed} secrets encrypted anew ..."));
         body = json!({"next": next});
     }
     if unreadable > 0 {
@@ -118,9 +118,7 @@ fn value(args: &SetArgs) -> Result<String, Failure> {
             .map_err(|error| Failure::new(Exit::Usage, format!("--from-file {}: {error}", path.display())))?,
         (None, None) => {
             if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-                eprintln!(
-                    "Type or paste the value, then Enter and Ctrl-D. It is shown as you type: better pipe it in."
-                );
+                aside("Type or paste the value, then Enter and Ctrl-D. It is shown as you type: better pipe it in.");
             }
             read_text(Path::new("-"))
                 .map_err(|error| Failure::new(Exit::Usage, format!("the standard input: {error}")))?

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Global;
 use super::outcome::{Exit, Failure};
-use super::print::{Columns, Printer};
+use super::print::{Columns, Printer, aside};
 use crate::config::Shown;
 
 const COLUMNS: Columns<'_> = &[("KEY", "key"), ("VALUE", "value"), ("SOURCE", "source")];
@@ -30,7 +30,7 @@ pub fn show(global: &Global, printer: &Printer, args: &ShowArgs) -> Result<Exit,
     }
     printer.rows(COLUMNS, &rows)?;
     for note in config.notes() {
-        eprintln!("note: {note}");
+        aside(&format!("note: {note}"));
     }
     Ok(Exit::Done)
 }

@@ -201,8 +201,7 @@ fn confirm(question: &str) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, format!("nobody is there to say yes to: {question}"))
             .hint("--yes goes on without asking"));
     }
-    eprint!("{}? [y/N] ", print::harmless(question));
-    io::stderr().flush()?;
+    write!(io::stderr(), "{}? [y/N] ", print::harmless(question))?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::args::{Id, Limit, word};
 use super::outcome::{Exit, Failure};
-use super::print::Columns;
+use super::print::{Columns, aside};
 use super::session::Session;
 
 const WEBHOOKS: Columns<'_> = &[
@@ -106,6 +106,6 @@ async fn create(session: &Session<'_>, args: CreateArgs) -> Result<Exit, Failure
             session.printer.line(&format!("{heading:<8}{text}"))?;
         }
     }
-    eprintln!("Keep the secret now: it is not shown again.");
+    aside("Keep the secret now: it is not shown again.");
     Ok(Exit::Done)
 }

@@ -73,7 +73,8 @@ pub fn figment(inputs: &Inputs) -> Result<(Figment, Vec<String>), ConfigError> {
     if problems.is_empty() { Ok((figment, notes)) } else { Err(ConfigError(problems)) }
 }
 
-fn file(inputs: &Inputs) -> Option<std::path::PathBuf> {
+/// The file, where one is named.
+pub fn file(inputs: &Inputs) -> Option<std::path::PathBuf> {
     let named = || inputs.environment.iter().find(|(name, value)| name == FILE_VARIABLE && !value.is_empty());
     inputs.file.clone().or_else(|| named().map(|(_, path)| path.into()))
 }

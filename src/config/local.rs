@@ -94,7 +94,7 @@ fn path(data_dir: &Path) -> PathBuf {
 }
 
 /// 256 random bits in hexadecimal.
-fn random_text() -> String {
+pub fn random_text() -> String {
     let (high, low) = rand::random::<(u128, u128)>();
     format!("{high:032x}{low:032x}")
 }

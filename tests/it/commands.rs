@@ -169,6 +169,43 @@ async fn a_single_action_is_shown_as_the_execution_of_its_run() {
 }
 
 #[tokio::test]
+async fn runs_that_wait_as_a_whole_are_listed_and_decided_beside_executions() {
+    let installation = installation().await;
+    let step = "0190a000-0000-7000-8000-0000000000bb";
+    let server = Scripted::start(move |asked| match asked.what.as_str() {
+        what if what.starts_with("GET /api/v1/executions/pending-approvals") => {
+            let run = json!({"id": ID, "run_status": "awaiting_approval", "flow_name": "reboot"});
+            let execution = json!({"id": step, "execution_status": "awaiting_approval", "step_id": "wipe",
+                "orchestration_flow_id": step, "flow_run_id": ID});
+            (200, json!({"items": [run, execution], "next_cursor": null}))
+        }
+        what if what == format!("GET /api/v1/flows/{step}") => (200, json!({"flow_name": "decommission"})),
+        what if what.starts_with(&format!("POST /api/v1/runs/{ID}/")) => {
+            (200, json!({"id": ID, "run_status": "running", "flow_name": "reboot"}))
+        }
+        what if what.starts_with("POST /api/v1/runs/") => (404, json!({"title": "No", "detail": "no such run"})),
+        _ => (404, json!({"title": "No", "detail": "no such execution"})),
+    });
+    let (code, text) = cli(&installation, &server.url, &["approvals"]);
+    assert_eq!(code, 0, "{text}");
+    let line = |word: &str| text.lines().find(|line| line.contains(word)).unwrap_or_default().to_owned();
+    assert!(line("reboot").contains("  run  ") && line("reboot").matches(ID).count() == 2, "{text}");
+    assert!(line("decommission").contains("  execution  ") && line("decommission").contains("wipe"), "{text}");
+    server.take();
+    for verb in ["approve", "reject"] {
+        let (code, text) = cli(&installation, &server.url, &[verb, ID, "--notes", "seen"]);
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("reboot"), "{text}");
+        let asked: Vec<(String, Value)> = server.take().into_iter().map(|asked| (asked.what, asked.body)).collect();
+        let of = |resource: &str| (format!("POST /api/v1/{resource}/{ID}/{verb}"), json!({"notes": "seen"}));
+        assert_eq!(asked, [of("executions"), of("runs")]);
+    }
+    let (code, text) = cli(&installation, &server.url, &["approve", step]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("no such execution") && text.contains("core314 approvals"), "{text}");
+}
+
+#[tokio::test]
 async fn a_document_is_judged_by_the_server_after_its_shape() {
     let installation = installation().await;
     let write = |name: &str, text: &str| std::fs::write(installation.dir.path().join(name), text).expect("a file");
@@ -353,6 +390,29 @@ async fn the_doctor_and_the_proof_read_postgresql_without_a_server() {
     let (_, text) = installation.run(&["doctor", "--server", "http://127.0.0.1:1"]);
     assert!(text.contains("ok       store: reachable, schema "), "{text}");
     assert_eq!(installation.run(&["log", "verify"]).0, 0);
+}
+
+#[tokio::test]
+async fn who_closes_the_standard_error_gets_the_exit_code_all_the_same() {
+    let installation = installation().await;
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut doctor = installation.command(&["doctor", "--server", "http://127.0.0.1:1"]);
+    let output = doctor.stderr(writer).output().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("problem  server: "));
+}
+
+#[tokio::test]
+async fn a_configuration_is_written_once_and_says_what_comes_next() {
+    let installation = installation().await;
+    let path = installation.dir.path().join("own.toml").display().to_string();
+    let (code, text) = installation.run(&["init", "--config", &path]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(&format!("core314 serve --config {path}")), "{text}");
+    let (code, text) = installation.run(&["init", "--config", &path]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("is there already"), "{text}");
 }
 
 #[tokio::test]

@@ -114,8 +114,7 @@ fn confirm(prune: Prune, pruned: &[Value]) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, format!("nobody is there to say yes to: {question}"))
             .hint("--yes prunes without asking; all files are applied"));
     }
-    eprint!("{}? [y/N] ", crate::cli::print::harmless(&question));
-    io::stderr().flush()?;
+    write!(io::stderr(), "{}? [y/N] ", crate::cli::print::harmless(&question))?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {

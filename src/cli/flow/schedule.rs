@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::Named;
 use crate::cli::args::Query;
 use crate::cli::outcome::{Exit, Failure};
-use crate::cli::print::Columns;
+use crate::cli::print::{Columns, aside};
 use crate::cli::session::Session;
 
 const SCHEDULE: Columns<'_> = &[
@@ -85,7 +85,7 @@ pub async fn schedule(session: &Session<'_>, args: &ScheduleArgs) -> Result<Exit
             session.printer.rows(INSTANTS, rows(&answer["instants"]))?;
             match row["schedule_status"].as_str() {
                 Some("scheduled" | "waiting") => {}
-                status => eprintln!("note: the schedule is {}: it does not fire", status.unwrap_or("unknown")),
+                status => aside(&format!("note: the schedule is {}: it does not fire", status.unwrap_or("unknown"))),
             }
             Ok(Exit::Done)
         }

@@ -32,7 +32,7 @@ const TABLES: &[(&str, Rows)] = &[
     ("escalation/rules.rs BEAT", Answer("POST /escalation-rules/{id}/heartbeat", "", &[])),
     ("escalation/rules.rs RULES", Answer("GET /escalation-rules", "items", &[])),
     ("escalation/tried.rs ASKED", Own),
-    ("execution.rs APPROVALS", Answer("GET /executions/pending-approvals", "items", &["flow_name"])),
+    ("execution.rs APPROVALS", Answer("GET /executions/pending-approvals", "items", &["flow_name", "waits"])),
     ("execution.rs EXECUTIONS", Answer("GET /executions", "items", &[])),
     ("export.rs EXPORTED", Own),
     ("flow.rs FLOWS", Answer("GET /flows", "items", &[])),
