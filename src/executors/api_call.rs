@@ -149,8 +149,19 @@ impl Executor for ApiCall {
 pub fn mark(call: &mut Call, attempt: &Attempt) {
     let key = HeaderValue::from_str(&attempt.idempotency_key()).expect("an id is visible ASCII");
     call.headers.entry(IDEMPOTENCY_KEY).or_insert(key);
-    let trace = HeaderValue::from_str(&attempt.trace().to_string()).expect("digits are visible ASCII");
-    call.headers.entry(TRACEPARENT).or_insert(trace);
+    call.headers.entry(TRACEPARENT).or_insert(trace_of(attempt));
+}
+
+/// A call that only reads, in the trace of the attempt's run.
+pub fn traced(call: &Call, attempt: &Attempt) -> Call {
+    let mut call = call.clone();
+    call.headers.entry(TRACEPARENT).or_insert(trace_of(attempt));
+    call
+}
+
+/// The attempt's place in the trace of its run, as a header says it.
+pub fn trace_of(attempt: &Attempt) -> HeaderValue {
+    HeaderValue::from_str(&attempt.trace().to_string()).expect("digits are visible ASCII")
 }
 
 /// A payload that was read.

@@ -18,7 +18,6 @@ use core314_domain::integration::{Definition, Endpoint, Field, Kind};
 use core314_domain::json as bounds;
 use core314_domain::log::{Failure, HttpFigures};
 use core314_domain::plan::Problem;
-use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -237,7 +236,7 @@ async fn asked(
 ) -> Result<Value, Failure> {
     sign_in(service, connection)?;
     let body = request(connection, settings, question);
-    let answer = service.ask(Ask::send(Method::POST, &["chat", "completions"], &body)).await;
+    let answer = service.ask(Ask::question(&["chat", "completions"], &body)).await;
     judge(&answer.map_err(spent)?, question)
 }
 

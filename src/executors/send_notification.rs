@@ -33,7 +33,7 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::api_call::IDEMPOTENCY_KEY;
+use super::api_call::mark;
 use super::client::{Call, HttpClient, Statuses, invalid, performed};
 use super::connect::Address;
 use super::failure::Code;
@@ -169,8 +169,7 @@ async fn send(http: &HttpClient, inbox: &dyn Inbox, reach: &Reach, attempt: &Att
             let address = Address::of_credential(connection, WEBHOOK_URL);
             let call = provider.call(&attempt.payload, Reading::Rendered, address).map(|call| {
                 let mut call = call.expect("a rendered payload without problems has a URL");
-                let key = HeaderValue::from_str(&attempt.idempotency_key()).expect("an id is visible ASCII");
-                call.headers.insert(IDEMPOTENCY_KEY, key);
+                mark(&mut call, attempt);
                 call
             });
             return http.perform_with(attempt, call, &redactor, provider.judge).await;

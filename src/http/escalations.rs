@@ -4,6 +4,7 @@ pub mod ack;
 pub mod analytics;
 pub mod events;
 pub mod on_call;
+pub mod past;
 pub mod rules;
 pub mod silences;
 pub mod try_out;

@@ -153,7 +153,7 @@ impl Provider {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// By what all requests so far can be told from others: their idempotency keys, or the alerts that they are about.
+    /// By what all requests so far can be told from others: the alerts that they are about, or their idempotency keys.
     pub fn keys(&self) -> Vec<String> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -199,7 +199,7 @@ impl Provider {
 
 fn key_of(header: String, body: &[u8]) -> String {
     let about = || serde_json::from_slice::<Value>(body).ok()?.get("dedup_key")?.as_str().map(str::to_owned);
-    if header.is_empty() { about().unwrap_or_default() } else { header }
+    about().unwrap_or(header)
 }
 
 async fn answer(req: HttpRequest, body: web::Bytes, provider: web::Data<Provider>) -> HttpResponse {

@@ -192,7 +192,7 @@ fn compiled(doc: &FlowDocument) -> Result<TriggerPlan, Problem> {
     let config = &doc.trigger_config;
     let (matching, kind) = match doc.trigger_type {
         TriggerType::Schedule => (None, Kind::Any),
-        TriggerType::Webhook => hook(typed(config)?)?,
+        TriggerType::Webhook => hook(&typed(config)?)?,
         TriggerType::Event => event(typed(config)?)?,
         TriggerType::FlowFinished => finished(typed(config)?)?,
         // Nothing is watched: it is for those who say themselves that a threshold was exceeded.
@@ -215,7 +215,7 @@ fn problem(pointer: &str, message: impl Into<String>) -> Problem {
     Problem::new(format!("/trigger_config{pointer}"), message)
 }
 
-fn hook(config: Hook) -> Result<(Option<Matching>, Kind), Problem> {
+fn hook(config: &Hook) -> Result<(Option<Matching>, Kind), Problem> {
     if let Some(name) = &config.webhook {
         named("/webhook", name)?;
     }

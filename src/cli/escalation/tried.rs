@@ -19,8 +19,14 @@ const ASKED: Columns<'_> =
 #[derive(Debug, Args)]
 pub struct TestArgs {
     /// A failure of the past: an execution, as `core314 execution list` shows it.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["reason", "context", "suite"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["run", "event", "reason", "context", "suite"])]
     execution: Option<Uuid>,
+    /// Or a run that has ended badly.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["event", "reason", "context", "suite"])]
+    run: Option<Uuid>,
+    /// Or an escalation event, also one that was held back.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["reason", "context", "suite"])]
+    event: Option<Uuid>,
     /// A failure that is made up: why the rules are asked (`reported`).
     #[arg(long, value_name = "REASON", conflicts_with = "suite", value_parser = word::<EscalationReason>(EscalationReason::WORDS.iter().copied()))]
     reason: Option<EscalationReason>,
@@ -63,7 +69,9 @@ fn body(args: &TestArgs) -> Result<Value, Failure> {
         return Ok(json!({"suite": Written::of(path)?.value}));
     }
     let mut body = Map::new();
-    body.extend(args.execution.map(|id| ("execution_id".to_owned(), json!(id))));
+    for (name, id) in [("execution_id", args.execution), ("run_id", args.run), ("escalation_event_id", args.event)] {
+        body.extend(id.map(|id| (name.to_owned(), json!(id))));
+    }
     body.extend(args.reason.map(|reason| ("escalation_reason".to_owned(), json!(reason))));
     body.extend(args.at.as_ref().map(|at| ("at".to_owned(), json!(at))));
     if let Some(context) = &args.context {

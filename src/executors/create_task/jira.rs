@@ -79,7 +79,7 @@ async fn create(
     if mark.is_repeated {
         let jql = format!("labels = \"{}\"", mark.text);
         let question = json!({"jql": jql, "fields": ["status"], "maxResults": 1});
-        let answer = service.ask(Ask::send(Method::POST, &SEARCH, &question)).await?;
+        let answer = service.ask(Ask::question(&SEARCH, &question)).await?;
         let items = answer["body"]["issues"].as_array().ok_or_else(|| unexpected("no list of issues", &answer))?;
         if let Some(key) = items.first().and_then(|issue| issue["key"].as_str()) {
             return state(service, connection, key, true).await;

@@ -107,7 +107,9 @@ async fn ask(service: &mut Service<'_>, query: &str, variables: Value) -> Result
     let question = json!({"query": query, "variables": variables});
     // A refusal comes as 400 as well, rate limits among them.
     let expected = [Statuses::SUCCESS, Statuses::One(400)];
-    let answer = service.ask_expecting(Ask::send(Method::POST, &[], &question), &expected).await?;
+    let is_deed = query.starts_with("mutation");
+    let asked = if is_deed { Ask::send(Method::POST, &[], &question) } else { Ask::question(&[], &question) };
+    let answer = service.ask_expecting(asked, &expected).await?;
     match answer["body"]["errors"].as_array().filter(|errors| !errors.is_empty()) {
         Some(errors) => Err(refusal(&answer, errors)),
         None if answer["status"] == 400 => Err(unexpected("a refusal without errors", &answer)),

@@ -16,7 +16,7 @@ use super::plan::{Cursor, Format, From, Plan};
 use super::position::Position;
 use super::text::{self, Bytes, Records};
 use super::{Shared, table};
-use crate::executors::api_call::{Caller, Paging, Place};
+use crate::executors::api_call::{Caller, Paging, Place, traced};
 use crate::executors::client::Call;
 use crate::executors::failure::Code;
 use crate::executors::payload::{kind, scalar};
@@ -114,7 +114,8 @@ impl Shared {
             }
             From::Pages { call, paging, items, cursor: of } => {
                 let secrets = attempt.secrets.clone();
-                let pages = Pages::new((caller, secrets), call, (paging, items), (of.clone(), cursor), place)?;
+                let call = traced(call, attempt);
+                let pages = Pages::new((caller, secrets), &call, (paging, items), (of.clone(), cursor), place)?;
                 if pages.is_secret(&pages.call.url) {
                     return Err(Code::InvalidPayload.failure(KEPT));
                 }
@@ -122,7 +123,7 @@ impl Shared {
             }
             From::Download { call, format } => {
                 let mut caller = caller;
-                let download = caller.open(call.clone()).await?;
+                let download = caller.open(traced(call, attempt)).await?;
                 let identity = download.identity();
                 let bytes = Bytes::Http(download);
                 self.text(plan, (bytes, *format, identity), place_in_text).await?

@@ -159,7 +159,7 @@ fn send<'a>(
 pub fn probe<'a>(service: &'a mut Service<'_>, connection: &'a Connection) -> Performing<'a> {
     Box::pin(async move {
         sign_in(service, connection)?;
-        let answer = service.ask(Ask::send(Method::POST, &["auth.test"], &json!({}))).await?;
+        let answer = service.ask(Ask::question(&["auth.test"], &json!({}))).await?;
         let body = &answer["body"];
         if body["ok"] == true && body["user_id"].is_string() {
             return Ok(json!({"team": body["team"], "user": body["user"]}));

@@ -98,7 +98,7 @@ fn send<'a>(
         form.extend(said("status_callback").map(|url| ("StatusCallback", url)));
         form.extend(said("media_url").map(|url| ("MediaUrl", url)));
         let path = [VERSION, "Accounts", account, "Messages.json"];
-        let ask = Ask { method: Method::POST, path: &path, query: &[], body: Body::Form(&form) };
+        let ask = Ask { method: Method::POST, path: &path, query: &[], body: Body::Form(&form), is_deed: true };
         judge(&service.ask(ask).await?)
     })
 }

@@ -9,7 +9,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH};
 use serde_json::{Map, Value, json};
 
 use super::{read_object, reader};
-use crate::executors::api_call::IDEMPOTENCY_KEY;
+use crate::executors::api_call::mark;
 use crate::executors::client::{Call, HttpClient, Statuses, invalid};
 use crate::executors::connect::{Address, auth, http};
 use crate::executors::failure::Code;
@@ -77,16 +77,16 @@ fn call(attempt: &Attempt, connection: &Connection, patch: Patch) -> Result<Call
     let address = Address::of_endpoint(Some(connection));
     let mut reader = reader(&attempt.payload, Reading::Rendered)?.expect("a rendered payload is read whole");
     let Some(url) = http::read_target(address, &mut reader, Reading::Rendered) else { return Err(reader.problems) };
-    let key = HeaderValue::from_str(&attempt.idempotency_key()).expect("an id is visible ASCII");
     let mut headers = HeaderMap::new();
-    headers.insert(IDEMPOTENCY_KEY, key);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(patch.content_type));
     if let Some(tag) = patch.if_match {
         headers.insert(IF_MATCH, tag);
     }
     let body = Value::Object(patch.values).to_string().into_bytes();
     let expected = vec![Statuses::SUCCESS];
-    Ok(Call { method: Method::PATCH, url, headers, body, expected, follow_redirects: false })
+    let mut call = Call { method: Method::PATCH, url, headers, body, expected, follow_redirects: false };
+    mark(&mut call, attempt);
+    Ok(call)
 }
 
 /// 412: the record is not the one that was read.

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use core314_actors::ports::resource::Resource;
-use core314_domain::escalation::{Asked as Said, EscalationReason, Failure, Suite, about_run, acting};
-use core314_domain::ids::ExecutionId;
+use core314_domain::escalation::{Asked as Said, EscalationReason, Failure, Suite, acting};
+use core314_domain::ids::{ExecutionId, RowId, RunId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::past;
 use super::written::{MEDIA_TYPES, Written};
+use crate::http::Shared;
 use crate::http::auth::Role;
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
-use crate::http::{Shared, State};
 
 /// What is to be tried: a failure, or a set of rules with its cases.
 #[derive(Deserialize, JsonSchema)]
@@ -25,6 +25,10 @@ use crate::http::{Shared, State};
 struct Input {
     /// An execution of the past: what it was is what the rules are asked about.
     execution_id: Option<ExecutionId>,
+    /// Or a run that has ended badly.
+    run_id: Option<RunId>,
+    /// Or an escalation event, also one that was held back: what the rules were asked about then.
+    escalation_event_id: Option<RowId>,
     /// Or a failure that is made up: why.
     escalation_reason: Option<EscalationReason>,
     /// And what conditions see.
@@ -67,14 +71,20 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
     let at_ms = input.at.as_deref().map(chrono::DateTime::parse_from_rfc3339).transpose();
     let at_ms = at_ms.map_err(|e| Problem::field("at", format!("is not an RFC 3339 time: {e}")))?;
     let at_ms = at_ms.map(|time| time.timestamp_millis());
-    let failure = match (input.execution_id, input.context) {
-        (Some(id), None) => of_execution(&state, caller.scope, id).await?,
-        (None, context) => {
+    let scope = caller.scope;
+    let failure = match (input.execution_id, input.run_id, input.escalation_event_id, input.context) {
+        (Some(id), None, None, None) => past::of_execution(&state, scope, id).await?,
+        (None, Some(id), None, None) => past::of_run(&state, scope, id).await?,
+        (None, None, Some(id), None) => past::of_event(&state, scope, id).await?,
+        (None, None, None, context) => {
             let context = Value::Object(context.unwrap_or_default());
             let reason = input.escalation_reason.unwrap_or(EscalationReason::Reported);
             Failure::described(reason, Arc::new(context), at_ms.unwrap_or_else(|| state.engine.now_ms()))
         }
-        (Some(_), Some(_)) => return Err(Problem::field("context", "stands beside execution_id: give one of them")),
+        _ => {
+            let message = "give one of execution_id, run_id, escalation_event_id and context";
+            return Err(Problem::field("context", message));
+        }
     };
     let (asked, rules) = state.engine.escalations()?.replay(owner, &failure, at_ms).await?;
     let acting = acting(&rules, &asked).iter().map(|rule| rule.document.rule_name.clone()).collect();
@@ -99,31 +109,4 @@ async fn perform(suite: Value, written: &Written) -> Result<HttpResponse, Proble
     let passed = reports.iter().all(|report| report.failures.is_empty());
     let cases = reports.iter().map(|report| json!(report)).collect();
     Ok(HttpResponse::Ok().json(View { asked: Vec::new(), acting: Vec::new(), cases, passed }))
-}
-
-/// What rules would have been asked about an execution.
-pub async fn of_execution(
-    state: &State,
-    scope: core314_actors::ports::Scope,
-    id: ExecutionId,
-) -> Result<Failure, Problem> {
-    let missing = || Problem::no_row("execution");
-    let row = state.views.one(scope, Resource::Executions, id.0).await?.ok_or_else(missing)?;
-    let (run, _) = id.parts().ok_or_else(missing)?;
-    let run = state.views.one(scope, Resource::Runs, run.0).await?.ok_or_else(missing)?;
-    let reason = match row["execution_status"].as_str() {
-        Some("expired") => EscalationReason::ExecutionExpired,
-        _ => EscalationReason::ExecutionFailed,
-    };
-    let attempts = row["current_retry_attempt"].as_i64().unwrap_or(0) + 1;
-    let noted = json!({
-        "step_id": row["step_id"], "execution_id": id, "action_type": row["action_type"],
-        "action_target": row["action_target"], "integration": row["action_target"], "urgency": row["urgency"],
-        "priority": row["priority"], "attempts": attempts, "error": row["execution_error"],
-        "error_code": row["execution_error_code"],
-    });
-    let context = about_run(noted, &run);
-    let ended = row["completed_at"].as_str().and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok());
-    let at_ms = ended.map_or_else(|| state.engine.now_ms(), |time| time.timestamp_millis());
-    Ok(Failure::described(reason, Arc::new(context), at_ms))
 }

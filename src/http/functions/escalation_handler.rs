@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::http::auth::Role;
-use crate::http::escalations::{cause_of, not_asked, try_out};
+use crate::http::escalations::{cause_of, not_asked, past};
 use crate::http::idempotency::{self, First};
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
@@ -141,7 +141,7 @@ async fn failure(state: &State, scope: Scope, input: Input) -> Result<Failure, P
     };
     let now_ms = state.engine.now_ms();
     let mut context = match execution {
-        Some(id) => (*try_out::of_execution(state, scope, id).await?.context).clone(),
+        Some(id) => (*past::of_execution(state, scope, id).await?.context).clone(),
         None => json!({}),
     };
     for (name, value) in input.trigger_context {

@@ -8,6 +8,8 @@ use crate::orchestration::bed::{Bed, Client, pick};
 use crate::orchestration::on_both_stores;
 use crate::support::StoreKind;
 
+const TEST: &str = "/api/v1/escalation-rules/test";
+
 async fn report(client: &Client<'_>, subject: &str, urgency: &str) -> Value {
     super::report(client, json!({"subject": subject, "urgency": urgency})).await
 }
@@ -193,6 +195,36 @@ async fn rules_are_checked_tried_out_and_changed(kind: StoreKind) {
     assert_eq!(deleted.status.as_u16(), 204);
     let tried = client.post("/api/v1/escalation-rules/test", json!({"context": {"severity": "high"}}), 200).await;
     assert_eq!(tried["asked"], json!([]));
+    what_was_is_asked_as_it_was(&bed, [&client, &stranger]).await;
+}
+
+/// The verdict of a replay is the one that there was, whichever name the failure is called by.
+async fn what_was_is_asked_as_it_was(bed: &Bed, [client, stranger]: [&Client<'_>; 2]) {
+    let rule = json!({"rule_name": "status",
+        "trigger_conditions": "trigger.reason == 'execution_failed' && trigger.http_status_code == 500",
+        "escalation_levels": [{"level": 1, "delay_minutes": 5, "actions": ["notify_user"]}]});
+    let rule = client.post("/api/v1/escalation-rules", rule, 201).await;
+    let run = fail(bed, client, "checkout").await;
+    let happened = event(client, |event| event["flow_run_id"] == run.as_str()).await;
+    let execution = client.items(&format!("/api/v1/executions?flow_run_id={run}")).await.remove(0);
+    for past in [json!({"execution_id": execution["id"]}), json!({"escalation_event_id": happened["id"]})] {
+        let tried = client.post(TEST, past, 200).await;
+        assert_eq!(tried["acting"], json!(["status"]), "{tried}");
+    }
+    let tried = client.post(TEST, json!({"run_id": run}), 200).await;
+    assert_eq!((&tried["acting"], &tried["asked"][0]["verdict"]), (&json!([]), &json!("unmet")), "{tried}");
+    let both = json!({"run_id": run, "escalation_event_id": happened["id"]});
+    client.post(TEST, both, 422).await;
+    for foreign in [json!({"run_id": run}), json!({"escalation_event_id": happened["id"]})] {
+        stranger.post(TEST, foreign, 404).await;
+    }
+    let asked = json!({"execution_queue_id": execution["id"], "escalation_reason": "execution_failed"});
+    let answer = client.post("/functions/v1/escalation-handler", asked, 200).await;
+    assert_eq!(
+        pick(&answer, "escalation_rule_id escalation_event_id"),
+        json!([rule["id"], happened["id"]]),
+        "{answer}"
+    );
 }
 
 async fn schedules_say_who_is_on_call(kind: StoreKind) {

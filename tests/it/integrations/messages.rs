@@ -109,6 +109,8 @@ async fn by_apis(kind: StoreKind) {
     assert_eq!(*result(&log, 0), json!({"channel": "C0123456789", "ts": "1503435956.000247"}));
     let expected = json!({"channel": "#incidents", "text": "web-1 is down", "blocks": [{"type": "divider"}]});
     assert_eq!(all.slack.shown(), [expected]);
+    let bot = last(&log, 0)["execution_queue_id"].as_str().expect("an id");
+    assert_eq!(all.slack.keys(), [bot, bot, bot], "all attempts have the same key");
     let codes: Vec<&Value> =
         log.iter().filter(|row| row["step_no"] == 0).map(|row| &row["execution_error_code"]).collect();
     assert!(codes.contains(&&json!("rate_limited")) && codes.contains(&&json!("refused")), "{codes:?}");
