@@ -49,7 +49,7 @@ pub use cache::{CacheKey, Cached};
 pub use change::{Change, Decision, Effect};
 pub use command::{AttemptReport, Command, OnDuty, Outcome, Refusal, RequestName, SubRunNews, UndoWay, Voter};
 pub use decide::{GatedNames, Grant};
-pub use header::{FlowRef, RunHeader, known_types, matching_scope, on_behalf, starter};
+pub use header::{FlowRef, RunHeader, known_types, matching_scope, on_behalf, starters};
 pub use keys::IdempotencyKey;
 pub use phases::{PhaseMove, PhaseState};
 pub use place::{Frame, Place, PlanRef, Ranges};

@@ -1,10 +1,11 @@
 //! Telling whoever may decide that a decision is wanted: each once in their inbox, and by what else they prefer; of a
 //! [burst](super::bursts) a few times in all.
 
+use std::collections::BTreeSet;
 use std::sync::Weak;
 
 use core314_domain::ids::{NotificationId, Owner, UserId};
-use core314_domain::run::starter;
+use core314_domain::run::starters;
 use core314_domain::words::{NotificationType, Role, RunStatus, Severity, Urgency};
 use serde_json::{Map, Value, json};
 
@@ -66,7 +67,8 @@ impl Starter {
         let directory = desk.ok_or(TriggerError::Busy { retry_after_seconds: 1 })?.directory()?;
         let (owner, now_ms) = (occurrence.owner, self.runtime.now_ms());
         let asked = &occurrence.context["asked"];
-        let may = |user: &UserId| asked["allow_self"] != false || started_by(occurrence) != Some(*user);
+        let excluded = if asked["allow_self"] == false { started_by(occurrence) } else { BTreeSet::new() };
+        let may = |user: &UserId| !excluded.contains(user);
         let mut users = people(directory.who(owner, &names(asked), now_ms).await?);
         users.retain(may);
         if users.is_empty() {
@@ -135,8 +137,8 @@ fn is_all_that_waits(held: usize, run: Option<&Value>) -> bool {
 }
 
 /// Who has started the run that asks.
-fn started_by(occurrence: &Occurrence) -> Option<UserId> {
-    starter(occurrence.context["triggered_by"].as_str().unwrap_or_default(), occurrence.owner.user)
+fn started_by(occurrence: &Occurrence) -> BTreeSet<UserId> {
+    starters(occurrence.context["triggered_by"].as_str().unwrap_or_default(), occurrence.owner.user)
 }
 
 fn expires_at_ms(occurrence: &Occurrence) -> Option<i64> {
@@ -223,7 +225,7 @@ mod tests {
             ("service:key".to_owned(), Some(owner)),
             ("webhook:1".to_owned(), None),
         ] {
-            assert_eq!(started_by(&asks(&by)), expected, "{by}");
+            assert_eq!(started_by(&asks(&by)), expected.into_iter().collect::<BTreeSet<_>>(), "{by}");
         }
     }
 

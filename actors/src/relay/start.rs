@@ -6,7 +6,7 @@ use core314_domain::audit::{AuditEntry, AuditEvent};
 use core314_domain::document::FlowDocument;
 use core314_domain::escalation::{EscalationReason, Failure, about_run};
 use core314_domain::ids::{FlowId, RowId, RunId};
-use core314_domain::run::{on_behalf, starter};
+use core314_domain::run::{on_behalf, starters};
 use core314_domain::words::{OccurrenceKind, TriggerType};
 use serde_json::{Value, json};
 
@@ -267,10 +267,8 @@ fn subject_type(kind: OccurrenceKind) -> &'static str {
 /// what they have started by the first.
 fn by_end(occurrence: &Occurrence, run: &Value) -> Arc<str> {
     let before = run["triggered_by"].as_str().unwrap_or_default();
-    match starter(before, occurrence.owner.user) {
-        Some(user) => on_behalf(&occurrence.by, user).into(),
-        None => occurrence.by.as_str().into(),
-    }
+    let behind = starters(before, occurrence.owner.user);
+    behind.into_iter().fold(occurrence.by.clone(), |by, user| on_behalf(&by, user)).into()
 }
 
 /// What a flow sees of a run that has ended. Where it is too much for a trigger, output, input and trigger are left out.

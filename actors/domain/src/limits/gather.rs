@@ -3,6 +3,7 @@
 //! The first trigger of a key makes the run, which waits (`gathering`); those after it are kept beside it. When the run is
 //! to begin, what they brought becomes its trigger, and from then on it is a run like any other (ADR 015).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::Json;
 use crate::document::LimitsDocument;
-use crate::ids::{RowId, RunId};
-use crate::run::RunHeader;
+use crate::ids::{RowId, RunId, UserId};
+use crate::run::{RunHeader, on_behalf, starters};
 use crate::words::TriggerType;
 
 /// When a run that gathers begins.
@@ -123,6 +124,21 @@ impl Brought {
         }
     }
 
+    /// What has started a batch: its first trigger, and everybody who is behind one of them.
+    fn all_behind(header: &RunHeader, brought: &[Self]) -> Arc<str> {
+        let of = |by: &str| starters(by, header.owner.user);
+        let first = of(&header.triggered_by);
+        let others: BTreeSet<UserId> =
+            brought.iter().flat_map(|one| of(&one.by)).filter(|u| !first.contains(u)).collect();
+        if others.is_empty() {
+            return header.triggered_by.clone();
+        }
+        // A key that names nobody would be taken for theirs, once somebody else is named behind it.
+        let is_unnamed = |user: &&UserId| !header.triggered_by.contains(&format!("user:{user}"));
+        let unnamed = first.iter().filter(is_unnamed);
+        unnamed.chain(&others).fold(header.triggered_by.to_string(), |by, user| on_behalf(&by, *user)).into()
+    }
+
     /// What the run is that has gathered these after its first trigger. Its deadline counts from now on.
     pub fn gathered(
         header: &RunHeader,
@@ -140,6 +156,7 @@ impl Brought {
             };
             let input = all(&header.input, |one| one.input.as_ref().unwrap_or(&one.context));
             header.trigger_context = all(&header.trigger_context, |one| &one.context);
+            header.triggered_by = Self::all_behind(&header, brought);
             header.input = if input == header.trigger_context { header.trigger_context.clone() } else { input };
         } else if let Some(last) = brought.last() {
             header.trigger_type = last.trigger_type;

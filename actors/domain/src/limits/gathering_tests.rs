@@ -10,7 +10,7 @@ use super::*;
 use crate::document::FlowDocument;
 use crate::ids::{Owner, RunId, UserId};
 use crate::plan::{FlowPlan, PlanLimits};
-use crate::run::FlowRef;
+use crate::run::{FlowRef, on_behalf};
 use crate::words::TriggerType;
 
 const FLOW: FlowId = FlowId(Uuid::from_u128(1));
@@ -171,6 +171,24 @@ fn what_a_document_says_of_gathering_is_checked() {
         ),
         ["/limits/rate/key"]
     );
+}
+
+#[test]
+fn whoever_has_a_trigger_in_a_batch_has_started_its_run() {
+    let [first, second, third] = [1, 2, 3].map(|n| UserId(Uuid::from_u128(n)));
+    let by = |by: String| RunHeader { triggered_by: by.into(), ..header(json!({})) };
+    let of = |by_first: &str, others: &[String]| {
+        let brought: Vec<Brought> = others.iter().map(|other| Brought::of(&by(other.clone()), BATCH)).collect();
+        Brought::gathered(&by(by_first.to_owned()), BATCH, &brought, 0, None)
+    };
+    let others = [format!("user:{second}"), "webhook:1".to_owned(), on_behalf("service:key", third)];
+    let run = of("webhook:1", &others);
+    assert_eq!(*run.triggered_by, *format!("webhook:1/user:{second}/user:{third}"));
+    let run = of(&format!("user:{first}"), &others);
+    let started = [first, second, third, UserId(Uuid::from_u128(9))].map(|user| run.is_started_by(user));
+    assert_eq!(started, [true, true, true, false], "the last one only owns it");
+    assert_eq!(*of("webhook:1", &["webhook:1".to_owned()]).triggered_by, *"webhook:1");
+    assert!(of("service:key", &others).is_started_by(UserId(Uuid::from_u128(9))), "as releases before wrote it");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What of a run never changes: who owns it, what started it, with what.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -65,9 +66,9 @@ impl RunHeader {
         plan.requires_approval || (is_of_decision && plan.approval_threshold.is_some_and(is_uncertain))
     }
 
-    /// The user who started it, by whatever way; `None` where none did, such as for a webhook or a schedule.
-    pub fn starter(&self) -> Option<UserId> {
-        starter(&self.triggered_by, self.owner.user)
+    /// Whether this user started it, by whatever way, or one of the triggers that it has gathered.
+    pub fn is_started_by(&self, user: UserId) -> bool {
+        starters(&self.triggered_by, self.owner.user).contains(&user)
     }
 
     /// What the run's expressions may name, as of `now_ms`.
@@ -96,14 +97,15 @@ pub fn on_behalf(by: &str, user: UserId) -> String {
     format!("{by}/user:{user}")
 }
 
-/// The user behind a `triggered_by`, where there is one: the last part names them. A service key that names nobody (rows of
-/// releases before this was written down) acted for whoever owns what it started.
-pub fn starter(triggered_by: &str, owner: UserId) -> Option<UserId> {
-    let last = triggered_by.rsplit('/').next().unwrap_or_default();
-    match last.strip_prefix("user:").map(str::parse) {
-        Some(Ok(user)) => Some(user),
-        Some(Err(_)) | None => triggered_by.starts_with("service:").then_some(owner),
+/// The users behind a `triggered_by`, as its parts name them: none for a webhook or a schedule, several for a batch. A service
+/// key that names nobody (rows of releases before this was written down) acted for whoever owns what it started.
+pub fn starters(triggered_by: &str, owner: UserId) -> BTreeSet<UserId> {
+    let user = |part: &str| -> Option<UserId> { part.strip_prefix("user:")?.parse().ok() };
+    let mut named: BTreeSet<UserId> = triggered_by.split('/').filter_map(user).collect();
+    if named.is_empty() && triggered_by.starts_with("service:") {
+        named.insert(owner);
     }
+    named
 }
 
 /// What a flow's conditions may name: there is no run yet.
@@ -160,12 +162,13 @@ mod tests {
     #[test]
     fn the_user_behind_a_start_is_known_whatever_the_way() {
         let [owner, other] = [1, 2].map(|n| UserId(uuid::Uuid::from_u128(n)));
-        let of = |by: &str| starter(by, owner);
-        assert_eq!((of(&format!("user:{other}")), of(&on_behalf("service:key", other))), (Some(other), Some(other)));
-        assert_eq!(of(&on_behalf("run:9", other)), Some(other), "the end of a run that they started");
-        assert_eq!(of("service:key"), Some(owner), "as releases before wrote it");
+        let of = |by: &str| starters(by, owner).into_iter().collect::<Vec<_>>();
+        assert_eq!((of(&format!("user:{other}")), of(&on_behalf("service:key", other))), (vec![other], vec![other]));
+        assert_eq!(of(&on_behalf("run:9", other)), [other], "the end of a run that they started");
+        assert_eq!(of("service:key"), [owner], "as releases before wrote it");
+        assert_eq!(of(&on_behalf(&format!("user:{other}"), owner)), [owner, other], "both are in one batch");
         for nobody in ["webhook:1", "schedule:1", "escalation:1", "run:9", "user:9", ""] {
-            assert_eq!(of(nobody), None, "{nobody}");
+            assert_eq!(of(nobody), [] as [UserId; 0], "{nobody}");
         }
     }
 

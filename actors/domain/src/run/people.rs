@@ -62,7 +62,7 @@ impl Decider<'_> {
             let now = if now.is_empty() { String::new() } else { format!(" ({})", now.join("; ")) };
             return Err(Refusal::NotYours(no, format!("it is for {}{now}", who.join(", "))));
         }
-        if !approval.allow_self && self.draft.header.starter() == Some(by.user) {
+        if !approval.allow_self && self.draft.header.is_started_by(by.user) {
             return Err(Refusal::NotYours(no, "whoever started the run may not decide".to_owned()));
         }
         let votes = self.state().votes.get(&no).cloned().unwrap_or_default();
