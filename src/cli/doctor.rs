@@ -17,6 +17,7 @@ use super::outcome::{Exit, Failure};
 use super::print::Printer;
 use crate::app;
 use crate::config::Config;
+pub use machine::refused;
 
 /// What a check found.
 #[derive(Debug, PartialEq, Eq)]

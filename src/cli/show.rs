@@ -1,12 +1,14 @@
 //! `core314 config show`: what is in force, and where each value comes from.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Global;
 use super::outcome::{Exit, Failure};
 use super::print::{Columns, Printer, aside};
-use crate::config::Shown;
+use super::{Global, doctor};
+use crate::config::{Problem, Shown};
 
 const COLUMNS: Columns<'_> = &[("KEY", "key"), ("VALUE", "value"), ("SOURCE", "source")];
 
@@ -32,7 +34,17 @@ pub fn show(global: &Global, printer: &Printer, args: &ShowArgs) -> Result<Exit,
     for note in config.notes() {
         aside(&format!("note: {note}"));
     }
+    aside_refused(&doctor::refused(&config));
     Ok(Exit::Done)
+}
+
+/// What is shown is in force, and may be no configuration to serve with.
+fn aside_refused(problems: &[Problem]) {
+    let keys: BTreeSet<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    if !keys.is_empty() {
+        let keys = keys.into_iter().collect::<Vec<_>>().join(", ");
+        aside(&format!("note: a server does not start with this, because of {keys}: `core314 doctor` says why"));
+    }
 }
 
 impl ShowArgs {

@@ -113,6 +113,9 @@ async fn unsafe_settings_are_refused_by_name_until_they_are_mended_or_allowed() 
     }
     assert!(!installation.data_dir().exists(), "nothing has been made");
 
+    let (code, text) = said(&installation, &["config", "show", "auth"], &[SHORT]);
+    assert!(code == Some(0) && text.contains("does not start with this, because of auth.service_key: "), "{text}");
+
     // The doctor looks for the store, and nobody answers for that one.
     let here: &[(&str, &str)] = &[("CORE314_DATABASE_URL", "")];
     let layers: Vec<&[(&str, &str)]> = every.into_iter().chain([here]).collect();

@@ -81,7 +81,7 @@ fn development(data_dir: &Path, dev_file: &Path) -> Finding {
 }
 
 /// What the server would refuse: `core314 dev` where its credentials are and no others, else `core314 serve`.
-fn refused(config: &Config) -> Vec<Problem> {
+pub fn refused(config: &Config) -> Vec<Problem> {
     let mode = if is_development(config) { Mode::Dev } else { Mode::Serve };
     app::check_safety(config, mode).err().map_or_else(Vec::new, |ConfigError(problems)| problems)
 }

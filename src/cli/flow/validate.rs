@@ -71,7 +71,7 @@ async fn ask(session: &Session<'_>, path: &Path, document: &FlowDocument, places
 /// The verdict on a text that is no document, in the order of its lines.
 fn misshapen(path: &Path, text: &str, why: &ShapeError) -> Value {
     let errors: Vec<Value> = shape::faults(text, why.clone()).into_iter().map(finding).collect();
-    let mut verdict = placed(json!({"file": shown(path), "valid": false, "errors": errors}), text);
+    let mut verdict = placed(json!({"file": shown(path), "valid": false, "errors": errors, "warnings": []}), text);
     if let Some(errors) = verdict["errors"].as_array_mut() {
         errors.sort_by_key(|error| (error["line"].as_u64(), error["column"].as_u64()));
     }
