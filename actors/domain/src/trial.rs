@@ -19,7 +19,7 @@ use crate::ids::{FlowId, Owner, RunId};
 use crate::log::Failure;
 use crate::plan::{FlowPlan, PlanLimits, Problem};
 use crate::run::{Command, Effect, FlowRef, Outcome, PlanRef, Run, RunHeader, SubRunNews, matching_scope};
-use crate::stage::{Move, PERSON, Stage, World, asked, ended, transformed, verdict};
+use crate::stage::{Move, PERSON, Stage, World, asked, ended, stopped, transformed, verdict};
 use crate::words::{ExecutionStatus, RunStatus};
 
 /// Where a document declares its test cases.
@@ -210,6 +210,7 @@ impl World for Mocked<'_> {
             Effect::Enqueue { step, .. } => vec![Move::Tell(Command::Start { steps: vec![step] })],
             // It has ended already, as far as this world goes.
             Effect::CancelAttempt { .. } => Vec::new(),
+            Effect::StopRun { step, attempt, .. } => vec![stopped(step, attempt)],
         }
     }
 
