@@ -84,7 +84,8 @@ impl Run {
     /// A phase begins. Where it does so anew, before others that had begun, what joined those was there before its end.
     pub(super) fn rejoin(&mut self, phase: u32) {
         let joined = self.state.joined.range(phase + 1..);
-        let mut later: Vec<(u32, StepNo)> = joined.flat_map(|(at, steps)| steps.iter().map(|no| (*at, no))).collect();
+        let mut later: Vec<(u32, StepNo)> =
+            joined.flat_map(|(at, steps)| steps.iter().map(move |no| (*at, no))).collect();
         later.sort_by_key(|(_, no)| self.plan.rank(*no));
         for (at, no) in later {
             if let Some(steps) = self.state.joined.get_mut(&at) {
