@@ -10,6 +10,7 @@
 //! - A statement of a tenant carries the tenant; on PostgreSQL its role would stop it otherwise.
 
 mod aging;
+mod answers;
 mod blobs;
 mod bulk;
 mod catalog;

@@ -4,6 +4,7 @@
 //! a value that the composition root chooses.
 
 pub mod aging;
+pub mod answers;
 pub mod bulk;
 pub mod catalog;
 pub mod consent;

@@ -4,21 +4,27 @@
 //! number of its attempt, so that asking again finds the same run, and doing the step again after that has ended starts
 //! another. When a run ends that a step started, that step is told. Neither message is durable: a step that has heard
 //! nothing asks again after a while, with the run's id where it has heard of that.
+//!
+//! A step that is cancelled wants its run to end, and asks for that likewise until it has heard of the end. What it asked
+//! for before may still be on its way: a run is started only for a step that waits for it, and none is taken for not
+//! started while that is being done.
 
-use std::sync::{Arc, Weak};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use core314_domain::Json;
 use core314_domain::expr::Output;
 use core314_domain::ids::{ExecutionId, RunId, StepNo};
 use core314_domain::plan::SubFlowRef;
+use core314_domain::run::step::StepStatus;
 use core314_domain::run::{Command, Run, RunHeader, RunState, SubRunNews};
 use core314_domain::words::TriggerType;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::engine::Inner;
+use crate::engine::{Inner, TellError};
 use crate::flow_run::Remark;
-use crate::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
+use crate::ingress::{Accepted, IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
 use crate::plans::computed;
 use crate::ports::StoreError;
 use crate::queue_partition::PartitionMsg;
@@ -36,6 +42,8 @@ const SOURCE: &str = "sub_flow:";
 #[derive(Debug)]
 pub enum SubRunMsg {
     Start(Box<StartRun>),
+    /// A run that a step has started is to end.
+    Stop(Box<StopRun>),
     /// A run has ended that a step started.
     Ended(Arc<RunHeader>),
 }
@@ -54,22 +62,63 @@ pub struct StartRun {
     pub input: Json,
 }
 
+/// A run that a step has started and does not want any more.
+#[derive(Debug)]
+pub struct StopRun {
+    pub parent: Arc<RunHeader>,
+    pub step: StepNo,
+    /// The step's present attempt.
+    pub attempt: u32,
+    /// The run, where the step has heard of it before.
+    pub known: Option<RunId>,
+}
+
 /// Where partitions leave their requests.
 #[derive(Debug, Clone)]
-pub struct SubRuns(mpsc::Sender<SubRunMsg>);
+pub struct SubRuns {
+    requests: mpsc::Sender<SubRunMsg>,
+    /// The steps whose runs are being started: at most as many as are worked on at once.
+    starting: Arc<Mutex<HashSet<ExecutionId>>>,
+}
+
+/// A step's run is being started.
+struct Starting {
+    all: Arc<Mutex<HashSet<ExecutionId>>>,
+    execution: ExecutionId,
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        locked(&self.all).remove(&self.execution);
+    }
+}
+
+fn locked(all: &Mutex<HashSet<ExecutionId>>) -> MutexGuard<'_, HashSet<ExecutionId>> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl SubRuns {
     /// A place for requests, and its other end for [`work`].
     pub fn new() -> (Self, mpsc::Receiver<SubRunMsg>) {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
-        (Self(sender), receiver)
+        (Self { requests: sender, starting: Arc::default() }, receiver)
     }
 
     /// Leaves a request. One that finds no place is lost: its step asks again.
     pub fn ask(&self, msg: SubRunMsg) {
-        if self.0.try_send(msg).is_err() {
+        if self.requests.try_send(msg).is_err() {
             tracing::warn!("too many runs of steps wait to be started: their steps ask again in a while");
         }
+    }
+
+    /// Whoever starts a step's run holds this meanwhile; `None` where somebody does already.
+    fn begin(&self, execution: ExecutionId) -> Option<Starting> {
+        let is_first = locked(&self.starting).insert(execution);
+        is_first.then(|| Starting { all: self.starting.clone(), execution })
+    }
+
+    fn is_starting(&self, execution: ExecutionId) -> bool {
+        locked(&self.starting).contains(&execution)
     }
 
     /// The source of a run that repeats this one. No step waits for it, whoever started the first.
@@ -83,6 +132,11 @@ impl SubRuns {
     }
 }
 
+/// The name of the request for a step's run.
+fn key_of(execution: ExecutionId, attempt: u32) -> String {
+    if attempt == 0 { format!("{SOURCE}{execution}") } else { format!("{SOURCE}{execution}:{attempt}") }
+}
+
 /// Works on requests until the engine is gone.
 pub(crate) async fn work(engine: Weak<Inner>, mut requests: mpsc::Receiver<SubRunMsg>) {
     let slots = Arc::new(Semaphore::new(AT_ONCE));
@@ -93,6 +147,7 @@ pub(crate) async fn work(engine: Weak<Inner>, mut requests: mpsc::Receiver<SubRu
             let _slot = slot;
             let done = match msg {
                 SubRunMsg::Start(start) => engine.start_sub_run(*start).await,
+                SubRunMsg::Stop(stop) => engine.stop_sub_run(&stop).await,
                 SubRunMsg::Ended(header) => engine.tell_parent(&header).await,
             };
             if let Err(error) = done {
@@ -107,6 +162,10 @@ impl Inner {
         if let Some(run) = start.known {
             return self.look_at(&start.parent, start.step, run).await;
         }
+        let Some(_starting) = self.runtime.sub_runs.begin(start.parent.id.execution(start.step)) else { return Ok(()) };
+        if !self.still_waits(&start).await? {
+            return Ok(());
+        }
         let Some(news) = self.trigger_sub_run(&start).await? else { return Ok(()) };
         let accepted = match &news {
             SubRunNews::Accepted { run, .. } => Some(*run),
@@ -118,6 +177,60 @@ impl Inner {
             Some(run) => self.look_at(&start.parent, start.step, run).await,
             None => Ok(()),
         }
+    }
+
+    /// Whether the step still wants the run: it may have been cancelled since it asked.
+    async fn still_waits(&self, start: &StartRun) -> Result<bool, StoreError> {
+        let Some(stored) = self.runtime.store.load_runs(vec![start.parent.id]).await?.pop() else { return Ok(false) };
+        let state = RunState::load(&stored.state).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        let step = state.get(start.step).filter(|step| step.status == StepStatus::Waiting);
+        let live = step.and_then(|step| step.live.as_deref());
+        Ok(live.is_some_and(|live| live.attempt == start.attempt && !live.cancelled))
+    }
+
+    /// Cancels the run of a step, which is told of its end as of any other.
+    async fn stop_sub_run(&self, stop: &StopRun) -> Result<(), StoreError> {
+        let (parent, step) = (&stop.parent, stop.step);
+        let Some(run) = stop.known else { return self.find_stopped(stop).await };
+        let stored = self.runtime.store.load_runs(vec![run]).await?.pop();
+        let live = stored.filter(|stored| !stored.state.status.is_terminal());
+        let Some(live) = live.filter(|stored| stored.header.owner.tenant == parent.owner.tenant) else {
+            return self.look_at(parent, step, run).await;
+        };
+        if *live.header.trigger_source != *format!("{SOURCE}{}", parent.id.execution(step)) {
+            // Others' triggers began it, and the step's was gathered with them: it is not this step's to cancel.
+            self.tell(parent.id, parent.partition, step, SubRunNews::Gone { run });
+            return Ok(());
+        }
+        let reason = format!("the step of run {} that waited for it was cancelled", parent.id);
+        let cancel = Command::Cancel { reason };
+        match self.ingress.tell(live.header.partition, run, cancel, Remark::default()).await {
+            Ok(()) => Ok(()),
+            // It has ended meanwhile.
+            Err(TellError::Refused(_) | TellError::NotFound) => self.look_at(parent, step, run).await,
+            Err(error) => {
+                tracing::warn!(%run, %error, "the run of a cancelled step could not be cancelled: the step asks again in a while");
+                Ok(())
+            }
+        }
+    }
+
+    /// The run of a cancelled step that has not heard of it: by the key under which it was asked for.
+    async fn find_stopped(&self, stop: &StopRun) -> Result<(), StoreError> {
+        let (parent, attempt) = (&stop.parent, stop.attempt);
+        let execution = parent.id.execution(stop.step);
+        if self.runtime.sub_runs.is_starting(execution) {
+            return Ok(());
+        }
+        let answer = self.runtime.store.answer_of(parent.owner.tenant, key_of(execution, attempt)).await?;
+        let accepted = answer.map(serde_json::from_value::<Accepted>).transpose();
+        let accepted = accepted.map_err(|e| StoreError::Corrupt(format!("a stored answer cannot be read: {e}")))?;
+        let news = match accepted {
+            Some(accepted) => SubRunNews::Accepted { run: accepted.run, attempt },
+            None => SubRunNews::Refused { attempt, message: "it was cancelled before its run was started".to_owned() },
+        };
+        self.tell(parent.id, parent.partition, stop.step, news);
+        Ok(())
     }
 
     /// `None`: not now; the step asks again.
@@ -144,8 +257,8 @@ impl Inner {
                 }
             }
         };
-        let source = format!("{SOURCE}{}", start.parent.id.execution(start.step));
-        let key = if attempt == 0 { source.clone() } else { format!("{source}:{attempt}") };
+        let execution = start.parent.id.execution(start.step);
+        let (source, key) = (format!("{SOURCE}{execution}"), key_of(execution, attempt));
         let trigger = Trigger {
             owner,
             target,

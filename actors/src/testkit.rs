@@ -1,6 +1,7 @@
 //! Fakes for every port, and the conformance suites that every adapter runs.
 
 mod memory_aging;
+mod memory_answers;
 mod memory_bulk;
 mod memory_catalog;
 mod memory_connections;

@@ -21,7 +21,7 @@ use crate::log::Failure;
 use crate::plan::{FlowPlan, StepKind};
 use crate::run::step::StepStatus;
 use crate::run::{Command, Effect, Ending, Kept, LastAttempt, Outcome, Place, PlanRef, Run, RunHeader, matching_scope};
-use crate::stage::{Move, Stage, World, asked, ended, transformed, verdict};
+use crate::stage::{Move, Stage, World, asked, ended, stopped, transformed, verdict};
 use crate::words::{ExecutionStatus, RunStatus, TriggerType, words};
 
 words! {
@@ -241,15 +241,15 @@ impl World for Recorded<'_> {
                 vec![ended(step, attempt, payload, outcome, now_ms)]
             }
             Effect::StartRun { step, input, part, .. } => {
-                if let Some(name) = name_of(run, step) {
-                    self.note(&name, run, part, input);
-                }
+                let Some(name) = name_of(run, step) else { return Vec::new() };
+                self.note(&name, run, part, input);
                 Vec::new()
             }
             Effect::Enqueue { step, .. } => vec![Move::Tell(Command::Start { steps: vec![step] })],
             Effect::CancelAttempt { step, attempt } => {
                 vec![ended(step, attempt, Json::default(), Outcome::Cancelled, now_ms)]
             }
+            Effect::StopRun { step, attempt, .. } => vec![stopped(step, attempt)],
         }
     }
 

@@ -12,7 +12,7 @@ use crate::dispatch::Credits;
 use crate::ids::{StepNo, UserId};
 use crate::plan::{Approver, StepKind};
 use crate::run::step::StepStatus;
-use crate::run::{AttemptReport, Command, Decision, Effect, Ending, Grant, OnDuty, Outcome, Run, Voter};
+use crate::run::{AttemptReport, Command, Decision, Effect, Ending, Grant, OnDuty, Outcome, Run, SubRunNews, Voter};
 use crate::words::Role;
 use uuid::Uuid;
 
@@ -100,6 +100,12 @@ pub(crate) fn ended(step: StepNo, attempt: u32, payload: Json, outcome: Outcome,
     let report =
         AttemptReport { outcome, payload, started_at_ms: now_ms, completed_at_ms: now_ms, duration_ms: 1, http: None };
     Move::Tell(Command::AttemptEnded { step, attempt, report })
+}
+
+/// The run that a step waits for ends as it is told to, at once.
+pub(crate) fn stopped(step: StepNo, attempt: u32) -> Move {
+    let news = SubRunNews::Refused { attempt, message: "it was told to end".to_owned() };
+    Move::Tell(Command::SubRun { step, news })
 }
 
 /// What the `transform` action gives: it computes, and needs no executor.

@@ -20,7 +20,7 @@ use crate::log::Failure;
 use crate::plan::{FlowPlan, PlanLimits, Problem, StepKind};
 use crate::run::step::StepStatus;
 use crate::run::{Command, Effect, Ending, FlowRef, Outcome, PlanRef, Run, RunHeader, SubRunNews, matching_scope};
-use crate::stage::{Move, PERSON, Stage, World, asked, ended, transformed, verdict};
+use crate::stage::{Move, PERSON, Stage, World, asked, ended, stopped, transformed, verdict};
 use crate::suggest::did_you_mean;
 use crate::words::{ExecutionStatus, RunStatus};
 
@@ -222,6 +222,7 @@ impl World for Mocked<'_> {
             Effect::Enqueue { step, .. } => vec![Move::Tell(Command::Start { steps: vec![step] })],
             // It has ended already, as far as this world goes.
             Effect::CancelAttempt { .. } => Vec::new(),
+            Effect::StopRun { step, attempt, .. } => vec![stopped(step, attempt)],
         }
     }
 

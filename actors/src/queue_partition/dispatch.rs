@@ -16,7 +16,7 @@ use super::{PartitionMsg, QueuePartition};
 use crate::gates::Passes;
 use crate::ports::executor::Attempt;
 use crate::runtime::{Counters, Order, perform, report_now};
-use crate::sub_runs::{StartRun, SubRunMsg};
+use crate::sub_runs::{StartRun, StopRun, SubRunMsg};
 use crate::supervision::Ctx;
 
 impl QueuePartition {
@@ -49,6 +49,7 @@ impl QueuePartition {
                 Effect::StartRun { step, attempt, known, input, part } => {
                     self.start_run(run, (step, attempt), known, input, part);
                 }
+                Effect::StopRun { step, attempt, known } => self.stop_run(run, step, attempt, known),
                 Effect::CancelAttempt { step, attempt } => self.cut_off(run, step, attempt),
                 Effect::Enqueue { step, order, gate } => self.enqueue((run, step), order, gate),
             }
@@ -79,6 +80,12 @@ impl QueuePartition {
         let (flow, version) = (sub.flow.clone(), sub.version);
         let start = StartRun { parent: header.clone(), step, attempt, known, flow, version, input };
         self.runtime.sub_runs.ask(SubRunMsg::Start(Box::new(start)));
+    }
+
+    /// A step wants the run that it has started to end.
+    fn stop_run(&self, run: RunId, step: StepNo, attempt: u32, known: Option<RunId>) {
+        let Some(parent) = self.runs.get(&run).and_then(|resident| resident.header.clone()) else { return };
+        self.runtime.sub_runs.ask(SubRunMsg::Stop(Box::new(StopRun { parent, step, attempt, known })));
     }
 
     fn start_attempt(

@@ -159,6 +159,9 @@ pub async fn a_repeated_key_is_a_duplicate(store: &dyn Store) {
     let same = Outcome::Duplicate { answer: key.answer.clone(), same_request: true };
     assert_eq!(commit(store, both).await, [Outcome::Committed { log_seq: None }, same.clone()]);
     assert_eq!(commit_run(store, &second).await, same);
+    let tenant = first.tenant;
+    assert_eq!(store.answer_of(tenant, key.key.clone()).await.expect("reads"), Some(key.answer.clone()));
+    assert_eq!(store.answer_of(tenant, "another".to_owned()).await.expect("reads"), None);
     samples.set_key(&mut second, Some(crate::ports::store::Idempotency { body_hash: [9; 32], ..key.clone() }));
     let differs = Outcome::Duplicate { answer: key.answer.clone(), same_request: false };
     assert_eq!(commit_run(store, &second).await, differs);

@@ -108,7 +108,32 @@ async fn one_execution_is_cancelled(kind: StoreKind) {
     }
 }
 
+/// The run that a step has started ends with it; `why` names that run while it goes on.
+async fn a_cancel_reaches_the_run_that_a_step_waits_for(kind: StoreKind) {
+    let bed = Bed::start(kind).await;
+    for client in bed.clients() {
+        let mut called = bed.flow("called", &["first"]);
+        called["flow_steps"] = json!([{"id": "go", "type": "wait", "config": {"signal": "go"}}]);
+        client.save(&called).await;
+        let mut calling = bed.flow("calling", &["call"]);
+        calling["flow_steps"] = json!([{"id": "call", "type": "sub_flow", "config": {"flow_name": "called"}}]);
+        let run = client.start(&client.save(&calling).await).await;
+        let path = format!("/api/v1/runs/{}/why", run.id());
+        let why = client.until(&path, |why| why["reasons"][0]["held_by"][0].is_string()).await;
+        assert_eq!(why["reasons"][0]["code"], "sub_flow");
+        let child = why["reasons"][0]["held_by"][0].as_str().expect("a run").to_owned();
+        client.run(&child, "running").await;
+        client.post(&format!("/api/v1/runs/{}/cancel", run.id()), json!({"reason": "enough"}), 200).await;
+        let ended = client.run(run.id(), "cancelled").await;
+        assert_eq!(ended["error"], "enough");
+        let ended = client.run(&child, "cancelled").await;
+        assert!(ended["error"].as_str().is_some_and(|error| error.contains(run.id())), "{ended:#}");
+        client.execution(run.execution(0), "cancelled").await;
+    }
+}
+
 on_both_stores!(
+    a_cancel_reaches_the_run_that_a_step_waits_for,
     a_paused_run_lets_attempts_end_and_goes_on_when_resumed,
     a_cancelled_run_ends_and_can_be_restarted,
     one_execution_is_cancelled,

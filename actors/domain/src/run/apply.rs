@@ -9,7 +9,7 @@ use crate::expr::{Output, StepView};
 use crate::ids::StepNo;
 use crate::log::{LogEntry, OUTCOME_UNKNOWN};
 use crate::plan::StepKind;
-use crate::words::ExecutionStatus;
+use crate::words::{ExecutionStatus, PhaseStatus};
 
 impl Run {
     /// Puts the changes of a decision into the run.
@@ -56,6 +56,10 @@ impl Run {
                 if !status.has_outcome() {
                     *view = StepView { output: Output::default(), error: None, ..*view };
                 }
+            }
+            Change::PhaseMoved(moved) if moved.status == PhaseStatus::Started => {
+                self.state.apply(change);
+                self.rejoin(moved.phase);
             }
             Change::RunGathered { header } => {
                 self.state.apply(change);

@@ -139,6 +139,10 @@ impl Decider<'_> {
     pub(super) fn recover(&mut self, under_way: &[StepNo]) {
         let told_to_end = matches!(self.state().closing, Some(Closing::Cancelled | Closing::TimedOut));
         for no in self.state().numbers() {
+            if self.waits_for_run(no) && self.live(no).cancelled {
+                // The same of the run that it has started.
+                self.stop_run(no);
+            }
             if self.status(no) != StepStatus::InProgress {
                 continue;
             }

@@ -230,6 +230,13 @@ pub enum Effect {
         step: StepNo,
         attempt: u32,
     },
+    /// The run that a step has started, and waits for, is told to end. Told again, it is told the same.
+    StopRun {
+        step: StepNo,
+        attempt: u32,
+        /// The run, where the step has heard of it.
+        known: Option<RunId>,
+    },
     /// The step may start when a slot is free; smallest order first.
     Enqueue {
         step: StepNo,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::step::{Live, StepStatus};
+use super::step::{Live, Step, StepStatus};
 use super::{Change, Closing, Command, Decision, Effect, Place, Refusal, Run, RunState};
 use crate::dispatch::Credits;
 use crate::ids::StepNo;
@@ -339,6 +339,9 @@ impl Decider<'_> {
             match self.status(no) {
                 StepStatus::InProgress if closing != Closing::Failed => self.cancel_attempt(no),
                 StepStatus::InProgress => {}
+                // As an attempt that is told to end, or was before.
+                StepStatus::Waiting if self.waits_for_run(no) && self.live(no).cancelled => {}
+                StepStatus::Waiting if self.waits_for_run(no) && closing != Closing::Failed => self.stop_run(no),
                 status if status.is_terminal() => {}
                 _ => self.emit(Change::StepEnded { step: no, status: StepStatus::Cancelled }),
             }
@@ -347,9 +350,10 @@ impl Decider<'_> {
         let state = &self.draft.state;
         self.decision.effects.retain(|effect| match effect {
             Effect::Enqueue { step, .. } | Effect::StartRun { step, .. } => {
-                state.get(*step).is_some_and(|step| !step.status.is_terminal())
+                let is_cancelled = |step: &Step| step.live.as_deref().is_some_and(|live| live.cancelled);
+                state.get(*step).is_some_and(|step| !step.status.is_terminal() && !is_cancelled(step))
             }
-            Effect::StartAttempt { .. } | Effect::CancelAttempt { .. } => true,
+            Effect::StartAttempt { .. } | Effect::CancelAttempt { .. } | Effect::StopRun { .. } => true,
         });
         self.unsettled.clear();
     }

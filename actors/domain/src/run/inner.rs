@@ -205,8 +205,14 @@ impl Decider<'_> {
         }
     }
 
-    /// Cancels a step that waits. One that others stand in ends when they have.
+    /// Cancels a step that waits. One that others stand in ends when they have, and one that waits for a run when that has.
     pub(super) fn cancel_waiting(&mut self, no: StepNo) {
+        if self.waits_for_run(no) {
+            if !self.live(no).cancelled {
+                self.stop_run(no);
+            }
+            return;
+        }
         let holds_others = matches!(
             self.plan(no).kind,
             StepKind::Branch(_) | StepKind::Parallel(_) | StepKind::ForEach(_) | StepKind::While(_)

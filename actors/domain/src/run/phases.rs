@@ -70,7 +70,31 @@ impl Run {
         }
         let mut of_phase = (0..self.plan.fixed).filter(|at| self.plan.steps[*at].phase == Some(current));
         let has_ended = is_over || of_phase.all(|at| self.state.steps[at].status.is_terminal());
-        self.state.joined.entry(current + u32::from(has_ended)).or_default().insert(no);
+        let phase = self.joins(no, current + u32::from(has_ended));
+        self.state.joined.entry(phase).or_default().insert(no);
+    }
+
+    /// Never before what it came of, which may be of a later phase where a person has taken the run up again.
+    fn joins(&self, no: StepNo, phase: u32) -> u32 {
+        let inputs = self.plan.steps[no as usize].inputs.iter().copied();
+        let done = inputs.filter(|input| self.state.steps[*input as usize].status.is_terminal());
+        done.filter_map(|input| self.phase_of(input)).fold(phase, u32::max)
+    }
+
+    /// A phase begins. Where it does so anew, before others that had begun, what joined those was there before its end.
+    pub(super) fn rejoin(&mut self, phase: u32) {
+        let joined = self.state.joined.range(phase + 1..);
+        let mut later: Vec<(u32, StepNo)> =
+            joined.flat_map(|(at, steps)| steps.iter().map(move |no| (*at, no))).collect();
+        later.sort_by_key(|(_, no)| self.plan.rank(*no));
+        for (at, no) in later {
+            if let Some(steps) = self.state.joined.get_mut(&at) {
+                steps.remove(no);
+            }
+            let now = self.joins(no, phase).min(at);
+            self.state.joined.entry(now).or_default().insert(no);
+        }
+        self.state.joined.retain(|_, steps| !steps.is_empty());
     }
 }
 

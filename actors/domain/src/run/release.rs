@@ -135,7 +135,7 @@ impl Decider<'_> {
     }
 
     /// Whatever ends with a result or an error has had an attempt.
-    fn starts_now(&mut self, no: StepNo) {
+    pub(super) fn starts_now(&mut self, no: StepNo) {
         if self.status(no) != StepStatus::InProgress {
             let live = self.live(no);
             let at_ms = live.started_at_ms.unwrap_or(self.now_ms);

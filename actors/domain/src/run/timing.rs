@@ -41,7 +41,9 @@ impl Run {
                 StepStatus::AwaitingApproval => live.expires_at_ms,
                 // A loop that has more to open than one decision may is due at once. While the run is paused nothing is: its
                 // resume looks at what has come due.
-                StepStatus::Waiting if runs => [live.due_at_ms, live.expires_at_ms].into_iter().flatten().min(),
+                StepStatus::Waiting if runs || self.state.closing.is_some() => {
+                    [live.due_at_ms, live.expires_at_ms].into_iter().flatten().min()
+                }
                 _ => None,
             }
         });

@@ -10,9 +10,9 @@ use super::{Change, Effect, Refusal, RequestName, SubRunNews};
 use crate::Json;
 use crate::event;
 use crate::ids::{RowId, StepNo};
-use crate::log::Failure;
+use crate::log::{Failure, LogEntry};
 use crate::plan::{StepKind, SubFlowPlan, WaitFor, WaitPlan};
-use crate::words::{OnWaitTimeout, RunStatus};
+use crate::words::{ExecutionStatus, OnWaitTimeout, RunStatus};
 
 /// Signals that a run keeps until something waits for them.
 const MAX_SIGNALS: usize = 100;
@@ -96,6 +96,7 @@ impl Decider<'_> {
                 self.emit(Change::StepAdjusted { step: no, live: Live { due_at_ms: None, ..live } });
                 self.open_rounds(no);
             }
+            StepKind::SubFlow(_) if is_due && live.cancelled => self.stop_run(no),
             StepKind::SubFlow(_) if is_due => self.ask_for_run(no),
             _ => {}
         }
@@ -177,6 +178,43 @@ impl Decider<'_> {
         self.decision.effects.push(Effect::StartRun { step: no, attempt, known, input, part });
     }
 
+    /// Whether the step waits for the end of a run that it has started.
+    pub(super) fn waits_for_run(&self, no: StepNo) -> bool {
+        let waits = matches!(&self.plan(no).kind, StepKind::SubFlow(SubFlowPlan { waits: true, .. }));
+        waits && self.status(no) == StepStatus::Waiting
+    }
+
+    /// Tells the step's run to end. The step ends once it hears that this has, as an attempt does that is told to end: until
+    /// then it tells it again, so that neither a lost word nor a death in between leaves the run alone.
+    pub(super) fn stop_run(&mut self, no: StepNo) {
+        let live = Live { cancelled: true, due_at_ms: Some(self.now_ms + FIRST_LOOK_MS), ..self.live(no) };
+        self.emit(Change::StepAdjusted { step: no, live });
+        self.decision.effects.push(Effect::StopRun { step: no, attempt: live.attempt, known: live.child });
+    }
+
+    /// News of a run that was told to end, or is to be.
+    fn stopped_run(&mut self, no: StepNo, news: &SubRunNews) {
+        match news {
+            SubRunNews::Accepted { run, .. } => {
+                self.emit(Change::StepAdjusted { step: no, live: Live { child: Some(*run), ..self.live(no) } });
+                self.stop_run(no);
+            }
+            // It was too late to hear it.
+            SubRunNews::Ended { run, status: status @ RunStatus::Completed, output, .. } => {
+                self.completes(no, json!({"run_id": run, "run_status": status, "output": output}));
+            }
+            SubRunNews::Ended { .. } | SubRunNews::Gone { .. } | SubRunNews::Refused { .. } => {
+                // It counts as an attempt: whoever does the step again starts another run.
+                self.starts_now(no);
+                let payload = self.plan(no).payload.source().clone().into();
+                let failure = Failure::fatal("cancelled", "the run that it started was told to end");
+                let entry = self.log_entry(no, ExecutionStatus::Cancelled, payload);
+                self.emit(Change::AttemptLogged(Box::new(LogEntry { failure: Some(failure), ..entry })));
+                self.end(no, StepStatus::Cancelled);
+            }
+        }
+    }
+
     /// News of the run that a step started. Of one that an earlier attempt of it started it hears nothing.
     pub(super) fn sub_run(&mut self, no: StepNo, news: &SubRunNews) {
         let is_waiting = self.state().get(no).is_some_and(|step| step.status == StepStatus::Waiting);
@@ -191,6 +229,9 @@ impl Decider<'_> {
         };
         if is_old {
             return;
+        }
+        if waits && live.cancelled {
+            return self.stopped_run(no, news);
         }
         match news {
             SubRunNews::Accepted { run, .. } if waits => {

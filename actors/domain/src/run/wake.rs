@@ -23,7 +23,9 @@ impl Decider<'_> {
     /// Starts or queues every step whose time has come. Done in every decision, not only in those of a wake-up: the next
     /// [`super::Timing`] takes it that what is due is known to be so.
     pub(super) fn start_due(&mut self) {
-        if matches!(self.state().status, RunStatus::Running | RunStatus::Compensating) {
+        // Of a run that is ending, paused or not, what still waits is what its steps have started.
+        let is_ending = self.state().closing.is_some();
+        if is_ending || matches!(self.state().status, RunStatus::Running | RunStatus::Compensating) {
             for no in self.state().numbers() {
                 self.due(no);
             }

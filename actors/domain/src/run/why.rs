@@ -187,10 +187,11 @@ impl Run {
 
     /// The run that the step has started is known to it from when it has heard that it was accepted.
     fn awaits_run(&self, no: StepNo) -> (Waiting, String, Vec<String>) {
-        let child = self.state.get(no).and_then(|step| step.live.as_deref()?.child);
+        let live = self.state.get(no).and_then(|step| step.live.as_deref()).copied().unwrap_or_default();
+        let (child, told) = (live.child, if live.cancelled { " and has told to end" } else { "" });
         let message = child.map_or_else(
             || "it has asked for its run, and has yet to hear that it was accepted".to_owned(),
-            |run| format!("it waits for the end of run {run}, which it started"),
+            |run| format!("it waits for the end of run {run}, which it started{told}"),
         );
         (Waiting::SubFlow, message, child.iter().map(ToString::to_string).collect())
     }

@@ -50,7 +50,12 @@ impl Account {
                 let open = self.targets.len() - self.settled;
                 ensure(open == 0, || format!("a rollback is over and {open} of its undos are not"))?;
             }
-            Change::PhaseMoved(moved) => self.moved(moved.phase, moved.status, before, after)?,
+            Change::PhaseMoved(moved) => {
+                self.moved(moved.phase, moved.status, before, after)?;
+                if moved.status == PhaseStatus::Started {
+                    self.begins(moved.phase, &after.plan);
+                }
+            }
             Change::StepReleased { step, .. } => self.came(*step, &after.plan),
             Change::StepEnded { step, status } if (*step as usize) < after.plan.fixed => {
                 self.ended.insert(*step, *status);
@@ -92,7 +97,29 @@ impl Account {
         let of_phase = |no: &StepNo| plan.steps[*no as usize].phase == Some(phase);
         let all_over = (0..plan.fixed as StepNo).filter(of_phase).all(|no| self.ended.contains_key(&no));
         let is_over = status != PhaseStatus::Started || all_over;
-        self.came_in.entry(no).or_insert(phase + u32::from(is_over));
+        if self.came_in.contains_key(&no) {
+            return;
+        }
+        let phase = self.not_before(no, phase + u32::from(is_over), plan);
+        self.came_in.insert(no, phase);
+    }
+
+    /// A phase begins, perhaps anew: whatever came in later ones was there before it, but for what came of those.
+    fn begins(&mut self, phase: u32, plan: &FlowPlan) {
+        let mut later: Vec<StepNo> = self.came_in.iter().filter(|(_, at)| **at > phase).map(|(no, _)| *no).collect();
+        later.sort_by_key(|no| plan.rank(*no));
+        for no in later {
+            let phase = self.not_before(no, phase, plan).min(self.came_in[&no]);
+            self.came_in.insert(no, phase);
+        }
+    }
+
+    /// The phase, or that of a later one of which the step came.
+    fn not_before(&self, no: StepNo, phase: u32, plan: &FlowPlan) -> u32 {
+        let inputs = plan.steps[no as usize].inputs.iter();
+        let done = inputs.filter(|input| self.ended.contains_key(*input));
+        let of = |input: &StepNo| plan.steps[*input as usize].phase.or_else(|| self.came_in.get(input).copied());
+        done.filter_map(of).fold(phase, u32::max)
     }
 
     /// Whether an execution stands in a step that came after the end of a phase, or, belonging to none, has yet to do what it

@@ -27,6 +27,7 @@ impl World<'_> {
                     }
                 }
                 Effect::StartRun { step, attempt, known, .. } => self.start_child(step, attempt, known)?,
+                Effect::StopRun { step, attempt, known } => self.stop_child(step, attempt, known)?,
                 Effect::Enqueue { .. } if self.script.mistake == Some(Mistake::LoseEntry) && self.rng.chance(200) => {}
                 Effect::Enqueue { step, order, .. } => {
                     self.ready.insert((order, step));

@@ -1,6 +1,8 @@
 //! What must hold of the world itself: at every moment, and after the end.
 
-use core314_domain::run::{Closing, Command, Grant};
+use core314_domain::plan::StepKind;
+use core314_domain::run::{Closing, Command, Grant, Run};
+use core314_domain::words::RunStatus;
 
 use super::checks::{self, Check, ensure};
 use super::world::World;
@@ -17,10 +19,27 @@ impl World<'_> {
         Ok(())
     }
 
+    /// A run that was cut off has cut off the runs that its steps waited for. Whoever fails lets what is under way go on.
+    fn nothing_goes_on_alone(&self, run: &Run) -> Check {
+        let state = &run.state;
+        let has_failed = state.all().any(|(_, step)| step.status.fails_the_run());
+        let is_first = state.reopened == 0 && state.rollback.is_none() && !has_failed;
+        if !is_first || !matches!(state.status, RunStatus::Cancelled | RunStatus::TimedOut) {
+            return Ok(());
+        }
+        for ((no, attempt), child) in self.children.iter().filter(|(_, child)| child.end.is_none()) {
+            let plan = state.plan_no(&run.plan, *no).map(|plan| &run.plan.steps[plan as usize].kind);
+            let waits = plan.is_some_and(|kind| matches!(kind, StepKind::SubFlow(sub) if sub.waits));
+            ensure(!waits, || format!("run {} of step {no}, attempt {attempt}, goes on alone", child.run))?;
+        }
+        Ok(())
+    }
+
     /// Late words change nothing, and the log knows of every attempt that took place.
     pub fn after_the_end(&mut self) -> Check {
         let run = self.store.load(self.shape)?;
         checks::end(&run, &self.store)?;
+        self.nothing_goes_on_alone(&run)?;
         for (no, number) in &self.started {
             let rows = self.store.log.iter().filter(|e| e.step == *no && e.attempt == *number).count();
             ensure(rows == 1, || format!("attempt {number} of step {no} has {rows} rows in the log"))?;

@@ -18,6 +18,7 @@ use super::world::World;
 pub struct Child {
     pub run: RunId,
     pub end: Option<RunStatus>,
+    pub told_to_end: bool,
 }
 
 /// What a run waits for, beside time.
@@ -154,7 +155,7 @@ impl World<'_> {
     pub fn start_child(&mut self, step: StepNo, attempt: u32, known: Option<RunId>) -> Check {
         let run = RunId::new(super::shapes::START_MS, u128::from(step + 1) << 30 | u128::from(attempt));
         ensure(known.is_none_or(|known| known == run), || format!("step {step} knows another run than its own"))?;
-        let child = self.children.entry((step, attempt)).or_insert(Child { run, end: None });
+        let child = self.children.entry((step, attempt)).or_insert(Child { run, end: None, told_to_end: false });
         let end = child.end;
         if known.is_none() {
             self.news.push((step, SubRunNews::Accepted { run, attempt }));
@@ -165,10 +166,30 @@ impl World<'_> {
         Ok(())
     }
 
+    /// A step wants its run to end. Where it has not heard of that yet, it does first; what was never started never will be.
+    pub fn stop_child(&mut self, step: StepNo, attempt: u32, known: Option<RunId>) -> Check {
+        let Some(child) = self.children.get_mut(&(step, attempt)) else {
+            ensure(known.is_none(), || format!("step {step} knows a run that was not started"))?;
+            self.news.push((step, SubRunNews::Refused { attempt, message: "it was not started".to_owned() }));
+            return Ok(());
+        };
+        let (run, end) = (child.run, child.end);
+        child.told_to_end |= known.is_some();
+        match (known, end) {
+            (None, _) => self.news.push((step, SubRunNews::Accepted { run, attempt })),
+            (Some(_), Some(status)) => self.news.push((step, ended(run, status))),
+            (Some(_), None) => {}
+        }
+        Ok(())
+    }
+
     pub fn end_child(&mut self, (step, attempt): (StepNo, u32)) {
         let fails = self.script.other_fates == super::script::Fate::Random && self.rng.chance(200);
-        let status = if fails { RunStatus::Failed } else { RunStatus::Completed };
+        // It may have been too late to cut it off.
+        let hears = self.rng.chance(700);
         let child = self.children.get_mut(&(step, attempt)).expect("it was started");
+        let end = if fails { RunStatus::Failed } else { RunStatus::Completed };
+        let status = if child.told_to_end && hears { RunStatus::Cancelled } else { end };
         child.end = Some(status);
         let run = child.run;
         self.news.push((step, ended(run, status)));

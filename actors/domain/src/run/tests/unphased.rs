@@ -103,6 +103,34 @@ fn one_that_began_before_stays_unless_it_failed() {
     assert_eq!(unknown.letters(), "ICI");
 }
 
+/// A run that is taken up again from an earlier phase: what joined a later one was there before this one's end.
+#[test]
+fn a_phase_that_begins_anew_has_what_came_before_it() {
+    let off = json!({"on_error_action": "continue", "rollback": {"to": "off"}});
+    let mixed = |id: &str, inputs: &[&str], phase: Option<u32>| {
+        let mut made = undoable(id, phase);
+        merge_patch(&mut made, &json!({"connections": {"inputs": inputs}}));
+        made
+    };
+    // `d` of the first phase is skipped, as `x` fails; `u` comes with the second.
+    let steps = [
+        mixed("x", &[], None),
+        mixed("d", &["x"], Some(1)),
+        mixed("a", &[], Some(1)),
+        mixed("b", &[], Some(2)),
+        mixed("u", &["a"], None),
+        mixed("c", &["u", "d"], Some(2)),
+    ];
+    let mut bench = Bench::begun(flow("mixed", &steps, off));
+    bench.fails(0);
+    bench.completes(2);
+    assert_eq!((bench.letters().as_str(), bench.run.state.phase.current), ("FUCIIU", 2));
+    (3..5).for_each(|no| drop(bench.completes(no)));
+    assert_eq!((bench.run.state.status, bench.run.undo_plan(1)), (RunStatus::Failed, vec![3, 4]));
+    bench.tell(&Command::Retry { step: None });
+    assert_eq!((bench.run.state.phase.current, bench.run.undo_plan(1)), (1, vec![3]), "the first begins anew");
+}
+
 #[test]
 fn it_is_known_through_a_restart_and_states_of_earlier_releases_are_read() {
     let mut bench = within(&json!({"to": "previous"}));
