@@ -24,6 +24,7 @@ mod rule_actor;
 mod rule_queue;
 mod send;
 mod step;
+mod summary;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -67,6 +67,9 @@ const AT: &str = "SELECT v.rule_id, v.document FROM rule_versions v WHERE v.tena
     AND n.at_ms <= $2 AND n.version > v.version) ORDER BY v.rule_id LIMIT $3";
 const ESCALATION: &str = escalations!("WHERE id = $1 AND ($2 IS NULL OR tenant_id = $2) AND state IS NOT NULL");
 const OPEN_ON: &str = escalations!("WHERE rule_id = $1 AND open_subject = $2");
+const NEWEST_OF_RULE: &str = escalations!(
+    "WHERE rule_id = $1 AND tenant_id = $2 AND state IS NOT NULL ORDER BY triggered_at_ms DESC, id DESC LIMIT 1"
+);
 const RECENT: &str = "SELECT triggered_at_ms, subject FROM escalations WHERE rule_id = $1 AND triggered_at_ms > $2 \
     AND status <> 'suppressed' ORDER BY triggered_at_ms DESC LIMIT $3";
 const HELD_BACK: &str = "SELECT CAST(coalesce(sum(count), 0) AS bigint) FROM escalations WHERE rule_id = $1 \
@@ -173,6 +176,17 @@ impl EscalationBook for SqlStore {
                 many(&rows(self, Scope::Platform, RECENT, &cells).await?, |mut f| Ok((f.int()?, f.text()?)))?;
             found.reverse();
             Ok(found)
+        })
+    }
+
+    fn newest_of_rule(
+        &self,
+        tenant: TenantId,
+        rule: RuleId,
+    ) -> BoxFuture<'_, Result<Option<StoredEscalation>, StoreError>> {
+        Box::pin(async move {
+            let cells = [rule.0.into(), tenant.0.into()];
+            one(&rows(self, Scope::Tenant(tenant), NEWEST_OF_RULE, &cells).await?, escalation)
         })
     }
 

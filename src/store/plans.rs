@@ -50,7 +50,7 @@ const WRITTEN: [Keyed; 39] = [
     ("signals::NAMED", signals::NAMED, "uthj"),
     ("escalations::RULE_NEXT", escalations::RULE_NEXT, "uuitbijiui"),
     ("escalations::FIGURES", escalations::steps::FIGURES, "uiiiiiiiii"),
-    ("escalations::EVENT_NEXT", escalations::steps::EVENT_NEXT, "uuititijuiuitbiiibbtii"),
+    ("escalations::EVENT_NEXT", escalations::steps::EVENT_NEXT, "uuititiijuiuitbiiibbtii"),
     ("escalations::ON_CALL_NEXT", escalations::ON_CALL_NEXT, "uuitji"),
     ("escalations::SILENCE_NEXT", escalations::SILENCE_NEXT, "uutjiii"),
     ("outbox::TASKS_NEXT", escalations::outbox::TASKS_NEXT, "uutbutiii"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use core314_domain::escalation::{
-    Admission, Command, EscalationReason, Event, Failure, HeldBack, Recent, Rule, RuleId, Windows,
+    Admission, Command, EscalationReason, Event, Failure, HeldBack, Recent, Rule, RuleId, Task, Windows,
 };
 use core314_domain::ids::{Owner, RowId};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::desk::{PATIENCE, TenantRules};
 use super::known_events::KnownEvents;
-use super::{Desk, EscalationError, Job, pagers};
+use super::{Desk, EscalationError, Job, pagers, summary};
 use crate::ports::StoreError;
 use crate::ports::escalation::{EscalationWrite, EventStep, HeldBackNote, StoredEscalation, Verdicts};
 use crate::ports::store::Outcome;
@@ -29,6 +29,15 @@ pub struct Taken {
     pub admission: Admission,
     /// The event; absent where the failure was held back.
     pub escalation: Option<StoredEscalation>,
+    /// When what was held back is told at the latest, as far as that is known.
+    pub tell_ms: Option<i64>,
+}
+
+impl Taken {
+    fn opened(subject: String, escalation: StoredEscalation) -> Self {
+        let (rule, admission) = (escalation.rule, Admission::Open);
+        Self { rule, subject, admission, escalation: Some(escalation), tell_ms: None }
+    }
 }
 
 /// Why rules could not be asked.
@@ -116,7 +125,8 @@ impl Desk {
                     Some(escalation) => {
                         known.keep(&escalation);
                         let escalation = Some(escalation);
-                        return Ok(Taken { rule: rule.id, subject, admission: Admission::Join, escalation });
+                        let (rule, admission) = (rule.id, Admission::Join);
+                        return Ok(Taken { rule, subject, admission, escalation, tell_ms: None });
                     }
                     None => continue,
                 }
@@ -126,8 +136,10 @@ impl Desk {
             recent.forget(&windows, now_ms);
             let around = self.around(rule, &job.failure, &job.owner, None).await?;
             if let Some(by) = self.holds(job, rule, &windows, recent, &subject).await? {
-                self.hold_back(job, rule, version, subject.clone(), by.clone()).await?;
-                return Ok(Taken { rule: rule.id, subject, admission: Admission::HeldBack(by), escalation: None });
+                let tell_ms = summary::tell_ms(rule, &by, recent.full_until_ms(&windows, now_ms));
+                self.hold_back(job, rule, version, (subject.clone(), by.clone()), tell_ms).await?;
+                let (rule, admission) = (rule.id, Admission::HeldBack(by));
+                return Ok(Taken { rule, subject, admission, escalation: None, tell_ms });
             }
             let held_back = self.book.held_back(rule.id).await?;
             let opening = (job.cause, job.owner.user, subject.clone());
@@ -136,8 +148,7 @@ impl Desk {
             match self.commit_step(rule, escalation, None, decision, job.settles, "rules").await? {
                 Some(escalation) => {
                     recent.add(now_ms, &subject);
-                    let escalation = Some(escalation);
-                    return Ok(Taken { rule: rule.id, subject, admission: Admission::Open, escalation });
+                    return Ok(Taken::opened(subject, escalation));
                 }
                 // Another node was faster, or a crash came between the commit and its answer: look again.
                 None => {
@@ -147,8 +158,7 @@ impl Desk {
                         .await?
                     {
                         self.settle(job).await?;
-                        let escalation = Some(known);
-                        return Ok(Taken { rule: rule.id, subject, admission: Admission::Open, escalation });
+                        return Ok(Taken::opened(subject, known));
                     }
                 }
             }
@@ -202,8 +212,8 @@ impl Desk {
         job: &AskJob,
         rule: &Rule,
         version: i64,
-        subject: String,
-        by: HeldBack,
+        (subject, by): (String, HeldBack),
+        tell_ms: Option<i64>,
     ) -> Result<(), AskError> {
         let failure = &job.failure;
         let note = HeldBackNote {
@@ -223,6 +233,7 @@ impl Desk {
             asked: job.reasons(),
             conditions_met: conditions_met(rule),
             settles: job.settles,
+            tell_ms,
             at_ms: self.now_ms(),
         };
         match self.commit(EscalationWrite::HeldBack(Box::new(note))).await? {
@@ -258,6 +269,12 @@ impl Desk {
         let at_ms = self.now_ms();
         let mut escalation = escalation;
         escalation.event = decision.event;
+        let is_message = before.is_some() && decision.tasks.iter().any(Task::bundles);
+        let held_back = if is_message { self.book.held_back(rule.id).await? } else { 0 };
+        let bundles = held_back > 0;
+        if bundles {
+            escalation.event.bundle(held_back);
+        }
         escalation.deadlines = escalation.event.deadlines(rule);
         let mut outbox = self.rows(rule, &escalation, &decision.tasks).await?;
         if let Some(news) = before.and_then(|before| pagers::news(before, &escalation.event)) {
@@ -274,7 +291,7 @@ impl Desk {
         };
         let stops = decision.stops.then(|| super::step::stop_of(&escalation.event));
         let audit = super::step::audit(&escalation, before, by, at_ms);
-        let step = EventStep { escalation: escalation.clone(), before, outbox, stops, settles, audit, at_ms };
+        let step = EventStep { escalation: escalation.clone(), bundles, before, outbox, stops, settles, audit, at_ms };
         match self.commit(EscalationWrite::Step(Box::new(step))).await? {
             Outcome::Committed { .. } => {
                 escalation.version += 1;

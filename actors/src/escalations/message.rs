@@ -20,6 +20,9 @@ const TICKETS: &str = "create_task";
 
 /// The title and the text of a message.
 pub(super) fn words(rule: &Rule, escalation: &StoredEscalation, task: &Task, now_ms: i64) -> (String, String) {
+    if task.purpose == Purpose::HeldBack {
+        return of_held_back(rule, escalation);
+    }
     let (event, context) = (&escalation.event, &escalation.context);
     let said = |name: &str| context.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let what = event.reason.as_str().replace('_', " ");
@@ -28,7 +31,7 @@ pub(super) fn words(rule: &Rule, escalation: &StoredEscalation, task: &Task, now
     let lead = match task.purpose {
         Purpose::SlaWarning | Purpose::SlaBreach => service.as_ref().map_or("", |(lead, _)| lead.as_str()),
         Purpose::Repeat => "Still open: ",
-        Purpose::Level | Purpose::FixFirst | Purpose::Remediation | Purpose::FollowUp => "",
+        Purpose::Level | Purpose::FixFirst | Purpose::Remediation | Purpose::FollowUp | Purpose::HeldBack => "",
     };
     let title: String = format!("{lead}{what}: {about}").chars().take(200).collect();
     // What belongs to no level, as a service time, says which was reached.
@@ -42,11 +45,26 @@ pub(super) fn words(rule: &Rule, escalation: &StoredEscalation, task: &Task, now
         lines.push(format!("It stands for {} failures.", event.count));
     }
     if event.held_back > 0 {
-        lines.push(format!("{} failures before it were held back.", event.held_back));
+        lines.push(format!("{} held back.", failures_were(event.held_back)));
     }
     lines.extend(escalation.run.map(|run| format!("Run: {run}.")));
     lines.push(format!("Escalation: {}.", escalation.id));
     (title, lines.join("\n").chars().take(MESSAGE_CHARS).collect())
+}
+
+/// What is said of failures that the rule has held back, where no other message says so.
+fn of_held_back(rule: &Rule, escalation: &StoredEscalation) -> (String, String) {
+    let were = failures_were(escalation.event.bundled);
+    let title = format!("{were} held back");
+    let text = format!(
+        "{title} since the last message of the rule {}.\nEscalation: {}.",
+        rule.document.rule_name, escalation.id
+    );
+    (title, text)
+}
+
+fn failures_were(count: u64) -> String {
+    if count == 1 { "1 failure was".to_owned() } else { format!("{count} failures were") }
 }
 
 /// What is said of a service time: the beginning of the title, and a line with the deadline.
@@ -61,7 +79,12 @@ fn of_service(escalation: &StoredEscalation, task: &Task, now_ms: i64) -> Option
             Some((format!("{clock} due in {left}: "), format!("{clock} due in {left}, at {at}.")))
         }
         Purpose::SlaBreach => Some((format!("{clock} overdue: "), format!("{clock} was due at {at}."))),
-        Purpose::Level | Purpose::Repeat | Purpose::FixFirst | Purpose::Remediation | Purpose::FollowUp => None,
+        Purpose::Level
+        | Purpose::Repeat
+        | Purpose::FixFirst
+        | Purpose::Remediation
+        | Purpose::FollowUp
+        | Purpose::HeldBack => None,
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn is_remedy(row: &OutboxRow) -> bool {
             row.kind == OutboxKind::Act && !LevelAction::names_message(&row.channel)
         }
         Purpose::Level => row.kind == OutboxKind::Act && LevelAction::names_remedy(&row.channel),
-        Purpose::Repeat | Purpose::SlaWarning | Purpose::SlaBreach | Purpose::FollowUp => false,
+        Purpose::Repeat | Purpose::SlaWarning | Purpose::SlaBreach | Purpose::FollowUp | Purpose::HeldBack => false,
     }
 }
 

@@ -6,14 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use core314_domain::escalation::{Admission, Command, Recent, RuleId, Windows};
+use core314_domain::escalation::{Admission, Command, Recent, Rule, RuleId, Windows};
 use core314_domain::ids::{RowId, TenantId};
 use tokio::sync::oneshot;
 
 use super::ask::{AskError, AskJob, Taken};
 use super::known_events::KnownEvents;
 use super::rule_queue::RuleQueue;
+use super::summary::Summed;
 use super::{Desk, EscalationError, Escalations, EscalationsMsg, Job, TellResult};
+use crate::ports::StoreError;
 use crate::runtime::Counters;
 use crate::supervision::{Behaviour, Ctx, Ref};
 
@@ -47,6 +49,8 @@ pub(crate) struct Held {
     /// Read from the rows when it is first needed.
     recent: Option<Recent>,
     known: KnownEvents,
+    /// When the parent wakes it for what was held back, by the rule's own name.
+    sums_up_ms: Option<i64>,
 }
 
 /// The actor.
@@ -150,6 +154,7 @@ impl RuleArgs {
                 Admission::HeldBack(_) => 2,
             };
             Counters::add(&self.desk.runtime().counters.failures_taken[place], 1);
+            self.tell_when(taken.tell_ms, held);
         }
         // Whoever has gone away asks again, and finds it done.
         let _ = job.answer.send(taken);
@@ -169,17 +174,51 @@ impl RuleArgs {
         let (Some(rule), Some(facts)) = (rules.set.rule(self.rule), rules.facts(self.rule)) else {
             return Err(AskError::Busy);
         };
-        // After an error they are read again.
-        let mut recent = if let Some(recent) = held.recent.take() {
-            recent
-        } else {
-            let windows = Windows::of(&rule.document);
-            let since_ms = self.desk.now_ms() - windows.longest_ms();
-            Recent::new(self.desk.book.recent(self.rule, since_ms, windows.most()).await?)
-        };
+        let mut recent = self.recent(rule, held).await?;
         let taken = self.desk.take(job, rule, facts.version, &mut recent, &mut held.known).await?;
         held.recent = Some(recent);
         Ok(taken)
+    }
+
+    /// What the rule's windows are counted from. After an error it is read again.
+    async fn recent(&self, rule: &Rule, held: &mut Held) -> Result<Recent, StoreError> {
+        if let Some(recent) = held.recent.take() {
+            return Ok(recent);
+        }
+        let windows = Windows::of(&rule.document);
+        let since_ms = self.desk.now_ms() - windows.longest_ms();
+        Ok(Recent::new(self.desk.book.recent(self.rule, since_ms, windows.most()).await?))
+    }
+
+    /// Has what was held back told at this time, or as soon as it is to be already. The rows that count it wake as well.
+    fn tell_when(&self, tell_ms: Option<i64>, held: &mut Held) {
+        let Some(tell_ms) = tell_ms else { return };
+        let now_ms = self.desk.now_ms();
+        let is_sooner = held.sums_up_ms.is_some_and(|at_ms| now_ms < at_ms && at_ms <= tell_ms);
+        if !is_sooner {
+            held.sums_up_ms = Some(tell_ms);
+            self.tell_next(self.rule, Some(tell_ms));
+        }
+    }
+
+    /// Tells what was held back, where its time has come and nothing has told it. When to look again.
+    async fn sum_up(&self, row: RowId, held: &mut Held) -> Result<Option<i64>, StoreError> {
+        let rules = self.desk.rules(self.tenant).await?;
+        let mut recent = match rules.set.rule(self.rule) {
+            Some(rule) => self.recent(rule, held).await?,
+            None => Recent::default(),
+        };
+        let summed = self.desk.sum_up((self.rule, self.tenant), row, &mut recent).await?;
+        held.recent = rules.set.rule(self.rule).is_some().then_some(recent);
+        Ok(match summed {
+            Summed::Nothing => None,
+            Summed::Later(at_ms) => Some(at_ms),
+            Summed::Told(event) => {
+                held.known.forget(event.id);
+                self.tell_next(event.id, event.wake_ms);
+                None
+            }
+        })
     }
 
     /// Whether the event has taken it.
@@ -199,9 +238,13 @@ impl RuleArgs {
     async fn look(&self, escalation: RowId, held: &mut Held) {
         held.known.forget(escalation);
         let mut watch = Vec::new();
-        let wake_ms = match self.desk.look(escalation, &mut watch).await {
+        let looked = match self.desk.look(escalation, &mut watch).await {
+            // A row that counts what was held back, or the rule's own name, which no event has.
+            Err(EscalationError::NotFound) => self.sum_up(escalation, held).await.map_err(EscalationError::from),
+            looked => looked,
+        };
+        let wake_ms = match looked {
             Ok(wake_ms) => wake_ms,
-            Err(EscalationError::NotFound) => None,
             Err(error) => {
                 tracing::warn!(%escalation, %error, "an escalation is looked at again");
                 Some(self.desk.now_ms() + AGAIN_MS)

@@ -42,7 +42,9 @@ impl Desk {
     ) -> Result<Option<i64>, EscalationError> {
         let mut wake_ms = None;
         for _ in 0..TURNS {
-            let Some(mut stored) = self.book.escalation(Scope::Platform, escalation).await? else { return Ok(None) };
+            let Some(mut stored) = self.book.escalation(Scope::Platform, escalation).await? else {
+                return Err(EscalationError::NotFound);
+            };
             let mut kept_wake_ms = stored.wake_ms;
             let mut rows = self.book.outbox(escalation).await?;
             let observed = self.observe(&mut rows).await?;
@@ -274,9 +276,10 @@ fn look_ms(row: &OutboxRow, now_ms: i64) -> i64 {
 }
 
 /// Whether something is still to be done: what an acknowledgement or the end has stopped is not, nor is anything but the notice
-/// of a service level, and of the end itself, after the end.
+/// of a service level, of other failures, and of the end itself, after the end.
 fn is_wanted(stored: &StoredEscalation, row: &OutboxRow) -> bool {
-    let outlasts = matches!(row.purpose, Purpose::SlaWarning | Purpose::SlaBreach | Purpose::FollowUp);
+    let outlasts =
+        matches!(row.purpose, Purpose::SlaWarning | Purpose::SlaBreach | Purpose::FollowUp | Purpose::HeldBack);
     !row.is_stopped && (outlasts || !stored.event.status.is_closed())
 }
 

@@ -217,6 +217,13 @@ pub trait EscalationBook: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(i64, String)>, StoreError>>;
 
+    /// The event of a rule that began last.
+    fn newest_of_rule(
+        &self,
+        tenant: TenantId,
+        rule: RuleId,
+    ) -> BoxFuture<'_, Result<Option<StoredEscalation>, StoreError>>;
+
     /// How many failures a rule has held back since its last message.
     fn held_back(&self, rule: RuleId) -> BoxFuture<'_, Result<u64, StoreError>>;
 
@@ -400,6 +407,8 @@ impl EscalationWrite {
 pub struct EventStep {
     /// With the version that the step was decided on; 0 for a new event.
     pub escalation: StoredEscalation,
+    /// Whether its messages tell what the rule has held back: the rows that count that are bundled into it.
+    pub bundles: bool,
     /// The status before; absent for a new event. What the rule's figures gain depends on the two.
     pub before: Option<EventBefore>,
     pub outbox: Vec<OutboxRow>,
@@ -466,6 +475,8 @@ pub struct HeldBackNote {
     pub asked: Value,
     pub conditions_met: Value,
     pub settles: Option<RowId>,
+    /// When it is told at the latest, where no message does before; absent: with the rule's next one, whenever that is.
+    pub tell_ms: Option<i64>,
     pub at_ms: i64,
 }
 

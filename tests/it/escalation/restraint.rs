@@ -64,6 +64,51 @@ async fn what_is_held_back_is_counted_and_told_with_the_next_message(kind: Store
     }
 }
 
+/// How many messages say that something was held back.
+async fn told_of_held_back(client: &Client<'_>) -> usize {
+    let inbox = client.items("/api/v1/notifications?limit=100").await;
+    inbox.iter().filter(|note| note["message"].as_str().is_some_and(|text| text.contains(" held back"))).count()
+}
+
+/// No other failure comes: the next level tells it, and where there is none the rule does so by itself.
+async fn what_a_throttle_holds_back_is_told_though_nothing_else_fails(kind: StoreKind) {
+    let mut bed = Bed::start(kind).await;
+    let user = bed.clients()[0].user;
+    let bundled = |page: &Value, subject: &str, id: &Value| {
+        let rows = page["items"].as_array().cloned().unwrap_or_default();
+        rows.iter().any(|row| row["subject"] == subject && row["bundled_into"] == *id)
+    };
+    let suppressed = "/api/v1/escalation-events?status=suppressed";
+    let id = {
+        let [client, _] = bed.clients();
+        let mut limited = rule("limited");
+        limited["throttles"] = json!([{"max": 1, "minutes": 0.4}]);
+        let again = json!({"level": 2, "delay_minutes": 0.1, "actions": ["notify_user"]});
+        limited["escalation_levels"].as_array_mut().expect("levels").push(again);
+        client.post("/api/v1/escalation-rules", limited, 201).await;
+        let opened = report(&client, "a", "high").await;
+        assert_eq!(report(&client, "b", "high").await["admission"], "held_back");
+        let id = opened["escalation_event_id"].clone();
+        client.until(suppressed, |page| bundled(page, "b", &id)).await;
+        let event = client.get(&format!("/api/v1/escalation-events/{}", id.as_str().expect("an id"))).await;
+        assert_eq!(pick(&event, "escalation_level held_back_count"), json!([2, 1]), "the second level tells it");
+        let held = report(&client, "c", "high").await;
+        assert_eq!(held["admission"], "held_back", "{held}");
+        id
+    };
+    // Its time is a row: a process that dies forgets nothing of it.
+    bed.restart();
+    let client = Client::of(&bed.server, user);
+    client.until(suppressed, |page| bundled(page, "c", &id)).await;
+    let path = format!("/api/v1/escalation-events/{}", id.as_str().expect("an id"));
+    let is_sent = |event: &Value| {
+        let sent = event["notifications_sent"].as_array().cloned().unwrap_or_default();
+        sent.iter().any(|row| row["purpose"] == "held_back" && row["status"] == "sent")
+    };
+    client.until(&path, is_sent).await;
+    assert_eq!(told_of_held_back(&client).await, 2, "the second level, and the rule by itself");
+}
+
 async fn a_silence_keeps_still_and_an_event_holds_what_depends_on_it(kind: StoreKind) {
     let bed = Bed::start(kind).await;
     let [client, _] = bed.clients();
@@ -273,6 +318,7 @@ async fn schedules_say_who_is_on_call(kind: StoreKind) {
 on_both_stores!(
     a_silence_is_changed_and_what_it_holds_back_has_an_event,
     what_is_held_back_is_counted_and_told_with_the_next_message,
+    what_a_throttle_holds_back_is_told_though_nothing_else_fails,
     a_silence_keeps_still_and_an_event_holds_what_depends_on_it,
     rules_are_checked_tried_out_and_changed,
     schedules_say_who_is_on_call,

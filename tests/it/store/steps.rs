@@ -84,6 +84,7 @@ impl<'b> Scene<'b> {
         };
         let step = EventStep {
             escalation: escalation.clone(),
+            bundles: false,
             before: None,
             outbox: Vec::new(),
             stops: None,
@@ -124,6 +125,7 @@ impl<'b> Scene<'b> {
         };
         EventStep {
             escalation: StoredEscalation { event: decision.event, ..of.clone() },
+            bundles: false,
             before: Some(EventBefore::of(&of.event)),
             outbox: vec![task],
             stops: None,

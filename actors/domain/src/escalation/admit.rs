@@ -99,6 +99,16 @@ impl Recent {
         }
     }
 
+    /// Until when a window is full, as far as nothing else is escalated meanwhile; `None`: none is.
+    pub fn full_until_ms(&self, windows: &Windows, now_ms: i64) -> Option<i64> {
+        let full = windows.limits.iter().filter_map(|(max, ms, _)| {
+            // Of as many as fill it the oldest leaves it first.
+            let oldest = self.0.iter().rev().nth((*max as usize).saturating_sub(1));
+            oldest.map(|(at_ms, _)| at_ms + ms).filter(|until_ms| *until_ms > now_ms)
+        });
+        full.max()
+    }
+
     /// What holds a new event on a subject back: its cooldown first, then any window that is full.
     pub fn holds_back(&self, windows: &Windows, subject: &str, now_ms: i64) -> Option<HeldBack> {
         if windows.cooldown_ms > 0 {

@@ -72,8 +72,14 @@ pub struct Event {
     pub level: u32,
     /// How many failures it stands for.
     pub count: u64,
-    /// How many were held back before it: its messages say so.
+    /// How many the rule has held back before it, and since then: its messages say so.
     pub held_back: u64,
+    /// Those among them that its latest message is the first to tell.
+    #[serde(default)]
+    pub bundled: u64,
+    /// How often it has told what was held back, because no other message did.
+    #[serde(default)]
+    summaries: u32,
     causes: Vec<RowId>,
     pub triggered_ms: i64,
     pub acknowledged: Option<Deed>,
@@ -187,6 +193,8 @@ impl Event {
             level: 0,
             count: 1,
             held_back,
+            bundled: held_back,
+            summaries: 0,
             causes: vec![cause],
             triggered_ms: now_ms,
             acknowledged: None,
@@ -251,6 +259,12 @@ impl Event {
     /// Whether the people of a level still wait for its remediation.
     pub fn waits_for_remedy(&self, level: u32, now_ms: i64) -> bool {
         self.grace.as_ref().is_some_and(|grace| grace.level == level && grace.until_ms > now_ms)
+    }
+
+    /// Failures that the rule has held back since its last message: the next one tells them.
+    pub fn bundle(&mut self, failures: u64) {
+        self.held_back += failures;
+        self.bundled = failures;
     }
 
     /// When its service times end, as they count now: until the response, and until the resolution.

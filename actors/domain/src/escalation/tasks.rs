@@ -12,6 +12,7 @@ words! {
     Purpose {
         Level = "level", Repeat = "repeat", FixFirst = "fix_first", Remediation = "remediation",
         SlaWarning = "sla_warning", SlaBreach = "sla_breach", FollowUp = "follow_up",
+        HeldBack = "held_back",
     }
 }
 
@@ -47,6 +48,12 @@ impl Task {
     /// Its name: the same however often it is decided.
     pub fn key(&self, event: RowId) -> String {
         format!("{event}/{}/{}/{}/{}", self.purpose, self.level, self.round, self.place)
+    }
+
+    /// Whether it is a message that also says how many failures the rule has held back since the last one.
+    pub fn bundles(&self) -> bool {
+        let is_notice = matches!(self.what, What::Notify { .. });
+        is_notice && matches!(self.purpose, Purpose::Level | Purpose::Repeat | Purpose::HeldBack)
     }
 
     /// Whether its success shows that what had failed is mended.

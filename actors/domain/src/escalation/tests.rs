@@ -1,5 +1,6 @@
 //! The life of events in simulated time, and properties that hold for every rule and every history.
 
+mod held_back;
 mod remedies;
 mod service;
 

@@ -27,7 +27,7 @@ macro_rules! stopped {
     };
 }
 const STOPPED_CLIMB: &str = stopped!("IN ('level', 'repeat')");
-const STOPPED_ALL: &str = stopped!("NOT IN ('sla_warning', 'sla_breach')");
+const STOPPED_ALL: &str = stopped!("NOT IN ('sla_warning', 'sla_breach', 'held_back')");
 /// What is cut off is looked at soon, whatever dies in between.
 const WAKES_FOR_IT: &str = "UPDATE escalations SET wake_at_ms = $1 WHERE id = $2 AND tenant_id = $3 \
     AND (wake_at_ms IS NULL OR wake_at_ms > $1) RETURNING id";

@@ -89,7 +89,7 @@ pub(super) fn new_event_row(escalation: &StoredEscalation, at_ms: i64) -> [Cell<
     ]
 }
 
-pub(super) fn next_event_row(escalation: &StoredEscalation, at_ms: i64) -> [Cell<'_>; 22] {
+pub(super) fn next_event_row(escalation: &StoredEscalation, at_ms: i64) -> [Cell<'_>; 23] {
     let event = &escalation.event;
     let [ack_by, ack_at, end_by, end_at, notes, tried, mended, response, resolution, late, too_late] =
         course(escalation);
@@ -101,6 +101,7 @@ pub(super) fn next_event_row(escalation: &StoredEscalation, at_ms: i64) -> [Cell
         i64::from(event.level).into(),
         event.urgency.as_str().into(),
         (event.count as i64).into(),
+        (event.held_back as i64).into(),
         state(event),
         ack_by,
         ack_at,
@@ -159,7 +160,7 @@ pub(super) fn held_row(note: &HeldBackNote) -> [Cell<'_>; 40] {
         text(&json!([])),
         Cell::Text(None),
         1_i64.into(),
-        Cell::Int(None),
+        note.tell_ms.into(),
         note.at_ms.into(),
         note.at_ms.into(),
         note.at_ms.into(),

@@ -62,12 +62,12 @@ const EVENT: Bulk = Bulk {
 };
 /// Columns: what of an event changes.
 pub(in crate::store) const EVENT_NEXT: Bulk = Bulk {
-    before: "WITH u (id, tenant_id, version, status, level, urgency, count, state, acknowledged_by, acknowledged_at_ms, \
+    before: "WITH u (id, tenant_id, version, status, level, urgency, count, held_back, state, acknowledged_by, acknowledged_at_ms, \
              resolved_by, resolved_at_ms, resolution_notes, remediation_attempted, remediation_succeeded, \
              response_deadline_ms, resolution_deadline_ms, response_breached, resolution_breached, open_subject, wake_at_ms, \
              at_ms) AS (",
     after: ") UPDATE escalations SET version = u.version + 1, status = u.status, level = u.level, urgency = u.urgency, \
-            count = u.count, state = u.state, acknowledged_by = u.acknowledged_by, \
+            count = u.count, held_back = u.held_back, state = u.state, acknowledged_by = u.acknowledged_by, \
             acknowledged_at_ms = u.acknowledged_at_ms, resolved_by = u.resolved_by, resolved_at_ms = u.resolved_at_ms, \
             resolution_notes = u.resolution_notes, remediation_attempted = u.remediation_attempted, \
             remediation_succeeded = u.remediation_succeeded, response_deadline_ms = u.response_deadline_ms, \
@@ -77,9 +77,10 @@ pub(in crate::store) const EVENT_NEXT: Bulk = Bulk {
             AND escalations.version = u.version RETURNING escalations.id",
 };
 const OPEN_ALREADY: &str = "SELECT id FROM escalations WHERE id = $1 OR (rule_id = $2 AND open_subject = $3)";
-const BUNDLED: &str = "UPDATE escalations SET bundled_into = $1, updated_at_ms = $2 \
+/// What is told needs no time of its own any more.
+const BUNDLED: &str = "UPDATE escalations SET bundled_into = $1, updated_at_ms = $2, wake_at_ms = NULL \
     WHERE rule_id = $3 AND tenant_id = $4 AND status = 'suppressed' AND bundled_into IS NULL RETURNING id";
-const HELD_AGAIN: &str = "UPDATE escalations SET count = count + 1, updated_at_ms = $1 \
+const HELD_AGAIN: &str = "UPDATE escalations SET count = count + 1, updated_at_ms = $1, wake_at_ms = coalesce(wake_at_ms, $5) \
     WHERE rule_id = $2 AND subject = $3 AND tenant_id = $4 AND status = 'suppressed' AND bundled_into IS NULL RETURNING id";
 
 /// Steps of events that there are, until they are written.
@@ -129,7 +130,7 @@ impl<'a> Steps<'a> {
 
 /// Moves events on, and says which were at the versions that their steps were decided on.
 async fn move_on(connection: &mut Connection, steps: &[(usize, &EventStep)]) -> Result<HashSet<RowId>, Failure> {
-    let mut rows = Rows::new(22);
+    let mut rows = Rows::new(23);
     for (_, step) in steps {
         rows.push(next_event_row(&step.escalation, step.at_ms));
     }
@@ -151,11 +152,18 @@ pub(super) async fn begin(connection: &mut Connection, step: &EventStep) -> Resu
     let mut rows = Rows::new(40);
     rows.push(new_event_row(escalation, at_ms));
     connection.bulk(EVENT, &rows).await?;
-    let cells = [id.0.into(), at_ms.into(), escalation.rule.0.into(), tenant.0.into()];
-    connection.fetch(BUNDLED, &cells).await?;
+    bundle(connection, step).await?;
     opened(connection, escalation, at_ms).await?;
     follow(connection, &[step]).await?;
     Ok(None)
+}
+
+/// What the rule has held back is told by this event.
+async fn bundle(connection: &mut Connection, step: &EventStep) -> Result<(), Failure> {
+    let escalation = &step.escalation;
+    let (id, tenant) = (escalation.id.0.into(), escalation.owner.tenant.0.into());
+    let cells = [id, step.at_ms.into(), escalation.rule.0.into(), tenant];
+    connection.fetch(BUNDLED, &cells).await.map(drop)
 }
 
 /// Writes what comes with steps, whose events are written.
@@ -165,6 +173,9 @@ async fn follow(connection: &mut Connection, steps: &[&EventStep]) -> Result<(),
             let event = (step.escalation.id, step.escalation.owner.tenant);
             outbox::stop(connection, stop, event, step.at_ms).await?;
         }
+    }
+    for step in steps.iter().filter(|step| step.bundles) {
+        bundle(connection, step).await?;
     }
     outbox::write(connection, steps).await?;
     let mut gains: BTreeMap<RuleId, Gain> = BTreeMap::new();
@@ -277,7 +288,8 @@ async fn write_figures(connection: &mut Connection, gains: &BTreeMap<RuleId, Gai
 /// Counts a failure that told nobody.
 pub(super) async fn held_back(connection: &mut Connection, note: &HeldBackNote) -> Result<(), Failure> {
     let (tenant, at_ms) = (note.owner.tenant, note.at_ms);
-    let cells = [at_ms.into(), note.rule.0.into(), note.subject.as_str().into(), tenant.0.into()];
+    let subject = note.subject.as_str().into();
+    let cells = [at_ms.into(), note.rule.0.into(), subject, tenant.0.into(), note.tell_ms.into()];
     if connection.fetch(HELD_AGAIN, &cells).await?.is_empty() {
         let mut rows = Rows::new(40);
         rows.push(held_row(note));

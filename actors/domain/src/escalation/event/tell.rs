@@ -1,9 +1,29 @@
 //! What levels want done: notices by channel and recipient, and actions.
 
-use super::{Repeating, Work};
+use super::{Decision, Event, Repeating, Work};
 use crate::escalation::document::{ActionDocument, ChannelDocument, LevelDocument, Until};
+use crate::escalation::rule::Rule;
 use crate::escalation::tasks::{Purpose, Task, What};
 use crate::escalation::{LevelAction, minutes_ms};
+
+impl Event {
+    /// Tells what the rule has held back where no other message does: those of the level that was reached, or the nearest one
+    /// that tells somebody. An event that has ended tells it, too: it filled the window that held the others back.
+    pub fn sum_up(&self, rule: &Rule, next_wake_ms: Option<i64>, now_ms: i64) -> Decision {
+        let mut work = Work { rule, event: self.clone(), tasks: Vec::new(), stops: false, now_ms };
+        work.event.summaries += 1;
+        let round = work.event.summaries;
+        let levels = &rule.document.escalation_levels;
+        let (reached, later) = levels.split_at((self.level as usize).max(1).min(levels.len()));
+        for level in reached.iter().rev().chain(later).filter(|_| !rule.document.records_only()) {
+            if work.tasks.is_empty() {
+                work.notify(Purpose::HeldBack, level, round);
+            }
+        }
+        work.tasks.iter_mut().for_each(|task| task.level = 0);
+        Decision { event: work.event, tasks: work.tasks, stops: false, next_wake_ms }
+    }
+}
 
 impl Work<'_> {
     pub(super) fn tell_level(&mut self, level: &LevelDocument) {
