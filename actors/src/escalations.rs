@@ -14,6 +14,7 @@
 
 mod act;
 mod ask;
+mod dependencies;
 mod desk;
 mod known_events;
 mod message;

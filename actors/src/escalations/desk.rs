@@ -14,6 +14,7 @@ use dashmap::DashMap;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::dependencies::Dependencies;
 use super::{EscalationError, Escalations, EscalationsMsg, Job, Nudge, TellResult};
 use crate::engine::{Engine, Inner};
 use crate::ports::escalation::{EscalationBook, EscalationWrite, StoredEscalation, StoredRule, StoredSilence};
@@ -70,8 +71,7 @@ pub struct TenantRules {
     pub set: RuleSet,
     kept: HashMap<RuleId, RuleFacts>,
     silences: Vec<Silence>,
-    /// Of each rule that others depend on, by its name: those others.
-    dependents: HashMap<String, Vec<RuleId>>,
+    dependencies: Dependencies,
     is_active: bool,
 }
 
@@ -88,13 +88,11 @@ impl TenantRules {
     /// earlier release saved and this one cannot compile is left out, loudly.
     fn of(stored: Vec<StoredRule>, silences: Vec<StoredSilence>, before: Option<&Self>) -> Self {
         let mut kept = HashMap::with_capacity(stored.len());
-        let mut dependents: HashMap<String, Vec<RuleId>> = HashMap::new();
+        let mut dependencies = Dependencies::default();
         let mut rules = Vec::with_capacity(stored.len());
         for StoredRule { id, version, document, created_by, updated_by, .. } in stored {
             kept.insert(id, RuleFacts { version, created_by, updated_by });
-            for name in &document.depends_on {
-                dependents.entry(name.clone()).or_default().push(id);
-            }
+            dependencies.add(id, &document);
             let known = before.filter(|before| before.facts(id).is_some_and(|facts| facts.version == version));
             if let Some(rule) = known.and_then(|before| before.set.rule(id)) {
                 rules.push(rule.clone());
@@ -110,12 +108,17 @@ impl TenantRules {
         }
         let compiled = silences.into_iter().filter_map(|s| Silence::compile(s.id, s.document, s.created_ms).ok());
         let is_active = rules.iter().any(|rule| rule.document.is_active);
-        Self { set: RuleSet::new(rules), kept, silences: compiled.collect(), dependents, is_active }
+        Self { set: RuleSet::new(rules), kept, silences: compiled.collect(), dependencies, is_active }
     }
 
     /// What is known of a rule beside its document.
     pub fn facts(&self, id: RuleId) -> Option<&RuleFacts> {
         self.kept.get(&id)
+    }
+
+    /// The rules, by name, whose open events hold those of a rule.
+    pub(super) fn holding(&self, rule: &Rule) -> Vec<String> {
+        self.dependencies.holding(&rule.document)
     }
 
     /// Silences that cover a failure under a rule, whether they are in force now or later.
@@ -286,7 +289,7 @@ impl Desk {
         let dependents = match self.rules(tenant).await {
             Ok(rules) => {
                 let name = rules.set.rule(rule).map(|rule| &rule.document.rule_name);
-                name.and_then(|name| rules.dependents.get(name)).cloned().unwrap_or_default()
+                name.map(|name| rules.dependencies.held_by(name)).unwrap_or_default()
             }
             // Each of them looks now and then.
             Err(error) => return tracing::warn!(%error, "who waits for the end of an escalation could not be read"),
@@ -337,7 +340,7 @@ impl Desk {
         if silent.is_some() || rule.document.depends_on.is_empty() {
             return Ok(Surroundings { hold: silent, next_hold_ms });
         }
-        let open = self.book.open_among(owner.tenant, rule.document.depends_on.clone()).await?;
+        let open = self.book.open_among(owner.tenant, rules.holding(rule)).await?;
         let hold = open.map(|name| Hold {
             reason: format!("an event of '{name}', on which the rule depends, is open"),
             since_ms: event.map_or(now_ms, |event| event.held.as_ref().map_or(now_ms, |held| held.since_ms)),

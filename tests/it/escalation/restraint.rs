@@ -117,7 +117,10 @@ async fn a_silence_keeps_still_and_an_event_holds_what_depends_on_it(kind: Store
     let mut checkout = rule("checkout");
     checkout["trigger_conditions"] = json!({"subject": "shop"});
     checkout["depends_on"] = json!(["database"]);
-    for rule in [database, checkout] {
+    let mut orders = rule("orders");
+    orders["trigger_conditions"] = json!({"subject": "orders"});
+    orders["depends_on"] = json!(["checkout"]);
+    for rule in [database, checkout, orders] {
         client.post("/api/v1/escalation-rules", rule, 201).await;
     }
     let silence = json!({"name": "works", "matcher": {"subject": "db"}, "ends_at": "2099-01-01T00:00:00Z"});
@@ -129,6 +132,9 @@ async fn a_silence_keeps_still_and_an_event_holds_what_depends_on_it(kind: Store
     let opened = report(&client, "db", "high").await;
     assert_eq!(opened["admission"], "opened");
     let held = report(&client, "shop", "high").await;
+    assert_eq!(held["held_back_by"], "an event of 'database', on which the rule depends, is open");
+    // What it depends on has no event of its own, because that is held back.
+    let held = report(&client, "orders", "high").await;
     assert_eq!(held["held_back_by"], "an event of 'database', on which the rule depends, is open");
     let id = opened["escalation_event_id"].as_str().expect("an event");
     client.post(&format!("/api/v1/escalation-events/{id}/resolve"), json!({}), 200).await;
