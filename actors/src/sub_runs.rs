@@ -189,9 +189,9 @@ impl Inner {
     }
 
     /// Cancels the run of a step, which is told of its end as of any other.
-    async fn stop_sub_run(&self, stop: &StopRun) -> Result<(), StoreError> {
-        let (parent, step) = (&stop.parent, stop.step);
-        let Some(run) = stop.known else { return self.find_stopped(stop).await };
+    async fn stop_sub_run(&self, order: &StopRun) -> Result<(), StoreError> {
+        let (parent, step) = (&order.parent, order.step);
+        let Some(run) = order.known else { return self.find_stopped(order).await };
         let stored = self.runtime.store.load_runs(vec![run]).await?.pop();
         let live = stored.filter(|stored| !stored.state.status.is_terminal());
         let Some(live) = live.filter(|stored| stored.header.owner.tenant == parent.owner.tenant) else {

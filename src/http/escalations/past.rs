@@ -23,13 +23,11 @@ pub async fn of_execution(state: &State, scope: Scope, id: ExecutionId) -> Resul
         "action_target": row["action_target"], "integration": row["action_target"], "urgency": row["urgency"],
         "priority": row["priority"],
     });
-    let reason = match row["execution_status"].as_str() {
-        Some("expired") => EscalationReason::ExecutionExpired,
-        _ => {
-            let attempt = last_attempt(state, scope, id).await?;
-            how_it_failed(&mut noted, &row, &attempt);
-            EscalationReason::ExecutionFailed
-        }
+    let reason = if row["execution_status"] == "expired" {
+        EscalationReason::ExecutionExpired
+    } else {
+        how_it_failed(&mut noted, &row, &last_attempt(state, scope, id).await?);
+        EscalationReason::ExecutionFailed
     };
     Ok(Failure::described(reason, Arc::new(about_run(noted, &run)), time(state, &row["completed_at"])))
 }

@@ -43,11 +43,11 @@ async fn the_first_key_needs_no_key(kind: StoreKind) {
     let socket = Client::builder().unix_socket(path(&installation)).build().expect("a client");
     let request =
         socket.post("http://localhost/api/v1/webhooks").header("X-User-Id", uuid::Uuid::from_u128(7).to_string());
-    let made =
+    let webhook =
         request.json(&serde_json::json!({"name": "shop", "trigger_type": "webhook"})).send().await.expect("answers");
-    let made: Value = made.json().await.expect("JSON");
-    let url = made["url"].as_str().unwrap_or_default();
-    assert!(url.starts_with(&format!("{}/hooks/", server.url)), "{made}");
+    let webhook: Value = webhook.json().await.expect("JSON");
+    let url = webhook["url"].as_str().unwrap_or_default();
+    assert!(url.starts_with(&format!("{}/hooks/", server.url)), "{webhook}");
 
     // Over TCP nobody is the local user, and a token on the socket counts for what it is.
     let anybody = server.http.get(format!("{}/api/v1/actors", server.url)).send().await.expect("an answer");

@@ -144,8 +144,7 @@ async fn move_on(connection: &mut Connection, steps: &[(usize, &EventStep)]) -> 
 /// Writes a step that begins an event.
 pub(super) async fn begin(connection: &mut Connection, step: &EventStep) -> Result<Option<Outcome>, Failure> {
     let (escalation, at_ms) = (&step.escalation, step.at_ms);
-    let (id, tenant) = (escalation.id, escalation.owner.tenant);
-    let cells = [id.0.into(), escalation.rule.0.into(), escalation.event.subject.as_str().into()];
+    let cells = [escalation.id.0.into(), escalation.rule.0.into(), escalation.event.subject.as_str().into()];
     if !connection.fetch(OPEN_ALREADY, &cells).await?.is_empty() {
         return Ok(Some(Outcome::Conflict));
     }
