@@ -169,12 +169,7 @@ async fn live(
                 tracing::info!(signal = name, grace_seconds = config.grace().as_secs(), "draining");
                 Ok(Ended::Drained)
             }
-            Some(reason) = root_failures.recv() => {
-                tracing::error!(reason, "the supervision tree has given up");
-                // Where nobody reads it, the exit code says it all the same.
-                let _ = writeln!(std::io::stderr(), "error: the supervision tree has given up: {reason}");
-                return Ok(Ended::GaveUp);
-            }
+            Some(reason) = root_failures.recv() => return Ok(given_up(&reason)),
             outcome = &mut answering => Err(stopped_answering(outcome)),
         }
     };
@@ -195,6 +190,13 @@ async fn live(
         name = insisted => anyhow::bail!("{name} again: stopped before the drain was over"),
     }
     receiver.and(ended)
+}
+
+fn given_up(reason: &str) -> Ended {
+    tracing::error!(reason, "the supervision tree has given up");
+    // Where nobody reads it, the exit code says it all the same.
+    let _ = writeln!(std::io::stderr(), "error: the supervision tree has given up: {reason}");
+    Ended::GaveUp
 }
 
 fn bind(config: &Config) -> anyhow::Result<TcpListener> {

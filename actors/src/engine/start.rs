@@ -175,7 +175,6 @@ impl Engine {
         let args = SchedulesArgs::new(runtime.clone(), ingress.clone(), writer.clone());
         let spec = ChildSpec::new("schedules").placement(Placement::Worker(0));
         let schedules = root.root().start_child::<Schedules>(spec, args).map_err(|e| actors(&e))?;
-        let delivery_credits = Arc::new(Semaphore::new(MAX_PENDING_DELIVERIES));
         let inner = Inner {
             runtime,
             tree: root,
@@ -185,7 +184,7 @@ impl Engine {
             starter,
             schedules,
             partitions: shared,
-            delivery_credits,
+            delivery_credits: Arc::new(Semaphore::new(MAX_PENDING_DELIVERIES)),
             stopping: watch::Sender::new(false),
             replay_credits: Arc::new(Semaphore::new(super::replay::MOST_AT_ONCE)),
             bulk: OnceLock::new(),

@@ -287,7 +287,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let settings = AuthSettings { jwks_file: file.path().display().to_string(), ..settings(3_600, 0) };
         let error = KeySource::new(&settings).err().expect("an empty file is refused");
-        assert!(error.to_string().starts_with("auth.jwks_file /"), "{error}");
+        assert!(error.to_string().starts_with("auth.jwks_file: /"), "{error}");
         std::fs::write(file.path(), only("rsa")).unwrap();
         let source = source(&settings);
         assert_eq!(has(&source, "rsa").await, Some(true));
