@@ -134,7 +134,7 @@ pub async fn role_of(people: &dyn PeopleBook, owner: Owner, user: UserId) -> Res
 }
 
 /// Whether the directory of an organization names others, and not them. One that names nobody is not kept, and says nothing.
-async fn has_left(people: &dyn PeopleBook, owner: Owner, user: UserId) -> Result<bool, StoreError> {
+pub async fn has_left(people: &dyn PeopleBook, owner: Owner, user: UserId) -> Result<bool, StoreError> {
     if owner.organization.is_none() || role_of(people, owner, user).await?.is_some() {
         return Ok(false);
     }

@@ -87,7 +87,8 @@ const OPEN_OF_RULE: &str = "SELECT coalesce(wake_at_ms, 0), id, rule_id, tenant_
 const LIVE_RUNS: &str = "SELECT s.run_id FROM run_state s JOIN runs r ON r.id = s.run_id WHERE s.tenant_id = $1 \
     AND s.run_status IN ('pending', 'awaiting_approval', 'running', 'paused', 'compensating') AND r.flow_id = $2 \
     ORDER BY s.run_id LIMIT $3";
-const LAST_ATTEMPT: &str = "SELECT id FROM log WHERE run_id = $1 AND step_no = $2 ORDER BY attempt DESC LIMIT 1";
+const LAST_ATTEMPT: &str = "SELECT id FROM log WHERE run_id = $1 AND step_no = $2 \
+    AND ($3 IS NULL OR tenant_id = $3) ORDER BY attempt DESC LIMIT 1";
 const UNKNOWN: &str = "SELECT id FROM log WHERE run_id = $1 AND error_code = 'outcome_unknown' LIMIT 1";
 const ON_CALL: &str = schedules!("WHERE tenant_id = $1 AND name = $2");
 const ON_CALL_BY_ID: &str = schedules!("WHERE id = $1 AND ($2 IS NULL OR tenant_id = $2)");
@@ -276,11 +277,11 @@ impl EscalationBook for SqlStore {
         })
     }
 
-    fn last_attempt(&self, execution: ExecutionId) -> BoxFuture<'_, Result<Option<LogId>, StoreError>> {
+    fn last_attempt(&self, scope: Scope, execution: ExecutionId) -> BoxFuture<'_, Result<Option<LogId>, StoreError>> {
         Box::pin(async move {
             let Some((run, step)) = execution.parts() else { return Ok(None) };
-            let cells = [run.0.into(), i64::from(step).into()];
-            one(&rows(self, Scope::Platform, LAST_ATTEMPT, &cells).await?, |mut f| Ok(LogId(f.uuid()?)))
+            let cells = [run.0.into(), i64::from(step).into(), tenant_of(scope).into()];
+            one(&rows(self, scope, LAST_ATTEMPT, &cells).await?, |mut f| Ok(LogId(f.uuid()?)))
         })
     }
 

@@ -76,8 +76,11 @@ impl Engine {
     ) -> Result<bool, E> {
         let ends = &self.inner.runtime.ends;
         let heard = ends.wait(id);
-        if ended.await? {
-            return Ok(true);
+        let ended = ended.await;
+        if !matches!(ended, Ok(false)) {
+            drop(heard);
+            ends.forget(id);
+            return ended;
         }
         let mut stopping = self.inner.stopping.subscribe();
         let in_time = tokio::select! {

@@ -265,7 +265,7 @@ pub trait EscalationBook: Send + Sync + 'static {
     fn live_runs(&self, tenant: TenantId, flow: FlowId, limit: usize) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>>;
 
     /// The row of an execution's last attempt.
-    fn last_attempt(&self, execution: ExecutionId) -> BoxFuture<'_, Result<Option<LogId>, StoreError>>;
+    fn last_attempt(&self, scope: Scope, execution: ExecutionId) -> BoxFuture<'_, Result<Option<LogId>, StoreError>>;
 
     /// What failures of a tenant are about, of many in one read: as [`super::store::Store::subject`] shows these runs, and the
     /// rows of the last attempts of these executions. What is not there, or not the tenant's, is left out.

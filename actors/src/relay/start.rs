@@ -15,6 +15,7 @@ use crate::commit_writer;
 use crate::escalations::AskError;
 use crate::failpoint;
 use crate::ingress::{Accepted, IdempotencyRequest, Target, Trigger, TriggerError, Triggered, WhyNot};
+use crate::ports::Scope;
 use crate::ports::escalation::AboutFailures;
 use crate::ports::signal::{Occurrence, SignalWrite};
 use crate::ports::store::Write;
@@ -102,7 +103,7 @@ impl Starter {
             if let Some(execution) = failure.execution {
                 failure.log = match about {
                     Some(about) => about.attempts.get(&execution).copied(),
-                    None => desk.book().last_attempt(execution).await?,
+                    None => desk.book().last_attempt(Scope::Tenant(occurrence.owner.tenant), execution).await?,
                 };
             }
             let is_last = no + 1 == all.len();

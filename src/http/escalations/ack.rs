@@ -7,7 +7,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::escalations::{Acknowledger, EscalationError};
 use core314_actors::ports::Scope;
 use core314_actors::ports::escalation::StoredEscalation;
+use core314_actors::recipients::has_left;
 use core314_domain::escalation::{Command, Refused};
+use core314_domain::words::Role;
 
 use super::not_told;
 use crate::http::openapi::{Access, Doc};
@@ -110,7 +112,14 @@ async fn find(state: &State, token: &str) -> Result<Opened, Problem> {
     let who = desk.opened(token).ok_or_else(missing)?;
     let stored = desk.book().escalation(Scope::Tenant(who.tenant), who.escalation).await?;
     let stored = stored.ok_or_else(missing)?;
-    let role = standing(state, stored.owner, who.user).await?.map_err(|why| Problem::Forbidden(why.to_owned()))?;
+    let role = match standing(state, stored.owner, who.user).await? {
+        Ok(role) => role,
+        Err(why) if has_left(state.engine.people()?.as_ref(), stored.owner, who.user).await? => {
+            return Err(Problem::Forbidden(why.to_owned()));
+        }
+        // A directory that is not kept says nothing: the message was theirs.
+        Err(_) => Role::Operator,
+    };
     Ok(Opened { who, stored, refusal: below_operator(role) })
 }
 

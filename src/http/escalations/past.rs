@@ -34,7 +34,7 @@ pub async fn of_execution(state: &State, scope: Scope, id: ExecutionId) -> Resul
 
 /// The row of an execution's last attempt; null where none is kept.
 async fn last_attempt(state: &State, scope: Scope, id: ExecutionId) -> Result<Value, Problem> {
-    let Some(log) = state.engine.escalations()?.book().last_attempt(id).await? else { return Ok(Value::Null) };
+    let Some(log) = state.engine.escalations()?.book().last_attempt(scope, id).await? else { return Ok(Value::Null) };
     Ok(state.views.one(scope, Resource::Log, log.0).await?.unwrap_or_default())
 }
 
