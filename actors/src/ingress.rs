@@ -24,6 +24,7 @@ use core314_domain::run::{Command, FlowRef, Reuse, RunHeader};
 use core314_domain::words::{ExecutionMode, RunStatus, TriggerType};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
+use flows::input;
 pub(crate) use size::json_bytes;
 
 use crate::bulkhead::{Bulkhead, is_small};
@@ -69,6 +70,8 @@ pub enum Target {
     Version(FlowId, i64),
     /// The active flows whose trigger and conditions match: the newest, and every one that says `match: all`.
     Matching,
+    /// The same, for a delivery to the webhook of this name: it finds the flows that name it as their own, too.
+    Delivered(Arc<str>),
     /// This flow, with what has started an earlier run of it.
     Restart(FlowId),
     /// This flow, if its trigger and conditions match.
@@ -237,7 +240,7 @@ impl Ingress {
         let _credit = self.credits_for(1)?;
         self.check_size(&trigger)?;
         let flow = match &trigger.target {
-            Target::Matching | Target::Only(_) => return self.start_matching(&trigger).await,
+            Target::Matching | Target::Delivered(_) | Target::Only(_) => return self.start_matching(&trigger).await,
             Target::Flow(id) | Target::Restart(id) => self.named_flow(trigger.owner.tenant, *id).await?,
             Target::Scheduled(step) => self.named_flow(trigger.owner.tenant, step.flow).await?,
             Target::Version(id, version) | Target::Again { flow: id, version, .. } => {
@@ -400,7 +403,12 @@ impl Ingress {
                 accepting.schedule = Some(Box::new(ScheduleMove { run: Some(header.id), ..ScheduleMove::clone(step) }));
             }
             Target::Again { reuse, .. } => accepting.reuse = Some(reuse.clone()),
-            Target::Flow(_) | Target::Restart(_) | Target::Version(..) | Target::Matching | Target::Only(_) => {}
+            Target::Flow(_)
+            | Target::Restart(_)
+            | Target::Version(..)
+            | Target::Matching
+            | Target::Delivered(_)
+            | Target::Only(_) => {}
         }
         let (answer, heard) = oneshot::channel();
         let (plan, claim, bytes) = (flow.plan.clone(), claim.map(Arc::new), bytes.unwrap_or(0));
@@ -463,16 +471,6 @@ impl Ingress {
             accepted_at_ms: now_ms,
             deadline_at_ms: flow.plan.deadline_ms.map(|ms| now_ms + ms),
         }
-    }
-}
-
-/// What a person filled in, checked and completed by the flow's form; whatever else starts a flow is taken as it is.
-fn input(flow: &ReadyFlow, trigger: &Trigger) -> Result<Json, TriggerError> {
-    match &flow.plan.form {
-        Some(form) if trigger.trigger_type == TriggerType::Manual => {
-            form.fill(&trigger.context).map(Arc::new).map_err(TriggerError::InvalidInput)
-        }
-        Some(_) | None => Ok(trigger.context.clone()),
     }
 }
 

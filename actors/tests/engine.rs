@@ -74,9 +74,15 @@ impl World {
 
     /// A flow that carries out the decisions for which its conditions hold.
     fn deciding(&self, id: u128, conditions: &str) -> FlowId {
+        self.finding(id, &json!({"trigger_type": "decision_approved", "conditions": conditions}))
+    }
+
+    /// A flow that triggers find.
+    fn finding(&self, id: u128, how: &Value) -> FlowId {
         let step = json!({"id": "s", "config": {"action_type": "scripted", "action_payload": {}}});
-        let document = json!({"flow_name": format!("flow-{id}"), "trigger_type": "decision_approved",
-            "conditions": conditions, "flow_steps": [step]});
+        let mut document = how.clone();
+        document["flow_name"] = json!(format!("flow-{id}"));
+        document["flow_steps"] = json!([step]);
         let id = FlowId(Uuid::from_u128(id));
         self.store.add_flow(id, owner(), FlowDocument::from_value(document).expect("a flow"));
         id
@@ -103,10 +109,20 @@ impl World {
     }
 
     fn trigger(&self, engine: &Engine, flow: FlowId, key: Option<(&str, u8)>) -> Result<Triggered, TriggerError> {
+        self.send(engine, Target::Flow(flow), TriggerType::Manual, key)
+    }
+
+    fn send(
+        &self,
+        engine: &Engine,
+        target: Target,
+        trigger_type: TriggerType,
+        key: Option<(&str, u8)>,
+    ) -> Result<Triggered, TriggerError> {
         let trigger = Trigger {
             owner: owner(),
-            target: Target::Flow(flow),
-            trigger_type: TriggerType::Manual,
+            target,
+            trigger_type,
             source: "manual".into(),
             context: Arc::new(json!({"n": 1})),
             webhook: Arc::default(),
@@ -256,6 +272,22 @@ fn a_flow_whose_conditions_cannot_be_evaluated_keeps_no_older_one_from_starting(
     assert_eq!((runs.len(), clauses.len()), (0, 2), "{clauses:?}");
     assert!(clauses[0].starts_with("it cannot be evaluated: "), "whoever approves is told why: {clauses:?}");
     assert_eq!(clauses[1], "trigger.source == 'planner'");
+    assert_eq!(world.until("the run ends", all_ended).runs.len(), 1);
+    world.stop(&engine);
+}
+
+#[test]
+fn a_webhook_that_looks_for_flows_finds_those_that_name_it_as_their_own() {
+    let world = World::new();
+    let own = world.finding(1, &json!({"trigger_type": "webhook", "trigger_config": {"webhook": "alerts"}}));
+    let engine = world.start();
+    let send = |target| world.send(&engine, target, TriggerType::Webhook, None).expect("taken");
+    for target in [Target::Delivered("other".into()), Target::Matching] {
+        let Triggered::NoMatch(why_not) = send(target) else { panic!("it was started by another") };
+        assert_eq!(why_not[0].clause, "trigger_config.webhook: alerts");
+    }
+    let Triggered::Accepted(run) = send(Target::Delivered("alerts".into())) else { panic!("it was not started") };
+    assert_eq!(run.flow_id, own);
     assert_eq!(world.until("the run ends", all_ended).runs.len(), 1);
     world.stop(&engine);
 }

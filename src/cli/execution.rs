@@ -166,18 +166,20 @@ pub async fn decide(session: &Session<'_>, verb: &str, args: DecideArgs) -> Resu
     if let Some(form) = &args.form {
         body.insert("form".to_owned(), args::object("--form", form)?);
     }
-    let (id, body) = (args.id, Value::Object(body));
-    match act(session, id, verb, &body).await {
-        // Then it is a run that waits as a whole, or nothing.
-        Err(failure) if failure.exit == Exit::NotFound => {
-            match session.act(&["runs", &id.to_string(), verb], &body, RUNS).await {
-                Err(other) if other.exit == Exit::NotFound => {
-                    Err(failure.hint("`core314 approvals` shows what waits for a decision"))
-                }
-                decided => decided,
+    let (id, body) = (args.id.to_string(), Value::Object(body));
+    match session.client.post(&["executions", &id, verb], &body).await {
+        // An older server knows runs that wait as a whole only by their own route.
+        Err(failure) if failure.exit == Exit::NotFound => match session.act(&["runs", &id, verb], &body, RUNS).await {
+            Err(other) if other.exit == Exit::NotFound => {
+                Err(failure.hint("`core314 approvals` shows what waits for a decision"))
             }
+            decided => decided,
+        },
+        decided => {
+            let row = decided?;
+            let is_run = row.get("run_status").is_some();
+            session.outcome(&row, if is_run { RUNS } else { EXECUTIONS })
         }
-        decided => decided,
     }
 }
 

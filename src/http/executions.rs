@@ -5,20 +5,38 @@ pub mod create;
 pub mod pending_approvals;
 pub mod show;
 
+use std::sync::Arc;
+
 use core314_actors::ports::Scope;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page};
 use core314_domain::ids::{ExecutionId, RunId, StepNo};
+use schemars::json_schema;
 use serde_json::json;
 
-use super::State;
+use super::openapi::SchemaOf;
 use super::problem::Problem;
+use super::{State, resources};
 
 /// The run and the step that an execution's id in a path stands for.
 pub fn parts_of(path: &str) -> Result<(ExecutionId, RunId, StepNo), Problem> {
     let id: Option<ExecutionId> = path.parse().ok();
     let parts = id.and_then(|id| id.parts().map(|(run, step)| (id, run, step)));
     parts.ok_or_else(|| Problem::no_row("execution"))
+}
+
+/// Whether an id in a path is a run's: no execution's is.
+fn is_of_run(path: &str) -> bool {
+    path.parse::<ExecutionId>().is_ok_and(|id| id.parts().is_none())
+}
+
+/// The schema of what waits for a person: an execution, or a run that has yet to begin.
+fn waiting_schema() -> SchemaOf {
+    Arc::new(|generator| {
+        let execution = resources::row_schema(Resource::Executions)(generator);
+        let run = resources::row_schema(Resource::Runs)(generator);
+        json_schema!({"oneOf": [execution, run]})
+    })
 }
 
 /// Why the queue does not have an execution: a loop keeps only the rounds that are under way (ADR 010), and what it has made

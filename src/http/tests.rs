@@ -1,5 +1,6 @@
 //! The HTTP surface as clients see it, over a real engine and a store in memory.
 
+mod approvals;
 mod description;
 mod edge;
 mod execute_action;

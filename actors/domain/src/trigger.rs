@@ -47,8 +47,9 @@ pub struct TriggerPlan {
 enum Kind {
     /// The flow's conditions say all there is to say.
     Any,
-    /// It is for a webhook of its own, by this name. That one names the flow by its id; whatever looks for flows passes it
-    /// over, so that nobody reaches it by an endpoint that asks for less proof.
+    /// It is for a webhook of its own, by this name, which is one webhook's in the tenant. That one names the flow by its id,
+    /// or looks for flows as others do; any other passes it over, so that nobody reaches it by an endpoint that asks for less
+    /// proof.
     Endpoint(String),
     Event {
         event_type: String,
@@ -124,12 +125,14 @@ impl TriggerPlan {
         })
     }
 
-    /// What of the config does not hold for a trigger, in words; `None` where all of it holds.
-    pub fn failing(&self, scope: &Scope) -> Result<Option<String>, ExprError> {
+    /// What of the config does not hold for a trigger, in words; `None` where all of it holds. `webhook` is the name of the
+    /// one that brought it, where one did.
+    pub fn failing(&self, scope: &Scope, webhook: Option<&str>) -> Result<Option<String>, ExprError> {
         let trigger = &*scope.trigger;
         match &self.kind {
             Kind::Any | Kind::Threshold(_) => Ok(None),
             Kind::Unreadable(message) => Ok(Some(message.clone())),
+            Kind::Endpoint(name) if webhook == Some(name.as_str()) => Ok(None),
             Kind::Endpoint(name) => Ok(Some(format!("trigger_config.webhook: {name}"))),
             Kind::Event { event_type, source, filter } => {
                 for (name, wanted) in [("type", Some(event_type)), ("source", source.as_ref())] {
@@ -286,11 +289,15 @@ mod tests {
     }
 
     fn failing(trigger: &str, config: &Value, context: Value) -> Option<String> {
+        failing_by(None, trigger, config, context)
+    }
+
+    fn failing_by(webhook: Option<&str>, trigger: &str, config: &Value, context: Value) -> Option<String> {
         let document = document(trigger, config);
         assert_eq!(problems(&document), [], "{config}");
         let owner = Owner::new(UserId(Uuid::from_u128(1)), None);
         let scope = matching_scope(Arc::new(context), Arc::default(), &owner, 0);
-        TriggerPlan::compile(&document).failing(&scope).expect("it can be evaluated")
+        TriggerPlan::compile(&document).failing(&scope, webhook).expect("it can be evaluated")
     }
 
     #[test]
@@ -313,6 +320,9 @@ mod tests {
     fn a_flow_with_a_webhook_of_its_own_is_found_by_no_other() {
         let own = json!({"webhook": "alerts", "verification": "github", "match": "all"});
         assert_eq!(failing("webhook", &own, json!({})).as_deref(), Some("trigger_config.webhook: alerts"));
+        let by = |webhook: &str| failing_by(Some(webhook), "webhook", &own, json!({}));
+        assert_eq!(by("alerts"), None, "its own, which looks for flows");
+        assert_eq!(by("Alerts").as_deref(), Some("trigger_config.webhook: alerts"));
         assert_eq!(failing("webhook", &json!({"match": "all"}), json!({})), None);
     }
 
@@ -384,7 +394,8 @@ mod tests {
     fn what_an_earlier_release_saved_goes_on_or_says_why_not() {
         let owner = Owner::new(UserId(Uuid::from_u128(1)), None);
         let scope = matching_scope(Arc::default(), Arc::default(), &owner, 0);
-        let failing = |trigger: &str, config: &Value| TriggerPlan::compile(&document(trigger, config)).failing(&scope);
+        let failing =
+            |trigger: &str, config: &Value| TriggerPlan::compile(&document(trigger, config)).failing(&scope, None);
         assert_eq!(failing("webhook", &json!({"path": "/x"})), Ok(None));
         let own = failing("webhook", &json!({"webhook": "alerts", "path": "/x"}));
         assert_eq!(own, Ok(Some("trigger_config.webhook: alerts".to_owned())), "it is not opened to others by that");

@@ -1,9 +1,13 @@
 //! The flow that a trigger names, in the version that its run gets.
 
+use std::sync::Arc;
+
+use core314_domain::Json;
 use core314_domain::document::FlowDocument;
 use core314_domain::expr::ExprError;
 use core314_domain::ids::{FlowId, Owner, RunId, TenantId};
 use core314_domain::run::matching_scope;
+use core314_domain::words::TriggerType;
 
 use super::{Ingress, Target, Trigger, TriggerError};
 use crate::plans::ReadyFlow;
@@ -40,7 +44,12 @@ impl Ingress {
     pub(super) fn for_run(&self, flow: &ReadyFlow, trigger: &Trigger, run: RunId) -> Result<ReadyFlow, TriggerError> {
         match trigger.target {
             Target::Version(..) | Target::Again { .. } | Target::Action(_) => Ok(flow.clone()),
-            Target::Flow(_) | Target::Restart(_) | Target::Scheduled(_) | Target::Matching | Target::Only(_) => {
+            Target::Flow(_)
+            | Target::Restart(_)
+            | Target::Scheduled(_)
+            | Target::Matching
+            | Target::Delivered(_)
+            | Target::Only(_) => {
                 let scope = || {
                     matching_scope(
                         trigger.context.clone(),
@@ -52,6 +61,16 @@ impl Ingress {
                 flow.for_run(run, scope).map_err(|error| condition(flow, &error))
             }
         }
+    }
+}
+
+/// What a person filled in, checked and completed by the flow's form; whatever else starts a flow is taken as it is.
+pub(super) fn input(flow: &ReadyFlow, trigger: &Trigger) -> Result<Json, TriggerError> {
+    match &flow.plan.form {
+        Some(form) if trigger.trigger_type == TriggerType::Manual => {
+            form.fill(&trigger.context).map(Arc::new).map_err(TriggerError::InvalidInput)
+        }
+        Some(_) | None => Ok(trigger.context.clone()),
     }
 }
 

@@ -48,6 +48,10 @@ impl Ingress {
         };
         let scope =
             matching_scope(trigger.context.clone(), trigger.webhook.clone(), &trigger.owner, self.runtime.now_ms());
+        let webhook = match &trigger.target {
+            Target::Delivered(name) => Some(&**name),
+            _ => None,
+        };
         let mut found = Found { flows: Vec::new(), why_not: Vec::new() };
         let (mut has_first, mut failed) = (false, None);
         for flow in candidates.iter() {
@@ -55,7 +59,7 @@ impl Ingress {
             if is_first && has_first {
                 continue;
             }
-            let clause = match flow.plan.trigger.failing(&scope) {
+            let clause = match flow.plan.trigger.failing(&scope, webhook) {
                 Ok(None) => flow.plan.condition.failing_clause(&scope),
                 decided => decided,
             };

@@ -128,7 +128,9 @@ const PASSED_ON: [&str; 4] = ["verification", "hmac", "dedup_key", "respond"];
 
 /// What a webhook that is there already does otherwise than the trigger of this flow says.
 fn doubt(config: &Map<String, Value>, webhook: &Value, flow: &Value) -> Option<String> {
-    if webhook["flow_id"] != *flow {
+    // One that looks for flows of this type finds those that name it.
+    let is_looking = webhook["trigger_type"] == json!(TriggerType::Webhook);
+    if webhook["flow_id"] != *flow && !is_looking {
         return Some("does not start this flow".to_owned());
     }
     let [wanted, found] = [config.get("verification")?, &webhook["verification"]].map(Value::as_str);
@@ -178,6 +180,9 @@ mod tests {
         assert_eq!(doubt(&signed, &webhook("a", "github"), &flow), None);
         assert_eq!(doubt(&config(json!({"webhook": "alerts"})), &webhook("a", "github"), &flow), None);
         assert!(doubt(&signed, &webhook("b", "github"), &flow).expect("another's").contains("does not start"));
+        let looking = |kind: &str| json!({"flow_id": null, "trigger_type": kind, "verification": "github"});
+        assert_eq!(doubt(&signed, &looking("webhook"), &flow), None, "it finds the flow by its name");
+        assert!(doubt(&signed, &looking("event"), &flow).expect("of another type").contains("does not start"));
         let less = doubt(&signed, &webhook("a", "url_secret"), &flow).expect("another way");
         assert!(less.contains("by url_secret, not by github"), "{less}");
     }

@@ -1,28 +1,38 @@
 //! What people tell an execution: `POST /api/v1/executions/{id}/approve|reject|cancel|retry`.
+//!
+//! What waits for a person is one list, so a decision takes the id of whatever stands in it: a run that has yet to begin, too.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::TellError;
 use core314_actors::flow_run::Remark;
 use core314_actors::ports::resource::Resource;
+use core314_domain::ids::StepNo;
 use core314_domain::run::{Command, Refusal};
 
-use super::{absent, parts_of};
+use super::{absent, is_of_run, parts_of, waiting_schema};
 use crate::http::ask::{self, Asked, Nothing};
 use crate::http::auth::Role;
 use crate::http::openapi::Doc;
 use crate::http::problem::Problem;
-use crate::http::runs::control::{Decision, decided, voter};
+use crate::http::runs::control::{self as of_run, Decision, decided, voter};
 use crate::http::{Shared, State, resources};
 
 fn doc(summary: &'static str) -> Doc {
-    Doc::role(summary, Role::Operator)
-        .problem(StatusCode::CONFLICT)
-        .ok_as("The execution as it is now.", resources::row_schema(Resource::Executions))
+    Doc::role(summary, Role::Operator).problem(StatusCode::CONFLICT)
+}
+
+fn shows_the_execution(doc: Doc) -> Doc {
+    doc.ok_as("The execution as it is now.", resources::row_schema(Resource::Executions))
+}
+
+fn shows_what_waited(doc: Doc) -> Doc {
+    doc.ok_as("The execution, or the run, as it is now.", waiting_schema())
 }
 
 pub fn approve_doc() -> Doc {
-    doc("Approves an execution that waits for a person.").optional_body::<Decision>()
+    let doc = doc("Approves an execution, or a run that has yet to begin, that waits for a person.");
+    shows_what_waited(doc.optional_body::<Decision>())
 }
 
 pub async fn approve(
@@ -34,11 +44,12 @@ pub async fn approve(
     let asked: Asked<Decision> = ask::read(&req, payload, &state, Role::Operator).await?;
     let remark = decided(&asked)?;
     let by = voter(&asked, &remark);
-    tell(&state, &id, &asked, remark, |step| Command::Approve { step: Some(step), by }).await
+    decide(&state, &id, &asked, remark, |step| Command::Approve { step, by }).await
 }
 
 pub fn reject_doc() -> Doc {
-    doc("Refuses an execution that waits for a person.").optional_body::<Decision>()
+    let doc = doc("Refuses an execution, or a run that has yet to begin, that waits for a person.");
+    shows_what_waited(doc.optional_body::<Decision>())
 }
 
 pub async fn reject(
@@ -50,11 +61,11 @@ pub async fn reject(
     let asked: Asked<Decision> = ask::read(&req, payload, &state, Role::Operator).await?;
     let remark = decided(&asked)?;
     let by = voter(&asked, &remark);
-    tell(&state, &id, &asked, remark, |step| Command::Reject { step: Some(step), by }).await
+    decide(&state, &id, &asked, remark, |step| Command::Reject { step, by }).await
 }
 
 pub fn cancel_doc() -> Doc {
-    doc("Cancels an execution; those that depend on it are skipped.").optional_body::<Nothing>()
+    shows_the_execution(doc("Cancels an execution; those that depend on it are skipped.").optional_body::<Nothing>())
 }
 
 pub async fn cancel(
@@ -69,7 +80,8 @@ pub async fn cancel(
 }
 
 pub fn retry_doc() -> Doc {
-    doc("Takes its run up again from an execution that failed or was cancelled.").optional_body::<Nothing>()
+    let doc = doc("Takes its run up again from an execution that failed or was cancelled.");
+    shows_the_execution(doc.optional_body::<Nothing>())
 }
 
 pub async fn retry(
@@ -83,13 +95,27 @@ pub async fn retry(
     tell(&state, &id, &asked, remark, |step| Command::Retry { step: Some(step) }).await
 }
 
+/// Tells the execution what a person decided; or the run, where the id is a run's.
+async fn decide(
+    state: &State,
+    id: &str,
+    asked: &Asked<Decision>,
+    remark: Remark,
+    command: impl FnOnce(Option<StepNo>) -> Command,
+) -> Result<HttpResponse, Problem> {
+    if is_of_run(id) {
+        return of_run::tell(state, id, asked, command(None), remark).await;
+    }
+    tell(state, id, asked, remark, |step| command(Some(step))).await
+}
+
 /// Tells the run of the execution, and shows the execution as it is then.
 async fn tell<T>(
     state: &State,
     id: &str,
     asked: &Asked<T>,
     remark: Remark,
-    command: impl FnOnce(u32) -> Command,
+    command: impl FnOnce(StepNo) -> Command,
 ) -> Result<HttpResponse, Problem> {
     let (id, run, step) = parts_of(id)?;
     let scope = asked.caller.scope;

@@ -13,14 +13,15 @@ use schemars::json_schema;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::waiting_schema;
 use crate::http::auth::Role;
 use crate::http::openapi::{Doc, SchemaOf};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
-use crate::http::{Shared, page, resources};
+use crate::http::{Shared, page};
 
 const ITEMS: &str = "A page, newest first. An item with `execution_status` is an execution, one with `run_status` is a run \
-                     that waits before it begins: `/api/v1/runs/{id}/approve` and `/reject` decide on it.";
+                     that waits before it begins. `/api/v1/executions/{id}/approve` and `/reject` decide on both.";
 
 pub fn doc() -> Doc {
     Doc::role("Lists executions, and runs that have yet to begin, that wait for a person.", Role::Viewer)
@@ -30,13 +31,11 @@ pub fn doc() -> Doc {
 
 fn schema() -> SchemaOf {
     Arc::new(|generator| {
-        let execution = resources::row_schema(Resource::Executions)(generator);
-        let run = resources::row_schema(Resource::Runs)(generator);
         json_schema!({
             "type": "object",
             "required": ["items", "next_cursor"],
             "properties": {
-                "items": {"type": "array", "items": {"oneOf": [execution, run]}},
+                "items": {"type": "array", "items": waiting_schema()(generator)},
                 "next_cursor": {"type": ["string", "null"]},
             },
         })

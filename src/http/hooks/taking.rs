@@ -145,6 +145,9 @@ fn trigger(incoming: &Incoming<'_>, context: Json, request: Json, idempotency: O
     let webhook = &incoming.ready.webhook;
     let (target, trigger_type) = match webhook.target {
         WebhookTarget::Flow(flow) => (Target::Flow(flow), TriggerType::Webhook),
+        WebhookTarget::Trigger(TriggerType::Webhook) => {
+            (Target::Delivered(webhook.name.as_str().into()), TriggerType::Webhook)
+        }
         WebhookTarget::Trigger(trigger) => (Target::Matching, trigger),
     };
     let source = format!("webhook:{}", webhook.id);
@@ -282,7 +285,46 @@ fn note_failed(state: &State, incoming: &Incoming<'_>, kept: &Kept, problem: &Pr
 
 #[cfg(test)]
 mod tests {
+    use core314_actors::ports::webhook::Webhook;
+    use core314_domain::ids::{Owner, WebhookId};
+    use uuid::Uuid;
+
     use super::*;
+
+    #[test]
+    fn flows_are_looked_for_by_the_name_of_the_webhook_too() {
+        let target_of = |target: WebhookTarget| {
+            let webhook = Webhook {
+                id: WebhookId(Uuid::from_u128(1)),
+                owner: Owner::new(UserId(Uuid::from_u128(2)), None),
+                name: "alerts".to_owned(),
+                verification: Verification::UrlSecret.as_str().to_owned(),
+                options: json!({}),
+                secrets: Vec::new(),
+                target,
+                dedup_key: None,
+                respond: None,
+                is_active: true,
+                version: 1,
+                created_at_ms: 1,
+                updated_at_ms: 1,
+            };
+            let ready = ReadyWebhook::compile(webhook).expect("compiles");
+            let incoming = Incoming {
+                ready: &ready,
+                headers: &HeaderMap::new(),
+                query: "",
+                body: &[],
+                proof: Proof { id: None, replay: None },
+                origin: Origin::Outside,
+            };
+            trigger(&incoming, Arc::default(), Arc::default(), None).target
+        };
+        let found = target_of(WebhookTarget::Trigger(TriggerType::Webhook));
+        assert!(matches!(&found, Target::Delivered(name) if &**name == "alerts"), "{found:?}");
+        // Only flows of this type have webhooks of their own; events are kept for runs that wait for them.
+        assert!(matches!(target_of(WebhookTarget::Trigger(TriggerType::Event)), Target::Matching));
+    }
 
     #[test]
     fn a_long_name_is_known_by_its_digest() {

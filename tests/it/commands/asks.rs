@@ -83,6 +83,7 @@ async fn runs_and_executions() {
             execution(),
             "greet",
         ),
+        post(&["approve", ID], "POST /api/v1/executions/ID/approve", nothing(), run(), "hello"),
         post(&["reject", ID], "POST /api/v1/executions/ID/reject", nothing(), Value::Null, "done"),
         case(&["dead-letters", "list"], "GET /api/v1/dead-letters?limit=50", list(letter), "the disk is full"),
         post(&["dead-letters", "retry", ID], "POST /api/v1/dead-letters/ID/retry", nothing(), run(), ID),
