@@ -45,7 +45,7 @@ pub use installation::{
 use local_socket::LocalSocket;
 use node::{Front, Node};
 use reload::Reloader;
-pub use safety::check_safety;
+pub use safety::{FilesError, check_files, check_safety};
 pub use throwaway::{BenchStore, bench};
 
 /// Supervision catches panics; a build that aborts on them cannot heal anything.

@@ -91,6 +91,9 @@ fn look(global: &Global) -> Vec<Checked> {
             found.push(("server", Finding::wrong(failure.message, failure.hint.unwrap_or_default())));
         }
     }
+    // Last, because what they mean depends on whether a server goes on with what they held.
+    let is_answered = found.iter().any(|(name, finding)| *name == "server" && matches!(finding, Finding::Well(_)));
+    found.extend(machine::files(&config, is_answered).into_iter().map(|finding| ("files", finding)));
     found
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
+use crate::app::FilesError;
 use crate::config::ConfigError;
 
 /// Exit codes: a contract with scripts.
@@ -58,6 +59,14 @@ impl From<ConfigError> for Failure {
     }
 }
 
+/// No wrong usage: whoever supervises the server tries again, and may find the files well.
+impl From<FilesError> for Failure {
+    fn from(error: FilesError) -> Self {
+        Self::new(Exit::Failed, error.to_string())
+            .hint("put the files right: the configuration may stay as it is, and another start may help")
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         match error.downcast::<ConfigError>() {
@@ -84,6 +93,7 @@ mod tests {
         assert_eq!(Failure::from(ConfigError(vec![problem()])).exit, Exit::Usage);
         let wrapped = anyhow::Error::from(ConfigError(vec![problem()])).context("while starting");
         assert_eq!(Failure::from(wrapped).exit, Exit::Usage);
+        assert_eq!(Failure::from(FilesError(vec![problem()])).exit, Exit::Failed, "another start may help");
         let other = Failure::from(anyhow::anyhow!("the disk is full").context("the store cannot be opened"));
         assert_eq!(
             (other.exit, other.message.as_str()),

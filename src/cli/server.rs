@@ -40,6 +40,7 @@ pub struct DevArgs {
 pub fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
     let config = Config::load(&args.inputs(global))?;
     app::check_safety(&config, Mode::Serve)?;
+    app::check_files(&config)?;
     Ok(app::run(&config, None)?.into())
 }
 
@@ -58,6 +59,7 @@ pub fn dev(global: &Global, args: &DevArgs) -> Result<Exit, Failure> {
     inputs.presets.push(Setting::new("secrets.key", &*credentials.secret_key, &*source));
     let config = Config::load(&inputs)?;
     app::check_safety(&config, Mode::Dev)?;
+    app::check_files(&config)?;
     let receiver_port = args.demo.then_some(args.receiver_port);
     Ok(app::run(&config, Some(Development { credentials, receiver_port }))?.into())
 }

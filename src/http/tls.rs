@@ -67,6 +67,14 @@ impl CertificateError {
         };
         if *path == settings.key { "http.tls.key" } else { "http.tls.certificate" }
     }
+
+    /// Whether it may be gone a moment later: a mount comes late, and the two files are replaced one after the other.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreadable { .. } | Self::NoPair { .. } => true,
+            Self::TooLarge(_) | Self::NoCertificate(_) | Self::NoKey(_) => false,
+        }
+    }
 }
 
 /// What a look at the files has found.

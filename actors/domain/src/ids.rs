@@ -89,6 +89,11 @@ impl RunId {
         assert!(step < MAX_STEPS, "a run has at most {MAX_STEPS} executions");
         ExecutionId(Uuid::from_u128(self.0.as_u128() | (u128::from(step) + 1)))
     }
+
+    /// The greatest id that one of its executions can have: between the run's own and this one there are no others' ids.
+    pub fn last_id(self) -> Uuid {
+        Uuid::from_u128(self.0.as_u128() | STEP_MASK)
+    }
 }
 
 impl ExecutionId {
@@ -154,6 +159,14 @@ pub fn uuid_ms(id: Uuid) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ids_of_a_run_and_its_executions_are_a_range() {
+        let run = RunId::new(1_700_000_000_123, 7 << STEP_BITS);
+        let other = RunId::new(1_700_000_000_123, 8 << STEP_BITS);
+        assert!(run.0 < run.execution(0).0 && run.execution(MAX_STEPS - 1).0 <= run.last_id());
+        assert!(run.last_id() < other.0);
+    }
 
     #[test]
     fn an_execution_leads_to_its_run() {

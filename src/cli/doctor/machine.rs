@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use nix::sys::statvfs::statvfs;
 
 use super::Finding;
-use crate::app;
+use crate::app::{self, FilesError};
 use crate::config::local::{self, DevFile};
 use crate::config::{Config, ConfigError, Mode, Problem, rights};
 
@@ -25,7 +25,7 @@ const EXAMPLES: [&str; 6] = ["change", "default", "example", "password", "secret
 
 /// Whether what is in force can be served: a finding for each thing that cannot. Secrets have a check of their own.
 pub fn configuration(config: &Config) -> Vec<Finding> {
-    let mut found: Vec<Finding> = refused(config).iter().filter(|problem| !is_secret(problem)).map(told).collect();
+    let mut found: Vec<Finding> = mistakes(config).iter().filter(|problem| !is_secret(problem)).map(told).collect();
     found.extend(config.notes().iter().map(|note| Finding::wrong(note, "correct it, so that it says what is meant")));
     if found.is_empty() {
         let changed = config.shown().iter().filter(|shown| shown.source != "default").count();
@@ -40,7 +40,7 @@ pub fn secrets(config: &Config) -> Vec<Finding> {
     if is_development(config) {
         return vec![development(&config.data_dir(), &dev_file(config))];
     }
-    let mut found: Vec<Finding> = refused(config).iter().filter(|problem| is_secret(problem)).map(told).collect();
+    let mut found: Vec<Finding> = mistakes(config).iter().filter(|problem| is_secret(problem)).map(told).collect();
     for key in SECRETS {
         let secret = config.secret(key).unwrap_or_default().to_lowercase();
         if EXAMPLES.iter().any(|word| secret.contains(word)) {
@@ -80,8 +80,37 @@ fn development(data_dir: &Path, dev_file: &Path) -> Finding {
     }
 }
 
-/// What the server would refuse: `core314 dev` where its credentials are and no others, else `core314 serve`.
+/// The files that the configuration names and that cannot be used now: a finding for each. A server that answers has read them
+/// while they were well, and goes on with what they held.
+pub fn files(config: &Config, is_answered: bool) -> Vec<Finding> {
+    let unusable = unusable(config);
+    let found = unusable.iter().map(|problem| {
+        let what = format!("{} ({}): {}", problem.key, problem.source, problem.message);
+        if is_answered {
+            Finding::doubtful(
+                what,
+                "put it right before the next start; until then the server goes on with what it had",
+            )
+        } else {
+            Finding::wrong(what, "put it right, and start the server again")
+        }
+    });
+    found.collect()
+}
+
+/// Why a server would not start.
 pub fn refused(config: &Config) -> Vec<Problem> {
+    let mut problems = mistakes(config);
+    problems.extend(unusable(config));
+    problems
+}
+
+fn unusable(config: &Config) -> Vec<Problem> {
+    app::check_files(config).err().map_or_else(Vec::new, |FilesError(problems)| problems)
+}
+
+/// What the server would refuse: `core314 dev` where its credentials are and no others, else `core314 serve`.
+fn mistakes(config: &Config) -> Vec<Problem> {
     let mode = if is_development(config) { Mode::Dev } else { Mode::Serve };
     app::check_safety(config, mode).err().map_or_else(Vec::new, |ConfigError(problems)| problems)
 }
@@ -235,6 +264,19 @@ mod tests {
             "secrets.previous_key",
         ];
         assert_eq!(keys, expected, "{told:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_away_is_a_warning_while_the_server_goes_on_with_what_it_held() {
+        let scratch = tempfile::tempdir().unwrap();
+        let none = scratch.path().join("none").display().to_string();
+        let named = [("auth.jwks_file", &*none), ("auth.issuer", "https://id.example"), ("auth.audience", "core314")];
+        let given = config(&named, scratch.path());
+        assert!(matches!(configuration(&given)[..], [Finding::Well(_)]), "{:?}", configuration(&given));
+        assert!(only(files(&given, false)).starts_with("auth.jwks_file (test): "));
+        assert!(matches!(&files(&given, true)[..], [Finding::Doubtful { doubt, .. }] if doubt.contains(&none)));
+        assert_eq!(refused(&given).len(), 1, "it would not start");
+        assert!(files(&config(&[], scratch.path()), false).is_empty());
     }
 
     #[test]

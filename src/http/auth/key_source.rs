@@ -4,7 +4,7 @@
 //! runs in the background, and nothing is asked more often than the least interval, however many tokens name keys of
 //! nobody. The last good set is kept while the source is away or sends rubbish.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ pub struct KeySourceError {
     /// The key of the configuration that names the source.
     pub key: &'static str,
     pub why: String,
+    /// Whether it may be gone a moment later, as where the file is on a mount that comes late.
+    pub may_pass: bool,
 }
 
 /// A source and what came from it last.
@@ -70,8 +72,12 @@ impl KeySource {
             ("", url) => (web(url, times.limit)?, Known::default()),
             (path, _) => {
                 let path = PathBuf::from(path);
-                let wrong = |why| KeySourceError { key: "auth.jwks_file", why: format!("{}: {why}", path.display()) };
-                let set = read_file(&path).and_then(|text| KeySet::parse(&text)).map_err(wrong)?;
+                let wrong = |why: String, may_pass| {
+                    let why = format!("{}: {why}", path.display());
+                    KeySourceError { key: "auth.jwks_file", why, may_pass }
+                };
+                let text = read_file(&path).map_err(|error| wrong(error.to_string(), true))?;
+                let set = within(text).and_then(|text| KeySet::parse(&text)).map_err(|why| wrong(why, false))?;
                 let now = Some(Instant::now());
                 (Place::File(path), Known { set: Some(Arc::new(set)), read_at: now, tried_at: now })
             }
@@ -145,23 +151,27 @@ impl Place {
             Self::File(path) => {
                 let path = path.clone();
                 let read = tokio::task::spawn_blocking(move || read_file(&path)).await;
-                read.map_err(|error| error.to_string())?
+                read.map_err(|error| error.to_string())?.map_err(|error| error.to_string()).and_then(within)
             }
             Self::Web(client, url) => fetch(client, url).await,
         }
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+/// What the file holds, and of one that is too large as much as shows that.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    file.take(MOST_BYTES as u64 + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    std::fs::File::open(path)?.take(MOST_BYTES as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn within(text: Vec<u8>) -> Result<Vec<u8>, String> {
     if text.len() > MOST_BYTES { Err(too_large()) } else { Ok(text) }
 }
 
 /// HTTPS, or this machine itself; no redirects, because they could lead anywhere.
 fn web(url: &str, limit: Duration) -> Result<Place, KeySourceError> {
-    let wrong = |why: String| KeySourceError { key: "auth.jwks_url", why };
+    let wrong = |why: String| KeySourceError { key: "auth.jwks_url", why, may_pass: false };
     let url = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
     let is_here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     if url.scheme() != "https" && !(url.scheme() == "http" && is_here) {
@@ -287,7 +297,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let settings = AuthSettings { jwks_file: file.path().display().to_string(), ..settings(3_600, 0) };
         let error = KeySource::new(&settings).err().expect("an empty file is refused");
-        assert!(error.to_string().starts_with("auth.jwks_file: /"), "{error}");
+        assert!(error.to_string().starts_with("auth.jwks_file: /") && !error.may_pass, "{error}");
+        let nowhere = AuthSettings { jwks_file: format!("{}.none", settings.jwks_file), ..settings.clone() };
+        assert!(KeySource::new(&nowhere).err().expect("no file").may_pass, "it may be mounted in a moment");
         std::fs::write(file.path(), only("rsa")).unwrap();
         let source = source(&settings);
         assert_eq!(has(&source, "rsa").await, Some(true));

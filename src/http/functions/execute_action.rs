@@ -3,7 +3,7 @@
 //! Entries perform themselves as soon as they may, so what this adds is not to wait for an entry's time, and to hear how it
 //! ended. `auto_execute` takes the user's next due entry.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -29,7 +29,9 @@ use crate::http::{Shared, State, ask, body, input};
 /// Longer than an attempt may take by default; what takes longer goes on, and the answer says so.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How many pages of the queue are looked through for an entry that is due: each looks at 200 entries at least.
-const MOST_PAGES: usize = 50;
+const MOST_PAGES: usize = 10;
+/// Of how many of them, the first of a run each, is asked whether somebody has paused the run.
+const MOST_CANDIDATES: usize = 20;
 
 /// What is to be performed. Other fields are ignored.
 #[derive(Deserialize, JsonSchema)]
@@ -81,51 +83,54 @@ pub async fn handle(req: HttpRequest, payload: web::Payload, state: Shared) -> R
 }
 
 /// Which entry is dispatched first: by urgency, then priority, then due time; the older one of two alike.
-type Rank = (bool, Option<usize>, Option<i64>, Option<String>, ExecutionId);
+type Rank = (Option<usize>, Option<i64>, Option<String>, ExecutionId);
 
 /// The entry of the user that is dispatched first. Entries of paused runs stand back; where nothing else is due the first of
 /// them is taken, so that the answer names the pause.
 async fn next_due(state: &State, scope: Scope, user: UserId) -> Result<ExecutionId, Problem> {
-    let mut held: HashSet<String> = HashSet::new();
-    let paused = Filter::of([("run_status", json!(RunStatus::Paused))]);
-    each(state, scope, Resource::Runs, &paused, |run| held.extend(run["id"].as_str().map(str::to_owned))).await?;
+    let mut ranks: Vec<(Rank, RunId)> =
+        first_of_runs(state, scope, user).await?.into_iter().map(|(run, rank)| (rank, run)).collect();
+    ranks.sort_unstable();
+    ranks.truncate(MOST_CANDIDATES);
+    for ((.., id), run) in &ranks {
+        let run = state.views.one(scope, Resource::Runs, run.0).await?;
+        if run.is_some_and(|run| run["run_status"] != RunStatus::Paused.as_str()) {
+            return Ok(*id);
+        }
+    }
+    let first = ranks.first().map(|((.., id), _)| *id);
+    first.ok_or_else(|| Problem::NotFound("nothing is due".to_owned()))
+}
+
+/// The first of the user's due entries in each run, so that many of one paused run hide none of another. The queue is walked
+/// newest first, as far as [`MOST_PAGES`] reach.
+async fn first_of_runs(state: &State, scope: Scope, user: UserId) -> Result<HashMap<RunId, Rank>, Problem> {
     let pending = Filter::of([("execution_status", json!(ExecutionStatus::Pending)), ("user_id", json!(user))]);
     let now = crate::http::flows::rfc3339(state.engine.now_ms());
-    let mut first: Option<Rank> = None;
-    each(state, scope, Resource::Executions, &pending, |row| {
-        let is_due = row["execute_after"].as_str() <= now.as_deref();
-        let found = is_due.then(|| rank(row, &held)).flatten();
-        first = first.take().into_iter().chain(found).min();
-    })
-    .await?;
-    first.map(|(.., id)| id).ok_or_else(|| Problem::NotFound("nothing is due".to_owned()))
-}
-
-fn rank(row: &Value, held: &HashSet<String>) -> Option<Rank> {
-    let id: ExecutionId = row["id"].as_str()?.parse().ok()?;
-    let is_held = row["flow_run_id"].as_str().is_some_and(|run| held.contains(run));
-    let urgency = ["critical", "high", "medium", "low"].iter().position(|word| row["urgency"] == *word);
-    Some((is_held, urgency, row["priority"].as_i64(), row["execute_after"].as_str().map(str::to_owned), id))
-}
-
-/// Goes through a list, newest first, as far as [`MOST_PAGES`] reach.
-async fn each(
-    state: &State,
-    scope: Scope,
-    resource: Resource,
-    filter: &Filter,
-    mut see: impl FnMut(&Value),
-) -> Result<(), Problem> {
+    let mut first: HashMap<RunId, Rank> = HashMap::new();
     let mut page = Page { limit: state.settings.max_page_items, after: None };
     for _ in 0..MOST_PAGES {
-        let found = state.views.list(scope, resource, filter.clone(), page).await?;
-        found.items.iter().for_each(&mut see);
+        let found = state.views.list(scope, Resource::Executions, pending.clone(), page).await?;
+        let due = found.items.iter().filter(|row| row["execute_after"].as_str() <= now.as_deref());
+        for (run, rank) in due.filter_map(rank) {
+            let known = first.entry(run).or_insert_with(|| rank.clone());
+            if rank < *known {
+                *known = rank;
+            }
+        }
         page.after = found.next;
         if page.after.is_none() {
             break;
         }
     }
-    Ok(())
+    Ok(first)
+}
+
+fn rank(row: &Value) -> Option<(RunId, Rank)> {
+    let id: ExecutionId = row["id"].as_str()?.parse().ok()?;
+    let (run, _) = id.parts()?;
+    let urgency = ["critical", "high", "medium", "low"].iter().position(|word| row["urgency"] == *word);
+    Some((run, (urgency, row["priority"].as_i64(), row["execute_after"].as_str().map(str::to_owned), id)))
 }
 
 /// Lets the entry run now, and waits for its end. The row as it is then.

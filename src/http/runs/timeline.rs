@@ -22,10 +22,10 @@ use crate::http::problem::Problem;
 use crate::http::{Shared, State};
 
 /// How many pages of the audit log are looked through: each looks at 600 entries of the tenant at most.
-const AUDIT_PAGES: usize = 10;
+const AUDIT_PAGES: usize = 5;
 /// An entry's id may be made a little later than what the entry tells of.
 const AUDIT_DELAY_MS: i64 = 60_000;
-const BOUNDS: &str = "The events: of the run's last 500 attempts, and of what the tenant's last 6,000 entries of the audit log \
+const BOUNDS: &str = "The events: of the run's last 500 attempts, and of what the tenant's last 3,000 entries of the audit log \
                       before the run's end, or before now, say of it.";
 
 #[derive(Serialize, JsonSchema)]
@@ -70,15 +70,15 @@ async fn deeds(state: &State, id: RunId, run: &Value) -> Result<Vec<Value>, Prob
         return Ok(Vec::new());
     };
     let mut found = Vec::new();
-    for filter in [Filter::of([("subject_id", json!(id))]), Filter::of([("subject_type", json!("execution"))])] {
-        let mut page = Page { limit: state.settings.max_page_items, after: behind_the_end(run) };
-        for _ in 0..AUDIT_PAGES {
-            let entries = state.views.list(Scope::Tenant(tenant), Resource::Audit, filter.clone(), page).await?;
-            found.extend(entries.items.into_iter().filter(|entry| is_about(entry, id)));
-            page.after = entries.next;
-            if page.after.is_none_or(|after| uuid_ms(after) < uuid_ms(id.0)) {
-                break;
-            }
+    let of_run = Filter::between("subject_id", id.0, id.last_id());
+    let mut page = Page { limit: state.settings.max_page_items, after: behind_the_end(run) };
+    for _ in 0..AUDIT_PAGES {
+        let entries = state.views.list(Scope::Tenant(tenant), Resource::Audit, of_run.clone(), page).await?;
+        found.extend(entries.items.into_iter().filter(|entry| is_about(entry, id)));
+        page.after = entries.next;
+        // What was written before the run was accepted is not about it.
+        if page.after.is_none_or(|after| uuid_ms(after) < uuid_ms(id.0)) {
+            break;
         }
     }
     Ok(found)

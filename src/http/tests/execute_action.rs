@@ -68,14 +68,14 @@ async fn the_next_due_entry_is_the_user_s_and_found_behind_many_that_are_not_due
     let tomorrow = (0..500).map(|step| entry(step, "critical", "2999-01-01T00:00:00.000Z"));
     let due = [entry(600, "low", "2001-01-01T00:00:00.000Z"), entry(601, "high", "2002-01-01T00:00:00.000Z")];
     let next = Uuid::from_u128(77);
-    server.views.page(Resource::Runs, [Paged { items: Vec::new(), next: None }]);
     let pages = [
         Paged { items: tomorrow.collect(), next: Some(next) },
         Paged { items: Vec::new(), next: Some(next) },
         Paged { items: due.to_vec(), next: None },
     ];
     server.views.page(Resource::Executions, pages);
-    server.views.show([json!({"id": run.execution(601), "execution_status": "completed"})]);
+    let running = json!({"id": run, "run_status": "running"});
+    server.views.show([running, json!({"id": run.execution(601), "execution_status": "completed"})]);
     let request = admin(Method::POST, PATH).set_payload(json!({"auto_execute": true}).to_string());
     let answer = server.send(request).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
@@ -93,5 +93,27 @@ async fn the_look_for_a_due_entry_comes_to_an_end() {
     let answer = server.post(PATH, &json!({"auto_execute": true})).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.text);
     assert_eq!(answer.json()["error"], "nothing is due");
-    assert_eq!(server.views.asked().len(), 100, "fifty pages of paused runs, fifty of the queue");
+    assert_eq!(server.views.asked().len(), 10, "pages of the queue, and no list of paused runs");
+}
+
+#[actix_web::test]
+async fn many_due_entries_of_a_paused_run_hide_none_of_another() {
+    let [paused, other] = [1 << 80, 2 << 80].map(|id| RunId(Uuid::from_u128(id)));
+    let entry = |run: RunId, step: u32, urgency: &str| {
+        let at = "2001-01-01T00:00:00.000Z";
+        json!({"id": run.execution(step), "flow_run_id": run, "urgency": urgency, "priority": 5, "execute_after": at})
+    };
+    let status = |run: RunId, status: &str| json!({"id": run, "run_status": status});
+    let ended = |run: RunId, step: u32| json!({"id": run.execution(step), "execution_status": "completed"});
+    for (of_other, taken) in [("running", ended(other, 3)), ("paused", ended(paused, 0))] {
+        let server = Server::start().await;
+        let due = (0..100).rev().map(|step| entry(paused, step, "critical")).chain([entry(other, 3, "low")]);
+        server.views.page(Resource::Executions, [Paged { items: due.collect(), next: None }]);
+        server.views.show([status(paused, "paused"), status(other, of_other), taken.clone()]);
+        let answer =
+            server.send(admin(Method::POST, PATH).set_payload(json!({"auto_execute": true}).to_string())).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        assert_eq!(answer.json()["execution_queue_id"], taken["id"], "where the other is {of_other}");
+        assert_eq!(server.views.unshown(), 0, "each run is asked for once");
+    }
 }

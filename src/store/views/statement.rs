@@ -75,6 +75,9 @@ impl Statement {
     /// Appends that a column of a view equals what the API shows, where both databases compare as the API does. Other
     /// kinds are left to whoever compares the row.
     pub fn push_shown(&mut self, column: &Column, value: &Value) -> &mut Self {
+        if let (Kind::Id, Value::Array(ends)) = (column.kind, value) {
+            return self.push_range(column, ends);
+        }
         let arg = match (column.kind, value) {
             (Kind::Id, Value::String(text)) if self.dialect == Dialect::Postgres => text.parse().ok().map(Arg::Id),
             (Kind::Id | Kind::Text | Kind::Word(_), Value::String(text)) => Some(Arg::Text(text.clone())),
@@ -92,6 +95,20 @@ impl Statement {
             Some(arg) => self.push(" AND v.").push(column.name).push(" = ").bind(arg),
             None => self,
         }
+    }
+
+    /// Appends that an id is in a range. SQLite compares the ids' texts, which stand in the same order.
+    fn push_range(&mut self, column: &Column, ends: &[Value]) -> &mut Self {
+        for (end, sign) in ends.iter().filter_map(Value::as_str).zip([" >= ", " <= "]) {
+            let arg = match self.dialect {
+                Dialect::Postgres => end.parse().ok().map(Arg::Id),
+                Dialect::Sqlite => Some(Arg::Text(end.to_owned())),
+            };
+            if let Some(arg) = arg {
+                self.push(" AND v.").push(column.name).push(sign).bind(arg);
+            }
+        }
+        self
     }
 
     /// Appends that columns equal their values.
@@ -127,6 +144,8 @@ pub(super) struct Keyset {
 
 #[cfg(test)]
 mod tests {
+    use core314_actors::ports::resource::Resource;
+
     use super::*;
 
     fn page(equal: Vec<(&'static str, Arg)>) -> (String, usize) {
@@ -145,5 +164,20 @@ mod tests {
     #[test]
     fn without_leading_columns_it_goes_by_id() {
         assert_eq!(page(Vec::new()), ("SELECT id FROM runs WHERE id < $1 ORDER BY id DESC LIMIT 50".to_owned(), 1));
+    }
+
+    #[test]
+    fn a_range_of_ids_is_the_database_s_to_look_for() {
+        let ends = serde_json::json!([Uuid::from_u128(1), Uuid::from_u128(9)]);
+        let column = Resource::Audit.column("subject_id").expect("a column");
+        let ids = [1, 9].map(Uuid::from_u128);
+        for (dialect, args) in
+            [(Dialect::Postgres, ids.map(Arg::Id)), (Dialect::Sqlite, ids.map(|id| Arg::Text(id.to_string())))]
+        {
+            let mut statement = Statement::new(dialect, "");
+            statement.push_shown(column, &ends);
+            assert_eq!(statement.sql, " AND v.subject_id >= $1 AND v.subject_id <= $2");
+            assert_eq!(statement.args, args);
+        }
     }
 }
