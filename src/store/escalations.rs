@@ -72,8 +72,11 @@ const NEWEST_OF_RULE: &str = escalations!(
 );
 const RECENT: &str = "SELECT triggered_at_ms, subject FROM escalations WHERE rule_id = $1 AND triggered_at_ms > $2 \
     AND status <> 'suppressed' ORDER BY triggered_at_ms DESC LIMIT $3";
-const HELD_BACK: &str = "SELECT CAST(coalesce(sum(count), 0) AS bigint) FROM escalations WHERE rule_id = $1 \
-    AND status = 'suppressed' AND bundled_into IS NULL";
+/// `IS TRUE`: SQLite would else take the index of all that the rule has ever had, and not that of what is held back.
+pub(super) const HELD_BACK: &str = "SELECT CAST(coalesce(sum(count), 0) AS bigint) FROM escalations WHERE rule_id = $1 \
+    AND (tenant_id = $2) IS TRUE AND status = 'suppressed' AND bundled_into IS NULL";
+const TOLD_AT_LATEST: &str = "SELECT wake_at_ms FROM escalations WHERE id = $1 AND tenant_id = $2 \
+    AND status = 'suppressed' AND bundled_into IS NULL AND wake_at_ms IS NOT NULL";
 const SUPPRESSED: &str = "SELECT id FROM escalations WHERE rule_id = $1 AND subject = $2 AND tenant_id = $3 \
     AND status = 'suppressed' AND bundled_into IS NULL LIMIT 1";
 const OPEN_AMONG: &str = "SELECT r.rule_name FROM rules r JOIN escalations e ON e.rule_id = r.id \
@@ -191,10 +194,18 @@ impl EscalationBook for SqlStore {
         })
     }
 
-    fn held_back(&self, rule: RuleId) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn held_back(&self, tenant: TenantId, rule: RuleId) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move {
-            let found = one(&rows(self, Scope::Platform, HELD_BACK, &[rule.0.into()]).await?, |mut f| f.int())?;
+            let cells = [rule.0.into(), tenant.0.into()];
+            let found = one(&rows(self, Scope::Tenant(tenant), HELD_BACK, &cells).await?, |mut f| f.int())?;
             Ok(found.unwrap_or_default() as u64)
+        })
+    }
+
+    fn told_at_latest(&self, tenant: TenantId, row: RowId) -> BoxFuture<'_, Result<Option<i64>, StoreError>> {
+        Box::pin(async move {
+            let cells = [row.0.into(), tenant.0.into()];
+            one(&rows(self, Scope::Tenant(tenant), TOLD_AT_LATEST, &cells).await?, |mut f| f.int())
         })
     }
 

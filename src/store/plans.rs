@@ -128,6 +128,25 @@ async fn sqlite_looks_up_by_index() {
     assert_eq!(scans(&mut reader, &READ, is_scan).await, [""; 0]);
 }
 
+/// What a rule has held back is found among thousands of events that it had before.
+#[tokio::test]
+async fn sqlite_finds_what_is_held_back_by_its_own_index() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let url = format!("sqlite:{}", dir.path().join("core314.db").display());
+    let store = SqlStore::open(&url, StoreOptions::default()).await.expect("it opens");
+    let mut connection = store.connector.connect().await.expect("it connects");
+    for sql in [super::escalations::HELD_BACK, escalations::steps::BUNDLED, escalations::steps::PUT_OFF] {
+        let plan = connection.fetch_made(format!("EXPLAIN QUERY PLAN {sql}"), &[]).await.expect("a plan");
+        let [line] = &*plan else { panic!("{sql} has {} lines", plan.len()) };
+        let mut fields = line.fields();
+        for _ in ["id", "parent", "notused"] {
+            fields.int().expect("a number");
+        }
+        let line = fields.text().expect("a line of the plan");
+        assert!(line.contains("INDEX escalations_held (rule_id=?)"), "{sql}: {line}");
+    }
+}
+
 #[tokio::test]
 async fn postgres_looks_up_by_index() {
     let url = std::env::var("CORE314_TEST_POSTGRES_URL")

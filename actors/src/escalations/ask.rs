@@ -141,7 +141,7 @@ impl Desk {
                 let (rule, admission) = (rule.id, Admission::HeldBack(by));
                 return Ok(Taken { rule, subject, admission, escalation: None, tell_ms });
             }
-            let held_back = self.book.held_back(rule.id).await?;
+            let held_back = self.book.held_back(job.owner.tenant, rule.id).await?;
             let opening = (job.cause, job.owner.user, subject.clone());
             let decision = Event::open(rule, &job.failure, opening, held_back, &around, now_ms);
             let escalation = new_escalation(job, rule, version, decision.event.clone());
@@ -270,7 +270,8 @@ impl Desk {
         let mut escalation = escalation;
         escalation.event = decision.event;
         let is_message = before.is_some() && decision.tasks.iter().any(Task::bundles);
-        let held_back = if is_message { self.book.held_back(rule.id).await? } else { 0 };
+        let tenant = escalation.owner.tenant;
+        let held_back = if is_message { self.book.held_back(tenant, rule.id).await? } else { 0 };
         let bundles = held_back > 0;
         if bundles {
             escalation.event.bundle(held_back);

@@ -8,7 +8,7 @@ use core314_domain::ids::{RowId, TenantId};
 
 use super::Desk;
 use crate::ports::StoreError;
-use crate::ports::escalation::{EscalationWrite, EventBefore, OutboxStep, StoredEscalation};
+use crate::ports::escalation::{EscalationWrite, EventBefore, PutOff, StoredEscalation};
 use crate::ports::store::Outcome;
 
 /// So long after its limits allow it again a rule tells by itself: a failure that comes just then says it with its own message.
@@ -16,8 +16,6 @@ const GRACE_MS: i64 = 5_000;
 /// How often a decision is taken again on what others have made of the event meanwhile, and how long to wait after that.
 const TRIES: usize = 8;
 const AGAIN_MS: i64 = 1_000;
-/// Of a row that counts what was held back: nobody changes it but by what bundles it.
-const VERSION: i64 = 1;
 
 /// What has come of it.
 pub(super) enum Summed {
@@ -29,14 +27,14 @@ pub(super) enum Summed {
 }
 
 /// When what is held back is told at the latest. What a silence or an event covers on which the rule depends waits for its next
-/// message, since nobody wants to hear of it.
+/// message, since nobody wants to hear of it; of a rule that tells nobody there is nothing to wait for.
 pub(super) fn tell_ms(rule: &Rule, by: &HeldBack, full_until_ms: Option<i64>) -> Option<i64> {
     let over_ms = match by {
         HeldBack::Silence { .. } | HeldBack::Dependency { .. } => None,
         HeldBack::Cooldown { until_ms } => Some((*until_ms).max(full_until_ms.unwrap_or(*until_ms))),
         HeldBack::Throttle { .. } => full_until_ms,
     };
-    over_ms.filter(|_| !rule.document.records_only()).map(|over_ms| over_ms + GRACE_MS)
+    over_ms.filter(|_| rule.document.tells_anybody()).map(|over_ms| over_ms + GRACE_MS)
 }
 
 impl Desk {
@@ -48,26 +46,34 @@ impl Desk {
         row: RowId,
         recent: &mut Recent,
     ) -> Result<Summed, StoreError> {
-        if self.book.held_back(rule).await? == 0 {
+        // Of a flood all rows wake at once: those that came after the first see by themselves what it has done for all.
+        if row != rule {
+            match self.book.told_at_latest(tenant, row).await? {
+                None => return Ok(Summed::Nothing),
+                Some(at_ms) if self.now_ms() < at_ms => return Ok(Summed::Later(at_ms)),
+                Some(_) => {}
+            }
+        }
+        if self.book.held_back(tenant, rule).await? == 0 {
             return Ok(Summed::Nothing);
         }
         let rules = self.rules(tenant).await?;
         let Some(present) = rules.set.rule(rule).filter(|rule| rule.document.is_active) else {
-            return self.put_off((rule, tenant), row, None).await;
+            return self.put_off((rule, tenant), None).await;
         };
         let (windows, now_ms) = (Windows::of(&present.document), self.now_ms());
         recent.forget(&windows, now_ms);
         if let Some(full_ms) = recent.full_until_ms(&windows, now_ms) {
-            return self.put_off((rule, tenant), row, Some(full_ms + GRACE_MS)).await;
+            return self.put_off((rule, tenant), Some(full_ms + GRACE_MS)).await;
         }
         for _ in 0..TRIES {
             let Some(stored) = self.book.newest_of_rule(tenant, rule).await? else {
-                return self.put_off((rule, tenant), row, None).await;
+                return self.put_off((rule, tenant), None).await;
             };
             let own = self.rule_of(&stored).await?;
             let decision = stored.event.sum_up(&own, stored.wake_ms, now_ms);
             if decision.tasks.is_empty() {
-                return self.put_off((rule, tenant), row, None).await;
+                return self.put_off((rule, tenant), None).await;
             }
             let before = Some(EventBefore::of(&stored.event));
             if let Some(told) = self.commit_step(&own, stored, before, decision, None, "rules").await? {
@@ -77,22 +83,32 @@ impl Desk {
         Ok(Summed::Later(now_ms + AGAIN_MS))
     }
 
-    /// Moves the time of the row that woke it; without one it waits for the rule's next message.
-    async fn put_off(
-        &self,
-        (rule, tenant): (RuleId, TenantId),
-        row: RowId,
-        at_ms: Option<i64>,
-    ) -> Result<Summed, StoreError> {
-        if row != rule {
-            let rows = Vec::new();
-            let step =
-                OutboxStep { escalation: row, tenant, version: VERSION, wake_ms: at_ms, rows, at_ms: self.now_ms() };
-            match self.commit(EscalationWrite::Outbox(step)).await? {
-                Outcome::Committed { .. } => {}
-                other => return Err(crate::engine::unexpected(other)),
-            }
+    /// Moves the time of all that the rule has held back, whichever of its names woke it: a flood of them is one statement, and
+    /// none of the others finds anything to do. Without a time it waits for the rule's next message.
+    async fn put_off(&self, (rule, tenant): (RuleId, TenantId), tell_ms: Option<i64>) -> Result<Summed, StoreError> {
+        match self.commit(EscalationWrite::PutOff(PutOff { rule, tenant, tell_ms })).await? {
+            Outcome::Committed { .. } => Ok(tell_ms.map_or(Summed::Nothing, Summed::Later)),
+            other => Err(crate::engine::unexpected(other)),
         }
-        Ok(at_ms.map_or(Summed::Nothing, Summed::Later))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core314_domain::escalation::RuleDocument;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_a_rule_that_tells_nobody_holds_back_has_no_time_to_be_told() {
+        let by = HeldBack::Throttle { max: 1, minutes: "60".to_owned() };
+        for (action, tells) in [("notify_user", Some(7 + GRACE_MS)), ("create_ticket", None)] {
+            let level = json!({"level": 1, "actions": [action]});
+            let document = RuleDocument::from_value(json!({"rule_name": "r", "escalation_levels": [level]}));
+            let rule = Rule::compile(RowId(Uuid::nil()), document.expect("a document")).expect("a rule");
+            assert_eq!(tell_ms(&rule, &by, Some(7)), tells, "{action}");
+        }
     }
 }

@@ -3,13 +3,15 @@
 //! What is written goes through the one verb of the store, in the commit that makes it so: an event, its tasks, the failure
 //! that it takes and the figures of its rule are one transaction.
 
+mod notes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use core314_domain::Json;
 use core314_domain::audit::AuditEntry;
 use core314_domain::escalation::{
-    EscalationStatus, Event, HeldBack, OnCall, OnCallDocument, Override, RuleDocument, RuleId, Shift, SilenceDocument,
+    EscalationStatus, Event, OnCall, OnCallDocument, Override, RuleDocument, RuleId, Shift, SilenceDocument,
 };
 use core314_domain::ids::{ExecutionId, FlowId, LogId, Owner, RowId, RunId, TenantId, UserId};
 use core314_domain::words::{Urgency, words};
@@ -17,6 +19,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{BoxFuture, Scope, StoreError};
+pub use notes::{HeldBackNote, OutboxStep, PutOff};
 
 words! {
     /// What has become of something that an event wants done, as `notification_outbox.status` shows it.
@@ -225,7 +228,10 @@ pub trait EscalationBook: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Option<StoredEscalation>, StoreError>>;
 
     /// How many failures a rule has held back since its last message.
-    fn held_back(&self, rule: RuleId) -> BoxFuture<'_, Result<u64, StoreError>>;
+    fn held_back(&self, tenant: TenantId, rule: RuleId) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// When a row that counts what was held back is told at the latest; nothing where it has been told, or waits for a message.
+    fn told_at_latest(&self, tenant: TenantId, row: RowId) -> BoxFuture<'_, Result<Option<i64>, StoreError>>;
 
     /// The row that counts what a rule has held back on a subject since its last message.
     fn suppressed(
@@ -343,6 +349,7 @@ pub enum EscalationWrite {
     },
     Step(Box<EventStep>),
     HeldBack(Box<HeldBackNote>),
+    PutOff(PutOff),
     Outbox(OutboxStep),
     OnCall {
         schedule: Box<StoredOnCall>,
@@ -397,7 +404,7 @@ impl EscalationWrite {
             | Self::Silence { audit, .. }
             | Self::DeleteSilence { audit, .. } => std::slice::from_ref(audit),
             Self::Step(step) => &step.audit,
-            Self::Heartbeat { .. } | Self::HeldBack(_) | Self::Outbox(_) => &[],
+            Self::Heartbeat { .. } | Self::HeldBack(_) | Self::PutOff(_) | Self::Outbox(_) => &[],
         }
     }
 }
@@ -454,41 +461,6 @@ pub enum Stop {
     /// Levels and repeats.
     Climb,
     All,
-}
-
-/// A failure that told nobody.
-#[derive(Debug, Clone)]
-pub struct HeldBackNote {
-    pub id: RowId,
-    pub owner: Owner,
-    pub rule: RuleId,
-    pub rule_version: i64,
-    pub execution: Option<ExecutionId>,
-    pub log: Option<LogId>,
-    pub flow: Option<FlowId>,
-    pub run: Option<RunId>,
-    pub reason: core314_domain::escalation::EscalationReason,
-    pub subject: String,
-    pub urgency: Urgency,
-    pub by: HeldBack,
-    pub context: Value,
-    pub asked: Value,
-    pub conditions_met: Value,
-    pub settles: Option<RowId>,
-    /// When it is told at the latest, where no message does before; absent: with the rule's next one, whenever that is.
-    pub tell_ms: Option<i64>,
-    pub at_ms: i64,
-}
-
-/// What has become of what an event wanted done. The event's next time to wake goes with it, unless it has moved on.
-#[derive(Debug, Clone)]
-pub struct OutboxStep {
-    pub escalation: RowId,
-    pub tenant: TenantId,
-    pub version: i64,
-    pub wake_ms: Option<i64>,
-    pub rows: Vec<OutboxRow>,
-    pub at_ms: i64,
 }
 
 /// The person of `user:ID`, if it is one.

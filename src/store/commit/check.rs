@@ -152,6 +152,7 @@ fn escalation_holds_nul(write: &EscalationWrite) -> bool {
         EscalationWrite::Outbox(step) => step.rows.iter().any(|row| row.error.as_deref().is_some_and(nul)),
         EscalationWrite::DeleteRule { .. }
         | EscalationWrite::Heartbeat { .. }
+        | EscalationWrite::PutOff(_)
         | EscalationWrite::DeleteOnCall { .. }
         | EscalationWrite::DeleteOverride { .. }
         | EscalationWrite::DeleteSilence { .. } => false,

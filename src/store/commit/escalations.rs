@@ -167,6 +167,7 @@ async fn take(connection: &mut Connection, write: &EscalationWrite) -> Result<Op
         }
         EscalationWrite::Step(step) => steps::begin(connection, step).await,
         EscalationWrite::HeldBack(note) => steps::held_back(connection, note).await.map(|()| None),
+        EscalationWrite::PutOff(put_off) => steps::put_off(connection, put_off).await.map(|()| None),
         EscalationWrite::Outbox(step) => outbox::note(connection, step).await.map(|()| None),
         EscalationWrite::OnCall { schedule, expected_version, at_ms, audit: _ } => {
             on_call(connection, schedule, *expected_version, *at_ms).await

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use core314_actors::ports::Scope;
 use core314_actors::ports::escalation::{
-    EscalationBook, EscalationWrite, EventBefore, EventStep, OutboxKind, OutboxRow, OutboxStatus, StoredEscalation,
-    StoredRule, Verdicts,
+    EscalationBook, EscalationWrite, EventBefore, EventStep, HeldBackNote, OutboxKind, OutboxRow, OutboxStatus, PutOff,
+    StoredEscalation, StoredRule, Verdicts,
 };
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::signal::{NewRecommendation, Occurrence, SignalWrite};
@@ -14,10 +14,10 @@ use core314_actors::ports::views::Views;
 use core314_actors::testkit::store_suite::commit;
 use core314_actors::testkit::store_suite::samples::{NOW_MS, Samples};
 use core314_domain::escalation::{
-    Command, EscalationReason, EscalationStatus, Event, Failure, Purpose, Rule, RuleDocument, Surroundings,
+    Command, EscalationReason, EscalationStatus, Event, Failure, HeldBack, Purpose, Rule, RuleDocument, Surroundings,
 };
 use core314_domain::ids::{Owner, RowId};
-use core314_domain::words::OccurrenceKind;
+use core314_domain::words::{OccurrenceKind, Urgency};
 use serde_json::json;
 
 use super::bed::Bed;
@@ -135,6 +135,44 @@ impl<'b> Scene<'b> {
         }
     }
 
+    /// A failure on a subject of its own that a throttle holds back.
+    fn held(&mut self, owner: Owner, tell_ms: Option<i64>) -> HeldBackNote {
+        let id = self.samples.row_id();
+        HeldBackNote {
+            id,
+            owner,
+            rule: self.rule.id,
+            rule_version: 1,
+            execution: None,
+            log: None,
+            flow: None,
+            run: None,
+            reason: EscalationReason::RunFailed,
+            subject: id.to_string(),
+            urgency: Urgency::High,
+            by: HeldBack::Throttle { max: 1, minutes: "60".to_owned() },
+            context: json!({}),
+            asked: json!({}),
+            conditions_met: json!({}),
+            settles: None,
+            tell_ms,
+            at_ms: NOW_MS,
+        }
+    }
+
+    /// Puts off what the rule has held back of its owner's, in one commit.
+    async fn put_off(&self, tell_ms: Option<i64>) {
+        let put_off = PutOff { rule: self.rule.id, tenant: self.owner.tenant, tell_ms };
+        let write = Write::Escalation(Arc::new(EscalationWrite::PutOff(put_off)));
+        assert_eq!(self.commit(vec![write]).await, [DONE]);
+    }
+
+    /// What wakes before a time.
+    async fn waking(&self, until_ms: i64) -> Vec<RowId> {
+        let waking = self.bed.waking(until_ms, None, 1_000).await.expect("they are read");
+        waking.into_iter().map(|waking| waking.escalation).collect()
+    }
+
     fn join(&mut self, of: &StoredEscalation, settles: RowId) -> EventStep {
         let cause = self.samples.row_id();
         self.step(of, &Command::Join { cause, urgency: None }, Some(settles))
@@ -243,5 +281,44 @@ async fn occurrences_of_one_batch_are_crossed_out_by_their_own_tenants() {
         let writes = vec![settled(noted[0], owner), settled(noted[1], stranger), settled(noted[2], owner)];
         assert_eq!(scene.commit(writes).await, [DONE, DONE, DONE]);
         assert_eq!(scene.left(&noted).await, [noted[1]], "{}", bed.url);
+    }
+}
+
+/// A flood that is held back costs one statement each time it is put off, and a row that woke with the others has nothing to do.
+#[tokio::test]
+async fn all_that_a_rule_holds_back_is_put_off_by_one_commit() {
+    const FLOOD: usize = 200;
+    let (due_ms, later_ms) = (NOW_MS + 1_000, NOW_MS + 60_000);
+    for bed in [Bed::sqlite().await, Bed::postgres().await] {
+        let mut scene = Scene::new(&bed).await;
+        let (owner, stranger, rule) = (scene.owner, scene.samples.owner(), scene.rule.id);
+        let mut notes: Vec<HeldBackNote> = (0..FLOOD).map(|_| scene.held(owner, Some(due_ms))).collect();
+        let (last, silent) = (scene.held(owner, Some(later_ms + 1)), scene.held(owner, None));
+        let foreign = scene.held(stranger, Some(due_ms));
+        let (first, last_id, silent_id, foreign_id) = (notes[0].id, last.id, silent.id, foreign.id);
+        notes.extend([last, silent, foreign]);
+        let writes =
+            notes.into_iter().map(|note| Write::Escalation(Arc::new(EscalationWrite::HeldBack(Box::new(note)))));
+        assert!(scene.commit(writes.collect()).await.iter().all(|outcome| *outcome == DONE), "{}", bed.url);
+        assert_eq!(scene.waking(later_ms).await.len(), FLOOD + 1, "{}", bed.url);
+        let held_back = bed.held_back(owner.tenant, rule).await.expect("they are counted");
+        assert_eq!(held_back, FLOOD as u64 + 2, "a tenant's own: {}", bed.url);
+
+        scene.put_off(Some(later_ms)).await;
+        assert_eq!(scene.waking(later_ms).await, [foreign_id], "another tenant's is left alone: {}", bed.url);
+        assert_eq!(scene.waking(later_ms + 1).await.len(), FLOOD + 1, "{}", bed.url);
+        for (tenant, row, told_ms) in [
+            (owner.tenant, first, Some(later_ms)),
+            (owner.tenant, last_id, Some(later_ms + 1)),
+            (owner.tenant, silent_id, None),
+            (stranger.tenant, first, None),
+            (stranger.tenant, foreign_id, Some(due_ms)),
+        ] {
+            assert_eq!(bed.told_at_latest(tenant, row).await.expect("it is read"), told_ms, "{}", bed.url);
+        }
+
+        scene.put_off(None).await;
+        assert_eq!(scene.waking(later_ms + 2).await, [foreign_id], "the others wait for a message: {}", bed.url);
+        assert_eq!(bed.told_at_latest(owner.tenant, first).await.expect("it is read"), None, "{}", bed.url);
     }
 }

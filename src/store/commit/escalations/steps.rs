@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use core314_actors::ports::escalation::{EventBefore, EventStep, HeldBackNote, StoredEscalation};
+use core314_actors::ports::escalation::{EventBefore, EventStep, HeldBackNote, PutOff, StoredEscalation};
 use core314_actors::ports::signal::Occurrence;
 use core314_actors::ports::store::Outcome;
 use core314_domain::escalation::{EscalationStatus, RuleId};
@@ -77,11 +77,15 @@ pub(in crate::store) const EVENT_NEXT: Bulk = Bulk {
             AND escalations.version = u.version RETURNING escalations.id",
 };
 const OPEN_ALREADY: &str = "SELECT id FROM escalations WHERE id = $1 OR (rule_id = $2 AND open_subject = $3)";
-/// What is told needs no time of its own any more.
-const BUNDLED: &str = "UPDATE escalations SET bundled_into = $1, updated_at_ms = $2, wake_at_ms = NULL \
-    WHERE rule_id = $3 AND tenant_id = $4 AND status = 'suppressed' AND bundled_into IS NULL RETURNING id";
+/// What is told needs no time of its own any more. `IS TRUE`: SQLite would else take the index of all that the rule has ever had,
+/// and not that of what is held back.
+pub(in crate::store) const BUNDLED: &str = "UPDATE escalations SET bundled_into = $1, updated_at_ms = $2, wake_at_ms = NULL \
+    WHERE rule_id = $3 AND (tenant_id = $4) IS TRUE AND status = 'suppressed' AND bundled_into IS NULL RETURNING id";
 const HELD_AGAIN: &str = "UPDATE escalations SET count = count + 1, updated_at_ms = $1, wake_at_ms = coalesce(wake_at_ms, $5) \
     WHERE rule_id = $2 AND subject = $3 AND tenant_id = $4 AND status = 'suppressed' AND bundled_into IS NULL RETURNING id";
+/// What has a later time keeps it; what has none waits for a message. `IS TRUE` as above.
+pub(in crate::store) const PUT_OFF: &str = "UPDATE escalations SET wake_at_ms = $1 WHERE rule_id = $2 AND (tenant_id = $3) IS TRUE \
+    AND status = 'suppressed' AND bundled_into IS NULL AND wake_at_ms IS NOT NULL AND ($1 IS NULL OR wake_at_ms < $1)";
 
 /// Steps of events that there are, until they are written.
 #[derive(Default)]
@@ -298,4 +302,10 @@ pub(super) async fn held_back(connection: &mut Connection, note: &HeldBackNote) 
     write_figures(connection, &BTreeMap::from([(note.rule, gain)])).await?;
     let settled: Vec<(RowId, TenantId)> = note.settles.into_iter().map(|failure| (failure, tenant)).collect();
     cross_out(connection, &settled).await
+}
+
+/// Moves the time of all that a rule has held back and nothing has told.
+pub(super) async fn put_off(connection: &mut Connection, put_off: &PutOff) -> Result<(), Failure> {
+    let cells = [put_off.tell_ms.into(), put_off.rule.0.into(), put_off.tenant.0.into()];
+    connection.fetch(PUT_OFF, &cells).await.map(drop)
 }

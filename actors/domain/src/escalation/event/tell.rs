@@ -1,7 +1,7 @@
 //! What levels want done: notices by channel and recipient, and actions.
 
 use super::{Decision, Event, Repeating, Work};
-use crate::escalation::document::{ActionDocument, ChannelDocument, LevelDocument, Until};
+use crate::escalation::document::{ActionDocument, ChannelDocument, LevelDocument, RuleDocument, Until};
 use crate::escalation::rule::Rule;
 use crate::escalation::tasks::{Purpose, Task, What};
 use crate::escalation::{LevelAction, minutes_ms};
@@ -22,6 +22,24 @@ impl Event {
         }
         work.tasks.iter_mut().for_each(|task| task.level = 0);
         Decision { event: work.event, tasks: work.tasks, stops: false, next_wake_ms }
+    }
+}
+
+impl RuleDocument {
+    /// Whether a level tells somebody, so that there are messages which tell what was held back.
+    pub fn tells_anybody(&self) -> bool {
+        let tells = |level: &LevelDocument| {
+            !self.channels_of(level).is_empty()
+                || !level.recipients.is_empty()
+                || level.actions.iter().any(|action| notice(action).is_some())
+        };
+        !self.records_only() && self.escalation_levels.iter().any(tells)
+    }
+
+    /// The channels of a level: its own, or else the rule's.
+    fn channels_of<'a>(&'a self, level: &'a LevelDocument) -> &'a [ChannelDocument] {
+        let named = &level.notify_channels;
+        if named.is_empty() { &self.notification_channels } else { named }
     }
 }
 
@@ -65,10 +83,8 @@ impl Work<'_> {
 
     /// The notices of a level.
     pub(super) fn notify(&mut self, purpose: Purpose, level: &LevelDocument, round: u32) {
-        let document = &self.rule.document;
         let in_app = || ChannelDocument { channel: "in_app".to_owned(), payload: serde_json::Map::default() };
-        let named = &level.notify_channels;
-        let channels = if named.is_empty() { &document.notification_channels } else { named };
+        let channels = self.rule.document.channels_of(level);
         let mut tasks = Vec::new();
         for action in &level.actions {
             let Some(notice) = notice(action) else { continue };

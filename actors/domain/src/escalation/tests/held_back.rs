@@ -50,7 +50,21 @@ fn only_who_is_told_anything_is_told_what_was_held_back() {
     let mut document = model().document;
     document.urgency = Urgency::Low;
     let low = Rule::compile(RowId(Uuid::from_u128(1)), document).expect("a rule");
-    assert!(opened(&low).event.sum_up(&low, None, START).tasks.is_empty());
+    assert!(opened(&low).event.sum_up(&low, None, START).tasks.is_empty() && !low.document.tells_anybody());
+    let ticket =
+        rule(json!({"rule_name": "t", "escalation_levels": [{"level": 1, "actions": ["create_ticket", "halt_flow"]}]}));
+    assert!(opened(&ticket).event.sum_up(&ticket, None, START).tasks.is_empty() && !ticket.document.tells_anybody());
+    for says in [
+        json!({"notify_channels": [{"channel": "in_app"}]}),
+        json!({"recipients": ["role:admin"]}),
+        json!({"actions": ["notify_user"]}),
+    ] {
+        let mut level = json!({"level": 1, "actions": ["create_ticket"]});
+        level.as_object_mut().expect("an object").extend(says.as_object().cloned().expect("an object"));
+        let told = rule(json!({"rule_name": "t", "escalation_levels": [level]}));
+        assert!(told.document.tells_anybody(), "{says}");
+        assert!(!opened(&told).event.sum_up(&told, None, START).tasks.is_empty(), "{says}");
+    }
     // The first level only makes a ticket: the nearest one that tells somebody does.
     let late = rule(json!({"rule_name": "late", "escalation_levels": [
         {"level": 1, "actions": ["create_ticket"]}, {"level": 2, "delay_minutes": 5, "actions": ["notify_admin"]}]}));
