@@ -199,7 +199,7 @@ impl Desk {
             return Ok(silent);
         }
         if !rule.document.depends_on.is_empty() {
-            let open = self.book.open_among(job.owner.tenant, rules.holding(rule)).await?;
+            let open = self.open_dependency(&rules, rule, job.owner.tenant, None).await?;
             if let Some(rule_name) = open {
                 return Ok(Some(HeldBack::Dependency { rule_name }));
             }

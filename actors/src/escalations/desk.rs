@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use core314_domain::escalation::{
-    Asked, EscalationReason, Event, Failure, Hold, Rule, RuleDocument, RuleId, RuleSet, Silence, Surroundings,
+    Asked, EscalationReason, Failure, Hold, Rule, RuleDocument, RuleId, RuleSet, Silence, Surroundings,
 };
 use core314_domain::ids::{Owner, RowId, TenantId, UserId};
 use core314_domain::plan::Problem;
@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::dependencies::Dependencies;
+use super::dependencies::{Dependencies, Holding};
 use super::{EscalationError, Escalations, EscalationsMsg, Job, Nudge, TellResult};
 use crate::engine::{Engine, Inner};
 use crate::ports::escalation::{EscalationBook, EscalationWrite, StoredEscalation, StoredRule, StoredSilence};
@@ -116,8 +116,8 @@ impl TenantRules {
         self.kept.get(&id)
     }
 
-    /// The rules, by name, whose open events hold those of a rule.
-    pub(super) fn holding(&self, rule: &Rule) -> Vec<String> {
+    /// The rules whose open events hold those of a rule.
+    pub(super) fn holding(&self, rule: &Rule) -> Vec<Holding> {
         self.dependencies.holding(&rule.document)
     }
 
@@ -326,7 +326,7 @@ impl Desk {
         rule: &Rule,
         failure: &Failure,
         owner: &Owner,
-        event: Option<&Event>,
+        event: Option<&StoredEscalation>,
     ) -> Result<Surroundings, StoreError> {
         let now_ms = self.now_ms();
         let rules = self.rules(owner.tenant).await?;
@@ -340,14 +340,27 @@ impl Desk {
         if silent.is_some() || rule.document.depends_on.is_empty() {
             return Ok(Surroundings { hold: silent, next_hold_ms });
         }
-        let open = self.book.open_among(owner.tenant, rules.holding(rule)).await?;
-        let hold = open.map(|name| Hold {
+        let held = event.and_then(|stored| stored.event.held.as_ref());
+        let hold = self.open_dependency(&rules, rule, owner.tenant, event).await?.map(|name| Hold {
             reason: format!("an event of '{name}', on which the rule depends, is open"),
-            since_ms: event.map_or(now_ms, |event| event.held.as_ref().map_or(now_ms, |held| held.since_ms)),
+            since_ms: held.map_or(now_ms, |held| held.since_ms),
             // Whoever ends that event tells; and it is looked for now and then.
             until_ms: Some(now_ms + DEPENDENCY_LOOK_MS),
         });
         Ok(Surroundings { hold, next_hold_ms })
+    }
+
+    /// The first rule among those on which a rule depends that has an open event which holds this one, or one to come.
+    pub(super) async fn open_dependency(
+        &self,
+        rules: &TenantRules,
+        rule: &Rule,
+        tenant: TenantId,
+        event: Option<&StoredEscalation>,
+    ) -> Result<Option<String>, StoreError> {
+        let began = event.map(|stored| (stored.event.triggered_ms, stored.id));
+        let holders = rules.holding(rule).iter().map(|holding| holding.holder(began)).collect();
+        self.book.open_among(tenant, holders).await
     }
 
     /// Asks the rules whose signal has stayed away, and moves each on to its next time.

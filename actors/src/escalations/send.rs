@@ -106,7 +106,7 @@ impl Desk {
         }
         let rule = self.rule_of(stored).await?;
         let failure = super::step::failure_of(stored);
-        let around = self.around(&rule, &failure, &stored.owner, Some(&stored.event)).await?;
+        let around = self.around(&rule, &failure, &stored.owner, Some(stored)).await?;
         let decided = stored.event.decide(&rule, &Command::Look, &around, self.now_ms());
         let breaches = |event: &Event| EventBefore::of(event).breaches;
         Ok(decided.map_or(next_ms, |decision| {
@@ -124,7 +124,7 @@ impl Desk {
         }
         let rule = self.rule_of(stored).await?;
         let failure = super::step::failure_of(stored);
-        let hold = self.around(&rule, &failure, &stored.owner, Some(&stored.event)).await?.hold;
+        let hold = self.around(&rule, &failure, &stored.owner, Some(stored)).await?.hold;
         let look_ms = self.now_ms() + HELD_LOOK_MS;
         // Whoever ends a silence early has open events looked at; one that has ended looks itself.
         let most_ms = if stored.event.status.is_closed() { look_ms } else { i64::MAX };

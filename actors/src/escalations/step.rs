@@ -26,7 +26,7 @@ impl Desk {
     ) -> Result<Option<StoredEscalation>, EscalationError> {
         let rule = self.rule_of(&stored).await?;
         let failure = failure_of(&stored);
-        let around = self.around(&rule, &failure, &stored.owner, Some(&stored.event)).await?;
+        let around = self.around(&rule, &failure, &stored.owner, Some(&stored)).await?;
         let decision = stored.event.decide(&rule, command, &around, self.now_ms())?;
         let is_same = decision.event == stored.event && decision.tasks.is_empty() && !decision.stops;
         if is_same && settles.is_none() && *command == Command::Look {
