@@ -8,6 +8,7 @@ pub mod answers;
 pub mod bulk;
 pub mod catalog;
 pub mod consent;
+pub mod dependency;
 pub mod escalation;
 pub mod event;
 pub mod executor;

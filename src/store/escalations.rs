@@ -4,6 +4,7 @@ mod outbox;
 
 use std::sync::Arc;
 
+use core314_actors::ports::dependency::Holder;
 use core314_actors::ports::escalation::{
     AboutFailures, EscalationBook, Figures, OutboxRow, StoredEscalation, StoredOnCall, StoredRule, StoredSilence,
     Waking,
@@ -16,7 +17,8 @@ use uuid::Uuid;
 
 use super::SqlStore;
 use super::catalog::tenant_of;
-use super::cell::{Cell, Fields, Row};
+use super::cell::{Cell, Fields, Row, Rows};
+use super::connection::Bulk;
 use super::engine::owner;
 use super::failure::Failure;
 use outbox::{BEGUN, MESSAGES_SENT, OUTBOX, task};
@@ -79,8 +81,14 @@ const TOLD_AT_LATEST: &str = "SELECT wake_at_ms FROM escalations WHERE id = $1 A
     AND status = 'suppressed' AND bundled_into IS NULL AND wake_at_ms IS NOT NULL";
 const SUPPRESSED: &str = "SELECT id FROM escalations WHERE rule_id = $1 AND subject = $2 AND tenant_id = $3 \
     AND status = 'suppressed' AND bundled_into IS NULL LIMIT 1";
-const OPEN_AMONG: &str = "SELECT r.rule_name FROM rules r JOIN escalations e ON e.rule_id = r.id \
-    WHERE r.tenant_id = $1 AND r.rule_name = $2 AND e.open_subject IS NOT NULL LIMIT 1";
+/// By the index of open events: the sign keeps the time from choosing the one of all events that a rule ever had, and the
+/// comparison with the empty text, which is true of every subject, is one that SQLite looks up.
+pub(super) const OPEN_AMONG: Bulk = Bulk {
+    before: "WITH u (tenant_id, rule_name, place, before_ms, before_id) AS (",
+    after: ") SELECT r.rule_name FROM u CROSS JOIN rules r WHERE r.tenant_id = u.tenant_id AND r.rule_name = u.rule_name \
+            AND EXISTS (SELECT 1 FROM escalations e WHERE e.rule_id = r.id AND e.open_subject >= '' \
+            AND (+e.triggered_at_ms, e.id) < (u.before_ms, u.before_id)) ORDER BY u.place LIMIT 1",
+};
 const WAKING: &str = "SELECT wake_at_ms, id, rule_id, tenant_id FROM escalations WHERE wake_at_ms IS NOT NULL \
     AND (wake_at_ms, id) > ($1, $2) AND wake_at_ms < $3 ORDER BY wake_at_ms, id LIMIT $4";
 const OPEN_OF: &str = "SELECT coalesce(wake_at_ms, 0), id, rule_id, tenant_id FROM escalations \
@@ -221,16 +229,16 @@ impl EscalationBook for SqlStore {
         })
     }
 
-    fn open_among(&self, tenant: TenantId, names: Vec<String>) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+    fn open_among(&self, tenant: TenantId, rules: Vec<Holder>) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
         Box::pin(async move {
-            for name in names {
-                let cells = [tenant.0.into(), name.into()];
-                let found = one(&rows(self, Scope::Tenant(tenant), OPEN_AMONG, &cells).await?, |mut f| f.text())?;
-                if found.is_some() {
-                    return Ok(found);
-                }
+            let mut among = Rows::new(5);
+            for (place, Holder { name, before }) in rules.into_iter().enumerate() {
+                let (before_ms, before) = before.map_or((i64::MAX, Uuid::nil()), |(at_ms, id)| (at_ms, id.0));
+                among.push([tenant.0.into(), name.into(), (place as i64).into(), before_ms.into(), before.into()]);
             }
-            Ok(None)
+            // Where the statement is asked in pieces, they answer in the order of their rows.
+            let found = self.read(Scope::Tenant(tenant)).await?.bulk(OPEN_AMONG, &among).await?;
+            one(&found, |mut f| f.text())
         })
     }
 

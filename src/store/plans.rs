@@ -69,7 +69,7 @@ const NOTED_BY_SQLITE: [Keyed; 4] = [
     ("escalations::FAILURES_SQLITE", escalations::FAILURES_SQLITE, "uuuutujti"),
     ("escalations::OPENED_SQLITE", escalations::steps::OPENED_SQLITE, "uuuutujti"),
 ];
-const READ: [Keyed; 10] = [
+const READ: [Keyed; 11] = [
     ("blobs::TAKEN_OVER", blobs::TAKEN_OVER, "ui"),
     ("blobs::RESULTS", blobs::RESULTS, "ui"),
     ("blobs::OF_RUN", blobs::OF_RUN, "uu"),
@@ -80,6 +80,7 @@ const READ: [Keyed; 10] = [
     ("failures::LAST_ATTEMPTS", views::failures::LAST_ATTEMPTS, "uiu"),
     ("limits::GATHERED", super::limits::GATHERED, "u"),
     ("statistics::STORED", statistics::STORED, "iutii"),
+    ("escalations::OPEN_AMONG", super::escalations::OPEN_AMONG, "utiiu"),
 ];
 
 fn rows(types: &str, count: usize) -> Rows<'static> {

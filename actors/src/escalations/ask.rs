@@ -134,13 +134,13 @@ impl Desk {
             let now_ms = self.now_ms();
             let windows = Windows::of(&rule.document);
             recent.forget(&windows, now_ms);
-            let around = self.around(rule, &job.failure, &job.owner, None).await?;
             if let Some(by) = self.holds(job, rule, &windows, recent, &subject).await? {
                 let tell_ms = summary::tell_ms(rule, &by, recent.full_until_ms(&windows, now_ms));
                 self.hold_back(job, rule, version, (subject.clone(), by.clone()), tell_ms).await?;
                 let (rule, admission) = (rule.id, Admission::HeldBack(by));
                 return Ok(Taken { rule, subject, admission, escalation: None, tell_ms });
             }
+            let around = self.around(rule, &job.failure, &job.owner, None).await?;
             let held_back = self.book.held_back(job.owner.tenant, rule.id).await?;
             let opening = (job.cause, job.owner.user, subject.clone());
             let decision = Event::open(rule, &job.failure, opening, held_back, &around, now_ms);
@@ -199,7 +199,7 @@ impl Desk {
             return Ok(silent);
         }
         if !rule.document.depends_on.is_empty() {
-            let open = self.book.open_among(job.owner.tenant, rules.holding(rule)).await?;
+            let open = self.open_dependency(&rules, rule, job.owner.tenant, None).await?;
             if let Some(rule_name) = open {
                 return Ok(Some(HeldBack::Dependency { rule_name }));
             }

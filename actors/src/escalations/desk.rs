@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use core314_domain::escalation::{
-    Asked, EscalationReason, Event, Failure, Hold, Rule, RuleDocument, RuleId, RuleSet, Silence, Surroundings,
+    Asked, EscalationReason, Failure, Hold, Rule, RuleDocument, RuleId, RuleSet, Silence, Surroundings,
 };
 use core314_domain::ids::{Owner, RowId, TenantId, UserId};
 use core314_domain::plan::Problem;
@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::dependencies::Dependencies;
+use super::dependencies::{Dependencies, Holding};
 use super::{EscalationError, Escalations, EscalationsMsg, Job, Nudge, TellResult};
 use crate::engine::{Engine, Inner};
 use crate::ports::escalation::{EscalationBook, EscalationWrite, StoredEscalation, StoredRule, StoredSilence};
@@ -72,6 +72,8 @@ pub struct TenantRules {
     kept: HashMap<RuleId, RuleFacts>,
     silences: Vec<Silence>,
     dependencies: Dependencies,
+    /// What holds each that depends on others: found when it is first asked, and kept.
+    holding: HashMap<RuleId, OnceLock<Arc<[Holding]>>>,
     is_active: bool,
 }
 
@@ -88,11 +90,14 @@ impl TenantRules {
     /// earlier release saved and this one cannot compile is left out, loudly.
     fn of(stored: Vec<StoredRule>, silences: Vec<StoredSilence>, before: Option<&Self>) -> Self {
         let mut kept = HashMap::with_capacity(stored.len());
-        let mut dependencies = Dependencies::default();
+        let (mut dependencies, mut holding) = (Dependencies::default(), HashMap::new());
         let mut rules = Vec::with_capacity(stored.len());
         for StoredRule { id, version, document, created_by, updated_by, .. } in stored {
             kept.insert(id, RuleFacts { version, created_by, updated_by });
             dependencies.add(id, &document);
+            if !document.depends_on.is_empty() {
+                holding.insert(id, OnceLock::new());
+            }
             let known = before.filter(|before| before.facts(id).is_some_and(|facts| facts.version == version));
             if let Some(rule) = known.and_then(|before| before.set.rule(id)) {
                 rules.push(rule.clone());
@@ -108,7 +113,7 @@ impl TenantRules {
         }
         let compiled = silences.into_iter().filter_map(|s| Silence::compile(s.id, s.document, s.created_ms).ok());
         let is_active = rules.iter().any(|rule| rule.document.is_active);
-        Self { set: RuleSet::new(rules), kept, silences: compiled.collect(), dependencies, is_active }
+        Self { set: RuleSet::new(rules), kept, silences: compiled.collect(), dependencies, holding, is_active }
     }
 
     /// What is known of a rule beside its document.
@@ -116,9 +121,17 @@ impl TenantRules {
         self.kept.get(&id)
     }
 
-    /// The rules, by name, whose open events hold those of a rule.
-    pub(super) fn holding(&self, rule: &Rule) -> Vec<String> {
-        self.dependencies.holding(&rule.document)
+    /// The rules whose open events hold those of a rule.
+    pub(super) fn holding(&self, rule: &Rule) -> Arc<[Holding]> {
+        let find = || -> Arc<[Holding]> { self.dependencies.holding(&rule.document).into() };
+        let of = &rule.document;
+        let is_same = |kept: &RuleDocument| kept.rule_name == of.rule_name && kept.depends_on == of.depends_on;
+        let is_known = self.set.rule(rule.id).is_some_and(|kept| is_same(&kept.document));
+        match self.holding.get(&rule.id).filter(|_| is_known) {
+            Some(known) => known.get_or_init(find).clone(),
+            // An event goes by the rule as it was when it began.
+            None => find(),
+        }
     }
 
     /// Silences that cover a failure under a rule, whether they are in force now or later.
@@ -326,7 +339,7 @@ impl Desk {
         rule: &Rule,
         failure: &Failure,
         owner: &Owner,
-        event: Option<&Event>,
+        event: Option<&StoredEscalation>,
     ) -> Result<Surroundings, StoreError> {
         let now_ms = self.now_ms();
         let rules = self.rules(owner.tenant).await?;
@@ -340,14 +353,27 @@ impl Desk {
         if silent.is_some() || rule.document.depends_on.is_empty() {
             return Ok(Surroundings { hold: silent, next_hold_ms });
         }
-        let open = self.book.open_among(owner.tenant, rules.holding(rule)).await?;
-        let hold = open.map(|name| Hold {
+        let since_ms = event.and_then(|stored| stored.event.held.as_ref()).map_or(now_ms, |held| held.since_ms);
+        let hold = self.open_dependency(&rules, rule, owner.tenant, event).await?.map(|name| Hold {
             reason: format!("an event of '{name}', on which the rule depends, is open"),
-            since_ms: event.map_or(now_ms, |event| event.held.as_ref().map_or(now_ms, |held| held.since_ms)),
+            since_ms,
             // Whoever ends that event tells; and it is looked for now and then.
             until_ms: Some(now_ms + DEPENDENCY_LOOK_MS),
         });
         Ok(Surroundings { hold, next_hold_ms })
+    }
+
+    /// The first rule among those on which a rule depends that has an open event which holds this one, or one to come.
+    pub(super) async fn open_dependency(
+        &self,
+        rules: &TenantRules,
+        rule: &Rule,
+        tenant: TenantId,
+        event: Option<&StoredEscalation>,
+    ) -> Result<Option<String>, StoreError> {
+        let began = event.map(|stored| (stored.event.triggered_ms, stored.id));
+        let holders = rules.holding(rule).iter().map(|holding| holding.holder(began)).collect();
+        self.book.open_among(tenant, holders).await
     }
 
     /// Asks the rules whose signal has stayed away, and moves each on to its next time.
@@ -398,3 +424,43 @@ impl Desk {
 
 /// How often an event that is held by another one looks for it.
 const DEPENDENCY_LOOK_MS: i64 = 60_000;
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn stored(id: u128, document: serde_json::Value) -> StoredRule {
+        let user = UserId(Uuid::from_u128(7));
+        StoredRule {
+            id: RowId(Uuid::from_u128(id)),
+            owner: Owner { tenant: TenantId(Uuid::from_u128(8)), user, organization: None },
+            version: 1,
+            document: RuleDocument::from_value(document).expect("a rule"),
+            created_by: user,
+            updated_by: user,
+            heartbeat_due_ms: None,
+        }
+    }
+
+    fn names(found: &[Holding]) -> Vec<String> {
+        found.iter().map(|holding| holding.holder(None).name).collect()
+    }
+
+    #[test]
+    fn what_holds_a_rule_is_found_once_and_anew_for_an_event_of_an_earlier_version() {
+        let levels = json!([{"level": 1, "actions": ["notify_user"]}]);
+        let shop = json!({"rule_name": "shop", "depends_on": ["api"], "escalation_levels": levels});
+        let api = json!({"rule_name": "api", "depends_on": ["db"], "escalation_levels": levels});
+        let rules = TenantRules::of(vec![stored(1, shop), stored(2, api)], Vec::new(), None);
+        let rule = rules.set.rule(RowId(Uuid::from_u128(1))).expect("it is compiled").clone();
+        let found = rules.holding(&rule);
+        assert_eq!(names(&found), ["api", "db"]);
+        assert!(Arc::ptr_eq(&found, &rules.holding(&rule)), "a look follows nothing that another has followed");
+        let mut earlier = (*rule).clone();
+        earlier.document.depends_on = vec!["mail".to_owned()];
+        assert_eq!(names(&rules.holding(&earlier)), ["mail"]);
+        assert_eq!(names(&rules.holding(&rule)), ["api", "db"], "nor is that kept instead");
+    }
+}

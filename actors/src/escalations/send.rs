@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 
-use core314_domain::escalation::{Command, Event, LevelAction, Purpose};
+use core314_domain::escalation::{Command, Event, LevelAction, Purpose, Surroundings};
 use core314_domain::ids::{RowId, RunId, uuid_ms};
 use core314_domain::words::RunStatus;
 
 use super::act::{Done, NotDone, short};
 use super::remedies::{is_remedy, remedied};
+use super::step::Setting;
 use super::{Desk, EscalationError};
 use crate::failpoint;
 use crate::ports::escalation::{
@@ -52,29 +53,38 @@ impl Desk {
                 self.note(&stored, stored.wake_ms, observed.clone()).await?;
             }
             self.stop(&stored, &rows).await;
+            let mut setting = None;
             if !stored.event.status.is_closed() {
                 if let Some(command) = remedied(&rows, &stored, self.now_ms()) {
                     self.decide_on(escalation, &command, "remediation").await?;
                     continue;
                 }
-                let version = stored.version;
-                match self.decide(stored, &Command::Look, None, "rules").await? {
+                let (version, now) = (stored.version, self.setting(&stored).await?);
+                match self.decide_in(&now, stored, &Command::Look, None, "rules").await? {
                     Some(looked) => stored = looked,
                     None => continue,
                 }
-                if stored.version != version {
+                if stored.version == version {
+                    setting = Some(now);
+                } else {
                     // The look may have written more.
                     kept_wake_ms = stored.wake_ms;
                     rows = self.book.outbox(escalation).await?;
                 }
             }
+            let is_pending = rows.iter().any(|row| row.status == OutboxStatus::Pending);
+            // What was written took its time: what surrounds the event is read again before something is sent.
+            if setting.is_none() && (is_pending || !stored.event.status.is_closed()) {
+                setting = Some(self.setting(&stored).await?);
+            }
             let next_ms = if stored.event.status.is_closed() { None } else { stored.wake_ms };
-            let held_until_ms = self.held_until(&stored, &rows).await?;
+            let around = setting.as_ref().filter(|_| is_pending).map(|setting| &setting.around);
+            let held_until_ms = around.and_then(|around| self.held_until(&stored, around));
             let (changed, later_ms) = self.send(&stored, &mut rows, held_until_ms).await;
             watch.clear();
             watch.extend(rows.iter().filter(|row| !row.status.is_final()).filter_map(|row| row.run).map(|run| run.0));
             // A new event's time is the moment of its first look: from here on it is when it has something to do.
-            let due_ms = self.due_again(&stored, next_ms).await?;
+            let due_ms = self.due_again(&stored, setting.as_ref(), next_ms);
             wake_ms = [due_ms, later_ms].into_iter().flatten().min();
             if !changed.is_empty() || wake_ms != kept_wake_ms {
                 self.note(&stored, wake_ms, changed).await?;
@@ -100,35 +110,24 @@ impl Desk {
     }
 
     /// When the event itself has something to do next.
-    async fn due_again(&self, stored: &StoredEscalation, next_ms: Option<i64>) -> Result<Option<i64>, StoreError> {
-        if stored.event.status.is_closed() {
-            return Ok(None);
-        }
-        let rule = self.rule_of(stored).await?;
-        let failure = super::step::failure_of(stored);
-        let around = self.around(&rule, &failure, &stored.owner, Some(&stored.event)).await?;
-        let decided = stored.event.decide(&rule, &Command::Look, &around, self.now_ms());
+    fn due_again(&self, stored: &StoredEscalation, setting: Option<&Setting>, next_ms: Option<i64>) -> Option<i64> {
+        let Setting { rule, around } = setting.filter(|_| !stored.event.status.is_closed())?;
+        let decided = stored.event.decide(rule, &Command::Look, around, self.now_ms());
         let breaches = |event: &Event| EventBefore::of(event).breaches;
-        Ok(decided.map_or(next_ms, |decision| {
+        decided.map_or(next_ms, |decision| {
             // What has become due in this very moment is decided by the next look; a breach may be due that tells nobody.
             let is_due = !decision.tasks.is_empty() || breaches(&decision.event) != breaches(&stored.event);
             if is_due { Some(self.now_ms()) } else { decision.next_wake_ms }
-        }))
+        })
     }
 
     /// Until when what is pending waits for the end of a silence, or of what the rule depends on; `None`: it is done now. It is
     /// looked for at the moment of sending, also where the event has ended: a breach of its service time may still be told.
-    async fn held_until(&self, stored: &StoredEscalation, rows: &[OutboxRow]) -> Result<Option<i64>, StoreError> {
-        if rows.iter().all(|row| row.status != OutboxStatus::Pending) {
-            return Ok(None);
-        }
-        let rule = self.rule_of(stored).await?;
-        let failure = super::step::failure_of(stored);
-        let hold = self.around(&rule, &failure, &stored.owner, Some(&stored.event)).await?.hold;
+    fn held_until(&self, stored: &StoredEscalation, around: &Surroundings) -> Option<i64> {
         let look_ms = self.now_ms() + HELD_LOOK_MS;
         // Whoever ends a silence early has open events looked at; one that has ended looks itself.
         let most_ms = if stored.event.status.is_closed() { look_ms } else { i64::MAX };
-        Ok(hold.map(|hold| hold.until_ms.unwrap_or(look_ms).min(most_ms)))
+        around.hold.as_ref().map(|hold| hold.until_ms.unwrap_or(look_ms).min(most_ms))
     }
 
     /// What has become of what is being sent.

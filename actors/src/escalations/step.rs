@@ -1,7 +1,9 @@
 //! One step of an event that there is: a command, decided on the event as it is and committed against its version.
 
+use std::sync::Arc;
+
 use core314_domain::audit::{AuditEntry, AuditEvent};
-use core314_domain::escalation::{Command, Event, Failure};
+use core314_domain::escalation::{Command, Event, Failure, Rule, Surroundings};
 use core314_domain::ids::RowId;
 use serde::Serialize;
 use serde_json::json;
@@ -9,13 +11,26 @@ use serde_json::json;
 use super::{Desk, EscalationError};
 use crate::clock::rfc3339;
 use crate::feed::Topic;
-use crate::ports::Scope;
 use crate::ports::escalation::{EventBefore, Stop, StoredEscalation};
+use crate::ports::{Scope, StoreError};
 
 /// How often a decision is taken again on what others have made of the event meanwhile.
 const TRIES: usize = 8;
 
+/// What an event is decided by: its rule, and what surrounds it.
+pub(super) struct Setting {
+    pub rule: Arc<Rule>,
+    pub around: Surroundings,
+}
+
 impl Desk {
+    /// By what an event is decided now.
+    pub(super) async fn setting(&self, stored: &StoredEscalation) -> Result<Setting, StoreError> {
+        let rule = self.rule_of(stored).await?;
+        let around = self.around(&rule, &failure_of(stored), &stored.owner, Some(stored)).await?;
+        Ok(Setting { rule, around })
+    }
+
     /// Decides a command on an event and commits it. `None` where the event has moved on.
     pub(super) async fn decide(
         &self,
@@ -24,16 +39,26 @@ impl Desk {
         settles: Option<RowId>,
         by: &str,
     ) -> Result<Option<StoredEscalation>, EscalationError> {
-        let rule = self.rule_of(&stored).await?;
-        let failure = failure_of(&stored);
-        let around = self.around(&rule, &failure, &stored.owner, Some(&stored.event)).await?;
-        let decision = stored.event.decide(&rule, command, &around, self.now_ms())?;
+        let setting = self.setting(&stored).await?;
+        self.decide_in(&setting, stored, command, settles, by).await
+    }
+
+    /// The same where it is known already what the event is decided by.
+    pub(super) async fn decide_in(
+        &self,
+        Setting { rule, around }: &Setting,
+        stored: StoredEscalation,
+        command: &Command,
+        settles: Option<RowId>,
+        by: &str,
+    ) -> Result<Option<StoredEscalation>, EscalationError> {
+        let decision = stored.event.decide(rule, command, around, self.now_ms())?;
         let is_same = decision.event == stored.event && decision.tasks.is_empty() && !decision.stops;
         if is_same && settles.is_none() && *command == Command::Look {
             return Ok(Some(StoredEscalation { wake_ms: decision.next_wake_ms, ..stored }));
         }
         let before = Some(EventBefore::of(&stored.event));
-        Ok(self.commit_step(&rule, stored, before, decision, settles, by).await?)
+        Ok(self.commit_step(rule, stored, before, decision, settles, by).await?)
     }
 
     /// The same on the event as it is now, again where it has moved on.
@@ -87,7 +112,7 @@ struct EscalationChange {
 }
 
 /// What an event is about, as it was told.
-pub(super) fn failure_of(stored: &StoredEscalation) -> Failure {
+fn failure_of(stored: &StoredEscalation) -> Failure {
     let described = Failure::described(stored.event.reason, stored.context.clone(), stored.event.triggered_ms);
     Failure { execution: stored.execution, log: stored.log, flow_id: stored.flow, run: stored.run, ..described }
 }

@@ -18,6 +18,7 @@ use core314_domain::words::{Urgency, words};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::dependency::Holder;
 use super::{BoxFuture, Scope, StoreError};
 pub use notes::{HeldBackNote, OutboxStep, PutOff};
 
@@ -241,8 +242,8 @@ pub trait EscalationBook: Send + Sync + 'static {
         subject: String,
     ) -> BoxFuture<'_, Result<Option<RowId>, StoreError>>;
 
-    /// Of these rules of a tenant, by name, one that has an open event.
-    fn open_among(&self, tenant: TenantId, names: Vec<String>) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
+    /// The name of the first of these rules of a tenant that has an open event which holds.
+    fn open_among(&self, tenant: TenantId, rules: Vec<Holder>) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
 
     /// What an event wants done, as far as it is not over, and what was tried to mend it.
     fn outbox(&self, escalation: RowId) -> BoxFuture<'_, Result<Vec<OutboxRow>, StoreError>>;

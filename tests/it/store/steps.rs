@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use core314_actors::ports::Scope;
+use core314_actors::ports::dependency::Holder;
 use core314_actors::ports::escalation::{
     EscalationBook, EscalationWrite, EventBefore, EventStep, HeldBackNote, OutboxKind, OutboxRow, OutboxStatus, PutOff,
     StoredEscalation, StoredRule, Verdicts,
@@ -35,25 +36,42 @@ struct Scene<'b> {
 impl<'b> Scene<'b> {
     async fn new(bed: &'b Bed) -> Self {
         let mut samples = Samples::new(31);
-        let (owner, id) = (samples.owner(), samples.row_id());
-        let document = RuleDocument::from_value(json!({
-            "rule_name": "model", "escalation_levels": [{"level": 1, "actions": ["notify_user"]}],
-        }));
-        let rule = Rule::compile(id, document.expect("a document")).expect("a rule");
+        let (owner, rule) = (samples.owner(), rule(&mut samples, "model"));
+        let mut scene = Self { bed, samples, owner, rule };
+        scene.save(scene.rule.clone()).await;
+        scene
+    }
+
+    /// From now on events are of another rule.
+    async fn of_rule(&mut self, name: &str) {
+        self.rule = rule(&mut self.samples, name);
+        self.save(self.rule.clone()).await;
+    }
+
+    async fn save(&mut self, rule: Rule) {
+        let owner = self.owner;
         let stored = StoredRule {
-            id,
+            id: rule.id,
             owner,
             version: 0,
-            document: rule.document.clone(),
+            document: rule.document,
             created_by: owner.user,
             updated_by: owner.user,
             heartbeat_due_ms: None,
         };
-        let audit = samples.audit(owner, 0);
+        let audit = self.samples.audit(owner, 0);
         let write = EscalationWrite::Rule { rule: Box::new(stored), expected_version: 0, audit, at_ms: NOW_MS };
-        let scene = Self { bed, samples, owner, rule };
-        assert_eq!(scene.commit(vec![Write::Escalation(Arc::new(write))]).await, [DONE]);
-        scene
+        assert_eq!(self.commit(vec![Write::Escalation(Arc::new(write))]).await, [DONE]);
+    }
+
+    /// Which of these rules holds what depends on them.
+    async fn holder(&self, rules: &[(&str, Option<(i64, RowId)>)]) -> Option<String> {
+        self.holder_for(self.owner, rules).await
+    }
+
+    async fn holder_for(&self, owner: Owner, rules: &[(&str, Option<(i64, RowId)>)]) -> Option<String> {
+        let rules = rules.iter().map(|(name, before)| Holder { name: (*name).to_owned(), before: *before });
+        self.bed.open_among(owner.tenant, rules.collect()).await.expect("it is read")
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Vec<Outcome> {
@@ -227,6 +245,13 @@ impl<'b> Scene<'b> {
     }
 }
 
+fn rule(samples: &mut Samples, name: &str) -> Rule {
+    let document = RuleDocument::from_value(json!({
+        "rule_name": name, "escalation_levels": [{"level": 1, "actions": ["notify_user"]}],
+    }));
+    Rule::compile(samples.row_id(), document.expect("a document")).expect("a rule")
+}
+
 fn write(step: EventStep) -> Write {
     Write::Escalation(Arc::new(EscalationWrite::Step(Box::new(step))))
 }
@@ -320,5 +345,37 @@ async fn all_that_a_rule_holds_back_is_put_off_by_one_commit() {
         scene.put_off(None).await;
         assert_eq!(scene.waking(later_ms + 2).await, [foreign_id], "the others wait for a message: {}", bed.url);
         assert_eq!(bed.told_at_latest(owner.tenant, first).await.expect("it is read"), None, "{}", bed.url);
+    }
+}
+
+#[tokio::test]
+async fn an_open_event_holds_by_the_place_of_its_rule_and_where_it_is_asked_by_its_age() {
+    for bed in [Bed::sqlite().await, Bed::postgres().await] {
+        let mut scene = Scene::new(&bed).await;
+        let model = scene.opened("a").await;
+        scene.of_rule("other").await;
+        let other = scene.opened("b").await;
+        let began = |of: &StoredEscalation| Some((of.event.triggered_ms, of.id));
+        // Of one moment, which their ids tell apart.
+        let mut both = [(began(&model), "model"), (began(&other), "other")];
+        both.sort_unstable();
+        let [(first, first_name), (second, second_name)] = both;
+        // Each names the other: the one that began first is held by none, and holds the other.
+        assert_eq!(scene.holder(&[(second_name, first)]).await, None, "{}", bed.url);
+        assert_eq!(scene.holder(&[(first_name, second)]).await.as_deref(), Some(first_name), "{}", bed.url);
+        let sooner = Some((NOW_MS - 1, RowId(uuid::Uuid::max())));
+        assert_eq!(scene.holder(&[(first_name, sooner)]).await, None, "{}", bed.url);
+        // Of many the first that is open, whenever it began.
+        let many: Vec<String> = (0..90).map(|no| format!("quiet{no}")).collect();
+        let mut asked: Vec<(&str, _)> = many.iter().map(|name| (name.as_str(), None)).collect();
+        assert_eq!(scene.holder(&asked).await, None, "{}", bed.url);
+        asked.extend([("other", None), ("model", None)]);
+        assert_eq!(scene.holder(&asked).await.as_deref(), Some("other"), "{}", bed.url);
+        let stranger = scene.samples.owner();
+        assert_eq!(scene.holder_for(stranger, &asked).await, None, "{}", bed.url);
+        let resolve = Command::Resolve { by: "user:1".to_owned(), notes: None, failed: false };
+        let end = scene.step(&other, &resolve, None);
+        assert_eq!(scene.commit(vec![write(end)]).await, [DONE]);
+        assert_eq!(scene.holder(&asked).await.as_deref(), Some("model"), "{}", bed.url);
     }
 }
