@@ -19,7 +19,7 @@ use core314_domain::ids::{ExecutionId, RunId, StepNo};
 use core314_domain::plan::SubFlowRef;
 use core314_domain::run::step::StepStatus;
 use core314_domain::run::{Command, Run, RunHeader, RunState, SubRunNews};
-use core314_domain::words::TriggerType;
+use core314_domain::words::{RunStatus, TriggerType};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::engine::{Inner, TellError};
@@ -132,6 +132,24 @@ impl SubRuns {
     }
 }
 
+/// What becomes of a live run that its step does not want any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    Cancel,
+    /// It takes back what it has done: cut short, half of that would stay. Its end is waited for.
+    Await,
+    /// Others' triggers are behind it too: it is not the step's to cancel, and goes on without it.
+    LeaveAlone,
+}
+
+/// `is_own`: whether the step's trigger began it.
+fn stopping(status: RunStatus, is_own: bool) -> Stopping {
+    if !is_own {
+        return Stopping::LeaveAlone;
+    }
+    if status == RunStatus::Compensating { Stopping::Await } else { Stopping::Cancel }
+}
+
 /// The name of the request for a step's run.
 fn key_of(execution: ExecutionId, attempt: u32) -> String {
     if attempt == 0 { format!("{SOURCE}{execution}") } else { format!("{SOURCE}{execution}:{attempt}") }
@@ -197,10 +215,15 @@ impl Inner {
         let Some(live) = live.filter(|stored| stored.header.owner.tenant == parent.owner.tenant) else {
             return self.look_at(parent, step, run).await;
         };
-        if *live.header.trigger_source != *format!("{SOURCE}{}", parent.id.execution(step)) {
-            // Others' triggers began it, and the step's was gathered with them: it is not this step's to cancel.
-            self.tell(parent.id, parent.partition, step, SubRunNews::Gone { run });
-            return Ok(());
+        let is_own = *live.header.trigger_source == *format!("{SOURCE}{}", parent.id.execution(step));
+        match stopping(live.state.status, is_own) {
+            Stopping::Cancel => {}
+            // It is told to nobody: the run's end is, and the step asks again.
+            Stopping::Await => return Ok(()),
+            Stopping::LeaveAlone => {
+                self.tell(parent.id, parent.partition, step, SubRunNews::Gone { run });
+                return Ok(());
+            }
         }
         let reason = format!("the step of run {} that waited for it was cancelled", parent.id);
         let cancel = Command::Cancel { reason };
@@ -345,5 +368,16 @@ impl Inner {
         if partition.tell(msg).is_err() {
             tracing::warn!(%run, step, "a step could not be told of its run: it asks again in a while");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_takes_back_what_it_did_is_not_cut_short() {
+        assert_eq!(stopping(RunStatus::Running, true), Stopping::Cancel);
+        assert_eq!(stopping(RunStatus::Compensating, true), Stopping::Await);
     }
 }
