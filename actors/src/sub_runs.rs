@@ -16,6 +16,7 @@ use std::time::Duration;
 use core314_domain::Json;
 use core314_domain::expr::Output;
 use core314_domain::ids::{ExecutionId, RunId, StepNo};
+use core314_domain::limits::{Limits, Terms};
 use core314_domain::plan::SubFlowRef;
 use core314_domain::run::step::StepStatus;
 use core314_domain::run::{Command, Run, RunHeader, RunState, SubRunNews};
@@ -142,12 +143,14 @@ enum Stopping {
     LeaveAlone,
 }
 
-/// `is_own`: whether the step's trigger began it.
-fn stopping(status: RunStatus, is_own: bool) -> Stopping {
-    if !is_own {
+/// `is_own`: whether the step's trigger began it, which says nothing of what it has gathered since, or may gather yet. A batch
+/// keeps the source of its first trigger, whoever else is in it.
+fn stopping(state: &RunState, is_own: bool, limits: Option<&Limits>) -> Stopping {
+    let is_batch = limits.and_then(Limits::terms).is_some_and(Terms::is_batch);
+    if !is_own || is_batch || state.is_gathering {
         return Stopping::LeaveAlone;
     }
-    if status == RunStatus::Compensating { Stopping::Await } else { Stopping::Cancel }
+    if state.status == RunStatus::Compensating { Stopping::Await } else { Stopping::Cancel }
 }
 
 /// The name of the request for a step's run.
@@ -216,9 +219,12 @@ impl Inner {
             return self.look_at(parent, step, run).await;
         };
         let is_own = *live.header.trigger_source == *format!("{SOURCE}{}", parent.id.execution(step));
-        match stopping(live.state.status, is_own) {
+        let flow = &live.header.flow;
+        let ready = self.runtime.plans.version(self.runtime.catalog.as_ref(), flow.id, flow.version).await?;
+        let state = RunState::load(&live.state).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        match stopping(&state, is_own, ready.plan.limits.as_ref()) {
             Stopping::Cancel => {}
-            // It is told to nobody: the run's end is, and the step asks again.
+            // The step asks again, and is told of the end in any case.
             Stopping::Await => return Ok(()),
             Stopping::LeaveAlone => {
                 self.tell(parent.id, parent.partition, step, SubRunNews::Gone { run });
@@ -373,11 +379,38 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use core314_domain::document::FlowDocument;
+    use core314_domain::plan::{FlowPlan, PlanLimits};
+    use serde_json::json;
+
     use super::*;
+
+    fn state(status: RunStatus) -> RunState {
+        RunState { status, ..RunState::default() }
+    }
 
     #[test]
     fn a_run_that_takes_back_what_it_did_is_not_cut_short() {
-        assert_eq!(stopping(RunStatus::Running, true), Stopping::Cancel);
-        assert_eq!(stopping(RunStatus::Compensating, true), Stopping::Await);
+        let of = |status: RunStatus| stopping(&state(status), true, None);
+        assert_eq!(of(RunStatus::Running), Stopping::Cancel);
+        assert_eq!(of(RunStatus::Compensating), Stopping::Await);
+    }
+
+    #[test]
+    fn a_run_that_others_triggers_are_in_goes_on_without_the_step() {
+        let running = state(RunStatus::Running);
+        assert_eq!(stopping(&running, false, None), Stopping::LeaveAlone, "others began it");
+        let plan = |limits: serde_json::Value| {
+            let step = json!({"id": "a", "config": {"action_type": "noop", "action_payload": {}}});
+            let document = json!({"flow_name": "f", "trigger_type": "manual", "flow_steps": [step], "limits": limits});
+            let document = FlowDocument::from_value(document).expect("a flow");
+            FlowPlan::compile(&document, &["noop"], &PlanLimits::default()).expect("a plan")
+        };
+        let batch = plan(json!({"batch": {"max": 10, "timeout_seconds": 60}}));
+        assert_eq!(stopping(&running, true, batch.limits.as_ref()), Stopping::LeaveAlone);
+        let debounced = plan(json!({"debounce": {"period_seconds": 60}}));
+        assert_eq!(stopping(&running, true, debounced.limits.as_ref()), Stopping::Cancel);
+        let gathering = RunState { is_gathering: true, ..running };
+        assert_eq!(stopping(&gathering, true, debounced.limits.as_ref()), Stopping::LeaveAlone);
     }
 }
