@@ -202,7 +202,7 @@ impl Inner {
 
     /// Whether the step still wants the run: it may have been cancelled since it asked.
     async fn still_waits(&self, start: &StartRun) -> Result<bool, StoreError> {
-        let Some(stored) = self.runtime.store.load_runs(vec![start.parent.id]).await?.pop() else { return Ok(false) };
+        let Some(stored) = self.runtime.store.run_states(vec![start.parent.id]).await?.pop() else { return Ok(false) };
         let state = RunState::load(&stored.state).map_err(|e| StoreError::Corrupt(e.to_string()))?;
         let step = state.get(start.step).filter(|step| step.status == StepStatus::Waiting);
         let live = step.and_then(|step| step.live.as_deref());
@@ -213,7 +213,7 @@ impl Inner {
     async fn stop_sub_run(&self, order: &StopRun) -> Result<(), StoreError> {
         let (parent, step) = (&order.parent, order.step);
         let Some(run) = order.known else { return self.find_stopped(order).await };
-        let stored = self.runtime.store.load_runs(vec![run]).await?.pop();
+        let stored = self.runtime.store.run_states(vec![run]).await?.pop();
         let live = stored.filter(|stored| !stored.state.status.is_terminal());
         let Some(live) = live.filter(|stored| stored.header.owner.tenant == parent.owner.tenant) else {
             return self.look_at(parent, step, run).await;
@@ -323,7 +323,7 @@ impl Inner {
         let (mut depth, mut at) = (0, header.clone());
         while depth < MAX_DEPTH && SubRuns::is_sub_run(&at) {
             let Some(parent) = at.parent_run_id else { break };
-            let Some(stored) = self.runtime.store.load_runs(vec![parent]).await?.pop() else { break };
+            let Some(stored) = self.runtime.store.run_states(vec![parent]).await?.pop() else { break };
             at = stored.header;
             depth += 1;
         }
@@ -333,7 +333,7 @@ impl Inner {
     async fn tell_parent(&self, child: &RunHeader) -> Result<(), StoreError> {
         let execution = child.trigger_source.strip_prefix(SOURCE).and_then(|id| id.parse::<ExecutionId>().ok());
         let Some((parent, step)) = execution.and_then(ExecutionId::parts) else { return Ok(()) };
-        let Some(stored) = self.runtime.store.load_runs(vec![parent]).await?.pop() else { return Ok(()) };
+        let Some(stored) = self.runtime.store.run_states(vec![parent]).await?.pop() else { return Ok(()) };
         self.look_at(&stored.header, step, child.id).await
     }
 
