@@ -18,7 +18,7 @@ use core314_domain::expr::Output;
 use core314_domain::ids::{ExecutionId, RunId, StepNo};
 use core314_domain::limits::{Limits, Terms};
 use core314_domain::plan::SubFlowRef;
-use core314_domain::run::step::StepStatus;
+use core314_domain::run::step::{Step, StepStatus};
 use core314_domain::run::{Command, Run, RunHeader, RunState, SubRunNews};
 use core314_domain::words::{RunStatus, TriggerType};
 use tokio::sync::{Semaphore, mpsc};
@@ -133,6 +133,18 @@ impl SubRuns {
     }
 }
 
+/// Whether a step still wants the run that it asked for: it may have been cancelled since.
+fn still_waits(step: Option<&Step>, attempt: u32) -> bool {
+    let live = step.filter(|step| step.status == StepStatus::Waiting).and_then(|step| step.live.as_deref());
+    live.is_some_and(|live| live.attempt == attempt && !live.cancelled)
+}
+
+/// Whether it was cancelled. One that does not wait any more because it has heard of its run was not.
+fn is_cancelled(step: Option<&Step>) -> bool {
+    let is_told = |step: &Step| step.live.as_deref().is_some_and(|live| live.cancelled);
+    step.is_some_and(|step| step.status == StepStatus::Cancelled || is_told(step))
+}
+
 /// What becomes of a live run that its step does not want any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stopping {
@@ -184,7 +196,7 @@ impl Inner {
             return self.look_at(&start.parent, start.step, run).await;
         }
         let Some(_starting) = self.runtime.sub_runs.begin(start.parent.id.execution(start.step)) else { return Ok(()) };
-        if !self.still_waits(&start).await? {
+        if !still_waits(self.step_of(&start).await?.as_ref(), start.attempt) {
             return Ok(());
         }
         let Some(news) = self.trigger_sub_run(&start).await? else { return Ok(()) };
@@ -193,26 +205,33 @@ impl Inner {
             _ => None,
         };
         self.tell(start.parent.id, start.parent.partition, start.step, news);
-        // It may have ended before the step heard of it.
-        match accepted {
-            Some(run) => self.look_at(&start.parent, start.step, run).await,
-            None => Ok(()),
+        let Some(run) = accepted else { return Ok(()) };
+        // Another node may have ended the step meanwhile, for which there was no run yet: nobody else would stop it.
+        if is_cancelled(self.step_of(&start).await?.as_ref()) {
+            let StartRun { parent, step, attempt, .. } = start;
+            return self.stop_sub_run(&StopRun { parent, step, attempt, known: Some(run) }).await;
         }
+        // It may have ended before the step heard of it.
+        self.look_at(&start.parent, start.step, run).await
     }
 
-    /// Whether the step still wants the run: it may have been cancelled since it asked.
-    async fn still_waits(&self, start: &StartRun) -> Result<bool, StoreError> {
-        let Some(stored) = self.runtime.store.run_states(vec![start.parent.id]).await?.pop() else { return Ok(false) };
+    /// The step that asks for a run, as it stands now.
+    async fn step_of(&self, start: &StartRun) -> Result<Option<Step>, StoreError> {
+        let Some(stored) = self.runtime.store.run_states(vec![start.parent.id]).await?.pop() else { return Ok(None) };
         let state = RunState::load(&stored.state).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-        let step = state.get(start.step).filter(|step| step.status == StepStatus::Waiting);
-        let live = step.and_then(|step| step.live.as_deref());
-        Ok(live.is_some_and(|live| live.attempt == start.attempt && !live.cancelled))
+        Ok(state.get(start.step).cloned())
     }
 
     /// Cancels the run of a step, which is told of its end as of any other.
     async fn stop_sub_run(&self, order: &StopRun) -> Result<(), StoreError> {
         let (parent, step) = (&order.parent, order.step);
-        let Some(run) = order.known else { return self.find_stopped(order).await };
+        let run = match order.known {
+            Some(run) => run,
+            None => match self.find_stopped(order).await? {
+                Some(run) => run,
+                None => return Ok(()),
+            },
+        };
         let stored = self.runtime.store.run_states(vec![run]).await?.pop();
         let live = stored.filter(|stored| !stored.state.status.is_terminal());
         let Some(live) = live.filter(|stored| stored.header.owner.tenant == parent.owner.tenant) else {
@@ -244,22 +263,24 @@ impl Inner {
         }
     }
 
-    /// The run of a cancelled step that has not heard of it: by the key under which it was asked for.
-    async fn find_stopped(&self, stop: &StopRun) -> Result<(), StoreError> {
+    /// The run of a cancelled step that has not heard of it: by the key under which it was asked for. The step hears of it;
+    /// one that has ended does not listen, but its run is to end all the same.
+    async fn find_stopped(&self, stop: &StopRun) -> Result<Option<RunId>, StoreError> {
         let (parent, attempt) = (&stop.parent, stop.attempt);
         let execution = parent.id.execution(stop.step);
         if self.runtime.sub_runs.is_starting(execution) {
-            return Ok(());
+            return Ok(None);
         }
         let answer = self.runtime.store.answer_of(parent.owner.tenant, key_of(execution, attempt)).await?;
         let accepted = answer.map(serde_json::from_value::<Accepted>).transpose();
         let accepted = accepted.map_err(|e| StoreError::Corrupt(format!("a stored answer cannot be read: {e}")))?;
-        let news = match accepted {
-            Some(accepted) => SubRunNews::Accepted { run: accepted.run, attempt },
+        let found = accepted.map(|accepted| accepted.run);
+        let news = match found {
+            Some(run) => SubRunNews::Accepted { run, attempt },
             None => SubRunNews::Refused { attempt, message: "it was cancelled before its run was started".to_owned() },
         };
         self.tell(parent.id, parent.partition, stop.step, news);
-        Ok(())
+        Ok(found)
     }
 
     /// `None`: not now; the step asks again.
@@ -381,6 +402,7 @@ impl Inner {
 mod tests {
     use core314_domain::document::FlowDocument;
     use core314_domain::plan::{FlowPlan, PlanLimits};
+    use core314_domain::run::step::Live;
     use serde_json::json;
 
     use super::*;
@@ -394,6 +416,21 @@ mod tests {
         let of = |status: RunStatus| stopping(&state(status), true, None);
         assert_eq!(of(RunStatus::Running), Stopping::Cancel);
         assert_eq!(of(RunStatus::Compensating), Stopping::Await);
+    }
+
+    #[test]
+    fn a_run_is_started_for_a_step_that_waits_and_stopped_for_one_that_was_cancelled() {
+        let step = |status: StepStatus, cancelled: bool| {
+            let live = Live { attempt: 1, cancelled, ..Live::default() };
+            Step { status, live: (!status.is_terminal()).then(|| Box::new(live)) }
+        };
+        let judged = |step: &Step| (still_waits(Some(step), 1), is_cancelled(Some(step)));
+        assert_eq!(judged(&step(StepStatus::Waiting, false)), (true, false));
+        assert_eq!(judged(&step(StepStatus::Waiting, true)), (false, true));
+        assert_eq!(judged(&step(StepStatus::Cancelled, false)), (false, true));
+        assert_eq!(judged(&step(StepStatus::Completed, false)), (false, false), "it has let its run go");
+        assert!(!still_waits(Some(&step(StepStatus::Waiting, false)), 0), "another attempt asked");
+        assert!(!still_waits(None, 1) && !is_cancelled(None));
     }
 
     #[test]
