@@ -13,7 +13,7 @@ impl RunStates for MemoryStore {
     fn run_states(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<StoredRun>, StoreError>> {
         let rows = self.rows();
         let bare = |run: &StoredRun| StoredRun { attempts: Vec::new(), ..run.clone() };
-        let found = runs.iter().filter_map(|run| rows.runs.get(run)).map(bare).collect();
+        let found: Vec<StoredRun> = runs.iter().filter_map(|run| rows.runs.get(run)).map(bare).collect();
         Box::pin(ready(Ok(found)))
     }
 }
