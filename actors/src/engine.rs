@@ -135,6 +135,12 @@ pub fn is_held(checked: &Checked, document: &FlowDocument) -> bool {
     document.is_active && document.parameters.is_empty() && !checked.missing.is_empty()
 }
 
+/// Whether a flow is switched on or off, and nothing else of it changes.
+fn is_switched(stored: &FlowDocument, document: &FlowDocument) -> bool {
+    stored.is_active != document.is_active
+        && FlowDocument { is_active: document.is_active, ..stored.clone() } == *document
+}
+
 /// What is missing, with what to do about it.
 fn advised(missing: Vec<Problem>) -> impl Iterator<Item = Problem> {
     missing.into_iter().map(|problem| {
@@ -246,10 +252,14 @@ impl Engine {
         expected_version: i64,
         mut draft: FlowDraft,
     ) -> Result<StoredFlow, SaveError> {
-        let tenant = draft.owner.tenant;
-        let checked = self.check_flow(Some(tenant), &draft.document).await?.map_err(SaveError::Invalid)?;
+        let stored = match expected_version {
+            0 => None,
+            _ => Some(self.flow(Scope::Tenant(draft.owner.tenant), id).await?.ok_or(SaveError::NotFound)?),
+        };
+        let stored = stored.as_ref().map(|stored| &stored.document);
+        let checked = self.check_draft(stored, &draft).await?;
         if is_held(&checked, &draft.document) {
-            if expected_version > 0 && !self.is_active(tenant, id).await? {
+            if stored.is_some_and(|stored| !stored.is_active) {
                 // That is what was asked for: to save it inactive would look like success.
                 return Err(SaveError::Invalid(advised(checked.missing).collect()));
             }
@@ -271,9 +281,20 @@ impl Engine {
         }
     }
 
-    async fn is_active(&self, tenant: TenantId, id: FlowId) -> Result<bool, SaveError> {
-        let stored = self.flow(Scope::Tenant(tenant), id).await?.ok_or(SaveError::NotFound)?;
-        Ok(stored.document.is_active)
+    /// Checks what is to be saved. A document that is only switched on or off was checked when it was written: what is
+    /// refused since then keeps nobody from it, least of all from stopping a flow.
+    async fn check_draft(&self, stored: Option<&FlowDocument>, draft: &FlowDraft) -> Result<Checked, SaveError> {
+        let document = &draft.document;
+        let is_switched = stored.is_some_and(|stored| is_switched(stored, document));
+        if is_switched && !document.is_active {
+            return Ok(Checked { warnings: Vec::new(), missing: Vec::new() });
+        }
+        let known = self.known_of(Some(draft.owner.tenant)).await?;
+        let plans = &self.inner.runtime.plans;
+        let examined =
+            if is_switched { plans.examine_stored(document, &known) } else { plans.examine(document, &known) };
+        let (plan, missing) = examined.map_err(SaveError::Invalid)?;
+        Ok(Checked { warnings: plan.warnings, missing })
     }
 
     /// The write of a flow's next version.

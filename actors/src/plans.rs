@@ -62,6 +62,9 @@ impl ReadyFlow {
     }
 }
 
+/// How a document becomes a plan: as a new one, or as one that was checked before.
+type Compile = fn(&FlowDocument, &[&str], &PlanLimits) -> Result<FlowPlan, Vec<Problem>>;
+
 /// The cache.
 pub struct Plans {
     action_types: Vec<&'static str>,
@@ -106,11 +109,30 @@ impl Plans {
     /// The same of a document that need not be able to run yet: beside its plan there is what its actions name and the
     /// tenant does not have.
     pub fn examine(&self, document: &FlowDocument, known: &Known) -> Result<(FlowPlan, Vec<Problem>), Vec<Problem>> {
+        self.look_into(document, known, FlowPlan::compile)
+    }
+
+    /// The same of a document that is stored: what a later version of the checker finds in its expressions is no reason to
+    /// refuse what it was allowed to be.
+    pub fn examine_stored(
+        &self,
+        document: &FlowDocument,
+        known: &Known,
+    ) -> Result<(FlowPlan, Vec<Problem>), Vec<Problem>> {
+        self.look_into(document, known, FlowPlan::load)
+    }
+
+    fn look_into(
+        &self,
+        document: &FlowDocument,
+        known: &Known,
+        compile: Compile,
+    ) -> Result<(FlowPlan, Vec<Problem>), Vec<Problem>> {
         let mut missing = Vec::new();
         let mut problems = parameters::problems(document);
         let sample = sample(document).map_err(|problem| vec![problem])?;
         let document = sample.as_ref();
-        let plan = FlowPlan::compile(document, &self.action_types, &self.limits);
+        let plan = compile(document, &self.action_types, &self.limits);
         problems.extend(schedule::check(document));
         for (at, action) in document.actions() {
             let executor = self.executors.iter().find(|e| e.action_type() == action.action_type);

@@ -19,6 +19,7 @@ pub mod notifications;
 pub mod people;
 pub mod records;
 pub mod resource;
+pub mod run_states;
 pub mod schedule;
 pub mod signal;
 pub mod store;

@@ -16,10 +16,11 @@ use std::time::Duration;
 use core314_domain::Json;
 use core314_domain::expr::Output;
 use core314_domain::ids::{ExecutionId, RunId, StepNo};
+use core314_domain::limits::{Limits, Terms};
 use core314_domain::plan::SubFlowRef;
-use core314_domain::run::step::StepStatus;
+use core314_domain::run::step::{Step, StepStatus};
 use core314_domain::run::{Command, Run, RunHeader, RunState, SubRunNews};
-use core314_domain::words::TriggerType;
+use core314_domain::words::{RunStatus, TriggerType};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::engine::{Inner, TellError};
@@ -132,6 +133,38 @@ impl SubRuns {
     }
 }
 
+/// Whether a step still wants the run that it asked for: it may have been cancelled since.
+fn still_waits(step: Option<&Step>, attempt: u32) -> bool {
+    let live = step.filter(|step| step.status == StepStatus::Waiting).and_then(|step| step.live.as_deref());
+    live.is_some_and(|live| live.attempt == attempt && !live.cancelled)
+}
+
+/// Whether it was cancelled. One that does not wait any more because it has heard of its run was not.
+fn is_cancelled(step: Option<&Step>) -> bool {
+    let is_told = |step: &Step| step.live.as_deref().is_some_and(|live| live.cancelled);
+    step.is_some_and(|step| step.status == StepStatus::Cancelled || is_told(step))
+}
+
+/// What becomes of a live run that its step does not want any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    Cancel,
+    /// It takes back what it has done: cut short, half of that would stay. Its end is waited for.
+    Await,
+    /// Others' triggers are behind it too: it is not the step's to cancel, and goes on without it.
+    LeaveAlone,
+}
+
+/// `is_own`: whether the step's trigger began it, which says nothing of what it has gathered since, or may gather yet. A batch
+/// keeps the source of its first trigger, whoever else is in it.
+fn stopping(state: &RunState, is_own: bool, limits: Option<&Limits>) -> Stopping {
+    let is_batch = limits.and_then(Limits::terms).is_some_and(Terms::is_batch);
+    if !is_own || is_batch || state.is_gathering {
+        return Stopping::LeaveAlone;
+    }
+    if state.status == RunStatus::Compensating { Stopping::Await } else { Stopping::Cancel }
+}
+
 /// The name of the request for a step's run.
 fn key_of(execution: ExecutionId, attempt: u32) -> String {
     if attempt == 0 { format!("{SOURCE}{execution}") } else { format!("{SOURCE}{execution}:{attempt}") }
@@ -163,7 +196,7 @@ impl Inner {
             return self.look_at(&start.parent, start.step, run).await;
         }
         let Some(_starting) = self.runtime.sub_runs.begin(start.parent.id.execution(start.step)) else { return Ok(()) };
-        if !self.still_waits(&start).await? {
+        if !still_waits(self.step_of(&start).await?.as_ref(), start.attempt) {
             return Ok(());
         }
         let Some(news) = self.trigger_sub_run(&start).await? else { return Ok(()) };
@@ -172,35 +205,50 @@ impl Inner {
             _ => None,
         };
         self.tell(start.parent.id, start.parent.partition, start.step, news);
-        // It may have ended before the step heard of it.
-        match accepted {
-            Some(run) => self.look_at(&start.parent, start.step, run).await,
-            None => Ok(()),
+        let Some(run) = accepted else { return Ok(()) };
+        // Another node may have ended the step meanwhile, for which there was no run yet: nobody else would stop it.
+        if is_cancelled(self.step_of(&start).await?.as_ref()) {
+            let StartRun { parent, step, attempt, .. } = start;
+            return self.stop_sub_run(&StopRun { parent, step, attempt, known: Some(run) }).await;
         }
+        // It may have ended before the step heard of it.
+        self.look_at(&start.parent, start.step, run).await
     }
 
-    /// Whether the step still wants the run: it may have been cancelled since it asked.
-    async fn still_waits(&self, start: &StartRun) -> Result<bool, StoreError> {
-        let Some(stored) = self.runtime.store.load_runs(vec![start.parent.id]).await?.pop() else { return Ok(false) };
+    /// The step that asks for a run, as it stands now.
+    async fn step_of(&self, start: &StartRun) -> Result<Option<Step>, StoreError> {
+        let Some(stored) = self.runtime.store.run_states(vec![start.parent.id]).await?.pop() else { return Ok(None) };
         let state = RunState::load(&stored.state).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-        let step = state.get(start.step).filter(|step| step.status == StepStatus::Waiting);
-        let live = step.and_then(|step| step.live.as_deref());
-        Ok(live.is_some_and(|live| live.attempt == start.attempt && !live.cancelled))
+        Ok(state.get(start.step).cloned())
     }
 
     /// Cancels the run of a step, which is told of its end as of any other.
     async fn stop_sub_run(&self, order: &StopRun) -> Result<(), StoreError> {
         let (parent, step) = (&order.parent, order.step);
-        let Some(run) = order.known else { return self.find_stopped(order).await };
-        let stored = self.runtime.store.load_runs(vec![run]).await?.pop();
+        let run = match order.known {
+            Some(run) => run,
+            None => match self.find_stopped(order).await? {
+                Some(run) => run,
+                None => return Ok(()),
+            },
+        };
+        let stored = self.runtime.store.run_states(vec![run]).await?.pop();
         let live = stored.filter(|stored| !stored.state.status.is_terminal());
         let Some(live) = live.filter(|stored| stored.header.owner.tenant == parent.owner.tenant) else {
             return self.look_at(parent, step, run).await;
         };
-        if *live.header.trigger_source != *format!("{SOURCE}{}", parent.id.execution(step)) {
-            // Others' triggers began it, and the step's was gathered with them: it is not this step's to cancel.
-            self.tell(parent.id, parent.partition, step, SubRunNews::Gone { run });
-            return Ok(());
+        let is_own = *live.header.trigger_source == *format!("{SOURCE}{}", parent.id.execution(step));
+        let flow = &live.header.flow;
+        let ready = self.runtime.plans.version(self.runtime.catalog.as_ref(), flow.id, flow.version).await?;
+        let state = RunState::load(&live.state).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        match stopping(&state, is_own, ready.plan.limits.as_ref()) {
+            Stopping::Cancel => {}
+            // The step asks again, and is told of the end in any case.
+            Stopping::Await => return Ok(()),
+            Stopping::LeaveAlone => {
+                self.tell(parent.id, parent.partition, step, SubRunNews::Gone { run });
+                return Ok(());
+            }
         }
         let reason = format!("the step of run {} that waited for it was cancelled", parent.id);
         let cancel = Command::Cancel { reason };
@@ -215,22 +263,24 @@ impl Inner {
         }
     }
 
-    /// The run of a cancelled step that has not heard of it: by the key under which it was asked for.
-    async fn find_stopped(&self, stop: &StopRun) -> Result<(), StoreError> {
+    /// The run of a cancelled step that has not heard of it: by the key under which it was asked for. The step hears of it;
+    /// one that has ended does not listen, but its run is to end all the same.
+    async fn find_stopped(&self, stop: &StopRun) -> Result<Option<RunId>, StoreError> {
         let (parent, attempt) = (&stop.parent, stop.attempt);
         let execution = parent.id.execution(stop.step);
         if self.runtime.sub_runs.is_starting(execution) {
-            return Ok(());
+            return Ok(None);
         }
         let answer = self.runtime.store.answer_of(parent.owner.tenant, key_of(execution, attempt)).await?;
         let accepted = answer.map(serde_json::from_value::<Accepted>).transpose();
         let accepted = accepted.map_err(|e| StoreError::Corrupt(format!("a stored answer cannot be read: {e}")))?;
-        let news = match accepted {
-            Some(accepted) => SubRunNews::Accepted { run: accepted.run, attempt },
+        let found = accepted.map(|accepted| accepted.run);
+        let news = match found {
+            Some(run) => SubRunNews::Accepted { run, attempt },
             None => SubRunNews::Refused { attempt, message: "it was cancelled before its run was started".to_owned() },
         };
         self.tell(parent.id, parent.partition, stop.step, news);
-        Ok(())
+        Ok(found)
     }
 
     /// `None`: not now; the step asks again.
@@ -294,7 +344,7 @@ impl Inner {
         let (mut depth, mut at) = (0, header.clone());
         while depth < MAX_DEPTH && SubRuns::is_sub_run(&at) {
             let Some(parent) = at.parent_run_id else { break };
-            let Some(stored) = self.runtime.store.load_runs(vec![parent]).await?.pop() else { break };
+            let Some(stored) = self.runtime.store.run_states(vec![parent]).await?.pop() else { break };
             at = stored.header;
             depth += 1;
         }
@@ -304,7 +354,7 @@ impl Inner {
     async fn tell_parent(&self, child: &RunHeader) -> Result<(), StoreError> {
         let execution = child.trigger_source.strip_prefix(SOURCE).and_then(|id| id.parse::<ExecutionId>().ok());
         let Some((parent, step)) = execution.and_then(ExecutionId::parts) else { return Ok(()) };
-        let Some(stored) = self.runtime.store.load_runs(vec![parent]).await?.pop() else { return Ok(()) };
+        let Some(stored) = self.runtime.store.run_states(vec![parent]).await?.pop() else { return Ok(()) };
         self.look_at(&stored.header, step, child.id).await
     }
 
@@ -345,5 +395,59 @@ impl Inner {
         if partition.tell(msg).is_err() {
             tracing::warn!(%run, step, "a step could not be told of its run: it asks again in a while");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core314_domain::document::FlowDocument;
+    use core314_domain::plan::{FlowPlan, PlanLimits};
+    use core314_domain::run::step::Live;
+    use serde_json::json;
+
+    use super::*;
+
+    fn state(status: RunStatus) -> RunState {
+        RunState { status, ..RunState::default() }
+    }
+
+    #[test]
+    fn a_run_that_takes_back_what_it_did_is_not_cut_short() {
+        let of = |status: RunStatus| stopping(&state(status), true, None);
+        assert_eq!(of(RunStatus::Running), Stopping::Cancel);
+        assert_eq!(of(RunStatus::Compensating), Stopping::Await);
+    }
+
+    #[test]
+    fn a_run_is_started_for_a_step_that_waits_and_stopped_for_one_that_was_cancelled() {
+        let step = |status: StepStatus, cancelled: bool| {
+            let live = Live { attempt: 1, cancelled, ..Live::default() };
+            Step { status, live: (!status.is_terminal()).then(|| Box::new(live)) }
+        };
+        let judged = |step: &Step| (still_waits(Some(step), 1), is_cancelled(Some(step)));
+        assert_eq!(judged(&step(StepStatus::Waiting, false)), (true, false));
+        assert_eq!(judged(&step(StepStatus::Waiting, true)), (false, true));
+        assert_eq!(judged(&step(StepStatus::Cancelled, false)), (false, true));
+        assert_eq!(judged(&step(StepStatus::Completed, false)), (false, false), "it has let its run go");
+        assert!(!still_waits(Some(&step(StepStatus::Waiting, false)), 0), "another attempt asked");
+        assert!(!still_waits(None, 1) && !is_cancelled(None));
+    }
+
+    #[test]
+    fn a_run_that_others_triggers_are_in_goes_on_without_the_step() {
+        let running = state(RunStatus::Running);
+        assert_eq!(stopping(&running, false, None), Stopping::LeaveAlone, "others began it");
+        let plan = |limits: serde_json::Value| {
+            let step = json!({"id": "a", "config": {"action_type": "noop", "action_payload": {}}});
+            let document = json!({"flow_name": "f", "trigger_type": "manual", "flow_steps": [step], "limits": limits});
+            let document = FlowDocument::from_value(document).expect("a flow");
+            FlowPlan::compile(&document, &["noop"], &PlanLimits::default()).expect("a plan")
+        };
+        let batch = plan(json!({"batch": {"max": 10, "timeout_seconds": 60}}));
+        assert_eq!(stopping(&running, true, batch.limits.as_ref()), Stopping::LeaveAlone);
+        let debounced = plan(json!({"debounce": {"period_seconds": 60}}));
+        assert_eq!(stopping(&running, true, debounced.limits.as_ref()), Stopping::Cancel);
+        let gathering = RunState { is_gathering: true, ..running };
+        assert_eq!(stopping(&gathering, true, debounced.limits.as_ref()), Stopping::LeaveAlone);
     }
 }

@@ -13,6 +13,7 @@ pub mod memory_people;
 pub mod memory_positions;
 mod memory_results;
 mod memory_rollouts;
+mod memory_run_states;
 pub mod memory_schedules;
 mod memory_settlements;
 pub mod memory_signals;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use core314_actors::clock::SystemClock;
-use core314_actors::engine::{DecisionDraft, Engine, Parts, VerdictDraft};
+use core314_actors::engine::{DecisionDraft, Engine, FlowDraft, Parts, SaveError, VerdictDraft};
 use core314_actors::feed::{Feed, Limits, Subscription};
 use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
 use core314_actors::ports::Scope;
@@ -441,5 +441,27 @@ fn a_partition_that_was_restarted_makes_listeners_start_anew() {
         block = next_block(&world, &mut feed);
         assert!(!block.contains(&run.to_string()), "{block}");
     }
+    world.stop(&engine);
+}
+
+#[test]
+fn a_flow_that_would_be_refused_today_can_be_stopped_and_let_go_on() {
+    let world = World::new();
+    let step = json!({"id": "w", "type": "wait", "config": {"until": "tomorrow at nine"}});
+    let document = json!({"flow_name": "old", "trigger_type": "manual", "is_active": true, "flow_steps": [step]});
+    let document = FlowDocument::from_value(document).expect("a flow");
+    let id = FlowId(Uuid::from_u128(1));
+    world.store.add_flow(id, owner(), document.clone());
+    let engine = world.start();
+    let save = |version: i64, document: FlowDocument| {
+        let draft = FlowDraft { owner: owner(), document, by: "user:7".to_owned() };
+        world.io.block_on(engine.update_flow(id, version, draft))
+    };
+    for (version, is_active) in [(1, false), (2, true)] {
+        let saved = save(version, FlowDocument { is_active, ..document.clone() }).expect("saved");
+        assert_eq!((saved.version, saved.document.is_active), (version + 1, is_active));
+    }
+    let renamed = FlowDocument { flow_name: "new".to_owned(), is_active: false, ..document };
+    assert!(matches!(save(3, renamed), Err(SaveError::Invalid(_))), "what else changes is checked");
     world.stop(&engine);
 }

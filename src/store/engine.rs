@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use core314_actors::ports::catalog::StoredFlow;
 use core314_actors::ports::event::{DeliveryPlace, EventDelivery};
+use core314_actors::ports::run_states::RunStates;
 use core314_actors::ports::schedule::StoredSchedule;
 use core314_actors::ports::signal::Occurrence;
 use core314_actors::ports::store::{IdleRun, LimitedRun, Outcome, Store, StoredBucket, StoredRun, TailRow, Write};
@@ -280,6 +281,16 @@ async fn idle_runs(store: &SqlStore, after: Option<RunId>, limit: usize) -> Resu
     Ok(held.into_iter().filter_map(idle).collect())
 }
 
+impl RunStates for SqlStore {
+    fn run_states(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<Vec<StoredRun>, StoreError>> {
+        Box::pin(async move {
+            let mut connection = self.read(Scope::Platform).await?;
+            let mut found = states(&mut connection, &ids_of(&runs)).await?;
+            Ok(runs.iter().filter_map(|run| found.remove(run)).collect())
+        })
+    }
+}
+
 /// Runs without their attempts.
 async fn states(connection: &mut Connection, ids: &Rows<'_>) -> Result<HashMap<RunId, StoredRun>, Failure> {
     let mut found = HashMap::new();
@@ -290,11 +301,16 @@ async fn states(connection: &mut Connection, ids: &Rows<'_>) -> Result<HashMap<R
     Ok(found)
 }
 
-async fn load_runs(store: &SqlStore, runs: &[RunId]) -> Result<Vec<StoredRun>, Failure> {
+fn ids_of(runs: &[RunId]) -> Rows<'static> {
     let mut ids = Rows::new(1);
     for run in runs {
         ids.push([run.0.into()]);
     }
+    ids
+}
+
+async fn load_runs(store: &SqlStore, runs: &[RunId]) -> Result<Vec<StoredRun>, Failure> {
+    let ids = ids_of(runs);
     let mut connection = store.read(Scope::Platform).await?;
     let mut found = states(&mut connection, &ids).await?;
     for row in connection.bulk(LAST_ATTEMPTS, &ids).await? {

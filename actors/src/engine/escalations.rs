@@ -91,13 +91,25 @@ impl Engine {
         desk.ok_or_else(|| StoreError::Unavailable("this node keeps no escalation rules".to_owned()))
     }
 
-    /// What is wrong with a rule: in itself, and in what its actions and channels would be given.
-    async fn check_rule(&self, tenant: TenantId, document: &RuleDocument) -> Result<(), RuleError> {
-        Rule::compile(RowId(uuid::Uuid::nil()), document.clone()).map_err(RuleError::Invalid)?;
+    /// What is wrong with a rule: in itself, and in what its actions and channels would be given. One that is only switched on
+    /// or off was checked when it was written: what is refused since then keeps nobody from it, and whoever switches it off
+    /// is never refused.
+    async fn check_rule(
+        &self,
+        tenant: TenantId,
+        stored: Option<&RuleDocument>,
+        document: &RuleDocument,
+    ) -> Result<(), RuleError> {
+        let is_switched = stored.is_some_and(|stored| is_switched(stored, document));
+        if is_switched && !document.is_active {
+            return Ok(());
+        }
+        let compile = if is_switched { Rule::stored } else { Rule::compile };
+        compile(RowId(uuid::Uuid::nil()), document.clone()).map_err(RuleError::Invalid)?;
         let known = self.connections(tenant).await?;
         let switches =
             rule_actions(document).into_iter().filter(|(_, a)| a.action == LevelAction::SwitchToBackup.as_str());
-        let mut problems = without_effect(document);
+        let mut problems = if is_switched { Vec::new() } else { without_effect(document) };
         problems.extend(switches.filter_map(|(at, action)| no_backup(&known, &at, action.target.as_deref()?)));
         for (at, action) in level_action_types(document) {
             match action {
@@ -120,7 +132,7 @@ impl Engine {
 
     /// Saves a rule: a new one, or the next version of one that was read.
     pub async fn save_rule(&self, known: Option<&StoredRule>, draft: RuleDraft) -> Result<StoredRule, RuleError> {
-        self.check_rule(draft.owner.tenant, &draft.document).await?;
+        self.check_rule(draft.owner.tenant, known.map(|known| &known.document), &draft.document).await?;
         let (now_ms, user) = (self.now_ms(), draft.owner.user);
         let expected_version = known.map_or(0, |known| known.version);
         let heartbeat = draft.document.heartbeat.filter(|_| draft.document.is_active);
@@ -268,6 +280,12 @@ impl Engine {
     }
 }
 
+/// Whether a rule is switched on or off, and nothing else of it changes.
+fn is_switched(stored: &RuleDocument, document: &RuleDocument) -> bool {
+    stored.is_active != document.is_active
+        && RuleDocument { is_active: document.is_active, ..stored.clone() } == *document
+}
+
 /// Why calls to this integration could not be sent to its backup endpoint.
 fn no_backup(known: &Known, at: &str, name: &str) -> Option<Problem> {
     let message = match known.integration_named(name) {
@@ -282,4 +300,20 @@ fn no_backup(known: &Known, at: &str, name: &str) -> Option<Problem> {
 
 fn minutes_ms(minutes: f64) -> i64 {
     (minutes * 60_000.0).round() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_switched_where_nothing_else_of_it_changes() {
+        let rule = |is_active: bool, priority: u32| {
+            let document = json!({"rule_name": "r", "is_active": is_active, "priority": priority});
+            RuleDocument::from_value(document).expect("a rule")
+        };
+        assert!(is_switched(&rule(true, 1), &rule(false, 1)) && is_switched(&rule(false, 1), &rule(true, 1)));
+        assert!(!is_switched(&rule(true, 1), &rule(false, 2)), "what else changes is checked");
+        assert!(!is_switched(&rule(true, 1), &rule(true, 1)));
+    }
 }

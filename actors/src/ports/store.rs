@@ -27,7 +27,7 @@ pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
 use super::{BoxFuture, Scope, StoreError};
 
 /// What the engine needs of a database.
-pub trait Store: super::aging::Aging + super::answers::Answers {
+pub trait Store: super::aging::Aging + super::answers::Answers + super::run_states::RunStates {
     /// How many batches may be in flight at once. Writes of one partition always take the same lane.
     fn lanes(&self) -> usize;
 

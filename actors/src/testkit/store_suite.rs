@@ -89,6 +89,10 @@ pub async fn a_run_reads_back(store: &dyn Store) {
             .collect();
         let stored: Vec<_> = found[0].attempts.iter().map(|a| (a.step, a.result.clone(), a.error.as_ref())).collect();
         assert_eq!(stored, attempts);
+        let states = store.run_states(vec![samples.run_id(), accepted.id]).await.expect("reads");
+        assert_eq!((states.len(), &states[0].header, states[0].version), (1, &*header, 2));
+        assert_eq!((&states[0].state, states[0].timing), (&finished.state, finished.timing));
+        assert!(states[0].attempts.is_empty(), "what its steps gave is not read");
     }
     assert!(store.load_runs(Vec::new()).await.expect("loads").is_empty());
 }

@@ -139,7 +139,7 @@ impl Decider<'_> {
     pub(super) fn recover(&mut self, under_way: &[StepNo]) {
         let told_to_end = matches!(self.state().closing, Some(Closing::Cancelled | Closing::TimedOut));
         for no in self.state().numbers() {
-            if self.waits_for_run(no) && self.live(no).cancelled {
+            if self.is_told_to_stop(no) {
                 // The same of the run that it has started.
                 self.stop_run(no);
             }
@@ -210,6 +210,11 @@ impl Decider<'_> {
             let payload = self.plan(no).payload.source().clone().into();
             self.log_failure(no, Failure::fatal("poisoned", text), payload);
             self.end(no, StepStatus::Failed);
+        }
+        // A run that nobody can handle waits for no other's end.
+        let told: Vec<StepNo> = self.state().numbers().into_iter().filter(|no| self.is_told_to_stop(*no)).collect();
+        for no in told {
+            self.leave_stopped_run(no);
         }
         self.close(Closing::Failed, &error);
     }

@@ -184,6 +184,11 @@ impl Decider<'_> {
         waits && self.status(no) == StepStatus::Waiting
     }
 
+    /// Whether the step waits for the end of a run that was told to end.
+    pub(super) fn is_told_to_stop(&self, no: StepNo) -> bool {
+        self.waits_for_run(no) && self.live(no).cancelled
+    }
+
     /// Tells the step's run to end. The step ends once it hears that this has, as an attempt does that is told to end: until
     /// then it tells it again, so that neither a lost word nor a death in between leaves the run alone.
     pub(super) fn stop_run(&mut self, no: StepNo) {
@@ -204,15 +209,26 @@ impl Decider<'_> {
                 self.completes(no, json!({"run_id": run, "run_status": status, "output": output}));
             }
             SubRunNews::Ended { .. } | SubRunNews::Gone { .. } | SubRunNews::Refused { .. } => {
-                // It counts as an attempt: whoever does the step again starts another run.
-                self.starts_now(no);
-                let payload = self.plan(no).payload.source().clone().into();
-                let failure = Failure::fatal("cancelled", "the run that it started was told to end");
-                let entry = self.log_entry(no, ExecutionStatus::Cancelled, payload);
-                self.emit(Change::AttemptLogged(Box::new(LogEntry { failure: Some(failure), ..entry })));
-                self.end(no, StepStatus::Cancelled);
+                self.ends_as_told(no);
             }
         }
+    }
+
+    /// Ends a step whose run was told to end. It counts as an attempt: whoever does the step again starts another run.
+    fn ends_as_told(&mut self, no: StepNo) {
+        self.starts_now(no);
+        let payload = self.plan(no).payload.source().clone().into();
+        let failure = Failure::fatal("cancelled", "the run that it started was told to end");
+        let entry = self.log_entry(no, ExecutionStatus::Cancelled, payload);
+        self.emit(Change::AttemptLogged(Box::new(LogEntry { failure: Some(failure), ..entry })));
+        self.end(no, StepStatus::Cancelled);
+    }
+
+    /// The same without waiting for the run's end, which is told a last time to come.
+    pub(super) fn leave_stopped_run(&mut self, no: StepNo) {
+        let live = self.live(no);
+        self.decision.effects.push(Effect::StopRun { step: no, attempt: live.attempt, known: live.child });
+        self.ends_as_told(no);
     }
 
     /// News of the run that a step started. Of one that an earlier attempt of it started it hears nothing.

@@ -42,6 +42,7 @@ impl World<'_> {
             8 => self.tell(&Command::Resume),
             9 if self.rng.chance(250) => self.tell(&Command::Cancel { reason: "enough".into() }),
             10 if self.rng.chance(100) && self.can_load() => {
+                self.is_set_aside = true;
                 self.tell(&Command::Quarantine { failure: "it died".into() })
             }
             11 => {

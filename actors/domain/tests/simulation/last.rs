@@ -19,12 +19,13 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A run that was cut off has cut off the runs that its steps waited for. Whoever fails lets what is under way go on.
+    /// A run that was cut off has cut off the runs that its steps waited for. Whoever fails lets what is under way go on, and
+    /// whoever is set aside does not wait for it.
     fn nothing_goes_on_alone(&self, run: &Run) -> Check {
         let state = &run.state;
         let has_failed = state.all().any(|(_, step)| step.status.fails_the_run());
         let is_first = state.reopened == 0 && state.rollback.is_none() && !has_failed;
-        if !is_first || !matches!(state.status, RunStatus::Cancelled | RunStatus::TimedOut) {
+        if !is_first || self.is_set_aside || !matches!(state.status, RunStatus::Cancelled | RunStatus::TimedOut) {
             return Ok(());
         }
         for ((no, attempt), child) in self.children.iter().filter(|(_, child)| child.end.is_none()) {

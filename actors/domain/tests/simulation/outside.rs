@@ -166,7 +166,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A step wants its run to end. Where it has not heard of that yet, it does first; what was never started never will be.
+    /// A step wants its run to end, which is told so in any case. Where the step has not heard of it yet, it does first; what
+    /// was never started never will be.
     pub fn stop_child(&mut self, step: StepNo, attempt: u32, known: Option<RunId>) -> Check {
         let Some(child) = self.children.get_mut(&(step, attempt)) else {
             ensure(known.is_none(), || format!("step {step} knows a run that was not started"))?;
@@ -174,7 +175,7 @@ impl World<'_> {
             return Ok(());
         };
         let (run, end) = (child.run, child.end);
-        child.told_to_end |= known.is_some();
+        child.told_to_end = true;
         match (known, end) {
             (None, _) => self.news.push((step, SubRunNews::Accepted { run, attempt })),
             (Some(_), Some(status)) => self.news.push((step, ended(run, status))),

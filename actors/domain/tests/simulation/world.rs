@@ -69,6 +69,8 @@ pub struct World<'a> {
     pub events: u128,
     /// The first report of the step that is repeated.
     pub first_report: Option<(u32, AttemptReport)>,
+    /// Whether the run was to be set aside: it waits for no other then.
+    pub is_set_aside: bool,
     pub commits: u64,
     pub ticks: u32,
     pub credits: Credits,
@@ -118,6 +120,7 @@ impl<'a> World<'a> {
             voters: 0,
             events: 0,
             first_report: None,
+            is_set_aside: false,
             commits: 0,
             ticks: 0,
             credits: Credits::default(),

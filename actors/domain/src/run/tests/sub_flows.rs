@@ -158,3 +158,18 @@ fn a_deadline_and_a_cancelled_step_reach_it_too_and_one_that_was_let_go_is_left_
     assert!(told_to_stop(&alone.tell(&Command::Cancel { reason: "enough".into() })).is_empty());
     assert_eq!(alone.run.state.status, RunStatus::Cancelled);
 }
+
+#[test]
+fn a_run_that_is_set_aside_waits_for_no_other() {
+    let quarantine = Command::Quarantine { failure: "index out of bounds".into() };
+    let (mut ending, child) = calling();
+    ending.tell(&Command::Cancel { reason: "enough".into() });
+    assert_eq!(told_to_stop(&ending.tell(&quarantine)), [Some(child)]);
+    assert_eq!((ending.letters().as_str(), ending.run.state.status), ("X", RunStatus::Cancelled));
+    let (mut one, child) = calling();
+    one.tell(&Command::CancelStep { step: 0 });
+    assert_eq!(told_to_stop(&one.tell(&quarantine)), [Some(child)]);
+    assert_eq!((one.letters().as_str(), one.run.state.status), ("X", RunStatus::Failed));
+    let again = one.tell(&Command::Retry { step: None });
+    assert!(matches!(&again.effects[..], [Effect::StartRun { attempt: 1, known: None, .. }]), "{again:?}");
+}
