@@ -110,7 +110,7 @@ impl EscalationRule {
         self.args.desk.clone().io().spawn(async move {
             // Whatever happens to this task, the actor must not wait for it for ever.
             let mut over = Over { me, held: Held::default() };
-            over.held = args.work(job, held).await;
+            over.held = Box::pin(args.work(job, held)).await;
         });
     }
 }
@@ -131,7 +131,7 @@ impl Drop for Over {
 impl RuleArgs {
     async fn work(&self, job: Job, mut held: Held) -> Held {
         match job {
-            Job::Ask(job) => self.ask(*job, &mut held).await,
+            Job::Ask(job) => Box::pin(self.ask(*job, &mut held)).await,
             Job::Wake(escalation) => self.look(escalation, &mut held).await,
             Job::Tell { escalation, command, by, answer } => {
                 held.known.forget(escalation);
