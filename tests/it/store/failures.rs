@@ -37,7 +37,7 @@ async fn what_failures_are_about_is_read_at_once() {
             let shown = bed.one(Scope::Tenant(owner.tenant), Resource::Runs, run.0).await.expect("it is read");
             assert_eq!(about.runs.get(&run).map(|row| &**row), shown.as_ref(), "{}", bed.url);
             let execution = run.execution(0);
-            let last = bed.last_attempt(execution).await.expect("it is read");
+            let last = bed.last_attempt(Scope::Tenant(owner.tenant), execution).await.expect("it is read");
             assert!(last.is_some(), "{}", bed.url);
             assert_eq!(about.attempts.get(&execution).copied(), last, "{}", bed.url);
         }
