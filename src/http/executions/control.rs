@@ -7,8 +7,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use core314_actors::engine::TellError;
 use core314_actors::flow_run::Remark;
 use core314_actors::ports::resource::Resource;
-use core314_domain::ids::StepNo;
+use core314_domain::ids::{ExecutionId, RunId, StepNo};
 use core314_domain::run::{Command, Refusal};
+use serde_json::Value;
 
 use super::{absent, is_of_run, parts_of, waiting_schema};
 use crate::http::ask::{self, Asked, Nothing};
@@ -95,7 +96,8 @@ pub async fn retry(
     tell(&state, &id, &asked, remark, |step| Command::Retry { step: Some(step) }).await
 }
 
-/// Tells the execution what a person decided; or the run, where the id is a run's.
+/// Tells the execution what a person decided; or the run, where the id is a run's. A round of a loop may be over by that, and
+/// its executions with it: then its run is shown.
 async fn decide(
     state: &State,
     id: &str,
@@ -106,7 +108,12 @@ async fn decide(
     if is_of_run(id) {
         return of_run::tell(state, id, asked, command(None), remark).await;
     }
-    tell(state, id, asked, remark, |step| command(Some(step))).await
+    let (id, run, step) = parts_of(id)?;
+    let mut row = told(state, (id, run), asked, command(Some(step)), remark).await?;
+    if row.is_none() {
+        row = state.views.one(asked.caller.scope, Resource::Runs, run.0).await?;
+    }
+    Ok(HttpResponse::Ok().json(row.ok_or_else(|| Problem::no_row("run"))?))
 }
 
 /// Tells the run of the execution, and shows the execution as it is then.
@@ -118,17 +125,25 @@ async fn tell<T>(
     command: impl FnOnce(StepNo) -> Command,
 ) -> Result<HttpResponse, Problem> {
     let (id, run, step) = parts_of(id)?;
-    let scope = asked.caller.scope;
-    match state.engine.tell(scope, run, command(step), remark).await {
-        Ok(()) => {}
-        Err(TellError::NotFound | TellError::Refused(Refusal::NoSuchStep(_))) => {
-            return Err(absent(state, scope, id).await?);
-        }
-        Err(error) => return Err(error.into()),
-    }
-    match state.views.one(scope, Resource::Executions, id.0).await? {
+    match told(state, (id, run), asked, command(step), remark).await? {
         Some(row) => Ok(HttpResponse::Ok().json(row)),
         // It has ended by this, and its round with it.
-        None => Err(absent(state, scope, id).await?),
+        None => Err(absent(state, asked.caller.scope, id).await?),
+    }
+}
+
+/// Tells the run of the execution, and gives the execution as it is then.
+async fn told<T>(
+    state: &State,
+    (id, run): (ExecutionId, RunId),
+    asked: &Asked<T>,
+    command: Command,
+    remark: Remark,
+) -> Result<Option<Value>, Problem> {
+    let scope = asked.caller.scope;
+    match state.engine.tell(scope, run, command, remark).await {
+        Ok(()) => Ok(state.views.one(scope, Resource::Executions, id.0).await?),
+        Err(TellError::NotFound | TellError::Refused(Refusal::NoSuchStep(_))) => Err(absent(state, scope, id).await?),
+        Err(error) => Err(error.into()),
     }
 }
