@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::reader::{Reader, SCAN_ROWS};
 use super::statement::Arg;
 
-/// The most entries of the index that are walked. Each holds all that is asked, and costs a tenth of a row.
+/// The most entries of the index that are walked. Each holds all that is asked, so that no row is read for it.
 const WALK_ENTRIES: usize = 5_000;
 
 /// An attempt: its id and how long it took.
