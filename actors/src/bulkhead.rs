@@ -27,6 +27,11 @@ fn kept(partitions: u16) -> u16 {
     partitions / OF
 }
 
+/// Whether any of so many is kept clear.
+pub(crate) fn keeps(partitions: u16) -> bool {
+    kept(partitions) > 0
+}
+
 /// Whether a partition is kept clear.
 pub(crate) fn is_kept(number: u16, partitions: u16) -> bool {
     number >= partitions - kept(partitions)

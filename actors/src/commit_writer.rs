@@ -5,10 +5,13 @@
 //! again with the same batch: versions make that harmless, should the first try have succeeded unseen.
 //!
 //! What partitions commit that are kept clear ([`bulkhead`]) goes apart from what the others have gathered: on a lane of its
-//! own, or, where the store has only one, before it.
+//! own, or, where the store has only one, before it, in turn with it. Then a batch of the others is as large as about
+//! `SHARED_US` take by the pace of those before, for so long what goes apart may have to wait. Statistics, for which nobody
+//! waits, go with the others.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -80,8 +83,11 @@ pub enum WriterMsg {
     Idle { lane: usize },
 }
 
-/// Writes of one batch while writes wait beside it that go apart, or have of late: so long those may have to wait.
-const SHARED_BATCH: usize = 128;
+/// How long a batch takes, in microseconds, while writes wait beside it that go apart, or have of late.
+const SHARED_US: u64 = 4_000;
+/// How many writes it has at least, however slow the store is, and at most.
+const SHARED_LEAST: usize = 32;
+const SHARED_MOST: usize = 128;
 /// How long ago is of late.
 const OF_LATE_MS: i64 = 1_000;
 
@@ -101,6 +107,8 @@ struct Lane {
     /// When something went apart last, and whether the last batch did.
     apart_at_ms: i64,
     was_apart: bool,
+    /// What a write of the others took of late, in microseconds; 0: not known.
+    pace_us: Arc<AtomicU64>,
 }
 
 impl Lane {
@@ -112,8 +120,25 @@ impl Lane {
             return (&mut self.apart, max_batch);
         }
         let shared = !self.apart.is_empty() || (0..OF_LATE_MS).contains(&(now_ms - self.apart_at_ms));
-        (&mut self.waiting, if shared { SHARED_BATCH.min(max_batch) } else { max_batch })
+        let most = if shared { shared_batch(self.pace_us.load(Ordering::Relaxed)).min(max_batch) } else { max_batch };
+        (&mut self.waiting, most)
     }
+}
+
+/// How many writes a batch has beside which others wait, by what one takes.
+fn shared_batch(pace_us: u64) -> usize {
+    let fit = SHARED_US.checked_div(pace_us).map_or(SHARED_MOST, |fit| fit as usize);
+    fit.clamp(SHARED_LEAST, SHARED_MOST)
+}
+
+/// What a write takes by now: a slow batch among others counts for a quarter. A few writes say nothing: what they take is the
+/// flush to disk.
+fn note_pace(pace_us: &AtomicU64, writes: usize, took: Duration) {
+    if writes < SHARED_LEAST {
+        return;
+    }
+    let (now, before) = (took.as_micros() as u64 / writes as u64, pace_us.load(Ordering::Relaxed));
+    pace_us.store(if before == 0 { now } else { (3 * before + now) / 4 }.max(1), Ordering::Relaxed);
 }
 
 impl Behaviour for CommitWriter {
@@ -134,7 +159,7 @@ impl Behaviour for CommitWriter {
         let lane = match msg {
             WriterMsg::Commit { partition, writes, reply } => {
                 let is_kept = bulkhead::is_kept(partition, self.runtime.settings.partitions);
-                let goes_apart = is_kept && writes.len() <= bulkhead::WRITES;
+                let goes_apart = is_kept && writes.len() <= bulkhead::WRITES && !are_statistics(&writes);
                 let several = self.lanes.len() - 1;
                 let lane = match usize::from(partition).checked_rem(several) {
                     Some(_) if goes_apart => several,
@@ -179,16 +204,25 @@ impl CommitWriter {
             batch.extend(writes);
         }
         lane.busy = true;
-        let runtime = self.runtime.clone();
+        let (runtime, pace) = (self.runtime.clone(), (!lane.was_apart).then(|| lane.pace_us.clone()));
         self.runtime.io.spawn(async move {
             // Whatever happens to this task, the lane must not stay busy for ever.
             let _idle = OnDrop(Some(move || {
                 let _ = me.tell_urgent(WriterMsg::Idle { lane: number });
             }));
+            let (writes, started) = (batch.len(), Instant::now());
             let result = commit(&runtime, batch).await;
+            if let Some(pace) = pace {
+                note_pace(&pace, writes, started.elapsed());
+            }
             answer(replies, result);
         });
     }
+}
+
+/// Whether there is nothing else: nobody waits for them, and they take long.
+fn are_statistics(writes: &[Write]) -> bool {
+    writes.iter().all(|write| matches!(write, Write::Statistics(_)))
 }
 
 /// About the bytes of JSON in a write, where it can be large.
@@ -241,5 +275,66 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
         if let Some(call) = self.0.take() {
             call();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core314_domain::ids::RowId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ports::store::StatisticsWrite;
+
+    fn statistics() -> Write {
+        Write::Statistics(Box::new(StatisticsWrite { partition: 63, epoch: 1, rows: Vec::new(), covered_seq: 0 }))
+    }
+
+    #[test]
+    fn a_batch_beside_which_others_wait_is_as_large_as_its_time() {
+        let pace = AtomicU64::new(0);
+        assert_eq!(shared_batch(0), SHARED_MOST, "nothing is known");
+        note_pace(&pace, 1, Duration::from_millis(3));
+        assert_eq!(pace.load(Ordering::Relaxed), 0, "a lone write says nothing");
+        note_pace(&pace, 100, Duration::from_millis(8));
+        assert_eq!(shared_batch(pace.load(Ordering::Relaxed)), 50, "80 µs each");
+        note_pace(&pace, 1_000, Duration::from_millis(400));
+        assert_eq!(pace.load(Ordering::Relaxed), 160, "(3 * 80 + 400) / 4");
+        assert_eq!(shared_batch(160), SHARED_LEAST);
+        assert_eq!(shared_batch(1), SHARED_MOST);
+    }
+
+    #[test]
+    fn what_goes_apart_takes_turns_with_the_others() {
+        let io = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let reply = || Reply::new(io.handle(), drop);
+        let mut lane = Lane::default();
+        lane.waiting.extend((0..2).map(|_| (vec![statistics()], reply())));
+        assert_eq!(lane.next(1_024, 0).1, SHARED_MOST, "the clock begins as if something had gone apart just now");
+        assert_eq!(lane.next(1_024, OF_LATE_MS).1, 1_024, "nobody waits beside it");
+        lane.apart.push_back((vec![statistics()], reply()));
+        assert_eq!((lane.next(1_024, 9_000).1, lane.was_apart), (1_024, true));
+        assert_eq!((lane.next(1_024, 9_000).1, lane.was_apart), (SHARED_MOST, false), "then it is the others' turn");
+        lane.apart.clear();
+        assert_eq!(lane.next(1_024, 9_999).1, SHARED_MOST, "of late");
+        assert_eq!(lane.next(1_024, 10_000).1, 1_024, "not any more");
+        for (_, reply) in lane.waiting.drain(..) {
+            reply.send(Ok(Vec::new()));
+        }
+    }
+
+    #[test]
+    fn statistics_alone_wait_for_the_others() {
+        let letter = Write::DeadLetter(Box::new(crate::ports::store::DeadLetter {
+            id: RowId(Uuid::nil()),
+            owner: core314_domain::ids::Owner::platform(),
+            run: None,
+            actor_path: String::new(),
+            message: String::new(),
+            failure: String::new(),
+            at_ms: 0,
+        }));
+        assert!(are_statistics(&[statistics()]));
+        assert!(!are_statistics(&[statistics(), letter]));
     }
 }

@@ -20,6 +20,7 @@ mod rule_warnings;
 mod schedules;
 mod signals;
 mod start;
+mod threads;
 mod webhooks;
 
 use std::sync::{Arc, OnceLock};

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use tokio::sync::{Semaphore, watch};
 
+use super::threads::Threads;
 use super::webhooks::MAX_PENDING_DELIVERIES;
 use super::{Engine, Inner};
 use crate::clock::{Clock, rfc3339};
@@ -129,16 +130,14 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
             n => n,
         };
-        // Where the store's batches can be shared out evenly, each worker has its own writer: no commit waits for another
-        // thread. Else all share one, on a thread of its own: a handler that blocks its worker holds up nobody's commits.
-        let lanes = runtime.store.lanes();
-        let writers = if lanes >= workers && lanes.is_multiple_of(workers) { 0..workers } else { workers..workers + 1 };
-        let pool = ArbiterPool::open(writers.end).map_err(|e| actors(&e))?;
+        let threads = Threads::new(workers, runtime.store.lanes(), runtime.settings.partitions);
+        let pool = ArbiterPool::open(threads.count()).map_err(|e| actors(&e))?;
         let hooks = hooks(&runtime);
         // Writers go first and stop last: a partition that stops still commits.
         let root =
             Tree::start("core314", SupervisorSpec::new(Strategy::OneForOne), pool, hooks).map_err(|e| actors(&e))?;
-        let writers = writers
+        let writers = threads
+            .writers()
             .map(|worker| {
                 let spec = ChildSpec::new(format!("commit-writer-{worker}")).placement(Placement::Worker(worker));
                 root.root().start_child::<CommitWriter>(spec.mailbox(65_536), runtime.clone())
@@ -150,8 +149,8 @@ impl Engine {
         let (mut shared, mut partitions) = (Vec::new(), Vec::new());
         for number in 0..runtime.settings.partitions {
             let own = Arc::new(PartitionShared::default());
-            let worker = usize::from(number) % workers;
-            let writer = writers[worker % writers.len()].clone();
+            let (worker, writer) = threads.of(number);
+            let writer = writers[writer].clone();
             let args = PartitionArgs { number, runtime: runtime.clone(), writer, shared: own.clone() };
             let spec = ChildSpec::new(format!("partition-{number:02}"))
                 .placement(Placement::Worker(worker))
