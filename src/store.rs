@@ -245,7 +245,7 @@ impl SqlStore {
                          SET LOCAL core314.tenant_id = '{tenant}'"
                     ),
                 };
-                Connection::Postgres(Box::new(pool.begin_with(AssertSqlSafe(begin)).await?))
+                Connection::postgres(Box::new(pool.begin_with(AssertSqlSafe(begin)).await?))
             }
         })
     }

@@ -8,6 +8,10 @@
 //!                                   the survivors ─► log, audit, heads, checkpoint, the rest ─► commit
 //! ```
 //!
+//! On PostgreSQL the first try takes leases and versions for granted, as it does the ends of chains in memory: they are looked at
+//! in the statement that writes the rows, which for a batch of runs is mostly the only one, begin and commit included. Where
+//! one of them is otherwise that statement fails, and the second try looks first, as drawn above.
+//!
 //! A row that the database refuses aborts the whole transaction on PostgreSQL. The batch is then halved until the write
 //! that brought it stands alone and is rejected; all others commit. Halves are tried in order, so that writes keep theirs.
 //!
@@ -43,8 +47,8 @@ use super::SqlStore;
 use super::failure::{Failure, Violation};
 use batch::Batch;
 
-/// How often a transaction is tried again whose chains were moved by another writer in the meantime. The second time it
-/// holds the ends that it reads; only a chain's very first row may still come from somebody else then.
+/// How often a transaction is tried again that took for granted what is not so. The second time it looks, and holds the ends
+/// of chains that it reads; only a chain's very first row may still come from somebody else then.
 const RETRIES: usize = 3;
 
 /// Commits the batch, as [`core314_actors::ports::store::Store::commit`] promises.
@@ -71,11 +75,11 @@ pub(super) async fn commit(store: &SqlStore, writes: Vec<Write>) -> Result<Vec<O
     Ok(outcomes.into_iter().map(|outcome| outcome.expect("every write is decided by now")).collect())
 }
 
-/// Runs one transaction, again when another writer moved its chains.
+/// Runs one transaction, again when another writer was there first.
 async fn transact(store: &SqlStore, writes: &[&Write]) -> Result<Vec<Outcome>, Failure> {
     for retry in 0..RETRIES {
         match attempt(store, writes, retry > 0).await {
-            Err(Failure::StaleChain) => {}
+            Err(Failure::Stale) => {}
             settled => return settled,
         }
     }
@@ -84,12 +88,12 @@ async fn transact(store: &SqlStore, writes: &[&Write]) -> Result<Vec<Outcome>, F
 
 async fn attempt(store: &SqlStore, writes: &[&Write], fresh: bool) -> Result<Vec<Outcome>, Failure> {
     let mut connection = store.writers()?.lend().await?;
-    connection.begin_write().await?;
+    connection.begin_write_late().await?;
     let done = Batch::new(writes, &mut connection).run(store.heads(), fresh, store.inline_bytes).await;
     let (outcomes, appender) = match done {
         Ok(done) => done,
         // The transaction failed as a whole and its connection is sound.
-        Err(failure @ (Failure::Violation(_) | Failure::StaleChain)) => {
+        Err(failure @ (Failure::Violation(_) | Failure::Stale)) => {
             connection.rollback().await?;
             connection.give_back();
             return Err(failure);

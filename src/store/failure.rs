@@ -13,8 +13,9 @@ pub(super) enum Failure {
     Unavailable(String),
     /// A row was refused: whichever write brought it is at fault.
     Violation(Violation),
-    /// The cached end of a chain is not the stored one: somebody else appended. Load it again.
-    StaleChain,
+    /// What a transaction took for granted is not so: the end of a chain, the version of a run, or the lease of a partition.
+    /// Look again.
+    Stale,
     /// The statement can never work: a fault of the program or of the installation.
     Refused(String),
     /// What is stored cannot be read.
@@ -41,7 +42,7 @@ impl From<Failure> for StoreError {
         match failure {
             Failure::Unavailable(message) => Self::Unavailable(message),
             Failure::Violation(violation) => Self::Refused(violation.message),
-            Failure::StaleChain => Self::Unavailable("the ends of the chains were moved by another writer".to_owned()),
+            Failure::Stale => Self::Unavailable("another writer was there first".to_owned()),
             Failure::Refused(message) => Self::Refused(message),
             Failure::Corrupt(message) => Self::Corrupt(message),
         }
@@ -89,6 +90,8 @@ fn of_database(error: &dyn DatabaseError) -> Failure {
 fn of_postgres(code: &str, constraint: Option<&str>, table: Option<&str>) -> Failure {
     let place = constraint.or(table).unwrap_or_default();
     match (&code[..2.min(code.len())], code) {
+        // A division by zero: no row divides, but the statement of a commit does where it is not so.
+        (_, "22012") => Failure::Stale,
         // Data, integrity, limits, and what our triggers raise.
         ("22" | "23" | "54" | "44", _) | (_, "P0001") => Failure::Violation(Violation {
             constraint: constraint.unwrap_or_default().to_owned(),
@@ -138,6 +141,12 @@ mod tests {
         assert!(pg.is_of(&["runs_pkey", "runs.id"]));
         let Failure::Violation(lite) = of_sqlite(19, "UNIQUE constraint failed: runs.id") else { panic!("violation") };
         assert!(lite.is_of(&["runs_pkey", "runs.id"]));
+    }
+
+    #[test]
+    fn a_division_by_zero_says_that_something_is_stale() {
+        assert_eq!(of_postgres("22012", None, None), Failure::Stale);
+        assert!(matches!(of_postgres("22003", None, None), Failure::Violation(_)), "a value is at fault");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! succeeded. So an end that is in memory is a committed one: when a commit fails, is abandoned or has an unknown
 //! outcome, its ends are simply gone and the next commit reads them from `chain_heads`. Two lanes that append to one
 //! chain at once cannot fork it either: the row in `chain_heads` is moved from the number that was read, or the whole
-//! transaction is given up ([`Failure::StaleChain`]).
+//! transaction is given up ([`Failure::Stale`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -81,12 +81,13 @@ const LAST_CHECKPOINT: &str = "SELECT id FROM log_checkpoints ORDER BY id DESC L
 
 const NEW_HEADS: Bulk = Bulk {
     before: "INSERT INTO chain_heads (chain, partition, seq, hash, last_id) ",
-    after: " ON CONFLICT (chain, partition) DO NOTHING",
+    after: " ON CONFLICT (chain, partition) DO NOTHING RETURNING partition",
 };
 pub(super) const MOVED_HEADS: Bulk = Bulk {
     before: "WITH u (chain, partition, seq, hash, last_id, old_seq) AS (",
     after: ") UPDATE chain_heads SET seq = u.seq, hash = u.hash, last_id = u.last_id FROM u \
-            WHERE chain_heads.chain = u.chain AND chain_heads.partition = u.partition AND chain_heads.seq = u.old_seq",
+            WHERE chain_heads.chain = u.chain AND chain_heads.partition = u.partition AND chain_heads.seq = u.old_seq \
+            RETURNING chain_heads.partition",
 };
 const CHECKPOINT: Bulk = Bulk {
     before: "INSERT INTO log_checkpoints (id, merkle_root, row_count, heads, first_id, last_id, created_at_ms) ",
@@ -206,8 +207,8 @@ impl Appender {
         (row, hash)
     }
 
-    /// What moves the stored ends, and the checkpoint of what was appended. [`Self::check`] must follow.
-    pub fn rows(&self, heads: &Heads, at_ms: i64) -> [(Bulk, Rows<'static>); 3] {
+    /// What moves the stored ends from where they are thought to be: each of them, or the transaction is given up.
+    pub fn moves(&self) -> [(Bulk, Rows<'static>); 2] {
         let (mut new, mut moved) = (Rows::new(5), Rows::new(6));
         for (key, link) in &self.links {
             let tip = &self.tips[key];
@@ -221,18 +222,16 @@ impl Appender {
                 moved.push([chain, partition, seq, hash, last_id, old_seq.into()]);
             }
         }
+        [(NEW_HEADS, new), (MOVED_HEADS, moved)]
+    }
+
+    /// The checkpoint of what was appended.
+    pub fn checkpoints(&self, heads: &Heads, at_ms: i64) -> (Bulk, Rows<'static>) {
         let mut checkpoint = Rows::new(7);
         if !self.links.is_empty() {
             checkpoint.push(self.checkpoint(heads, at_ms));
         }
-        [(CHECKPOINT, checkpoint), (NEW_HEADS, new), (MOVED_HEADS, moved)]
-    }
-
-    /// Whether every end was moved from where it was thought to be. `written` says how many rows each statement wrote;
-    /// the last ones are those that move the ends.
-    pub fn check(&self, written: &[u64]) -> Result<(), Failure> {
-        let moved: u64 = written.iter().rev().take(2).sum();
-        if moved < self.links.len() as u64 { Err(Failure::StaleChain) } else { Ok(()) }
+        (CHECKPOINT, checkpoint)
     }
 
     fn checkpoint(&self, heads: &Heads, at_ms: i64) -> [Cell<'static>; 7] {

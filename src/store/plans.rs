@@ -169,6 +169,7 @@ async fn postgres_looks_up_by_index() {
     connection.begin_write().await.expect("begins");
     let held = [
         ("batch::LEASES_HELD", batch::LEASES_HELD, "i"),
+        ("batch::LEASES_GRANTED", batch::LEASES_GRANTED, "ii"),
         ("heads::HEADS_HELD", heads::HEADS_HELD, "ti"),
         ("statistics::HELD", statistics::HELD, "iutii"),
     ];

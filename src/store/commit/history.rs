@@ -56,10 +56,9 @@ pub(super) async fn append(
             audit.push(row.cells(hash));
         }
     }
-    // The ends come last: their counts are the last ones (see `Appender::check`).
+    batch.granted.extend(appender.moves());
     batch.deferred.push(parking.rows());
-    batch.deferred.extend([(LOG, log), (AUDIT, audit), (REVIEWS, reviews)]);
-    batch.deferred.extend(appender.rows(heads, latest_ms));
+    batch.deferred.extend([(LOG, log), (AUDIT, audit), (REVIEWS, reviews), appender.checkpoints(heads, latest_ms)]);
     Ok((appender, last_seqs))
 }
 

@@ -234,7 +234,7 @@ impl Table {
             Failure::Corrupt(message) => Failure::Corrupt(format!("{name}: {message}")),
             Failure::Unavailable(message) => Failure::Unavailable(format!("{name}: {message}")),
             Failure::Violation(violation) => Failure::Refused(format!("{name}: {}", violation.message)),
-            Failure::StaleChain => Failure::StaleChain,
+            Failure::Stale => Failure::Stale,
         }
     }
 }
