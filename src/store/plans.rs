@@ -57,7 +57,9 @@ const WRITTEN: [Keyed; 39] = [
     ("people::HABIT_NEXT", people::HABIT_NEXT, "uuiji"),
 ];
 /// What is noted only where somebody waits for it, and crossed out once that is settled: in the words of each database.
-const NOTED: [Keyed; 4] = [
+const NOTED: [Keyed; 6] = [
+    ("at_once::BUNDLED", escalations::at_once::BUNDLED, "uiuu"),
+    ("at_once::WAKES", escalations::at_once::WAKES, "uuii"),
     ("signals::SETTLED", signals::SETTLED, "uu"),
     ("signals::ENDS", signals::ENDS, "uuuutujti"),
     ("escalations::FAILURES", escalations::FAILURES, "uuuutujti"),

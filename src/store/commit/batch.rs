@@ -58,7 +58,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         keys::keys(&mut self).await?;
         connections::connections(&mut self).await?;
         signals::signals(&mut self).await?;
-        escalations::escalations(&mut self).await?;
+        escalations::escalations(&mut self, careful).await?;
         people::people(&mut self).await?;
         statistics::add(&mut self).await?;
         effects::counters(&mut self);

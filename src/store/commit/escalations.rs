@@ -5,6 +5,7 @@
 //! - An event is changed from the version that the change was decided on, or not at all; a rule has one open event a subject.
 //! - A task has one row, by its key, however often it is decided.
 
+pub(in crate::store) mod at_once;
 pub(in crate::store) mod outbox;
 mod rows;
 pub(in crate::store) mod steps;
@@ -18,6 +19,7 @@ use super::batch::Batch;
 use crate::store::cell::{Cell, Rows};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
+use at_once::AtOnce;
 use rows::{override_row, owned, silence_row, text};
 use steps::Steps;
 
@@ -124,8 +126,12 @@ fn failure_row<'a>(run: RunId, first: &FailureNote, all: &[FailureNote]) -> [Cel
 }
 
 /// Writes changes of escalations in their order; steps of events that follow on each other, and are of different ones, at
-/// once.
-pub(super) async fn escalations(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
+/// once. Without care all are written at once where their order does not count.
+pub(super) async fn escalations(batch: &mut Batch<'_, '_>, careful: bool) -> Result<(), Failure> {
+    if !careful && let Some(at_once) = AtOnce::of(batch) {
+        at_once.write(batch);
+        return Ok(());
+    }
     let mut steps = Steps::default();
     for (i, write) in batch.survivors().collect::<Vec<_>>() {
         let Write::Escalation(write) = write else { continue };

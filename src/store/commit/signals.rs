@@ -127,14 +127,20 @@ pub(super) async fn signals(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
             _ => {}
         }
     }
-    cross_out(batch.connection, &settled).await
+    batch.deferred.push(crossed_out(batch.connection, &settled));
+    Ok(())
 }
 
-/// Crosses out occurrences that are settled.
-pub(super) async fn cross_out(connection: &mut Connection, settled: &[(RowId, TenantId)]) -> Result<(), Failure> {
+/// What crosses out occurrences that are settled.
+pub(super) fn crossed_out(connection: &Connection, settled: &[(RowId, TenantId)]) -> (Bulk, Rows<'static>) {
     let mut rows = Rows::new(2);
     settled.iter().for_each(|(id, tenant)| rows.push([id.0.into(), tenant.0.into()]));
-    let statement = if connection.is_postgres() { SETTLED } else { SETTLED_SQLITE };
+    (if connection.is_postgres() { SETTLED } else { SETTLED_SQLITE }, rows)
+}
+
+/// Crosses them out at once.
+pub(super) async fn cross_out(connection: &mut Connection, settled: &[(RowId, TenantId)]) -> Result<(), Failure> {
+    let (statement, rows) = crossed_out(connection, settled);
     connection.bulk(statement, &rows).await.map(drop)
 }
 

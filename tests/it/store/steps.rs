@@ -5,8 +5,8 @@ use std::sync::Arc;
 use core314_actors::ports::Scope;
 use core314_actors::ports::dependency::Holder;
 use core314_actors::ports::escalation::{
-    EscalationBook, EscalationWrite, EventBefore, EventStep, HeldBackNote, OutboxKind, OutboxRow, OutboxStatus, PutOff,
-    StoredEscalation, StoredRule, Verdicts,
+    EscalationBook, EscalationWrite, EventBefore, EventStep, HeldBackNote, OutboxKind, OutboxRow, OutboxStatus,
+    OutboxStep, PutOff, StoredEscalation, StoredRule, Verdicts,
 };
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::signal::{NewRecommendation, Occurrence, SignalWrite};
@@ -80,6 +80,14 @@ impl<'b> Scene<'b> {
 
     /// An event on a subject, as its first commit leaves it.
     async fn opened(&mut self, subject: &str) -> StoredEscalation {
+        let step = self.beginning(subject);
+        let escalation = step.escalation.clone();
+        assert_eq!(self.commit(vec![write(step)]).await, [DONE]);
+        StoredEscalation { version: 1, ..escalation }
+    }
+
+    /// The first step of an event on a subject.
+    fn beginning(&mut self, subject: &str) -> EventStep {
         let failure = Failure::described(EscalationReason::RunFailed, Arc::new(json!({})), NOW_MS);
         let opening = (self.samples.row_id(), self.owner.user, subject.to_owned());
         let decision = Event::open(&self.rule, &failure, opening, 0, &Surroundings::default(), NOW_MS);
@@ -100,8 +108,8 @@ impl<'b> Scene<'b> {
             version: 0,
             wake_ms: None,
         };
-        let step = EventStep {
-            escalation: escalation.clone(),
+        EventStep {
+            escalation,
             bundles: false,
             before: None,
             outbox: Vec::new(),
@@ -109,10 +117,16 @@ impl<'b> Scene<'b> {
             settles: None,
             audit: Vec::new(),
             at_ms: NOW_MS,
-        };
-        let write = EscalationWrite::Step(Box::new(step));
-        assert_eq!(self.commit(vec![Write::Escalation(Arc::new(write))]).await, [DONE]);
-        StoredEscalation { version: 1, ..escalation }
+        }
+    }
+
+    /// What has become of all that an event wants done, and when it is looked at again.
+    async fn sent(&self, of: &StoredEscalation, wake_ms: i64) -> Write {
+        let mut rows = self.bed.outbox(of.id).await.expect("they are read");
+        rows.iter_mut().for_each(|row| row.status = OutboxStatus::Sent);
+        let (tenant, version, at_ms) = (self.owner.tenant, self.now(of).await.version, NOW_MS + 90_000);
+        let step = OutboxStep { escalation: of.id, tenant, version, wake_ms: Some(wake_ms), rows, at_ms };
+        Write::Escalation(Arc::new(EscalationWrite::Outbox(step)))
     }
 
     /// A command's step on an event, which takes a failure and has something done.
@@ -294,6 +308,46 @@ async fn steps_of_one_batch_are_each_as_if_alone() {
         let rule = bed.one(scope, Resource::EscalationRules, id.0).await.expect("it is read").expect("it is there");
         let figures = (&rule["total_escalations"], &rule["successful_resolutions"]);
         assert_eq!(figures, (&json!(4), &json!(2)), "both of one statement count: {}", bed.url);
+    }
+}
+
+/// What begins, moves on and was sent, of different events: PostgreSQL writes it by one statement, and looks where that fails.
+#[tokio::test]
+async fn different_events_of_one_batch_are_each_as_if_alone() {
+    for bed in [Bed::sqlite().await, Bed::postgres().await] {
+        let mut scene = Scene::new(&bed).await;
+        let (a, b, c) = (scene.opened("a").await, scene.opened("b").await, scene.opened("c").await);
+        let silent = scene.held(scene.owner, Some(NOW_MS + 1_000));
+        let silent = EscalationWrite::HeldBack(Box::new(silent));
+        let noted = [scene.noted().await, scene.noted().await];
+        let asked = scene.step(&b, &Command::Join { cause: noted[1], urgency: None }, None);
+        let first = vec![write(asked), Write::Escalation(Arc::new(silent))];
+        assert_eq!(scene.commit(first).await, [DONE, DONE], "{}", bed.url);
+
+        let mut new = scene.beginning("new");
+        new.settles = Some(noted[1]);
+        let next = new.escalation.clone();
+        let sent = scene.sent(&b, NOW_MS + 500).await;
+        let batch = vec![write(scene.join(&a, noted[0])), write(new), sent];
+        assert_eq!(scene.commit(batch).await, [DONE, DONE, DONE], "{}", bed.url);
+        assert_eq!((scene.now(&a).await.event.count, scene.now(&next).await.version), (2, 1), "{}", bed.url);
+        assert!(scene.left(&noted).await.is_empty(), "{}", bed.url);
+        let rows = bed.outbox(b.id).await.expect("they are read");
+        assert!(rows.iter().all(|row| row.status == OutboxStatus::Sent) && rows.len() == 1, "{}", bed.url);
+        // What was held back is told by the new one.
+        assert_eq!(scene.waking(NOW_MS + 2_000).await, [b.id], "{}", bed.url);
+
+        // One of each that comes too late, and one that does not.
+        let late = [scene.noted().await, scene.noted().await];
+        let mut twice = scene.beginning("new");
+        twice.settles = Some(late[0]);
+        let batch = vec![write(scene.join(&a, late[1])), write(twice), write(scene.step(&c, &Command::Look, None))];
+        assert_eq!(scene.commit(batch).await, [Outcome::Conflict, Outcome::Conflict, DONE], "{}", bed.url);
+        assert_eq!((scene.now(&a).await.version, scene.now(&c).await.version), (2, 2), "{}", bed.url);
+        assert_eq!(scene.left(&late).await, late, "nothing comes with a step that conflicts: {}", bed.url);
+        let (scope, id) = (Scope::Tenant(scene.owner.tenant), scene.rule.id);
+        let rule = bed.one(scope, Resource::EscalationRules, id.0).await.expect("it is read").expect("it is there");
+        assert_eq!(rule["total_escalations"], json!(4), "{}", bed.url);
     }
 }
 

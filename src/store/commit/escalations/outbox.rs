@@ -8,7 +8,7 @@ use crate::store::cell::Rows;
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
 
-const TASKS: Bulk = Bulk {
+pub(super) const TASKS: Bulk = Bulk {
     before: "INSERT INTO outbox (id, tenant_id, user_id, organization_id, escalation_id, level, round, purpose, kind, \
              channel, target, payload, found_by, idempotency_key, status, is_unknown, error, tries, not_before_ms, \
              created_at_ms, updated_at_ms) ",
@@ -40,13 +40,13 @@ pub(in crate::store) const TASKS_NEXT: Bulk = Bulk {
 const WAKES: &str =
     "UPDATE escalations SET wake_at_ms = $1 WHERE id = $2 AND tenant_id = $3 AND version = $4 RETURNING id";
 
-/// Writes down what steps want done: what has its key already is left as it is.
-pub(super) async fn write(connection: &mut Connection, steps: &[&EventStep]) -> Result<(), Failure> {
+/// What steps want done: what has its key already is left as it is.
+pub(super) fn tasks<'a>(steps: &[&'a EventStep]) -> Rows<'a> {
     let mut rows = Rows::new(21);
-    for step in steps {
+    for &step in steps {
         step.outbox.iter().for_each(|row| rows.push(task_row(row, &step.escalation.owner, step.at_ms)));
     }
-    connection.bulk(TASKS, &rows).await.map(drop)
+    rows
 }
 
 /// What an event wanted done is not done any more.
@@ -70,6 +70,15 @@ pub(super) async fn stop(
 /// Notes what has become of it, and when the event is looked at again.
 pub(super) async fn note(connection: &mut Connection, step: &OutboxStep) -> Result<(), Failure> {
     let mut rows = Rows::new(9);
+    noted(step, &mut rows);
+    connection.bulk(TASKS_NEXT, &rows).await?;
+    let cells = [step.wake_ms.into(), step.escalation.0.into(), step.tenant.0.into(), step.version.into()];
+    // An event that has moved on knows better when to wake.
+    connection.fetch(WAKES, &cells).await.map(drop)
+}
+
+/// The rows of [`TASKS_NEXT`].
+pub(super) fn noted<'a>(step: &'a OutboxStep, rows: &mut Rows<'a>) {
     for row in &step.rows {
         rows.push([
             row.id.0.into(),
@@ -83,8 +92,4 @@ pub(super) async fn note(connection: &mut Connection, step: &OutboxStep) -> Resu
             step.at_ms.into(),
         ]);
     }
-    connection.bulk(TASKS_NEXT, &rows).await?;
-    let cells = [step.wake_ms.into(), step.escalation.0.into(), step.tenant.0.into(), step.version.into()];
-    // An event that has moved on knows better when to wake.
-    connection.fetch(WAKES, &cells).await.map(drop)
 }

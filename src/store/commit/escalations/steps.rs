@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::outbox;
 use super::rows::{held_row, new_event_row, next_event_row};
-use crate::store::cell::Rows;
+use crate::store::cell::{Cell, Rows};
 use crate::store::commit::signals::{cross_out, occurrence_row};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
@@ -52,7 +52,7 @@ pub(in crate::store) const FIGURES: Bulk = Bulk {
             breaches = rules.breaches + u.breaches, \
             last_triggered_at_ms = coalesce(u.triggered_at_ms, rules.last_triggered_at_ms) FROM u WHERE rules.id = u.id",
 };
-const EVENT: Bulk = Bulk {
+pub(super) const EVENT: Bulk = Bulk {
     before: "INSERT INTO escalations (id, tenant_id, user_id, organization_id, rule_id, rule_version, execution_id, log_id, \
              flow_id, run_id, status, level, reason, subject, urgency, count, held_back, held_by, state, context, asked, \
              conditions_met, acknowledged_by, acknowledged_at_ms, resolved_by, resolved_at_ms, resolution_notes, \
@@ -180,25 +180,27 @@ async fn follow(connection: &mut Connection, steps: &[&EventStep]) -> Result<(),
     for step in steps.iter().filter(|step| step.bundles) {
         bundle(connection, step).await?;
     }
-    outbox::write(connection, steps).await?;
-    let mut gains: BTreeMap<RuleId, Gain> = BTreeMap::new();
-    for step in steps {
-        if let Some(gain) = Gain::of(step) {
-            gains.entry(step.escalation.rule).or_default().add(&gain);
-        }
-    }
-    write_figures(connection, &gains).await?;
-    let mut settled: Vec<(RowId, TenantId)> = Vec::new();
-    for step in steps {
-        settled.extend(step.settles.map(|failure| (failure, step.escalation.owner.tenant)));
-    }
-    cross_out(connection, &settled).await
+    connection.bulk(outbox::TASKS, &outbox::tasks(steps)).await?;
+    connection.bulk(FIGURES, &figures(&gains(steps))).await?;
+    cross_out(connection, &settled(steps)).await
+}
+
+/// The failures that steps cross out.
+pub(super) fn settled(steps: &[&EventStep]) -> Vec<(RowId, TenantId)> {
+    let settled = |step: &&EventStep| step.settles.map(|failure| (failure, step.escalation.owner.tenant));
+    steps.iter().filter_map(settled).collect()
 }
 
 /// Notes that an event has opened, for the flows that start then.
 async fn opened(connection: &mut Connection, escalation: &StoredEscalation, at_ms: i64) -> Result<(), Failure> {
     let mut rows = Rows::new(9);
-    rows.push(occurrence_row(&Occurrence {
+    rows.push(opened_row(escalation, at_ms));
+    let statement = if connection.is_postgres() { OPENED } else { OPENED_SQLITE };
+    connection.bulk(statement, &rows).await.map(drop)
+}
+
+pub(super) fn opened_row<'a>(escalation: &StoredEscalation, at_ms: i64) -> [Cell<'a>; 9] {
+    occurrence_row(&Occurrence {
         id: RowId::new(at_ms, rand::random()),
         owner: escalation.owner,
         kind: OccurrenceKind::EscalationOpened,
@@ -206,14 +208,12 @@ async fn opened(connection: &mut Connection, escalation: &StoredEscalation, at_m
         context: json!({}),
         by: format!("escalation:{}", escalation.id),
         at_ms,
-    }));
-    let statement = if connection.is_postgres() { OPENED } else { OPENED_SQLITE };
-    connection.bulk(statement, &rows).await.map(drop)
+    })
 }
 
 /// What the figures of a rule gain.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Gain {
+pub(super) struct Gain {
     total: i64,
     resolved: i64,
     failed: i64,
@@ -267,9 +267,20 @@ impl Gain {
     }
 }
 
+/// What the figures of rules gain by steps.
+pub(super) fn gains(steps: &[&EventStep]) -> BTreeMap<RuleId, Gain> {
+    let mut gains: BTreeMap<RuleId, Gain> = BTreeMap::new();
+    for step in steps {
+        if let Some(gain) = Gain::of(step) {
+            gains.entry(step.escalation.rule).or_default().add(&gain);
+        }
+    }
+    gains
+}
+
 /// In the order of the rules, so that two such statements do not wait for each other in a circle; where several of them make
 /// up batches that do, the database breaks the circle and the batch is tried again.
-async fn write_figures(connection: &mut Connection, gains: &BTreeMap<RuleId, Gain>) -> Result<(), Failure> {
+pub(super) fn figures(gains: &BTreeMap<RuleId, Gain>) -> Rows<'static> {
     let mut rows = Rows::new(10);
     for (rule, gain) in gains {
         rows.push([
@@ -285,7 +296,7 @@ async fn write_figures(connection: &mut Connection, gains: &BTreeMap<RuleId, Gai
             gain.triggered_ms.into(),
         ]);
     }
-    connection.bulk(FIGURES, &rows).await.map(drop)
+    rows
 }
 
 /// Counts a failure that told nobody.
@@ -299,7 +310,7 @@ pub(super) async fn held_back(connection: &mut Connection, note: &HeldBackNote) 
         connection.bulk(EVENT, &rows).await?;
     }
     let gain = Gain { suppressed: 1, ..Gain::default() };
-    write_figures(connection, &BTreeMap::from([(note.rule, gain)])).await?;
+    connection.bulk(FIGURES, &figures(&BTreeMap::from([(note.rule, gain)]))).await?;
     let settled: Vec<(RowId, TenantId)> = note.settles.into_iter().map(|failure| (failure, tenant)).collect();
     cross_out(connection, &settled).await
 }
