@@ -23,6 +23,7 @@ mod engine;
 mod escalations;
 mod events;
 mod failure;
+mod fold;
 mod heads;
 mod json;
 mod ledger;
@@ -59,6 +60,7 @@ use cell::Rows;
 pub use check::StoreFinding;
 use connection::{Bulk, Connection, Connector, READ_ALL};
 use failure::Failure;
+use fold::Folder;
 use heads::Heads;
 pub use pause::{GoesOn, set_paused};
 pub use plain_copy::PlainCopy;
@@ -133,6 +135,8 @@ pub struct SqlStore {
     heads: Heads,
     lanes: usize,
     inline_bytes: usize,
+    /// Present where SQLite writes.
+    folder: Option<Folder>,
     /// Held, not used: another process would find the file locked.
     _lock: Option<FileLock>,
     /// Held, not used: its session has the claim on a PostgreSQL database.
@@ -195,6 +199,7 @@ impl SqlStore {
         if !options.read_only {
             if !is_postgres {
                 connection.migrate(&migrations::sqlite()).await.map_err(|e| migration_failure(&e))?;
+                store.folder = Some(Folder::start(store.connector.clone()));
             }
             install(&mut connection).await?;
         }
@@ -214,6 +219,7 @@ impl SqlStore {
             heads: Heads::default(),
             lanes,
             inline_bytes: options.inline_bytes,
+            folder: None,
             _lock: lock,
             _claim: None,
         }
@@ -230,6 +236,13 @@ impl SqlStore {
 
     fn heads(&self) -> &Heads {
         &self.heads
+    }
+
+    /// So many writes were committed together.
+    fn committed(&self, writes: usize) {
+        if let Some(folder) = &self.folder {
+            folder.committed(writes);
+        }
     }
 
     /// Begins to read one state of the database. Dropping the connection ends the read.

@@ -13,7 +13,7 @@ use crate::fairness::{ActionLimits, TenantWeights};
 pub struct EngineSettings {
     /// Partitions of the queue; fixed when an installation begins.
     pub partitions: u16,
-    /// Threads that actors live on; 0: one per core.
+    /// Threads that actors live on, beside those of what is apart (`engine/threads`); 0: one per core.
     pub arbiters: usize,
     /// Shown in the log's `environment`.
     pub environment: String,

@@ -101,6 +101,7 @@ async fn attempt(store: &SqlStore, writes: &[&Write], fresh: bool) -> Result<Vec
         Err(failure) => return Err(failure),
     };
     connection.commit().await?;
+    store.committed(writes.len());
     store.heads().put_back(appender);
     connection.give_back();
     Ok(outcomes)
