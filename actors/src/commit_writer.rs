@@ -75,6 +75,15 @@ pub async fn commit_one(
     outcomes.pop().ok_or_else(|| StoreError::Corrupt("the store gave no outcome".to_owned()))
 }
 
+/// What a writer is made of.
+#[derive(Clone)]
+pub struct WriterArgs {
+    pub runtime: Arc<Runtime>,
+    /// Whether its thread has nothing else to do. Then commits run there: SQLite answers each of their statements from another
+    /// thread, and on the I/O threads each answer would wait behind whatever else has become ready.
+    pub is_alone: bool,
+}
+
 /// Messages of the commit writer.
 pub enum WriterMsg {
     /// Commit these together with whatever else waits on the lane of this partition.
@@ -94,6 +103,7 @@ const OF_LATE_MS: i64 = 1_000;
 /// The actor.
 pub struct CommitWriter {
     runtime: Arc<Runtime>,
+    is_alone: bool,
     /// Those of the store, and one more for what goes apart where the store has several.
     lanes: Vec<Lane>,
 }
@@ -144,15 +154,15 @@ fn note_pace(pace_us: &AtomicU64, writes: usize, took: Duration) {
 impl Behaviour for CommitWriter {
     const KIND: &'static str = "commit_writer";
     type Msg = WriterMsg;
-    type Args = Arc<Runtime>;
+    type Args = WriterArgs;
 
     fn start(args: &Self::Args, _ctx: &mut Ctx<'_, Self>) -> Self {
-        let lanes = match args.store.lanes() {
+        let lanes = match args.runtime.store.lanes() {
             0 | 1 => 1,
             several => several + 1,
         };
         let lanes = (0..lanes).map(|_| Lane::default()).collect();
-        Self { runtime: args.clone(), lanes }
+        Self { runtime: args.runtime.clone(), is_alone: args.is_alone, lanes }
     }
 
     fn handle(&mut self, msg: WriterMsg, ctx: &mut Ctx<'_, Self>) {
@@ -205,7 +215,8 @@ impl CommitWriter {
         }
         lane.busy = true;
         let (runtime, pace) = (self.runtime.clone(), (!lane.was_apart).then(|| lane.pace_us.clone()));
-        self.runtime.io.spawn(async move {
+        let is_alone = self.is_alone;
+        let work = async move {
             // Whatever happens to this task, the lane must not stay busy for ever.
             let _idle = OnDrop(Some(move || {
                 let _ = me.tell_urgent(WriterMsg::Idle { lane: number });
@@ -215,8 +226,18 @@ impl CommitWriter {
             if let Some(pace) = pace {
                 note_pace(&pace, writes, started.elapsed());
             }
-            answer(replies, result);
-        });
+            if is_alone {
+                // This thread may have been given up as stuck meanwhile: what it tells is not heard then.
+                runtime.io.spawn(async move { answer(replies, result) });
+            } else {
+                answer(replies, result);
+            }
+        };
+        if is_alone {
+            actix_rt::spawn(work);
+        } else {
+            self.runtime.io.spawn(work);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::webhooks::MAX_PENDING_DELIVERIES;
 use super::{Engine, Inner};
 use crate::clock::{Clock, rfc3339};
 use crate::collector::Collector;
-use crate::commit_writer::CommitWriter;
+use crate::commit_writer::{CommitWriter, WriterArgs};
 use crate::ends::Ends;
 use crate::failpoint;
 use crate::feed::{Feed, Topic};
@@ -136,11 +136,12 @@ impl Engine {
         // Writers go first and stop last: a partition that stops still commits.
         let root =
             Tree::start("core314", SupervisorSpec::new(Strategy::OneForOne), pool, hooks).map_err(|e| actors(&e))?;
+        let args = WriterArgs { runtime: runtime.clone(), is_alone: threads.is_writer_alone };
         let writers = threads
             .writers()
             .map(|worker| {
                 let spec = ChildSpec::new(format!("commit-writer-{worker}")).placement(Placement::Worker(worker));
-                root.root().start_child::<CommitWriter>(spec.mailbox(65_536), runtime.clone())
+                root.root().start_child::<CommitWriter>(spec.mailbox(65_536), args.clone())
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| actors(&e))?;

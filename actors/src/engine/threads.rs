@@ -18,6 +18,8 @@ pub(super) struct Threads {
     writers: Range<usize>,
     /// The thread of what is kept clear; one of the workers where nothing is.
     apart: usize,
+    /// Whether the writer of a store that takes one batch at a time has a thread to itself.
+    pub is_writer_alone: bool,
 }
 
 impl Threads {
@@ -29,7 +31,7 @@ impl Threads {
         let apart = if keeps { writers.end } else { 0 };
         // A store that takes one batch at a time has one writer, who knows what goes before what.
         let writers = if keeps && each_has_one && lanes > 1 { 0..workers + 1 } else { writers };
-        Self { partitions, workers, writers, apart }
+        Self { partitions, workers, writers, apart, is_writer_alone: lanes == 1 && !each_has_one }
     }
 
     /// How many there are.
@@ -58,11 +60,11 @@ mod tests {
     fn what_is_kept_clear_has_a_thread_of_its_own() {
         // PostgreSQL: each thread has its writer.
         let threads = Threads::new(2, 4, 64);
-        assert_eq!((threads.count(), threads.writers()), (3, 0..3));
+        assert_eq!((threads.count(), threads.writers(), threads.is_writer_alone), (3, 0..3, false));
         assert_eq!([0, 1, 55, 56, 63].map(|n| threads.of(n)), [(0, 0), (1, 1), (1, 1), (2, 2), (2, 2)]);
         // SQLite: all share one, on a thread without partitions.
         let threads = Threads::new(2, 1, 64);
-        assert_eq!((threads.count(), threads.writers()), (4, 2..3));
+        assert_eq!((threads.count(), threads.writers(), threads.is_writer_alone), (4, 2..3, true));
         assert_eq!([0, 1, 55, 56, 63].map(|n| threads.of(n)), [(0, 0), (1, 0), (1, 0), (3, 0), (3, 0)]);
     }
 
@@ -79,14 +81,14 @@ mod tests {
         let threads = Threads::new(1, 4, 64);
         assert_eq!((threads.count(), threads.of(0), threads.of(63)), (2, (0, 0), (1, 1)));
         let threads = Threads::new(1, 1, 64);
-        assert_eq!((threads.count(), threads.writers()), (2, 0..1));
+        assert_eq!((threads.count(), threads.writers(), threads.is_writer_alone), (2, 0..1, false));
         assert_eq!((threads.of(0), threads.of(63)), ((0, 0), (1, 0)), "SQLite has one writer");
     }
 
     #[test]
     fn batches_that_cannot_be_shared_out_have_one_writer() {
         let threads = Threads::new(3, 4, 64);
-        assert_eq!((threads.count(), threads.writers()), (5, 3..4));
+        assert_eq!((threads.count(), threads.writers(), threads.is_writer_alone), (5, 3..4, false));
         assert_eq!((threads.of(2), threads.of(60)), ((2, 0), (4, 0)));
     }
 }
