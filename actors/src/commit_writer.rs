@@ -173,6 +173,8 @@ impl Behaviour for CommitWriter {
                 let several = self.lanes.len() - 1;
                 let lane = match usize::from(partition).checked_rem(several) {
                     Some(_) if goes_apart => several,
+                    // Together, so that what goes apart need not wait for a connection.
+                    Some(_) if is_kept => 0,
                     lane => lane.unwrap_or(0),
                 };
                 let queue = &mut self.lanes[lane];
