@@ -19,13 +19,15 @@ pub(super) struct Batch<'a, 'c> {
     /// `None` for those that survived every check so far.
     pub outcomes: Vec<Option<Outcome>>,
     pub connection: &'c mut Connection,
+    /// The epoch by which a batch that concerns no partition proves that its node was not replaced; absent: it need not.
+    proof: Option<i64>,
     /// Rows that nothing else in the batch asks for: written last, together.
     pub deferred: Vec<(Bulk, Rows<'a>)>,
 }
 
 impl<'a, 'c> Batch<'a, 'c> {
-    pub fn new(writes: &'a [&'a Write], connection: &'c mut Connection) -> Self {
-        Self { writes, outcomes: vec![None; writes.len()], connection, deferred: Vec::new() }
+    pub fn new(writes: &'a [&'a Write], connection: &'c mut Connection, proof: Option<i64>) -> Self {
+        Self { writes, outcomes: vec![None; writes.len()], connection, proof, deferred: Vec::new() }
     }
 
     /// Does everything between BEGIN and COMMIT. `fresh` distrusts the chains' ends in memory; JSON of the log that is
@@ -96,7 +98,8 @@ impl<'a, 'c> Batch<'a, 'c> {
     }
 
     /// Drops the writes of partitions that belong to somebody else by now, and holds the others until the commit: on
-    /// PostgreSQL a takeover waits for it.
+    /// PostgreSQL a takeover waits for it. A takeover takes all partitions, so that any of them speaks for its node, and for
+    /// what concerns none: where no write concerns one, the first does.
     async fn fence(&mut self) -> Result<(), Failure> {
         let claims: Vec<(usize, u16, i64)> = self
             .survivors()
@@ -107,7 +110,10 @@ impl<'a, 'c> Batch<'a, 'c> {
                 _ => None,
             })
             .collect();
-        let partitions: BTreeSet<u16> = claims.iter().map(|(_, partition, _)| *partition).collect();
+        let mut partitions: BTreeSet<u16> = claims.iter().map(|(_, partition, _)| *partition).collect();
+        if self.proof.is_some() && partitions.is_empty() {
+            partitions.insert(FIRST_PARTITION);
+        }
         let mut rows = Rows::new(1);
         for partition in partitions {
             rows.push([partition.into()]);
@@ -123,9 +129,15 @@ impl<'a, 'c> Batch<'a, 'c> {
                 self.outcomes[i] = Some(Outcome::Fenced);
             }
         }
+        if self.proof.is_some_and(|own| epochs.values().all(|epoch| *epoch != own)) {
+            self.outcomes.fill(Some(Outcome::Fenced));
+        }
         Ok(())
     }
 }
+
+/// There always is one.
+const FIRST_PARTITION: u16 = 0;
 
 /// In order of partition, so that two batches never wait for each other in a circle.
 pub(in crate::store) const LEASES_HELD: Bulk = Bulk {
