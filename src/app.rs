@@ -5,19 +5,21 @@
 //! I/O threads: one tokio runtime ── store, executors
 //! ```
 //! Start: the listener is bound first, so that a taken port costs nothing; then the store is opened, a paused installation
-//! waits for a person, the engine takes up its work, and the HTTP API answers. Only then is the server ready. End: a signal
-//! closes the way in, attempts under way get their grace, what they did is committed, and the process ends with 0; when the
-//! root of the supervision tree gives up, the process ends at once with a status of its own, so that whoever supervises it
-//! starts it again.
+//! waits for a person, a node waits for its turn, the engine takes up its work, and the HTTP API answers. Only then is the
+//! server ready. End: a signal closes the way in, attempts under way get their grace, what they did is committed, the
+//! partitions are handed over, and the process ends with 0; when the root of the supervision tree gives up, or another node
+//! has taken over, the process ends at once with a status of its own, so that whoever supervises it starts it again.
 
 mod development;
 mod export;
+mod home;
 mod installation;
 mod local_socket;
 mod node;
 mod paused;
 mod reload;
 mod safety;
+mod standby;
 mod throwaway;
 
 use std::io::{ErrorKind, Write};
@@ -26,15 +28,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use actix_web::dev::ServerHandle;
 use anyhow::Context;
 use core314_actors::engine::Engine;
+use core314_actors::membership::{Member, NodeEnd, OnEnd};
 use core314_actors::ports::ledger::{Ledger, LedgerReport};
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, LogFormat, local, rights};
-use crate::store::SqlStore;
+use crate::store::{Claim, SqlStore};
 pub use crate::store::{GoesOn, Paused, SchemaState, TransferReport};
 use crate::telemetry::{self, LogFilter, Telemetry, TraceSettings};
 pub use development::Development;
@@ -46,6 +50,7 @@ use local_socket::LocalSocket;
 use node::{Front, Node};
 use reload::Reloader;
 pub use safety::{FilesError, check_files, check_safety};
+use standby::Standby;
 pub use throwaway::{BenchStore, bench};
 
 /// Supervision catches panics; a build that aborts on them cannot heal anything.
@@ -58,6 +63,8 @@ pub enum Ended {
     Drained,
     /// Its supervision tree has given up.
     GaveUp,
+    /// Another node has taken over.
+    Replaced,
 }
 
 /// Runs a server until its end.
@@ -137,16 +144,21 @@ async fn live(
     let listener = bind(config)?;
     let address = listener.local_addr()?;
     local::make_dir(&config.data_dir())?;
-    let (told, mut root_failures) = mpsc::unbounded_channel();
-    let on_root_failure = Box::new(move |reason: String| {
-        // The receiver is gone only when the process is about to end anyway.
-        let _ = told.send(reason);
-    });
-    let store = node::open_store(config, &config.database_url(), io).await?;
-    if !paused::may_go_on(&store, &listener, certificate.clone(), io, &mut signals).await? {
-        return Ok(Ended::Drained);
-    }
-    let node = Node::start(config, store, io, node::Extras::default(), on_root_failure).await?;
+    let (on_end, mut ends) = ends();
+    let store = node::open_store(config, &config.database_url(), Claim::Shared, io).await?;
+    let standby = Standby {
+        config,
+        store: &store,
+        listener: &listener,
+        certificate: certificate.clone(),
+        io,
+        on_end: on_end.clone(),
+    };
+    let (place, member) = match standby.enter(&mut signals, &mut ends).await? {
+        Ok(entered) => entered,
+        Err(ended) => return Ok(ended),
+    };
+    let node = Node::start(config, store, io, node::Extras::default(), place, on_end).await?;
     let front = Front { certificate: certificate.clone(), dropped_spans: instruments.dropped, ..Front::default() };
     let (socket, _local_socket) = LocalSocket::listen(&config.data_dir());
     let server = node.serve(config, listener, Front { socket, ..front })?;
@@ -169,12 +181,27 @@ async fn live(
                 tracing::info!(signal = name, grace_seconds = config.grace().as_secs(), "draining");
                 Ok(Ended::Drained)
             }
-            Some(reason) = root_failures.recv() => return Ok(given_up(&reason)),
+            Some(end) = ends.recv() => return Ok(ended(&end)),
             outcome = &mut answering => Err(stopped_answering(outcome)),
         }
     };
+    wind_up(config, &node.engine, &handle, member.as_deref(), &mut signals).await?;
+    receiver.and(ended)
+}
+
+/// Ends what is under way, and hands the partitions over.
+async fn wind_up(
+    config: &Config,
+    engine: &Engine,
+    handle: &ServerHandle,
+    member: Option<&Member>,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
     let drain = async {
-        tokio::join!(handle.stop(true), drain(&node.engine));
+        tokio::join!(handle.stop(true), drain(engine));
+        if let Some(member) = member {
+            member.leave().await;
+        }
     };
     // Some send the same signal to a process and to its group: an echo is no second wish.
     let insisted = async {
@@ -189,14 +216,27 @@ async fn live(
         ),
         name = insisted => anyhow::bail!("{name} again: stopped before the drain was over"),
     }
-    receiver.and(ended)
+    Ok(())
 }
 
-fn given_up(reason: &str) -> Ended {
-    tracing::error!(reason, "the supervision tree has given up");
+/// Where it is said that the node has to end, and where it is heard.
+fn ends() -> (OnEnd, mpsc::UnboundedReceiver<NodeEnd>) {
+    let (told, ends) = mpsc::unbounded_channel();
+    let on_end: OnEnd = Arc::new(move |end| {
+        // The receiver is gone only when the process is about to end anyway.
+        let _ = told.send(end);
+    });
+    (on_end, ends)
+}
+
+fn ended(end: &NodeEnd) -> Ended {
+    tracing::error!(reason = %end, "the node ends");
     // Where nobody reads it, the exit code says it all the same.
-    let _ = writeln!(std::io::stderr(), "error: the supervision tree has given up: {reason}");
-    Ended::GaveUp
+    let _ = writeln!(std::io::stderr(), "error: {end}");
+    match end {
+        NodeEnd::GaveUp(_) => Ended::GaveUp,
+        NodeEnd::Replaced => Ended::Replaced,
+    }
 }
 
 fn bind(config: &Config) -> anyhow::Result<TcpListener> {

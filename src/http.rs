@@ -37,7 +37,6 @@ mod openapi;
 mod operations;
 mod page;
 mod pages;
-mod paused;
 mod people;
 mod phases;
 mod prefer;
@@ -58,6 +57,7 @@ mod syncs;
 mod tests;
 mod tls;
 mod tokens;
+mod waiting;
 mod webhooks;
 
 use std::io;
@@ -83,12 +83,12 @@ pub use auth::{KeySource, KeySourceError};
 use auth::{Keys, note_local_socket};
 use envelope::envelope;
 use operations::HttpMetrics;
-pub use paused::serve_paused;
 use rate_limit::RateLimit;
 pub use rate_limit::RateLimitSettings;
 use route_table::RouteTable;
 pub use settings::{AuthSettings, HttpSettings, KeyDigest, StreamSettings};
 pub use tls::{Certificate, Reloaded};
+pub use waiting::{Waiting, serve_waiting};
 
 /// What the server answers from.
 pub struct Api {

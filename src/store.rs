@@ -28,6 +28,7 @@ mod heads;
 mod json;
 mod ledger;
 mod limits;
+mod membership;
 mod migrations;
 mod notifications;
 mod pause;
@@ -50,6 +51,7 @@ mod transfer;
 mod views;
 mod way;
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use core314_actors::ports::{Scope, StoreError};
@@ -99,9 +101,8 @@ pub struct StoreOptions {
     pub owner_url: Option<String>,
     /// Whether a login is accepted for which row-level security does not hold.
     pub allow_superuser: bool,
-    /// Whether this process must be the only server on a PostgreSQL database, until nodes can share one. A SQLite file
-    /// always has one writer.
-    pub exclusive: bool,
+    /// Whom a PostgreSQL database is shared with. A SQLite file always has one writer.
+    pub claim: Claim,
     /// Results and payloads whose JSON is longer go into blobs, in bytes.
     pub inline_bytes: usize,
     /// Takes no lock, migrates nothing and refuses to write: for looking at a store that somebody else has open.
@@ -119,11 +120,22 @@ impl Default for StoreOptions {
             idle_limit: Duration::from_secs(2),
             owner_url: None,
             allow_superuser: false,
-            exclusive: false,
+            claim: Claim::None,
             inline_bytes: 32 << 10,
             read_only: false,
         }
     }
+}
+
+/// Whom a process lets into its PostgreSQL database, by an advisory lock of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// It works beside whoever has the database.
+    None,
+    /// Other nodes, which take turns by their leases.
+    Shared,
+    /// Nobody: neither nodes nor servers of a release that had no leases.
+    Alone,
 }
 
 /// An open store.
@@ -139,8 +151,11 @@ pub struct SqlStore {
     folder: Option<Folder>,
     /// Held, not used: another process would find the file locked.
     _lock: Option<FileLock>,
-    /// Held, not used: its session has the claim on a PostgreSQL database.
-    _claim: Option<std::sync::Mutex<Connection>>,
+    /// Whose session has the claim on a PostgreSQL database; by it the node's lease is renewed. Empty: it was lost.
+    claim: Option<tokio::sync::Mutex<Option<Connection>>>,
+    claims: Claim,
+    /// Under which this process has the partitions as one of several nodes; 0: it does not.
+    epoch: AtomicI64,
 }
 
 /// The readers' connections.
@@ -191,9 +206,9 @@ impl SqlStore {
         let mut connection = store.connector.connect().await?;
         if is_postgres {
             postgres::check_login(&mut connection, &options).await?;
-            if options.exclusive && !options.read_only {
-                let claim = postgres::claim(&store.connector, &options).await?;
-                store = Self { _claim: Some(std::sync::Mutex::new(claim)), ..store };
+            if options.claim != Claim::None && !options.read_only {
+                let claim = postgres::claim(&store.connector, options.claim, options.busy_timeout).await?;
+                store.claim = Some(tokio::sync::Mutex::new(Some(claim)));
             }
         }
         if !options.read_only {
@@ -221,8 +236,15 @@ impl SqlStore {
             inline_bytes: options.inline_bytes,
             folder: None,
             _lock: lock,
-            _claim: None,
+            claim: None,
+            claims: options.claim,
+            epoch: AtomicI64::new(0),
         }
+    }
+
+    /// Whether other nodes may have the database open, so that its partitions are taken in turn.
+    pub fn is_shared(&self) -> bool {
+        self.claim.is_some() && self.claims == Claim::Shared
     }
 
     /// The connections of readers.
@@ -243,6 +265,11 @@ impl SqlStore {
         if let Some(folder) = &self.folder {
             folder.committed(writes);
         }
+    }
+
+    /// What a batch that concerns no partition proves by: where several nodes share the database, the epoch of this one.
+    fn proof(&self) -> Option<i64> {
+        Some(self.epoch.load(Ordering::Acquire)).filter(|epoch| *epoch != 0)
     }
 
     /// Begins to read one state of the database. Dropping the connection ends the read.

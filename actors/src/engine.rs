@@ -61,7 +61,7 @@ pub use rollouts::{Candidate, RolloutError};
 pub use rotation::{RotationBatch, RotationPlace};
 pub use schedules::{Backfill, Backfilled, ScheduleError};
 pub use signals::{DecisionDraft, MetricDraft, RecommendationDraft, SignalError, VerdictDraft};
-pub use start::{Parts, StartError};
+pub use start::{Parts, Place, StartError};
 
 /// A running engine. Clones share it.
 #[derive(Clone)]

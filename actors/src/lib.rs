@@ -23,6 +23,7 @@ pub mod histogram;
 pub mod ingress;
 pub mod integrations;
 pub mod known_keys;
+pub mod membership;
 pub mod meters;
 pub mod onward;
 pub mod phase_analytics;

@@ -15,6 +15,7 @@ pub mod executor;
 pub mod integration;
 pub mod ledger;
 pub mod limits;
+pub mod membership;
 pub mod notifications;
 pub mod people;
 pub mod records;

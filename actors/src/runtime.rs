@@ -25,6 +25,7 @@ use crate::feed::Feed;
 use crate::gates::{CallPass, Gates, Share, Turned};
 use crate::integrations::{Integrations, Wanted, cleared};
 use crate::known_keys::KnownKeys;
+use crate::membership::{Lease, OnEnd};
 use crate::meters::Meters;
 use crate::phase_figures::PhaseFigures;
 use crate::plans::Plans;
@@ -43,6 +44,8 @@ pub struct Runtime {
     pub node: RowId,
     /// The epoch of this start: greater than that of every earlier owner of the partitions.
     pub epoch: i64,
+    /// Whether something may be sent.
+    pub lease: Arc<Lease>,
     pub settings: EngineSettings,
     /// Shown in the log.
     pub environment: Arc<str>,
@@ -65,8 +68,8 @@ pub struct Runtime {
     pub sub_runs: SubRuns,
     /// Where committed changes are told.
     pub feed: Feed,
-    /// Ends the process, with this reason: a restart of actors would heal nothing.
-    pub give_up: Arc<dyn Fn(String) + Send + Sync>,
+    /// Ends the process.
+    pub on_end: OnEnd,
     /// Starts what was written down to be started; there once the actors are.
     pub relay: OnceLock<Ref<Relay>>,
     /// Where people are told that they are to decide; absent where nobody keeps inboxes.
@@ -166,6 +169,7 @@ pub fn perform(
         let meter = for_meters.meters.action(executor.action_type());
         let _under_way = meter.begin();
         failpoint::hit("attempt.before");
+        for_meters.lease.to_send().await;
         let started_at_ms = clock.now_ms();
         let started = Instant::now();
         let performed = prepare_and_act(&for_meters, executor.as_ref(), order).await;

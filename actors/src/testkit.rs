@@ -9,6 +9,7 @@ pub mod memory_events;
 pub mod memory_inbox;
 mod memory_keys;
 mod memory_limits;
+mod memory_nodes;
 pub mod memory_people;
 pub mod memory_positions;
 mod memory_results;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use core314_actors::clock::SystemClock;
-use core314_actors::engine::{Engine, Parts};
+use core314_actors::engine::{Engine, Parts, Place};
 use core314_actors::feed::Feed;
 use core314_actors::ingress::{Target, Trigger, Triggered};
 use core314_actors::ports::executor::{self, Attempt, Executor, Performed};
@@ -87,8 +87,8 @@ impl World {
             inbox: None,
             io: self.io.handle().clone(),
             feed: Feed::new(self.io.handle().clone()),
-            node: RowId(Uuid::from_u128(1)),
-            on_root_failure: Box::new(|reason| eprintln!("root failure: {reason}")),
+            place: Place::Alone(RowId(Uuid::from_u128(1))),
+            on_end: Arc::new(|reason| eprintln!("root failure: {reason}")),
         };
         let engine = self.io.block_on(Engine::start(parts)).expect("the engine starts");
         engine.drive_bulk(self.store.clone()).expect("the driver starts");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use core314_actors::clock::SystemClock;
-use core314_actors::engine::{DecisionDraft, Engine, FlowDraft, Parts, SaveError, VerdictDraft};
+use core314_actors::engine::{DecisionDraft, Engine, FlowDraft, Parts, Place, SaveError, VerdictDraft};
 use core314_actors::feed::{Feed, Limits, Subscription};
 use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
 use core314_actors::ports::Scope;
@@ -47,8 +47,8 @@ impl World {
             inbox: None,
             feed: Feed::new(self.io.handle().clone()),
             io: self.io.handle().clone(),
-            node: RowId(Uuid::from_u128(1)),
-            on_root_failure: Box::new(|reason| eprintln!("root failure: {reason}")),
+            place: Place::Alone(RowId(Uuid::from_u128(1))),
+            on_end: Arc::new(|reason| eprintln!("root failure: {reason}")),
         };
         self.io.block_on(Engine::start(parts)).expect("the engine starts")
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use core314_actors::clock::{Clock, SystemClock, TestClock};
-use core314_actors::engine::{Engine, Parts};
+use core314_actors::engine::{Engine, Parts, Place};
 use core314_actors::fairness::ActionLimits;
 use core314_actors::feed::Feed;
 use core314_actors::flow_run::Remark;
@@ -127,8 +127,8 @@ impl World {
             inbox: None,
             io: self.io.handle().clone(),
             feed: Feed::new(self.io.handle().clone()),
-            node: RowId(Uuid::from_u128(1)),
-            on_root_failure: Box::new(|reason| eprintln!("root failure: {reason}")),
+            place: Place::Alone(RowId(Uuid::from_u128(1))),
+            on_end: Arc::new(|reason| eprintln!("root failure: {reason}")),
         };
         self.io.block_on(Engine::start(parts)).expect("the engine starts")
     }

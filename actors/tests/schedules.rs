@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use core314_actors::clock::{Clock, SystemClock, TestClock};
-use core314_actors::engine::{Engine, FlowDraft, Parts, SaveError};
+use core314_actors::engine::{Engine, FlowDraft, Parts, Place, SaveError};
 use core314_actors::ports::Scope;
 use core314_actors::ports::schedule::StoredSchedule;
 use core314_actors::ports::store::{Store, StoredRun};
@@ -52,8 +52,8 @@ impl World {
             inbox: None,
             io: self.io.handle().clone(),
             feed: core314_actors::feed::Feed::new(self.io.handle().clone()),
-            node: RowId(Uuid::from_u128(1)),
-            on_root_failure: Box::new(|reason| eprintln!("root failure: {reason}")),
+            place: Place::Alone(RowId(Uuid::from_u128(1))),
+            on_end: Arc::new(|reason| eprintln!("root failure: {reason}")),
         };
         self.io.block_on(Engine::start(parts)).expect("the engine starts")
     }

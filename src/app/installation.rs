@@ -118,7 +118,7 @@ async fn look_through(config: &Config, store: Arc<SqlStore>) -> anyhow::Result<S
 /// PostgreSQL beside the server, as SQLite's file has one writer.
 pub fn run_retention(config: &Config) -> anyhow::Result<Vec<(&'static str, u64)>> {
     let (url, retention) = (config.database_url(), node::engine_settings(config)?.retention);
-    let writing = StoreOptions { exclusive: false, ..patient(config)? };
+    let writing = patient(config)?;
     let looking = StoreOptions { read_only: true, ..writing.clone() };
     prepare()?.block_on(async {
         // Opened for writing, an older schema would be brought up to date.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use anyhow::Context;
 use core314_actors::clock::{Clock, SystemClock};
-use core314_actors::engine::{Engine, Parts};
+use core314_actors::engine::{Engine, Parts, Place};
 use core314_actors::escalations::AckLinks;
 use core314_actors::feed::Feed;
+use core314_actors::membership::{ClusterSettings, OnEnd};
 use core314_actors::onward::Onward;
 use core314_actors::ports::executor::Executor;
 use core314_actors::ports::people::Codes;
@@ -27,7 +28,7 @@ use crate::codes::SignedCodes;
 use crate::config::{Config, ConfigError, Problem};
 use crate::executors::{self, Reach};
 use crate::http::{self, Api, AuthSettings, Certificate, HttpSettings, KeyDigest};
-use crate::store::{ForeignRecords, SqlStore, StoreOptions};
+use crate::store::{Claim, ForeignRecords, SqlStore, StoreOptions};
 use crate::vault::Vault;
 
 /// A running node.
@@ -61,13 +62,15 @@ pub struct Front {
 }
 
 impl Node {
-    /// Starts the engine over a store; what was left of an earlier life is taken up at once.
+    /// Starts the engine over a store; what was left of an earlier life is taken up at once. `on_end` hears that the node has
+    /// to end.
     pub async fn start(
         config: &Config,
         store: Arc<SqlStore>,
         io: &Handle,
         extras: Extras,
-        on_root_failure: Box<dyn Fn(String) + Send + Sync>,
+        place: Place,
+        on_end: OnEnd,
     ) -> anyhow::Result<Self> {
         let mut settings = engine_settings(config)?;
         settings.slots_per_partition = extras.slots_per_partition.unwrap_or(settings.slots_per_partition);
@@ -85,7 +88,6 @@ impl Node {
             executors::all(&settings_of, inbox.clone(), Arc::new(ForeignRecords), reach, store.clone())?;
         executors.extend(extras.executors);
         let clock = Arc::new(SystemClock::default());
-        let node = RowId::new(clock.now_ms(), rand::random());
         let engine = Engine::start(Parts {
             settings,
             clock,
@@ -96,8 +98,8 @@ impl Node {
             feed,
             inbox: Some(inbox.clone()),
             io: io.clone(),
-            node,
-            on_root_failure,
+            place,
+            on_end,
         });
         let engine = engine.await.context("the engine cannot be started")?;
         engine.keep_tokens();
@@ -172,6 +174,16 @@ pub fn engine_settings(config: &Config) -> Result<EngineSettings, ConfigError> {
     config.section_with("engine", &[("drain_ms", config.grace().as_millis() as u64)])
 }
 
+/// How the node is one of several.
+pub fn cluster_settings(config: &Config) -> Result<ClusterSettings, ConfigError> {
+    config.section("cluster")
+}
+
+/// The id of a new node.
+pub fn fresh_id() -> RowId {
+    RowId::new(SystemClock::default().now_ms(), rand::random())
+}
+
 /// The certificate that the configuration names, if it names one.
 pub fn certificate(config: &Config) -> anyhow::Result<Option<Arc<Certificate>>> {
     Certificate::load(&http_settings(config)?.tls).context("http.tls: the certificate cannot be used")
@@ -186,8 +198,8 @@ pub fn http_settings(config: &Config) -> Result<HttpSettings, ConfigError> {
 }
 
 /// Opens a store as configured and brings its schema up to date, on the threads for I/O: its connections live there.
-pub async fn open_store(config: &Config, url: &str, io: &Handle) -> anyhow::Result<Arc<SqlStore>> {
-    let (url, options) = (url.to_owned(), store_options(config)?);
+pub async fn open_store(config: &Config, url: &str, claim: Claim, io: &Handle) -> anyhow::Result<Arc<SqlStore>> {
+    let (url, options) = (url.to_owned(), StoreOptions { claim, ..store_options(config)? });
     let runtime = io.clone();
     let store = io.spawn_blocking(move || runtime.block_on(SqlStore::open(&url, options))).await?;
     Ok(Arc::new(store.context("the store cannot be opened")?))
@@ -205,7 +217,7 @@ pub fn store_options(config: &Config) -> anyhow::Result<StoreOptions> {
         idle_limit: ms("store.idle_limit_ms"),
         owner_url: config.secret("store.owner_url").map(str::to_owned),
         allow_superuser: config.flag("store.allow_superuser"),
-        exclusive: true,
+        claim: Claim::None,
         inline_bytes: usize::try_from(config.number("engine.inline_result_bytes"))?,
         read_only: false,
     })
@@ -229,6 +241,7 @@ mod tests {
         assert_eq!(store_options(&config).unwrap().readers, 9);
         let executors: executors::ExecutorSettings = config.section("executors").unwrap();
         assert!(!executors.outbound.allow_loopback);
+        assert_eq!(cluster_settings(&config).unwrap().lease_ms, 10_000);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use anyhow::Context;
 use tokio::runtime::Handle;
 
 use super::Signals;
-use crate::http::{self, Certificate};
+use crate::http::{self, Certificate, Waiting};
 use crate::store::SqlStore;
 
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -31,7 +31,8 @@ pub(super) async fn may_go_on(
         "the installation is paused: nothing goes on until a person runs `core314 store resume`, which shows what would"
     );
     let listener = listener.try_clone().context("the listener cannot be shared")?;
-    let server = http::serve_paused(listener, certificate).context("the HTTP server cannot be started")?;
+    let server =
+        http::serve_waiting(listener, certificate, Waiting::Paused).context("the HTTP server cannot be started")?;
     let handle = server.handle();
     actix::spawn(server);
     let resumed = loop {
@@ -58,7 +59,7 @@ pub(super) async fn may_go_on(
 }
 
 /// Asked on the threads for I/O: the store's connections live there.
-async fn is_paused(store: &Arc<SqlStore>, io: &Handle) -> anyhow::Result<bool> {
+pub(super) async fn is_paused(store: &Arc<SqlStore>, io: &Handle) -> anyhow::Result<bool> {
     let store = store.clone();
     let paused = io.spawn(async move { store.paused().await }).await?;
     Ok(paused.context("whether the installation is paused cannot be read")?.is_some())

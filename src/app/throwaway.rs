@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::Context;
+use core314_actors::engine::Place;
+use core314_actors::membership::NodeEnd;
 use reqwest::Url;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -14,7 +16,7 @@ use super::node::{self, Extras, Front};
 use super::prepare;
 use crate::bench::{self, Address, BenchTables, Figures, Installation, NodeOptions, Plan, Ports};
 use crate::config::Config;
-use crate::store::{PlainCopy, SqlStore};
+use crate::store::{Claim, PlainCopy, SqlStore};
 
 /// Where workloads run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +62,7 @@ impl<'a> Throwaway<'a> {
                 (format!("sqlite:{}", directory.path().join("bench.db").display()), "sqlite", Some(directory))
             }
         };
-        let store = node::open_store(config, &url, io).await?;
+        let store = node::open_store(config, &url, Claim::Alone, io).await?;
         let is_postgres = matches!(of, BenchStore::Postgres(_));
         let tables = if is_postgres { Some(Tables { copy: PlainCopy::new(&url)?, io: io.clone(), url }) } else { None };
         Ok(Self { config, io, store, kind, tables, _directory: directory })
@@ -68,8 +70,9 @@ impl<'a> Throwaway<'a> {
 
     async fn start_node(&self, options: NodeOptions) -> anyhow::Result<bench::Node> {
         let extras = Extras { executors: options.executors, slots_per_partition: options.slots_per_partition };
-        let on_root_failure = Box::new(|reason: String| tracing::error!(reason, "the supervision tree has given up"));
-        let node = node::Node::start(self.config, self.store.clone(), self.io, extras, on_root_failure).await?;
+        let on_end = Arc::new(|end: NodeEnd| tracing::error!(%end, "the node has to end"));
+        let place = Place::Alone(node::fresh_id());
+        let node = node::Node::start(self.config, self.store.clone(), self.io, extras, place, on_end).await?;
         let (mut url, mut handle) = (None, None);
         if options.http {
             let listener = TcpListener::bind("127.0.0.1:0").context("no port of this machine is free")?;

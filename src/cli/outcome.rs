@@ -20,6 +20,8 @@ pub enum Exit {
     /// The server's supervision has given up (`EX_SOFTWARE` of BSD's sysexits): whoever supervises the process starts it
     /// again.
     Software = 70,
+    /// Another node has taken over from the server (`EX_TEMPFAIL`): started again, it stands by.
+    Replaced = 75,
 }
 
 impl From<Exit> for ExitCode {
@@ -111,7 +113,8 @@ mod tests {
             Exit::NotAllowed,
             Exit::Unreachable,
             Exit::Software,
+            Exit::Replaced,
         ];
-        assert_eq!(codes.map(|code| code as u8), [0, 1, 2, 3, 4, 5, 70]);
+        assert_eq!(codes.map(|code| code as u8), [0, 1, 2, 3, 4, 5, 70, 75]);
     }
 }

@@ -76,6 +76,7 @@ impl From<Ended> for Exit {
         match ended {
             Ended::Drained => Self::Done,
             Ended::GaveUp => Self::Software,
+            Ended::Replaced => Self::Replaced,
         }
     }
 }

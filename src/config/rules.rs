@@ -215,6 +215,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("log.format", Word(&["text", "json"])),
     ("telemetry.otlp_endpoint", WebUrl),
     ("telemetry.queue_spans", Int(16, 1_000_000)),
+    ("cluster.lease_ms", Int(2_000, 600_000)),
+    ("cluster.node_name", Text(0, 100)),
     ("shutdown.grace_seconds", Int(0, 3_600)),
     ("shutdown.store_seconds", Int(1, 3_600)),
 ];

@@ -74,6 +74,10 @@ pub enum Problem {
     StoreUnavailable { retry_after_seconds: u64 },
     #[error("the installation is paused: nothing goes on until a person runs `core314 store resume` on its machine")]
     Paused { retry_after_seconds: u64 },
+    #[error(
+        "this node is on standby: another node has the partitions; ask that one, or come back in {retry_after_seconds} s"
+    )]
+    Standby { retry_after_seconds: u64 },
 }
 
 impl Problem {
@@ -121,6 +125,7 @@ impl Problem {
             Self::TooManyStreams { .. } => Kind::TooManyStreams,
             Self::StoreUnavailable { .. } => Kind::StoreUnavailable,
             Self::Paused { .. } => Kind::Paused,
+            Self::Standby { .. } => Kind::Standby,
         }
     }
 
@@ -159,7 +164,8 @@ impl Problem {
             | Self::KeysUnavailable { retry_after_seconds }
             | Self::TooManyStreams { retry_after_seconds }
             | Self::StoreUnavailable { retry_after_seconds }
-            | Self::Paused { retry_after_seconds } => (header::RETRY_AFTER, retry_after_seconds.to_string()),
+            | Self::Paused { retry_after_seconds }
+            | Self::Standby { retry_after_seconds } => (header::RETRY_AFTER, retry_after_seconds.to_string()),
             _ => return None,
         };
         HeaderValue::from_str(&value).ok().map(|value| (name, value))

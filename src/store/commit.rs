@@ -89,7 +89,7 @@ async fn transact(store: &SqlStore, writes: &[&Write]) -> Result<Vec<Outcome>, F
 async fn attempt(store: &SqlStore, writes: &[&Write], fresh: bool) -> Result<Vec<Outcome>, Failure> {
     let mut connection = store.writers()?.lend().await?;
     connection.begin_write_late().await?;
-    let done = Batch::new(writes, &mut connection).run(store.heads(), fresh, store.inline_bytes).await;
+    let done = Batch::new(writes, &mut connection, store.proof()).run(store.heads(), fresh, store.inline_bytes).await;
     let (outcomes, appender) = match done {
         Ok(done) => done,
         // The transaction failed as a whole and its connection is sound.

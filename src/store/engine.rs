@@ -1,4 +1,4 @@
-//! The engine's side: taking partitions, and what a partition reads to take up its work.
+//! The engine's side: what a partition reads to take up its work.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,14 +23,6 @@ use super::failure::Failure;
 use super::heads::Chain;
 use super::{SqlStore, blobs, commit, events, limits, schedules, signals, step_cache};
 
-/// Only one node takes partitions at a time, also when there are none yet. The number is arbitrary and ours.
-const TAKING_TURN: &str = "SELECT pg_advisory_xact_lock(3140001)::text";
-const LAST_EPOCH: &str = "SELECT coalesce(max(epoch), 0) FROM partition_leases";
-const TAKE: Bulk = Bulk {
-    before: "INSERT INTO partition_leases (partition, node_id, epoch, taken_at_ms) ",
-    after: " ON CONFLICT (partition) DO UPDATE SET node_id = excluded.node_id, epoch = excluded.epoch, \
-            taken_at_ms = excluded.taken_at_ms",
-};
 const QUEUE: &str = "SELECT queue_key, run_id FROM run_state WHERE partition = $1 AND queue_key IS NOT NULL \
     AND (queue_key, run_id) > ($2, $3) ORDER BY queue_key, run_id LIMIT $4";
 const WAKE: &str = "SELECT wake_at_ms, run_id FROM run_state WHERE partition = $1 AND wake_at_ms IS NOT NULL \
@@ -77,10 +69,6 @@ impl Store for SqlStore {
 
     fn commit(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
         Box::pin(commit::commit(self, batch))
-    }
-
-    fn take_partitions(&self, node: RowId, partitions: u16, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>> {
-        Box::pin(async move { Ok(take_partitions(self, node, partitions, now_ms).await?) })
     }
 
     fn queue_page(
@@ -202,25 +190,6 @@ impl Store for SqlStore {
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { Ok(self.read(Scope::Platform).await?.fetch("SELECT 1", &[]).await.map(drop)?) })
     }
-}
-
-async fn take_partitions(store: &SqlStore, node: RowId, partitions: u16, now_ms: i64) -> Result<i64, Failure> {
-    let mut connection = store.writers()?.lend().await?;
-    connection.begin_write().await?;
-    if connection.is_postgres() {
-        connection.fetch(TAKING_TURN, &[]).await?;
-    }
-    let last = connection.fetch(LAST_EPOCH, &[]).await?.first().map_or(Ok(0), |row| row.fields().int())?;
-    let epoch = last + 1;
-    let mut rows = Rows::new(4);
-    for partition in 0..partitions {
-        rows.push([partition.into(), node.0.into(), epoch.into(), now_ms.into()]);
-    }
-    connection.bulk(TAKE, &rows).await?;
-    connection.commit().await?;
-    connection.give_back();
-    store.heads().forget();
-    Ok(epoch)
 }
 
 async fn queue_page(

@@ -11,10 +11,10 @@ use core314_actors::ports::StoreError;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
-use super::StoreOptions;
 use super::connection::{Connection, Connector};
 use super::failure::Failure;
 use super::migrations;
+use super::{Claim, StoreOptions};
 
 const OLDEST_VERSION: i64 = 150_000;
 
@@ -24,7 +24,9 @@ const ABOUT_LOGIN: &str = "SELECT rolsuper OR rolbypassrls, \
     AND coalesce((SELECT pg_has_role(current_user, oid, 'MEMBER') FROM pg_roles WHERE rolname = 'core314_tenant'), false) \
     FROM pg_roles WHERE rolname = current_user";
 /// The number is ours alone: the letters of the name.
-const CLAIM: &str = "SELECT pg_try_advisory_lock(x'434f5245333134'::bigint)";
+const CLAIM_ALONE: &str = "SELECT pg_try_advisory_lock(x'434f5245333134'::bigint)";
+const CLAIM_SHARED: &str = "SELECT pg_try_advisory_lock_shared(x'434f5245333134'::bigint)";
+const AS_SERVICE: &str = "SET ROLE core314_service";
 const NAME_LOGIN: &str = "SELECT set_config('core314.login', $1, false)";
 /// Memberships belong to the cluster: another database may be granting them at this very moment. From version 16 on a
 /// membership need not inherit, so that a transaction which forgets to choose its role has no rights at all.
@@ -122,22 +124,45 @@ pub(super) async fn check_login(connection: &mut Connection, options: &StoreOpti
     Ok(())
 }
 
-/// Claims the database for this process, for as long as the session lives. A predecessor gets a moment to end.
-pub(super) async fn claim(connector: &Connector, options: &StoreOptions) -> Result<Connection, StoreError> {
-    let mut connection = connector.connect().await?;
+/// Claims the database for this process, for as long as the session lives. Who has it otherwise gets a moment to end.
+pub(super) async fn claim(connector: &Connector, claim: Claim, patience: Duration) -> Result<Connection, StoreError> {
     let began = std::time::Instant::now();
     loop {
-        let rows = connection.fetch(CLAIM, &[]).await?;
-        if rows.first().is_some_and(|row| row.fields().bool().unwrap_or(false)) {
+        if let Some(connection) = try_claim(connector, claim).await? {
             return Ok(connection);
         }
-        if began.elapsed() > options.busy_timeout {
-            return Err(StoreError::Refused(
-                "another server has this database open: stop it first, or use another database".to_owned(),
-            ));
+        if began.elapsed() > patience {
+            return Err(StoreError::Refused(match claim {
+                Claim::Shared => {
+                    "another server of an earlier release, or a copy that is being made, has this database \
+                    to itself: stop it first, or use another database"
+                        .to_owned()
+                }
+                Claim::Alone | Claim::None => {
+                    "another server has this database open: stop it first, or use another database".to_owned()
+                }
+            }));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The same for who had the claim, and lost its session.
+pub(super) async fn claim_again(connector: &Connector, claim: Claim) -> Result<Connection, Failure> {
+    let held = || Failure::Unavailable("somebody else has claimed the database".to_owned());
+    try_claim(connector, claim).await?.ok_or_else(held)
+}
+
+async fn try_claim(connector: &Connector, claim: Claim) -> Result<Option<Connection>, Failure> {
+    let mut connection = connector.connect().await?;
+    let rows = connection.fetch(if claim == Claim::Shared { CLAIM_SHARED } else { CLAIM_ALONE }, &[]).await?;
+    if !rows.first().is_some_and(|row| row.fields().bool().unwrap_or(false)) {
+        return Ok(None);
+    }
+    if claim == Claim::Shared {
+        connection.run(AS_SERVICE).await?;
+    }
+    Ok(Some(connection))
 }
 
 async fn one_int(connection: &mut Connection, sql: &'static str) -> Result<i64, Failure> {

@@ -24,7 +24,7 @@ use serde::Serialize;
 use super::connection::Connection;
 use super::failure::Failure;
 use super::sqlite::FileLock;
-use super::{SqlStore, StoreOptions, ledger, migrations, postgres, sqlite};
+use super::{Claim, SqlStore, StoreOptions, ledger, migrations, postgres, sqlite};
 use catalogue::{Table, Tables, quoted};
 use copy::Tally;
 pub use mark::Paused;
@@ -84,7 +84,7 @@ pub async fn transfer(plan: &Transfer, say: Say<'_>) -> Result<TransferReport, S
     let _held = if plan.moves { hold(&plan.from, &from, &looking).await? } else { Held::default() };
     check_schema(&from, "source").await?;
     look_before(&plan.to, &looking).await?;
-    let filling = StoreOptions { exclusive: true, read_only: false, ..plan.options.clone() };
+    let filling = StoreOptions { claim: Claim::Alone, read_only: false, ..plan.options.clone() };
     let to = SqlStore::open_to_fill(&plan.to, filling).await?;
     let mut source = from.connector.connect().await?;
     let mut target = to.connector.connect().await?;
@@ -130,7 +130,10 @@ struct Held {
 async fn hold(url: &str, store: &SqlStore, options: &StoreOptions) -> Result<Held, StoreError> {
     Ok(match sqlite::path_of(url) {
         Some(path) => Held { _lock: Some(sqlite::lock(&path)?), _claim: None },
-        None => Held { _lock: None, _claim: Some(postgres::claim(&store.connector, options).await?) },
+        None => Held {
+            _lock: None,
+            _claim: Some(postgres::claim(&store.connector, Claim::Alone, options.busy_timeout).await?),
+        },
     })
 }
 

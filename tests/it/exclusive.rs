@@ -1,11 +1,12 @@
-//! One server a database, until nodes can share one: the second is refused in words, and the first goes on.
+//! One server a file of SQLite: the second is refused in words, and the first goes on. On PostgreSQL it stands by (`nodes.rs`).
 
 use std::process::Stdio;
 
 use super::support::{Installation, Server, StoreKind, free_port};
 
-async fn a_second_server_is_refused(kind: StoreKind) {
-    let installation = Installation::new(kind).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_second_server_is_refused_on_sqlite() {
+    let installation = Installation::new(StoreKind::Sqlite).await;
     let mut first = Server::start(&installation);
     let second = installation
         .command(&["serve"])
@@ -26,14 +27,4 @@ async fn a_second_server_is_refused(kind: StoreKind) {
     assert_eq!(first.terminate(), Some(0));
     let mut next = Server::start(&installation);
     assert_eq!(next.terminate(), Some(0), "its place is free at once");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_second_server_is_refused_on_sqlite() {
-    a_second_server_is_refused(StoreKind::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_second_server_is_refused_on_postgres() {
-    a_second_server_is_refused(StoreKind::Postgres).await;
 }

@@ -15,6 +15,7 @@ mod hostile;
 mod installations;
 mod integrations;
 mod limits;
+mod nodes;
 mod notify;
 mod orchestration;
 mod people;

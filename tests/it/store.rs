@@ -6,6 +6,8 @@ mod bed;
 mod failures;
 #[path = "store/isolation.rs"]
 mod isolation;
+#[path = "store/nodes.rs"]
+mod nodes;
 #[path = "store/steps.rs"]
 mod steps;
 #[path = "store/tampering.rs"]
@@ -20,6 +22,7 @@ use std::task::Poll;
 
 use core314::store::{SqlStore, StoreOptions};
 use core314_actors::ports::ledger::Ledger;
+use core314_actors::ports::membership::Membership;
 use core314_actors::ports::store::{Outcome, StatisticsWrite, Store, Write};
 use core314_actors::ports::views::Views;
 use core314_actors::ports::{Scope, StoreError};
@@ -57,6 +60,12 @@ on_both! {
     core314_actors::testkit::store_suite::limits::idle_runs_are_listed => idle_runs_are_listed,
     core314_actors::testkit::store_suite::limits::triggers_join_the_run_that_gathers_them =>
         triggers_join_the_run_that_gathers_them,
+    core314_actors::testkit::store_suite::membership::a_node_hands_over_when_it_leaves => a_node_hands_over_when_it_leaves,
+    core314_actors::testkit::store_suite::membership::a_lease_that_has_run_out_is_taken_over =>
+        a_lease_that_has_run_out_is_taken_over,
+    core314_actors::testkit::store_suite::membership::a_late_renewal_counts_where_nobody_took_over =>
+        a_late_renewal_counts_where_nobody_took_over,
+    core314_actors::testkit::store_suite::membership::a_successor_waits_for_no_lease => a_successor_waits_for_no_lease,
     core314_actors::testkit::store_suite::bulk::a_bulk_job_is_worked_off => a_bulk_job_is_worked_off,
     core314_actors::testkit::store_suite::events::events_and_waits_meet => events_and_waits_meet,
     core314_actors::testkit::store_suite::events::events_are_kept_for_a_while => events_are_kept_for_a_while,

@@ -301,13 +301,13 @@ impl Drop for Server {
     }
 }
 
-/// Reads until the server says that it is ready, or that it is paused; keeps reading afterwards, so that it never blocks on its output.
+/// Reads until the server says that it is ready, or what it waits for; keeps reading afterwards, so that it never blocks on its output.
 fn ready(lines: impl std::io::Read + Send + 'static, mut log: std::fs::File) -> bool {
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(lines).lines().map_while(Result::ok) {
             writeln!(log, "{line}").ok();
-            if line.contains(" ready ") || line.contains("the installation is paused") {
+            if [" ready ", "the installation is paused", "on standby"].iter().any(|said| line.contains(said)) {
                 send.send(()).ok();
             }
         }

@@ -254,7 +254,10 @@ impl Engine {
         let order = Order { attempt, marked: None, pass, share: None, is_probe };
         let for_task = runtime.clone();
         let started = Instant::now();
-        let task = async move { prepare_and_act(&for_task, executor.as_ref(), order).await };
+        let task = async move {
+            for_task.lease.to_send().await;
+            prepare_and_act(&for_task, executor.as_ref(), order).await
+        };
         let performed = runtime.io.spawn(task).await.inspect_err(|error| {
             tracing::warn!(integration = %found.name, %error, "the test of an integration was cut off");
         });

@@ -24,6 +24,7 @@ use crate::gates::{Gates, Tell};
 use crate::ingress::Ingress;
 use crate::integrations::Integrations;
 use crate::known_keys::KnownKeys;
+use crate::membership::{NodeEnd, OnEnd, Seat};
 use crate::meters::Meters;
 use crate::phase_figures::{self, PhaseFigures};
 use crate::plans::Plans;
@@ -60,9 +61,17 @@ pub struct Parts {
     pub inbox: Option<Arc<dyn Inbox>>,
     /// Where stores and executors run.
     pub io: tokio::runtime::Handle,
-    pub node: RowId,
-    /// Called once when the tree has given up: the process should end with a non-zero status.
-    pub on_root_failure: Box<dyn Fn(String) + Send + Sync>,
+    pub place: Place,
+    /// Called when the node has to end: the process should, with a non-zero status.
+    pub on_end: OnEnd,
+}
+
+/// Under which an engine has the partitions.
+pub enum Place {
+    /// It takes them: this process has the store to itself.
+    Alone(RowId),
+    /// It has taken them, as one of several nodes.
+    Taken(Seat),
 }
 
 /// Why an engine did not start.
@@ -77,7 +86,7 @@ pub enum StartError {
 }
 
 impl Engine {
-    /// Takes the partitions and starts the actors. Work that was left is taken up at once.
+    /// Takes the partitions, unless that was done, and starts the actors. Work that was left is taken up at once.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let mut executors = BTreeMap::new();
         for executor in &parts.executors {
@@ -86,14 +95,22 @@ impl Engine {
             }
         }
         let settings = parts.settings;
-        let epoch = parts.store.take_partitions(parts.node, settings.partitions, parts.clock.now_ms()).await?;
+        let seat = match parts.place {
+            Place::Taken(seat) => seat,
+            Place::Alone(node) => {
+                let (store, now_ms) = (parts.store.as_ref(), parts.clock.now_ms());
+                Seat::alone(store, node, settings.partitions, &settings.environment, now_ms).await?
+            }
+        };
+        let Seat { node, epoch, lease } = seat;
         let (sub_runs, requests) = SubRuns::new();
         let (phases, values) = PhaseFigures::new();
         let runtime = Arc::new(Runtime {
             sub_runs,
             phases,
-            node: parts.node,
+            node,
             epoch,
+            lease,
             environment: settings.environment.as_str().into(),
             known_keys: KnownKeys::default(),
             integrations: Integrations::new(parts.vault),
@@ -110,7 +127,7 @@ impl Engine {
             io: parts.io,
             counters: Counters::default(),
             ends: Ends::default(),
-            give_up: Arc::from(parts.on_root_failure),
+            on_end: parts.on_end,
             relay: OnceLock::new(),
             escalation: OnceLock::new(),
         });
@@ -275,7 +292,7 @@ fn node_entry(runtime: &Runtime, event: AuditEvent, summary: String, details: se
 
 /// What the rest of the runtime hears of the tree: every restart is remembered.
 fn hooks(runtime: &Arc<Runtime>) -> Hooks {
-    let (for_restart, for_exit, give_up) = (runtime.clone(), runtime.clone(), runtime.give_up.clone());
+    let (for_restart, for_exit, on_end) = (runtime.clone(), runtime.clone(), runtime.on_end.clone());
     Hooks {
         on_restart: Some(Box::new(move |event| {
             tell_restart(&for_restart, event);
@@ -287,7 +304,7 @@ fn hooks(runtime: &Arc<Runtime>) -> Hooks {
             }
         })),
         on_finding: Some(Box::new(|finding| tracing::error!(?finding, "an actor makes no progress"))),
-        on_root_failure: Some(Box::new(move |exit: &Exit| give_up(exit.to_string()))),
+        on_root_failure: Some(Box::new(move |exit: &Exit| on_end(NodeEnd::GaveUp(exit.to_string())))),
         before_handle: cfg!(feature = "failpoints").then_some(before_handle as fn(&'static str, &str)),
     }
 }

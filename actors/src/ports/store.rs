@@ -27,7 +27,9 @@ pub use super::webhook::{Delivery, Webhook, WebhookRemoval, WebhookTarget};
 use super::{BoxFuture, Scope, StoreError};
 
 /// What the engine needs of a database.
-pub trait Store: super::aging::Aging + super::answers::Answers + super::run_states::RunStates {
+pub trait Store:
+    super::aging::Aging + super::answers::Answers + super::membership::Membership + super::run_states::RunStates
+{
     /// How many batches may be in flight at once. Writes of one partition always take the same lane.
     fn lanes(&self) -> usize;
 
@@ -37,10 +39,6 @@ pub trait Store: super::aging::Aging + super::answers::Answers + super::run_stat
     /// database refuses is found by halving the batch, and fails its own write alone. An `Err` means that the outcome
     /// of the whole batch is not known, or that nothing was written.
     fn commit(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>>;
-
-    /// Makes this node the owner of every partition, with a new epoch each; creates those that do not exist.
-    /// Returns the epoch of this start, greater than every one before it.
-    fn take_partitions(&self, node: RowId, partitions: u16, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>>;
 
     /// Runs with something under way or ready, in the order of their queue keys, after the given one.
     fn queue_page(

@@ -16,6 +16,7 @@ use super::runs::Ask;
 use super::{Answer, News, PartitionMsg, QueuePartition};
 use crate::commit_writer::{CommitResult, Reply, WriterMsg};
 use crate::flow_run::StepEnd;
+use crate::membership::NodeEnd;
 use crate::ports::store::{ApprovalWrite, Outcome, RunEnd, RunWrite, WaitWrite, Write};
 use crate::runtime::Counters;
 use crate::sub_runs::{SubRunMsg, SubRuns};
@@ -244,7 +245,7 @@ impl QueuePartition {
     }
 
     fn fenced(&self, ctx: &mut Ctx<'_, Self>) {
-        (self.runtime.give_up)("another node has taken this one's partitions".to_owned());
+        (self.runtime.on_end)(NodeEnd::Replaced);
         ctx.fail("the partition belongs to another node");
     }
 

@@ -21,6 +21,7 @@ use core314_domain::words::TriggerType;
 use serde_json::Value;
 
 use super::memory_events::Events;
+use super::memory_nodes::Members;
 use super::memory_schedules::MemorySchedules;
 use super::memory_signals::Signals;
 use crate::ports::catalog::{RolloutState, ServiceKey, StoredFlow};
@@ -50,6 +51,7 @@ pub struct MemoryStore {
 #[derive(Default, Clone)]
 pub struct Rows {
     pub epoch: i64,
+    pub(super) members: Members,
     pub runs: BTreeMap<RunId, StoredRun>,
     /// In the order of their commits, with the position in the partition's log.
     pub log: Vec<(RunId, TenantId, u16, i64, LogEntry)>,
@@ -178,6 +180,7 @@ impl Rows {
                 let message = "a store in memory keeps neither escalations nor people".to_owned();
                 Outcome::Rejected { code: RejectCode::Constraint, message }
             }
+            Write::Statistics(write) if write.epoch != self.epoch => Outcome::Fenced,
             Write::Statistics(write) => {
                 write.rows.iter().for_each(|(key, stat)| self.statistics.entry(key.clone()).or_default().merge(stat));
                 self.covered.insert(write.partition, write.covered_seq);
@@ -312,12 +315,6 @@ impl Store for MemoryStore {
         let mut rows = self.rows();
         let outcomes = batch.into_iter().map(|write| rows.apply(write)).collect();
         if take(&self.lose_after) { lost() } else { ready(Ok(outcomes)) }
-    }
-
-    fn take_partitions(&self, _: RowId, _: u16, _: i64) -> BoxFuture<'_, Result<i64, StoreError>> {
-        let mut rows = self.rows();
-        rows.epoch += 1;
-        ready(Ok(rows.epoch))
     }
 
     fn queue_page(

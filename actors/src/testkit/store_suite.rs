@@ -9,6 +9,7 @@ pub mod events;
 pub mod history;
 pub mod keys;
 pub mod limits;
+pub mod membership;
 pub mod people;
 pub mod samples;
 pub mod schedules;

@@ -16,6 +16,8 @@ use crate::http::{Shared, State};
 /// The kinds of actors without which nothing is accepted, with how many of each there must be.
 const WRITER: &str = "commit_writer";
 const PARTITION: &str = "queue_partition";
+/// What the node lacks while it cannot renew its lease.
+const NOT_RENEWED: &str = "the node's lease was not renewed within half of its time: attempts wait";
 /// What the supervision tree calls an actor between two lives.
 const DOWN: &str = "down";
 
@@ -23,11 +25,12 @@ const DOWN: &str = "down";
 #[schemars(rename = "Readiness")]
 struct View {
     ready: bool,
-    parts: [Part; 3],
+    parts: Vec<Part>,
 }
 
-/// One part and what it lacks. `promises` is not ready where a run breaks one of the numbered invariants, and does not make
-/// the whole so. Anybody may ask, so it says no more than that.
+/// One part and what it lacks: `store`, `actors`, `promises`, `lease`; of a standby `lease` alone. `promises` is not ready
+/// where a run breaks one of the numbered invariants, and does not make the whole so. Anybody may ask, so it says no more
+/// than that.
 #[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
 struct Part {
@@ -50,10 +53,12 @@ pub fn doc() -> Doc {
 
 pub async fn handle(state: Shared) -> HttpResponse {
     let partitions = state.engine.partitions().len();
-    let parts = [
+    let runtime = state.engine.runtime();
+    let parts = vec![
         Part::of("store", store_lacks(&state).await),
         Part::of("actors", actors_lack(&state.engine.actors(), partitions)),
-        Part::of("promises", broken(state.engine.runtime().counters.waiting_violations.load(Ordering::Relaxed))),
+        Part::of("promises", broken(runtime.counters.waiting_violations.load(Ordering::Relaxed))),
+        Part::of("lease", (!runtime.lease.may_send()).then(|| NOT_RENEWED.to_owned())),
     ];
     // A promise that is broken for some runs is said, and no reason to refuse the others.
     let ready = parts.iter().all(|part| part.ready || part.name == "promises");
@@ -62,6 +67,12 @@ pub async fn handle(state: Shared) -> HttpResponse {
         answer.insert_header((RETRY_AFTER, "1"));
     }
     answer.json(View { ready, parts })
+}
+
+/// The same of a node that has no engine yet.
+pub async fn standby() -> HttpResponse {
+    let parts = vec![Part::of("lease", Some("standby: another node has the partitions".to_owned()))];
+    HttpResponse::ServiceUnavailable().insert_header((RETRY_AFTER, "2")).json(View { ready: false, parts })
 }
 
 fn broken(violations: u64) -> Option<String> {

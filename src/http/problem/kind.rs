@@ -65,6 +65,7 @@ kinds! {
     KeysUnavailable = "keys-unavailable", SERVICE_UNAVAILABLE, "The keys of user tokens cannot be read";
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "The store cannot be reached";
     Paused = "paused", SERVICE_UNAVAILABLE, "The installation is paused";
+    Standby = "standby", SERVICE_UNAVAILABLE, "This node is on standby";
 }
 
 impl Kind {
@@ -108,7 +109,7 @@ mod tests {
             "malformed-body malformed-request unauthenticated forbidden not-found no-matching-flow method-not-allowed \
              request-timeout name-taken flow-inactive idempotency-key-reused limit-reached conflict precondition-failed \
              payload-too-large unsupported-media-type invalid-request invalid-flow condition-error rate-limited \
-             too-many-streams internal busy keys-unavailable store-unavailable paused"
+             too-many-streams internal busy keys-unavailable store-unavailable paused standby"
         );
     }
 }

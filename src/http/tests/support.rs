@@ -9,7 +9,7 @@ use actix_web::middleware::from_fn;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, web};
 use core314_actors::clock::TestClock;
-use core314_actors::engine::{Engine, Parts};
+use core314_actors::engine::{Engine, Parts, Place};
 use core314_actors::feed::Feed;
 use core314_actors::ports::catalog::Catalog;
 use core314_actors::ports::resource::Resource;
@@ -90,8 +90,8 @@ impl Server {
             inbox: None,
             feed: Feed::new(tokio::runtime::Handle::current()),
             io: tokio::runtime::Handle::current(),
-            node: RowId(Uuid::from_u128(1)),
-            on_root_failure: Box::new(|reason| panic!("the tree gave up: {reason}")),
+            place: Place::Alone(RowId(Uuid::from_u128(1))),
+            on_end: Arc::new(|reason| panic!("the tree gave up: {reason}")),
         })
         .await
         .expect("the engine starts on an empty store");

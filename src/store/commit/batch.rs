@@ -22,13 +22,16 @@ pub(super) struct Batch<'a, 'c> {
     /// What is taken for granted: found or changed row by row in that same statement, or the transaction is given up and tried
     /// again with care. Each answers with its rows.
     pub granted: Vec<(Bulk, Rows<'a>)>,
+    /// The epoch by which a batch that concerns no partition proves that its node was not replaced; absent: it need not.
+    proof: Option<i64>,
     /// Rows that nothing else in the batch asks for: written last, together.
     pub deferred: Vec<(Bulk, Rows<'a>)>,
 }
 
 impl<'a, 'c> Batch<'a, 'c> {
-    pub fn new(writes: &'a [&'a Write], connection: &'c mut Connection) -> Self {
-        Self { writes, outcomes: vec![None; writes.len()], connection, granted: Vec::new(), deferred: Vec::new() }
+    pub fn new(writes: &'a [&'a Write], connection: &'c mut Connection, proof: Option<i64>) -> Self {
+        let (outcomes, granted, deferred) = (vec![None; writes.len()], Vec::new(), Vec::new());
+        Self { writes, outcomes, connection, proof, granted, deferred }
     }
 
     /// Does everything between BEGIN and COMMIT. `fresh` distrusts the chains' ends in memory, and takes nothing else for granted
@@ -102,7 +105,8 @@ impl<'a, 'c> Batch<'a, 'c> {
 
     /// Drops the writes of partitions that belong to somebody else by now, and holds the others until the commit: on
     /// PostgreSQL a takeover waits for it. Without care it is taken for granted that none does; what holds a partition when
-    /// the transaction ends is what counts, not when it began to.
+    /// the transaction ends is what counts, not when it began to. A takeover takes all partitions, so that any of them speaks
+    /// for its node, and for what concerns none: where no write concerns one, the first does.
     async fn fence(&mut self, careful: bool) -> Result<(), Failure> {
         let claims: Vec<(usize, u16, i64)> = self
             .survivors()
@@ -114,7 +118,10 @@ impl<'a, 'c> Batch<'a, 'c> {
             })
             .collect();
         if !careful {
-            let leases = claims.iter().map(|(_, partition, epoch)| (*partition, *epoch)).collect::<BTreeSet<_>>();
+            let mut leases: BTreeSet<_> = claims.iter().map(|(_, partition, epoch)| (*partition, *epoch)).collect();
+            if let Some(own) = self.proof.filter(|_| leases.is_empty()) {
+                leases.insert((FIRST_PARTITION, own));
+            }
             let mut rows = Rows::new(2);
             for (partition, epoch) in leases {
                 rows.push([partition.into(), epoch.into()]);
@@ -122,7 +129,10 @@ impl<'a, 'c> Batch<'a, 'c> {
             self.granted.push((LEASES_GRANTED, rows));
             return Ok(());
         }
-        let partitions: BTreeSet<u16> = claims.iter().map(|(_, partition, _)| *partition).collect();
+        let mut partitions: BTreeSet<u16> = claims.iter().map(|(_, partition, _)| *partition).collect();
+        if self.proof.is_some() && partitions.is_empty() {
+            partitions.insert(FIRST_PARTITION);
+        }
         let mut rows = Rows::new(1);
         for partition in partitions {
             rows.push([partition.into()]);
@@ -138,9 +148,15 @@ impl<'a, 'c> Batch<'a, 'c> {
                 self.outcomes[i] = Some(Outcome::Fenced);
             }
         }
+        if self.proof.is_some_and(|own| epochs.values().all(|epoch| *epoch != own)) {
+            self.outcomes.fill(Some(Outcome::Fenced));
+        }
         Ok(())
     }
 }
+
+/// There always is one.
+const FIRST_PARTITION: u16 = 0;
 
 /// In order of partition, so that two batches never wait for each other in a circle.
 pub(in crate::store) const LEASES_HELD: Bulk = Bulk {

@@ -15,6 +15,9 @@ const BEGIN: &str = "UPDATE cluster SET unfinished_since_ms = $1";
 const FINISH: &str = "UPDATE cluster SET minimum_version = $1, installation_id = $2, paused_at_ms = $3, paused_by = $4, \
     unfinished_since_ms = NULL";
 
+/// The copy has no nodes: those of the source go on there.
+const NO_NODES: &str = "UPDATE nodes SET left_at_ms = seen_at_ms WHERE left_at_ms IS NULL";
+
 /// The row about the installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct Installation {
@@ -79,5 +82,6 @@ pub(super) async fn finish(
     ];
     connection.begin_write().await?;
     connection.fetch(FINISH, &cells).await?;
+    connection.fetch(NO_NODES, &[]).await?;
     connection.commit().await
 }

@@ -1,6 +1,6 @@
 //! An installation from one database into another: everything arrives, and nothing that is there is overwritten.
 
-use core314::store::{SqlStore, StoreOptions, Transfer, TransferReport, transfer};
+use core314::store::{Claim, SqlStore, StoreOptions, Transfer, TransferReport, transfer};
 use core314_actors::ports::StoreError;
 use core314_actors::testkit::store_suite::samples::Samples;
 use core314_actors::testkit::store_suite::{commit_run, history, holds, take};
@@ -113,7 +113,7 @@ async fn a_source_that_has_a_server_or_another_schema_stays_where_it_is() {
     let message = refused(&lite.url, &fresh_database().await).await;
     assert!(message.contains("stop it first"), "{message}");
     let mut postgres = Bed::postgres().await;
-    postgres.reopen(StoreOptions { exclusive: true, ..patient() }).await;
+    postgres.reopen(StoreOptions { claim: Claim::Alone, ..patient() }).await;
     let dir = tempfile::tempdir().expect("a temporary directory");
     let to = format!("sqlite:{}", dir.path().join("core314.db").display());
     let message = refused(&postgres.url, &to).await;

@@ -1,0 +1,102 @@
+//! Nodes in memory, by the clock of the process.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use core314_domain::ids::RowId;
+
+use super::memory_store::{MemoryStore, Rows, ready};
+use crate::ports::membership::{Membership, NewNode, StoredLease, StoredNode, Taking};
+use crate::ports::{BoxFuture, StoreError};
+
+/// The nodes that were not crossed out, and who has the partitions.
+#[derive(Default, Clone)]
+pub(super) struct Members {
+    nodes: BTreeMap<RowId, (NewNode, Option<Instant>)>,
+    holder: Option<RowId>,
+    partitions: u16,
+}
+
+impl Members {
+    fn lives(&self, node: RowId) -> bool {
+        self.nodes.get(&node).is_some_and(|(_, until)| until.is_none_or(|until| until > Instant::now()))
+    }
+
+    fn renew(&mut self, node: RowId, lease_ms: i64) -> bool {
+        let found = self.nodes.get_mut(&node);
+        found.map(|(_, until)| *until = Some(Instant::now() + Duration::from_millis(lease_ms as u64))).is_some()
+    }
+}
+
+impl Rows {
+    fn give(&mut self, node: RowId, partitions: u16) -> i64 {
+        self.epoch += 1;
+        self.members.holder = Some(node);
+        self.members.partitions = self.members.partitions.max(partitions);
+        self.epoch
+    }
+}
+
+impl Membership for MemoryStore {
+    fn take_partitions(&self, node: RowId, partitions: u16, _: i64) -> BoxFuture<'_, Result<i64, StoreError>> {
+        let mut rows = self.rows();
+        rows.members.nodes.retain(|id, _| *id == node);
+        ready(Ok(rows.give(node, partitions)))
+    }
+
+    fn join(&self, node: NewNode) -> BoxFuture<'_, Result<(), StoreError>> {
+        let members = &mut self.rows().members;
+        node.predecessor.and_then(|predecessor| members.nodes.remove(&predecessor));
+        let until = node.lease_ms.map(|lease_ms| Instant::now() + Duration::from_millis(lease_ms as u64));
+        members.nodes.insert(node.id, (node, until));
+        ready(Ok(()))
+    }
+
+    fn renew(&self, node: RowId, lease_ms: i64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        ready(Ok(self.rows().members.renew(node, lease_ms)))
+    }
+
+    fn take_free(&self, node: RowId, partitions: u16, lease_ms: i64) -> BoxFuture<'_, Result<Taking, StoreError>> {
+        let rows = &mut *self.rows();
+        if !rows.members.renew(node, lease_ms) {
+            return ready(Ok(Taking::Gone));
+        }
+        let dead: Vec<RowId> = rows.members.nodes.keys().copied().filter(|id| !rows.members.lives(*id)).collect();
+        rows.members.nodes.retain(|id, _| !dead.contains(id));
+        let other = rows.members.holder.filter(|holder| *holder != node && rows.members.lives(*holder));
+        ready(Ok(other.map_or_else(|| Taking::Taken { epoch: rows.give(node, partitions) }, Taking::Held)))
+    }
+
+    fn leave(&self, node: RowId) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.rows().members.nodes.remove(&node);
+        ready(Ok(()))
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<StoredNode>, StoreError>> {
+        let rows = self.rows();
+        let (members, epoch) = (&rows.members, rows.epoch);
+        let live = members.nodes.values().filter(|(node, _)| members.lives(node.id));
+        let stored = live.map(|(node, _)| {
+            let holds = members.holder == Some(node.id);
+            StoredNode {
+                id: node.id,
+                name: node.name.clone(),
+                version: node.version.clone(),
+                environment: node.environment.clone(),
+                started_at_ms: 0,
+                seen_at_ms: 0,
+                partitions: if holds { members.partitions.into() } else { 0 },
+                epoch: holds.then_some(epoch),
+            }
+        });
+        ready(Ok(stored.collect()))
+    }
+
+    fn leases(&self) -> BoxFuture<'_, Result<Vec<StoredLease>, StoreError>> {
+        let rows = self.rows();
+        let lease =
+            |node, partition| StoredLease { partition, node, epoch: rows.epoch, taken_at_ms: 0, expires_at_ms: None };
+        let held = rows.members.holder.map(|node| (0..rows.members.partitions).map(move |n| (node, n)));
+        ready(Ok(held.into_iter().flatten().map(|(node, n)| lease(node, n)).collect()))
+    }
+}

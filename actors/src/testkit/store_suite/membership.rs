@@ -1,0 +1,149 @@
+//! Promises about nodes: one has the partitions, and another one takes over when the first has left or is not heard of.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use core314_domain::ids::RowId;
+
+use super::samples::Samples;
+use super::{PARTITIONS, commit, commit_run, log_seq};
+use crate::ports::membership::{NewNode, Taking};
+use crate::ports::store::{Outcome, StatisticsWrite, Store, Write};
+
+/// Longer than a test.
+const LONG_MS: i64 = 3_600_000;
+/// Over before anybody looks.
+const SHORT_MS: i64 = 1;
+
+/// Adds a node.
+pub async fn join(store: &dyn Store, samples: &mut Samples, lease_ms: i64, predecessor: Option<RowId>) -> RowId {
+    let node = NewNode {
+        id: samples.row_id(),
+        name: "a".to_owned(),
+        version: "1.2.3".to_owned(),
+        environment: "test".to_owned(),
+        lease_ms: Some(lease_ms),
+        predecessor,
+    };
+    let id = node.id;
+    store.join(node).await.expect("it joins");
+    id
+}
+
+/// Asks for the partitions.
+pub async fn take_free(store: &dyn Store, node: RowId) -> Taking {
+    store.take_free(node, PARTITIONS, LONG_MS).await.expect("an answer")
+}
+
+async fn taken(store: &dyn Store, node: RowId) -> i64 {
+    match take_free(store, node).await {
+        Taking::Taken { epoch } => epoch,
+        other => panic!("not taken: {other:?}"),
+    }
+}
+
+/// Looks again and again until something is so.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < Duration::from_mins(1), "{what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn lives(store: &dyn Store, node: RowId) -> bool {
+    store.nodes().await.expect("an answer").iter().any(|found| found.id == node)
+}
+
+/// What a node commits for partitions that it does not have any more: nothing.
+async fn is_fenced(store: &dyn Store, samples: &mut Samples, epoch: i64) {
+    for partition in 0..PARTITIONS {
+        let statistics = StatisticsWrite { partition, epoch, rows: Vec::new(), covered_seq: 5 };
+        let run = samples.accept(partition, epoch);
+        let batch = vec![Write::Run(Arc::new(run.clone())), Write::Statistics(Box::new(statistics))];
+        assert_eq!(commit(store, batch).await[0], Outcome::Fenced);
+        assert!(store.load_runs(vec![run.id]).await.expect("loads").is_empty());
+        assert_eq!(store.statistics_position(partition).await.expect("reads"), 0);
+    }
+}
+
+/// One node has all partitions for as long as it lives; another one has them at once when it has left.
+pub async fn a_node_hands_over_when_it_leaves(store: &dyn Store) {
+    let mut samples = Samples::new(67);
+    let (first, second) =
+        (join(store, &mut samples, LONG_MS, None).await, join(store, &mut samples, LONG_MS, None).await);
+    let epoch = taken(store, first).await;
+    assert_eq!(take_free(store, second).await, Taking::Held(first));
+    assert!(store.renew(first, LONG_MS).await.expect("an answer"));
+    assert_eq!(log_seq(&commit_run(store, &samples.accept(1, epoch)).await), None);
+    let mut nodes: Vec<_> = store.nodes().await.expect("an answer");
+    nodes.sort_by_key(|node| node.id != first);
+    let seen: Vec<_> = nodes.iter().map(|node| (node.id, node.partitions, node.epoch)).collect();
+    assert_eq!(seen, [(first, i64::from(PARTITIONS), Some(epoch)), (second, 0, None)]);
+    let texts = (nodes[1].name.as_str(), nodes[1].version.as_str(), nodes[1].environment.as_str());
+    assert_eq!(texts, ("a", "1.2.3", "test"));
+    store.leave(first).await.expect("it leaves");
+    assert!(!lives(store, first).await && lives(store, second).await);
+    let next = taken(store, second).await;
+    assert!(next > epoch, "each owner has a greater epoch");
+    let leases = store.leases().await.expect("an answer");
+    let seen: Vec<_> = leases.iter().map(|lease| (lease.partition, lease.node, lease.epoch)).collect();
+    assert_eq!(seen, (0..PARTITIONS).map(|partition| (partition, second, next)).collect::<Vec<_>>());
+    is_fenced(store, &mut samples, epoch).await;
+    assert!(!store.renew(first, LONG_MS).await.expect("an answer"), "who has left does not come back");
+    assert_eq!(take_free(store, first).await, Taking::Gone);
+    assert_eq!(log_seq(&commit_run(store, &samples.accept(1, next)).await), None);
+}
+
+/// A node that is not heard of for the length of its lease loses its partitions, and commits nothing more.
+pub async fn a_lease_that_has_run_out_is_taken_over(store: &dyn Store) {
+    let mut samples = Samples::new(68);
+    let first = join(store, &mut samples, LONG_MS, None).await;
+    let epoch = taken(store, first).await;
+    assert!(store.renew(first, SHORT_MS).await.expect("an answer"));
+    let second = join(store, &mut samples, LONG_MS, None).await;
+    until("the lease runs out", async || take_free(store, second).await != Taking::Held(first)).await;
+    let next = taken(store, second).await;
+    is_fenced(store, &mut samples, epoch).await;
+    assert!(!store.renew(first, LONG_MS).await.expect("an answer"), "it was crossed out");
+    assert_eq!(take_free(store, first).await, Taking::Gone);
+    assert_eq!(log_seq(&commit_run(store, &samples.accept(1, next)).await), None);
+}
+
+/// A lease that has run out is renewed all the same, as long as nobody has taken over: the store was away, and nobody waited.
+pub async fn a_late_renewal_counts_where_nobody_took_over(store: &dyn Store) {
+    let mut samples = Samples::new(69);
+    let first = join(store, &mut samples, LONG_MS, None).await;
+    let epoch = taken(store, first).await;
+    assert!(store.renew(first, SHORT_MS).await.expect("an answer"));
+    until("the lease runs out", async || !lives(store, first).await).await;
+    assert_eq!(log_seq(&commit_run(store, &samples.accept(1, epoch)).await), None, "the partitions are still its own");
+    assert!(store.renew(first, LONG_MS).await.expect("an answer"));
+    let second = join(store, &mut samples, LONG_MS, None).await;
+    assert_eq!(take_free(store, second).await, Taking::Held(first));
+    assert!(taken(store, first).await > epoch, "its own are free to itself");
+}
+
+/// A node whose predecessor has surely ended waits for no lease.
+pub async fn a_successor_waits_for_no_lease(store: &dyn Store) {
+    let mut samples = Samples::new(70);
+    let first = join(store, &mut samples, LONG_MS, None).await;
+    let epoch = taken(store, first).await;
+    let next = join(store, &mut samples, LONG_MS, Some(first)).await;
+    assert!(taken(store, next).await > epoch);
+    is_fenced(store, &mut samples, epoch).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::memory_store::MemoryStore;
+
+    #[tokio::test]
+    async fn the_store_in_memory_keeps_these_promises() {
+        a_node_hands_over_when_it_leaves(&MemoryStore::default()).await;
+        a_lease_that_has_run_out_is_taken_over(&MemoryStore::default()).await;
+        a_late_renewal_counts_where_nobody_took_over(&MemoryStore::default()).await;
+        a_successor_waits_for_no_lease(&MemoryStore::default()).await;
+    }
+}

@@ -1,0 +1,60 @@
+//! Several processes over one PostgreSQL: whoever was replaced commits nothing at all, and holds up nobody.
+
+use core314::store::SqlStore;
+use core314_actors::ports::membership::{Membership, Taking};
+use core314_actors::ports::store::{Outcome, Write};
+use core314_actors::testkit::store_suite::commit;
+use core314_actors::testkit::store_suite::membership::{join, take_free};
+use core314_actors::testkit::store_suite::samples::Samples;
+use core314_domain::ids::RowId;
+use std::sync::Arc;
+
+use super::bed::{Bed, patient};
+
+const LEASE_MS: i64 = 3_600_000;
+
+/// A node that has the partitions, and their epoch.
+async fn holder(store: &SqlStore, samples: &mut Samples) -> (RowId, i64) {
+    let node = join(store, samples, LEASE_MS, None).await;
+    match take_free(store, node).await {
+        Taking::Taken { epoch } => (node, epoch),
+        other => panic!("not taken: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_replaced_node_commits_nothing_also_for_no_partition() {
+    let bed = Bed::postgres().await;
+    let (first, second) = (&*bed, SqlStore::open(&bed.url, patient()).await.expect("another process opens it"));
+    let mut samples = Samples::new(71);
+    let owner = samples.owner();
+    let committed = Outcome::Committed { log_seq: None };
+    let (node, epoch) = holder(first, &mut samples).await;
+    let audit = Write::Audit(Box::new(samples.audit(owner, 0)));
+    assert_eq!(commit(first, vec![audit]).await, [committed.clone()]);
+    first.leave(node).await.expect("it leaves");
+    holder(&second, &mut samples).await;
+    let alone = vec![Write::Audit(Box::new(samples.audit(owner, 0)))];
+    assert_eq!(commit(first, alone.clone()).await, [Outcome::Fenced]);
+    let run = Write::Run(Arc::new(samples.accept(2, epoch)));
+    let together = vec![Write::Audit(Box::new(samples.audit(owner, 0))), run];
+    assert_eq!(commit(first, together).await, [Outcome::Fenced, Outcome::Fenced]);
+    assert_eq!(commit(&second, alone).await, [committed]);
+}
+
+#[tokio::test]
+async fn what_a_stopped_process_holds_does_not_stop_a_takeover() {
+    let bed = Bed::postgres().await;
+    let mut samples = Samples::new(72);
+    let (first, _) = holder(&bed, &mut samples).await;
+    // What a commit holds, of a process that stops in the middle of it.
+    let mut stopped = bed.raw().await;
+    let held = "SET idle_in_transaction_session_timeout = '300ms'; SET ROLE core314_service; BEGIN; \
+        SELECT partition FROM partition_leases ORDER BY partition FOR SHARE";
+    stopped.run(held).await.expect("it holds them");
+    bed.leave(first).await.expect("it leaves");
+    let second = SqlStore::open(&bed.url, patient()).await.expect("another process opens it");
+    holder(&second, &mut samples).await;
+    let late = stopped.run("UPDATE partition_leases SET taken_at_ms = 0; COMMIT").await;
+    late.expect_err("its transaction was ended, and nothing of it counts");
+}
