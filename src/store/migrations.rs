@@ -69,6 +69,7 @@ migrations! {
     63 "0063_installation_marks.sql",
     64 "0064_archived_notifications.sql",
     66 "0066_policies_ask_once.sql",
+    68 "0068_quicker_lists.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {
