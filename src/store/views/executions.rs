@@ -145,13 +145,12 @@ pub(super) async fn rows(reader: &mut Reader, ids: &[Uuid], filter: &Filter) -> 
     if runs.is_empty() {
         return Ok(Vec::new());
     }
-    let statement = reader.select("execution_queue", &runs, |statement| {
+    let statement = reader.select(Resource::Executions, &runs, |statement| {
         statement.push(" AND ");
-        if statement.dialect == Dialect::Postgres {
-            statement.push_one_of("v.id", ids);
-        } else {
-            statement.push("v.id IN (").bind_all(ids.iter().map(|id| Arg::Text(id.to_string()))).push(")");
-        }
+        match statement.dialect {
+            Dialect::Postgres => statement.push_one_of("v.id", ids),
+            Dialect::Sqlite => statement.push_in("v.id", ids.iter().map(|id| Arg::Text(id.to_string())).collect()),
+        };
         push_filter(statement, Resource::Executions, filter);
     });
     let mut items = reader.objects(statement).await?;
