@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use core314_domain::ids::{RunId, TenantId};
 use core314_domain::stats::Stat;
 use serde_json::Value;
 use uuid::Uuid;
@@ -91,6 +92,10 @@ impl<V: Views> Views for ShownViews<V> {
         self.views.timeline(scope, since_ms, now_ms, interval_ms)
     }
 
+    fn deeds(&self, tenant: TenantId, run: RunId, limit: usize) -> BoxFuture<'_, Result<Vec<Value>, StoreError>> {
+        self.views.deeds(tenant, run, limit)
+    }
+
     fn slowest(&self, scope: Scope, since_ms: i64, limit: usize) -> BoxFuture<'_, Result<Vec<Value>, StoreError>> {
         self.views.slowest(scope, since_ms, limit)
     }
@@ -128,6 +133,10 @@ mod tests {
 
         fn timeline(&self, _: Scope, _: i64, _: i64, _: i64) -> BoxFuture<'_, Result<Vec<(i64, Stat)>, StoreError>> {
             Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn deeds(&self, _: TenantId, _: RunId, _: usize) -> BoxFuture<'_, Result<Vec<Value>, StoreError>> {
+            Box::pin(async { Ok(vec![row()]) })
         }
 
         fn slowest(&self, _: Scope, _: i64, _: usize) -> BoxFuture<'_, Result<Vec<Value>, StoreError>> {

@@ -69,11 +69,12 @@ const AT: &str = "SELECT v.rule_id, v.document FROM rule_versions v WHERE v.tena
     AND n.at_ms <= $2 AND n.version > v.version) ORDER BY v.rule_id LIMIT $3";
 const ESCALATION: &str = escalations!("WHERE id = $1 AND ($2 IS NULL OR tenant_id = $2) AND state IS NOT NULL");
 const OPEN_ON: &str = escalations!("WHERE rule_id = $1 AND open_subject = $2");
-const NEWEST_OF_RULE: &str = escalations!(
+/// What was held back has no state, and no entry in the index of the rest, which is in this order.
+pub(super) const NEWEST_OF_RULE: &str = escalations!(
     "WHERE rule_id = $1 AND tenant_id = $2 AND state IS NOT NULL ORDER BY triggered_at_ms DESC, id DESC LIMIT 1"
 );
-const RECENT: &str = "SELECT triggered_at_ms, subject FROM escalations WHERE rule_id = $1 AND triggered_at_ms > $2 \
-    AND status <> 'suppressed' ORDER BY triggered_at_ms DESC LIMIT $3";
+pub(super) const RECENT: &str = "SELECT triggered_at_ms, subject FROM escalations WHERE rule_id = $1 \
+    AND triggered_at_ms > $2 AND state IS NOT NULL ORDER BY triggered_at_ms DESC, id DESC LIMIT $3";
 /// `IS TRUE`: SQLite would else take the index of all that the rule has ever had, and not that of what is held back.
 pub(super) const HELD_BACK: &str = "SELECT CAST(coalesce(sum(count), 0) AS bigint) FROM escalations WHERE rule_id = $1 \
     AND (tenant_id = $2) IS TRUE AND status = 'suppressed' AND bundled_into IS NULL";

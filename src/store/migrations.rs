@@ -70,6 +70,7 @@ migrations! {
     64 "0064_archived_notifications.sql",
     66 "0066_policies_ask_once.sql",
     67 "0067_leases.sql",
+    68 "0068_quicker_lists.sql",
 }
 
 fn migration(number: i64, name: &'static str, sql: &'static str) -> Migration {

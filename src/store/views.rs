@@ -5,13 +5,15 @@
 //! let the planner choose, and its choice changes with the tenant's size (ADR 002).
 //!
 //! Types on SQLite: ids are lower-case hyphenated text, times `YYYY-MM-DDTHH:MM:SS.mmmZ`, JSON and arrays text, truth 0
-//! or 1; `views/shape.rs` makes both stores' rows the same JSON.
+//! or 1. Executions and attempts are read by the views beneath the contract's, `execution_rows` and `log_rows`, in which
+//! ids and times are as they are stored. `views/shape.rs` makes all of them, and both stores' rows, the same JSON.
 //!
 //! Invariants:
 //! - Every statement has the tenant of its scope; somebody else's row is one that does not exist.
 //! - A page reads by index: no more than it shows, or at most 2,000 rows where a filter has no index.
 //! - The same stored rows give the same JSON on both stores.
 
+mod deeds;
 mod deliveries;
 mod escalations;
 mod executions;
@@ -35,6 +37,7 @@ mod whole;
 use core314_actors::ports::resource::Resource;
 use core314_actors::ports::views::{Filter, Page, Paged, StatisticsView, Views};
 use core314_actors::ports::{BoxFuture, Scope, StoreError};
+use core314_domain::ids::{RunId, TenantId};
 use core314_domain::stats::Stat;
 use serde_json::Value;
 use uuid::Uuid;
@@ -96,6 +99,10 @@ impl Views for SqlStore {
         Box::pin(async move {
             statistics::timeline(&mut Reader::begin(self, scope).await?, since_ms, now_ms, interval_ms).await
         })
+    }
+
+    fn deeds(&self, tenant: TenantId, run: RunId, limit: usize) -> BoxFuture<'_, Result<Vec<Value>, StoreError>> {
+        Box::pin(async move { deeds::of_run(&mut Reader::begin(self, Scope::Tenant(tenant)).await?, run, limit).await })
     }
 
     fn slowest(&self, scope: Scope, since_ms: i64, limit: usize) -> BoxFuture<'_, Result<Vec<Value>, StoreError>> {

@@ -2,6 +2,7 @@
 
 mod bed;
 mod columns;
+mod deeds;
 mod story;
 
 use core314::store::{SqlStore, StoreOptions};

@@ -21,7 +21,7 @@ use core314_actors::testkit::memory_positions::MemoryPositions;
 use core314_actors::testkit::memory_store::MemoryStore;
 use core314_actors::testkit::memory_vault::MemoryVault;
 use core314_actors::testkit::scripted_executor::ScriptedExecutor;
-use core314_domain::ids::{FlowId, OrganizationId, RowId, UserId};
+use core314_domain::ids::{FlowId, OrganizationId, RowId, RunId, TenantId, UserId};
 use core314_domain::stats::Stat;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};
@@ -254,6 +254,14 @@ impl Views for RecordingViews {
         _interval_ms: i64,
     ) -> BoxFuture<'_, Result<Vec<(i64, Stat)>, StoreError>> {
         Box::pin(async move { Ok(vec![(since_ms, Stat::default())]) })
+    }
+
+    fn deeds(&self, tenant: TenantId, run: RunId, limit: usize) -> BoxFuture<'_, Result<Vec<Value>, StoreError>> {
+        self.asked.lock().unwrap().push((Scope::Tenant(tenant), format!("{limit} deeds of {run}")));
+        let mut lists = self.lists.lock().unwrap();
+        let told = lists.iter_mut().filter(|(of, _)| *of == Resource::Audit).find_map(|(_, pages)| pages.pop_front());
+        let items = told.map(|page| page.items).unwrap_or_default();
+        Box::pin(async { Ok(items) })
     }
 
     fn slowest(&self, _scope: Scope, _since_ms: i64, _limit: usize) -> BoxFuture<'_, Result<Vec<Value>, StoreError>> {

@@ -18,9 +18,10 @@ use uuid::Uuid;
 
 use super::list::Source;
 use super::reader::{Keys, Reader, push_filter, uuid_of};
-use super::statement::{Arg, Dialect};
+use super::statement::{Arg, Dialect, Statement};
 
-/// The most runs that are fetched at once. A page begins with as many as it shows executions, and doubles.
+/// The most runs that are looked at once. A page begins with as many as it shows executions, and goes on with four times as
+/// many.
 const MOST_RUNS: usize = 1_000;
 /// The most runs that a page looks at for a status that no index leads to.
 pub(super) const SCAN_RUNS: usize = 1_000;
@@ -53,19 +54,19 @@ impl Walk {
         let next = loop {
             let wanted = limit + 1 - ids.len();
             let most = if self.status.is_some() { chunk.min(SCAN_RUNS - seen) } else { wanted };
-            chunk = (2 * chunk).min(MOST_RUNS);
-            let runs = self.chunk(reader, before, most).await?;
-            for (run, state) in &runs {
+            chunk = (4 * chunk).min(MOST_RUNS);
+            let looked = self.chunk(reader, before, most).await?;
+            for (run, state) in &looked.runs {
                 let letters = letters(state)?;
                 ids.extend(matching(RunId(*run), &letters, self.status).map(|id| id.0).filter(|id| *id < before));
                 before = *run;
             }
-            seen += runs.len();
+            seen += looked.count;
             if ids.len() > limit {
                 ids.truncate(limit);
                 break ids.last().copied();
             }
-            if runs.len() < most || self.run.is_some() {
+            if looked.count < most || self.run.is_some() {
                 break None;
             }
             if seen >= SCAN_RUNS {
@@ -76,27 +77,73 @@ impl Walk {
     }
 
     /// Runs below an id that can hold what is asked for, newest first, with their states.
-    async fn chunk(&self, reader: &mut Reader, before: Uuid, most: usize) -> Result<Vec<(Uuid, String)>, StoreError> {
-        let live = self.status.is_some_and(|s| !s.is_terminal());
+    async fn chunk(&self, reader: &mut Reader, before: Uuid, most: usize) -> Result<Looked, StoreError> {
         if let Some(run) = self.run {
             let mut statement = reader.statement("SELECT run_id, state FROM run_state WHERE run_id = ");
             statement.bind(Arg::Id(run.0));
             reader.push_tenant(&mut statement, "tenant_id");
-            return reader.rows(statement).await;
+            return reader.rows(statement).await.map(Looked::all);
         }
-        if live && reader.is_tenant() {
-            return live_runs(reader, before, most).await;
+        match self.status {
+            Some(status) if !status.is_terminal() && reader.is_tenant() => live_runs(reader, before, most).await,
+            Some(status) => runs_with(reader, status, before, most).await,
+            None => {
+                let statement = newest_runs(reader, "", before, most);
+                reader.rows(statement).await.map(Looked::all)
+            }
         }
-        let keyset = reader.keyset("r.tenant_id", Vec::new(), "r.id", Some(before));
-        let mut statement =
-            reader.statement("SELECT r.id, s.state FROM runs r JOIN run_state s ON s.run_id = r.id WHERE ");
-        statement.push_keyset(&keyset).push_order(&keyset, most);
-        reader.rows(statement).await
     }
 }
 
+/// Runs that were looked at.
+struct Looked {
+    /// Those of them that may hold what is asked for, and the last one, newest first.
+    runs: Vec<(Uuid, String)>,
+    /// How many were looked at.
+    count: usize,
+}
+
+impl Looked {
+    fn all(runs: Vec<(Uuid, String)>) -> Self {
+        Self { count: runs.len(), runs }
+    }
+}
+
+/// `SELECT` of runs, newest first, with their states.
+fn newest_runs(reader: &Reader, before_it: &str, before: Uuid, most: usize) -> Statement {
+    let keyset = reader.keyset("r.tenant_id", Vec::new(), "r.id", Some(before));
+    let mut statement = reader.statement(before_it);
+    statement.push("SELECT r.id, s.state FROM runs r JOIN run_state s ON s.run_id = r.id WHERE ");
+    statement.push_keyset(&keyset).push_order(&keyset, most);
+    statement
+}
+
+/// Of the next runs those whose states have one of a status's letters, anywhere in their text: the database passes over most
+/// that have no such step, because to take one out costs more than to look at it.
+async fn runs_with(
+    reader: &mut Reader,
+    status: ExecutionStatus,
+    before: Uuid,
+    most: usize,
+) -> Result<Looked, StoreError> {
+    let mut statement = newest_runs(reader, "WITH walked (id, state) AS MATERIALIZED (", before, most);
+    statement.push(") SELECT id, state, (SELECT count(*) FROM walked) FROM walked");
+    statement.push(" WHERE id = (SELECT id FROM walked ORDER BY id LIMIT 1)");
+    let or_has = match statement.dialect {
+        Dialect::Sqlite => " OR instr(state, ",
+        Dialect::Postgres => " OR strpos(state, ",
+    };
+    for letter in ('A'..='Z').filter(|letter| stands_for(*letter) == Some(status)) {
+        statement.push(or_has).bind(Arg::Text(letter.to_string())).push(") > 0");
+    }
+    statement.push(" ORDER BY id DESC");
+    let found: Vec<(Uuid, String, i64)> = reader.rows(statement).await?;
+    let count = found.first().map_or(0, |(_, _, count)| *count as usize);
+    Ok(Looked { runs: found.into_iter().map(|(id, state, _)| (id, state)).collect(), count })
+}
+
 /// Runs that have not ended: a range of the index for each of their statuses, then the newest of all.
-async fn live_runs(reader: &mut Reader, before: Uuid, most: usize) -> Result<Vec<(Uuid, String)>, StoreError> {
+async fn live_runs(reader: &mut Reader, before: Uuid, most: usize) -> Result<Looked, StoreError> {
     let mut statement = reader.statement("SELECT run_id, state FROM (");
     let live = RunStatus::ALL.iter().filter(|status| !status.is_terminal());
     for (no, status) in live.enumerate() {
@@ -107,7 +154,7 @@ async fn live_runs(reader: &mut Reader, before: Uuid, most: usize) -> Result<Vec
         statement.push_order(&keyset, most).push(&format!(") live{no}"));
     }
     statement.push(&format!(") live ORDER BY run_id DESC LIMIT {most}"));
-    reader.rows(statement).await
+    reader.rows(statement).await.map(Looked::all)
 }
 
 /// The part of a run's state that says where its steps stand.
@@ -133,9 +180,13 @@ fn matching(run: RunId, letters: &Letters, status: Option<ExecutionStatus>) -> i
     let loose = letters.d.iter().rev().map(|(step, loose)| (*step, loose.l));
     let fixed = letters.s.bytes().enumerate().rev().map(|(step, letter)| (step as StepNo, char::from(letter)));
     loose.chain(fixed).filter_map(move |(step, letter)| {
-        let stands = StepStatus::from_letter(letter).map(StepStatus::execution_status);
-        (status.is_none() || status == stands).then(|| run.execution(step))
+        (status.is_none() || status == stands_for(letter)).then(|| run.execution(step))
     })
+}
+
+/// The contract's word for a letter of a step.
+fn stands_for(letter: char) -> Option<ExecutionStatus> {
+    StepStatus::from_letter(letter).map(StepStatus::execution_status)
 }
 
 /// The contract's rows of executions, in their order.
@@ -145,13 +196,12 @@ pub(super) async fn rows(reader: &mut Reader, ids: &[Uuid], filter: &Filter) -> 
     if runs.is_empty() {
         return Ok(Vec::new());
     }
-    let statement = reader.select("execution_queue", &runs, |statement| {
+    let statement = reader.select(Resource::Executions, &runs, |statement| {
         statement.push(" AND ");
-        if statement.dialect == Dialect::Postgres {
-            statement.push_one_of("v.id", ids);
-        } else {
-            statement.push("v.id IN (").bind_all(ids.iter().map(|id| Arg::Text(id.to_string()))).push(")");
-        }
+        match statement.dialect {
+            Dialect::Postgres => statement.push_one_of("v.id", ids),
+            Dialect::Sqlite => statement.push_in("v.id", ids.iter().map(|id| Arg::Text(id.to_string())).collect()),
+        };
         push_filter(statement, Resource::Executions, filter);
     });
     let mut items = reader.objects(statement).await?;

@@ -16,8 +16,10 @@ use super::log::OfRun;
 use super::reader::{Index, Keys, Reader, SCAN_ROWS, uuid_of};
 use super::{deliveries, escalations, executions, flows, log, notifications, people, runs, signals};
 
-/// The most rows that are compared at once. A page begins with as many as it shows, because most may agree, and doubles.
+/// The most rows that are compared at once. A page begins with as many as it shows, because most may agree.
 const MOST_ROWS: usize = 1_000;
+/// The fewest that are worth a look.
+const FEWEST_ROWS: usize = 10;
 /// The most executions that a page looks at for a filter without an index. Each is put together from its run, its flow and
 /// its attempts, which costs several times as much as to read a row.
 const SCAN_EXECUTIONS: usize = 200;
@@ -106,7 +108,7 @@ pub(super) async fn page(
     loop {
         let wanted = chunk.min(most - seen);
         let keys = source.keys(reader, after, wanted).await?;
-        chunk = (2 * chunk).min(MOST_ROWS);
+        let before = items.len();
         seen += keys.ids.len();
         for row in source.rows(reader, resource, &keys.ids, &filter).await? {
             if !filter.holds(&row) {
@@ -124,5 +126,31 @@ pub(super) async fn page(
         if after.is_none() || seen >= most || keys.ids.len() < wanted {
             return Ok(Paged { items, next: after });
         }
+        let found = if items.len() > before { items.len() } else { 0 };
+        chunk = next_chunk(chunk, page.limit - items.len(), seen, found);
+    }
+}
+
+/// How many rows are compared next: half as many again as hold what is missing, if as many agree as have so far; twice as
+/// many as before at most, and as soon as none has agreed.
+fn next_chunk(chunk: usize, missing: usize, seen: usize, found: usize) -> usize {
+    let most = (2 * chunk).min(MOST_ROWS);
+    let wanted = (missing * seen * 3).checked_div(2 * found).unwrap_or(most);
+    wanted.max(FEWEST_ROWS).min(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_lacks_a_few_rows_looks_at_a_few_more() {
+        // Nearly all agree, a third, and none.
+        assert_eq!(next_chunk(50, 3, 50, 47), FEWEST_ROWS);
+        assert_eq!(next_chunk(50, 34, 50, 16), 100);
+        assert_eq!(next_chunk(100, 9, 150, 41), 49);
+        assert_eq!(next_chunk(50, 50, 50, 0), 100);
+        assert_eq!(next_chunk(MOST_ROWS, 50, 600, 0), MOST_ROWS);
+        assert_eq!(next_chunk(1, 1, 1, 0), 2, "a page of one");
     }
 }

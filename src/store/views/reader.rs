@@ -161,7 +161,7 @@ impl Reader {
             return Ok(Vec::new());
         }
         let more = |statement: &mut Statement| push_filter(statement, resource, filter);
-        let statement = self.select(resource.view(), ids, more);
+        let statement = self.select(resource, ids, more);
         let mut items = self.objects(statement).await?;
         let places: HashMap<String, usize> = ids.iter().enumerate().map(|(no, id)| (id.to_string(), no)).collect();
         items.sort_by_cached_key(|item| item["id"].as_str().and_then(|id| places.get(id).copied()));
@@ -173,22 +173,32 @@ impl Reader {
         Ok(self.by_keys(resource, &[id], &Filter::default()).await?.pop())
     }
 
+    /// The view that gives a resource's rows: on SQLite the widest have one of the program's own, which gives ids and times
+    /// as they are stored, because to write them as text in SQL takes about as long as to find the row.
+    fn view(&self, resource: Resource) -> &'static str {
+        match resource {
+            Resource::Executions if !self.on.is_postgres() => "execution_rows",
+            Resource::Log if !self.on.is_postgres() => "log_rows",
+            _ => resource.view(),
+        }
+    }
+
     /// `SELECT` of a view's objects within the scope by their keys, of which no two are the same; `more` appends what else
     /// they must agree with.
     ///
     /// PostgreSQL looks for each of several keys by itself, behind a fence: it knows then that a unique index has one row.
     /// Given all of them as one array it may walk all rows of a tenant, while it has no figures of a young table.
-    pub fn select(&self, view: &str, keys: &[Uuid], more: impl FnOnce(&mut Statement)) -> Statement {
+    pub fn select(&self, resource: Resource, keys: &[Uuid], more: impl FnOnce(&mut Statement)) -> Statement {
         let (mut statement, key, end) = match (self.on.is_postgres(), keys) {
             (false, _) => (self.statement("SELECT v.*"), None, ""),
-            (true, [_]) => (self.statement("SELECT to_jsonb(v)::text"), None, ""),
+            (true, [_]) => (self.statement("SELECT to_json(v)::text"), None, ""),
             (true, _) => {
-                let mut statement = self.statement("SELECT to_jsonb(v)::text FROM unnest(");
+                let mut statement = self.statement("SELECT to_json(v)::text FROM unnest(");
                 statement.bind(Arg::Ids(keys.to_vec())).push("::uuid[]) AS k (id) CROSS JOIN LATERAL (SELECT *");
                 (statement, Some("k.id"), " OFFSET 0) v")
             }
         };
-        statement.push(" FROM ").push(view).push(" v WHERE ");
+        statement.push(" FROM ").push(self.view(resource)).push(" v WHERE ");
         if let Scope::Tenant(tenant) = self.scope {
             statement.push("v.tenant_key = ").bind(Arg::Id(tenant.0)).push(" AND ");
         }

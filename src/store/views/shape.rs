@@ -2,12 +2,13 @@
 //!
 //! A column's name says its type: names mean the same in every view (`ports/resource.rs`). Times become
 //! RFC 3339 in UTC with milliseconds, JSON that SQLite holds as text becomes JSON, 0 and 1 become booleans, and numbers
-//! have one form.
+//! have one form. SQLite's views give ids and times as text or as they are stored: 16 bytes, and milliseconds.
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Number, Value};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Column, Row, TypeInfo, ValueRef};
+use uuid::Uuid;
 
 use core314_actors::ports::StoreError;
 use core314_actors::ports::resource::{Kind, kind_of};
@@ -40,6 +41,12 @@ pub(super) fn from_postgres(row: &str) -> Result<Value, StoreError> {
                 let time = DateTime::parse_from_rfc3339(text).map_err(|e| unreadable(name, &e))?;
                 *text = time.to_utc().to_rfc3339_opts(SecondsFormat::Millis, true);
             }
+            Value::Number(number) if kind_of(name) == Some(Kind::Real) => {
+                // A large one is written as 1e+15.
+                if let Some(real) = number.as_f64() {
+                    *value = whole(real);
+                }
+            }
             value => one_form(value),
         }
     }
@@ -55,25 +62,31 @@ fn sqlite_value(row: &SqliteRow, ordinal: usize) -> Result<Value, sqlx::Error> {
     match raw.type_info().name() {
         "INTEGER" => row.try_get_unchecked::<i64, _>(ordinal).map(Value::from),
         "REAL" => row.try_get_unchecked::<f64, _>(ordinal).map(whole),
+        "BLOB" => row.try_get_unchecked::<Uuid, _>(ordinal).map(|id| Value::String(id.to_string())),
         _ => row.try_get_unchecked::<String, _>(ordinal).map(Value::String),
     }
 }
 
 fn shaped(name: &str, value: Value) -> Result<Value, StoreError> {
-    match value {
-        Value::String(text) if matches!(kind_of(name), Some(Kind::Json | Kind::Ids | Kind::Texts)) => {
+    match (kind_of(name), value) {
+        (Some(Kind::Json | Kind::Ids | Kind::Texts), Value::String(text)) => {
             let mut value = serde_json::from_str(&text).map_err(|e| unreadable(name, &e))?;
             one_form(&mut value);
             Ok(value)
         }
-        Value::Number(number) if kind_of(name) == Some(Kind::Boolean) => Ok(Value::Bool(number.as_i64() != Some(0))),
+        (Some(Kind::Boolean), Value::Number(number)) => Ok(Value::Bool(number.as_i64() != Some(0))),
         // SQLite gives a number out of a step's JSON where PostgreSQL gives its text: the k of k inputs.
-        Value::Number(number) if kind_of(name) == Some(Kind::Text) => Ok(Value::String(number.to_string())),
-        value => Ok(value),
+        (Some(Kind::Text), Value::Number(number)) => Ok(Value::String(number.to_string())),
+        (Some(Kind::Time), Value::Number(ms)) => {
+            let time = ms.as_i64().and_then(DateTime::<Utc>::from_timestamp_millis);
+            let time = time.ok_or_else(|| unreadable(name, &format_args!("{ms} is no time")))?;
+            Ok(Value::String(time.to_rfc3339_opts(SecondsFormat::Millis, true)))
+        }
+        (_, value) => Ok(value),
     }
 }
 
-/// A real column's value: PostgreSQL shows 2.0 as 2.
+/// A real column's value: a whole number is shown as one.
 fn whole(real: f64) -> Value {
     let fits = real.fract() == 0.0 && real.abs() < 9_007_199_254_740_992.0;
     if fits { Value::from(real as i64) } else { Value::from(real) }
@@ -118,11 +131,21 @@ mod tests {
     }
 
     #[test]
+    fn a_time_as_it_is_stored_is_shown_like_any_other() {
+        assert_eq!(shaped("created_at", json!(1_763_632_800_120_i64)).unwrap(), json!("2025-11-20T10:00:00.120Z"));
+        let text = json!("2025-11-20T10:00:00.120Z");
+        assert_eq!(shaped("created_at", text.clone()).unwrap(), text);
+        assert!(matches!(shaped("created_at", json!(i64::MAX)), Err(StoreError::Corrupt(_))));
+    }
+
+    #[test]
     fn a_row_of_postgresql_is_in_utc_and_without_keys() {
         let row = r#"{"id": "a", "row_key": "a", "tenant_key": "b", "created_at": "2026-11-20T12:00:00.12+02:00",
-            "success": true, "metadata": {"at": "2026-11-20T12:00:00+02:00", "n": 10000000000000000}}"#;
+            "success": true, "metadata": {"at": "2026-11-20T12:00:00+02:00", "n": 10000000000000000}, "success_rate": 0.25,
+            "value": 1e+15}"#;
         let expected = json!({"id": "a", "created_at": "2026-11-20T10:00:00.120Z", "success": true,
-            "metadata": {"at": "2026-11-20T12:00:00+02:00", "n": 10_000_000_000_000_000_u64}});
+            "metadata": {"at": "2026-11-20T12:00:00+02:00", "n": 10_000_000_000_000_000_u64}, "success_rate": 0.25,
+            "value": 1_000_000_000_000_000_i64});
         assert_eq!(from_postgres(row).unwrap(), expected);
     }
 

@@ -64,23 +64,28 @@ impl Statement {
     /// statement, planned once; but for one id it gets that, because it knows then that a unique index has one row, and
     /// without figures of a young table it may walk all rows of a tenant for an array.
     pub fn push_one_of(&mut self, column: &str, ids: &[Uuid]) -> &mut Self {
-        self.push(column);
         match (self.dialect, ids) {
-            (Dialect::Postgres, [id]) => self.push(" = ").bind(Arg::Id(*id)),
-            (Dialect::Postgres, _) => self.push(" = ANY(").bind(Arg::Ids(ids.to_vec())).push(")"),
-            (Dialect::Sqlite, _) => self.push(" IN (").bind_all(ids.iter().copied().map(Arg::Id)).push(")"),
+            (Dialect::Postgres, [id]) => self.push(column).push(" = ").bind(Arg::Id(*id)),
+            (Dialect::Postgres, _) => self.push(column).push(" = ANY(").bind(Arg::Ids(ids.to_vec())).push(")"),
+            (Dialect::Sqlite, _) => self.push_in(column, ids.iter().copied().map(Arg::Id).collect()),
         }
+    }
+
+    /// Appends that a column is one of these values. The last one is repeated up to a power of two, so that all numbers of
+    /// values are a few statements: to prepare one for a wide view takes SQLite about as long as to find a page with it.
+    pub fn push_in(&mut self, column: &str, mut args: Vec<Arg>) -> &mut Self {
+        if let Some(last) = args.last().cloned() {
+            args.resize(args.len().next_power_of_two(), last);
+        }
+        self.push(column).push(" IN (").bind_all(args).push(")")
     }
 
     /// Appends that a column of a view equals what the API shows, where both databases compare as the API does. Other
     /// kinds are left to whoever compares the row.
     pub fn push_shown(&mut self, column: &Column, value: &Value) -> &mut Self {
-        if let (Kind::Id, Value::Array(ends)) = (column.kind, value) {
-            return self.push_range(column, ends);
-        }
         let arg = match (column.kind, value) {
-            (Kind::Id, Value::String(text)) if self.dialect == Dialect::Postgres => text.parse().ok().map(Arg::Id),
-            (Kind::Id | Kind::Text | Kind::Word(_), Value::String(text)) => Some(Arg::Text(text.clone())),
+            (Kind::Id, Value::String(text)) => return self.push_id(column, text),
+            (Kind::Text | Kind::Word(_), Value::String(text)) => Some(Arg::Text(text.clone())),
             (Kind::Integer, Value::Number(number)) => number.as_i64().map(Arg::Int),
             (Kind::Boolean, Value::Bool(is)) => {
                 return self.push(if *is { " AND v." } else { " AND NOT v." }).push(column.name);
@@ -97,18 +102,17 @@ impl Statement {
         }
     }
 
-    /// Appends that an id is in a range. SQLite compares the ids' texts, which stand in the same order.
-    fn push_range(&mut self, column: &Column, ends: &[Value]) -> &mut Self {
-        for (end, sign) in ends.iter().filter_map(Value::as_str).zip([" >= ", " <= "]) {
-            let arg = match self.dialect {
-                Dialect::Postgres => end.parse().ok().map(Arg::Id),
-                Dialect::Sqlite => Some(Arg::Text(end.to_owned())),
-            };
-            if let Some(arg) = arg {
-                self.push(" AND v.").push(column.name).push(sign).bind(arg);
+    /// Appends that a column shows this id. On SQLite a view gives an id as text, or as it is stored.
+    fn push_id(&mut self, column: &Column, text: &str) -> &mut Self {
+        let id = text.parse().ok().map(Arg::Id);
+        match (self.dialect, id) {
+            (Dialect::Postgres, Some(id)) => self.push(" AND v.").push(column.name).push(" = ").bind(id),
+            (Dialect::Postgres, None) => self,
+            (Dialect::Sqlite, id) => {
+                let args = std::iter::once(Arg::Text(text.to_owned())).chain(id);
+                self.push(" AND v.").push(column.name).push(" IN (").bind_all(args).push(")")
             }
         }
-        self
     }
 
     /// Appends that columns equal their values.
@@ -167,17 +171,29 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_ids_is_the_database_s_to_look_for() {
-        let ends = serde_json::json!([Uuid::from_u128(1), Uuid::from_u128(9)]);
-        let column = Resource::Audit.column("subject_id").expect("a column");
-        let ids = [1, 9].map(Uuid::from_u128);
-        for (dialect, args) in
-            [(Dialect::Postgres, ids.map(Arg::Id)), (Dialect::Sqlite, ids.map(|id| Arg::Text(id.to_string())))]
-        {
+    fn an_id_is_the_database_s_to_look_for_in_each_form_that_it_has() {
+        let id = Uuid::from_u128(9);
+        let column = Resource::Log.column("flow_run_id").expect("a column");
+        for (dialect, sql, args) in [
+            (Dialect::Postgres, " AND v.flow_run_id = $1", vec![Arg::Id(id)]),
+            (Dialect::Sqlite, " AND v.flow_run_id IN ($1, $2)", vec![Arg::Text(id.to_string()), Arg::Id(id)]),
+        ] {
             let mut statement = Statement::new(dialect, "");
-            statement.push_shown(column, &ends);
-            assert_eq!(statement.sql, " AND v.subject_id >= $1 AND v.subject_id <= $2");
-            assert_eq!(statement.args, args);
+            statement.push_shown(column, &id.to_string().into());
+            assert_eq!((statement.sql.as_str(), statement.args), (sql, args));
         }
+    }
+
+    #[test]
+    fn sqlite_has_one_statement_for_many_numbers_of_ids() {
+        let of = |count: u128| {
+            let mut statement = Statement::new(Dialect::Sqlite, "");
+            statement.push_one_of("v.row_key", &(1..=count).map(Uuid::from_u128).collect::<Vec<_>>());
+            statement
+        };
+        assert_eq!(of(3).sql, "v.row_key IN ($1, $2, $3, $4)");
+        assert_eq!(of(3).args, [1, 2, 3, 3].map(|n| Arg::Id(Uuid::from_u128(n))));
+        assert_eq!((of(4).sql, of(1).sql.as_str()), (of(3).sql, "v.row_key IN ($1)"));
+        assert_eq!(of(0).sql, "v.row_key IN ()");
     }
 }
