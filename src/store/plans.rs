@@ -85,6 +85,16 @@ const READ: [Keyed; 11] = [
     ("escalations::OPEN_AMONG", super::escalations::OPEN_AMONG, "utiiu"),
 ];
 
+/// What PostgreSQL must read by its key alone. The plan of a commit's one statement is kept, also where it was made of an empty
+/// table: by an index of the tenant's rows it would then read all of them, for a while.
+const BY_KEY_ALONE: [(&str, Bulk, &str, &str); 5] = [
+    ("escalations::EVENT_NEXT", escalations::steps::EVENT_NEXT, "uuititiijuiuitbiiibbtii", "escalations_pkey"),
+    ("at_once::BUNDLED", escalations::at_once::BUNDLED, "uiuu", "Index Cond: (rule_id = "),
+    ("at_once::WAKES", escalations::at_once::WAKES, "uuii", "escalations_pkey"),
+    ("signals::DECISIONS_TRIED", signals::DECISIONS_TRIED, "uutii", "decisions_pkey"),
+    ("signals::RECOMMENDATIONS_TRIED", signals::RECOMMENDATIONS_TRIED, "uutii", "recommendations_pkey"),
+];
+
 fn rows(types: &str, count: usize) -> Rows<'static> {
     let mut rows = Rows::new(1);
     for letter in types.repeat(count).chars() {
@@ -176,6 +186,10 @@ async fn postgres_looks_up_by_index() {
     assert_eq!(scans(&mut connection, &WRITTEN, is_scan).await, [""; 0]);
     assert_eq!(scans(&mut connection, &NOTED, is_scan).await, [""; 0]);
     assert_eq!(scans(&mut connection, &READ, is_scan).await, [""; 0]);
+    for (name, bulk, types, way) in BY_KEY_ALONE {
+        let plan = connection.explain(bulk, &rows(types, 1)).await.expect("the statement is valid");
+        assert!(plan.iter().any(|line| line.contains(way)), "{name}: {plan:#?}");
+    }
     connection.begin_write().await.expect("begins");
     let held = [
         ("batch::LEASES_HELD", batch::LEASES_HELD, "i"),

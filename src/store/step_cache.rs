@@ -16,14 +16,15 @@ use super::cell::{Cell, Rows};
 use super::connection::Bulk;
 use super::json::text_of;
 
-/// A result under a key that is there already takes its place; of a flow that has as many as it may, a new key is not taken.
+/// A result under a key that is there already takes its place; of a flow that has as many as it may, a new key is not taken. Counted,
+/// where it is asked whether there is one: else PostgreSQL might read all that there is to look it up in.
 pub(super) const KEEP: Bulk = Bulk {
     before: "WITH u (tenant_id, flow_id, key, execution_id, result, created_at_ms, expires_at_ms, most) AS (",
     after: ") INSERT INTO step_cache (tenant_id, flow_id, key, execution_id, result, created_at_ms, expires_at_ms) \
             SELECT tenant_id, flow_id, key, execution_id, result, created_at_ms, expires_at_ms FROM u \
             WHERE (SELECT count(*) FROM step_cache c WHERE c.tenant_id = u.tenant_id AND c.flow_id = u.flow_id) < u.most \
-            OR EXISTS (SELECT 1 FROM step_cache c WHERE c.tenant_id = u.tenant_id AND c.flow_id = u.flow_id \
-            AND c.key = u.key) \
+            OR (SELECT count(*) FROM step_cache c WHERE c.tenant_id = u.tenant_id AND c.flow_id = u.flow_id \
+            AND c.key = u.key) > 0 \
             ON CONFLICT (tenant_id, flow_id, key) DO UPDATE SET execution_id = excluded.execution_id, \
             result = excluded.result, created_at_ms = excluded.created_at_ms, expires_at_ms = excluded.expires_at_ms",
 };

@@ -90,21 +90,22 @@ pub(in crate::store) const ENDS_SQLITE: Bulk = Bulk {
             AND f.trigger_type = 'flow_finished' AND f.is_active = 1)",
 };
 /// A run that was taken up again and completed makes good what it failed before.
+/// `IS TRUE`: by the id alone. A plan that is made of a young table would else read all of a tenant's.
 pub(in crate::store) const DECISIONS_TRIED: Bulk = Bulk {
     before: "WITH u (id, tenant_id, outcome, executed_at_ms, at_ms) AS (",
     after: ") UPDATE decisions SET outcome = u.outcome, updated_at_ms = u.at_ms, \
             executed_at_ms = coalesce(u.executed_at_ms, decisions.executed_at_ms), \
             status = CASE WHEN u.executed_at_ms IS NULL THEN decisions.status ELSE 'executed' END FROM u \
-            WHERE decisions.id = u.id AND decisions.tenant_id = u.tenant_id \
-            AND decisions.status IN ('approved', 'executed')",
+            WHERE decisions.id = u.id AND (decisions.tenant_id = u.tenant_id) IS TRUE \
+            AND (decisions.status IN ('approved', 'executed')) IS TRUE",
 };
 pub(in crate::store) const RECOMMENDATIONS_TRIED: Bulk = Bulk {
     before: "WITH u (id, tenant_id, outcome, executed_at_ms, at_ms) AS (",
     after: ") UPDATE recommendations SET outcome = u.outcome, updated_at_ms = u.at_ms, \
             executed_at_ms = coalesce(u.executed_at_ms, recommendations.executed_at_ms), \
             status = CASE WHEN u.executed_at_ms IS NULL THEN recommendations.status ELSE 'executed' END FROM u \
-            WHERE recommendations.id = u.id AND recommendations.tenant_id = u.tenant_id \
-            AND recommendations.status IN ('accepted', 'executed')",
+            WHERE recommendations.id = u.id AND (recommendations.tenant_id = u.tenant_id) IS TRUE \
+            AND (recommendations.status IN ('accepted', 'executed')) IS TRUE",
 };
 const MEMORIES: Bulk = Bulk {
     before: "INSERT INTO memories (id, tenant_id, user_id, organization_id, subject_type, subject_id, outcome, features, \

@@ -23,18 +23,20 @@ use crate::store::connection::Bulk;
 
 /// An event, unless it is there, or another of its rule is open on its subject.
 const EVENT_UNLESS: Bulk = Bulk { before: EVENT.before, after: " ON CONFLICT DO NOTHING RETURNING id" };
-/// What rules have held back is told by the events that begin: [`super::steps::BUNDLED`] for many.
+/// What rules have held back is told by the events that begin: [`super::steps::BUNDLED`] for many. `OFFSET 0`: by rule, also
+/// where the plan was made when nothing was held back. `IS TRUE` keeps it from reading more by other indexes.
 pub(in crate::store) const BUNDLED: Bulk = Bulk {
     before: "WITH u (id, at_ms, rule_id, tenant_id) AS (",
-    after: ") UPDATE escalations SET bundled_into = u.id, updated_at_ms = u.at_ms, wake_at_ms = NULL FROM u \
-            WHERE escalations.rule_id = u.rule_id AND (escalations.tenant_id = u.tenant_id) IS TRUE \
-            AND escalations.status = 'suppressed' AND escalations.bundled_into IS NULL",
+    after: ") UPDATE escalations SET bundled_into = u.id, updated_at_ms = u.at_ms, wake_at_ms = NULL \
+            FROM u CROSS JOIN LATERAL (SELECT e.id FROM escalations e WHERE e.rule_id = u.rule_id \
+            AND (e.tenant_id = u.tenant_id) IS TRUE AND e.status = 'suppressed' AND e.bundled_into IS NULL OFFSET 0) held \
+            WHERE escalations.id = held.id AND (escalations.bundled_into IS NULL) IS TRUE",
 };
-/// When events are looked at again; one that has moved on knows better.
+/// When events are looked at again; one that has moved on knows better. `IS TRUE` as above.
 pub(in crate::store) const WAKES: Bulk = Bulk {
     before: "WITH u (id, tenant_id, version, wake_at_ms) AS (",
     after: ") UPDATE escalations SET wake_at_ms = u.wake_at_ms FROM u WHERE escalations.id = u.id \
-            AND escalations.tenant_id = u.tenant_id AND escalations.version = u.version",
+            AND (escalations.tenant_id = u.tenant_id) IS TRUE AND escalations.version = u.version",
 };
 
 /// What a batch does to events.
