@@ -15,7 +15,7 @@ use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, s
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
 
-const WRITTEN: [Keyed; 39] = [
+const WRITTEN: [Keyed; 40] = [
     ("step_cache::KEEP", step_cache::KEEP, "uuuujiii"),
     ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
     ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
@@ -29,6 +29,7 @@ const WRITTEN: [Keyed; 39] = [
     ("bulk::NEXT_ITEMS", bulk::NEXT_ITEMS, "uiutit"),
     ("bulk::NOTED", bulk::NOTED, "uit"),
     ("batch::LEASES", batch::LEASES, "i"),
+    ("statistics::COVERED", statistics::COVERED, "iii"),
     ("definitions::NEXT_FLOW", definitions::NEXT_FLOW, "uuuutibbtjuuii"),
     ("webhooks::NEXT_WEBHOOK", webhooks::NEXT_WEBHOOK, "uuuuttjjtutjbiii"),
     ("connections::NEXT_INTEGRATION", connections::NEXT_INTEGRATION, "uuuuttjbiii"),
