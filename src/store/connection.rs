@@ -375,6 +375,17 @@ impl Connection {
         }
     }
 
+    /// The plan that PostgreSQL keeps of a bulk statement of a commit, whatever the values: a line for each part.
+    #[cfg(test)]
+    pub async fn explain_kept(&mut self, bulk: Bulk, rows: &Rows<'_>) -> Result<Vec<String>, Failure> {
+        use sqlx::Row as _;
+        let Self::Postgres(link) = self else { panic!("SQLite plans each statement for itself") };
+        let (sql, nulls) = (bulk.for_postgres(rows, 1), vec!["NULL"; rows.width()].join(", "));
+        let sql = format!("{AS_SERVICE}; PREPARE kept AS {sql}; EXPLAIN EXECUTE kept ({nulls}); DEALLOCATE kept");
+        let found = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut ***link).await?;
+        Ok(found.iter().map(|row| row.get(0)).collect())
+    }
+
     /// Brings the schema up to date.
     pub async fn migrate(&mut self, migrator: &sqlx::migrate::Migrator) -> Result<(), sqlx::migrate::MigrateError> {
         match self {
