@@ -333,7 +333,7 @@ impl Connection {
                 }
                 let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), arguments);
                 // To its very end: what it commits may still be refused after its row has come.
-                query.fetch_all(&mut ***session).await?;
+                query.fetch_all(&mut ***session).await.map_err(Failure::of_granted)?;
             }
             Self::Sqlite(_) => {
                 for (bulk, rows) in granted {
