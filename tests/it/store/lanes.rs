@@ -25,15 +25,21 @@ async fn statistics_are_written_beside_the_runs_of_their_partitions() {
     for bed in [Bed::sqlite().await, Bed::postgres().await] {
         let mut samples = Samples::new(73);
         let epoch = bed.take_partitions(samples.row_id(), PARTITIONS, 0).await.expect("partitions can be taken");
+        let owner = samples.owner();
+        // Both append to one chain, too, so that they have more to wait for.
+        let mut noted: Vec<_> = (0..ROUNDS).map(|_| Write::Audit(Box::new(samples.audit(owner, 58)))).collect();
         let counted = async {
             for round in 1..=ROUNDS {
-                assert_eq!(commit(&*bed, statistics(epoch, round)).await, [DONE, DONE], "{}", bed.url);
+                let writes = statistics(epoch, round).into_iter().chain(noted.pop());
+                assert_eq!(commit(&*bed, writes.collect()).await, [DONE, DONE, DONE], "{}", bed.url);
             }
         };
         let accepted = async {
             for _ in 0..ROUNDS {
                 let runs = [58, 60].map(|partition| Write::Run(Arc::new(samples.accept(partition, epoch))));
-                assert_eq!(commit(&*bed, runs.into()).await, [DONE, DONE], "{}", bed.url);
+                let audit = Write::Audit(Box::new(samples.audit(owner, 58)));
+                let writes = runs.into_iter().chain([audit]);
+                assert_eq!(commit(&*bed, writes.collect()).await, [DONE, DONE, DONE], "{}", bed.url);
             }
         };
         tokio::join!(counted, accepted);
