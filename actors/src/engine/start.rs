@@ -147,7 +147,9 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
             n => n,
         };
-        let threads = Threads::new(workers, runtime.store.lanes(), runtime.settings.partitions);
+        let store = &runtime.store;
+        let is_answered_apart = store.answers_from_its_own_thread();
+        let threads = Threads::new(workers, store.lanes(), is_answered_apart, runtime.settings.partitions);
         let pool = ArbiterPool::open(threads.count()).map_err(|e| actors(&e))?;
         let hooks = hooks(&runtime);
         // Writers go first and stop last: a partition that stops still commits.
