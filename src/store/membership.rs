@@ -33,7 +33,9 @@ const JOIN: &str = "INSERT INTO nodes (id, name, version, environment, started_a
     VALUES ($1, $2, $3, $4, $5, $5, $6)";
 const LEAVE: &str = "UPDATE nodes SET left_at_ms = $1 WHERE id = $2 AND left_at_ms IS NULL";
 const CROSS_OUT_OTHERS: &str = "UPDATE nodes SET left_at_ms = $1 WHERE id <> $2 AND left_at_ms IS NULL";
-const CROSS_OUT_DEAD: &str = "UPDATE nodes SET left_at_ms = $1 WHERE left_at_ms IS NULL AND expires_at_ms <= $1";
+/// Without an end was who had the database to itself: whoever shares it knows that no such process lives.
+const CROSS_OUT_DEAD: &str = "UPDATE nodes SET left_at_ms = $1 WHERE left_at_ms IS NULL \
+    AND (expires_at_ms IS NULL OR expires_at_ms <= $1)";
 const FORGET: &str = "DELETE FROM nodes WHERE coalesce(left_at_ms, expires_at_ms) < $1";
 const RENEW: &str =
     "UPDATE nodes SET seen_at_ms = $2, expires_at_ms = $3 WHERE id = $1 AND left_at_ms IS NULL RETURNING id";
@@ -42,7 +44,7 @@ const RENEW_POSTGRES: &str = "UPDATE nodes SET seen_at_ms = clock.now_ms, expire
     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms) AS clock \
     WHERE id = $1 AND left_at_ms IS NULL RETURNING id";
 const HOLDER: &str = "SELECT n.id FROM partition_leases l JOIN nodes n ON n.id = l.node_id WHERE n.id <> $1 \
-    AND n.left_at_ms IS NULL AND (n.expires_at_ms IS NULL OR n.expires_at_ms > $2) ORDER BY l.partition LIMIT 1";
+    AND n.left_at_ms IS NULL AND n.expires_at_ms > $2 ORDER BY l.partition LIMIT 1";
 const LIVE: &str = "SELECT n.id, n.name, n.version, n.environment, n.started_at_ms, n.seen_at_ms, \
     (SELECT count(*) FROM partition_leases l WHERE l.node_id = n.id), \
     (SELECT max(l.epoch) FROM partition_leases l WHERE l.node_id = n.id) FROM nodes n \

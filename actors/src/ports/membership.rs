@@ -74,7 +74,7 @@ pub trait Membership: Send + Sync {
     fn renew(&self, node: RowId, lease_ms: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Takes every partition, unless a live node has one; lengthens the node's lease as well. Waits for what the former
-    /// owner has under way in the store.
+    /// owner has under way in the store. For who shares the store: whoever had it to itself has ended by then.
     fn take_free(&self, node: RowId, partitions: u16, lease_ms: i64) -> BoxFuture<'_, Result<Taking, StoreError>>;
 
     /// Crosses a node out: what it has is free at once.

@@ -61,8 +61,7 @@ impl Membership for MemoryStore {
         if !rows.members.renew(node, lease_ms) {
             return ready(Ok(Taking::Gone));
         }
-        let dead: Vec<RowId> = rows.members.nodes.keys().copied().filter(|id| !rows.members.lives(*id)).collect();
-        rows.members.nodes.retain(|id, _| !dead.contains(id));
+        rows.members.nodes.retain(|_, (_, until)| until.is_some_and(|until| until > Instant::now()));
         let other = rows.members.holder.filter(|holder| *holder != node && rows.members.lives(*holder));
         ready(Ok(other.map_or_else(|| Taking::Taken { epoch: rows.give(node, partitions) }, Taking::Held)))
     }

@@ -7,6 +7,7 @@ use core314_domain::ids::RowId;
 
 use super::samples::Samples;
 use super::{PARTITIONS, commit, commit_run, log_seq};
+use crate::membership::Seat;
 use crate::ports::membership::{NewNode, Taking};
 use crate::ports::store::{Outcome, StatisticsWrite, Store, Write};
 
@@ -134,6 +135,17 @@ pub async fn a_successor_waits_for_no_lease(store: &dyn Store) {
     is_fenced(store, &mut samples, epoch).await;
 }
 
+/// Whoever had the store to itself has ended where it is shared, whether it said so or not.
+pub async fn who_had_it_alone_is_waited_for_by_nobody(store: &dyn Store) {
+    let mut samples = Samples::new(73);
+    let alone = samples.row_id();
+    let seat = Seat::alone(store, alone, PARTITIONS, "test", 0).await.expect("it has everything");
+    let next = join(store, &mut samples, LONG_MS, None).await;
+    assert!(taken(store, next).await > seat.epoch);
+    assert!(!lives(store, alone).await);
+    is_fenced(store, &mut samples, seat.epoch).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,5 +157,6 @@ mod tests {
         a_lease_that_has_run_out_is_taken_over(&MemoryStore::default()).await;
         a_late_renewal_counts_where_nobody_took_over(&MemoryStore::default()).await;
         a_successor_waits_for_no_lease(&MemoryStore::default()).await;
+        who_had_it_alone_is_waited_for_by_nobody(&MemoryStore::default()).await;
     }
 }
