@@ -36,6 +36,7 @@ const CROSS_OUT_OTHERS: &str = "UPDATE nodes SET left_at_ms = $1 WHERE id <> $2 
 /// Without an end was who had the database to itself: whoever shares it knows that no such process lives.
 const CROSS_OUT_DEAD: &str = "UPDATE nodes SET left_at_ms = $1 WHERE left_at_ms IS NULL \
     AND (expires_at_ms IS NULL OR expires_at_ms <= $1)";
+const LIVING: &str = "SELECT id FROM nodes WHERE left_at_ms IS NULL AND expires_at_ms > $1";
 const FORGET: &str = "DELETE FROM nodes WHERE coalesce(left_at_ms, expires_at_ms) < $1";
 const RENEW: &str =
     "UPDATE nodes SET seen_at_ms = $2, expires_at_ms = $3 WHERE id = $1 AND left_at_ms IS NULL RETURNING id";
@@ -136,8 +137,12 @@ async fn join(store: &SqlStore, node: &NewNode) -> Result<(), Failure> {
     connection.begin_write().await?;
     let now_ms = now_ms(&mut connection).await?;
     connection.fetch(FORGET, &[(now_ms - KEPT.as_millis() as i64).into()]).await?;
-    if let Some(predecessor) = node.predecessor {
-        connection.fetch(LEAVE, &[now_ms.into(), predecessor.0.into()]).await?;
+    let live = connection.fetch(LIVING, &[now_ms.into()]).await?;
+    let live: Vec<RowId> = live.iter().map(|row| row.fields().uuid().map(RowId)).collect::<Result<_, _>>()?;
+    if live.iter().all(|id| node.predecessors.contains(id)) {
+        for predecessor in &node.predecessors {
+            connection.fetch(LEAVE, &[now_ms.into(), predecessor.0.into()]).await?;
+        }
     }
     let cells = [
         node.id.0.into(),
@@ -213,7 +218,8 @@ async fn take_free(store: &SqlStore, node: RowId, partitions: u16, lease_ms: i64
     connection.give_back();
     if let Taking::Taken { epoch } = taking {
         store.heads().forget();
-        store.epoch.store(epoch, Ordering::Release);
+        // One that nobody waited for any more may come after a later one.
+        store.epoch.fetch_max(epoch, Ordering::AcqRel);
     }
     Ok(taking)
 }

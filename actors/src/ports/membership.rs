@@ -19,8 +19,9 @@ pub struct NewNode {
     pub environment: String,
     /// How long it lives without being renewed; absent: for as long as the process has the store to itself.
     pub lease_ms: Option<i64>,
-    /// One that has surely ended, and takes its leases with it: an earlier process of the same place.
-    pub predecessor: Option<RowId>,
+    /// Those that have surely ended, and are waited for by nobody: earlier processes of the same place. Where another node
+    /// lives they are left to it, as a place whose processes end again and again must keep nobody else from working.
+    pub predecessors: Vec<RowId>,
 }
 
 /// A live node, as it is stored.

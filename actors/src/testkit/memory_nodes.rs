@@ -15,6 +15,14 @@ pub(super) struct Members {
     nodes: BTreeMap<RowId, (NewNode, Option<Instant>)>,
     holder: Option<RowId>,
     partitions: u16,
+    hangs: bool,
+}
+
+impl MemoryStore {
+    /// From now on nobody who asks for partitions gets an answer.
+    pub fn hang(&self) {
+        self.rows().members.hangs = true;
+    }
 }
 
 impl Members {
@@ -46,7 +54,10 @@ impl Membership for MemoryStore {
 
     fn join(&self, node: NewNode) -> BoxFuture<'_, Result<(), StoreError>> {
         let members = &mut self.rows().members;
-        node.predecessor.and_then(|predecessor| members.nodes.remove(&predecessor));
+        let is_other = |id: &RowId| members.lives(*id) && !node.predecessors.contains(id);
+        if !members.nodes.keys().any(is_other) {
+            members.nodes.retain(|id, _| !node.predecessors.contains(id));
+        }
         let until = node.lease_ms.map(|lease_ms| Instant::now() + Duration::from_millis(lease_ms as u64));
         members.nodes.insert(node.id, (node, until));
         ready(Ok(()))
@@ -58,6 +69,9 @@ impl Membership for MemoryStore {
 
     fn take_free(&self, node: RowId, partitions: u16, lease_ms: i64) -> BoxFuture<'_, Result<Taking, StoreError>> {
         let rows = &mut *self.rows();
+        if rows.members.hangs {
+            return Box::pin(std::future::pending());
+        }
         if !rows.members.renew(node, lease_ms) {
             return ready(Ok(Taking::Gone));
         }

@@ -24,7 +24,7 @@ pub async fn join(store: &dyn Store, samples: &mut Samples, lease_ms: i64, prede
         version: "1.2.3".to_owned(),
         environment: "test".to_owned(),
         lease_ms: Some(lease_ms),
-        predecessor,
+        predecessors: predecessor.into_iter().collect(),
     };
     let id = node.id;
     store.join(node).await.expect("it joins");
@@ -135,6 +135,21 @@ pub async fn a_successor_waits_for_no_lease(store: &dyn Store) {
     is_fenced(store, &mut samples, epoch).await;
 }
 
+/// Where another node lives, it is its turn: a place whose processes end again and again keeps nobody from working.
+pub async fn a_successor_goes_before_no_live_node(store: &dyn Store) {
+    let mut samples = Samples::new(74);
+    let first = join(store, &mut samples, LONG_MS, None).await;
+    taken(store, first).await;
+    let standby = join(store, &mut samples, LONG_MS, None).await;
+    let next = join(store, &mut samples, LONG_MS, Some(first)).await;
+    assert_eq!(take_free(store, next).await, Taking::Held(first));
+    assert_eq!(take_free(store, standby).await, Taking::Held(first));
+    store.leave(standby).await.expect("it leaves");
+    store.leave(next).await.expect("it leaves");
+    let last = join(store, &mut samples, LONG_MS, Some(first)).await;
+    taken(store, last).await;
+}
+
 /// Whoever had the store to itself has ended where it is shared, whether it said so or not.
 pub async fn who_had_it_alone_is_waited_for_by_nobody(store: &dyn Store) {
     let mut samples = Samples::new(73);
@@ -157,6 +172,7 @@ mod tests {
         a_lease_that_has_run_out_is_taken_over(&MemoryStore::default()).await;
         a_late_renewal_counts_where_nobody_took_over(&MemoryStore::default()).await;
         a_successor_waits_for_no_lease(&MemoryStore::default()).await;
+        a_successor_goes_before_no_live_node(&MemoryStore::default()).await;
         who_had_it_alone_is_waited_for_by_nobody(&MemoryStore::default()).await;
     }
 }
