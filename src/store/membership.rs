@@ -40,9 +40,10 @@ const LIVING: &str = "SELECT id FROM nodes WHERE left_at_ms IS NULL AND expires_
 const FORGET: &str = "DELETE FROM nodes WHERE coalesce(left_at_ms, expires_at_ms) < $1";
 const RENEW: &str =
     "UPDATE nodes SET seen_at_ms = $2, expires_at_ms = $3 WHERE id = $1 AND left_at_ms IS NULL RETURNING id";
-/// In one round trip. The clock is read before a lock is waited for: a lease that is thereby too short harms nobody.
-const RENEW_POSTGRES: &str = "UPDATE nodes SET seen_at_ms = clock.now_ms, expires_at_ms = clock.now_ms + $2 \
-    FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms) AS clock \
+/// In one round trip. The clock is read again where the row was changed while its lock was waited for: a lease counts from when
+/// it was renewed, and not from when that was asked for.
+const RENEW_POSTGRES: &str = "UPDATE nodes SET seen_at_ms = (extract(epoch FROM clock_timestamp()) * 1000)::bigint, \
+    expires_at_ms = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $2 \
     WHERE id = $1 AND left_at_ms IS NULL RETURNING id";
 const HOLDER: &str = "SELECT n.id FROM partition_leases l JOIN nodes n ON n.id = l.node_id WHERE n.id <> $1 \
     AND n.left_at_ms IS NULL AND n.expires_at_ms > $2 ORDER BY l.partition LIMIT 1";
