@@ -24,6 +24,7 @@ const TAKING_TURN: &str = "SELECT pg_advisory_xact_lock(3140001)::text";
 /// Not the transaction's beginning: it may have waited since.
 const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 const LAST_EPOCH: &str = "SELECT coalesce(max(epoch), 0) FROM partition_leases";
+const LAST_PARTITION: &str = "SELECT coalesce(max(partition), -1) FROM partition_leases";
 const TAKE: Bulk = Bulk {
     before: "INSERT INTO partition_leases (partition, node_id, epoch, taken_at_ms) ",
     after: " ON CONFLICT (partition) DO UPDATE SET node_id = excluded.node_id, epoch = excluded.epoch, \
@@ -119,13 +120,27 @@ async fn next_epoch(connection: &mut Connection) -> Result<i64, Failure> {
     Ok(last + 1)
 }
 
-/// Gives the partitions to a node. Waits for the commits that hold them.
+/// Refuses a number that leaves partitions without an owner. Nodes that were told different numbers find it here.
+async fn refuse_fewer(connection: &mut Connection, partitions: u16) -> Result<(), Failure> {
+    let rows = connection.fetch(LAST_PARTITION, &[]).await?;
+    let there = 1 + rows.first().map_or(Ok(-1), |row| row.fields().int())?;
+    if there <= i64::from(partitions) {
+        return Ok(());
+    }
+    Err(Failure::Refused(format!(
+        "the installation has {there} partitions and `engine.partitions` is {partitions}: what is in the others would stand \
+         still, so set it to {there}, on every node"
+    )))
+}
+
+/// Gives the partitions to a node: all that there are. Waits for the commits that hold them.
 async fn give(
     connection: &mut Connection,
     (node, epoch): (RowId, i64),
     partitions: u16,
     now_ms: i64,
 ) -> Result<(), Failure> {
+    refuse_fewer(connection, partitions).await?;
     let mut rows = Rows::new(4);
     for partition in 0..partitions {
         rows.push([partition.into(), node.0.into(), epoch.into(), now_ms.into()]);
@@ -190,6 +205,8 @@ async fn lengthen(connection: &mut Connection, node: RowId, lease_ms: i64) -> Re
 async fn take_free(store: &SqlStore, node: RowId, partitions: u16, lease_ms: i64) -> Result<Taking, Failure> {
     let mut reader = store.read(Scope::Platform).await?;
     let now_ms = now_ms(&mut reader).await?;
+    // Not only when it is this node's turn: a person is to hear of it at the start.
+    refuse_fewer(&mut reader, partitions).await?;
     // Looking costs nobody anything: a standby does it all the time.
     if let Some(holder) = holder(&mut reader, node, now_ms).await? {
         return Ok(Taking::Held(holder));

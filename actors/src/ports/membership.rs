@@ -65,7 +65,8 @@ pub enum Taking {
 /// Joining, staying, taking over, leaving. Times are the store's.
 pub trait Membership: Send + Sync {
     /// Makes this node the owner of every partition, with a new epoch, whoever had them; crosses out all other nodes. For who
-    /// has the store to itself. Creates partitions that do not exist. The epoch is greater than every one before it.
+    /// has the store to itself. Creates partitions that do not exist, and refuses to be told of fewer than there are. The epoch is greater than
+    /// every one before it.
     fn take_partitions(&self, node: RowId, partitions: u16, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>>;
 
     /// Adds a node. What is long gone is removed.
@@ -75,7 +76,8 @@ pub trait Membership: Send + Sync {
     fn renew(&self, node: RowId, lease_ms: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Takes every partition, unless a live node has one; lengthens the node's lease as well. Waits for what the former
-    /// owner has under way in the store. For who shares the store: whoever had it to itself has ended by then.
+    /// owner has under way in the store. For who shares the store: whoever had it to itself has ended by then. Refuses to be
+    /// told of fewer than there are, whoever has them.
     fn take_free(&self, node: RowId, partitions: u16, lease_ms: i64) -> BoxFuture<'_, Result<Taking, StoreError>>;
 
     /// Crosses a node out: what it has is free at once.

@@ -37,6 +37,11 @@ impl Members {
 }
 
 impl Rows {
+    fn refuse_fewer(&self, partitions: u16) -> Result<(), StoreError> {
+        let is_refused = partitions < self.members.partitions;
+        if is_refused { Err(StoreError::Refused("there are more partitions".to_owned())) } else { Ok(()) }
+    }
+
     fn give(&mut self, node: RowId, partitions: u16) -> i64 {
         self.epoch += 1;
         self.members.holder = Some(node);
@@ -48,6 +53,9 @@ impl Rows {
 impl Membership for MemoryStore {
     fn take_partitions(&self, node: RowId, partitions: u16, _: i64) -> BoxFuture<'_, Result<i64, StoreError>> {
         let mut rows = self.rows();
+        if let Err(refused) = rows.refuse_fewer(partitions) {
+            return ready(Err(refused));
+        }
         rows.members.nodes.retain(|id, _| *id == node);
         ready(Ok(rows.give(node, partitions)))
     }
@@ -71,6 +79,9 @@ impl Membership for MemoryStore {
         let rows = &mut *self.rows();
         if rows.members.hangs {
             return Box::pin(std::future::pending());
+        }
+        if let Err(refused) = rows.refuse_fewer(partitions) {
+            return ready(Err(refused));
         }
         if !rows.members.renew(node, lease_ms) {
             return ready(Ok(Taking::Gone));

@@ -8,6 +8,7 @@ use core314_domain::ids::RowId;
 use super::samples::Samples;
 use super::{PARTITIONS, commit, commit_run, log_seq};
 use crate::membership::Seat;
+use crate::ports::StoreError;
 use crate::ports::membership::{NewNode, Taking};
 use crate::ports::store::{Outcome, StatisticsWrite, Store, Write};
 
@@ -150,6 +151,25 @@ pub async fn a_successor_goes_before_no_live_node(store: &dyn Store) {
     taken(store, last).await;
 }
 
+/// A node that was told of fewer partitions than there are takes none, and says so also while another node has them.
+pub async fn no_partition_is_left_without_an_owner(store: &dyn Store) {
+    let mut samples = Samples::new(75);
+    let first = join(store, &mut samples, LONG_MS, None).await;
+    taken(store, first).await;
+    let next = join(store, &mut samples, LONG_MS, None).await;
+    for node in [next, first] {
+        let refused = store.take_free(node, PARTITIONS - 1, LONG_MS).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    }
+    let refused = store.take_partitions(next, PARTITIONS - 1, 0).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    assert_eq!(take_free(store, next).await, Taking::Held(first), "whoever was refused has changed nothing");
+    store.leave(first).await.expect("it leaves");
+    let taken = store.take_free(next, PARTITIONS + 1, LONG_MS).await;
+    assert!(matches!(taken, Ok(Taking::Taken { .. })), "{taken:?}");
+    assert!(store.leases().await.expect("an answer").iter().all(|lease| lease.node == next));
+}
+
 /// Whoever had the store to itself has ended where it is shared, whether it said so or not.
 pub async fn who_had_it_alone_is_waited_for_by_nobody(store: &dyn Store) {
     let mut samples = Samples::new(73);
@@ -173,6 +193,7 @@ mod tests {
         a_late_renewal_counts_where_nobody_took_over(&MemoryStore::default()).await;
         a_successor_waits_for_no_lease(&MemoryStore::default()).await;
         a_successor_goes_before_no_live_node(&MemoryStore::default()).await;
+        no_partition_is_left_without_an_owner(&MemoryStore::default()).await;
         who_had_it_alone_is_waited_for_by_nobody(&MemoryStore::default()).await;
     }
 }
