@@ -1,8 +1,11 @@
 //! Several processes over one PostgreSQL: whoever was replaced commits nothing at all, and holds up nobody.
 
 use core314::store::SqlStore;
+use core314_actors::ports::StoreError;
+use core314_actors::ports::aging::{Aged, Aging};
 use core314_actors::ports::membership::{Membership, Taking};
-use core314_actors::ports::store::{Outcome, Write};
+use core314_actors::ports::store::{Outcome, Store, Write};
+use core314_actors::ports::sync::{Saved, SyncPosition, SyncPositions};
 use core314_actors::testkit::store_suite::commit;
 use core314_actors::testkit::store_suite::membership::{join, take_free};
 use core314_actors::testkit::store_suite::samples::Samples;
@@ -40,6 +43,27 @@ async fn a_replaced_node_commits_nothing_also_for_no_partition() {
     let together = vec![Write::Audit(Box::new(samples.audit(owner, 0))), run];
     assert_eq!(commit(first, together).await, [Outcome::Fenced, Outcome::Fenced]);
     assert_eq!(commit(&second, alone).await, [committed]);
+}
+
+#[tokio::test]
+async fn a_replaced_node_writes_nothing_beside_commits_either() {
+    let bed = Bed::postgres().await;
+    let (first, second) = (&*bed, SqlStore::open(&bed.url, patient()).await.expect("another process opens it"));
+    let mut samples = Samples::new(76);
+    let tenant = samples.owner().tenant;
+    let execution = samples.run_id().execution(0);
+    let position = SyncPosition { version: 1, execution, cursor: None, state: serde_json::json!({}), at_ms: 1 };
+    let (node, _) = holder(first, &mut samples).await;
+    assert_eq!(first.save(tenant, "a", &position, 10).await.expect("it has the partitions"), Saved::Kept);
+    first.leave(node).await.expect("it leaves");
+    holder(&second, &mut samples).await;
+    let is_refused = |error: StoreError| matches!(error, StoreError::Unavailable(_));
+    let next = SyncPosition { version: 2, ..position };
+    assert!(first.save(tenant, "a", &next, 10).await.is_err_and(is_refused));
+    assert!(first.forget(tenant, "a").await.is_err_and(is_refused));
+    assert!(first.collect_cached(1, 10).await.is_err_and(is_refused));
+    assert!(first.drop_old(Aged::Metrics, 1, 10).await.is_err_and(is_refused));
+    assert_eq!(second.save(tenant, "a", &next, 10).await.expect("it has them now"), Saved::Kept);
 }
 
 #[tokio::test]
