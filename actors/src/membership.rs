@@ -43,8 +43,8 @@ pub enum NodeEnd {
     /// A restart of actors would heal nothing.
     #[error("the supervision tree has given up: {0}")]
     GaveUp(String),
-    /// It was not heard of for the length of its lease.
-    #[error("another node has taken this one's partitions; it begins again as a newcomer")]
+    /// It was not heard of for the length of its lease, or somebody has the store alone since it lost its claim on it.
+    #[error("another node has taken this one's partitions, or the whole store; it begins again as a newcomer")]
     Replaced,
 }
 

@@ -187,7 +187,13 @@ async fn renew(store: &SqlStore, node: RowId, lease_ms: i64) -> Result<bool, Fai
     // Taken out: a session on which something went wrong, or whose answer nobody waited for, is not used again.
     let mut connection = match place.take() {
         Some(connection) => connection,
-        None => postgres::claim_again(&store.connector, store.claims).await?,
+        None => match postgres::try_claim(&store.connector, store.claims).await? {
+            Some(connection) => connection,
+            None => {
+                tracing::error!("somebody has the database alone since this node lost its claim on it");
+                return Ok(false);
+            }
+        },
     };
     let rows = connection.fetch(RENEW_POSTGRES, &[node.0.into(), lease_ms.into()]).await?;
     *place = Some(connection);

@@ -72,7 +72,7 @@ pub trait Membership: Send + Sync {
     /// Adds a node. What is long gone is removed.
     fn join(&self, node: NewNode) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Lengthens a node's lease to so long from now. False: it was crossed out.
+    /// Lengthens a node's lease to so long from now. False: it was crossed out, or somebody has the store alone by now.
     fn renew(&self, node: RowId, lease_ms: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Takes every partition, unless a live node has one; lengthens the node's lease as well. Waits for what the former

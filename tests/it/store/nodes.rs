@@ -1,6 +1,6 @@
 //! Several processes over one PostgreSQL: whoever was replaced commits nothing at all, and holds up nobody.
 
-use core314::store::SqlStore;
+use core314::store::{Claim, SqlStore, StoreOptions};
 use core314_actors::ports::StoreError;
 use core314_actors::ports::aging::{Aged, Aging};
 use core314_actors::ports::membership::{Membership, Taking};
@@ -64,6 +64,26 @@ async fn a_replaced_node_writes_nothing_beside_commits_either() {
     assert!(first.collect_cached(1, 10).await.is_err_and(is_refused));
     assert!(first.drop_old(Aged::Metrics, 1, 10).await.is_err_and(is_refused));
     assert_eq!(second.save(tenant, "a", &next, 10).await.expect("it has them now"), Saved::Kept);
+}
+
+/// After a restart of the database whoever comes first has it.
+#[tokio::test]
+async fn a_node_ends_whose_database_somebody_has_alone() {
+    const CLAIM: &str = "x'434f5245333134'::bigint";
+    let mut bed = Bed::postgres().await;
+    bed.reopen(StoreOptions { claim: Claim::Shared, ..patient() }).await;
+    let mut samples = Samples::new(77);
+    let (node, _) = holder(&bed, &mut samples).await;
+    assert!(bed.renew(node, LEASE_MS).await.expect("an answer"));
+    let mut alone = bed.raw().await;
+    let lost = "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory' \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    alone.run(lost).await.expect("its session ends");
+    alone.run(&format!("SELECT pg_advisory_lock({CLAIM})")).await.expect("it has the database alone");
+    bed.renew(node, LEASE_MS).await.expect_err("the session is gone");
+    assert!(!bed.renew(node, LEASE_MS).await.expect("an answer"), "somebody has it alone");
+    alone.run(&format!("SELECT pg_advisory_unlock({CLAIM})")).await.expect("it is free again");
+    assert!(bed.renew(node, LEASE_MS).await.expect("an answer"));
 }
 
 #[tokio::test]
