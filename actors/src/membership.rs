@@ -31,7 +31,7 @@ use crate::ports::{BoxFuture, StoreError};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterSettings {
-    /// How long a node's lease lasts without being renewed. It sends nothing for the second half of it.
+    /// How long a node's lease lasts without being renewed. It begins no attempt in the second half of it.
     pub lease_ms: u64,
     /// What people call this node; empty: nothing.
     pub node_name: String,
