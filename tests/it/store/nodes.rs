@@ -11,6 +11,7 @@ use core314_actors::testkit::store_suite::membership::{join, take_free};
 use core314_actors::testkit::store_suite::samples::Samples;
 use core314_domain::ids::RowId;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::bed::{Bed, patient};
 
@@ -91,14 +92,16 @@ async fn what_a_stopped_process_holds_does_not_stop_a_takeover() {
     let bed = Bed::postgres().await;
     let mut samples = Samples::new(72);
     let (first, _) = holder(&bed, &mut samples).await;
+    let second = SqlStore::open(&bed.url, patient()).await.expect("another process opens it");
     // What a commit holds, of a process that stops in the middle of it.
     let mut stopped = bed.raw().await;
+    let began = Instant::now();
     let held = "SET idle_in_transaction_session_timeout = '300ms'; SET ROLE core314_service; BEGIN; \
         SELECT partition FROM partition_leases ORDER BY partition FOR SHARE";
     stopped.run(held).await.expect("it holds them");
     bed.leave(first).await.expect("it leaves");
-    let second = SqlStore::open(&bed.url, patient()).await.expect("another process opens it");
     holder(&second, &mut samples).await;
+    assert!(began.elapsed() >= Duration::from_millis(300), "it waited for what may yet be committed");
     let late = stopped.run("UPDATE partition_leases SET taken_at_ms = 0; COMMIT").await;
     late.expect_err("its transaction was ended, and nothing of it counts");
 }
