@@ -223,9 +223,10 @@ impl SqlStore {
     }
 
     fn new(connector: Connector, readers: Pools, lanes: usize, lock: Option<FileLock>, options: &StoreOptions) -> Self {
-        // Beside the lanes, where there are several, one for each writer of the engine: for what is committed apart.
+        // Beside the lanes, where there are several, one for each writer of the engine, of which one more goes apart: for what is
+        // committed apart.
         let writers = std::thread::available_parallelism().map_or(1, usize::from);
-        let connections = if lanes > 1 { lanes + lanes.min(writers) } else { lanes };
+        let connections = if lanes > 1 { lanes + lanes.min(writers).max(2) } else { lanes };
         let writers = (!options.read_only).then(|| Pool::new(connector.clone(), connections, options.busy_timeout));
         Self {
             writers,

@@ -4,6 +4,11 @@
 //! waits for nobody. Nothing is acknowledged before its commit. A store that is away makes the writer wait and try
 //! again with the same batch: versions make that harmless, should the first try have succeeded unseen.
 //!
+//! A commit under way belongs to no actor: it goes on while its writer is restarted, and its callers are answered. Where commits run
+//! on the writer's own thread ([`WriterArgs::is_alone`]) it stands still with that thread, also where that is given up as stuck,
+//! and keeps the store's connection: the next writer's commits wait for it, as for a store that is away. If the thread ever goes
+//! on, so does it, and answers from another one; if the thread ends, its callers hear that the outcome is unknown.
+//!
 //! What partitions commit that are kept clear ([`bulkhead`]) goes apart from what the others have gathered: on a lane of its
 //! own, or, where the store has only one, before it, in turn with it. Then a batch of the others is as large as about
 //! `SHARED_US` take by the pace of those before, for so long what goes apart may have to wait. Statistics, for which nobody
@@ -97,6 +102,9 @@ const SHARED_US: u64 = 4_000;
 /// How many writes it has at least, however slow the store is, and at most.
 const SHARED_LEAST: usize = 32;
 const SHARED_MOST: usize = 128;
+/// How many writes say what one takes. Of a batch that was cut short and the next one, one has so many, whatever their messages
+/// are made of: a pace that has become another is noticed.
+const PACE_LEAST: usize = SHARED_LEAST / 2;
 /// How long ago is of late.
 const OF_LATE_MS: i64 = 1_000;
 
@@ -144,7 +152,7 @@ fn shared_batch(pace_us: u64) -> usize {
 /// What a write takes by now: a slow batch among others counts for a quarter. A few writes say nothing: what they take is the
 /// flush to disk.
 fn note_pace(pace_us: &AtomicU64, writes: usize, took: Duration) {
-    if writes < SHARED_LEAST {
+    if writes < PACE_LEAST {
         return;
     }
     let (now, before) = (took.as_micros() as u64 / writes as u64, pace_us.load(Ordering::Relaxed));
@@ -223,11 +231,7 @@ impl CommitWriter {
             let _idle = OnDrop(Some(move || {
                 let _ = me.tell_urgent(WriterMsg::Idle { lane: number });
             }));
-            let (writes, started) = (batch.len(), Instant::now());
-            let result = commit(&runtime, batch).await;
-            if let Some(pace) = pace {
-                note_pace(&pace, writes, started.elapsed());
-            }
+            let result = commit(&runtime, batch, pace.as_deref()).await;
             if is_alone {
                 // This thread may have been given up as stuck meanwhile: what it tells is not heard then.
                 runtime.io.spawn(async move { answer(replies, result) });
@@ -257,8 +261,8 @@ fn weight(write: &Write) -> usize {
     }
 }
 
-/// Commits, waiting for a store that is away.
-async fn commit(runtime: &Runtime, batch: Vec<Write>) -> CommitResult {
+/// Commits, waiting for a store that is away. What that takes is no pace: the try that commits is.
+async fn commit(runtime: &Runtime, batch: Vec<Write>, pace_us: Option<&AtomicU64>) -> CommitResult {
     Counters::add(&runtime.counters.batches, 1);
     Counters::add(&runtime.counters.writes, batch.len() as u64);
     runtime.meters.commit_writes.record(batch.len() as u64);
@@ -268,7 +272,11 @@ async fn commit(runtime: &Runtime, batch: Vec<Write>) -> CommitResult {
         let started = Instant::now();
         let result = runtime.store.commit(batch.clone()).await;
         failpoint::hit("commit.after");
-        runtime.meters.commit_time.record(started.elapsed().as_micros() as u64);
+        let took = started.elapsed();
+        runtime.meters.commit_time.record(took.as_micros() as u64);
+        if let (Ok(_), Some(pace_us)) = (&result, pace_us) {
+            note_pace(pace_us, batch.len(), took);
+        }
         let Err(StoreError::Unavailable(message)) = result else { return result };
         Counters::add(&runtime.counters.commit_retries, 1);
         tracing::warn!(%message, writes = batch.len(), "the store is away; the batch is tried again");
@@ -319,12 +327,16 @@ mod tests {
         assert_eq!(shared_batch(0), SHARED_MOST, "nothing is known");
         note_pace(&pace, 1, Duration::from_millis(3));
         assert_eq!(pace.load(Ordering::Relaxed), 0, "a lone write says nothing");
+        note_pace(&pace, SHARED_LEAST / 2 - 1, Duration::from_millis(3));
+        assert_eq!(pace.load(Ordering::Relaxed), 0, "nor do a few");
         note_pace(&pace, 100, Duration::from_millis(8));
         assert_eq!(shared_batch(pace.load(Ordering::Relaxed)), 50, "80 µs each");
         note_pace(&pace, 1_000, Duration::from_millis(400));
         assert_eq!(pace.load(Ordering::Relaxed), 160, "(3 * 80 + 400) / 4");
         assert_eq!(shared_batch(160), SHARED_LEAST);
         assert_eq!(shared_batch(1), SHARED_MOST);
+        note_pace(&pace, SHARED_LEAST / 2, Duration::from_micros(16 * 40));
+        assert_eq!(pace.load(Ordering::Relaxed), 130, "of so many, too: (3 * 160 + 40) / 4");
     }
 
     #[test]

@@ -333,7 +333,7 @@ impl Connection {
                 }
                 let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql), arguments);
                 // To its very end: what it commits may still be refused after its row has come.
-                query.fetch_all(&mut ***session).await?;
+                query.fetch_all(&mut ***session).await.map_err(Failure::of_granted)?;
             }
             Self::Sqlite(_) => {
                 for (bulk, rows) in granted {
@@ -373,6 +373,17 @@ impl Connection {
                 Ok(query.fetch_all(&mut ***link).await?.iter().map(|row| row.get(0)).collect())
             }
         }
+    }
+
+    /// The plan that PostgreSQL keeps of a bulk statement of a commit, whatever the values: a line for each part.
+    #[cfg(test)]
+    pub async fn explain_kept(&mut self, bulk: Bulk, rows: &Rows<'_>) -> Result<Vec<String>, Failure> {
+        use sqlx::Row as _;
+        let Self::Postgres(link) = self else { panic!("SQLite plans each statement for itself") };
+        let (sql, nulls) = (bulk.for_postgres(rows, 1), vec!["NULL"; rows.width()].join(", "));
+        let sql = format!("{AS_SERVICE}; PREPARE kept AS {sql}; EXPLAIN EXECUTE kept ({nulls}); DEALLOCATE kept");
+        let found = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut ***link).await?;
+        Ok(found.iter().map(|row| row.get(0)).collect())
     }
 
     /// Brings the schema up to date.

@@ -21,7 +21,7 @@ use super::cell::{Fields, Rows};
 use super::connection::{Bulk, Connection};
 use super::failure::Failure;
 use super::heads::Chain;
-use super::{SqlStore, blobs, commit, events, limits, schedules, signals, step_cache};
+use super::{Pools, SqlStore, blobs, commit, events, limits, schedules, signals, step_cache};
 
 const QUEUE: &str = "SELECT queue_key, run_id FROM run_state WHERE partition = $1 AND queue_key IS NOT NULL \
     AND (queue_key, run_id) > ($2, $3) ORDER BY queue_key, run_id LIMIT $4";
@@ -65,6 +65,10 @@ type Position = Option<(i64, RunId)>;
 impl Store for SqlStore {
     fn lanes(&self) -> usize {
         self.lanes
+    }
+
+    fn answers_from_its_own_thread(&self) -> bool {
+        matches!(self.readers(), Pools::Sqlite(_))
     }
 
     fn commit(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {

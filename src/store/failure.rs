@@ -37,6 +37,14 @@ impl Violation {
     }
 }
 
+impl Failure {
+    /// Why the one statement of a commit did not do its work: by a division by zero it says that what it took for granted is not so.
+    pub fn of_granted(error: sqlx::Error) -> Self {
+        let is_division = error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == "22012");
+        if is_division { Self::Stale } else { error.into() }
+    }
+}
+
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -90,8 +98,6 @@ fn of_database(error: &dyn DatabaseError) -> Failure {
 fn of_postgres(code: &str, constraint: Option<&str>, table: Option<&str>) -> Failure {
     let place = constraint.or(table).unwrap_or_default();
     match (&code[..2.min(code.len())], code) {
-        // A division by zero: no row divides, but the statement of a commit does where it is not so.
-        (_, "22012") => Failure::Stale,
         // Data, integrity, limits, and what our triggers raise.
         ("22" | "23" | "54" | "44", _) | (_, "P0001") => Failure::Violation(Violation {
             constraint: constraint.unwrap_or_default().to_owned(),
@@ -144,9 +150,8 @@ mod tests {
     }
 
     #[test]
-    fn a_division_by_zero_says_that_something_is_stale() {
-        assert_eq!(of_postgres("22012", None, None), Failure::Stale);
-        assert!(matches!(of_postgres("22003", None, None), Failure::Violation(_)), "a value is at fault");
+    fn a_division_by_zero_elsewhere_is_a_fault_of_a_value() {
+        assert!(matches!(of_postgres("22012", None, None), Failure::Violation(_)));
     }
 
     #[test]

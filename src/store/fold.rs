@@ -4,7 +4,8 @@
 //! for that commit waits for, too. Another connection folds most of it while the writer goes on, and leaves to the writer what
 //! came since. The writer alone begins the log anew, once all of it has been folded.
 //!
-//! Nothing depends on it: where it fails, or comes too late, the writer folds as before.
+//! Nothing depends on it: where it fails, or comes too late, the writer folds as before. But two connections may then fold at
+//! once, and SQLite before 3.51.3 could damage the file where one of them begins the log anew meanwhile. A test holds the version.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -110,6 +111,17 @@ mod tests {
         log.pages.store(0, Ordering::Relaxed);
         log.grows(PAGES);
         assert!(is_told());
+    }
+
+    /// The writer and the folder may checkpoint at the same time. Before 3.51.3 that could lose what was committed: one of them
+    /// took for folded what another had written into a log that was begun anew (SQLite's "WAL-reset bug").
+    #[tokio::test]
+    async fn sqlite_is_one_that_two_connections_may_fold() {
+        let mut connection = sqlite::in_memory().connect().await.expect("it connects");
+        let rows = connection.fetch("SELECT sqlite_version()", &[]).await.expect("it says");
+        let version = rows[0].fields().text().expect("a text");
+        let numbers: Vec<u32> = version.split('.').map(|part| part.parse().expect("a number")).collect();
+        assert!(numbers.as_slice() >= [3, 51, 3].as_slice(), "{version}");
     }
 
     #[tokio::test]

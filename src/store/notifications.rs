@@ -33,7 +33,7 @@ pub(super) const READ: Bulk = Bulk {
     before: "WITH u (id, tenant_id, user_id, at_ms) AS (",
     after: ") UPDATE notices SET status = 'read', read_at_ms = u.at_ms, updated_at_ms = u.at_ms FROM u \
             WHERE notices.id = u.id AND notices.tenant_id = u.tenant_id AND notices.user_id = u.user_id \
-            AND notices.status = 'unread' RETURNING notices.id",
+            AND (notices.status = 'unread') IS TRUE RETURNING notices.id",
 };
 pub(super) const ARCHIVED: Bulk = Bulk {
     before: "WITH u (id, tenant_id, user_id, at_ms) AS (",

@@ -6,8 +6,8 @@ use core314_actors::ports::Scope;
 
 use super::cell::{Cell, Rows};
 use super::commit::{
-    batch, connections, definitions, effects, escalations, events, gather, limits, people, runs, schedules, signals,
-    statistics, webhooks,
+    batch, connections, definitions, effects, escalations, events, gather, limits, people, rollouts, runs, schedules,
+    signals, statistics, webhooks,
 };
 use super::connection::{Bulk, Connection};
 use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, step_cache, views};
@@ -15,7 +15,7 @@ use super::{SqlStore, StoreOptions, blobs, bulk, engine, heads, notifications, s
 /// A statement with the types of its columns: a letter each.
 type Keyed = (&'static str, Bulk, &'static str);
 
-const WRITTEN: [Keyed; 39] = [
+const WRITTEN: [Keyed; 41] = [
     ("step_cache::KEEP", step_cache::KEEP, "uuuujiii"),
     ("runs::FREED_KEY", runs::FREED_KEY, "uthjii"),
     ("runs::NEXT_STATES", runs::NEXT_STATES, "uuiittiiii"),
@@ -29,6 +29,8 @@ const WRITTEN: [Keyed; 39] = [
     ("bulk::NEXT_ITEMS", bulk::NEXT_ITEMS, "uiutit"),
     ("bulk::NOTED", bulk::NOTED, "uit"),
     ("batch::LEASES", batch::LEASES, "i"),
+    ("statistics::COVERED", statistics::COVERED, "iii"),
+    ("rollouts::COUNTERS", rollouts::COUNTERS, "uiiuii"),
     ("definitions::NEXT_FLOW", definitions::NEXT_FLOW, "uuuutibbtjuuii"),
     ("webhooks::NEXT_WEBHOOK", webhooks::NEXT_WEBHOOK, "uuuuttjjtutjbiii"),
     ("connections::NEXT_INTEGRATION", connections::NEXT_INTEGRATION, "uuuuttjbiii"),
@@ -83,6 +85,14 @@ const READ: [Keyed; 11] = [
     ("limits::GATHERED", super::limits::GATHERED, "u"),
     ("statistics::STORED", statistics::STORED, "iutii"),
     ("escalations::OPEN_AMONG", super::escalations::OPEN_AMONG, "utiiu"),
+];
+
+/// What is held for as long as a transaction lasts, on PostgreSQL.
+const HELD: [Keyed; 4] = [
+    ("batch::LEASES_HELD", batch::LEASES_HELD, "i"),
+    ("batch::LEASES_GRANTED", batch::LEASES_GRANTED, "ii"),
+    ("heads::HEADS_HELD", heads::HEADS_HELD, "ti"),
+    ("statistics::HELD", statistics::HELD, "iutii"),
 ];
 
 /// What PostgreSQL must read by its key alone. The plan of a commit's one statement is kept, also where it was made of an empty
@@ -168,12 +178,12 @@ async fn sqlite_finds_what_is_held_back_by_its_own_index() {
     }
 }
 
-#[tokio::test]
-async fn postgres_looks_up_by_index() {
+/// A connection to a database of a test's own.
+async fn on_postgres(what: &str) -> Connection {
     let url = std::env::var("CORE314_TEST_POSTGRES_URL")
         .expect("CORE314_TEST_POSTGRES_URL is not set: run the tests under scripts/with-postgres.sh");
     let (server, _) = url.rsplit_once('/').expect("the address names a database");
-    let name = format!("plans_{}", std::process::id());
+    let name = format!("{what}_{}", std::process::id());
     let mut base = super::postgres::connector(&url, &StoreOptions::default())
         .expect("a valid address")
         .connect()
@@ -181,21 +191,45 @@ async fn postgres_looks_up_by_index() {
         .expect("it connects");
     base.create_database(&name).await.expect("a database can be created");
     let store = SqlStore::open(&format!("{server}/{name}"), StoreOptions::default()).await.expect("it opens");
-    let mut connection = store.connector.connect().await.expect("it connects");
+    store.connector.connect().await.expect("it connects")
+}
+
+#[tokio::test]
+async fn postgres_looks_up_by_index() {
+    let mut connection = on_postgres("plans").await;
     let is_scan = |line: &str| line.contains("Seq Scan");
     assert_eq!(scans(&mut connection, &WRITTEN, is_scan).await, [""; 0]);
     assert_eq!(scans(&mut connection, &NOTED, is_scan).await, [""; 0]);
     assert_eq!(scans(&mut connection, &READ, is_scan).await, [""; 0]);
+    connection.begin_write().await.expect("begins");
+    assert_eq!(scans(&mut connection, &HELD, is_scan).await, [""; 0]);
+}
+
+/// Whether a plan walks a whole index, such as a partial one of all tenants.
+fn walks(plan: &[String]) -> bool {
+    let is_walk = |line: &String| line.contains("Index Scan") || line.contains("Index Only Scan");
+    let has_key = |next: Option<&String>| next.is_some_and(|line| line.trim_start().starts_with("Index Cond: "));
+    plan.iter().enumerate().any(|(i, line)| line.contains("Seq Scan") || is_walk(line) && !has_key(plan.get(i + 1)))
+}
+
+/// Not only how PostgreSQL would run a statement with these rows: how it goes on to run it, by the plan that it keeps.
+#[tokio::test]
+async fn postgres_keeps_plans_that_look_up_by_key() {
+    let mut connection = on_postgres("kept").await;
+    for (name, bulk, types) in WRITTEN.iter().chain(&NOTED).chain(&HELD).copied() {
+        let plan = connection.explain_kept(bulk, &rows(types, 1)).await.expect("the statement is valid");
+        assert!(plan.len() > 1 && !walks(&plan), "{name}: {plan:#?}");
+    }
     for (name, bulk, types, way) in BY_KEY_ALONE {
-        let plan = connection.explain(bulk, &rows(types, 1)).await.expect("the statement is valid");
+        let plan = connection.explain_kept(bulk, &rows(types, 1)).await.expect("the statement is valid");
         assert!(plan.iter().any(|line| line.contains(way)), "{name}: {plan:#?}");
     }
-    connection.begin_write().await.expect("begins");
-    let held = [
-        ("batch::LEASES_HELD", batch::LEASES_HELD, "i"),
-        ("batch::LEASES_GRANTED", batch::LEASES_GRANTED, "ii"),
-        ("heads::HEADS_HELD", heads::HEADS_HELD, "ti"),
-        ("statistics::HELD", statistics::HELD, "iutii"),
-    ];
-    assert_eq!(scans(&mut connection, &held, is_scan).await, [""; 0]);
+}
+
+#[test]
+fn a_walk_through_a_whole_index_is_seen() {
+    let plan = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    let walk = "  ->  Index Only Scan using flows_by_trigger on flows f";
+    assert!(walks(&plan(&["Insert", walk])) && walks(&plan(&["Insert", walk, "        Filter: false"])));
+    assert!(!walks(&plan(&["Insert", walk, "        Index Cond: (tenant_id = unnest.unnest_1)"])));
 }

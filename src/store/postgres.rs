@@ -49,9 +49,14 @@ BEGIN
     END LOOP;
 END $$";
 
+/// How many statements a writer's session keeps. A commit's one statement has a text for each set of parts that it has, and its
+/// plan takes memory in the server: what comes seldom is rather planned anew.
+const KEPT_BY_WRITERS: usize = 64;
+
 /// How writers connect, and whoever reads at length.
 pub(super) fn connector(url: &str, options: &StoreOptions) -> Result<Connector, StoreError> {
-    Ok(Connector::Postgres(Box::new(session(url, options.write_limit, options)?)))
+    let session = session(url, options.write_limit, options)?;
+    Ok(Connector::Postgres(Box::new(session.statement_cache_capacity(KEPT_BY_WRITERS))))
 }
 
 /// The readers. They connect when they are first used.

@@ -4,8 +4,8 @@
 //!
 //! The process locks `<file>.lock` for as long as it may write; SQLite's own locks would let a second process in between
 //! two transactions, and both would believe that the partitions are theirs. The write-ahead log is folded into the
-//! file when it has grown to 16 MB, and before that beside the writer (`store/fold.rs`). Readers cannot write, and what one of them computes ends with its time limit, so that
-//! none of them keeps the log from being folded.
+//! file when it has grown to 16 MB, and before that beside the writer (`store/fold.rs`). Readers cannot write, and what
+//! one of them computes ends with its time limit, so that none of them keeps the log from being folded.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -6,6 +6,8 @@ mod bed;
 mod failures;
 #[path = "store/isolation.rs"]
 mod isolation;
+#[path = "store/lanes.rs"]
+mod lanes;
 #[path = "store/nodes.rs"]
 mod nodes;
 #[path = "store/steps.rs"]

@@ -18,20 +18,21 @@ pub(super) struct Threads {
     writers: Range<usize>,
     /// The thread of what is kept clear; one of the workers where nothing is.
     apart: usize,
-    /// Whether the writer of a store that takes one batch at a time has a thread to itself.
+    /// Whether there is one writer, on a thread without partitions, of a store that does best with that.
     pub is_writer_alone: bool,
 }
 
 impl Threads {
-    /// For so many workers, batches that the store takes at once, and partitions.
-    pub fn new(workers: usize, lanes: usize, partitions: u16) -> Self {
+    /// For so many workers, batches that the store takes at once, and partitions; `is_answered_apart`: whether the store
+    /// answers from a thread of its own.
+    pub fn new(workers: usize, lanes: usize, is_answered_apart: bool, partitions: u16) -> Self {
         let keeps = bulkhead::keeps(partitions);
         let each_has_one = lanes >= workers && lanes.is_multiple_of(workers);
         let writers = if each_has_one { 0..workers } else { workers..workers + 1 };
         let apart = if keeps { writers.end } else { 0 };
         // A store that takes one batch at a time has one writer, who knows what goes before what.
         let writers = if keeps && each_has_one && lanes > 1 { 0..workers + 1 } else { writers };
-        Self { partitions, workers, writers, apart, is_writer_alone: lanes == 1 && !each_has_one }
+        Self { partitions, workers, writers, apart, is_writer_alone: is_answered_apart && !each_has_one }
     }
 
     /// How many there are.
@@ -59,35 +60,38 @@ mod tests {
     #[test]
     fn what_is_kept_clear_has_a_thread_of_its_own() {
         // PostgreSQL: each thread has its writer.
-        let threads = Threads::new(2, 4, 64);
+        let threads = Threads::new(2, 4, false, 64);
         assert_eq!((threads.count(), threads.writers(), threads.is_writer_alone), (3, 0..3, false));
         assert_eq!([0, 1, 55, 56, 63].map(|n| threads.of(n)), [(0, 0), (1, 1), (1, 1), (2, 2), (2, 2)]);
         // SQLite: all share one, on a thread without partitions.
-        let threads = Threads::new(2, 1, 64);
+        let threads = Threads::new(2, 1, true, 64);
         assert_eq!((threads.count(), threads.writers(), threads.is_writer_alone), (4, 2..3, true));
         assert_eq!([0, 1, 55, 56, 63].map(|n| threads.of(n)), [(0, 0), (1, 0), (1, 0), (3, 0), (3, 0)]);
+        // PostgreSQL with one lane: they share one, too, and its commits are waited for beside other work.
+        let of_one_lane = Threads::new(2, 1, false, 64);
+        assert_eq!(of_one_lane, Threads { is_writer_alone: false, ..threads });
     }
 
     #[test]
     fn few_partitions_need_no_more_threads_than_before() {
-        let threads = Threads::new(2, 4, 7);
+        let threads = Threads::new(2, 4, false, 7);
         assert_eq!((threads.count(), threads.writers(), threads.of(6)), (2, 0..2, (0, 0)));
-        let threads = Threads::new(2, 1, 7);
+        let threads = Threads::new(2, 1, true, 7);
         assert_eq!((threads.count(), threads.writers(), threads.of(6)), (3, 2..3, (0, 0)));
     }
 
     #[test]
     fn one_core_has_two_threads() {
-        let threads = Threads::new(1, 4, 64);
+        let threads = Threads::new(1, 4, false, 64);
         assert_eq!((threads.count(), threads.of(0), threads.of(63)), (2, (0, 0), (1, 1)));
-        let threads = Threads::new(1, 1, 64);
+        let threads = Threads::new(1, 1, true, 64);
         assert_eq!((threads.count(), threads.writers(), threads.is_writer_alone), (2, 0..1, false));
         assert_eq!((threads.of(0), threads.of(63)), ((0, 0), (1, 0)), "SQLite has one writer");
     }
 
     #[test]
     fn batches_that_cannot_be_shared_out_have_one_writer() {
-        let threads = Threads::new(3, 4, 64);
+        let threads = Threads::new(3, 4, false, 64);
         assert_eq!((threads.count(), threads.writers(), threads.is_writer_alone), (5, 3..4, false));
         assert_eq!((threads.of(2), threads.of(60)), ((2, 0), (4, 0)));
     }

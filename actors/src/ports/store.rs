@@ -33,11 +33,13 @@ pub trait Store:
     /// How many batches may be in flight at once. Writes of one partition always take the same lane.
     fn lanes(&self) -> usize;
 
+    /// Whether a thread of its own answers each statement of a commit: then it is best waited for on a thread without other work.
+    fn answers_from_its_own_thread(&self) -> bool;
+
     /// Commits a batch in one durable transaction and says of each write, in order, what became of it.
     ///
-    /// First the versions of all aggregates are locked and checked; only the survivors' rows follow. A row that the
-    /// database refuses is found by halving the batch, and fails its own write alone. An `Err` means that the outcome
-    /// of the whole batch is not known, or that nothing was written.
+    /// First the versions of all aggregates are locked and checked; only the survivors' rows follow. A row that the database refuses
+    /// is found by halving the batch, and fails its own write alone. An `Err`: the outcome of all is not known, or nothing was written.
     fn commit(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>>;
 
     /// Runs with something under way or ready, in the order of their queue keys, after the given one.

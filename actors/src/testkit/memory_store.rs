@@ -307,6 +307,11 @@ impl Store for MemoryStore {
         1
     }
 
+    /// As SQLite, so that tests wait for commits in both ways.
+    fn answers_from_its_own_thread(&self) -> bool {
+        true
+    }
+
     fn commit(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
         let lost = || ready(Err(StoreError::Unavailable("the connection was lost".to_owned())));
         if take(&self.lose_before) {

@@ -46,6 +46,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         let careful = fresh || !self.connection.is_postgres();
         events::hold(&mut self).await?;
         self.fence(careful).await?;
+        statistics::cover(&mut self, careful).await?;
         runs::claim_keys(&mut self).await?;
         runs::claim_names(&mut self).await?;
         schedules::fire(&mut self).await?;

@@ -22,7 +22,7 @@ pub(in crate::store) const DECIDED: Bulk = Bulk {
     after: ") UPDATE approvals AS a SET status = u.status, decided_by = u.decided_by, \
             decided_at_ms = u.decided_at_ms, notes = u.notes, form = u.form FROM u \
             WHERE a.run_id = u.run_id AND a.step_no IS NOT DISTINCT FROM u.step_no AND a.tenant_id = u.tenant_id \
-            AND a.status = 'pending'",
+            AND (a.status = 'pending') IS TRUE",
 };
 const COUNTERS: Bulk = Bulk {
     before: "INSERT INTO flow_counters (flow_id, partition, tenant_id, runs, successful, failed, duration_sum_ms, \

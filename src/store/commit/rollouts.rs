@@ -28,14 +28,16 @@ const END: Bulk = Bulk {
     after: ") UPDATE flow_rollouts SET status = u.status, reason = u.reason, ended_at_ms = u.ended_at_ms FROM u \
             WHERE flow_rollouts.id = u.id RETURNING flow_rollouts.id",
 };
-/// Only runs of the two versions count, and only while the roll-out runs. SQLite reads `ON` after a join as its condition
+/// Only runs of the two versions count, and only while the roll-out runs: a flow has one that does. Looked up for each row, so
+/// that the plan that is kept never reads the roll-outs of all flows. SQLite reads `ON` after a table as a join's condition
 /// unless a WHERE stands between.
 pub(in crate::store) const COUNTERS: Bulk = Bulk {
     before: "WITH u (flow_id, flow_version, partition, tenant_id, runs, failed) AS (",
     after: ") INSERT INTO flow_rollout_counters (rollout_id, flow_version, partition, tenant_id, runs, failed) \
-            SELECT r.id, u.flow_version, u.partition, u.tenant_id, u.runs, u.failed FROM u \
-            JOIN flow_rollouts r ON r.flow_id = u.flow_id AND r.status = 'running' AND r.tenant_id = u.tenant_id \
-            WHERE u.flow_version = r.candidate_version OR u.flow_version = r.base_version \
+            SELECT id, flow_version, partition, tenant_id, runs, failed FROM (SELECT (SELECT r.id FROM flow_rollouts r \
+            WHERE r.flow_id = u.flow_id AND r.status = 'running' AND r.tenant_id = u.tenant_id \
+            AND (r.candidate_version = u.flow_version OR r.base_version = u.flow_version)) AS id, \
+            u.flow_version, u.partition, u.tenant_id, u.runs, u.failed FROM u) AS counted WHERE id IS NOT NULL \
             ON CONFLICT (rollout_id, flow_version, partition) DO UPDATE SET \
             runs = flow_rollout_counters.runs + excluded.runs, failed = flow_rollout_counters.failed + excluded.failed",
 };

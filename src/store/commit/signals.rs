@@ -73,13 +73,14 @@ pub(in crate::store) const NAMED: Bulk = Bulk {
     after: ") UPDATE idempotency_keys SET answer = u.answer FROM u WHERE idempotency_keys.tenant_id = u.tenant_id \
             AND idempotency_keys.key = u.key AND idempotency_keys.body_hash = u.body_hash",
 };
-/// The runs among these whose tenant has somebody that waits for ends.
+/// The runs among these whose tenant has somebody that waits for ends. `LIMIT 1`, not `EXISTS`: the plan that is kept
+/// then looks into each tenant's flows, and never through those of all.
 pub(in crate::store) const ENDS: Bulk = Bulk {
     before: "WITH u (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, created_at_ms) AS (",
     after: ") INSERT INTO occurrences (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
             created_at_ms) SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
-            created_at_ms FROM u WHERE EXISTS (SELECT 1 FROM flows f WHERE f.tenant_id = u.tenant_id \
-            AND f.trigger_type = 'flow_finished' AND f.is_active)",
+            created_at_ms FROM u WHERE (SELECT true FROM flows f WHERE f.tenant_id = u.tenant_id \
+            AND f.trigger_type = 'flow_finished' AND f.is_active LIMIT 1)",
 };
 /// SQLite uses a partial index for its own words alone.
 pub(in crate::store) const ENDS_SQLITE: Bulk = Bulk {

@@ -8,7 +8,8 @@
 //! What is asked over all tenants would be a row for every tenant, hour and type of action. So everything is counted twice:
 //! for its tenant, and for the platform.
 //!
-//! How someone could get this wrong: to read a row without holding it, or to hold rows in another order than everybody.
+//! How someone could get this wrong: to read a row without holding it, to hold rows in another order than everybody, or to note
+//! what is covered before the leases are held.
 
 use std::collections::BTreeMap;
 
@@ -56,23 +57,45 @@ const SUMS: Bulk = Bulk {
             executions = excluded.executions, successful = excluded.successful, failed = excluded.failed, \
             attempts = excluded.attempts, duration_sum_ms = excluded.duration_sum_ms, sketch = excluded.sketch",
 };
-const COVERED: &str = "UPDATE partition_leases SET covered_seq = $1 WHERE partition = $2 AND epoch = $3";
+/// The leases are held already, or are by this very statement: their rows come in order of partition, as whoever holds them takes
+/// them, so that no takeover and no other lane waits for it in a circle.
+pub(in crate::store) const COVERED: Bulk = Bulk {
+    before: "WITH u (partition, epoch, seq) AS (",
+    after: ") UPDATE partition_leases SET covered_seq = u.seq FROM u WHERE partition_leases.partition = u.partition \
+            AND partition_leases.epoch = u.epoch RETURNING partition_leases.partition",
+};
 
 /// A row's key and its stripe, in the order in which rows are held.
 type Place = (StatKey, i64);
 
-/// Adds what the batch counted, and notes the positions that it covers.
+/// Notes the positions that the batch's statistics cover: right after its leases are held, be it in the same statement, and before
+/// ends of chains and whatever else comes after them. Another lane that has some of these leases may wait for any of that.
+pub(super) async fn cover(batch: &mut Batch<'_, '_>, careful: bool) -> Result<(), Failure> {
+    // A partition that counted twice covers what it said last.
+    let last: BTreeMap<u16, &StatisticsWrite> = counted(batch).map(|write| (write.partition, write)).collect();
+    let mut covered = Rows::new(3);
+    for (partition, write) in last {
+        covered.push([partition.into(), write.epoch.into(), write.covered_seq.into()]);
+    }
+    if careful {
+        return batch.connection.bulk(COVERED, &covered).await.map(drop);
+    }
+    batch.granted.push((COVERED, covered));
+    Ok(())
+}
+
+fn counted<'a>(batch: &Batch<'a, '_>) -> impl Iterator<Item = &'a StatisticsWrite> {
+    batch.survivors().filter_map(|(_, write)| match write {
+        Write::Statistics(statistics) => Some(&**statistics),
+        _ => None,
+    })
+}
+
+/// Adds what the batch counted.
 pub(super) async fn add(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
-    let writes: Vec<&StatisticsWrite> = batch
-        .survivors()
-        .filter_map(|(_, write)| match write {
-            Write::Statistics(statistics) => Some(&**statistics),
-            _ => None,
-        })
-        .collect();
     let stripes = if batch.connection.is_postgres() { STRIPES } else { 1 };
     let mut sums: BTreeMap<Place, Stat> = BTreeMap::new();
-    for write in &writes {
+    for write in counted(batch) {
         let stripe = i64::from(write.partition) % stripes;
         for (key, stat) in &write.rows {
             let of_all = StatKey { tenant: Owner::platform().tenant, ..key.clone() };
@@ -87,10 +110,6 @@ pub(super) async fn add(batch: &mut Batch<'_, '_>) -> Result<(), Failure> {
             sums.entry(place).or_default().merge(&stat);
         }
         batch.connection.bulk(SUMS, &rows(sums.iter())).await?;
-    }
-    for write in writes {
-        let covered = [write.covered_seq.into(), write.partition.into(), write.epoch.into()];
-        batch.connection.fetch(COVERED, &covered).await?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use core314_domain::ids::RowId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::bed::{Bed, patient};
+use super::bed::{Bed, Raw, patient};
 
 const LEASE_MS: i64 = 3_600_000;
 
@@ -104,4 +104,43 @@ async fn what_a_stopped_process_holds_does_not_stop_a_takeover() {
     assert!(began.elapsed() >= Duration::from_millis(300), "it waited for what may yet be committed");
     let late = stopped.run("UPDATE partition_leases SET taken_at_ms = 0; COMMIT").await;
     late.expect_err("its transaction was ended, and nothing of it counts");
+}
+
+/// Until somebody waits in this database for what another transaction holds.
+async fn somebody_waits(watcher: &mut Raw) {
+    let waiting = "SELECT pid::text, wait_event FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let seen = async {
+        while watcher.pairs(waiting).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), seen).await.expect("somebody waits");
+}
+
+/// What a commit saw when it began does not count: what it finds when the takeover is over does.
+#[tokio::test]
+async fn a_commit_that_a_takeover_overtakes_is_fenced() {
+    for is_of_a_run in [true, false] {
+        let bed = Bed::postgres().await;
+        let mut samples = Samples::new(75);
+        let (_, epoch) = holder(&bed, &mut samples).await;
+        let owner = samples.owner();
+        let run = samples.accept(2, epoch);
+        let write = if is_of_a_run {
+            Write::Run(Arc::new(run.clone()))
+        } else {
+            Write::Audit(Box::new(samples.audit(owner, 0)))
+        };
+        let (mut taker, mut watcher) = (bed.raw().await, bed.raw().await);
+        let takes = "SET ROLE core314_service; BEGIN; UPDATE partition_leases SET epoch = epoch + 1";
+        taker.run(takes).await.expect("it takes them");
+        let ends = async {
+            somebody_waits(&mut watcher).await;
+            taker.run("COMMIT").await.expect("it has them");
+        };
+        let (outcomes, ()) = tokio::join!(commit(&*bed, vec![write]), ends);
+        assert_eq!(outcomes, [Outcome::Fenced], "of a run: {is_of_a_run}");
+        assert!(bed.load_runs(vec![run.id]).await.expect("loads").is_empty());
+    }
 }

@@ -251,6 +251,21 @@ impl<'b> Scene<'b> {
         self.bed.outbox(of.id).await.expect("they are read").len()
     }
 
+    /// By which transactions, and which statements of each, PostgreSQL wrote events and what was to be sent of one, and its
+    /// figures of their rule.
+    async fn written_by(&self, events: &[RowId]) -> Vec<(String, String)> {
+        let ids = events.iter().map(|id| format!("'{}'", id.0)).collect::<Vec<_>>().join(", ");
+        let mut raw = self.bed.raw().await;
+        raw.run("SET ROLE core314_service").await.expect("the login is a member");
+        let of = |rows: &str| format!("SELECT xmin::text, cmin::text FROM {rows}");
+        let rows = [
+            of(&format!("escalations WHERE id IN ({ids})")),
+            of(&format!("outbox WHERE escalation_id IN ({ids})")),
+            of(&format!("rules WHERE id = '{}'", self.rule.id.0)),
+        ];
+        raw.pairs(&rows.join(" UNION ")).await
+    }
+
     /// What is still written down, of these.
     async fn left(&self, noted: &[RowId]) -> Vec<RowId> {
         let page = self.bed.occurrences(None, 100).await.expect("a page");
@@ -334,6 +349,10 @@ async fn different_events_of_one_batch_are_each_as_if_alone() {
         assert!(scene.left(&noted).await.is_empty(), "{}", bed.url);
         let rows = bed.outbox(b.id).await.expect("they are read");
         assert!(rows.iter().all(|row| row.status == OutboxStatus::Sent) && rows.len() == 1, "{}", bed.url);
+        if bed.url.starts_with("postgres") {
+            let by = scene.written_by(&[a.id, b.id, next.id]).await;
+            assert_eq!(by.len(), 1, "all of it by one statement: {by:?}");
+        }
         // What was held back is told by the new one.
         assert_eq!(scene.waking(NOW_MS + 2_000).await, [b.id], "{}", bed.url);
 

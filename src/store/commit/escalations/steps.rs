@@ -25,13 +25,13 @@ use crate::store::commit::signals::{cross_out, occurrence_row};
 use crate::store::connection::{Bulk, Connection};
 use crate::store::failure::Failure;
 
-/// The events among these whose tenant has a flow that an escalation starts.
+/// The events among these whose tenant has a flow that an escalation starts. `LIMIT 1` as in [`super::FAILURES`].
 pub(in crate::store) const OPENED: Bulk = Bulk {
     before: super::FAILURES.before,
     after: ") INSERT INTO occurrences (id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
             created_at_ms) SELECT id, tenant_id, user_id, organization_id, kind, subject_id, context, triggered_by, \
-            created_at_ms FROM u WHERE EXISTS (SELECT 1 FROM flows f WHERE f.tenant_id = u.tenant_id \
-            AND f.trigger_type = 'escalation' AND f.is_active)",
+            created_at_ms FROM u WHERE (SELECT true FROM flows f WHERE f.tenant_id = u.tenant_id \
+            AND f.trigger_type = 'escalation' AND f.is_active LIMIT 1)",
 };
 /// SQLite uses a partial index for its own words alone.
 pub(in crate::store) const OPENED_SQLITE: Bulk = Bulk {
