@@ -1,6 +1,11 @@
 //! Several servers over one PostgreSQL: one has the work, and the other takes over when the first was killed, was stopped, or
 //! leaves. Nothing is lost or doubled by it.
 
+#[path = "nodes/chaos.rs"]
+mod chaos;
+#[path = "nodes/wire.rs"]
+mod wire;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -10,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::sink::Sink;
 use super::support::{Installation, Server, StoreKind, tail};
+use wire::Wire;
 
 /// Longer than any takeover, also on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -20,53 +26,87 @@ const TAKEOVER: Duration = Duration::from_secs(15);
 const TRIGGERS: u64 = 24;
 
 /// Longer than a test may take: who waits for it fails.
-fn long_lease() -> (&'static str, String) {
-    ("CORE314__CLUSTER__LEASE_MS", "600000".to_owned())
+fn long_lease() -> [(&'static str, String); 1] {
+    [("CORE314__CLUSTER__LEASE_MS", "600000".to_owned())]
 }
 
-/// Two machines with one database.
-struct Pair {
-    first: Installation,
-    second: Installation,
+/// Machines with one database.
+struct Site {
+    machines: Vec<Installation>,
 }
 
-impl Pair {
-    async fn new() -> Self {
+impl Site {
+    async fn new(machines: usize) -> Self {
         let first = Installation::new(StoreKind::Postgres).await;
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let second = Installation { dir, database_url: first.database_url.clone() };
-        Self { first, second }
+        let url = first.database_url.clone();
+        let another = |_| {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            Installation { dir, database_url: url.clone() }
+        };
+        let machines = std::iter::once(first).chain((1..machines).map(another)).collect();
+        Self { machines }
     }
 
-    /// A server that has the work, and one that stands by, with the lease that servers have.
-    fn start(&self) -> (Server, Server) {
+    /// Starts a server, which works or stands by.
+    fn start(&self, at: usize) -> Server {
+        self.start_with(at, &[])
+    }
+
+    fn start_with(&self, at: usize, more: &[(&str, String)]) -> Server {
         // What a stopped process holds is freed after the time that servers have, and not that of patient tests.
-        self.start_with(&[("CORE314__STORE__IDLE_LIMIT_MS", "2000".to_owned())])
+        let mut environment = vec![("CORE314__STORE__IDLE_LIMIT_MS", "2000".to_owned())];
+        environment.extend_from_slice(more);
+        Server::start_with(&self.machines[at], &environment).expect("the server starts")
+    }
+
+    /// A server that works, and one that stands by.
+    fn start_both(&self) -> (Server, Server) {
+        (self.start(0), self.start(1))
     }
 
     /// The same, with a lease that outlasts the test: nobody takes over because it has run out.
-    fn start_for_long(&self) -> (Server, Server) {
-        self.start_with(&[long_lease()])
-    }
-
-    fn start_with(&self, environment: &[(&'static str, String)]) -> (Server, Server) {
-        let start = |at| Server::start_with(at, environment).expect("the server starts");
-        (start(&self.first), start(&self.second))
+    fn start_both_for_long(&self) -> (Server, Server) {
+        (self.start_with(0, &long_lease()), self.start_with(1, &long_lease()))
     }
 
     fn logs(&self) -> String {
-        let of = |at: &Installation| tail(&at.dir.path().join("server.log"));
-        format!("first:\n{}\nsecond:\n{}", of(&self.first), of(&self.second))
+        let of = |(at, machine): (usize, &Installation)| {
+            format!("server {at}:\n{}", tail(&machine.dir.path().join("server.log")))
+        };
+        self.machines.iter().enumerate().map(of).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The last machine sees the database past whatever a test does to the others' way there.
+    fn observer(&self) -> &Installation {
+        self.machines.last().expect("there is one")
     }
 
     /// Waits until a server is ready.
     async fn ready(&self, server: &Server) {
         let began = Instant::now();
-        let ask = || server.http.get(format!("{}/readyz", server.url)).send();
-        while !ask().await.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+        while !is_ready(server).await {
             assert!(began.elapsed() < PATIENCE, "it is not ready\n{}", self.logs());
         }
         println!("ready after {} ms", began.elapsed().as_millis());
+    }
+
+    /// Waits until another server than this one is ready, and says which.
+    async fn another_is_ready(&self, servers: &[Server], than: usize) -> usize {
+        let began = Instant::now();
+        loop {
+            for (at, server) in servers.iter().enumerate().filter(|(at, _)| *at != than) {
+                if is_ready(server).await {
+                    println!("server {at} is ready after {} ms", began.elapsed().as_millis());
+                    return at;
+                }
+            }
+            assert!(began.elapsed() < PATIENCE, "none takes over\n{}", self.logs());
+        }
+    }
+
+    /// How many rows the log and the audit log have.
+    async fn history(&self) -> Vec<String> {
+        self.observer().rows("SELECT (SELECT count(*) FROM log) || ' ' || (SELECT count(*) FROM audit)").await
     }
 
     /// Waits until all runs have ended, and checks that each of them was done once.
@@ -96,9 +136,14 @@ impl Pair {
             let completed = rows.iter().filter(|row| row["success"] == true).count();
             assert_eq!(completed, 1, "{execution} completed {completed} times");
         }
-        let (code, printed) = self.second.run(&["log", "verify"]);
+        let (code, printed) = self.observer().run(&["log", "verify"]);
         assert_eq!(code, 0, "log verify: {printed}");
     }
+}
+
+async fn is_ready(server: &Server) -> bool {
+    let answer = server.http.get(format!("{}/readyz", server.url)).send().await;
+    answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
 }
 
 /// Saves a flow of two calls, and gives its webhook's path.
@@ -130,8 +175,8 @@ async fn nodes(server: &Server) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_second_server_stands_by_and_says_so() {
-    let pair = Pair::new().await;
-    let (first, mut second) = pair.start_for_long();
+    let site = Site::new(2).await;
+    let (first, mut second) = site.start_both_for_long();
     let get = async |path: &str| second.http.get(format!("{}{path}", second.url)).send().await.expect("an answer");
     assert_eq!(get("/healthz").await.status(), StatusCode::OK);
     let ready = get("/readyz").await;
@@ -154,74 +199,119 @@ async fn a_second_server_stands_by_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_killed_server_s_work_is_taken_over_and_finished() {
-    let (pair, sink) = (Pair::new().await, Sink::start());
+    let (site, sink) = (Site::new(2).await, Sink::start());
     let starting = Instant::now();
-    let (mut first, second) = pair.start();
+    let (mut first, second) = site.start_both();
     let to_start = starting.elapsed();
     let hook = saved(&first, &sink).await;
     trigger(&first, &hook, 0..TRIGGERS).await;
     let killed = Instant::now();
     first.kill();
-    pair.ready(&second).await;
+    site.ready(&second).await;
     // What is answered is committed, under the new epoch.
     trigger(&second, &hook, TRIGGERS..TRIGGERS + 1).await;
     let took = killed.elapsed();
     assert!(
         took < TAKEOVER + to_start,
         "taken over after {took:?}, where two starts took {to_start:?}\n{}",
-        pair.logs()
+        site.logs()
     );
-    pair.all_is_done_once(&second, TRIGGERS as usize + 1).await;
+    site.all_is_done_once(&second, TRIGGERS as usize + 1).await;
     assert_eq!(nodes(&second).await, ["active 64"]);
     // The killed one comes back as one that stands by.
-    let back = Server::start(&pair.first);
+    let back = site.start(0);
     assert_eq!(nodes(&second).await, ["active 64", "standby 0"]);
     drop(back);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_stopped_server_that_wakes_commits_nothing_and_leaves() {
-    let (pair, sink) = (Pair::new().await, Sink::start());
-    let (mut first, second) = pair.start();
+    let (site, sink) = (Site::new(2).await, Sink::start());
+    let (mut first, second) = site.start_both();
     let hook = saved(&first, &sink).await;
     trigger(&first, &hook, 0..TRIGGERS).await;
     first.signal(Signal::SIGSTOP);
-    pair.ready(&second).await;
+    site.ready(&second).await;
     trigger(&second, &hook, TRIGGERS..TRIGGERS + 4).await;
-    pair.all_is_done_once(&second, TRIGGERS as usize + 4).await;
-    let counted = "SELECT (SELECT count(*) FROM log) || ' ' || (SELECT count(*) FROM audit)";
-    let before = pair.second.rows(counted).await;
+    site.all_is_done_once(&second, TRIGGERS as usize + 4).await;
+    let before = site.history().await;
     first.signal(Signal::SIGCONT);
-    assert_eq!(first.wait(), Some(75), "{}", pair.logs());
-    assert!(tail(&pair.first.dir.path().join("server.log")).contains("another node has taken"), "{}", pair.logs());
-    assert_eq!(pair.second.rows(counted).await, before, "the woken server has committed something");
-    pair.all_is_done_once(&second, TRIGGERS as usize + 4).await;
+    assert_eq!(first.wait(), Some(75), "{}", site.logs());
+    assert!(
+        tail(&site.machines[0].dir.path().join("server.log")).contains("another node has taken"),
+        "{}",
+        site.logs()
+    );
+    assert_eq!(site.history().await, before, "the woken server has committed something");
+    site.all_is_done_once(&second, TRIGGERS as usize + 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_server_that_ends_hands_its_work_over_at_once() {
-    let (pair, sink) = (Pair::new().await, Sink::start());
-    let (mut first, second) = pair.start_for_long();
+    let (site, sink) = (Site::new(2).await, Sink::start());
+    let (mut first, second) = site.start_both_for_long();
     let hook = saved(&first, &sink).await;
     trigger(&first, &hook, 0..TRIGGERS).await;
-    assert_eq!(first.terminate(), Some(0), "{}", pair.logs());
+    assert_eq!(first.terminate(), Some(0), "{}", site.logs());
     let left = "SELECT count(*)::text FROM partition_leases l JOIN nodes n ON n.id = l.node_id \
         WHERE n.left_at_ms IS NULL AND n.started_at_ms = (SELECT min(started_at_ms) FROM nodes)";
-    assert_eq!(pair.second.rows(left).await, ["0"], "what it had is free when it has ended");
-    pair.ready(&second).await;
+    assert_eq!(site.observer().rows(left).await, ["0"], "what it had is free when it has ended");
+    site.ready(&second).await;
     trigger(&second, &hook, TRIGGERS..TRIGGERS + 1).await;
-    pair.all_is_done_once(&second, TRIGGERS as usize + 1).await;
+    site.all_is_done_once(&second, TRIGGERS as usize + 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_server_that_was_killed_takes_up_its_own_work_without_waiting_for_its_lease() {
-    let (pair, sink) = (Pair::new().await, Sink::start());
-    let environment = [long_lease()];
-    let mut first = Server::start_with(&pair.first, &environment).expect("the server starts");
+    let (site, sink) = (Site::new(1).await, Sink::start());
+    let lease = long_lease();
+    let mut first = site.start_with(0, &lease);
     let hook = saved(&first, &sink).await;
     trigger(&first, &hook, 0..TRIGGERS).await;
     first.kill();
-    let again = Server::start_with(&pair.first, &environment).expect("the server starts again");
-    pair.ready(&again).await;
-    pair.all_is_done_once(&again, TRIGGERS as usize).await;
+    let again = site.start_with(0, &lease);
+    site.ready(&again).await;
+    site.all_is_done_once(&again, TRIGGERS as usize).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_server_that_is_cut_off_from_the_database_is_replaced_and_ends() {
+    let (mut site, sink) = (Site::new(2).await, Sink::start());
+    let wire = Wire::to(site.observer().database_url.as_deref().expect("PostgreSQL")).await;
+    site.machines[0].database_url = Some(wire.url.clone());
+    let (mut first, second) = site.start_both();
+    let hook = saved(&first, &sink).await;
+    trigger(&first, &hook, 0..TRIGGERS).await;
+    wire.cut();
+    site.ready(&second).await;
+    trigger(&second, &hook, TRIGGERS..TRIGGERS + 4).await;
+    site.all_is_done_once(&second, TRIGGERS as usize + 4).await;
+    let before = site.history().await;
+    // What it had sent when it was cut off arrives late, too.
+    wire.mend();
+    assert_eq!(first.wait(), Some(75), "{}", site.logs());
+    assert_eq!(site.history().await, before, "the server that was cut off has committed something");
+    site.all_is_done_once(&second, TRIGGERS as usize + 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_lone_server_goes_on_when_its_database_is_back_after_its_lease() {
+    let (mut site, sink) = (Site::new(2).await, Sink::start());
+    let wire = Wire::to(site.observer().database_url.as_deref().expect("PostgreSQL")).await;
+    site.machines[0].database_url = Some(wire.url.clone());
+    let mut lone = site.start_with(0, &[("CORE314__CLUSTER__LEASE_MS", "3000".to_owned())]);
+    let hook = saved(&lone, &sink).await;
+    trigger(&lone, &hook, 0..TRIGGERS).await;
+    wire.cut();
+    let live = "SELECT count(*)::text FROM nodes WHERE left_at_ms IS NULL \
+        AND expires_at_ms > (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    let began = Instant::now();
+    while site.observer().rows(live).await != ["0"] {
+        assert!(began.elapsed() < PATIENCE, "its lease does not run out\n{}", site.logs());
+    }
+    wire.mend();
+    site.ready(&lone).await;
+    trigger(&lone, &hook, TRIGGERS..TRIGGERS + 1).await;
+    site.all_is_done_once(&lone, TRIGGERS as usize + 1).await;
+    assert_eq!(lone.terminate(), Some(0), "{}", site.logs());
 }
