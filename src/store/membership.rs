@@ -46,6 +46,7 @@ const RENEW: &str =
 const RENEW_POSTGRES: &str = "UPDATE nodes SET seen_at_ms = (extract(epoch FROM clock_timestamp()) * 1000)::bigint, \
     expires_at_ms = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $2 \
     WHERE id = $1 AND left_at_ms IS NULL RETURNING id";
+const STAYS: &str = "SELECT id FROM nodes WHERE id = $1 AND left_at_ms IS NULL";
 const HOLDER: &str = "SELECT n.id FROM partition_leases l JOIN nodes n ON n.id = l.node_id WHERE n.id <> $1 \
     AND n.left_at_ms IS NULL AND n.expires_at_ms > $2 ORDER BY l.partition LIMIT 1";
 const LIVE: &str = "SELECT n.id, n.name, n.version, n.environment, n.started_at_ms, n.seen_at_ms, \
@@ -214,6 +215,9 @@ async fn take_free(store: &SqlStore, node: RowId, partitions: u16, lease_ms: i64
     // Not only when it is this node's turn: a person is to hear of it at the start.
     refuse_fewer(&mut reader, partitions).await?;
     // Looking costs nobody anything: a standby does it all the time.
+    if reader.fetch(STAYS, &[node.0.into()]).await?.is_empty() {
+        return Ok(Taking::Gone);
+    }
     if let Some(holder) = holder(&mut reader, node, now_ms).await? {
         return Ok(Taking::Held(holder));
     }
