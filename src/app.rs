@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use anyhow::Context;
-use core314_actors::engine::Engine;
+use core314_actors::engine::{Engine, Place};
 use core314_actors::membership::{Member, NodeEnd, OnEnd};
 use core314_actors::ports::ledger::{Ledger, LedgerReport};
 use tokio::runtime::{Handle, Runtime};
@@ -38,6 +38,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, LogFormat, local, rights};
+use crate::http::Certificate;
 use crate::store::{Claim, SqlStore};
 pub use crate::store::{GoesOn, Paused, SchemaState, TransferReport};
 use crate::telemetry::{self, LogFilter, Telemetry, TraceSettings};
@@ -142,7 +143,6 @@ async fn live(
     let hangup = signal(SignalKind::hangup()).context("signals cannot be listened to")?;
     let certificate = node::certificate(config)?;
     let listener = bind(config)?;
-    let address = listener.local_addr()?;
     local::make_dir(&config.data_dir())?;
     let (on_end, mut ends) = ends();
     let store = node::open_store(config, &config.database_url(), Claim::Shared, io).await?;
@@ -158,45 +158,83 @@ async fn live(
         Ok(entered) => entered,
         Err(ended) => return Ok(ended),
     };
-    let node = Node::start(config, store, io, node::Extras::default(), place, on_end).await?;
-    let front = Front { certificate: certificate.clone(), dropped_spans: instruments.dropped, ..Front::default() };
-    let (socket, _local_socket) = LocalSocket::listen(&config.data_dir());
-    let server = node.serve(config, listener, Front { socket, ..front })?;
-    let handle = server.handle();
-    let mut answering = actix::spawn(server);
-    let scheme = if certificate.is_some() { "https" } else { "http" };
-    actix::spawn(Reloader { config: config.clone(), certificate, log_filter: instruments.log_filter, hangup }.run());
-    let receiver = match development {
-        Some(development) => development.set_up(config, &node.engine, scheme, address).await,
-        None => Ok(None),
-    };
-    if receiver.is_ok() {
-        tracing::info!(%address, "ready");
+    let begun = Begun { config, io, store, listener, certificate, hangup, place, on_end, instruments, development };
+    let worked = begun.work(member.as_deref(), &mut signals, &mut ends).await;
+    // Whatever keeps this one from working must not keep another one.
+    if let Some(member) = member.filter(|_| !matches!(worked, Ok(Ended::Drained))) {
+        standby::release(&member).await;
     }
-    let ended = if receiver.is_err() {
-        Ok(Ended::Drained)
-    } else {
-        tokio::select! {
-            name = signals.next() => {
-                tracing::info!(signal = name, grace_seconds = config.grace().as_secs(), "draining");
-                Ok(Ended::Drained)
-            }
-            Some(end) = ends.recv() => return Ok(ended(&end)),
-            outcome = &mut answering => Err(stopped_answering(outcome)),
-        }
-    };
-    wind_up(config, &node.engine, &handle, member.as_deref(), &mut signals).await?;
-    receiver.and(ended)
+    worked
 }
 
-/// Ends what is under way, and hands the partitions over.
+/// A server that may work.
+struct Begun<'a> {
+    config: &'a Config,
+    io: &'a Handle,
+    store: Arc<SqlStore>,
+    listener: TcpListener,
+    certificate: Option<Arc<Certificate>>,
+    hangup: Signal,
+    place: Place,
+    on_end: OnEnd,
+    instruments: Instruments,
+    development: Option<Development>,
+}
+
+impl Begun<'_> {
+    /// Works until the end. Handed over are the partitions only where it was told to stop, and has.
+    async fn work(
+        self,
+        member: Option<&Member>,
+        signals: &mut Signals,
+        ends: &mut mpsc::UnboundedReceiver<NodeEnd>,
+    ) -> anyhow::Result<Ended> {
+        let Self { config, io, store, listener, certificate, hangup, place, on_end, instruments, development } = self;
+        let address = listener.local_addr()?;
+        let node = Node::start(config, store, io, node::Extras::default(), place, on_end).await?;
+        let front = Front { certificate: certificate.clone(), dropped_spans: instruments.dropped, ..Front::default() };
+        let (socket, _local_socket) = LocalSocket::listen(&config.data_dir());
+        let server = node.serve(config, listener, Front { socket, ..front })?;
+        let handle = server.handle();
+        let mut answering = actix::spawn(server);
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        actix::spawn(
+            Reloader { config: config.clone(), certificate, log_filter: instruments.log_filter, hangup }.run(),
+        );
+        let receiver = match development {
+            Some(development) => development.set_up(config, &node.engine, scheme, address).await,
+            None => Ok(None),
+        };
+        if receiver.is_ok() {
+            tracing::info!(%address, "ready");
+        }
+        let told = if receiver.is_err() {
+            Ok(())
+        } else {
+            tokio::select! {
+                name = signals.next() => {
+                    tracing::info!(signal = name, grace_seconds = config.grace().as_secs(), "draining");
+                    Ok(())
+                }
+                Some(end) = ends.recv() => return Ok(ended(&end)),
+                outcome = &mut answering => Err(stopped_answering(outcome)),
+            }
+        };
+        let ended = wind_up(config, &node.engine, &handle, member, signals, ends).await?;
+        receiver.and(told)?;
+        Ok(ended)
+    }
+}
+
+/// Ends what is under way, and hands the partitions over; or ends at once, where another node has them by now.
 async fn wind_up(
     config: &Config,
     engine: &Engine,
     handle: &ServerHandle,
     member: Option<&Member>,
     signals: &mut Signals,
-) -> anyhow::Result<()> {
+    ends: &mut mpsc::UnboundedReceiver<NodeEnd>,
+) -> anyhow::Result<Ended> {
     let drain = async {
         tokio::join!(handle.stop(true), drain(engine));
         if let Some(member) = member {
@@ -211,12 +249,13 @@ async fn wind_up(
     };
     tokio::select! {
         () = drain => tracing::info!("drained"),
+        Some(end) = ends.recv() => return Ok(ended(&end)),
         () = tokio::time::sleep(config.grace() + config.store_patience()) => anyhow::bail!(
             "the drain came to no end: the store may be away; the next start takes up what was under way"
         ),
         name = insisted => anyhow::bail!("{name} again: stopped before the drain was over"),
     }
-    Ok(())
+    Ok(Ended::Drained)
 }
 
 /// Where it is said that the node has to end, and where it is heard.

@@ -66,7 +66,7 @@ use fold::Folder;
 use heads::Heads;
 pub use pause::{GoesOn, set_paused};
 pub use plain_copy::PlainCopy;
-use pool::Pool;
+use pool::{Lent, Pool};
 pub use records::ForeignRecords;
 pub use schema::SchemaState;
 use sqlite::FileLock;
@@ -268,9 +268,19 @@ impl SqlStore {
         }
     }
 
-    /// What a batch that concerns no partition proves by: where several nodes share the database, the epoch of this one.
+    /// What a write that concerns no partition proves by: where several nodes share the database, the epoch of this one.
     fn proof(&self) -> Option<i64> {
         Some(self.epoch.load(Ordering::Acquire)).filter(|epoch| *epoch != 0)
+    }
+
+    /// Begins to write what is in no batch. A node that was replaced does not come to it, and a takeover waits for who has begun.
+    async fn begin(&self) -> Result<Lent<'_>, Failure> {
+        let mut connection = self.writers()?.lend().await?;
+        connection.begin_write().await?;
+        if let Some(epoch) = self.proof() {
+            commit::batch::prove(&mut connection, epoch).await?;
+        }
+        Ok(connection)
     }
 
     /// Begins to read one state of the database. Dropping the connection ends the read.

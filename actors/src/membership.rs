@@ -31,7 +31,7 @@ use crate::ports::{BoxFuture, StoreError};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterSettings {
-    /// How long a node's lease lasts without being renewed. It sends nothing for the second half of it.
+    /// How long a node's lease lasts without being renewed. It begins no attempt in the second half of it.
     pub lease_ms: u64,
     /// What people call this node; empty: nothing.
     pub node_name: String,
@@ -43,8 +43,8 @@ pub enum NodeEnd {
     /// A restart of actors would heal nothing.
     #[error("the supervision tree has given up: {0}")]
     GaveUp(String),
-    /// It was not heard of for the length of its lease.
-    #[error("another node has taken this one's partitions; it begins again as a newcomer")]
+    /// It was not heard of for the length of its lease, or somebody has the store alone since it lost its claim on it.
+    #[error("another node has taken this one's partitions, or the whole store; it begins again as a newcomer")]
     Replaced,
 }
 
@@ -155,7 +155,7 @@ fn newcomer(id: RowId, name: &str, environment: &str) -> NewNode {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         environment: environment.to_owned(),
         lease_ms: None,
-        predecessor: None,
+        predecessors: Vec::new(),
     }
 }
 
@@ -170,21 +170,21 @@ pub struct Member {
 }
 
 impl Member {
-    /// Joins. `predecessor` is an earlier process of the same place, which has surely ended.
+    /// Joins. `predecessors` are earlier processes of the same place, which have surely ended.
     pub async fn join(
         store: Arc<dyn Store>,
         io: tokio::runtime::Handle,
         node: RowId,
         settings: &ClusterSettings,
         environment: &str,
-        predecessor: Option<RowId>,
+        predecessors: Vec<RowId>,
     ) -> Result<Arc<Self>, StoreError> {
         let lease_time = Duration::from_millis(settings.lease_ms);
         let member =
             Self { node, lease_time, lease: Arc::new(Lease::none_yet()), store, io, renewing: Mutex::default() };
         let newcomer = newcomer(node, &settings.node_name, environment);
-        let newcomer = NewNode { lease_ms: Some(member.lease_ms()), predecessor, ..newcomer };
-        member.ask(move |store| Box::pin(async move { store.join(newcomer).await })).await?;
+        let newcomer = NewNode { lease_ms: Some(member.lease_ms()), predecessors, ..newcomer };
+        member.ask_in_time(move |store| Box::pin(async move { store.join(newcomer).await })).await?;
         Ok(Arc::new(member))
     }
 
@@ -192,11 +192,14 @@ impl Member {
         self.node
     }
 
-    /// Takes every partition, unless a live node has one.
+    /// Takes every partition, unless a live node has one. A store that does not answer within the lease is away: then the
+    /// partitions may be the node's all the same, and it takes them once more, or leaves.
     pub async fn take(&self, partitions: u16) -> Result<Taking, StoreError> {
         let (node, lease_ms, asked) = (self.node, self.lease_ms(), Instant::now());
-        let taking = self.ask(move |store| Box::pin(async move { store.take_free(node, partitions, lease_ms).await }));
-        let taking = taking.await?;
+        let take = move |store: Arc<dyn Store>| -> BoxFuture<'static, _> {
+            Box::pin(async move { store.take_free(node, partitions, lease_ms).await })
+        };
+        let taking = self.ask_in_time(take).await?;
         if matches!(taking, Taking::Taken { .. }) {
             self.lease.renewed(asked, self.lease_time);
         }
@@ -262,6 +265,15 @@ impl Member {
         }
     }
 
+    /// The same, and hears of nothing that comes later than a lease lasts.
+    async fn ask_in_time<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(Arc<dyn Store>) -> BoxFuture<'static, Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let answer = tokio::time::timeout(self.lease_time, self.ask(what)).await;
+        answer.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer in time".to_owned())))
+    }
+
     /// Asks the store on the threads for I/O: its connections live there.
     async fn ask<T: Send + 'static>(
         &self,
@@ -291,7 +303,9 @@ mod tests {
 
     async fn joined(store: &Arc<MemoryStore>, no: u128, lease: Duration, predecessor: Option<RowId>) -> Arc<Member> {
         let io = tokio::runtime::Handle::current();
-        let joined = Member::join(store.clone(), io, node(no), &settings(lease), "test", predecessor).await;
+        let joined =
+            Member::join(store.clone(), io, node(no), &settings(lease), "test", predecessor.into_iter().collect())
+                .await;
         joined.expect("the store answers")
     }
 
@@ -354,6 +368,14 @@ mod tests {
         first.take(4).await.expect("an answer");
         let next = joined(&store, 2, LEASE, Some(node(1))).await;
         assert_eq!(next.take(4).await.expect("an answer"), Taking::Taken { epoch: 2 });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_does_not_answer_is_not_waited_for() {
+        let store = Arc::new(MemoryStore::default());
+        let standby = joined(&store, 1, LEASE, None).await;
+        store.hang();
+        assert!(matches!(standby.take(4).await, Err(StoreError::Unavailable(_))));
     }
 
     #[tokio::test]

@@ -7,7 +7,9 @@ use core314_actors::clock::SystemClock;
 use core314_actors::engine::{DecisionDraft, Engine, FlowDraft, Parts, Place, SaveError, VerdictDraft};
 use core314_actors::feed::{Feed, Limits, Subscription};
 use core314_actors::ingress::{IdempotencyRequest, Target, Trigger, TriggerError, Triggered};
+use core314_actors::membership::{ClusterSettings, Member};
 use core314_actors::ports::Scope;
+use core314_actors::ports::membership::Membership;
 use core314_actors::settings::EngineSettings;
 use core314_actors::testkit::memory_store::{MemoryStore, Rows};
 use core314_actors::testkit::memory_vault::MemoryVault;
@@ -37,6 +39,10 @@ impl World {
     }
 
     fn start_with(&self, settings: EngineSettings) -> Engine {
+        self.start_at(settings, Place::Alone(RowId(Uuid::from_u128(1))))
+    }
+
+    fn start_at(&self, settings: EngineSettings, place: Place) -> Engine {
         let parts = Parts {
             settings,
             clock: Arc::new(SystemClock::default()),
@@ -47,7 +53,7 @@ impl World {
             inbox: None,
             feed: Feed::new(self.io.handle().clone()),
             io: self.io.handle().clone(),
-            place: Place::Alone(RowId(Uuid::from_u128(1))),
+            place,
             on_end: Arc::new(|reason| eprintln!("root failure: {reason}")),
         };
         self.io.block_on(Engine::start(parts)).expect("the engine starts")
@@ -332,6 +338,30 @@ fn an_engine_that_died_is_taken_up_by_the_next() {
     let executions: Vec<_> = world.executor.asked().iter().filter(|(e, _)| *e == run.execution(0)).copied().collect();
     assert_eq!(executions.len(), 2, "the same execution, so the same key, twice: {executions:?}");
     world.stop(&second);
+}
+
+#[test]
+fn no_attempt_is_begun_while_the_lease_is_spent() {
+    // With one thread a task has come as far as it can when another one has its turn.
+    let io = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a thread");
+    let world = World { io, ..World::new() };
+    let flow = world.flow(1, "sequential", &[json!({})]);
+    let (store, node) = (world.store.clone(), RowId(Uuid::from_u128(1)));
+    let cluster = ClusterSettings { lease_ms: 3_600_000, node_name: String::new() };
+    let joining = Member::join(store.clone(), world.io.handle().clone(), node, &cluster, "test", Vec::new());
+    let member = world.io.block_on(joining).expect("it joins");
+    // It has the partitions, and no lease that was renewed.
+    let epoch = world.io.block_on(store.take_partitions(node, 2, 0)).expect("it takes them");
+    let settings = EngineSettings { partitions: 2, arbiters: 2, ..EngineSettings::default() };
+    let engine = world.start_at(settings, Place::Taken(member.seat(epoch)));
+    world.accept(&engine, flow);
+    let under_way = || engine.runtime().meters.actions().iter().map(|action| action.under_way).sum::<u64>();
+    world.until("the attempt waits", |_| under_way() == 1);
+    world.io.block_on(world.io.spawn(async {})).expect("another task has its turn");
+    assert!(world.executor.asked().is_empty(), "nothing is sent");
+    member.stay(Arc::new(|end| eprintln!("the node ends: {end}")));
+    world.until("the lease is renewed, and the run ends", all_ended);
+    world.stop(&engine);
 }
 
 #[test]

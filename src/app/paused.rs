@@ -15,6 +15,8 @@ use crate::http::{self, Certificate, Waiting};
 use crate::store::SqlStore;
 
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// How long one look may take: a connection that hangs is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Returns once the installation may go on: true; or when a signal came first: false.
 pub(super) async fn may_go_on(
@@ -36,14 +38,18 @@ pub(super) async fn may_go_on(
     let handle = server.handle();
     actix::spawn(server);
     let resumed = loop {
-        tokio::select! {
+        let look = async {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            is_paused(store, io).await
+        };
+        let looked = tokio::select! {
             name = signals.next() => {
                 tracing::info!(signal = name, "stopped while it was paused");
                 break false;
             }
-            () = tokio::time::sleep(BETWEEN_LOOKS) => {}
-        }
-        match is_paused(store, io).await {
+            looked = look => looked,
+        };
+        match looked {
             Ok(true) => {}
             Ok(false) => break true,
             Err(error) => {
@@ -61,6 +67,8 @@ pub(super) async fn may_go_on(
 /// Asked on the threads for I/O: the store's connections live there.
 pub(super) async fn is_paused(store: &Arc<SqlStore>, io: &Handle) -> anyhow::Result<bool> {
     let store = store.clone();
-    let paused = io.spawn(async move { store.paused().await }).await?;
+    let asked = io.spawn(async move { store.paused().await });
+    let answer = tokio::time::timeout(PATIENCE, asked).await.context("the store does not answer in time")?;
+    let paused = answer?;
     Ok(paused.context("whether the installation is paused cannot be read")?.is_some())
 }

@@ -1,7 +1,8 @@
 //! Taking the partitions of an installation that several nodes share, or standing by until they are free.
 //!
 //! Whoever stands by has no engine: nothing can be done by it in whatever way. It looks once a second whether the node that
-//! has the partitions has left, or was not heard of for the length of its lease.
+//! has the partitions has left, or was not heard of for the length of its lease. Whoever has taken them and cannot work
+//! hands them over, so that a server that does not start keeps no other from working.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -21,17 +22,18 @@ use crate::config::Config;
 use crate::http::{self, Certificate, Waiting};
 use crate::store::SqlStore;
 
-const NO_HOME: &str = "the file `node` in the data directory cannot be locked and written";
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// What a process that ends gives the store to hear of it. The lease runs out otherwise.
+const TO_LEAVE: Duration = Duration::from_secs(2);
 
 /// Under which the engine begins, and the node that leaves when it has ended; or how the process ends without an engine.
 pub(super) type Entered = Result<(Place, Option<Arc<Member>>), Ended>;
 
 /// What the wait came to.
 enum Waited {
-    /// The node has the partitions, and is renewed until it leaves.
-    Taken(Arc<Member>, Seat),
-    /// The installation was paused meanwhile: the node has left, and a person is waited for first.
+    /// The node has the partitions.
+    Taken(Seat),
+    /// The installation was paused meanwhile: a person is waited for first.
     Paused,
     /// A signal came.
     Stopped,
@@ -52,8 +54,7 @@ pub(super) struct Standby<'a> {
 impl Standby<'_> {
     /// Returns when the engine may begin: when no person need say so, and the partitions are free.
     pub async fn enter(self, signals: &mut Signals, ends: &mut UnboundedReceiver<NodeEnd>) -> anyhow::Result<Entered> {
-        // Absent where another process of this machine has the data directory.
-        let mut home = None;
+        let mut home = Home::new(self.config.data_dir());
         loop {
             let certificate = self.certificate.clone();
             if !paused::may_go_on(self.store, self.listener, certificate, self.io, signals).await? {
@@ -62,32 +63,40 @@ impl Standby<'_> {
             if !self.store.is_shared() {
                 return Ok(Ok((Place::Alone(node::fresh_id()), None)));
             }
-            if home.is_none() {
-                home = Home::lock_for_good(&self.config.data_dir()).context(NO_HOME)?;
+            let member = self.join(&mut home).await?;
+            member.stay(self.on_end.clone());
+            let waited = self.wait(&member, &mut home, signals, ends).await;
+            if let Ok(Waited::Taken(seat)) = waited {
+                tracing::info!(node = %member.node(), "the partitions are this node's");
+                return Ok(Ok((Place::Taken(seat), Some(member))));
             }
-            match self.wait(home.as_deref_mut(), signals, ends).await? {
-                Waited::Taken(member, seat) => return Ok(Ok((Place::Taken(seat), Some(member)))),
-                Waited::Paused => {}
+            // Also where it failed: it may have taken them without hearing so.
+            release(&member).await;
+            match waited? {
+                Waited::Taken(_) | Waited::Paused => {}
                 Waited::Stopped => return Ok(Err(Ended::Drained)),
                 Waited::Ended(end) => return Ok(Err(ended(&end))),
             }
         }
     }
 
-    /// Joins, and takes the partitions or waits for them.
+    /// Takes the partitions or waits for them.
     async fn wait(
         &self,
-        home: Option<&mut Home>,
+        member: &Member,
+        home: &mut Home,
         signals: &mut Signals,
         ends: &mut UnboundedReceiver<NodeEnd>,
     ) -> anyhow::Result<Waited> {
-        let member = self.join(home).await?;
-        member.stay(self.on_end.clone());
         let partitions = node::engine_settings(self.config)?.partitions;
         let mut waiting: Option<ServerHandle> = None;
         let waited = loop {
-            match member.take(partitions).await {
-                Ok(Taking::Taken { epoch }) => break Waited::Taken(member.clone(), member.seat(epoch)),
+            let taken = tokio::select! {
+                waited = told_to_end(signals, ends) => break waited,
+                taken = member.take(partitions) => taken,
+            };
+            match taken {
+                Ok(Taking::Taken { epoch }) => break Waited::Taken(member.seat(epoch)),
                 Ok(Taking::Gone) => break Waited::Ended(NodeEnd::Replaced),
                 Ok(Taking::Held(holder)) if waiting.is_none() => {
                     tracing::info!(node = %member.node(), %holder, "on standby: another node has the partitions");
@@ -101,15 +110,17 @@ impl Standby<'_> {
                     tracing::warn!(%error, "whether the partitions are free cannot be read; it is tried again");
                 }
             }
-            tokio::select! {
-                name = signals.next() => {
-                    tracing::info!(signal = name, "stopped on standby");
-                    break Waited::Stopped;
-                }
-                Some(end) = ends.recv() => break Waited::Ended(end),
-                () = tokio::time::sleep(BETWEEN_LOOKS) => {}
-            }
-            match paused::is_paused(self.store, self.io).await {
+            // The process that was here before may end at any time.
+            home.settle(member.node());
+            let paused = async {
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+                paused::is_paused(self.store, self.io).await
+            };
+            let paused = tokio::select! {
+                waited = told_to_end(signals, ends) => break waited,
+                paused = paused => paused,
+            };
+            match paused {
                 Ok(true) => break Waited::Paused,
                 Ok(false) => {}
                 Err(error) => {
@@ -121,22 +132,19 @@ impl Standby<'_> {
             // Nobody is waited for: whoever asks a standby asks again.
             handle.stop(false).await;
         }
-        match &waited {
-            Waited::Taken(member, _) => tracing::info!(node = %member.node(), "the partitions are this node's"),
-            Waited::Paused | Waited::Stopped => member.leave().await,
-            Waited::Ended(_) => {}
-        }
         Ok(waited)
     }
 
-    async fn join(&self, home: Option<&mut Home>) -> anyhow::Result<Arc<Member>> {
+    async fn join(&self, home: &mut Home) -> anyhow::Result<Arc<Member>> {
         let node = node::fresh_id();
-        let predecessor = home.map(|home| home.follow(node)).transpose().context(NO_HOME)?.flatten();
+        let predecessors = home.follow(node);
         let environment = node::engine_settings(self.config)?.environment;
         let settings = node::cluster_settings(self.config)?;
         let (store, io) = (self.store.clone(), self.io.clone());
-        let joined = Member::join(store, io, node, &settings, &environment, predecessor).await;
-        joined.context("the node cannot join its installation")
+        let joined = Member::join(store, io, node, &settings, &environment, predecessors).await;
+        let member = joined.context("the node cannot join its installation")?;
+        home.settle(node);
+        Ok(member)
     }
 
     /// Says to whoever asks that another node is to be asked.
@@ -147,5 +155,23 @@ impl Standby<'_> {
         let handle = server.handle();
         actix::spawn(server);
         Ok(handle)
+    }
+}
+
+/// Waits for what ends a server on standby.
+async fn told_to_end(signals: &mut Signals, ends: &mut UnboundedReceiver<NodeEnd>) -> Waited {
+    tokio::select! {
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopped on standby");
+            Waited::Stopped
+        }
+        Some(end) = ends.recv() => Waited::Ended(end),
+    }
+}
+
+/// Gives up what a node has whose process is about to end: another one need not wait for its lease.
+pub(super) async fn release(member: &Member) {
+    if tokio::time::timeout(TO_LEAVE, member.leave()).await.is_err() {
+        tracing::warn!("the store did not hear in time that the node has left: its lease has to run out");
     }
 }

@@ -30,8 +30,7 @@ impl Aging for SqlStore {
                 Aged::ArchivedNotifications => (NOTIFICATIONS, before_ms.into()),
                 Aged::IdempotencyKeys => (KEYS, before_ms.into()),
             };
-            let mut connection = self.writers()?.lend().await?;
-            connection.begin_write().await?;
+            let mut connection = self.begin().await?;
             let dropped = connection.fetch(sql, &[before, (limit as i64).into()]).await?.len();
             connection.commit().await?;
             connection.give_back();

@@ -213,8 +213,7 @@ pub(super) fn collect(
         };
         let Some(last) = page.last() else { return Ok(None) };
         let until = last.fields().uuid()?;
-        let mut connection = store.writers()?.lend().await?;
-        connection.begin_write().await?;
+        let mut connection = store.begin().await?;
         let dropped = connection.fetch(DROP, &[after.into(), until.into()]).await?.len();
         connection.commit().await?;
         connection.give_back();

@@ -171,8 +171,7 @@ async fn create(
         items.push([job.id.0.into(), no.into(), job.owner.tenant.0.into(), run.0.into(), status.into(), 0_i64.into()]);
     }
     // A connection that saw an error is not given back: its transaction ends with it.
-    let mut connection = store.writers()?.lend().await?;
-    connection.begin_write().await?;
+    let mut connection = store.begin().await?;
     let known = claim(&mut connection, job.owner.tenant, name, job.created_at_ms).await?;
     if known.is_none() {
         connection.bulk(NEW_JOB, &jobs).await?;
@@ -186,8 +185,7 @@ async fn create(
 }
 
 async fn save(store: &SqlStore, job: &BulkJob, items: &[BulkItem], ends: &[(u32, RunStatus)]) -> Result<bool, Failure> {
-    let mut connection = store.writers()?.lend().await?;
-    connection.begin_write().await?;
+    let mut connection = store.begin().await?;
     let is_saved = write(&mut connection, job, items, ends).await?;
     if is_saved {
         connection.commit().await?;

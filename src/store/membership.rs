@@ -24,6 +24,7 @@ const TAKING_TURN: &str = "SELECT pg_advisory_xact_lock(3140001)::text";
 /// Not the transaction's beginning: it may have waited since.
 const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 const LAST_EPOCH: &str = "SELECT coalesce(max(epoch), 0) FROM partition_leases";
+const LAST_PARTITION: &str = "SELECT coalesce(max(partition), -1) FROM partition_leases";
 const TAKE: Bulk = Bulk {
     before: "INSERT INTO partition_leases (partition, node_id, epoch, taken_at_ms) ",
     after: " ON CONFLICT (partition) DO UPDATE SET node_id = excluded.node_id, epoch = excluded.epoch, \
@@ -33,16 +34,21 @@ const JOIN: &str = "INSERT INTO nodes (id, name, version, environment, started_a
     VALUES ($1, $2, $3, $4, $5, $5, $6)";
 const LEAVE: &str = "UPDATE nodes SET left_at_ms = $1 WHERE id = $2 AND left_at_ms IS NULL";
 const CROSS_OUT_OTHERS: &str = "UPDATE nodes SET left_at_ms = $1 WHERE id <> $2 AND left_at_ms IS NULL";
-const CROSS_OUT_DEAD: &str = "UPDATE nodes SET left_at_ms = $1 WHERE left_at_ms IS NULL AND expires_at_ms <= $1";
+/// Without an end was who had the database to itself: whoever shares it knows that no such process lives.
+const CROSS_OUT_DEAD: &str = "UPDATE nodes SET left_at_ms = $1 WHERE left_at_ms IS NULL \
+    AND (expires_at_ms IS NULL OR expires_at_ms <= $1)";
+const LIVING: &str = "SELECT id FROM nodes WHERE left_at_ms IS NULL AND expires_at_ms > $1";
 const FORGET: &str = "DELETE FROM nodes WHERE coalesce(left_at_ms, expires_at_ms) < $1";
 const RENEW: &str =
     "UPDATE nodes SET seen_at_ms = $2, expires_at_ms = $3 WHERE id = $1 AND left_at_ms IS NULL RETURNING id";
-/// In one round trip. The clock is read before a lock is waited for: a lease that is thereby too short harms nobody.
-const RENEW_POSTGRES: &str = "UPDATE nodes SET seen_at_ms = clock.now_ms, expires_at_ms = clock.now_ms + $2 \
-    FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms) AS clock \
+/// In one round trip. The clock is read again where the row was changed while its lock was waited for: a lease counts from when
+/// it was renewed, and not from when that was asked for.
+const RENEW_POSTGRES: &str = "UPDATE nodes SET seen_at_ms = (extract(epoch FROM clock_timestamp()) * 1000)::bigint, \
+    expires_at_ms = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $2 \
     WHERE id = $1 AND left_at_ms IS NULL RETURNING id";
+const STAYS: &str = "SELECT id FROM nodes WHERE id = $1 AND left_at_ms IS NULL";
 const HOLDER: &str = "SELECT n.id FROM partition_leases l JOIN nodes n ON n.id = l.node_id WHERE n.id <> $1 \
-    AND n.left_at_ms IS NULL AND (n.expires_at_ms IS NULL OR n.expires_at_ms > $2) ORDER BY l.partition LIMIT 1";
+    AND n.left_at_ms IS NULL AND n.expires_at_ms > $2 ORDER BY l.partition LIMIT 1";
 const LIVE: &str = "SELECT n.id, n.name, n.version, n.environment, n.started_at_ms, n.seen_at_ms, \
     (SELECT count(*) FROM partition_leases l WHERE l.node_id = n.id), \
     (SELECT max(l.epoch) FROM partition_leases l WHERE l.node_id = n.id) FROM nodes n \
@@ -115,13 +121,27 @@ async fn next_epoch(connection: &mut Connection) -> Result<i64, Failure> {
     Ok(last + 1)
 }
 
-/// Gives the partitions to a node. Waits for the commits that hold them.
+/// Refuses a number that leaves partitions without an owner. Nodes that were told different numbers find it here.
+async fn refuse_fewer(connection: &mut Connection, partitions: u16) -> Result<(), Failure> {
+    let rows = connection.fetch(LAST_PARTITION, &[]).await?;
+    let there = 1 + rows.first().map_or(Ok(-1), |row| row.fields().int())?;
+    if there <= i64::from(partitions) {
+        return Ok(());
+    }
+    Err(Failure::Refused(format!(
+        "the installation has {there} partitions and `engine.partitions` is {partitions}: what is in the others would stand \
+         still, so set it to {there}, on every node"
+    )))
+}
+
+/// Gives the partitions to a node: all that there are. Waits for the commits that hold them.
 async fn give(
     connection: &mut Connection,
     (node, epoch): (RowId, i64),
     partitions: u16,
     now_ms: i64,
 ) -> Result<(), Failure> {
+    refuse_fewer(connection, partitions).await?;
     let mut rows = Rows::new(4);
     for partition in 0..partitions {
         rows.push([partition.into(), node.0.into(), epoch.into(), now_ms.into()]);
@@ -134,8 +154,12 @@ async fn join(store: &SqlStore, node: &NewNode) -> Result<(), Failure> {
     connection.begin_write().await?;
     let now_ms = now_ms(&mut connection).await?;
     connection.fetch(FORGET, &[(now_ms - KEPT.as_millis() as i64).into()]).await?;
-    if let Some(predecessor) = node.predecessor {
-        connection.fetch(LEAVE, &[now_ms.into(), predecessor.0.into()]).await?;
+    let live = connection.fetch(LIVING, &[now_ms.into()]).await?;
+    let live: Vec<RowId> = live.iter().map(|row| row.fields().uuid().map(RowId)).collect::<Result<_, _>>()?;
+    if live.iter().all(|id| node.predecessors.contains(id)) {
+        for predecessor in &node.predecessors {
+            connection.fetch(LEAVE, &[now_ms.into(), predecessor.0.into()]).await?;
+        }
     }
     let cells = [
         node.id.0.into(),
@@ -164,7 +188,13 @@ async fn renew(store: &SqlStore, node: RowId, lease_ms: i64) -> Result<bool, Fai
     // Taken out: a session on which something went wrong, or whose answer nobody waited for, is not used again.
     let mut connection = match place.take() {
         Some(connection) => connection,
-        None => postgres::claim_again(&store.connector, store.claims).await?,
+        None => match postgres::try_claim(&store.connector, store.claims).await? {
+            Some(connection) => connection,
+            None => {
+                tracing::error!("somebody has the database alone since this node lost its claim on it");
+                return Ok(false);
+            }
+        },
     };
     let rows = connection.fetch(RENEW_POSTGRES, &[node.0.into(), lease_ms.into()]).await?;
     *place = Some(connection);
@@ -182,7 +212,12 @@ async fn lengthen(connection: &mut Connection, node: RowId, lease_ms: i64) -> Re
 async fn take_free(store: &SqlStore, node: RowId, partitions: u16, lease_ms: i64) -> Result<Taking, Failure> {
     let mut reader = store.read(Scope::Platform).await?;
     let now_ms = now_ms(&mut reader).await?;
+    // Not only when it is this node's turn: a person is to hear of it at the start.
+    refuse_fewer(&mut reader, partitions).await?;
     // Looking costs nobody anything: a standby does it all the time.
+    if reader.fetch(STAYS, &[node.0.into()]).await?.is_empty() {
+        return Ok(Taking::Gone);
+    }
     if let Some(holder) = holder(&mut reader, node, now_ms).await? {
         return Ok(Taking::Held(holder));
     }
@@ -211,7 +246,8 @@ async fn take_free(store: &SqlStore, node: RowId, partitions: u16, lease_ms: i64
     connection.give_back();
     if let Taking::Taken { epoch } = taking {
         store.heads().forget();
-        store.epoch.store(epoch, Ordering::Release);
+        // One that nobody waited for any more may come after a later one.
+        store.epoch.fetch_max(epoch, Ordering::AcqRel);
     }
     Ok(taking)
 }

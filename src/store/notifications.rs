@@ -97,8 +97,7 @@ impl Notifications for SqlStore {
                 Mark::Read => READ,
                 Mark::Archived => ARCHIVED,
             };
-            let mut connection = self.writers()?.lend().await?;
-            connection.begin_write().await?;
+            let mut connection = self.begin().await?;
             connection.bulk(bulk, &marked(user, [id.0], now_ms)).await?;
             connection.commit().await?;
             connection.give_back();
@@ -122,8 +121,7 @@ impl Notifications for SqlStore {
 }
 
 async fn remove(store: &SqlStore, user: Addressee, id: NotificationId) -> Result<bool, Failure> {
-    let mut connection = store.writers()?.lend().await?;
-    connection.begin_write().await?;
+    let mut connection = store.begin().await?;
     let gone = connection.fetch(REMOVED, &[id.0.into(), user.tenant.0.into(), user.user.0.into()]).await?;
     connection.commit().await?;
     connection.give_back();
@@ -132,8 +130,7 @@ async fn remove(store: &SqlStore, user: Addressee, id: NotificationId) -> Result
 
 /// Marks the next piece of what is unread, and says how many those were; `None` when nothing is left.
 async fn read_some(store: &SqlStore, user: Addressee, now_ms: i64) -> Result<Option<usize>, Failure> {
-    let mut connection = store.writers()?.lend().await?;
-    connection.begin_write().await?;
+    let mut connection = store.begin().await?;
     let cells = [user.tenant.0.into(), user.user.0.into(), now_ms.into()];
     let unread = connection.fetch(SOME_UNREAD, &cells).await?;
     let ids = unread.iter().map(|row| row.fields().uuid()).collect::<Result<Vec<_>, _>>()?;
@@ -185,8 +182,7 @@ async fn deliver(store: &SqlStore, notification: &Notification) -> Result<Notifi
         Cause::Occurrence(occurrence) => (OF_OCCURRENCE, occurrence.0),
     };
     // A connection that saw an error is not given back: its transaction ends with it.
-    let mut connection = store.writers()?.lend().await?;
-    connection.begin_write().await?;
+    let mut connection = store.begin().await?;
     connection.bulk(DELIVER, &rows).await?;
     let found = connection.fetch(delivered, &[cause.into(), owner.tenant.0.into(), owner.user.0.into()]).await?;
     connection.commit().await?;

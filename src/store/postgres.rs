@@ -152,13 +152,8 @@ pub(super) async fn claim(connector: &Connector, claim: Claim, patience: Duratio
     }
 }
 
-/// The same for who had the claim, and lost its session.
-pub(super) async fn claim_again(connector: &Connector, claim: Claim) -> Result<Connection, Failure> {
-    let held = || Failure::Unavailable("somebody else has claimed the database".to_owned());
-    try_claim(connector, claim).await?.ok_or_else(held)
-}
-
-async fn try_claim(connector: &Connector, claim: Claim) -> Result<Option<Connection>, Failure> {
+/// The same once. `None`: somebody else has the database in a way that does not go with it.
+pub(super) async fn try_claim(connector: &Connector, claim: Claim) -> Result<Option<Connection>, Failure> {
     let mut connection = connector.connect().await?;
     let rows = connection.fetch(if claim == Claim::Shared { CLAIM_SHARED } else { CLAIM_ALONE }, &[]).await?;
     if !rows.first().is_some_and(|row| row.fields().bool().unwrap_or(false)) {

@@ -85,8 +85,7 @@ pub(super) fn find(
 /// Drops at most so many that have expired; says how many.
 pub(super) fn collect(store: &SqlStore, now_ms: i64, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
     Box::pin(async move {
-        let mut connection = store.writers()?.lend().await?;
-        connection.begin_write().await?;
+        let mut connection = store.begin().await?;
         let dropped = connection.fetch(EXPIRED, &[now_ms.into(), (limit as i64).into()]).await?.len();
         connection.commit().await?;
         connection.give_back();

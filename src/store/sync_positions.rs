@@ -68,8 +68,7 @@ impl SyncPositions for SqlStore {
 
     fn forget<'a>(&'a self, tenant: TenantId, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move {
-            let mut connection = self.writers()?.lend().await?;
-            connection.begin_write().await?;
+            let mut connection = self.begin().await?;
             let gone = connection.fetch(FORGET, &[tenant.0.into(), name.into()]).await?;
             connection.commit().await?;
             connection.give_back();
@@ -101,8 +100,7 @@ async fn save(
         cells.push((most as i64).into());
     }
     // A connection that saw an error is not given back: its transaction ends with it.
-    let mut connection = store.writers()?.lend().await?;
-    connection.begin_write().await?;
+    let mut connection = store.begin().await?;
     let dialect = usize::from(connection.is_postgres());
     let statements = if is_new { NEW } else { NEXT };
     let is_kept = !connection.fetch(statements[dialect], &cells).await?.is_empty();

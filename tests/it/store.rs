@@ -68,6 +68,12 @@ on_both! {
     core314_actors::testkit::store_suite::membership::a_late_renewal_counts_where_nobody_took_over =>
         a_late_renewal_counts_where_nobody_took_over,
     core314_actors::testkit::store_suite::membership::a_successor_waits_for_no_lease => a_successor_waits_for_no_lease,
+    core314_actors::testkit::store_suite::membership::a_successor_goes_before_no_live_node =>
+        a_successor_goes_before_no_live_node,
+    core314_actors::testkit::store_suite::membership::no_partition_is_left_without_an_owner =>
+        no_partition_is_left_without_an_owner,
+    core314_actors::testkit::store_suite::membership::who_had_it_alone_is_waited_for_by_nobody =>
+        who_had_it_alone_is_waited_for_by_nobody,
     core314_actors::testkit::store_suite::bulk::a_bulk_job_is_worked_off => a_bulk_job_is_worked_off,
     core314_actors::testkit::store_suite::events::events_and_waits_meet => events_and_waits_meet,
     core314_actors::testkit::store_suite::events::events_are_kept_for_a_while => events_are_kept_for_a_while,

@@ -147,9 +147,8 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
             n => n,
         };
-        let store = &runtime.store;
-        let is_answered_apart = store.answers_from_its_own_thread();
-        let threads = Threads::new(workers, store.lanes(), is_answered_apart, runtime.settings.partitions);
+        let (store, partitions) = (&runtime.store, runtime.settings.partitions);
+        let threads = Threads::new(workers, store.lanes(), store.answers_from_its_own_thread(), partitions);
         let pool = ArbiterPool::open(threads.count()).map_err(|e| actors(&e))?;
         let hooks = hooks(&runtime);
         // Writers go first and stop last: a partition that stops still commits.

@@ -19,8 +19,9 @@ pub struct NewNode {
     pub environment: String,
     /// How long it lives without being renewed; absent: for as long as the process has the store to itself.
     pub lease_ms: Option<i64>,
-    /// One that has surely ended, and takes its leases with it: an earlier process of the same place.
-    pub predecessor: Option<RowId>,
+    /// Those that have surely ended, and are waited for by nobody: earlier processes of the same place. Where another node
+    /// lives they are left to it, as a place whose processes end again and again must keep nobody else from working.
+    pub predecessors: Vec<RowId>,
 }
 
 /// A live node, as it is stored.
@@ -64,17 +65,19 @@ pub enum Taking {
 /// Joining, staying, taking over, leaving. Times are the store's.
 pub trait Membership: Send + Sync {
     /// Makes this node the owner of every partition, with a new epoch, whoever had them; crosses out all other nodes. For who
-    /// has the store to itself. Creates partitions that do not exist. The epoch is greater than every one before it.
+    /// has the store to itself. Creates partitions that do not exist, and refuses to be told of fewer than there are. The epoch is greater than
+    /// every one before it.
     fn take_partitions(&self, node: RowId, partitions: u16, now_ms: i64) -> BoxFuture<'_, Result<i64, StoreError>>;
 
     /// Adds a node. What is long gone is removed.
     fn join(&self, node: NewNode) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Lengthens a node's lease to so long from now. False: it was crossed out.
+    /// Lengthens a node's lease to so long from now. False: it was crossed out, or somebody has the store alone by now.
     fn renew(&self, node: RowId, lease_ms: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Takes every partition, unless a live node has one; lengthens the node's lease as well. Waits for what the former
-    /// owner has under way in the store.
+    /// owner has under way in the store. For who shares the store: whoever had it to itself has ended by then. Refuses to be
+    /// told of fewer than there are, whoever has them.
     fn take_free(&self, node: RowId, partitions: u16, lease_ms: i64) -> BoxFuture<'_, Result<Taking, StoreError>>;
 
     /// Crosses a node out: what it has is free at once.

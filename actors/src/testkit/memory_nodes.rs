@@ -15,6 +15,14 @@ pub(super) struct Members {
     nodes: BTreeMap<RowId, (NewNode, Option<Instant>)>,
     holder: Option<RowId>,
     partitions: u16,
+    hangs: bool,
+}
+
+impl MemoryStore {
+    /// From now on nobody who asks for partitions gets an answer.
+    pub fn hang(&self) {
+        self.rows().members.hangs = true;
+    }
 }
 
 impl Members {
@@ -29,6 +37,11 @@ impl Members {
 }
 
 impl Rows {
+    fn refuse_fewer(&self, partitions: u16) -> Result<(), StoreError> {
+        let is_refused = partitions < self.members.partitions;
+        if is_refused { Err(StoreError::Refused("there are more partitions".to_owned())) } else { Ok(()) }
+    }
+
     fn give(&mut self, node: RowId, partitions: u16) -> i64 {
         self.epoch += 1;
         self.members.holder = Some(node);
@@ -40,13 +53,19 @@ impl Rows {
 impl Membership for MemoryStore {
     fn take_partitions(&self, node: RowId, partitions: u16, _: i64) -> BoxFuture<'_, Result<i64, StoreError>> {
         let mut rows = self.rows();
+        if let Err(refused) = rows.refuse_fewer(partitions) {
+            return ready(Err(refused));
+        }
         rows.members.nodes.retain(|id, _| *id == node);
         ready(Ok(rows.give(node, partitions)))
     }
 
     fn join(&self, node: NewNode) -> BoxFuture<'_, Result<(), StoreError>> {
         let members = &mut self.rows().members;
-        node.predecessor.and_then(|predecessor| members.nodes.remove(&predecessor));
+        let is_other = |id: &RowId| members.lives(*id) && !node.predecessors.contains(id);
+        if !members.nodes.keys().any(is_other) {
+            members.nodes.retain(|id, _| !node.predecessors.contains(id));
+        }
         let until = node.lease_ms.map(|lease_ms| Instant::now() + Duration::from_millis(lease_ms as u64));
         members.nodes.insert(node.id, (node, until));
         ready(Ok(()))
@@ -58,11 +77,16 @@ impl Membership for MemoryStore {
 
     fn take_free(&self, node: RowId, partitions: u16, lease_ms: i64) -> BoxFuture<'_, Result<Taking, StoreError>> {
         let rows = &mut *self.rows();
+        if rows.members.hangs {
+            return Box::pin(std::future::pending());
+        }
+        if let Err(refused) = rows.refuse_fewer(partitions) {
+            return ready(Err(refused));
+        }
         if !rows.members.renew(node, lease_ms) {
             return ready(Ok(Taking::Gone));
         }
-        let dead: Vec<RowId> = rows.members.nodes.keys().copied().filter(|id| !rows.members.lives(*id)).collect();
-        rows.members.nodes.retain(|id, _| !dead.contains(id));
+        rows.members.nodes.retain(|_, (_, until)| until.is_some_and(|until| until > Instant::now()));
         let other = rows.members.holder.filter(|holder| *holder != node && rows.members.lives(*holder));
         ready(Ok(other.map_or_else(|| Taking::Taken { epoch: rows.give(node, partitions) }, Taking::Held)))
     }

@@ -156,6 +156,23 @@ impl<'a, 'c> Batch<'a, 'c> {
     }
 }
 
+/// Holds the node's partitions until the end of the transaction, for what is written beside batches; fails where another node
+/// has them.
+pub(in crate::store) async fn prove(connection: &mut Connection, epoch: i64) -> Result<(), Failure> {
+    let leases = if connection.is_postgres() { LEASES_HELD } else { LEASES };
+    let mut rows = Rows::new(1);
+    rows.push([FIRST_PARTITION.into()]);
+    let found = connection.bulk(leases, &rows).await?;
+    let held = found.first().map(|row| {
+        let mut fields = row.fields();
+        fields.small::<u16>().and_then(|_| fields.int())
+    });
+    if held.transpose()? == Some(epoch) {
+        return Ok(());
+    }
+    Err(Failure::Unavailable("another node has taken this one's partitions".to_owned()))
+}
+
 /// There always is one.
 const FIRST_PARTITION: u16 = 0;
 

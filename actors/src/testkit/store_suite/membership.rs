@@ -7,6 +7,8 @@ use core314_domain::ids::RowId;
 
 use super::samples::Samples;
 use super::{PARTITIONS, commit, commit_run, log_seq};
+use crate::membership::Seat;
+use crate::ports::StoreError;
 use crate::ports::membership::{NewNode, Taking};
 use crate::ports::store::{Outcome, StatisticsWrite, Store, Write};
 
@@ -23,7 +25,7 @@ pub async fn join(store: &dyn Store, samples: &mut Samples, lease_ms: i64, prede
         version: "1.2.3".to_owned(),
         environment: "test".to_owned(),
         lease_ms: Some(lease_ms),
-        predecessor,
+        predecessors: predecessor.into_iter().collect(),
     };
     let id = node.id;
     store.join(node).await.expect("it joins");
@@ -134,6 +136,51 @@ pub async fn a_successor_waits_for_no_lease(store: &dyn Store) {
     is_fenced(store, &mut samples, epoch).await;
 }
 
+/// Where another node lives, it is its turn: a place whose processes end again and again keeps nobody from working.
+pub async fn a_successor_goes_before_no_live_node(store: &dyn Store) {
+    let mut samples = Samples::new(74);
+    let first = join(store, &mut samples, LONG_MS, None).await;
+    taken(store, first).await;
+    let standby = join(store, &mut samples, LONG_MS, None).await;
+    let next = join(store, &mut samples, LONG_MS, Some(first)).await;
+    assert_eq!(take_free(store, next).await, Taking::Held(first));
+    assert_eq!(take_free(store, standby).await, Taking::Held(first));
+    store.leave(standby).await.expect("it leaves");
+    store.leave(next).await.expect("it leaves");
+    let last = join(store, &mut samples, LONG_MS, Some(first)).await;
+    taken(store, last).await;
+}
+
+/// A node that was told of fewer partitions than there are takes none, and says so also while another node has them.
+pub async fn no_partition_is_left_without_an_owner(store: &dyn Store) {
+    let mut samples = Samples::new(75);
+    let first = join(store, &mut samples, LONG_MS, None).await;
+    taken(store, first).await;
+    let next = join(store, &mut samples, LONG_MS, None).await;
+    for node in [next, first] {
+        let refused = store.take_free(node, PARTITIONS - 1, LONG_MS).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    }
+    let refused = store.take_partitions(next, PARTITIONS - 1, 0).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    assert_eq!(take_free(store, next).await, Taking::Held(first), "whoever was refused has changed nothing");
+    store.leave(first).await.expect("it leaves");
+    let taken = store.take_free(next, PARTITIONS + 1, LONG_MS).await;
+    assert!(matches!(taken, Ok(Taking::Taken { .. })), "{taken:?}");
+    assert!(store.leases().await.expect("an answer").iter().all(|lease| lease.node == next));
+}
+
+/// Whoever had the store to itself has ended where it is shared, whether it said so or not.
+pub async fn who_had_it_alone_is_waited_for_by_nobody(store: &dyn Store) {
+    let mut samples = Samples::new(73);
+    let alone = samples.row_id();
+    let seat = Seat::alone(store, alone, PARTITIONS, "test", 0).await.expect("it has everything");
+    let next = join(store, &mut samples, LONG_MS, None).await;
+    assert!(taken(store, next).await > seat.epoch);
+    assert!(!lives(store, alone).await);
+    is_fenced(store, &mut samples, seat.epoch).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,5 +192,8 @@ mod tests {
         a_lease_that_has_run_out_is_taken_over(&MemoryStore::default()).await;
         a_late_renewal_counts_where_nobody_took_over(&MemoryStore::default()).await;
         a_successor_waits_for_no_lease(&MemoryStore::default()).await;
+        a_successor_goes_before_no_live_node(&MemoryStore::default()).await;
+        no_partition_is_left_without_an_owner(&MemoryStore::default()).await;
+        who_had_it_alone_is_waited_for_by_nobody(&MemoryStore::default()).await;
     }
 }
