@@ -115,7 +115,9 @@ impl Heads {
         for key in keys.iter().filter(|key| !taken.contains_key(key)) {
             missing.push([key.0.as_str().into(), key.1.into()]);
         }
-        let ends = if connection.is_postgres() { HEADS_HELD } else { HEADS };
+        // Only who has the leases already may hold ends: the others get both by their last statement, leases first, and would wait
+        // in a circle. An end that moves meanwhile is found out there.
+        let ends = if fresh && connection.is_postgres() { HEADS_HELD } else { HEADS };
         for row in connection.bulk(ends, &missing).await? {
             let (key, tip) = end(row.fields())?;
             taken.insert(key, tip);

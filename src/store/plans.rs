@@ -88,11 +88,12 @@ const READ: [Keyed; 11] = [
 ];
 
 /// What is held for as long as a transaction lasts, on PostgreSQL.
-const HELD: [Keyed; 4] = [
+const HELD: [Keyed; 5] = [
     ("batch::LEASES_HELD", batch::LEASES_HELD, "i"),
     ("batch::LEASES_GRANTED", batch::LEASES_GRANTED, "ii"),
     ("heads::HEADS_HELD", heads::HEADS_HELD, "ti"),
     ("statistics::HELD", statistics::HELD, "iutii"),
+    ("statistics::COVERED_HELD", statistics::COVERED_HELD, "iii"),
 ];
 
 /// What PostgreSQL must read by its key alone. The plan of a commit's one statement is kept, also where it was made of an empty

@@ -57,12 +57,20 @@ const SUMS: Bulk = Bulk {
             executions = excluded.executions, successful = excluded.successful, failed = excluded.failed, \
             attempts = excluded.attempts, duration_sum_ms = excluded.duration_sum_ms, sketch = excluded.sketch",
 };
-/// The leases are held already, or are by this very statement: their rows come in order of partition, as whoever holds them takes
-/// them, so that no takeover and no other lane waits for it in a circle.
 pub(in crate::store) const COVERED: Bulk = Bulk {
     before: "WITH u (partition, epoch, seq) AS (",
     after: ") UPDATE partition_leases SET covered_seq = u.seq FROM u WHERE partition_leases.partition = u.partition \
             AND partition_leases.epoch = u.epoch RETURNING partition_leases.partition",
+};
+/// The same on PostgreSQL. The leases are held already, or are by this very statement, and others may hold them, too: their rows
+/// are taken for oneself in order of partition, as everybody takes them, and not in the order in which a plan changes
+/// them. So no takeover and no other lane waits for it in a circle.
+pub(in crate::store) const COVERED_HELD: Bulk = Bulk {
+    before: "WITH u (partition, epoch, seq) AS (",
+    after: "), held AS MATERIALIZED (SELECT l.partition, u.seq FROM u JOIN partition_leases l ON l.partition = u.partition \
+            AND l.epoch = u.epoch ORDER BY l.partition FOR NO KEY UPDATE OF l) \
+            UPDATE partition_leases SET covered_seq = held.seq FROM held \
+            WHERE partition_leases.partition = held.partition RETURNING partition_leases.partition",
 };
 
 /// A row's key and its stripe, in the order in which rows are held.
@@ -77,10 +85,11 @@ pub(super) async fn cover(batch: &mut Batch<'_, '_>, careful: bool) -> Result<()
     for (partition, write) in last {
         covered.push([partition.into(), write.epoch.into(), write.covered_seq.into()]);
     }
+    let sql = if batch.connection.is_postgres() { COVERED_HELD } else { COVERED };
     if careful {
-        return batch.connection.bulk(COVERED, &covered).await.map(drop);
+        return batch.connection.bulk(sql, &covered).await.map(drop);
     }
-    batch.granted.push((COVERED, covered));
+    batch.granted.push((sql, covered));
     Ok(())
 }
 
