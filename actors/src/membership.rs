@@ -295,7 +295,7 @@ mod tests {
     use super::*;
     use crate::testkit::memory_store::MemoryStore;
 
-    const LEASE: Duration = Duration::from_secs(3_600);
+    const LEASE: Duration = Duration::from_hours(1);
 
     fn settings(lease: Duration) -> ClusterSettings {
         ClusterSettings { lease_ms: lease.as_millis() as u64, node_name: "a".to_owned() }

@@ -138,11 +138,11 @@ mod tests {
         assert!(!long(), "so little the writer does not fold");
         let folder = Folder::start(connector);
         folder.committed(PAGES);
-        let folded = async {
+        let is_short = async {
             while !long() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), folded).await.expect("it is folded");
+        tokio::time::timeout(Duration::from_secs(30), is_short).await.expect("it is folded");
     }
 }

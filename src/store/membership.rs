@@ -186,15 +186,14 @@ async fn renew(store: &SqlStore, node: RowId, lease_ms: i64) -> Result<bool, Fai
     };
     let mut place = session.lock().await;
     // Taken out: a session on which something went wrong, or whose answer nobody waited for, is not used again.
-    let mut connection = match place.take() {
-        Some(connection) => connection,
-        None => match postgres::try_claim(&store.connector, store.claims).await? {
-            Some(connection) => connection,
-            None => {
-                tracing::error!("somebody has the database alone since this node lost its claim on it");
-                return Ok(false);
-            }
-        },
+    let known = place.take();
+    let claimed = match known {
+        Some(_) => known,
+        None => postgres::try_claim(&store.connector, store.claims).await?,
+    };
+    let Some(mut connection) = claimed else {
+        tracing::error!("somebody has the database alone since this node lost its claim on it");
+        return Ok(false);
     };
     let rows = connection.fetch(RENEW_POSTGRES, &[node.0.into(), lease_ms.into()]).await?;
     *place = Some(connection);
@@ -233,14 +232,13 @@ async fn take_free(store: &SqlStore, node: RowId, partitions: u16, lease_ms: i64
         return Ok(Taking::Gone);
     };
     connection.fetch(CROSS_OUT_DEAD, &[now_ms.into()]).await?;
-    let taking = match holder(&mut connection, node, now_ms).await? {
-        Some(holder) => Taking::Held(holder),
-        None => {
-            // The time in it keeps apart what a replica that became the primary had not heard of.
-            let epoch = next_epoch(&mut connection).await?.max(now_ms);
-            give(&mut connection, (node, epoch), partitions, now_ms).await?;
-            Taking::Taken { epoch }
-        }
+    let taking = if let Some(holder) = holder(&mut connection, node, now_ms).await? {
+        Taking::Held(holder)
+    } else {
+        // The time in it keeps apart what a replica that became the primary had not heard of.
+        let epoch = next_epoch(&mut connection).await?.max(now_ms);
+        give(&mut connection, (node, epoch), partitions, now_ms).await?;
+        Taking::Taken { epoch }
     };
     connection.commit().await?;
     connection.give_back();

@@ -31,7 +31,7 @@ pub(super) struct Batch<'a, 'c> {
 impl<'a, 'c> Batch<'a, 'c> {
     pub fn new(writes: &'a [&'a Write], connection: &'c mut Connection, proof: Option<i64>) -> Self {
         let (outcomes, granted, deferred) = (vec![None; writes.len()], Vec::new(), Vec::new());
-        Self { writes, outcomes, connection, proof, granted, deferred }
+        Self { writes, outcomes, connection, granted, proof, deferred }
     }
 
     /// Does everything between BEGIN and COMMIT. `fresh` distrusts the chains' ends in memory, and takes nothing else for granted

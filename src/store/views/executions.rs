@@ -179,9 +179,8 @@ fn letters(state: &str) -> Result<Letters, StoreError> {
 fn matching(run: RunId, letters: &Letters, status: Option<ExecutionStatus>) -> impl Iterator<Item = ExecutionId> {
     let loose = letters.d.iter().rev().map(|(step, loose)| (*step, loose.l));
     let fixed = letters.s.bytes().enumerate().rev().map(|(step, letter)| (step as StepNo, char::from(letter)));
-    loose.chain(fixed).filter_map(move |(step, letter)| {
-        (status.is_none() || status == stands_for(letter)).then(|| run.execution(step))
-    })
+    let is_wanted = move |letter| status.is_none() || status == stands_for(letter);
+    loose.chain(fixed).filter(move |(_, letter)| is_wanted(*letter)).map(move |(step, _)| run.execution(step))
 }
 
 /// The contract's word for a letter of a step.

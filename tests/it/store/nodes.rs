@@ -35,7 +35,7 @@ async fn a_replaced_node_commits_nothing_also_for_no_partition() {
     let committed = Outcome::Committed { log_seq: None };
     let (node, epoch) = holder(first, &mut samples).await;
     let audit = Write::Audit(Box::new(samples.audit(owner, 0)));
-    assert_eq!(commit(first, vec![audit]).await, [committed.clone()]);
+    assert_eq!(commit(first, vec![audit]).await, std::slice::from_ref(&committed));
     first.leave(node).await.expect("it leaves");
     holder(&second, &mut samples).await;
     let alone = vec![Write::Audit(Box::new(samples.audit(owner, 0)))];
@@ -133,8 +133,8 @@ async fn a_commit_that_a_takeover_overtakes_is_fenced() {
             Write::Audit(Box::new(samples.audit(owner, 0)))
         };
         let (mut taker, mut watcher) = (bed.raw().await, bed.raw().await);
-        let takes = "SET ROLE core314_service; BEGIN; UPDATE partition_leases SET epoch = epoch + 1";
-        taker.run(takes).await.expect("it takes them");
+        let takeover = "SET ROLE core314_service; BEGIN; UPDATE partition_leases SET epoch = epoch + 1";
+        taker.run(takeover).await.expect("it takes them");
         let ends = async {
             somebody_waits(&mut watcher).await;
             taker.run("COMMIT").await.expect("it has them");
