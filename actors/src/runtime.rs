@@ -209,6 +209,8 @@ pub(crate) async fn prepare_and_act(runtime: &Runtime, executor: &dyn Executor, 
         Err(failure) => return failed(&executor.logged(&shown), failure),
     };
     let (secrets, calls) = (attempt.secrets.clone(), attempt.connection.is_some());
+    // Once more: preparing may have taken longer than the rest of the lease. The wait is no slowness of the service.
+    runtime.lease.to_send().await;
     let started = Instant::now();
     let performed = act(runtime, executor, attempt, is_probe).await;
     if let Some(pass) = pass.filter(|_| calls) {
@@ -278,8 +280,6 @@ pub async fn remember_breaker(runtime: &Runtime, turned: &Turned) {
 
 /// Makes the attempt within its time.
 async fn act(runtime: &Runtime, executor: &dyn Executor, attempt: Attempt, is_probe: bool) -> Performed {
-    // Once more: preparing may have taken longer than the rest of the lease.
-    runtime.lease.to_send().await;
     // An executor that keeps its own deadline can say more about it; this one is for those that do not.
     let (timeout, payload) = (attempt.timeout + GRACE, attempt.payload.clone());
     let acting = if is_probe { executor.probe(attempt) } else { executor.execute(attempt) };

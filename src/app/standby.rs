@@ -12,6 +12,7 @@ use actix_web::dev::ServerHandle;
 use anyhow::Context;
 use core314_actors::engine::Place;
 use core314_actors::membership::{Member, NodeEnd, OnEnd, Seat};
+use core314_actors::ports::StoreError;
 use core314_actors::ports::membership::Taking;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -63,7 +64,14 @@ impl Standby<'_> {
             if !self.store.is_shared() {
                 return Ok(Ok((Place::Alone(node::fresh_id()), None)));
             }
-            let member = self.join(&mut home).await?;
+            let member = tokio::select! {
+                // A node that had joined already holds nothing, and is forgotten with its lease.
+                waited = told_to_end(signals, ends) => return Ok(Err(match waited {
+                    Waited::Ended(end) => ended(&end),
+                    Waited::Stopped | Waited::Taken(_) | Waited::Paused => Ended::Drained,
+                })),
+                member = self.join(&mut home) => member?,
+            };
             member.stay(self.on_end.clone());
             let waited = self.wait(&member, &mut home, signals, ends).await;
             if let Ok(Waited::Taken(seat)) = waited {
@@ -103,7 +111,8 @@ impl Standby<'_> {
                     waiting = Some(self.answer()?);
                 }
                 Ok(Taking::Held(_)) => {}
-                Err(error) if waiting.is_none() => {
+                // What is refused stays so: waiting mends nothing.
+                Err(error) if waiting.is_none() || matches!(error, StoreError::Refused(_)) => {
                     return Err(error).context("the partitions could not be taken");
                 }
                 Err(error) => {

@@ -49,6 +49,9 @@ const RENEW_POSTGRES: &str = "UPDATE nodes SET seen_at_ms = (extract(epoch FROM 
 const STAYS: &str = "SELECT id FROM nodes WHERE id = $1 AND left_at_ms IS NULL";
 const HOLDER: &str = "SELECT n.id FROM partition_leases l JOIN nodes n ON n.id = l.node_id WHERE n.id <> $1 \
     AND n.left_at_ms IS NULL AND n.expires_at_ms > $2 ORDER BY l.partition LIMIT 1";
+/// Of a node that has them all.
+const OWN_EPOCH: &str = "SELECT max(epoch) FROM partition_leases WHERE node_id = $1 HAVING count(*) >= $2 \
+    AND count(*) = (SELECT count(*) FROM partition_leases)";
 const LIVE: &str = "SELECT n.id, n.name, n.version, n.environment, n.started_at_ms, n.seen_at_ms, \
     (SELECT count(*) FROM partition_leases l WHERE l.node_id = n.id), \
     (SELECT max(l.epoch) FROM partition_leases l WHERE l.node_id = n.id) FROM nodes n \
@@ -232,7 +235,11 @@ async fn take_free(store: &SqlStore, node: RowId, partitions: u16, lease_ms: i64
         return Ok(Taking::Gone);
     };
     connection.fetch(CROSS_OUT_DEAD, &[now_ms.into()]).await?;
-    let taking = if let Some(holder) = holder(&mut connection, node, now_ms).await? {
+    let own = connection.fetch(OWN_EPOCH, &[node.0.into(), partitions.into()]).await?;
+    let taking = if let Some(row) = own.first() {
+        // Its answer was late, and was asked for again: nobody was there in between, as nobody comes back who was crossed out.
+        Taking::Taken { epoch: row.fields().int()? }
+    } else if let Some(holder) = holder(&mut connection, node, now_ms).await? {
         Taking::Held(holder)
     } else {
         // The time in it keeps apart what a replica that became the primary had not heard of.

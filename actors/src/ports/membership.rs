@@ -75,7 +75,7 @@ pub trait Membership: Send + Sync {
     /// Lengthens a node's lease to so long from now. False: it was crossed out, or somebody has the store alone by now.
     fn renew(&self, node: RowId, lease_ms: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Takes every partition, unless a live node has one; lengthens the node's lease as well. Waits for what the former
+    /// Takes every partition, unless a live node has one; lengthens the node's lease as well. Who has them all already is told so. Waits for what the former
     /// owner has under way in the store. For who shares the store: whoever had it to itself has ended by then. Refuses to be
     /// told of fewer than there are, whoever has them.
     fn take_free(&self, node: RowId, partitions: u16, lease_ms: i64) -> BoxFuture<'_, Result<Taking, StoreError>>;

@@ -87,6 +87,9 @@ impl Membership for MemoryStore {
             return ready(Ok(Taking::Gone));
         }
         rows.members.nodes.retain(|_, (_, until)| until.is_some_and(|until| until > Instant::now()));
+        if rows.members.holder == Some(node) && rows.members.partitions >= partitions {
+            return ready(Ok(Taking::Taken { epoch: rows.epoch }));
+        }
         let other = rows.members.holder.filter(|holder| *holder != node && rows.members.lives(*holder));
         ready(Ok(other.map_or_else(|| Taking::Taken { epoch: rows.give(node, partitions) }, Taking::Held)))
     }
