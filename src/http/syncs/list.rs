@@ -55,7 +55,7 @@ pub async fn handle(req: HttpRequest, state: Shared) -> Result<HttpResponse, Pro
     let most = state.settings.max_page_items;
     let limit = query.number("limit", 1, most).unwrap_or(state.settings.default_page_items);
     let after = query.optional::<String>("cursor").and_then(|text| {
-        let name = BASE64.decode(&text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let name = named_by(&text);
         if name.is_none() {
             query.wrong("cursor", "is not a next_cursor of this server");
         }
@@ -86,5 +86,25 @@ fn view(tenant_id: TenantId, name: String, position: SyncPosition) -> View {
         cursor: position.cursor,
         version: position.version,
         updated_at: rfc3339(position.at_ms),
+    }
+}
+
+/// The name in a cursor; PostgreSQL has no text with a NUL.
+fn named_by(cursor: &str) -> Option<String> {
+    let name = String::from_utf8(BASE64.decode(cursor).ok()?).ok()?;
+    (!name.contains('\0')).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_names_a_sync_that_can_be() {
+        assert_eq!(named_by(&BASE64.encode("orders")).as_deref(), Some("orders"));
+        for none in [BASE64.encode("a\0b"), BASE64.encode([0xff]), "AAAAAAAAAAAAAAAAAAAAAA".to_owned(), "%".to_owned()]
+        {
+            assert_eq!(named_by(&none), None, "{none}");
+        }
     }
 }
