@@ -196,7 +196,7 @@ pub fn perform(
 pub(crate) async fn prepare_and_act(runtime: &Runtime, executor: &dyn Executor, order: Order) -> Performed {
     let Order { attempt, marked, pass, share: _share, is_probe } = order;
     if !Integrations::concern(executor, &attempt, marked.as_ref()) {
-        return act(runtime, executor, attempt, is_probe).await;
+        return act(executor, attempt, is_probe).await;
     }
     let shown = attempt.payload.clone();
     let name = (attempt.owner.tenant, attempt.action_target.clone());
@@ -212,7 +212,7 @@ pub(crate) async fn prepare_and_act(runtime: &Runtime, executor: &dyn Executor, 
     // Once more: preparing may have taken longer than the rest of the lease. The wait is no slowness of the service.
     runtime.lease.to_send().await;
     let started = Instant::now();
-    let performed = act(runtime, executor, attempt, is_probe).await;
+    let performed = act(executor, attempt, is_probe).await;
     if let Some(pass) = pass.filter(|_| calls) {
         let took_ms = started.elapsed().as_millis() as u64;
         if let Some(for_ms) = wished_patience(&performed) {
@@ -279,7 +279,7 @@ pub async fn remember_breaker(runtime: &Runtime, turned: &Turned) {
 }
 
 /// Makes the attempt within its time.
-async fn act(runtime: &Runtime, executor: &dyn Executor, attempt: Attempt, is_probe: bool) -> Performed {
+async fn act(executor: &dyn Executor, attempt: Attempt, is_probe: bool) -> Performed {
     // An executor that keeps its own deadline can say more about it; this one is for those that do not.
     let (timeout, payload) = (attempt.timeout + GRACE, attempt.payload.clone());
     let acting = if is_probe { executor.probe(attempt) } else { executor.execute(attempt) };
