@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use core314_actors::ports::store::{StatisticsWrite, Write};
 use core314_domain::ids::{Owner, TenantId};
-use core314_domain::stats::{Stat, StatKey};
+use core314_domain::stats::{Sketch, Stat, StatKey};
 
 use super::batch::Batch;
 use crate::store::cell::{Fields, Rows};
@@ -148,7 +148,6 @@ async fn stored(connection: &mut Connection, sums: &BTreeMap<Place, Stat>) -> Re
 fn rows<'a>(stats: impl Iterator<Item = (&'a Place, &'a Stat)>) -> Rows<'a> {
     let mut rows = Rows::new(11);
     for ((key, stripe), stat) in stats {
-        let sketch = serde_json::to_string(&stat.sketch).expect("a sketch has whole numbers alone");
         rows.push([
             (*stripe).into(),
             key.tenant.0.into(),
@@ -160,7 +159,7 @@ fn rows<'a>(stats: impl Iterator<Item = (&'a Place, &'a Stat)>) -> Rows<'a> {
             stat.failed.into(),
             stat.attempts.into(),
             stat.duration_sum_ms.into(),
-            sketch.into(),
+            stat.sketch.packed().into(),
         ]);
     }
     rows
@@ -180,7 +179,7 @@ fn read(f: &mut Fields<'_>) -> Result<(Place, Stat), Failure> {
         failed: f.int()?,
         attempts: f.int()?,
         duration_sum_ms: f.int()?,
-        sketch: serde_json::from_str(&f.text()?)
+        sketch: Sketch::stored(&f.text()?)
             .map_err(|e| Failure::Corrupt(format!("a sketch of statistics cannot be read: {e}")))?,
     };
     Ok(((key, stripe), stat))

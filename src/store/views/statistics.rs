@@ -93,7 +93,7 @@ async fn rows(reader: &mut Reader, range: Range) -> Result<Vec<Row>, StoreError>
     reader.rows(statement).await
 }
 
-/// One row for each bucket: the figures summed up, the sketches as a JSON list. To sum in the database costs less than
+/// One row for each bucket: the figures summed up, the sketches as a list. To sum in the database costs less than
 /// to fetch a row for each action type and partition.
 async fn buckets(reader: &mut Reader, range: Range) -> Result<Vec<Bucket>, StoreError> {
     let columns = "bucket_start_ms, CAST(sum(executions) AS bigint), CAST(sum(successful) AS bigint), \
