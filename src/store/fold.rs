@@ -16,8 +16,9 @@ use tokio::task::JoinHandle;
 use super::connection::{Connection, Connector};
 use super::failure::Failure;
 
-/// About how many pages the log grows by between two times: a quarter of what the writer lets it grow to.
-const PAGES: usize = 1_024;
+/// About how many pages the log grows by between two times: half of what the writer lets it grow to. A page that many commits
+/// change is written to the file once for each time, so that more often is not better.
+const PAGES: usize = 4_096;
 /// Pages that a commit changes beside one for each of its writes: the upper ones of the trees.
 const OF_A_COMMIT: usize = 8;
 /// As far as that goes without anybody waiting.

@@ -4,7 +4,7 @@
 //!
 //! The process locks `<file>.lock` for as long as it may write; SQLite's own locks would let a second process in between
 //! two transactions, and both would believe that the partitions are theirs. The write-ahead log is folded into the
-//! file when it has grown to 16 MB, and before that beside the writer (`store/fold.rs`). Readers cannot write, and what
+//! file when it has grown to 32 MB, and before that beside the writer (`store/fold.rs`). Readers cannot write, and what
 //! one of them computes ends with its time limit, so that none of them keeps the log from being folded.
 
 use std::fs::File;
@@ -25,8 +25,8 @@ use super::connection::Connector;
 /// Held while the process may write to the file.
 pub(super) type FileLock = Flock<File>;
 
-/// 16 MB of pages.
-const FOLD_AT_PAGES: &str = "4096";
+/// 32 MB of pages: what comes while half of them are folded beside the writer finds room.
+const FOLD_AT_PAGES: &str = "8192";
 /// A log that grew further, because a reader held it, is cut back to this.
 const LOG_LIMIT_BYTES: &str = "67108864";
 const WRITER_CACHE_KIB: &str = "-65536";
