@@ -13,7 +13,7 @@ use core314_domain::plan::FlowPlan;
 /// One partition of so many is kept clear.
 const OF: u16 = 8;
 /// Runs that one tenant starts there in a second and the one before.
-const OF_ONE: u32 = 20;
+const OF_ONE: u32 = 40;
 /// Runs that all tenants start there in a second and the one before.
 const OF_ALL: u32 = 200;
 /// Steps of a flow whose runs may start there.
@@ -138,13 +138,13 @@ mod tests {
         let apart = flood.iter().filter(|&&n| is_kept(n, 64)).count();
         assert_eq!(apart, OF_ONE as usize, "only its first runs stand there");
         assert_eq!(flood.iter().filter(|&&n| !is_kept(n, 64)).collect::<BTreeSet<_>>().len(), 56);
-        for n in 0..20 {
+        for n in 0..OF_ONE.into() {
             assert!(
-                is_kept(bulkhead.place(tenant(2), 1, 9_000 + n * 100, |_| false), 64),
+                is_kept(bulkhead.place(tenant(2), 1, 9_000 + n * 50, |_| false), 64),
                 "one that starts little does"
             );
         }
-        assert!(!is_kept(bulkhead.place(tenant(3), 21, 9_999, |_| false), 64), "many at once are many");
+        assert!(!is_kept(bulkhead.place(tenant(3), OF_ONE + 1, 9_999, |_| false), 64), "many at once are many");
         assert!(
             !is_kept(bulkhead.place((tenant(4).0, false), 1, 9_999, |_| false), 64),
             "a large one is a flood by itself"
