@@ -8,7 +8,7 @@
 //! run. A turn runs on an I/O thread and outlives the actor, so a restarted actor waits for the turn of its earlier life.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use core314_domain::bulk::{BulkItem, BulkJob, BulkStatus, BulkVerb, ItemStatus, MOST_AT_ONCE, Step};
@@ -25,9 +25,9 @@ use crate::ingress::{IdempotencyRequest, TriggerError, Triggered};
 use crate::ports::bulk::BulkJobs;
 use crate::ports::store::Outcome;
 use crate::ports::{Scope, StoreError};
-use crate::supervision::{Behaviour, Ctx};
+use crate::supervision::{Behaviour, Ctx, Ref};
 
-/// Between two looks at running jobs.
+/// Between two looks at running jobs. Without any there is no look.
 const TURN: Duration = Duration::from_millis(20);
 /// Jobs that are driven at once; the others wait for the oldest.
 const MOST_JOBS: usize = 16;
@@ -41,17 +41,30 @@ pub struct BulkDesk {
     nudged: AtomicBool,
     /// A turn is under way.
     busy: AtomicBool,
+    /// Who is told of a nudge; there once it drives.
+    driver: OnceLock<Ref<BulkDriver>>,
 }
 
 impl BulkDesk {
     /// Over these jobs. What an earlier process left is taken up.
     pub fn new(jobs: Arc<dyn BulkJobs>) -> Self {
-        Self { jobs, nudged: AtomicBool::new(true), busy: AtomicBool::new(false) }
+        Self { jobs, nudged: AtomicBool::new(true), busy: AtomicBool::new(false), driver: OnceLock::new() }
     }
 
     /// There is something to do.
     pub fn nudge(&self) {
         self.nudged.store(true, Ordering::SeqCst);
+        if let Some(driver) = self.driver.get() {
+            // One that is restarting looks by itself, and one with a full mailbox is about to.
+            let _ = driver.tell(BulkMsg::Nudged);
+        }
+    }
+
+    /// This one drives from now on.
+    pub(crate) fn is_driven_by(&self, driver: Ref<BulkDriver>) {
+        if self.driver.set(driver).is_ok() {
+            self.nudge();
+        }
     }
 }
 
@@ -63,26 +76,56 @@ pub(crate) struct BulkArgs {
 }
 
 /// The actor.
-pub(crate) struct BulkDriver(BulkArgs);
+pub(crate) struct BulkDriver {
+    args: BulkArgs,
+    /// A look is to come.
+    is_armed: bool,
+}
 
-/// Time has passed.
-pub(crate) struct Turn;
+/// Messages of the driver.
+pub(crate) enum BulkMsg {
+    /// There may be something to do.
+    Nudged,
+    /// Time has passed.
+    Turn,
+}
 
 impl Behaviour for BulkDriver {
     const KIND: &'static str = "bulk_driver";
-    type Msg = Turn;
+    type Msg = BulkMsg;
     type Args = BulkArgs;
 
     fn start(args: &BulkArgs, ctx: &mut Ctx<'_, Self>) -> Self {
-        args.desk.nudge();
-        ctx.after(TURN, Turn);
-        Self(args.clone())
+        args.desk.nudged.store(true, Ordering::SeqCst);
+        let mut driver = Self { args: args.clone(), is_armed: false };
+        driver.arm(ctx);
+        driver
     }
 
-    fn handle(&mut self, _: Turn, ctx: &mut Ctx<'_, Self>) {
-        ctx.after(TURN, Turn);
-        let (desk, Some(inner)) = (self.0.desk.clone(), self.0.engine.upgrade()) else { return };
-        if desk.busy.load(Ordering::SeqCst) || !desk.nudged.swap(false, Ordering::SeqCst) {
+    fn handle(&mut self, msg: BulkMsg, ctx: &mut Ctx<'_, Self>) {
+        match msg {
+            BulkMsg::Nudged => self.arm(ctx),
+            BulkMsg::Turn => {
+                self.is_armed = false;
+                self.look(ctx);
+            }
+        }
+    }
+}
+
+impl BulkDriver {
+    fn arm(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if !std::mem::replace(&mut self.is_armed, true) {
+            ctx.after(TURN, BulkMsg::Turn);
+        }
+    }
+
+    fn look(&mut self, ctx: &mut Ctx<'_, Self>) {
+        let (desk, Some(inner)) = (self.args.desk.clone(), self.args.engine.upgrade()) else { return };
+        if desk.busy.load(Ordering::SeqCst) {
+            return self.arm(ctx);
+        }
+        if !desk.nudged.swap(false, Ordering::SeqCst) {
             return;
         }
         desk.busy.store(true, Ordering::SeqCst);

@@ -355,9 +355,9 @@ impl Engine {
     /// Drives bulk jobs from now on, those that an earlier process left among them.
     pub fn drive_bulk(&self, jobs: Arc<dyn BulkJobs>) -> Result<(), StartError> {
         let desk = self.inner.bulk.get_or_init(|| Arc::new(BulkDesk::new(jobs))).clone();
-        let args = BulkArgs { engine: Arc::downgrade(&self.inner), desk };
+        let args = BulkArgs { engine: Arc::downgrade(&self.inner), desk: desk.clone() };
         let started = self.inner.tree.root().start_child::<BulkDriver>(ChildSpec::new("bulk"), args);
-        started.map(drop).map_err(|e| StartError::Actors(e.to_string()))
+        started.map(|driver| desk.is_driven_by(driver)).map_err(|e| StartError::Actors(e.to_string()))
     }
 
     pub(crate) fn bulk_desk(&self) -> Result<Arc<BulkDesk>, StoreError> {
