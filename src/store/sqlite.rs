@@ -133,4 +133,14 @@ mod tests {
         assert_eq!(path_of("sqlite:///data/x.db"), Some(PathBuf::from("/data/x.db")));
         assert_eq!(path_of("postgres://x"), None);
     }
+
+    /// `.cargo/config.toml` says so, and whoever builds without it has a slower server.
+    #[tokio::test]
+    async fn sqlite_takes_no_lock_for_each_page_and_allocation() {
+        let mut connection = in_memory().connect().await.expect("it connects");
+        let rows = connection.fetch("PRAGMA compile_options", &[]).await.expect("it says");
+        let options: Vec<String> = rows.iter().map(|row| row.fields().text().expect("a text")).collect();
+        assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}");
+        assert!(!options.iter().any(|option| option == "ENABLE_MEMORY_MANAGEMENT"), "{options:?}");
+    }
 }
