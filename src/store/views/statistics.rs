@@ -93,13 +93,15 @@ async fn rows(reader: &mut Reader, range: Range) -> Result<Vec<Row>, StoreError>
     reader.rows(statement).await
 }
 
-/// One row for each bucket: the figures summed up, the sketches as a list. To sum in the database costs less than
-/// to fetch a row for each action type and partition.
+/// One row for each bucket: the figures summed up, the sketches as a list. To sum in the database costs less than to fetch
+/// a row for each action type and partition.
 async fn buckets(reader: &mut Reader, range: Range) -> Result<Vec<Bucket>, StoreError> {
-    let columns = "bucket_start_ms, CAST(sum(executions) AS bigint), CAST(sum(successful) AS bigint), \
-        CAST(sum(failed) AS bigint), CAST(sum(attempts) AS bigint), CAST(sum(duration_sum_ms) AS bigint), \
-        '[' || string_agg(CAST(sketch AS text), ',') || ']'";
-    let mut statement = select(reader, columns, range);
+    // PostgreSQL sums big integers as decimal numbers, digit by digit. Floats are as exact: no count reaches 2^53.
+    let sum = |column: &str| format!("CAST(sum(CAST({column} AS double precision)) AS bigint), ");
+    let figures: String =
+        ["executions", "successful", "failed", "attempts", "duration_sum_ms"].into_iter().map(sum).collect();
+    let columns = format!("bucket_start_ms, {figures}'[' || string_agg(CAST(sketch AS text), ',') || ']'");
+    let mut statement = select(reader, &columns, range);
     statement.push(" GROUP BY bucket_start_ms");
     reader.rows(statement).await
 }
