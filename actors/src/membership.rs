@@ -15,13 +15,14 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use core314_domain::ids::RowId;
 use futures_util::FutureExt;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::ports::membership::{NewNode, Taking};
 use crate::ports::store::Store;

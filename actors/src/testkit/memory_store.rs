@@ -21,7 +21,7 @@ use core314_domain::words::TriggerType;
 use serde_json::Value;
 
 use super::memory_events::Events;
-use super::memory_nodes::Members;
+use super::memory_nodes::{LeaseClock, Members};
 use super::memory_schedules::MemorySchedules;
 use super::memory_signals::Signals;
 use crate::ports::catalog::{RolloutState, ServiceKey, StoredFlow};
@@ -43,6 +43,7 @@ pub struct MemoryStore {
     lose_before: AtomicU32,
     /// Commits that are to be written and then reported as lost.
     lose_after: AtomicU32,
+    pub(super) lease_clock: LeaseClock,
     /// While the writing half is held, the schedules that are due are found but not told.
     pub slow_schedules: tokio::sync::RwLock<()>,
 }
