@@ -21,7 +21,7 @@ pub(super) struct Members {
 }
 
 /// By which leases run out.
-pub(super) struct LeaseClock(Arc<dyn Clock>);
+pub(super) struct LeaseClock(pub Arc<dyn Clock>);
 
 impl Default for LeaseClock {
     fn default() -> Self {
@@ -30,11 +30,6 @@ impl Default for LeaseClock {
 }
 
 impl MemoryStore {
-    /// A store whose leases run out by this clock.
-    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        Self { lease_clock: LeaseClock(clock), ..Self::default() }
-    }
-
     fn lease_now_ms(&self) -> i64 {
         self.lease_clock.0.now_ms()
     }

@@ -24,6 +24,7 @@ use super::memory_events::Events;
 use super::memory_nodes::{LeaseClock, Members};
 use super::memory_schedules::MemorySchedules;
 use super::memory_signals::Signals;
+use crate::clock::Clock;
 use crate::ports::catalog::{RolloutState, ServiceKey, StoredFlow};
 use crate::ports::event::{DeliveryPlace, EventDelivery};
 use crate::ports::integration::{Integration, KeptBreakers, Secret};
@@ -87,6 +88,11 @@ pub struct Rows {
 impl MemoryStore {
     pub(super) fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A store whose leases run out by this clock.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self { lease_clock: LeaseClock(clock), ..Self::default() }
     }
 
     /// A copy of everything, to look at.
