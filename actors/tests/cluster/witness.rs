@@ -145,7 +145,10 @@ impl Witness {
         let came = self.runs.len();
         let known = self.runs.entry(id).or_insert_with(|| Known { no: came, ..Known::default() });
         let (no, version) = (known.no, known.version);
-        let rows: Vec<_> = run.log.iter().map(|row| (row.step, row.attempt, row.status.as_str())).collect();
+        let code = |row: &LogEntry| {
+            row.failure.as_ref().map_or_else(|| row.status.to_string(), |failure| failure.code.clone())
+        };
+        let rows: Vec<_> = run.log.iter().map(|row| (row.step, row.attempt, code(row))).collect();
         let to = run.state.status;
         self.note_by(by, &format!("epoch {}, run {no} on version {expected}, {to}, {rows:?}: {outcome:?}", run.epoch));
         if !is_committed {
