@@ -43,6 +43,7 @@ use crate::ports::catalog::StoredFlow;
 use crate::ports::store::{FlowWrite, Outcome, RejectCode, Write};
 use crate::ports::{Scope, StoreError};
 use crate::queue_partition::PartitionShared;
+use crate::random::random;
 use crate::relay::Starter;
 use crate::runtime::Runtime;
 use crate::schedules::{self as scheduling, Schedules, SchedulesMsg};
@@ -233,7 +234,7 @@ impl Engine {
 
     /// Saves a new flow, as version 1.
     pub async fn create_flow(&self, draft: FlowDraft) -> Result<StoredFlow, SaveError> {
-        let id = FlowId::new(self.inner.runtime.now_ms(), rand::random());
+        let id = FlowId::new(self.inner.runtime.now_ms(), random());
         self.save_flow(id, 0, draft).await
     }
 

@@ -31,6 +31,7 @@ pub mod phase_figures;
 pub mod plans;
 pub mod ports;
 pub mod queue_partition;
+pub mod random;
 pub mod recipients;
 pub mod relay;
 pub mod rollouts;

@@ -14,14 +14,15 @@
 //! machine; to go on after another node has taken over, in the hope that every commit will be refused.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use core314_domain::ids::RowId;
 use futures_util::FutureExt;
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::ports::membership::{NewNode, Taking};
 use crate::ports::store::Store;
@@ -74,54 +75,67 @@ impl Until {
 
 /// Whether this node may act outside.
 #[derive(Debug)]
-pub struct Lease(watch::Sender<Until>);
+pub struct Lease {
+    until: Mutex<Until>,
+    /// Whoever waits to send goes on in the order in which they came.
+    renewed: Notify,
+}
 
 impl Lease {
     /// That of a process which has the store to itself.
     pub fn endless() -> Self {
-        Self(watch::Sender::new(Until::Ever))
+        Self::of(Until::Ever)
     }
 
     fn none_yet() -> Self {
-        Self(watch::Sender::new(Until::Unknown))
+        Self::of(Until::Unknown)
+    }
+
+    fn of(until: Until) -> Self {
+        Self { until: Mutex::new(until), renewed: Notify::new() }
+    }
+
+    fn until(&self) -> MutexGuard<'_, Until> {
+        // A single value: a panic cannot leave it half done.
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether something may be sent now.
     pub fn may_send(&self) -> bool {
-        !self.0.borrow().is_past()
+        !self.until().is_past()
     }
 
     /// Waits until something may be sent: for ever, where another node has taken over.
     pub async fn to_send(&self) {
-        if self.may_send() {
-            return;
-        }
-        let mut seen = self.0.subscribe();
-        while seen.borrow_and_update().is_past() {
-            // The sender lives as long as this borrow of it.
-            let _ = seen.changed().await;
+        loop {
+            // Before the look, so that a renewal in between is heard of.
+            let renewed = self.renewed.notified();
+            if self.may_send() {
+                return;
+            }
+            renewed.await;
         }
     }
 
     /// It was renewed: the store was asked at this time.
     fn renewed(&self, asked: Instant, lease: Duration) {
         let until = asked + lease / 2;
-        self.0.send_if_modified(|known| {
-            let is_later = match *known {
-                Until::Time(time) => until > time,
-                Until::Unknown => true,
-                Until::Ever | Until::Over => false,
-            };
-            if is_later {
-                *known = Until::Time(until);
-            }
-            is_later
-        });
+        let mut known = self.until();
+        let is_later = match *known {
+            Until::Time(time) => until > time,
+            Until::Unknown => true,
+            Until::Ever | Until::Over => false,
+        };
+        if is_later {
+            *known = Until::Time(until);
+            drop(known);
+            self.renewed.notify_waiters();
+        }
     }
 
     /// For good.
     fn end(&self) {
-        self.0.send_replace(Until::Over);
+        *self.until() = Until::Over;
     }
 }
 

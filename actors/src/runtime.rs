@@ -34,6 +34,7 @@ use crate::ports::executor::{Attempt, Executor, Performed};
 use crate::ports::integration::ConnectionWrite;
 use crate::ports::notifications::Inbox;
 use crate::ports::store::{Store, Write};
+use crate::random::random;
 use crate::relay::Relay;
 use crate::settings::EngineSettings;
 use crate::sub_runs::SubRuns;
@@ -121,12 +122,12 @@ impl Runtime {
 
     /// A fresh id.
     pub fn run_id(&self) -> RunId {
-        RunId::new(self.now_ms(), rand::random())
+        RunId::new(self.now_ms(), random())
     }
 
     /// A fresh id of any other row.
     pub fn row_id(&self) -> RowId {
-        RowId::new(self.now_ms(), rand::random())
+        RowId::new(self.now_ms(), random())
     }
 
     /// The words for which there is an executor.

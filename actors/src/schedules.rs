@@ -38,7 +38,7 @@ const AT_ONCE: usize = 64;
 /// Rows that are held at most; the horizon comes nearer where there are more.
 const MOST_HELD: usize = 10_000;
 const PAGE: usize = 500;
-/// How often the rows are read again: another node may have changed them.
+/// How often the rows are read again, at least: another node may have changed them.
 const READ_AGAIN: Duration = Duration::from_mins(1);
 /// How long to wait with a store that did not answer.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -203,7 +203,9 @@ impl Schedules {
                 // What became known meanwhile was measured by the horizon of before.
                 let beyond: Vec<FlowId> = self.touched.iter().filter(|flow| self.is_free(flow)).copied().collect();
                 beyond.into_iter().for_each(|flow| self.read(flow, ctx));
-                ctx.after(READ_AGAIN, SchedulesMsg::Load);
+                // Long before the horizon is reached, behind which nothing is held.
+                let horizon = Duration::from_millis(self.args.runtime.settings.timer_horizon_ms as u64);
+                ctx.after(READ_AGAIN.min(horizon / 2), SchedulesMsg::Load);
             }
             Err(error) => {
                 tracing::warn!(%error, "the schedules could not be read; they are read again");

@@ -5,10 +5,14 @@ use crate::source::Source;
 use crate::tree::Violation;
 
 /// Files in which a test may let real time pass, each with its reason.
-const SLEEPERS: &[(&str, &str)] = &[(
-    "actors/src/supervision/tests/mod.rs",
-    "its clock is paused: sleeping moves simulated time, and no real time passes",
-)];
+const SLEEPERS: &[(&str, &str)] = &[
+    ("actors/src/supervision/tests/mod.rs", PAUSED),
+    ("actors/tests/cluster/node.rs", PAUSED),
+    ("actors/tests/cluster/wire.rs", PAUSED),
+    ("actors/tests/cluster/workshop.rs", PAUSED),
+];
+
+const PAUSED: &str = "its clock is paused: sleeping moves simulated time, and no real time passes";
 
 /// Where a pattern is forbidden.
 #[derive(Clone, Copy)]

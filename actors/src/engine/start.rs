@@ -88,6 +88,15 @@ pub enum StartError {
 impl Engine {
     /// Takes the partitions, unless that was done, and starts the actors. Work that was left is taken up at once.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        Self::start_with(parts, None).await
+    }
+
+    /// The same with actors on these threads, whatever the settings say of arbiters: those of a simulation are one.
+    pub async fn start_on(parts: Parts, threads: Arc<ArbiterPool>) -> Result<Self, StartError> {
+        Self::start_with(parts, Some(threads)).await
+    }
+
+    async fn start_with(parts: Parts, pool: Option<Arc<ArbiterPool>>) -> Result<Self, StartError> {
         let mut executors = BTreeMap::new();
         for executor in &parts.executors {
             if executors.insert(executor.action_type(), executor.clone()).is_some() {
@@ -132,7 +141,7 @@ impl Engine {
             escalation: OnceLock::new(),
         });
         put_gates(&runtime).await?;
-        let engine = Self::grow(runtime)?;
+        let engine = Self::grow(runtime, pool)?;
         let worker = sub_runs::work(Arc::downgrade(&engine.inner), requests);
         engine.inner.runtime.io.spawn(worker);
         let writer = phase_figures::work(Arc::downgrade(&engine.inner), values);
@@ -141,7 +150,7 @@ impl Engine {
         Ok(engine)
     }
 
-    fn grow(runtime: Arc<Runtime>) -> Result<Self, StartError> {
+    fn grow(runtime: Arc<Runtime>, pool: Option<Arc<ArbiterPool>>) -> Result<Self, StartError> {
         let actors = |e: &dyn std::fmt::Display| StartError::Actors(e.to_string());
         let workers = match runtime.settings.arbiters {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
@@ -149,7 +158,7 @@ impl Engine {
         };
         let (store, partitions) = (&runtime.store, runtime.settings.partitions);
         let threads = Threads::new(workers, store.lanes(), store.answers_from_its_own_thread(), partitions);
-        let pool = ArbiterPool::open(threads.count()).map_err(|e| actors(&e))?;
+        let pool = pool.map_or_else(|| ArbiterPool::open(threads.count()), Ok).map_err(|e| actors(&e))?;
         let hooks = hooks(&runtime);
         // Writers go first and stop last: a partition that stops still commits.
         let root =
@@ -293,15 +302,21 @@ fn node_entry(runtime: &Runtime, event: AuditEvent, summary: String, details: se
 
 /// What the rest of the runtime hears of the tree: every restart is remembered.
 fn hooks(runtime: &Arc<Runtime>) -> Hooks {
-    let (for_restart, for_exit, on_end) = (runtime.clone(), runtime.clone(), runtime.on_end.clone());
+    // The runtime has addresses of actors, which lead to the tree and to its hooks.
+    let (for_restart, for_exit) = (Arc::downgrade(runtime), Arc::downgrade(runtime));
+    let on_end = runtime.on_end.clone();
     Hooks {
         on_restart: Some(Box::new(move |event| {
-            tell_restart(&for_restart, event);
-            remember_restart(&for_restart, event);
+            if let Some(runtime) = for_restart.upgrade() {
+                tell_restart(&runtime, event);
+                remember_restart(&runtime, event);
+            }
         })),
         on_exit: Some(Box::new(move |exit| {
-            if exit.reason.is_abnormal() {
-                Counters::add(&for_exit.counters.actor_deaths, 1);
+            if let Some(runtime) = for_exit.upgrade()
+                && exit.reason.is_abnormal()
+            {
+                Counters::add(&runtime.counters.actor_deaths, 1);
             }
         })),
         on_finding: Some(Box::new(|finding| tracing::error!(?finding, "an actor makes no progress"))),

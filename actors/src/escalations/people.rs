@@ -14,6 +14,7 @@ use super::{ABOUT_ESCALATION, Desk, message};
 use crate::ports::StoreError;
 use crate::ports::escalation::{OutboxKind, OutboxRow, OutboxStatus, StoredEscalation};
 use crate::ports::people::ContactMethod;
+use crate::random::random;
 use crate::recipients::{self, Duty, Kind, Told, Way};
 
 /// The inbox of a user on this server.
@@ -79,7 +80,7 @@ impl Desk {
         // The twelve bits after the time (RFC 9562, 6.2, method 1): rows of one decision stay in their order.
         let now_ms = self.now_ms();
         for (no, row) in rows.iter_mut().enumerate() {
-            let random = (no as u128 & 0xfff) << 62 | u128::from(rand::random::<u64>() >> 2);
+            let random = (no as u128 & 0xfff) << 62 | u128::from(random::<u64>() >> 2);
             row.id = core314_domain::ids::RowId::new(now_ms, random);
         }
         Ok(rows)

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::FlowRun;
 use crate::ports::signal::Occurrence;
 use crate::ports::store::{ApprovalWrite, RunWrite};
+use crate::random::random;
 
 /// What tells of a request, if it tells the people whom another is for, and as urgently.
 fn for_the_same<'a>(approval: &'a mut ApprovalWrite, asked: &Value) -> Option<&'a mut Occurrence> {
@@ -45,7 +46,7 @@ impl FlowRun {
         }
         let context = json!({"triggered_by": *header.triggered_by, "asked": context, "expires_at_ms": expires_at_ms});
         Some(Occurrence {
-            id: RowId::new(now_ms, rand::random()),
+            id: RowId::new(now_ms, random()),
             owner: header.owner,
             kind: OccurrenceKind::ApprovalRequested,
             subject: header.id.0,

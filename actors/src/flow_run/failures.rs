@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::FlowRun;
 use crate::ports::store::FailureNote;
+use crate::random::random;
 
 /// Longer messages are cut: the log has the whole.
 const ERROR_CHARS: usize = 2_000;
@@ -95,7 +96,7 @@ impl FlowRun {
     }
 
     fn note(&self, reason: EscalationReason, context: Value, now_ms: i64) -> FailureNote {
-        let id = RowId::new(now_ms, rand::random());
+        let id = RowId::new(now_ms, random());
         FailureNote { id, owner: self.run.header.owner, reason, context: without_nul(context), at_ms: now_ms }
     }
 }

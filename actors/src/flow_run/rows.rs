@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::{ENGINE, FlowRun, Remark, outcome};
 use crate::ports::store::{ApprovalWrite, CachedWrite, PhaseWrite, RunEnd, RunWrite, WaitWrite};
+use crate::random::random;
 
 impl FlowRun {
     /// The rows of one change.
@@ -122,7 +123,7 @@ impl FlowRun {
                 let expires_at_ms = live.and_then(|l| l.expires_at_ms);
                 let told = self.asks(*step, expires_at_ms, write, now_ms).map(Box::new);
                 write.approvals.push(ApprovalWrite::Requested {
-                    id: RowId::new(now_ms, rand::random()),
+                    id: RowId::new(now_ms, random()),
                     step: *step,
                     at_ms: now_ms,
                     expires_at_ms,
@@ -197,7 +198,7 @@ impl FlowRun {
         let plan = self.run.plan.phases.get(moved.phase as usize - 1);
         let ordinal = self.moves.replace(self.moves.get() + 1);
         // The twelve bits after the time (RFC 9562, 6.2, method 1): rows of one millisecond stay in their order.
-        let random = u128::from(ordinal & 0xfff) << 62 | u128::from(rand::random::<u64>() >> 2);
+        let random = u128::from(ordinal & 0xfff) << 62 | u128::from(random::<u64>() >> 2);
         PhaseWrite {
             id: RowId::new(now_ms, random),
             owner: header.owner,

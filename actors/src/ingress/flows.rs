@@ -11,6 +11,7 @@ use core314_domain::words::TriggerType;
 
 use super::{Ingress, Target, Trigger, TriggerError};
 use crate::plans::ReadyFlow;
+use crate::random::random;
 
 impl Ingress {
     /// A flow of this tenant in one of its versions.
@@ -28,7 +29,7 @@ impl Ingress {
     }
 
     pub(super) async fn action(&self, owner: Owner, document: &FlowDocument) -> Result<ReadyFlow, TriggerError> {
-        let id = FlowId::new(self.runtime.now_ms(), rand::random());
+        let id = FlowId::new(self.runtime.now_ms(), random());
         let known = self.runtime.integrations.of(self.runtime.catalog.as_ref(), owner.tenant).await?;
         self.runtime.plans.single_action(id, owner, document, &known).map_err(TriggerError::Invalid)
     }

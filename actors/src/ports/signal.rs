@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::event::{DeliveryPlace, NewEvent};
 use super::store::{Idempotency, PhaseWrite};
+use crate::random::random;
 
 /// Something that has happened and starts flows, or is to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Occurrence {
     pub fn of_phase(phase: &PhaseWrite, run: RunId) -> Option<Self> {
         let moved = &phase.moved;
         phase.is_told.then(|| Self {
-            id: RowId::new(moved.at_ms, rand::random()),
+            id: RowId::new(moved.at_ms, random()),
             owner: phase.owner,
             kind: OccurrenceKind::PhaseMoved,
             subject: run.0,

@@ -213,6 +213,8 @@ impl QueuePartition {
             self.return_passes(run, passes, &held, &mut waiting);
             self.catch_up(run, held, ctx);
         }
+        // What was known of its attempts when it was loaded before is not so any more: it has heard what is known now.
+        waiting.retain(|ask| !matches!(&*ask.command, Command::Recover { .. }));
         waiting.into_iter().for_each(|ask| self.ask(run, ask));
     }
 

@@ -16,6 +16,7 @@ use crate::failpoint;
 use crate::ingress::TriggerError;
 use crate::ports::notifications::{Cause, Notification};
 use crate::ports::signal::Occurrence;
+use crate::random::random;
 use crate::recipients::Told;
 
 const MAX_TITLE_CHARS: usize = 200;
@@ -90,7 +91,7 @@ impl Starter {
         metadata.insert("execution_id".to_owned(), execution);
         metadata.insert("pending_approvals".to_owned(), extent.wanted.into());
         Notification {
-            id: NotificationId::new(at_ms, rand::random()),
+            id: NotificationId::new(at_ms, random()),
             owner: Owner { user, ..occurrence.owner },
             cause: Cause::Occurrence(occurrence.id),
             rule: None,

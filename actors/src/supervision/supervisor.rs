@@ -26,6 +26,7 @@ use super::{
     spec::{ChildSpec, Placement, SupervisorSpec},
     timers::TimerKey,
 };
+use crate::random::random;
 
 /// A handle to a supervisor. Cheap to clone; it does not keep the supervisor.
 #[derive(Clone)]
@@ -259,7 +260,7 @@ impl Behaviour for Supervisor {
             Msg::Exited(exit) => {
                 // A supervisor that was restarted may still find news of lives that its earlier self had ended.
                 if self.child(exit.id).is_some_and(|c| c.life() == exit.life) {
-                    self.policy.exited(exit.id, &exit.reason, now, rand::random());
+                    self.policy.exited(exit.id, &exit.reason, now, random());
                     self.reasons.insert(exit.id, exit.reason);
                 }
             }

@@ -1,24 +1,39 @@
-//! Nodes in memory, by the clock of the process.
+//! Nodes in memory, by the store's own clock.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use core314_domain::ids::RowId;
 
 use super::memory_store::{MemoryStore, Rows, ready};
+use crate::clock::{Clock, SystemClock};
 use crate::ports::membership::{Membership, NewNode, StoredLease, StoredNode, Taking};
 use crate::ports::{BoxFuture, StoreError};
 
 /// The nodes that were not crossed out, and who has the partitions.
 #[derive(Default, Clone)]
 pub(super) struct Members {
-    nodes: BTreeMap<RowId, (NewNode, Option<Instant>)>,
+    /// With the end of its lease; absent: it needs no renewal.
+    nodes: BTreeMap<RowId, (NewNode, Option<i64>)>,
     holder: Option<RowId>,
     partitions: u16,
     hangs: bool,
 }
 
+/// By which leases run out.
+pub(super) struct LeaseClock(pub Arc<dyn Clock>);
+
+impl Default for LeaseClock {
+    fn default() -> Self {
+        Self(Arc::new(SystemClock::default()))
+    }
+}
+
 impl MemoryStore {
+    fn lease_now_ms(&self) -> i64 {
+        self.lease_clock.0.now_ms()
+    }
+
     /// From now on nobody who asks for partitions gets an answer.
     pub fn hang(&self) {
         self.rows().members.hangs = true;
@@ -26,13 +41,13 @@ impl MemoryStore {
 }
 
 impl Members {
-    fn lives(&self, node: RowId) -> bool {
-        self.nodes.get(&node).is_some_and(|(_, until)| until.is_none_or(|until| until > Instant::now()))
+    fn lives(&self, node: RowId, now_ms: i64) -> bool {
+        self.nodes.get(&node).is_some_and(|(_, until)| until.is_none_or(|until| until > now_ms))
     }
 
-    fn renew(&mut self, node: RowId, lease_ms: i64) -> bool {
+    fn renew(&mut self, node: RowId, until_ms: i64) -> bool {
         let found = self.nodes.get_mut(&node);
-        found.map(|(_, until)| *until = Some(Instant::now() + Duration::from_millis(lease_ms as u64))).is_some()
+        found.map(|(_, until)| *until = Some(until_ms)).is_some()
     }
 }
 
@@ -61,21 +76,24 @@ impl Membership for MemoryStore {
     }
 
     fn join(&self, node: NewNode) -> BoxFuture<'_, Result<(), StoreError>> {
+        let now_ms = self.lease_now_ms();
         let members = &mut self.rows().members;
-        let is_other = |id: &RowId| members.lives(*id) && !node.predecessors.contains(id);
+        let is_other = |id: &RowId| members.lives(*id, now_ms) && !node.predecessors.contains(id);
         if !members.nodes.keys().any(is_other) {
             members.nodes.retain(|id, _| !node.predecessors.contains(id));
         }
-        let until = node.lease_ms.map(|lease_ms| Instant::now() + Duration::from_millis(lease_ms as u64));
+        let until = node.lease_ms.map(|lease_ms| now_ms + lease_ms);
         members.nodes.insert(node.id, (node, until));
         ready(Ok(()))
     }
 
     fn renew(&self, node: RowId, lease_ms: i64) -> BoxFuture<'_, Result<bool, StoreError>> {
-        ready(Ok(self.rows().members.renew(node, lease_ms)))
+        let until_ms = self.lease_now_ms() + lease_ms;
+        ready(Ok(self.rows().members.renew(node, until_ms)))
     }
 
     fn take_free(&self, node: RowId, partitions: u16, lease_ms: i64) -> BoxFuture<'_, Result<Taking, StoreError>> {
+        let now_ms = self.lease_now_ms();
         let rows = &mut *self.rows();
         if rows.members.hangs {
             return Box::pin(std::future::pending());
@@ -83,14 +101,14 @@ impl Membership for MemoryStore {
         if let Err(refused) = rows.refuse_fewer(partitions) {
             return ready(Err(refused));
         }
-        if !rows.members.renew(node, lease_ms) {
+        if !rows.members.renew(node, now_ms + lease_ms) {
             return ready(Ok(Taking::Gone));
         }
-        rows.members.nodes.retain(|_, (_, until)| until.is_some_and(|until| until > Instant::now()));
+        rows.members.nodes.retain(|_, (_, until)| until.is_some_and(|until| until > now_ms));
         if rows.members.holder == Some(node) && rows.members.partitions >= partitions {
             return ready(Ok(Taking::Taken { epoch: rows.epoch }));
         }
-        let other = rows.members.holder.filter(|holder| *holder != node && rows.members.lives(*holder));
+        let other = rows.members.holder.filter(|holder| *holder != node && rows.members.lives(*holder, now_ms));
         ready(Ok(other.map_or_else(|| Taking::Taken { epoch: rows.give(node, partitions) }, Taking::Held)))
     }
 
@@ -100,9 +118,10 @@ impl Membership for MemoryStore {
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<StoredNode>, StoreError>> {
+        let now_ms = self.lease_now_ms();
         let rows = self.rows();
         let (members, epoch) = (&rows.members, rows.epoch);
-        let live = members.nodes.values().filter(|(node, _)| members.lives(node.id));
+        let live = members.nodes.values().filter(|(node, _)| members.lives(node.id, now_ms));
         let stored = live.map(|(node, _)| {
             let holds = members.holder == Some(node.id);
             StoredNode {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::memory_store::Rows;
 use crate::ports::signal::{NewDecision, NewRecommendation, Occurrence, SignalWrite, Verdict, Watched};
 use crate::ports::store::{ApprovalWrite, Idempotency, Outcome, RunWrite};
+use crate::random::random;
 
 /// The rows of signals.
 #[derive(Debug, Default, Clone)]
@@ -151,7 +152,7 @@ impl Rows {
         let Some(end) = run.ended.as_ref().filter(|end| end.flow.is_some()) else { return };
         let at_ms = end.at_ms;
         let occurrence = |kind, context| Occurrence {
-            id: RowId::new(at_ms, rand::random()),
+            id: RowId::new(at_ms, random()),
             owner: end.owner,
             kind,
             subject: run.id.0,

@@ -21,9 +21,10 @@ use core314_domain::words::TriggerType;
 use serde_json::Value;
 
 use super::memory_events::Events;
-use super::memory_nodes::Members;
+use super::memory_nodes::{LeaseClock, Members};
 use super::memory_schedules::MemorySchedules;
 use super::memory_signals::Signals;
+use crate::clock::Clock;
 use crate::ports::catalog::{RolloutState, ServiceKey, StoredFlow};
 use crate::ports::event::{DeliveryPlace, EventDelivery};
 use crate::ports::integration::{Integration, KeptBreakers, Secret};
@@ -43,6 +44,7 @@ pub struct MemoryStore {
     lose_before: AtomicU32,
     /// Commits that are to be written and then reported as lost.
     lose_after: AtomicU32,
+    pub(super) lease_clock: LeaseClock,
     /// While the writing half is held, the schedules that are due are found but not told.
     pub slow_schedules: tokio::sync::RwLock<()>,
 }
@@ -86,6 +88,11 @@ pub struct Rows {
 impl MemoryStore {
     pub(super) fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A store whose leases run out by this clock.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self { lease_clock: LeaseClock(clock), ..Self::default() }
     }
 
     /// A copy of everything, to look at.
