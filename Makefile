@@ -11,7 +11,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-long fuzz mutants bench peers lint fmt clean tools
+.PHONY: help run build test test-long faults fuzz mutants bench peers lint fmt clean tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,13 @@ test: tools lint ## Install what is missing, then check and test everything on b
 
 test-long: export CORE314_LONG = 1
 test-long: test ## The same with the long form of crash, cluster and simulation runs (hours)
+
+# Each kind is a run of its own: FAULTS="kill stop" begins these two anew and keeps what the report says of the others.
+FAULTS ?= kill stop cut postgres clock overload disk away upgrade
+FAULT_ROUNDS ?= 100
+faults: ## Fault runs in their long form, and their report in docs/faults.md (hours)
+	@scripts/provide.sh cargo cc postgres
+	CORE314_ROUNDS=$(FAULT_ROUNDS) scripts/faults.sh $(FAULTS)
 
 # Stable Rust is enough: without a sanitizer, of which code without `unsafe` has little use. An input that takes longer
 # than a second, or more memory than 512 MB at once, is a finding like a panic.

@@ -7,6 +7,10 @@
 # whose role may create roles and databases but is neither superuser nor exempt from row-level
 # security: with more rights than production has, the isolation tests would prove nothing.
 #
+# CORE314_TEST_POSTGRES_CONTROL=PATH, which is only printed beside it on the standard error, is a program that passes its
+# arguments to this server's pg_ctl (`PATH -m immediate restart`): for a test that started the script for itself. Others
+# share their server.
+#
 # Why a server of one's own: it needs no rights on an installed one, cannot touch its data, and is
 # as durable as production's (fsync stays on). It lives in a fresh temporary directory, listens on
 # the loopback address alone, and is stopped and removed at the end, also after Ctrl-C or SIGTERM.
@@ -92,7 +96,16 @@ for _ in 1 2 3 4 5; do
 done
 [ -n "$port" ] || { cat "$server_log" >&2 && die "PostgreSQL did not start in $base." "Its log is above."; }
 
+# Read by a shell of its own, which has none of this one's variables.
+{
+    printf '#!/bin/sh\ncd %q && exec ' "$base"
+    [ "$(id -u)" -ne 0 ] || printf '%q -u %q -- ' "$(command -v runuser)" "$owner"
+    printf '%q -D %q -l %q -o "-p %s" -w -t 60 "$@"\n' "$bin/pg_ctl" "$data" "$server_log" "$port"
+} >"$base/control"
+chmod 0755 "$base/control"
+
 export CORE314_TEST_POSTGRES_URL="postgres://core314:$password@127.0.0.1:$port/postgres"
+printf 'CORE314_TEST_POSTGRES_CONTROL=%s\n' "$base/control" >&2
 printf 'CORE314_TEST_POSTGRES_URL=%s\n' "$CORE314_TEST_POSTGRES_URL" >&2
 
 # A process group of its own, so that a signal reaches everything that the command started.

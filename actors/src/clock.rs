@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat};
 
+use crate::failpoint;
+
 /// Tells the time of day in milliseconds since the epoch.
 pub trait Clock: Send + Sync + 'static {
     /// Never less than an earlier answer of the same process.
@@ -30,7 +32,7 @@ pub struct SystemClock {
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        let now_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(failpoint::clock_offset_ms());
         self.latest_ms.fetch_max(now_ms, Ordering::Relaxed).max(now_ms)
     }
 }

@@ -267,6 +267,7 @@ async fn commit(runtime: &Runtime, batch: Vec<Write>, pace_us: Option<&AtomicU64
     Counters::add(&runtime.counters.writes, batch.len() as u64);
     runtime.meters.commit_writes.record(batch.len() as u64);
     let mut pause = Duration::from_millis(50);
+    let (mut is_again, mut waiting) = (false, None);
     loop {
         failpoint::hit("commit.before");
         let started = Instant::now();
@@ -279,6 +280,10 @@ async fn commit(runtime: &Runtime, batch: Vec<Write>, pace_us: Option<&AtomicU64
         }
         let Err(StoreError::Unavailable(message)) = result else { return result };
         Counters::add(&runtime.counters.commit_retries, 1);
+        if is_again {
+            waiting.get_or_insert_with(|| runtime.unwritten.enter()).refused(&message);
+        }
+        is_again = true;
         tracing::warn!(%message, writes = batch.len(), "the store is away; the batch is tried again");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(2));

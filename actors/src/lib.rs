@@ -45,5 +45,6 @@ pub mod sub_runs;
 pub mod supervision;
 pub mod testkit;
 pub mod told_inbox;
+pub mod unwritten;
 pub mod waiting_check;
 pub mod webhooks;

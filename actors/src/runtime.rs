@@ -39,6 +39,7 @@ use crate::relay::Relay;
 use crate::settings::EngineSettings;
 use crate::sub_runs::SubRuns;
 use crate::supervision::Ref;
+use crate::unwritten::Unwritten;
 
 /// Shared by the actors of a node.
 pub struct Runtime {
@@ -61,6 +62,8 @@ pub struct Runtime {
     /// Where stores, executors and timers of I/O run.
     pub io: tokio::runtime::Handle,
     pub counters: Counters,
+    /// What the store does not take just now.
+    pub unwritten: Unwritten,
     pub ends: Ends,
     pub meters: Meters,
     /// What phases of runs come to.

@@ -7,6 +7,9 @@
 //!
 //! `CORE314_LONG=1` does it with 15,000 runs, for which fifty a second need five minutes each time.
 
+#[path = "bulk/faults.rs"]
+mod faults;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

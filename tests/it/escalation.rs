@@ -2,6 +2,7 @@
 //! waits for a row, never for a time.
 
 mod bounds;
+mod faults;
 mod kills;
 mod levels;
 mod page;

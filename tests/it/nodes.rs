@@ -3,6 +3,10 @@
 
 #[path = "nodes/chaos.rs"]
 mod chaos;
+#[path = "nodes/cluster.rs"]
+mod cluster;
+#[path = "nodes/rounds.rs"]
+mod rounds;
 #[path = "nodes/wire.rs"]
 mod wire;
 
@@ -14,7 +18,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::sink::Sink;
-use super::support::{Installation, Server, StoreKind, tail};
+use super::support::{Installation, Server, fresh_database, tail};
 use wire::Wire;
 
 /// Longer than any takeover, also on a machine that is busy with other tests.
@@ -37,14 +41,16 @@ struct Site {
 
 impl Site {
     async fn new(machines: usize) -> Self {
-        let first = Installation::new(StoreKind::Postgres).await;
-        let url = first.database_url.clone();
-        let another = |_| {
+        Self::over(&fresh_database().await, machines)
+    }
+
+    /// So many over this database.
+    fn over(database_url: &str, machines: usize) -> Self {
+        let machine = |_| {
             let dir = tempfile::tempdir().expect("a temporary directory");
-            Installation { dir, database_url: url.clone() }
+            Installation { dir, database_url: Some(database_url.to_owned()) }
         };
-        let machines = std::iter::once(first).chain((1..machines).map(another)).collect();
-        Self { machines }
+        Self { machines: (0..machines).map(machine).collect() }
     }
 
     /// Starts a server, which works or stands by.

@@ -7,8 +7,10 @@ use chrono::{DateTime, Timelike};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::faults::looks;
 use crate::orchestration::bed::{Bed, Client, pick};
 use crate::orchestration::on_both_stores;
+use crate::supervised::without_database;
 use crate::support::{Installation, Server, StoreKind};
 
 /// A flow of one step that does nothing, or calls the receiver.
@@ -199,14 +201,20 @@ async fn a_server_that_dies_around_its_firings_loses_and_doubles_nothing(kind: S
         }
     }
     server = Server::start(&installation);
-    let before = server.get(&path(&id, "")).await["fired_count"].as_i64().expect("a number");
+    every_instant_has_one_run(&server, &id).await;
+}
+
+/// Waits until the schedule has fired three times more, and looks at all that it has done: nobody stops it meanwhile.
+async fn every_instant_has_one_run(server: &Server, id: &str) {
+    let path = |rest: &str| path(id, rest);
+    let before = server.get(&path("")).await["fired_count"].as_i64().expect("a number");
     let started = Instant::now();
-    while server.get(&path(&id, "")).await["fired_count"].as_i64() < Some(before + 3) {
+    while server.get(&path("")).await["fired_count"].as_i64() < Some(before + 3) {
         assert!(started.elapsed() < Duration::from_secs(30), "it does not go on");
     }
-    let paused = server.request(Method::POST, &path(&id, "/pause"), Some(json!({}))).await.expect("the server answers");
+    let paused = server.request(Method::POST, &path("/pause"), Some(json!({}))).await.expect("the server answers");
     assert_eq!(paused.0.as_u16(), 200, "{}", paused.1);
-    let row = server.get(&path(&id, "")).await;
+    let row = server.get(&path("")).await;
     let runs = server.all(&format!("/api/v1/runs?orchestration_flow_id={id}")).await;
     let seconds: BTreeSet<i64> = runs.iter().map(second).collect();
     assert_eq!(seconds.len(), runs.len(), "an instant has two runs");
@@ -216,9 +224,44 @@ async fn a_server_that_dies_around_its_firings_loses_and_doubles_nothing(kind: S
     assert_eq!(row["missed_count"], 0, "fewer than a hundred instants passed");
 }
 
+/// Its actor dies in the middle of its work, once and again.
+async fn a_panic_of_its_actor_loses_and_doubles_no_firing(kind: StoreKind) {
+    for nth in [2, 3, 5] {
+        let installation = Installation::new(kind).await;
+        let environment = [("CORE314_FAILPOINTS", format!("actor.schedules=panic@{nth}"))];
+        let server = Server::start_with(&installation, &environment).expect("it becomes ready");
+        let config = json!({"cron": "* * * * * *", "missed": "all"});
+        let saved = server.create("/api/v1/flows", flow("each-second", &config)).await;
+        let restarted = "SELECT event_type FROM audit WHERE event_type = 'actor_restarted'";
+        let (started, mut looks) = (Instant::now(), looks());
+        while installation.rows(restarted).await.is_empty() {
+            assert!(started.elapsed() < Duration::from_secs(30), "{nth}: it does not die");
+            looks.tick().await;
+        }
+        every_instant_has_one_run(&server, saved["id"].as_str().expect("an id")).await;
+    }
+}
+
+/// Instants pass while nobody can write down that they have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_database_that_is_gone_loses_and_doubles_no_firing() {
+    let installation = Installation::new(StoreKind::Postgres).await;
+    let server = Server::start(&installation);
+    let config = json!({"cron": "* * * * * *", "missed": "all"});
+    let saved = server.create("/api/v1/flows", flow("each-second", &config)).await;
+    let id = saved["id"].as_str().expect("an id");
+    let started = Instant::now();
+    while server.get(&path(id, "")).await["fired_count"].as_i64() < Some(1) {
+        assert!(started.elapsed() < Duration::from_secs(30), "it does not fire");
+    }
+    without_database(&server, &installation, Duration::from_secs(3)).await;
+    every_instant_has_one_run(&server, id).await;
+}
+
 on_both_stores!(
     a_schedule_fires_by_itself_and_tells_of_it,
     what_does_not_fire_says_why,
     schedules_are_checked_previewed_and_filled_in,
     a_server_that_dies_around_its_firings_loses_and_doubles_nothing,
+    a_panic_of_its_actor_loses_and_doubles_no_firing,
 );

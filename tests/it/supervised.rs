@@ -3,11 +3,13 @@
 //! ends as a dead letter.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::Connection;
 
+use super::faults::looks;
 use super::sink::Sink;
 use super::support::{Installation, SERVICE_KEY, Server, StoreKind, tail};
 
@@ -48,7 +50,7 @@ async fn load(server: &Server, hook: &str) -> Vec<String> {
 }
 
 async fn until_ended(server: &Server) -> Vec<Value> {
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     loop {
         assert!(started.elapsed().as_secs() < 60, "runs do not end");
         let live = server.get("/api/v1/runs?run_status=running&limit=1").await;
@@ -106,6 +108,35 @@ async fn a_panic_in_any_actor_loses_nothing_on_postgres() {
     }
 }
 
+/// A handler that never returns keeps its thread: that is given up, and what lived there begins again on another one.
+async fn a_handler_that_hangs_is_replaced(kind: StoreKind) {
+    let sink = Sink::start();
+    let installation = Installation::new(kind).await;
+    let environment = [
+        ("CORE314_FAILPOINTS", "actor.queue_partition=hang@400".to_owned()),
+        ("CORE314__ENGINE__STUCK_AFTER_MS", "1000".to_owned()),
+    ];
+    let server = Server::start_with(&installation, &environment).expect("it becomes ready");
+    let hook = server.flow_with_webhook(flow("hang", &sink.url)).await;
+    let accepted = load(&server, &hook).await;
+    assert!(accepted.len() > TRIGGERS / 2, "only {} of {TRIGGERS} were accepted", accepted.len());
+    all_completed(&server, &accepted).await;
+    let log = std::fs::read_to_string(installation.dir.path().join("server.log")).expect("it has a log");
+    assert!(log.contains("an actor makes no progress"), "it was found: {log}");
+    drop(server);
+    assert_eq!(installation.run(&["store", "check"]).0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_handler_that_hangs_loses_nothing_on_sqlite() {
+    a_handler_that_hangs_is_replaced(StoreKind::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_handler_that_hangs_loses_nothing_on_postgres() {
+    a_handler_that_hangs_is_replaced(StoreKind::Postgres).await;
+}
+
 /// Whether a database takes connections; those that it has are ended.
 async fn takes_connections(url: &str, does: bool) {
     let (base, name) = (std::env::var("CORE314_TEST_POSTGRES_URL").expect("a PostgreSQL"), url.rsplit('/').next());
@@ -116,6 +147,24 @@ async fn takes_connections(url: &str, does: bool) {
         format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
     ] {
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.expect("the statement holds");
+    }
+}
+
+/// Takes a database away for so long, and returns when its server works again.
+pub async fn without_database(server: &Server, installation: &Installation, time: Duration) {
+    let url = installation.database_url.as_deref().expect("PostgreSQL");
+    takes_connections(url, false).await;
+    let (gone, mut looks) = (Instant::now(), looks());
+    while gone.elapsed() < time {
+        looks.tick().await;
+    }
+    takes_connections(url, true).await;
+    // Each of the readers' connections is found to be dead once.
+    let (back, mut in_a_row) = (Instant::now(), 0);
+    while in_a_row < 8 {
+        assert!(back.elapsed().as_secs() < 60, "it is not ready again");
+        let (status, _) = server.request(Method::GET, "/readyz", None).await.expect("an answer");
+        in_a_row = if status.is_success() { in_a_row + 1 } else { 0 };
     }
 }
 

@@ -146,8 +146,13 @@ impl Installation {
 pub async fn fresh_database() -> String {
     let base = std::env::var("CORE314_TEST_POSTGRES_URL")
         .expect("CORE314_TEST_POSTGRES_URL names no PostgreSQL: run `make test`, which starts a private one");
+    fresh_database_on(&base).await
+}
+
+/// A database of a test's own, on the server to which this URL leads.
+pub async fn fresh_database_on(base: &str) -> String {
     let name = format!("it_{}", uuid::Uuid::from_u128(rand::random()).simple());
-    let mut connection = sqlx::PgConnection::connect(&base).await.expect("the test's PostgreSQL answers");
+    let mut connection = sqlx::PgConnection::connect(base).await.expect("the test's PostgreSQL answers");
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
         .execute(&mut connection)
         .await
@@ -171,8 +176,21 @@ impl Server {
 
     /// Starts it with more of an environment. `None` when it dies before it is ready.
     pub fn start_with(installation: &Installation, environment: &[(&str, String)]) -> Option<Self> {
+        Self::launch(installation, installation.command(&["serve"]), environment)
+    }
+
+    /// The same, by a shell that runs a command before it becomes the server.
+    pub fn start_after(installation: &Installation, first: &str, environment: &[(&str, String)]) -> Option<Self> {
+        let plain = installation.command(&["serve"]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{first}; exec \"$0\" \"$@\"")]).arg(plain.get_program()).args(plain.get_args());
+        command.env_clear().envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        command.current_dir(installation.dir.path());
+        Self::launch(installation, command, environment)
+    }
+
+    fn launch(installation: &Installation, mut command: Command, environment: &[(&str, String)]) -> Option<Self> {
         let port = free_port();
-        let mut command = installation.command(&["serve"]);
         command.env("CORE314_LISTEN", format!("127.0.0.1:{port}"));
         command.envs(environment.iter().map(|(k, v)| (*k, v.as_str())));
         let log = std::fs::OpenOptions::new()
@@ -207,6 +225,18 @@ impl Server {
     /// Waits for it to end by itself, and gives its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("it can be waited for").code()
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Memory that it has resident, in bytes; `None` where the system has no proc(5), or it has ended.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
     }
 
     /// Sends it a signal.

@@ -44,6 +44,7 @@ use crate::sub_runs::{self, SubRuns};
 use crate::supervision::{
     ActorRestarted, ArbiterPool, ChildSpec, Exit, Hooks, Patience, Placement, Ref, Strategy, SupervisorSpec, Tree,
 };
+use crate::unwritten::Unwritten;
 use crate::waiting_check::{WaitingCheck, WaitingCheckArgs};
 
 /// What an engine is made of.
@@ -135,6 +136,7 @@ impl Engine {
             inbox: parts.inbox,
             io: parts.io,
             counters: Counters::default(),
+            unwritten: Unwritten::default(),
             ends: Ends::default(),
             on_end: parts.on_end,
             relay: OnceLock::new(),

@@ -83,7 +83,10 @@ fn broken(violations: u64) -> Option<String> {
 async fn store_lacks(state: &State) -> Option<String> {
     let timeout = Duration::from_millis(state.settings.ready_timeout_ms);
     match tokio::time::timeout(timeout, state.engine.runtime().store.ping()).await {
-        Ok(Ok(())) => None,
+        Ok(Ok(())) => {
+            let why = state.engine.runtime().unwritten.why();
+            why.map(|why| format!("what is to be written waits: {why}"))
+        }
         Ok(Err(error)) => {
             tracing::warn!(%error, "the store does not answer");
             Some("the store does not answer".to_owned())
