@@ -25,12 +25,12 @@ pub fn random(rng: &mut Rng, name: &str) -> Value {
     let count = 1 + rng.below(5);
     let mut steps: Vec<Value> = Vec::new();
     for no in 0..count {
-        let mut made = any(rng, &format!("s{no}"), undoes);
+        let mut step = any(rng, &format!("s{no}"), undoes);
         if mode == "mixed" {
             let inputs: Vec<String> = (0..no).filter(|_| rng.chance(400)).map(|no| format!("s{no}")).collect();
-            merge_patch(&mut made, &json!({"connections": {"inputs": inputs}}));
+            merge_patch(&mut step, &json!({"connections": {"inputs": inputs}}));
         }
-        steps.push(made);
+        steps.push(step);
     }
     let mut document = json!({
         "flow_name": name, "trigger_type": "manual", "execution_mode": mode, "flow_steps": steps,

@@ -83,8 +83,8 @@ pub struct Begin {
 
 impl Node {
     /// Starts a process, which joins, and works or stands by.
-    pub fn start(db: &Arc<Database>, begin: Begin) -> Self {
-        let Begin { place, skew_ms, way, now_ms, former } = begin;
+    pub fn start(db: &Arc<Database>, begin: &Begin) -> Self {
+        let Begin { place, skew_ms, way, now_ms, former } = *begin;
         let runner = actix_rt::System::with_tokio_rt(|| {
             let builder = &mut tokio::runtime::Builder::new_current_thread();
             builder.enable_time().start_paused(true).build().expect("a runtime")

@@ -98,7 +98,7 @@ impl World {
         }
         let calm_ms = START_MS + 15_000 + rng.below(30_000) as i64;
         let places = (0..2 + rng.below(2)).map(|_| Place::new(&mut rng)).collect();
-        let clients = (0..1 + rng.below(6)).map(|no| Client::new(no, &mut rng)).collect();
+        let clients = (0..=rng.below(6)).map(|no| Client::new(no, &mut rng)).collect();
         let flows = documents.iter().take(count).map(|(id, _)| *id).collect();
         let timetable = has_timetable.then(|| FlowId(Uuid::from_u128(documents.len() as u128)));
         let next_fault_ms = START_MS + 1_000 + rng.below(4_000) as i64;
@@ -170,7 +170,7 @@ impl World {
         if place.node.is_none() && place.begins_ms <= now_ms {
             db.witness().note(now_ms, &format!("node {no}"), "begins");
             let (skew_ms, way) = (place.skew_ms, place.way);
-            let node = Node::start(&db, Begin { place: no, skew_ms, way, now_ms, former: place.former });
+            let node = Node::start(&db, &Begin { place: no, skew_ms, way, now_ms, former: place.former });
             place.former = Some(node.id);
             place.node = Some(node);
         }
