@@ -25,6 +25,7 @@ mod events;
 mod failure;
 mod fold;
 mod heads;
+mod home;
 mod json;
 mod ledger;
 mod limits;
@@ -56,7 +57,7 @@ use std::time::Duration;
 
 use core314_actors::ports::{Scope, StoreError};
 use core314_domain::ids::RowId;
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use sqlx::SqlitePool;
 
 use cell::Rows;
 pub use check::StoreFinding;
@@ -161,7 +162,7 @@ pub struct SqlStore {
 /// The readers' connections.
 pub(crate) enum Pools {
     Sqlite(SqlitePool),
-    Postgres(PgPool),
+    Postgres(postgres::Readers),
 }
 
 impl SqlStore {
@@ -191,7 +192,7 @@ impl SqlStore {
                 Self::new(sqlite::connector(&path, &options), readers, 1, lock, &options)
             }
             None if is_postgres => {
-                let readers = Pools::Postgres(postgres::readers(url, &options)?);
+                let readers = Pools::Postgres(postgres::Readers::new(url, &options)?);
                 Self::new(postgres::connector(url, &options)?, readers, options.lanes.max(1), None, &options)
             }
             None => {
@@ -287,7 +288,7 @@ impl SqlStore {
     async fn read(&self, scope: Scope) -> Result<Connection, Failure> {
         Ok(match &self.readers {
             Pools::Sqlite(pool) => Connection::Sqlite(Box::new(pool.begin().await?)),
-            Pools::Postgres(pool) => {
+            Pools::Postgres(readers) => {
                 let begin = match scope {
                     Scope::Platform => READ_ALL.to_owned(),
                     // An id is hexadecimal digits and hyphens: nothing that could end the literal.
@@ -296,7 +297,7 @@ impl SqlStore {
                          SET LOCAL core314.tenant_id = '{tenant}'"
                     ),
                 };
-                Connection::postgres(Box::new(pool.begin_with(AssertSqlSafe(begin)).await?))
+                Connection::postgres(Box::new(readers.begin(begin).await?))
             }
         })
     }

@@ -4,7 +4,9 @@
 //! waits for nobody. Nothing is acknowledged before its commit. A store that is away makes the writer wait and try
 //! again with the same batch: versions make that harmless, should the first try have succeeded unseen.
 //!
-//! A commit under way belongs to no actor: it goes on while its writer is restarted, and its callers are answered. Where commits run
+//! What waits belongs to no life of the writer ([`queue`]): the next one goes on with it, also where the thread of the one before
+//! hangs and will never let go of anything. A commit under way belongs to no actor either: it goes on while its writer is
+//! restarted, and its callers are answered. Where commits run
 //! on the writer's own thread ([`WriterArgs::is_alone`]) it stands still with that thread, also where that is given up as stuck,
 //! and keeps the store's connection: the next writer's commits wait for it, as for a store that is away. If the thread ever goes
 //! on, so does it, and answers from another one; if the thread ends, its callers hear that the outcome is unknown.
@@ -14,14 +16,15 @@
 //! `SHARED_US` take by the pace of those before, for so long what goes apart may have to wait. Statistics, for which nobody
 //! waits, go with the others.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+pub use queue::{Writer, commit_one};
+use queue::{Lane, Queue, note_pace};
 
-use crate::bulkhead;
 use crate::failpoint;
 use crate::ports::StoreError;
 use crate::ports::store::{Outcome, Write};
@@ -60,103 +63,29 @@ impl Drop for Reply {
     }
 }
 
-/// Commits one write that nothing else belongs to. `then` is called with the outcome at hand, whether the caller still waits
-/// or not.
-pub async fn commit_one(
-    writer: &Ref<CommitWriter>,
-    io: &tokio::runtime::Handle,
-    write: Write,
-    then: impl FnOnce() + Send + 'static,
-) -> Result<Outcome, StoreError> {
-    let (send, heard) = oneshot::channel();
-    let reply = Reply::new(io, move |result| {
-        then();
-        // A caller that has gone away does not want to know.
-        drop(send.send(result));
-    });
-    let gone = || StoreError::Unavailable("the commit writer is restarting; try again".to_owned());
-    writer.tell_urgent(WriterMsg::Commit { partition: 0, writes: vec![write], reply }).map_err(|_| gone())?;
-    let mut outcomes = heard.await.map_err(|_| gone())??;
-    outcomes.pop().ok_or_else(|| StoreError::Corrupt("the store gave no outcome".to_owned()))
-}
-
 /// What a writer is made of.
 #[derive(Clone)]
-pub struct WriterArgs {
-    pub runtime: Arc<Runtime>,
+struct WriterArgs {
+    runtime: Arc<Runtime>,
+    queue: Arc<Queue>,
     /// Whether its thread has nothing else to do. Then commits run there: SQLite answers each of their statements from another
     /// thread, and on the I/O threads each answer would wait behind whatever else has become ready.
-    pub is_alone: bool,
+    is_alone: bool,
 }
 
 /// Messages of the commit writer.
-pub enum WriterMsg {
-    /// Commit these together with whatever else waits on the lane of this partition.
-    Commit { partition: u16, writes: Vec<Write>, reply: Reply },
+enum WriterMsg {
+    /// Something waits on this lane.
+    Waiting { lane: usize },
     /// The lane's transaction is over.
     Idle { lane: usize },
 }
 
-/// How long a batch takes, in microseconds, while writes wait beside it that go apart, or have of late.
-const SHARED_US: u64 = 4_000;
-/// How many writes it has at least, however slow the store is, and at most.
-const SHARED_LEAST: usize = 32;
-const SHARED_MOST: usize = 128;
-/// How many writes say what one takes. Of a batch that was cut short and the next one, one has so many, whatever their messages
-/// are made of: a pace that has become another is noticed.
-const PACE_LEAST: usize = SHARED_LEAST / 2;
-/// How long ago is of late.
-const OF_LATE_MS: i64 = 1_000;
-
 /// The actor.
-pub struct CommitWriter {
-    runtime: Arc<Runtime>,
-    is_alone: bool,
-    /// Those of the store, and one more for what goes apart where the store has several.
-    lanes: Vec<Lane>,
-}
-
-#[derive(Default)]
-struct Lane {
-    busy: bool,
-    waiting: VecDeque<(Vec<Write>, Reply)>,
-    /// What goes before it, in turn with it.
-    apart: VecDeque<(Vec<Write>, Reply)>,
-    /// When something went apart last, and whether the last batch did.
-    apart_at_ms: i64,
-    was_apart: bool,
-    /// What a write of the others took of late, in microseconds; 0: not known.
-    pace_us: Arc<AtomicU64>,
-}
-
-impl Lane {
-    /// What the next batch is made of, and how many writes it may have.
-    fn next(&mut self, max_batch: usize, now_ms: i64) -> (&mut VecDeque<(Vec<Write>, Reply)>, usize) {
-        self.was_apart = !self.apart.is_empty() && (!self.was_apart || self.waiting.is_empty());
-        if self.was_apart {
-            self.apart_at_ms = now_ms;
-            return (&mut self.apart, max_batch);
-        }
-        let shared = !self.apart.is_empty() || (0..OF_LATE_MS).contains(&(now_ms - self.apart_at_ms));
-        let most = if shared { shared_batch(self.pace_us.load(Ordering::Relaxed)).min(max_batch) } else { max_batch };
-        (&mut self.waiting, most)
-    }
-}
-
-/// How many writes a batch has beside which others wait, by what one takes.
-fn shared_batch(pace_us: u64) -> usize {
-    let fit = SHARED_US.checked_div(pace_us).map_or(SHARED_MOST, |fit| fit as usize);
-    fit.clamp(SHARED_LEAST, SHARED_MOST)
-}
-
-/// What a write takes by now: a slow batch among others counts for a quarter. A few writes say nothing: what they take is the
-/// flush to disk.
-fn note_pace(pace_us: &AtomicU64, writes: usize, took: Duration) {
-    if writes < PACE_LEAST {
-        return;
-    }
-    let (now, before) = (took.as_micros() as u64 / writes as u64, pace_us.load(Ordering::Relaxed));
-    pace_us.store(if before == 0 { now } else { (3 * before + now) / 4 }.max(1), Ordering::Relaxed);
+struct CommitWriter {
+    args: WriterArgs,
+    /// On which lanes this life has a transaction under way.
+    busy: Vec<bool>,
 }
 
 impl Behaviour for CommitWriter {
@@ -164,68 +93,66 @@ impl Behaviour for CommitWriter {
     type Msg = WriterMsg;
     type Args = WriterArgs;
 
-    fn start(args: &Self::Args, _ctx: &mut Ctx<'_, Self>) -> Self {
-        let lanes = match args.runtime.store.lanes() {
-            0 | 1 => 1,
-            several => several + 1,
-        };
-        let lanes = (0..lanes).map(|_| Lane::default()).collect();
-        Self { runtime: args.runtime.clone(), is_alone: args.is_alone, lanes }
+    fn start(args: &Self::Args, ctx: &mut Ctx<'_, Self>) -> Self {
+        let lanes = args.queue.lanes().len();
+        // What waited for the life before.
+        for lane in 0..lanes {
+            let _ = ctx.me().tell_urgent(WriterMsg::Waiting { lane });
+        }
+        Self { args: args.clone(), busy: vec![false; lanes] }
     }
 
     fn handle(&mut self, msg: WriterMsg, ctx: &mut Ctx<'_, Self>) {
         let lane = match msg {
-            WriterMsg::Commit { partition, writes, reply } => {
-                let is_kept = bulkhead::is_kept(partition, self.runtime.settings.partitions);
-                let goes_apart = is_kept && writes.len() <= bulkhead::WRITES && !are_statistics(&writes);
-                let several = self.lanes.len() - 1;
-                let lane = match usize::from(partition).checked_rem(several) {
-                    Some(_) if goes_apart => several,
-                    // Together, so that what goes apart need not wait for a connection.
-                    Some(_) if is_kept => 0,
-                    lane => lane.unwrap_or(0),
-                };
-                let queue = &mut self.lanes[lane];
-                let queue = if goes_apart && several == 0 { &mut queue.apart } else { &mut queue.waiting };
-                queue.push_back((writes, reply));
-                lane
-            }
+            WriterMsg::Waiting { lane } => lane,
             WriterMsg::Idle { lane } => {
-                self.lanes[lane].busy = false;
+                self.busy[lane] = false;
                 lane
             }
         };
         self.flush(lane, ctx.me());
     }
 
+    fn stopping(&mut self, _ctx: &mut Ctx<'_, Self>) {
+        // Nobody will commit it.
+        let left: Vec<Lane> = self.args.queue.lanes().iter_mut().map(std::mem::take).collect();
+        drop(left);
+    }
+
     fn state(&self) -> &'static str {
-        if self.lanes.iter().any(|l| l.busy) { "committing" } else { "idle" }
+        if self.busy.contains(&true) { "committing" } else { "idle" }
     }
 }
 
 impl CommitWriter {
     fn flush(&mut self, number: usize, me: Ref<Self>) {
-        let (max_batch, max_bytes) = (self.runtime.settings.max_batch, self.runtime.settings.max_batch_bytes);
-        let lane = &mut self.lanes[number];
-        if lane.busy || lane.waiting.is_empty() && lane.apart.is_empty() {
+        if self.busy[number] {
             return;
         }
-        let (waiting, max_batch) = lane.next(max_batch, self.runtime.now_ms());
-        let mut batch = Vec::new();
-        let mut replies = Vec::new();
-        let mut bytes = 0;
-        while let Some((writes, _)) = waiting.front() {
-            bytes += writes.iter().map(weight).sum::<usize>();
-            if !batch.is_empty() && (batch.len() + writes.len() > max_batch || bytes > max_bytes) {
-                break;
+        let runtime = self.args.runtime.clone();
+        let (mut batch, mut replies) = (Vec::new(), Vec::new());
+        let pace = {
+            let mut lanes = self.args.queue.lanes();
+            let lane = &mut lanes[number];
+            if lane.is_empty() {
+                return;
             }
-            let (writes, reply) = waiting.pop_front().expect("it has a front");
-            replies.push((writes.len(), reply));
-            batch.extend(writes);
-        }
-        lane.busy = true;
-        let (runtime, pace) = (self.runtime.clone(), (!lane.was_apart).then(|| lane.pace_us.clone()));
-        let is_alone = self.is_alone;
+            let (waiting, most) = lane.next(runtime.settings.max_batch, runtime.now_ms());
+            let mut bytes = 0;
+            while let Some((writes, _)) = waiting.front() {
+                bytes += writes.iter().map(weight).sum::<usize>();
+                if !batch.is_empty() && (batch.len() + writes.len() > most || bytes > runtime.settings.max_batch_bytes) {
+                    break;
+                }
+                let (writes, reply) = waiting.pop_front().expect("it has a front");
+                replies.push((writes.len(), reply));
+                batch.extend(writes);
+            }
+            lane.pace()
+        };
+        self.busy[number] = true;
+        let is_alone = self.args.is_alone;
+        let io = runtime.io.clone();
         let work = async move {
             // Whatever happens to this task, the lane must not stay busy for ever.
             let _idle = OnDrop(Some(move || {
@@ -242,14 +169,9 @@ impl CommitWriter {
         if is_alone {
             actix_rt::spawn(work);
         } else {
-            self.runtime.io.spawn(work);
+            io.spawn(work);
         }
     }
-}
-
-/// Whether there is nothing else: nobody waits for them, and they take long.
-fn are_statistics(writes: &[Write]) -> bool {
-    writes.iter().all(|write| matches!(write, Write::Statistics(_)))
 }
 
 /// About the bytes of JSON in a write, where it can be large.
@@ -311,70 +233,5 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
         if let Some(call) = self.0.take() {
             call();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use core314_domain::ids::RowId;
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::ports::store::StatisticsWrite;
-
-    fn statistics() -> Write {
-        Write::Statistics(Box::new(StatisticsWrite { partition: 63, epoch: 1, rows: Vec::new(), covered_seq: 0 }))
-    }
-
-    #[test]
-    fn a_batch_beside_which_others_wait_is_as_large_as_its_time() {
-        let pace = AtomicU64::new(0);
-        assert_eq!(shared_batch(0), SHARED_MOST, "nothing is known");
-        note_pace(&pace, 1, Duration::from_millis(3));
-        assert_eq!(pace.load(Ordering::Relaxed), 0, "a lone write says nothing");
-        note_pace(&pace, SHARED_LEAST / 2 - 1, Duration::from_millis(3));
-        assert_eq!(pace.load(Ordering::Relaxed), 0, "nor do a few");
-        note_pace(&pace, 100, Duration::from_millis(8));
-        assert_eq!(shared_batch(pace.load(Ordering::Relaxed)), 50, "80 µs each");
-        note_pace(&pace, 1_000, Duration::from_millis(400));
-        assert_eq!(pace.load(Ordering::Relaxed), 160, "(3 * 80 + 400) / 4");
-        assert_eq!(shared_batch(160), SHARED_LEAST);
-        assert_eq!(shared_batch(1), SHARED_MOST);
-        note_pace(&pace, SHARED_LEAST / 2, Duration::from_micros(16 * 40));
-        assert_eq!(pace.load(Ordering::Relaxed), 130, "of so many, too: (3 * 160 + 40) / 4");
-    }
-
-    #[test]
-    fn what_goes_apart_takes_turns_with_the_others() {
-        let io = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let reply = || Reply::new(io.handle(), drop);
-        let mut lane = Lane::default();
-        lane.waiting.extend((0..2).map(|_| (vec![statistics()], reply())));
-        assert_eq!(lane.next(1_024, 0).1, SHARED_MOST, "the clock begins as if something had gone apart just now");
-        assert_eq!(lane.next(1_024, OF_LATE_MS).1, 1_024, "nobody waits beside it");
-        lane.apart.push_back((vec![statistics()], reply()));
-        assert_eq!((lane.next(1_024, 9_000).1, lane.was_apart), (1_024, true));
-        assert_eq!((lane.next(1_024, 9_000).1, lane.was_apart), (SHARED_MOST, false), "then it is the others' turn");
-        lane.apart.clear();
-        assert_eq!(lane.next(1_024, 9_999).1, SHARED_MOST, "of late");
-        assert_eq!(lane.next(1_024, 10_000).1, 1_024, "not any more");
-        for (_, reply) in lane.waiting.drain(..) {
-            reply.send(Ok(Vec::new()));
-        }
-    }
-
-    #[test]
-    fn statistics_alone_wait_for_the_others() {
-        let letter = Write::DeadLetter(Box::new(crate::ports::store::DeadLetter {
-            id: RowId(Uuid::nil()),
-            owner: core314_domain::ids::Owner::platform(),
-            run: None,
-            actor_path: String::new(),
-            message: String::new(),
-            failure: String::new(),
-            at_ms: 0,
-        }));
-        assert!(are_statistics(&[statistics()]));
-        assert!(!are_statistics(&[statistics(), letter]));
     }
 }

@@ -34,7 +34,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 
 use crate::bulk::{BulkArgs, BulkDesk, BulkDriver};
-use crate::commit_writer::{CommitWriter, commit_one};
+use crate::commit_writer::{Writer, commit_one};
 use crate::escalations::Desk;
 use crate::feed::Feed;
 use crate::ingress::{Ingress, Trigger, TriggerError, Triggered};
@@ -75,7 +75,7 @@ pub(crate) struct Inner {
     pub(crate) tree: Tree,
     /// Looks for actors that make no progress, as long as it lives.
     pub(crate) _watchdog: Watchdog,
-    pub(crate) writer: Ref<CommitWriter>,
+    pub(crate) writer: Writer,
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) starter: Arc<Starter>,
     pub(crate) schedules: Ref<Schedules>,

@@ -33,14 +33,14 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::attempts::Attempts;
-use crate::commit_writer::{CommitResult, CommitWriter};
+use crate::commit_writer::{CommitResult, Writer};
 use crate::flow_run::{Accepting, Brought, Decided, Remark, Wants};
 use crate::gates::Passes;
 use crate::plans::ReadyFlow;
 use crate::ports::StoreError;
 use crate::ports::store::{StoredLimits, StoredRun, TailRow};
 use crate::runtime::Runtime;
-use crate::supervision::{Behaviour, ChildExit, Ctx, Ref};
+use crate::supervision::{Behaviour, ChildExit, Ctx};
 
 pub use limits::claim_of;
 pub use news::News;
@@ -212,7 +212,7 @@ pub struct PartitionShared {
 pub struct PartitionArgs {
     pub number: u16,
     pub runtime: Arc<Runtime>,
-    pub writer: Ref<CommitWriter>,
+    pub writer: Writer,
     pub shared: Arc<PartitionShared>,
 }
 
@@ -224,7 +224,7 @@ pub struct QueuePartition {
     /// How many actors of runs it has had: their names and generations.
     actors: u32,
     runtime: Arc<Runtime>,
-    writer: Ref<CommitWriter>,
+    writer: Writer,
     shared: Arc<PartitionShared>,
     runs: HashMap<RunId, Resident>,
     /// Which run a child is.

@@ -33,7 +33,7 @@ use core314_domain::ids::{RowId, TenantId};
 use core314_domain::words::TriggerType;
 use futures_util::StreamExt;
 
-use crate::commit_writer::CommitWriter;
+use crate::commit_writer::Writer;
 use crate::ingress::Ingress;
 use crate::runtime::Runtime;
 use crate::supervision::{Behaviour, Ctx, Ref};
@@ -54,7 +54,7 @@ const SOON: Duration = Duration::from_secs(1);
 pub struct Starter {
     pub runtime: Arc<Runtime>,
     pub ingress: Arc<Ingress>,
-    pub writer: Ref<CommitWriter>,
+    pub writer: Writer,
     /// Of requests for approval, which tell of more than themselves.
     pub bursts: Bursts,
 }

@@ -12,13 +12,13 @@ use core314_domain::document::FlowDocument;
 use core314_domain::rollout::{RolloutStatus, Verdict};
 use serde_json::json;
 
-use crate::commit_writer::{CommitWriter, commit_one};
+use crate::commit_writer::{Writer, commit_one};
 use crate::ports::catalog::{RolloutState, StoredFlow};
 use crate::ports::store::{FlowWrite, Outcome, RolloutChange, RolloutWrite, Write};
 use crate::ports::{Scope, StoreError};
 use crate::runtime::Runtime;
 use crate::schedules;
-use crate::supervision::{Behaviour, Ctx, Ref};
+use crate::supervision::{Behaviour, Ctx};
 
 /// The actor.
 pub struct Rollouts {
@@ -30,7 +30,7 @@ pub struct Rollouts {
 #[derive(Clone)]
 pub struct RolloutsArgs {
     pub runtime: Arc<Runtime>,
-    pub writer: Ref<CommitWriter>,
+    pub writer: Writer,
 }
 
 /// What it is told.
@@ -110,7 +110,7 @@ async fn look(args: &RolloutsArgs) -> Result<(), StoreError> {
 /// same commit.
 pub(crate) async fn end(
     runtime: &Arc<Runtime>,
-    writer: &Ref<CommitWriter>,
+    writer: &Writer,
     state: &RolloutState,
     status: RolloutStatus,
     reason: String,

@@ -23,13 +23,13 @@ use core314_domain::schedule::{Rules, Schedule};
 use core314_domain::words::TriggerType;
 use tokio::sync::Semaphore;
 
-use crate::commit_writer::CommitWriter;
+use crate::commit_writer::Writer;
 use crate::ingress::Ingress;
 use crate::ports::StoreError;
 use crate::ports::schedule::{SchedulePlan, ScheduleWrite, StoredSchedule};
 use crate::ports::store::Write;
 use crate::runtime::Runtime;
-use crate::supervision::{Behaviour, Ctx, Ref, TimerKey};
+use crate::supervision::{Behaviour, Ctx, TimerKey};
 
 pub use fire::{context, idempotency, source};
 
@@ -70,12 +70,12 @@ pub fn rules(runtime: &Runtime) -> Rules {
 pub struct SchedulesArgs {
     pub(super) runtime: Arc<Runtime>,
     pub(super) ingress: Arc<Ingress>,
-    pub(super) writer: Ref<CommitWriter>,
+    pub(super) writer: Writer,
     slots: Arc<Semaphore>,
 }
 
 impl SchedulesArgs {
-    pub fn new(runtime: Arc<Runtime>, ingress: Arc<Ingress>, writer: Ref<CommitWriter>) -> Self {
+    pub fn new(runtime: Arc<Runtime>, ingress: Arc<Ingress>, writer: Writer) -> Self {
         Self { runtime, ingress, writer, slots: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }

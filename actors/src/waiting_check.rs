@@ -20,7 +20,7 @@ use core314_domain::invariants::{self, Violation};
 use core314_domain::run::Run;
 use serde_json::json;
 
-use crate::commit_writer::{CommitWriter, commit_one};
+use crate::commit_writer::{Writer, commit_one};
 use crate::ports::StoreError;
 use crate::ports::store::{StoredRun, Write};
 use crate::run_check::readable;
@@ -49,7 +49,7 @@ pub struct WaitingCheck {
 #[derive(Clone)]
 pub struct WaitingCheckArgs {
     pub runtime: Arc<Runtime>,
-    pub writer: Ref<CommitWriter>,
+    pub writer: Writer,
 }
 
 /// What it is told.

@@ -18,6 +18,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Postgres, SqlSafeStr, Sqlite};
 
 use super::cell::{Cell, Row, Rows, postgres_arguments, sqlite_arguments};
 use super::failure::Failure;
+use super::home::Home;
 
 /// How PostgreSQL begins to write.
 const BEGIN_WRITE: &str = "BEGIN; SET LOCAL ROLE core314_service; SET LOCAL plan_cache_mode = auto";
@@ -78,14 +79,18 @@ fn combined<'a>(
 #[derive(Debug, Clone)]
 pub(super) enum Connector {
     Sqlite(Box<SqliteConnectOptions>),
-    Postgres(Box<PgConnectOptions>),
+    Postgres(Box<PgConnectOptions>, Home),
 }
 
 impl Connector {
     pub async fn connect(&self) -> Result<Connection, Failure> {
         Ok(match self {
             Self::Sqlite(options) => Connection::Sqlite(Box::new(Box::new(options.connect().await?))),
-            Self::Postgres(options) => Connection::postgres(Box::new(Box::new(options.connect().await?))),
+            Self::Postgres(options, home) => {
+                let options = options.clone();
+                let connection = home.run(async move { options.connect().await }).await??;
+                Connection::postgres(Box::new(Box::new(connection)))
+            }
         })
     }
 }

@@ -8,11 +8,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use core314_actors::ports::StoreError;
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Postgres, SqlSafeStr, Transaction};
 
 use super::connection::{Connection, Connector};
 use super::failure::Failure;
+use super::home::Home;
 use super::migrations;
 use super::{Claim, StoreOptions};
 
@@ -56,19 +57,39 @@ const KEPT_BY_WRITERS: usize = 64;
 /// How writers connect, and whoever reads at length.
 pub(super) fn connector(url: &str, options: &StoreOptions) -> Result<Connector, StoreError> {
     let session = session(url, options.write_limit, options)?;
-    Ok(Connector::Postgres(Box::new(session.statement_cache_capacity(KEPT_BY_WRITERS))))
+    Ok(Connector::Postgres(Box::new(session.statement_cache_capacity(KEPT_BY_WRITERS)), Home::here()))
 }
 
 /// The readers. They connect when they are first used.
-pub(super) fn readers(url: &str, options: &StoreOptions) -> Result<PgPool, StoreError> {
-    let pool = PgPoolOptions::new()
-        .max_connections(options.readers as u32)
-        // A new session plans every statement anew, which for the widest views takes ten times as long as to answer.
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .test_before_acquire(false)
-        .acquire_timeout(options.busy_timeout);
-    Ok(pool.connect_lazy_with(session(url, options.read_limit, options)?))
+pub(crate) struct Readers {
+    pool: PgPool,
+    home: Home,
+}
+
+impl Readers {
+    pub(super) fn new(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
+        let pool = PgPoolOptions::new()
+            .max_connections(options.readers as u32)
+            // A new session plans every statement anew, which for the widest views takes ten times as long as to answer.
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .test_before_acquire(false)
+            .acquire_timeout(options.busy_timeout);
+        Ok(Self { pool: pool.connect_lazy_with(session(url, options.read_limit, options)?), home: Home::here() })
+    }
+
+    /// Begins a transaction by the given statement.
+    pub(super) async fn begin(&self, statement: String) -> Result<Transaction<'static, Postgres>, Failure> {
+        let session = match self.pool.try_acquire() {
+            Some(session) => session,
+            // Whoever waits for a session may have to open it.
+            None => {
+                let pool = self.pool.clone();
+                self.home.run(async move { pool.acquire().await }).await??
+            }
+        };
+        Ok(Transaction::begin(session, Some(AssertSqlSafe(statement).into_sql_str())).await?)
+    }
 }
 
 /// A session of the program. Everything that it asks is a lookup by index, so the plans that read whole tables are
@@ -95,7 +116,8 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
 
 /// How the schema's owner connects: the login itself where no other is named.
 pub(super) fn owner(url: &str, options: &StoreOptions) -> Result<Connector, StoreError> {
-    Ok(Connector::Postgres(Box::new(parse(options.owner_url.as_deref().unwrap_or(url))?)))
+    let owner = parse(options.owner_url.as_deref().unwrap_or(url))?;
+    Ok(Connector::Postgres(Box::new(owner), Home::here()))
 }
 
 /// Brings the schema up to date and gives the program's login its roles.

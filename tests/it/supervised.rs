@@ -140,6 +140,11 @@ async fn a_handler_that_hangs_loses_nothing_on_sqlite() {
     a_handler_that_hangs_is_replaced(StoreKind::Sqlite).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_handler_that_hangs_loses_nothing_on_postgres() {
+    a_handler_that_hangs_is_replaced(StoreKind::Postgres).await;
+}
+
 /// Whether a database takes connections; those that it has are ended.
 async fn takes_connections(url: &str, does: bool) {
     let (base, name) = (std::env::var("CORE314_TEST_POSTGRES_URL").expect("a PostgreSQL"), url.rsplit('/').next());

@@ -16,7 +16,7 @@ use super::webhooks::MAX_PENDING_DELIVERIES;
 use super::{Engine, Inner};
 use crate::clock::{Clock, rfc3339};
 use crate::collector::Collector;
-use crate::commit_writer::{CommitWriter, WriterArgs};
+use crate::commit_writer::Writer;
 use crate::ends::Ends;
 use crate::failpoint;
 use crate::feed::{Feed, Topic};
@@ -165,12 +165,11 @@ impl Engine {
         // Writers go first and stop last: a partition that stops still commits.
         let root =
             Tree::start("core314", SupervisorSpec::new(Strategy::OneForOne), pool, hooks).map_err(|e| actors(&e))?;
-        let args = WriterArgs { runtime: runtime.clone(), is_alone: threads.is_writer_alone };
         let writers = threads
             .writers()
             .map(|worker| {
                 let spec = ChildSpec::new(format!("commit-writer-{worker}")).placement(Placement::Worker(worker));
-                root.root().start_child::<CommitWriter>(spec.mailbox(65_536), args.clone())
+                Writer::start(root.root(), spec.mailbox(65_536), &runtime, threads.is_writer_alone)
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| actors(&e))?;
@@ -249,7 +248,7 @@ impl Engine {
 fn keep_house(
     runtime: &Arc<Runtime>,
     root: &Tree,
-    writer: &Ref<CommitWriter>,
+    writer: &Writer,
 ) -> Result<(), crate::supervision::StartError> {
     let own = |name: &str| ChildSpec::new(name.to_owned()).placement(Placement::Worker(0)).mailbox(16);
     let args = RolloutsArgs { runtime: runtime.clone(), writer: writer.clone() };

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Engine, SaveError, unexpected};
-use crate::commit_writer::{CommitResult, Reply, WriterMsg};
+use crate::commit_writer::{CommitResult, Reply};
 use crate::ports::store::{Delivery, Outcome, RejectCode, Webhook, WebhookRemoval, WebhookTarget, Write};
 use crate::ports::{Scope, StoreError};
 use crate::runtime::Counters;
@@ -130,7 +130,6 @@ impl Engine {
             drop(permit);
             then(result);
         });
-        let msg = WriterMsg::Commit { partition: 0, writes: vec![Write::Delivery(Box::new(delivery))], reply };
-        self.inner.writer.tell_urgent(msg).ok()
+        self.inner.writer.commit(0, vec![Write::Delivery(Box::new(delivery))], reply).ok()
     }
 }

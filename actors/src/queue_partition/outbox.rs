@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::gather::Join;
 use super::runs::Ask;
 use super::{Answer, News, PartitionMsg, QueuePartition};
-use crate::commit_writer::{CommitResult, Reply, WriterMsg};
+use crate::commit_writer::{CommitResult, Reply};
 use crate::flow_run::StepEnd;
 use crate::membership::NodeEnd;
 use crate::ports::store::{ApprovalWrite, Outcome, RunEnd, RunWrite, WaitWrite, Write};
@@ -182,9 +182,8 @@ impl QueuePartition {
             // A partition that is gone for good reads the store when it starts again.
             let _ = me.tell_urgent(PartitionMsg::Committed { batch, result });
         });
-        let commit = WriterMsg::Commit { partition: self.number, writes, reply };
-        // Refused, the message drops its reply, which says that the outcome is unknown.
-        let _ = self.writer.tell_urgent(commit);
+        // Refused, it drops the reply, which says that the outcome is unknown.
+        let _ = self.writer.commit(self.number, writes, reply);
     }
 
     /// The commit under way is over.

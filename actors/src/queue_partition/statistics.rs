@@ -11,7 +11,7 @@ use core314_domain::ids::TenantId;
 use core314_domain::stats::{BUCKET_WIDTHS_MS, Stat, StatKey, bucket_start_ms};
 
 use super::{PartitionMsg, QueuePartition};
-use crate::commit_writer::{CommitResult, Reply, WriterMsg};
+use crate::commit_writer::{CommitResult, Reply};
 use crate::ports::StoreError;
 use crate::ports::store::{Outcome, RunWrite, StatisticsWrite, TailRow, Write};
 use crate::supervision::Ctx;
@@ -151,7 +151,7 @@ impl QueuePartition {
             let _ = me.tell_urgent(PartitionMsg::Read { life, what });
         });
         let writes = vec![Write::Statistics(Box::new(write))];
-        let _ = self.writer.tell_urgent(WriterMsg::Commit { partition: self.number, writes, reply });
+        let _ = self.writer.commit(self.number, writes, reply);
     }
 
     /// The write is over. Where it is not known to be stored, the store and the log are asked what is counted.

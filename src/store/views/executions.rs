@@ -114,6 +114,11 @@ fn newest_runs(reader: &Reader, before_it: &str, before: Uuid, most: usize) -> S
     let keyset = reader.keyset("r.tenant_id", Vec::new(), "r.id", Some(before));
     let mut statement = reader.statement(before_it);
     statement.push("SELECT r.id, s.state FROM runs r JOIN run_state s ON s.run_id = r.id WHERE ");
+    if !reader.is_tenant() {
+        // PostgreSQL sees that both ids are equal and not that a bound of one is the other's: from the states it would walk down
+        // from the newest run of all.
+        statement.push("s.run_id < ").bind(Arg::Id(before)).push(" AND ");
+    }
     statement.push_keyset(&keyset).push_order(&keyset, most);
     statement
 }
