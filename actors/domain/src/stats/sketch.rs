@@ -145,8 +145,23 @@ fn push_vlq(text: &mut String, mut number: u64) {
     text.push(char::from(DIGITS[number as usize]));
 }
 
-/// The number at the beginning; `None` where there is none, or one that no sketch has.
-fn take_vlq(rest: &mut &[u8]) -> Option<i64> {
+/// The number at the beginning: `Some(None)` where there is none, `None` where there is one that no sketch has.
+#[inline]
+fn take_vlq(rest: &mut &[u8]) -> Option<Option<i64>> {
+    let Some((byte, after)) = rest.split_first() else { return Some(None) };
+    let digit = VALUES[usize::from(*byte)];
+    match digit {
+        // Most are one digit.
+        0..32 => {
+            *rest = after;
+            Some(Some(i64::from(digit)))
+        }
+        32..64 => long_vlq(rest).map(Some),
+        _ => Some(None),
+    }
+}
+
+fn long_vlq(rest: &mut &[u8]) -> Option<i64> {
     let mut number = 0_i64;
     for shift in (0..60).step_by(5) {
         let (byte, after) = rest.split_first()?;
@@ -165,9 +180,12 @@ fn take_vlq(rest: &mut &[u8]) -> Option<i64> {
 
 /// Counts that add up by their buckets. There are some hundred of them, whatever was measured, so that they have places
 /// in a row; what lies outside is sorted in.
-#[derive(Default)]
 struct Sum {
-    row: Vec<i64>,
+    row: [i64; Self::PLACES],
+    /// How many places have a count, and between which they are.
+    taken: usize,
+    first: usize,
+    end: usize,
     outside: Vec<(i32, i64)>,
 }
 
@@ -175,22 +193,30 @@ impl Sum {
     /// Enough for any duration: `i64::MAX` milliseconds are in bucket 2,185.
     const PLACES: usize = 2_200;
 
+    fn new() -> Self {
+        Self { row: [0; Self::PLACES], taken: 0, first: Self::PLACES, end: 0, outside: Vec::new() }
+    }
+
+    #[inline]
     fn add(&mut self, bucket: i32, count: i64) -> Option<()> {
-        match usize::try_from(bucket).ok().filter(|place| *place < Self::PLACES) {
-            Some(place) => {
-                if place >= self.row.len() {
-                    self.row.resize(place + 1, 0);
-                }
-                self.row[place] = self.row[place].checked_add(count)?;
-            }
-            None => self.outside.push((bucket, count)),
-        }
+        let place = bucket as usize;
+        let Some(held) = self.row.get_mut(place) else {
+            self.outside.push((bucket, count));
+            return Some(());
+        };
+        self.taken += usize::from(*held == 0);
+        *held = held.checked_add(count)?;
+        (self.first, self.end) = (self.first.min(place), self.end.max(place + 1));
         Some(())
     }
 
     fn buckets(self) -> Vec<(i32, i64)> {
-        let in_row = self.row.iter().enumerate().filter(|(_, count)| **count != 0);
-        let mut buckets: Vec<(i32, i64)> = in_row.map(|(place, count)| (place as i32, *count)).collect();
+        let mut buckets = Vec::with_capacity(self.taken + self.outside.len());
+        for place in self.first..self.end {
+            if self.row[place] != 0 {
+                buckets.push((place as i32, self.row[place]));
+            }
+        }
         if !self.outside.is_empty() {
             buckets.extend(self.outside);
             buckets.sort_by_key(|(bucket, _)| *bucket);
@@ -202,17 +228,17 @@ impl Sum {
 /// The buckets of sketches in a form that is stored: packed, objects `{"b":{"56":1}}`, and lists of both. `None`: it is
 /// another.
 fn walk(mut rest: &[u8]) -> Option<Vec<(i32, i64)>> {
-    let (mut sum, mut bucket) = (Sum::default(), None);
+    let (mut sum, mut bucket) = (Sum::new(), None);
     let (mut depth, mut is_any) = (0, false);
     while let [byte, after @ ..] = rest {
         rest = after;
         match byte {
             b'.' => {
                 is_any = true;
-                let mut at = 0_i32;
-                while rest.first().is_some_and(|byte| VALUES[usize::from(*byte)] < 64) {
-                    at = at.checked_add(i32::try_from(take_vlq(&mut rest)?).ok()?)?;
-                    sum.add(at, take_vlq(&mut rest)?)?;
+                let mut at = 0_i64;
+                while let Some(step) = take_vlq(&mut rest)? {
+                    at = at.checked_add(step).filter(|at| *at <= i64::from(i32::MAX))?;
+                    sum.add(at as i32, take_vlq(&mut rest)??)?;
                 }
             }
             b'"' => {
