@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-pub use queue::{Writer, commit_one};
 use queue::{Lane, Queue, note_pace};
+pub use queue::{Writer, commit_one};
 
 use crate::failpoint;
 use crate::ports::StoreError;
@@ -141,7 +141,8 @@ impl CommitWriter {
             let mut bytes = 0;
             while let Some((writes, _)) = waiting.front() {
                 bytes += writes.iter().map(weight).sum::<usize>();
-                if !batch.is_empty() && (batch.len() + writes.len() > most || bytes > runtime.settings.max_batch_bytes) {
+                if !batch.is_empty() && (batch.len() + writes.len() > most || bytes > runtime.settings.max_batch_bytes)
+                {
                     break;
                 }
                 let (writes, reply) = waiting.pop_front().expect("it has a front");

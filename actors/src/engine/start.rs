@@ -245,11 +245,7 @@ impl Engine {
 }
 
 /// Starts what keeps the house: roll-outs, the collector, and the check that no run waits in vain.
-fn keep_house(
-    runtime: &Arc<Runtime>,
-    root: &Tree,
-    writer: &Writer,
-) -> Result<(), crate::supervision::StartError> {
+fn keep_house(runtime: &Arc<Runtime>, root: &Tree, writer: &Writer) -> Result<(), crate::supervision::StartError> {
     let own = |name: &str| ChildSpec::new(name.to_owned()).placement(Placement::Worker(0)).mailbox(16);
     let args = RolloutsArgs { runtime: runtime.clone(), writer: writer.clone() };
     root.root().start_child::<Rollouts>(own("rollouts"), args)?;

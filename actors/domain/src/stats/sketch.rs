@@ -145,19 +145,22 @@ fn push_vlq(text: &mut String, mut number: u64) {
     text.push(char::from(DIGITS[number as usize]));
 }
 
-/// The number at the beginning: `Some(None)` where there is none, `None` where there is one that no sketch has.
+/// A number that no sketch has.
+struct Unreadable;
+
+/// The number at the beginning, if there is one.
 #[inline]
-fn take_vlq(rest: &mut &[u8]) -> Option<Option<i64>> {
-    let Some((byte, after)) = rest.split_first() else { return Some(None) };
+fn take_vlq(rest: &mut &[u8]) -> Result<Option<i64>, Unreadable> {
+    let Some((byte, after)) = rest.split_first() else { return Ok(None) };
     let digit = VALUES[usize::from(*byte)];
     match digit {
         // Most are one digit.
         0..32 => {
             *rest = after;
-            Some(Some(i64::from(digit)))
+            Ok(Some(i64::from(digit)))
         }
-        32..64 => long_vlq(rest).map(Some),
-        _ => Some(None),
+        32..64 => long_vlq(rest).map(Some).ok_or(Unreadable),
+        _ => Ok(None),
     }
 }
 
@@ -181,7 +184,7 @@ fn long_vlq(rest: &mut &[u8]) -> Option<i64> {
 /// Counts that add up by their buckets. There are some hundred of them, whatever was measured, so that they have places
 /// in a row; what lies outside is sorted in.
 struct Sum {
-    row: [i64; Self::PLACES],
+    row: Vec<i64>,
     /// How many places have a count, and between which they are.
     taken: usize,
     first: usize,
@@ -194,7 +197,7 @@ impl Sum {
     const PLACES: usize = 2_200;
 
     fn new() -> Self {
-        Self { row: [0; Self::PLACES], taken: 0, first: Self::PLACES, end: 0, outside: Vec::new() }
+        Self { row: vec![0; Self::PLACES], taken: 0, first: Self::PLACES, end: 0, outside: Vec::new() }
     }
 
     #[inline]
@@ -212,9 +215,9 @@ impl Sum {
 
     fn buckets(self) -> Vec<(i32, i64)> {
         let mut buckets = Vec::with_capacity(self.taken + self.outside.len());
-        for place in self.first..self.end {
-            if self.row[place] != 0 {
-                buckets.push((place as i32, self.row[place]));
+        for (at, count) in self.row.get(self.first..self.end).unwrap_or_default().iter().enumerate() {
+            if *count != 0 {
+                buckets.push(((self.first + at) as i32, *count));
             }
         }
         if !self.outside.is_empty() {
@@ -236,9 +239,9 @@ fn walk(mut rest: &[u8]) -> Option<Vec<(i32, i64)>> {
             b'.' => {
                 is_any = true;
                 let mut at = 0_i64;
-                while let Some(step) = take_vlq(&mut rest)? {
+                while let Some(step) = take_vlq(&mut rest).ok()? {
                     at = at.checked_add(step).filter(|at| *at <= i64::from(i32::MAX))?;
-                    sum.add(at as i32, take_vlq(&mut rest)??)?;
+                    sum.add(at as i32, take_vlq(&mut rest).ok()??)?;
                 }
             }
             b'"' => {
