@@ -80,13 +80,12 @@ impl Readers {
 
     /// Begins a transaction by the given statement.
     pub(super) async fn begin(&self, statement: String) -> Result<Transaction<'static, Postgres>, Failure> {
-        let session = match self.pool.try_acquire() {
-            Some(session) => session,
+        let session = if let Some(session) = self.pool.try_acquire() {
+            session
+        } else {
             // Whoever waits for a session may have to open it.
-            None => {
-                let pool = self.pool.clone();
-                self.home.run(async move { pool.acquire().await }).await??
-            }
+            let pool = self.pool.clone();
+            self.home.run(async move { pool.acquire().await }).await??
         };
         Ok(Transaction::begin(session, Some(AssertSqlSafe(statement).into_sql_str())).await?)
     }
